@@ -1,0 +1,50 @@
+# `make demo` and `make test` need Python 3.11 or newer and a package index, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+TORCH := $(shell grep -E '^torch==' constraints.txt)
+# PyTorch's own index of CPU builds; an extra, which may be out of reach.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: demo test lint soak bench install clean help
+
+help:            ## This list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: install    ## The whole experiment on the toy world, on an embedded Hub
+	$(BIN)/permix run
+
+test: install lint  ## Every test that needs nothing but this machine
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: install    ## Kills, chaos and long runs
+	$(BIN)/python -m pytest tests/soak --timeout 7200
+
+bench: install   ## Speed, as ratios against the obvious alternative
+	$(BIN)/python -m tests.bench
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("permix needs Python 3.11 or newer; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time) ..." >&2
+	@$(MAKE) --no-print-directory torch
+	$(PIP) install -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+# Without an NVIDIA driver the CPU build is asked for first: it is 0.2 GB instead of several.
+.PHONY: torch
+torch:
+	@$(BIN)/python -c 'import torch' 2>/dev/null || \
+	if command -v nvidia-smi >/dev/null || [ "$$(uname -s)" != Linux ]; then $(PIP) install '$(TORCH)'; \
+	else $(PIP) install --retries 0 --timeout 20 '$(TORCH)+cpu' --extra-index-url $(TORCH_CPU_INDEX) 2>/dev/null || $(PIP) install '$(TORCH)'; fi
+
+clean:           ## Remove the virtual environment
+	rm -rf $(VENV)

@@ -1,0 +1,124 @@
+r"""What a completion answers: one rule for training and evaluation, written down here.
+
+1. The last balanced, non-empty `\boxed{…}`. Boxes with nothing but "," "and" "or" between them are one answer.
+2. Without a box, the rest of the last line that says `#### …`, `A: …`, `Answer: …` or `… answer is …`.
+3. Without either, a completion that is one short line is the answer itself.
+4. Anything else is no answer: the last number of a text is not taken for one.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+SHORT = 64  # rule 3: characters
+BOX = "\\boxed"
+_BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
+_OPEN = re.compile(r"\s*\{")
+_BETWEEN_BOXES = re.compile(r"(?:[\s$,;]|\\[()\[\]]|\\text\{\s*(?:and|or)\s*\}|\\quad|\b(?:and|or)\b){1,20}")
+_ANNOUNCED = re.compile(r"(?:^####|^A:|\banswer\s?:|\banswer is\b:?)([^\n]*)", re.IGNORECASE | re.MULTILINE)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+_SEPARATORS = re.compile(r"\\[!,;: ]|\\?[$€£]")
+_INTEGER = re.compile(r"([-+]?) ?(\d{1,3}(?:[ ,]\d{3})+|\d+)(?:\.0*)?", re.ASCII)
+_LETTER = re.compile(
+    r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?[\s({\[*]*([A-J])(?:[\s)}\]*.:,]*|[).:,].*)", re.DOTALL | re.I
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as it stands in the completion; `exact` when nothing but the answer is in `text`."""
+
+    text: str
+    exact: bool
+
+
+def find(completion: str) -> Answer | None:
+    """The answer of a completion by the rule above, or None. Takes time linear in the length."""
+    boxes = _last_boxes(completion)
+    if boxes:
+        return Answer(_clean(", ".join(boxes)), True)
+    lines = [line for line in _ANNOUNCED.findall(completion) if BOX not in line]  # such a box is empty or cut off
+    announced = [text for line in lines if (text := _clean(_bare(line)))]
+    if announced:
+        return Answer(announced[-1], False)
+    whole = _clean(completion)
+    if whole and len(whole) <= SHORT and "\n" not in whole and BOX not in whole:
+        return Answer(whole, True)
+    return None
+
+
+@lru_cache(maxsize=65536)
+def integer(text: str) -> str | None:
+    r"""`text` as digits with an optional minus where it is a plain integer (`\$1,200`, `10{,}000`, `+7`, `72.0`)."""
+    plain = _SEPARATORS.sub("", text.replace("{,}", ",")).strip()
+    match = _INTEGER.fullmatch(plain)
+    if not match:
+        return None
+    digits = match[2].replace(",", "").replace(" ", "").lstrip("0")
+    return ("-" if match[1] == "-" and digits else "") + (digits or "0")
+
+
+def letter(text: str) -> str | None:
+    r"""The choice A-J that `text` names: `B`, `(b)`, `\text{B}`, `B. Paris`; a word such as `Bird` is none."""
+    match = _LETTER.fullmatch(text.strip())
+    return match[1].upper() if match else None
+
+
+def words(text: str) -> str:
+    r"""`text` as it is compared exactly: without `\text{…}` around it, white space made single."""
+    wrapped = re.fullmatch(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", text)
+    return " ".join((wrapped[1] if wrapped else text).split())
+
+
+def balanced(text: str) -> bool:
+    """Whether every brace is closed."""
+    depth = 0
+    for brace in _BRACES.findall(text):
+        depth += (brace == "{") - (brace == "}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _last_boxes(text: str) -> list[str]:
+    found: list[str] = []
+    end = after = len(text)
+    # A box that is not closed before `end` encloses no closed one that starts earlier: so no character is read twice.
+    while (start := text.rfind(BOX, 0, end)) >= 0:
+        opened = _OPEN.match(text, start + len(BOX), end)
+        close = _close(text, opened.end(), end) if opened else -1
+        if opened and close >= 0 and (content := text[opened.end() : close].strip()):
+            if found and not _BETWEEN_BOXES.fullmatch(text, close + 1, after):
+                return found
+            found.insert(0, content)
+            after = start
+        elif found:
+            return found
+        end = start
+    return found
+
+
+def _close(text: str, start: int, end: int) -> int:
+    """Where the brace opened before `start` is closed, or -1."""
+    first = text.find("}", start, end)
+    if first < 0 or not ("{" in text[start:first] or "\\" in text[start:first]):
+        return first
+    depth = 1
+    for brace in _BRACES.finditer(text, start, end):
+        depth += (brace[0] == "{") - (brace[0] == "}")
+        if not depth:
+            return brace.start()
+    return -1
+
+
+def _bare(line: str) -> str:
+    """An announced answer without Markdown, and up to the end of its formula or sentence."""
+    line = line.strip().lstrip("*: ").rstrip("* ")
+    formula = re.match(r"\$\$?(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", line)
+    if formula and not line[formula.end() :].strip(" .*"):
+        return formula[1] or formula[2] or formula[3]
+    return re.split(r"\.(?:\s|\*|$)", line, maxsplit=1)[0]
+
+
+def _clean(text: str) -> str:
+    return _INVISIBLE.sub("", text).replace("\u00a0", " ").replace("\u202f", " ").replace("\u2212", "-").strip()

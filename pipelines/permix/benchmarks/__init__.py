@@ -1,0 +1,96 @@
+"""Where problems come from: a benchmark of ours (one module each) or columns of any Hub dataset.
+
+A module of this folder has DATASET (a Hub id, or "" where it makes its own problems), CONFIG,
+`load(folder, split, limit) -> list[Problem]` and `check(folder)`.
+"""
+
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from permix.errors import BadInput, nearest
+from permix.verifier import Kind, Problem
+
+_BUILTIN = {
+    "arithmetic": ("arithmetic", "test", "plain"),
+    "arithmetic-long": ("arithmetic", "long", "plain"),
+    "gsm8k": ("gsm8k", "test", "boxed"),
+    "math500": ("math500", "test", "boxed"),
+}
+"""name -> module, split, instruction"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Problems: those of `module` in this folder, or the columns `problem` and `answer` of `dataset`.
+
+    Used alike for the training task ([task]) and for benchmarks ([benchmark.x]); `limit` 0 means all.
+    """
+
+    name: str
+    module: str = ""
+    dataset: str = ""
+    config: str = ""
+    split: str = "test"
+    problem: str = "question"
+    answer: str = "answer"
+    verifier: Kind = "math"
+    instruction: str = "boxed"
+    limit: int = 0
+
+    @property
+    def repo(self) -> str:
+        """The dataset's repository, or "" where the problems are made here."""
+        return f"datasets/{self.dataset}" if self.dataset else ""
+
+
+def builtin(name: str) -> Source:
+    """The benchmark of ours called `name`."""
+    if name not in _BUILTIN:
+        own = f"One of your own needs a table [benchmark.{name}] with dataset=."
+        raise BadInput(f"There is no benchmark {name!r}: {nearest(name, _BUILTIN)} {own}")
+    module, split, instruction = _BUILTIN[name]
+    page = importlib.import_module(f"permix.benchmarks.{module}")
+    return Source(
+        name=name, module=module, dataset=page.DATASET, config=page.CONFIG, split=split, instruction=instruction
+    )
+
+
+def load(source: Source, folder: Path | None) -> list[Problem]:
+    """The problems of `source`; `folder` is its downloaded dataset, None where it has none."""
+    if source.module:
+        problems: list[Problem] = importlib.import_module(f"permix.benchmarks.{source.module}").load(
+            folder, source.split, source.limit
+        )
+    else:
+        assert folder is not None
+        problems = list(_columns(source, rows(folder, source.config, source.split)))
+    if not problems:
+        raise BadInput(f"The split {source.split!r} of {source.dataset or source.name} holds no problem.")
+    return problems
+
+
+def rows(folder: Path, config: str, split: str) -> list[dict[str, Any]]:
+    """All rows of one split of a dataset folder, read as `datasets` reads it from the Hub."""
+    import tempfile
+
+    import datasets
+
+    # The cache key of a local folder ignores its content, so each reading gets a cache of its own.
+    with tempfile.TemporaryDirectory() as cache:
+        found = datasets.load_dataset(str(folder), config or None, split=split, cache_dir=cache, keep_in_memory=True)
+        return [dict(row) for row in found]
+
+
+def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Problem]:
+    for number, row in enumerate(table):
+        if source.limit and number >= source.limit:
+            return
+        for column in (source.problem, source.answer):
+            if column not in row:
+                raise BadInput(f"{source.dataset} has no column {column!r}: {nearest(column, row)}")
+        yield Problem(
+            f"{source.name}/{source.split}/{number}", str(row[source.problem]), str(row[source.answer]), source.verifier
+        )

@@ -1,0 +1,36 @@
+"""MATH-500: the 500 MATH problems held out by Lightman et al. 2023 (arXiv 2305.20050). MIT licence."""
+
+import json
+from pathlib import Path
+
+from permix.errors import BadInput
+from permix.verifier import Problem, Verifier
+
+DATASET = "HuggingFaceH4/MATH-500"
+CONFIG = "default"
+SPLIT = "test"
+
+
+def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Problem]:
+    """The problems of the dataset's folder, the first `limit` or all (0); ids are MATH's own, `test/algebra/1.json`.
+
+    BadInput where the folder lacks the split or a row its answer.
+    """
+    file = folder / f"{split}.jsonl" if folder else None
+    if file is None or not file.is_file():
+        raise BadInput(f"{DATASET} has no file {split}.jsonl: its only split is test.")
+    problems: list[Problem] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if limit and len(problems) == limit:
+            break
+        row = json.loads(line)
+        if not all(isinstance(row.get(key), str) for key in ("unique_id", "problem", "answer")):
+            raise BadInput(f"Row {number} of {DATASET} lacks problem, answer or unique_id: pin a revision that has them.")
+        problems.append(Problem(row["unique_id"], row["problem"], row["answer"]))
+    return problems
+
+
+def check(folder: Path) -> None:
+    """Raise BadInput unless the verifier accepts every gold answer as an answer to itself."""
+    with Verifier() as verifier:
+        verifier.check_golds(load(folder))

@@ -1,0 +1,225 @@
+"""A card is the README.md of an artifact: YAML metadata for the Hub and a page for people, both from its run record.
+
+The text lies in hub_cards/, one Jinja template per kind of artifact; the metadata is put together here, because values
+that a user chose go into it and only a YAML writer quotes them right.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jinja2
+import yaml
+
+from permix import files, licence, tabular, variant
+from permix.errors import BadInput, nearest
+
+Record = Mapping[str, Any]
+PAPER = "arxiv:2604.08986"
+_PARQUET = re.compile(r"data/(?:(?P<config>[^/]+)/)?(?P<split>[^/]+?)-\d{5}-of-\d{5}\.parquet")
+_SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
+
+
+def render(card: str, record: Record, results: Mapping[str, Any] | None = None) -> str:
+    """Return the whole README.md of the artifact that `record` (its run.json) describes.
+
+    `card` names the template hub_cards/<card>.md. `results`, for adapters: {"rows": [{"benchmark", "metric", "value",
+    "low", "high", "sweep": "datasets/org/name@sha"}]}, as stage tables makes them. Raises BadInput for an unknown card.
+    """
+    known = [page.stem for page in files.CARDS.glob("[a-z]*.md")]
+    if card not in known:
+        raise BadInput(f"There is no card {card!r} in hub_cards: {nearest(card, known)}")
+    rows = list((results or {}).get("rows", ()))
+    values = _values(card, record, rows)
+    head = yaml.safe_dump(_metadata(card, values), sort_keys=False, allow_unicode=True, width=1000)
+    body = _environment().get_template(f"{card}.md").render(**values)
+    return f"---\n{head}---\n\n{body.strip()}\n"
+
+
+def is_toy(record: Record) -> bool:
+    """True for an artifact of the toy world: its numbers follow from how that world was designed."""
+    config = record["config"]
+    names = [record["target"], *(source["repo"] for source in record["inputs"].values())]
+    tasks = [config.get("task"), *(config.get("benchmarks") or ())]
+    modules = [part.get("module") for part in tasks if isinstance(part, Mapping)]
+    return bool(config.get("toy")) or any("/permix-toy" in name for name in names) or "arithmetic" in modules
+
+
+def configs(paths: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The `configs:` of a dataset with these files: parquet under data/ alone, so run.json is never read as data."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(paths):
+        if match := _PARQUET.fullmatch(path):
+            config, split = match["config"], match["split"]
+            folder = f"data/{config}" if config else "data"
+            found.setdefault(config or "default", {})[split] = f"{folder}/{split}-*.parquet"
+    listed = []
+    for name, splits in found.items():
+        order = sorted(splits, key=lambda split: (split != "train", split))
+        listed.append({"config_name": name, "data_files": [{"split": split, "path": splits[split]} for split in order]})
+    return listed
+
+
+def _row(record: Record) -> variant.Variant:
+    name = str(record["config"].get("variant", ""))
+    return variant.VARIANTS.get(name) or variant.Variant(name, name, "none")
+
+
+def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+    repo, row, toy = record["target"].removeprefix("datasets/").removeprefix("spaces/"), _row(record), is_toy(record)
+    repos = {name: source["repo"] for name, source in record["inputs"].items()}
+    return {
+        "record": record,
+        "repo": repo,
+        "org": repo.split("/")[0],
+        "variant": row,
+        "toy": toy,
+        "licence": licence.of(card, toy=toy, persona=row.persona, inputs=repos),
+        "base": record["inputs"].get("base"),
+        "data": sorted(name for name in repos.values() if name.startswith("datasets/")),
+        "results": rows,
+        "benchmarks": list(dict.fromkeys(row["benchmark"] for row in rows)),
+        "settings": sorted(_flat({k: v for k, v in record["config"].items() if k not in ("org", "tag")})),
+        "facts": sorted((k, v) for k, v in record["facts"].items() if isinstance(v, str | int | float)),
+        "sweep": _summary(record),
+        "configs": configs(record["files"]),
+        "printed": _printed(record) if card == "tables" else "",
+    }
+
+
+def _metadata(card: str, values: dict[str, Any]) -> dict[str, Any]:
+    record: Record = values["record"]
+    terms: licence.Licence = values["licence"]
+    head: dict[str, Any] = {"license": terms.ids[0] if len(terms.ids) == 1 else list(terms.ids)}
+    if terms.name:
+        head |= {"license_name": terms.name, "license_link": terms.link}
+    head["language"] = "en"
+    is_dataset = record["target"].startswith("datasets/")
+    return head | (_dataset(card, values) if is_dataset else _model(card, values))
+
+
+_TAGS = {
+    "personas": ["system-prompt", "role-play"],
+    "mixture": ["grpo", "rlvr"],
+    "sweep": ["evaluation", "robustness", "rlvr"],
+    "tables": ["evaluation", "robustness", "rlvr"],
+}
+
+
+def _dataset(card: str, values: dict[str, Any]) -> dict[str, Any]:
+    record: Record = values["record"]
+    size = next((name for limit, name in _SIZES.items() if 0 < _count(record) < limit), None)
+    head: dict[str, Any] = {
+        "pretty_name": values["repo"].split("/")[1],
+        "task_categories": ["text-generation"],
+        **({"size_categories": [size]} if size else {}),
+        "tags": ["permix", "persona", PAPER, *_TAGS.get(card, [])],
+        "configs": [dict(config) for config in values["configs"]],
+    }
+    if card == "tables":
+        for config in head["configs"]:
+            if config["config_name"] == "ours":
+                config["default"] = True
+    return head
+
+
+def _count(record: Record) -> int:
+    """How many rows the dataset has, as its facts say; 0 where they do not."""
+    facts = record["facts"]
+    if sweep := _summary(record):
+        return sum(found["problems"] * found["runs"] * len(found["accuracy"]) for found in sweep["benchmarks"].values())
+    return int(facts.get("rows") or facts.get("train", 0) + facts.get("eval", 0))
+
+
+def _summary(record: Record) -> dict[str, Any]:
+    """What a sweep found, {} for other stages."""
+    return dict(record["facts"].get("summary") or {}) if record["stage"] == "sweep" else {}
+
+
+def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
+    if card == "base":
+        tags = ["permix", "persona", "toy", PAPER]
+        return {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": tags}
+    base = values["base"]
+    trainer = "grpo" if values["record"]["stage"] == "grpo" else "sft"
+    head: dict[str, Any] = {
+        "base_model": base["repo"],
+        "base_model_relation": "adapter",
+        "library_name": "peft",
+        "pipeline_tag": "text-generation",
+        "datasets": [name.removeprefix("datasets/") for name in values["data"]],
+        "metrics": ["accuracy", f"{values['org']}/pss"],
+        "tags": ["permix", "lora", trainer, "trl", "persona", "rlvr", PAPER, f"base_model:adapter:{base['repo']}"],
+    }
+    if index := list(_index(values)):
+        head["model-index"] = [{"name": values["repo"].split("/")[1], "results": index}]
+    return head
+
+
+_METRICS = {
+    "worst": "accuracy, worst persona",
+    "best": "accuracy, best persona",
+    "mean": "accuracy, mean over personas",
+    "pss": "PSS: worst / best persona",
+    "none": "accuracy without a persona",
+}
+
+
+def _index(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for benchmark in values["benchmarks"]:
+        rows = [row for row in values["results"] if row["benchmark"] == benchmark and row["value"] is not None]
+        found = {row["metric"]: row["value"] for row in rows}
+        kinds = {"pss": f"{values['org']}/pss"}
+        metrics = [
+            {"type": kinds.get(m, "accuracy"), "name": n, "value": found[m]} for m, n in _METRICS.items() if m in found
+        ]
+        sweep, _, revision = rows[0]["sweep"].removeprefix("datasets/").partition("@")
+        dataset = {"type": sweep, "name": f"{benchmark} under the evaluation personas", "config": benchmark}
+        dataset |= {"split": "test", "revision": revision}
+        yield {"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}
+
+
+def _printed(record: Record) -> str:
+    """The tables of stage tables as Markdown, with what they show."""
+    blocks = [f"### {_cell(name)}\n\n{tabular.as_markdown(lines)}" for name, lines in record["facts"]["tables"].items()]
+    return "\n".join([*blocks, tabular.claims_as_markdown(record["facts"]["claims"]), tabular.legend(record["facts"])])
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested table as ("a.b", value)."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(v, Mapping) for v in value):
+            for number, inner in enumerate(value):
+                yield from _flat(inner, f"{above}{key}.{inner.get('name', number)}.")
+        else:
+            yield above + key, value
+
+
+def _cell(value: Any) -> str:
+    """A value for one cell of a Markdown table."""
+    if value is None or value == "" or value != value:
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _link(source: Mapping[str, Any]) -> str:
+    """An input as a link to the very commit; relative to the Hub, so that it works on any."""
+    return f"[`{source['repo']}@{source['revision'][:8]}`](/{source['repo']}/tree/{source['revision']})"
+
+
+def _environment() -> jinja2.Environment:
+    found = jinja2.Environment(  # noqa: S701 - the page is Markdown, which the Hub sanitises
+        loader=jinja2.FileSystemLoader(files.CARDS),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters |= {"cell": _cell, "link": _link, "quoted": lambda value: json.dumps(value, ensure_ascii=False)}
+    return found

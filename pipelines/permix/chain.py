@@ -1,0 +1,147 @@
+"""What a recipe asks for, and what of it is there: steps in order, each missing, stale or current."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Literal
+
+from permix import provenance, stages
+from permix.errors import BadInput, PermixError
+from permix.hub import Head, Hub
+from permix.recipe import Recipe
+from permix.stage import StageConfig
+
+State = Literal["missing", "stale", "current"]
+
+
+@dataclass(eq=False)
+class Step:
+    """One artifact to be. `digest` is known once its inputs are current; `head` is what the Hub holds of it now."""
+
+    stage: str
+    config: StageConfig
+    target: str
+    needs: Mapping[str, str]
+    head: Head | None = None
+    digest: str | None = None
+    fresh: bool = False
+    sources: dict[str, Head] = field(default_factory=dict)
+
+    @property
+    def module(self) -> ModuleType:
+        """The stage's page."""
+        return stages.get(self.stage)
+
+    @property
+    def state(self) -> State:
+        """current: the Hub holds just what this configuration and these inputs give."""
+        if self.head is None or self.head.record is None:
+            return "missing"
+        same = self.digest is not None and self.head.record["digest"] == self.digest and self.head.intact
+        return "current" if same and not self.fresh else "stale"
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What making it would cost, as the stage estimates it."""
+        estimate = getattr(self.module, "estimate", None)
+        return dict(estimate(self.config)) if estimate else {}
+
+
+def build(recipe: Recipe) -> list[Step]:
+    """The steps of a recipe in an order in which each comes after its inputs."""
+    steps = [
+        Step(name, config, stages.get(name).target(config), stages.get(name).inputs(config))
+        for name in stages.NAMES
+        for config in stages.get(name).configs(recipe)
+    ]
+    seen: dict[str, Step] = {}
+    for step in steps:
+        if step.target in seen:
+            other = f"stages {seen[step.target].stage} and {step.stage}"
+            raise BadInput(f"Two rows of the plan have the target {step.target} ({other}): give one a tag.")
+        seen[step.target] = step
+    return steps
+
+
+def until(steps: list[Step], stage: str | None) -> list[Step]:
+    """The steps of `stage` and all that they need; every step where it is None."""
+    if stage is None:
+        return steps
+    wanted = {step.target for step in steps if step.stage == stage}
+    for step in reversed(steps):
+        if step.target in wanted:
+            wanted |= set(step.needs.values())
+    return [step for step in steps if step.target in wanted]
+
+
+def resolve_foreign(steps: Iterable[Step], hub: Hub) -> dict[str, Head]:
+    """The heads of all inputs that no step makes; BadInput for the first that the Hub does not have."""
+    made = {step.target for step in steps}
+    heads: dict[str, Head] = {}
+    for step in steps:
+        for repo in step.needs.values():
+            if repo not in made and repo not in heads:
+                head = hub.head(repo)
+                if head is None:
+                    raise BadInput(
+                        f"{repo} is needed by stage {step.stage} and is not on {hub.endpoint}: {_advice(repo, hub)}"
+                    )
+                heads[repo] = head
+    return heads
+
+
+def look_up(steps: Iterable[Step], hub: Hub) -> None:
+    """Fetch what the Hub holds of each step."""
+    for step in steps:
+        step.head = hub.head(step.target)
+
+
+def settle(step: Step, heads: Mapping[str, Head]) -> bool:
+    """Give the step its digest if all its inputs are among `heads` (repository as it is needed -> head)."""
+    if any(repo not in heads for repo in step.needs.values()):
+        return False
+    step.sources = {name: heads[repo] for name, repo in step.needs.items()}
+    contents = {name: head.content_digest for name, head in step.sources.items()}
+    step.digest = provenance.digest(step.stage, step.module.VERSION, step.config, contents)
+    return True
+
+
+def settle_all(steps: Iterable[Step], heads: Mapping[str, Head]) -> None:
+    """Settle what can be settled without making anything."""
+    known = dict(heads)
+    for step in steps:
+        if settle(step, known) and step.state == "current":
+            assert step.head is not None
+            known[step.target] = step.head
+
+
+def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) -> None:
+    """Let stages look at what comes from elsewhere before anything expensive is made."""
+    for step in steps:
+        check: Any = getattr(step.module, "check", None)
+        found = {
+            name: hub.fetch(heads[repo])
+            for name, repo in step.needs.items()
+            if repo in heads and repo.startswith("datasets/")
+        }
+        if check and found:
+            check(step.config, found)
+
+
+def find(repo: str, hub: Hub) -> Head:
+    """The head of an artifact that permix made, for `show` and `verify`."""
+    head = hub.head(repo)
+    if head is None:
+        raise BadInput(f"There is no {repo} on {hub.endpoint}: `permix plan` lists what there is.")
+    if head.record is None:
+        raise PermixError(f"{repo} has no run.json: it was not made by permix.")
+    return head
+
+
+def _advice(repo: str, hub: Hub) -> str:
+    name = repo.partition("@")[0]
+    return (
+        f"`permix hub import FOLDER {name}` puts a local copy there."
+        if hub.embedded
+        else "check the name and the token's rights."
+    )

@@ -1,0 +1,136 @@
+"""What the numbers show: the paper's statements on base, RLVR and PerMix-RLVR, each examined on our own sweeps.
+
+A statement is about one difference, second minus first, with a 95 % interval. It counts as shown only when the whole
+interval lies on its side; what is not shown is reported as it is.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Row = Mapping[str, Any]
+Interval = tuple[float | None, float | None]
+Verdict = Literal["shown", "not shown", "the opposite"]
+
+KEPT = 0.05
+"""Voice is kept when it falls by less than this; fixed before any result was seen."""
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % points of Student's t for 1, 2, … degrees of freedom; the last one is used for more (it is the wider)."""
+_Z = 1.959964
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`measure` of variant `second` lies above (rises), below (falls) or not much below (is kept) that of `first`."""
+
+    measure: Literal["worst", "mean", "pss", "voice"]
+    first: str
+    second: str
+    says: Literal["rises", "falls", "is kept"]
+
+
+CLAIMS = (
+    *(
+        Claim(measure, a, b, "rises")
+        for measure in ("worst", "mean", "pss")
+        for a, b in (("base", "rlvr"), ("rlvr", "permix-rlvr"))
+    ),
+    Claim("pss", "base", "permix-rlvr", "rises"),
+    Claim("voice", "base", "rlvr", "falls"),
+    Claim("voice", "rlvr", "permix-rlvr", "rises"),
+    Claim("voice", "base", "permix-rlvr", "is kept"),
+)
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Mean and 95 % t interval; no interval for a single value."""
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, None, None
+    variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+    half = _T[min(len(values) - 1, len(_T)) - 1] * math.sqrt(variance / len(values))
+    return mean, mean - half, mean + half
+
+
+def share_interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share of `count` answers; on the wide side, since personas are strata."""
+    z2 = _Z * _Z
+    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def examine(
+    claim: Claim, rows: Sequence[Row], paired: Callable[[Row, Row], Mapping[str, float]]
+) -> dict[str, Any] | None:
+    """The claim on one benchmark, from the rows of all sweeps there; None where a variant or measure is missing.
+
+    `paired(first, second)` gives the bootstrap of the difference over the problems that both sweeps share. It is used
+    for a single seed; with several, the interval is Student's t over the seeds' differences, widened by the
+    uncertainty of `first` where that was measured only once (the base model is not trained).
+    """
+    first, second = (
+        [r for r in rows if r["variant"] == name and r[claim.measure] is not None]
+        for name in (claim.first, claim.second)
+    )
+    by_seed = {r["seed"]: r for r in first}
+    pairs = [
+        (by_seed.get(r["seed"], first[0]), r) for r in second if first and (r["seed"] in by_seed or len(first) == 1)
+    ]
+    if not pairs:
+        return None
+    differences = [b[claim.measure] - a[claim.measure] for a, b in pairs]
+    if len(pairs) > 1:
+        mean, low, high = over_seeds(differences)
+        interval, how = (low, high), f"t over {len(pairs)} seeds"
+        if len(first) == 1:
+            interval = _apart(mean, first[0], claim.measure, interval)
+    elif claim.measure == "voice":
+        mean, how = differences[0], "binomial"
+        interval = _apart(mean, pairs[0][0], "voice", _shifted(pairs[0][1], "voice", mean))
+    else:
+        found = paired(*pairs[0])
+        mean, how = differences[0], "bootstrap over problems"
+        interval = _finite(found[f"{claim.measure}_low"]), _finite(found[f"{claim.measure}_high"])
+    return {
+        "benchmark": pairs[0][1]["benchmark"],
+        "measure": claim.measure,
+        "first": claim.first,
+        "second": claim.second,
+        "says": claim.says,
+        "seeds": [b["seed"] for _, b in pairs],
+        "differences": differences,
+        "difference": mean,
+        "low": interval[0],
+        "high": interval[1],
+        "interval": how,
+        "verdict": _verdict(claim, interval),
+    }
+
+
+def _apart(difference: float, first: Row, measure: str, interval: Interval) -> Interval:
+    """The interval of a difference when `first` has its own, independent one (MOVER: Zou and Donner 2008)."""
+    low, high, ends = interval[0], interval[1], (first[f"{measure}_low"], first[f"{measure}_high"])
+    if low is None or high is None or ends[0] is None or ends[1] is None:
+        return None, None
+    below, above = ends[1] - first[measure], first[measure] - ends[0]
+    return difference - math.hypot(difference - low, below), difference + math.hypot(high - difference, above)
+
+
+def _shifted(row: Row, measure: str, difference: float) -> Interval:
+    return difference + row[f"{measure}_low"] - row[measure], difference + row[f"{measure}_high"] - row[measure]
+
+
+def _verdict(claim: Claim, interval: Interval) -> Verdict:
+    low, high = interval
+    if low is None or high is None:
+        return "not shown"
+    if claim.says == "falls":
+        low, high = -high, -low
+    bar = -KEPT if claim.says == "is kept" else 0.0
+    return "shown" if low > bar else "the opposite" if high < bar else "not shown"
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

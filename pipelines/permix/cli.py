@@ -1,0 +1,97 @@
+"""The command line: dispatches only. Nothing heavy is imported before a command needs it."""
+
+import inspect
+import typing
+from dataclasses import MISSING, Field
+from types import ModuleType
+from typing import Annotated, Any
+
+import typer
+
+from permix import __version__, stages
+from permix.commands import hub, options, plan, run, show, verify
+from permix.recipe import table_of
+from permix.stage import own_fields
+
+app = typer.Typer(
+    help="Persona-robust post-training as a chain of Hugging Face Hub artifacts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"permix {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
+    """A command that makes one stage's artifacts and what they need, with an option for every field of its Config."""
+    own = own_fields(stage.Config)
+    hints = typing.get_type_hints(stage.Config)
+
+    def command(
+        recipe: str,
+        set: list[str],
+        variant: list[str],
+        benchmark: list[str],
+        hub: str | None,
+        workers: int,
+        work: Any,
+        **given: Any,
+    ) -> None:
+        named = [f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names]
+        fields = [f"{table_of(name)}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
+        run.make(recipe, [*set, *named, *fields], until=name, hub=hub, workers=workers, work=work)
+
+    several = [("variant", "Only these variants."), ("benchmark", "These benchmarks instead of the recipe's.")]
+    shared: list[tuple[str, Any, Any]] = [("recipe", options.Recipe, "toy"), ("set", options.Set, [])]
+    shared += [(what, Annotated[list[str], typer.Option(f"--{what}", help=text)], []) for what, text in several]
+    shared += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
+    shared += [(key, *_option(field, hints[key])) for key, field in own.items()]
+    parameters = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+        for key, hint, default in shared
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = (stage.__doc__ or "").strip().splitlines()[0]
+    return command
+
+
+def _option(field: Field[Any], hint: Any) -> tuple[Any, Any]:
+    """The option of one Config field: its own type, a list for a tuple, the recipe's value when it is not given."""
+    is_list = typing.get_origin(hint) is tuple
+    kind: Any = list[str] if is_list else hint if hint in (int, float, bool) else str
+    default = "" if field.default is MISSING else f"Default: {field.default}."
+    flag = "--" + field.name.replace("_", "-")
+    return Annotated[
+        kind if is_list else kind | None, typer.Option(flag, help=default, show_default=False)
+    ], [] if is_list else None
+
+
+def _toml(value: Any) -> str:
+    return (
+        str(value).lower() if isinstance(value, bool) else repr(list(value)) if isinstance(value, list) else str(value)
+    )
+
+
+app.command()(run.run)
+app.command()(plan.plan)
+app.command()(show.show)
+app.command()(verify.verify)
+app.add_typer(hub.app, name="hub")
+for _name in stages.NAMES:
+    app.command(_name, rich_help_panel="Stages")(_stage_command(_name, stages.get(_name)))

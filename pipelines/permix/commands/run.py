@@ -1,0 +1,108 @@
+"""permix run: make what is missing or stale of a recipe, then show its table."""
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from permix import chain, files, stages
+from permix import recipe as recipes
+from permix.chain import Step
+from permix.commands import options
+
+if TYPE_CHECKING:
+    from permix.hub import Hub
+
+
+def run(
+    recipe: options.Recipe = "toy",
+    set: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
+    hub: options.Hub = None,
+    workers: options.Workers = 0,
+    fresh: options.Fresh = [],  # noqa: B006
+    work: options.Work = None,
+) -> None:
+    """Run a whole experiment: make what is missing or stale, in order. Safe to kill and start again."""
+    make(recipe, set, hub=hub, workers=workers, fresh=fresh, work=work)
+
+
+def make(
+    name: str,
+    overrides: Sequence[str],
+    *,
+    until: str | None = None,
+    hub: str | None = None,
+    workers: int = 0,
+    fresh: Sequence[str] = (),
+    work: Path | None = None,
+) -> None:
+    """Bring a recipe's chain, or the part that ends with stage `until`, to the state current; print the result."""
+    plan = recipes.load(name, overrides)
+    steps = chain.until(chain.build(plan), until)
+    for stage in fresh:
+        stages.get(stage)
+    for step in steps:
+        step.fresh = step.stage in fresh
+
+    from permix import hub as hubs
+    from permix.progress import Board
+    from permix.runner import Runner
+
+    place = hubs.connect(hub)
+    place.check_write(plan.org)
+    foreign = chain.resolve_foreign(steps, place)
+    chain.check_foreign(steps, foreign, place)
+    chain.look_up(steps, place)
+    with Board() as board:
+        heads = Runner(place, work or files.home() / "work", workers or _workers(), board).run(steps, foreign)
+    last = steps[-1]
+    if last.stage == "tables":
+        _show_tables(last, place)
+    else:
+        for step in steps:
+            if until is None or step.stage == until:
+                print(f"{step.target}@{heads[step.target].sha}")
+
+
+def _workers() -> int:
+    """One per core; one where there is a GPU, which two trainings would only share."""
+    return 1 if shutil.which("nvidia-smi") else os.cpu_count() or 1
+
+
+def _show_tables(step: Step, place: "Hub") -> None:
+    """Print the table, where its picture is, and three commands that load what was published."""
+    from permix.stages import tables
+
+    assert step.head is not None and step.head.record is not None
+    print(tables.as_text(step.head.record["facts"]))
+    print(f"\nPicture: {place.fetch(step.head) / 'figures' / 'summary.png'}\n")
+    print("Load what was published:")
+    for line in loading_commands(step.config.org, next(iter(step.head.record["facts"]["annotations"]), None)):
+        prefix = f"{_permix()} hub exec -- {_python()}" if place.embedded else _python()
+        print(f'{prefix} -c "{line}"')
+
+
+def loading_commands(org: str, adapter: str | None) -> list[str]:
+    """Python that loads a pool, an adapter and the metric from the Hub with the stock libraries."""
+    pool = f"from datasets import load_dataset; print(load_dataset('{org}/permix-personas', split='eval')[0])"
+    peft = f"from peft import AutoPeftModelForCausalLM as A; print(A.from_pretrained('{adapter}').peft_config)"
+    call = "compute(scores=[1, 1, 0, 1], personas=['teacher', 'teacher', 'dumb', 'dumb'])"
+    metric = f"import evaluate; print(evaluate.load('{org}/pss').{call}['pss'])"
+    return [pool, *([peft] if adapter else []), metric]
+
+
+def _permix() -> str:
+    beside = Path(sys.executable).with_name("permix")
+    return shlex.quote(_short(beside)) if beside.exists() else "permix"
+
+
+def _python() -> str:
+    return shlex.quote(_short(Path(sys.executable)))
+
+
+def _short(path: Path) -> str:
+    """The path as one would type it here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

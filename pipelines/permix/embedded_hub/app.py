@@ -1,0 +1,93 @@
+"""The HTTP side of the embedded Hub: every page's routes behind one guard."""
+
+import errno
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from permix.embedded_hub.accounts import Accounts
+from permix.embedded_hub.call import Hub, HubError, log
+from permix.embedded_hub.lfs_store import LfsStore
+from permix.embedded_hub.pages import account, commits, content, lfs, refs, repos
+from permix.embedded_hub.storage import Store
+
+PAGES = (account, content, repos, refs, commits, lfs)
+HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+
+
+def open_hub(root: Path, instance: str = "") -> Hub:
+    """Open the data directory `root` and finish what a kill interrupted. Only one process may do this at a time."""
+    accounts = Accounts(root / "hub.db")
+    store = Store(root / "repos")
+    for row, to in accounts.moves():
+        moved = store.path(row.kind, to).is_dir() and not store.path(row.kind, row.full_name).is_dir()
+        accounts.end_move(row, to if moved else None)
+    secret = bytes.fromhex(accounts.setting("signing secret"))
+    return Hub(accounts, store, LfsStore(root / "lfs"), secret, instance)
+
+
+class App:
+    """The ASGI application: refuses foreign hosts, routes on the raw path, turns every failure into JSON.
+
+    An exception that reached uvicorn would close the connection under the client's next request.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        routes = [one for page in PAGES for one in page.ROUTES]
+        self._router = Router(routes, redirect_slashes=False, default=_unknown)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        response: Response
+        try:
+            _check_host(scope)
+            raw = scope["raw_path"].decode("ascii")
+            await self._router({**scope, "path": raw, "hub": self.hub, "app": self}, receive, watched)
+            return
+        except HubError as refusal:
+            response = refusal.response()
+        except HTTPException as refusal:
+            response = JSONResponse({"error": refusal.detail}, refusal.status_code, refusal.headers)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            response = _failure(error)
+        await response(scope, receive, watched)
+
+
+def _failure(error: Exception) -> Response:
+    if isinstance(error, OSError) and error.strerror:
+        status = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500
+        return HubError(status, f"The embedded Hub could not write: {error.strerror}.").response()
+    return HubError(500, f"The embedded Hub failed with {type(error).__name__}; its log has the details.").response()
+
+
+def _check_host(scope: Scope) -> None:
+    # A page in a browser could otherwise reach us under a name of its own that resolves to 127.0.0.1.
+    host = Request(scope).headers.get("host", "")
+    name = host[: host.rindex("]") + 1] if "]" in host else host.split(":")[0]
+    if name.lower() not in HOSTS:
+        raise HubError(421, f"The embedded Hub answers to 127.0.0.1 and localhost, not to {name!r}.")
+
+
+async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope["path"]
+    if path.startswith("/api/"):
+        raise HubError(501, f"The embedded Hub does not offer {scope['method']} {path}.")
+    raise HubError(404, f"There is nothing at {path}.")

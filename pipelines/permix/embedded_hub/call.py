@@ -1,0 +1,246 @@
+"""One request as the pages see it, and how they refuse it. A page is a plain function `Call -> Response`."""
+
+import hmac
+import json
+import logging
+import secrets
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from permix.embedded_hub.accounts import KINDS, Account, Accounts, RepoRow
+from permix.embedded_hub.lfs_store import LfsStore, Pointer
+from permix.embedded_hub.storage import Entry, GitRepo, Store
+
+SMALL_BODY = 8 << 20
+COMMIT_BODY = 256 << 20
+log = logging.getLogger("permix.embedded_hub")
+
+
+class HubError(Exception):
+    """Refuse the request: a status, one sentence, and the code by which clients choose their exception."""
+
+    def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **more: Any):
+        super().__init__(message)
+        self.status, self.message, self.code, self.headers, self.more = status, message, code, headers or {}, more
+
+    def response(self) -> Response:
+        """The refusal as the Hub's clients expect it."""
+        plain = self.message.encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")
+        headers = {"X-Error-Message": plain, "X-Request-Id": secrets.token_hex(8), **self.headers}
+        if self.code:
+            headers["X-Error-Code"] = self.code
+        return JSONResponse({"error": self.message, **self.more}, self.status, headers)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The parts of a running server."""
+
+    accounts: Accounts
+    store: Store
+    lfs: LfsStore
+    secret: bytes
+    instance: str
+
+    def sign(self, text: str) -> str:
+        """A signature that only this data directory can make."""
+        return hmac.new(self.secret, text.encode(), sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class Here:
+    """A repository that the caller may see: its row, its git side, and the page's error sentences about it."""
+
+    row: RepoRow
+    git: GitRepo
+
+    @property
+    def address(self) -> str:
+        """`ns/name` with the prefix that addresses outside /api have: `datasets/ns/name`."""
+        return self.row.full_name if self.row.kind == "models" else f"{self.row.kind}/{self.row.full_name}"
+
+    def commit(self, revision: str) -> str:
+        """The commit that `revision` names; 404 RevisionNotFound."""
+        found = self.git.resolve(revision)
+        if found is None:
+            raise HubError(404, f"There is no revision {revision!r} in {self.address}.", "RevisionNotFound")
+        return found
+
+    def entry(self, commit: str, path: str) -> Entry:
+        """What `path` is at `commit`; 404 EntryNotFound."""
+        found = self.git.at(commit, path)
+        if found is None:
+            raise HubError(
+                404, f"There is no {path!r} in {self.address} at {commit}.", "EntryNotFound", {"X-Repo-Commit": commit}
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request with its body read and its token looked up."""
+
+    request: Request
+    hub: Hub
+    account: Account | None
+    body: bytes = b""
+
+    @property
+    def base(self) -> str:
+        """The address under which the client knows this Hub (the Host header has been checked)."""
+        return f"http://{self.request.headers['host']}"
+
+    def param(self, name: str) -> str:
+        """A part of the path, decoded once."""
+        return str(self.request.path_params[name])
+
+    @cached_property
+    def json(self) -> dict[str, Any]:
+        """The body as a JSON object; 400 otherwise."""
+        try:
+            value = json.loads(self.body or b"{}")
+        except ValueError:
+            raise HubError(400, "The body is not JSON.") from None
+        if not isinstance(value, dict):
+            raise HubError(400, "The body should be a JSON object.")
+        return value
+
+    @cached_property
+    def form(self) -> dict[str, list[str]]:
+        """The body as a form, or as the same keys in JSON."""
+        if "json" in self.request.headers.get("content-type", ""):
+            return {key: value if isinstance(value, list) else [str(value)] for key, value in self.json.items()}
+        return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True)
+
+    def flag(self, name: str) -> bool:
+        """A query parameter that is switched on."""
+        return self.request.query_params.get(name, "").lower() in ("1", "true")
+
+    def who(self) -> Account:
+        """The caller, who must have a token."""
+        if self.account is None:
+            raise HubError(401, "Invalid username or password: this needs a token (HF_TOKEN).")
+        return self.account
+
+    def here(self, need: Literal["read", "write"] = "read") -> Here:
+        """The repository of the path; not there for those who may not see it; 403 without the right to write."""
+        kind = self.request.path_params.get("kind") or self.request.path_params.get("prefix") or "models"
+        return self.find(kind.strip("/"), self.param("namespace"), self.param("name"), need)
+
+    def find(self, kind: str, namespace: str, name: str, need: Literal["read", "write"] = "read") -> Here:
+        """The same for a repository named elsewhere than in the path."""
+        row = self.hub.accounts.repo(kind, namespace, name) if kind in KINDS else None
+        if row is None or not self.may_read(row):
+            raise self._not_found(kind, namespace, name)
+        if need == "write" and not self.who().may_write(row.namespace):
+            raise HubError(403, f"The token {self.who().token_name!r} may not write to {row.full_name}.")
+        try:
+            return Here(row, self.hub.store.repo(row.kind, row.full_name))
+        except Exception:
+            if self.hub.accounts.repo(kind, namespace, name) == row:
+                raise
+            raise self._not_found(kind, namespace, name) from None  # deleted or moved in this moment
+
+    def may_read(self, row: RepoRow) -> bool:
+        """Whether the caller may know of this repository."""
+        return not row.private or (self.account is not None and self.account.may_read(row.namespace))
+
+    def pointers(self, here: Here, entries: Collection[Entry]) -> dict[str, Pointer]:
+        """Path -> pointer for the entries that really stand for a large file of this repository.
+
+        A pointer that somebody typed, to a file that was never uploaded here, is ordinary text.
+        """
+        pointers = {entry.path: entry.pointer for entry in entries if entry.pointer}
+        granted = self.hub.accounts.granted(here.row, {pointer.oid for pointer in pointers.values()})
+        return {path: pointer for path, pointer in pointers.items() if pointer.oid in granted}
+
+    def _not_found(self, kind: str, namespace: str, name: str) -> HubError:
+        status = 404 if self.account else 401  # as the Hub: without a token it does not say which of the two it is
+        sentence = f"There is no {kind.removesuffix('s')} {namespace}/{name} on this Hub, or this token may not see it."
+        return HubError(status, sentence, "RepoNotFound")
+
+
+Page = Callable[[Call], Response]
+
+
+def account_of(request: Request, hub: Hub) -> Account | None:
+    """The account of the bearer token; None without one; 401 for a wrong one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not token:
+        return None
+    account = hub.accounts.account(token.strip()) if scheme.lower() == "bearer" else None
+    if account is None:
+        raise HubError(401, "Invalid credentials in Authorization header")
+    return account
+
+
+def route(method: str, path: str, page: Page, body_limit: int = SMALL_BODY) -> Route:
+    """A route to `page`. In `path`: {kind}, {prefix} (`datasets/`, `spaces/` or nothing), {x} one segment, {x:rest}."""
+
+    async def endpoint(request: Request) -> Response:
+        hub: Hub = request.scope["hub"]
+        if method == "GET":
+            return await run_in_threadpool(lambda: page(Call(request, hub, account_of(request, hub))))
+        account = await run_in_threadpool(account_of, request, hub)  # before a stranger's body is taken in
+        body = await read_body(request, body_limit)
+        return await run_in_threadpool(page, Call(request, hub, account, body))
+
+    for short, full in (("{kind}", "{kind:kind}"), ("{prefix}", "{prefix:prefix}")):
+        path = path.replace(short, full)
+    for name in ("namespace", "name", "revision", "ref", "oid"):
+        path = path.replace(f"{{{name}}}", f"{{{name}:segment}}")
+    return Route(path, endpoint, methods=[method], name=page.__name__)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body; 413 as soon as it is longer than `limit` bytes."""
+    too_long = HubError(413, f"The body is longer than {limit >> 20} MiB, which is the most that is taken here.")
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_long
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise too_long
+    return bytes(body)
+
+
+class _Segment(Convertor[str]):
+    """One segment of the raw path. Decoding it only now is what lets a revision or a path hold an encoded slash."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        try:
+            return unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise HubError(400, "The path is not UTF-8.") from None
+
+    def to_string(self, value: str) -> str:
+        raise NotImplementedError
+
+
+class _Rest(_Segment):
+    regex = ".+"
+
+
+class _Kind(_Segment):
+    regex = "(?:models|datasets|spaces)"
+
+
+class _Prefix(_Segment):
+    regex = "(?:datasets/|spaces/)?"
+
+
+for _name, _convertor in {"segment": _Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
+    register_url_convertor(_name, _convertor())

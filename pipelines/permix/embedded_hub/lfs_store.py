@@ -1,0 +1,114 @@
+"""Large files, kept once each under their sha256: `lfs/<ab>/<cd>/<sha256>`."""
+
+import hashlib
+import os
+import re
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,17})\n?"
+)
+POINTER_LIMIT = 200
+"""No pointer is longer than this, so larger git blobs need not be looked at."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What git holds in place of a large file."""
+
+    oid: str
+    size: int
+
+    def text(self) -> bytes:
+        """The pointer as git-lfs writes it."""
+        return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.oid}\nsize {self.size}\n".encode()
+
+
+def pointer_in(data: bytes) -> Pointer | None:
+    """The pointer that `data` is, or None when it is an ordinary file."""
+    found = _POINTER.fullmatch(data) if len(data) <= POINTER_LIMIT else None
+    return Pointer(found[1].decode(), int(found[2])) if found else None
+
+
+class LfsStore:
+    """The folder of large files. A file appears under its name when all of it is on the disk and its hash is right."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.incoming = root / "incoming"
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        for left in self.incoming.iterdir():  # uploads that a kill interrupted
+            left.unlink(missing_ok=True)
+
+    def path(self, oid: str) -> Path:
+        """Where the file with this sha256 lies; ValueError for anything but 64 hex digits."""
+        if not re.fullmatch("[0-9a-f]{64}", oid):
+            raise ValueError(f"{oid!r} is not a sha256")
+        return self.root / oid[:2] / oid[2:4] / oid
+
+    def size(self, oid: str) -> int | None:
+        """The size of a file in bytes; None when it is not here."""
+        try:
+            return self.path(oid).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def has(self, pointer: Pointer) -> bool:
+        """Whether the file is here, with this size."""
+        return self.size(pointer.oid) == pointer.size
+
+    def receive(self, pointer: Pointer) -> "Upload":
+        """Begin to receive the file that `pointer` announces."""
+        return Upload(self, pointer)
+
+
+class Upload:
+    """One file on its way in: `write` pieces, then `finish`; `abandon` in every other case."""
+
+    def __init__(self, store: LfsStore, pointer: Pointer) -> None:
+        self.pointer = pointer
+        self._target = store.path(pointer.oid)
+        self._part = store.incoming / secrets.token_hex(16)
+        self._file = self._part.open("xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self.received = 0
+
+    def write(self, piece: bytes) -> None:
+        """Add one piece; ValueError when more comes than was announced."""
+        self.received += len(piece)
+        if self.received > self.pointer.size:
+            raise ValueError(f"more than the announced {self.pointer.size} bytes came")
+        self._hash.update(piece)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def finish(self) -> None:
+        """Keep the file; ValueError when size or sha256 is not what was announced."""
+        if self.received != self.pointer.size:
+            raise ValueError(f"{self.received} bytes came, {self.pointer.size} were announced")
+        if self._hash.hexdigest() != self.pointer.oid:
+            raise ValueError(f"the sha256 of what came is {self._hash.hexdigest()}, {self.pointer.oid} was announced")
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._part.replace(self._target)
+        sync_folder(self._target.parent)
+
+    def abandon(self) -> None:
+        """Throw away what came; harmless after `finish`."""
+        self._file.close()
+        with suppress(OSError):
+            self._part.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

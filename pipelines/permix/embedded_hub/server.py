@@ -1,0 +1,156 @@
+"""The one server process of a data directory."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import resource
+import secrets
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from permix import files
+from permix.embedded_hub.accounts import LOCAL_USER, Accounts, NameTaken
+from permix.embedded_hub.app import App, open_hub
+from permix.embedded_hub.launch import DEFAULT_PORT
+from permix.errors import BadInput, PermixError
+
+FORMAT = 1
+"""Of the data directory; raised when an older permix could no longer read it."""
+LINGER = float(os.environ.get("PERMIX_HUB_LINGER", "10"))
+"""Seconds that a server started by `attach` outlives its last user."""
+
+
+def run(root: Path, port: int | None, leased: bool) -> None:
+    """Serve `root` until a signal, or when `leased` until nobody has used it for `LINGER` seconds.
+
+    PermixError when another process serves it, when its format is unknown, or when `port` is taken.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    lock = os.open(root / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise PermixError(f"The embedded Hub of {root} runs already: use that one, or stop it first.") from None
+    check_format(root)
+    instance = secrets.token_hex(16)
+    hub = open_hub(root, instance)
+    local_token(root, hub.accounts)
+    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+    _allow_many_files()
+    try:
+        listening = _listen(port)
+        number = listening.getsockname()[1]
+        files.write_json(root / "server.json", {"pid": os.getpid(), "port": number, "instance": instance})
+        if not leased:
+            print(f"The embedded Hub of {root} listens on http://127.0.0.1:{number} (Ctrl-C ends it).", flush=True)
+        asyncio.run(_serve(App(hub), listening, root / "leases" if leased else None))
+    finally:
+        (root / "server.json").unlink(missing_ok=True)
+        hub.store.close()
+
+
+async def _serve(app: App, listening: socket.socket, leases: Path | None) -> None:
+    config = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="off", access_log=False, log_level="warning",
+        timeout_keep_alive=60, timeout_graceful_shutdown=5, server_header=False,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    watching = asyncio.create_task(_leave_when_unused(server, leases)) if leases else None
+    # uvicorn raises the signal that stopped it once more when it is done
+    with suppress(KeyboardInterrupt):
+        await server.serve([listening])
+    if watching:
+        watching.cancel()
+
+
+async def _leave_when_unused(server: uvicorn.Server, leases: Path) -> None:
+    descriptor = os.open(leases, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    unused_since: float | None = None
+    while True:
+        await asyncio.sleep(min(LINGER / 10, 1))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            unused_since = None
+            continue
+        unused_since = unused_since or time.monotonic()
+        if time.monotonic() - unused_since >= LINGER:
+            # The lock stays taken until this process ends: who attaches now waits for that, and starts anew.
+            server.should_exit = True
+            return
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def local_token(root: Path, accounts: Accounts) -> str:
+    """The local administrator's token, kept in the file `token` for processes of the same user."""
+    path = root / "token"
+    token = path.read_text().strip() if path.is_file() else ""
+    if token and accounts.account(token):
+        return token
+    token = token or f"hf_{secrets.token_hex(24)}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(token + "\n")
+    try:
+        accounts.new_token("local", LOCAL_USER, "admin", token)
+    except NameTaken:  # the file was lost: the token that it held is worth nothing from now on
+        accounts.revoke_token("local")
+        accounts.new_token("local", LOCAL_USER, "admin", token)
+    return token
+
+
+def check_format(root: Path) -> None:
+    """Write the data directory's format version, or PermixError when this permix cannot read it."""
+    path = root / "format"
+    if not path.exists():
+        files.write_bytes(path, f"{FORMAT}\n".encode())
+    found = path.read_text().strip()
+    if found != str(FORMAT):
+        raise PermixError(
+            f"The embedded Hub's data in {root} has format {found}, but {FORMAT} is read here: update permix."
+        )
+
+
+def _listen(port: int | None) -> socket.socket:
+    wanted = DEFAULT_PORT if port is None else port
+    for number in (wanted, 0) if port is None else (wanted,):
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(("127.0.0.1", number))
+            listening.listen(1024)
+        except (OSError, OverflowError):
+            listening.close()
+        else:
+            listening.setblocking(False)
+            return listening
+    raise BadInput(f"The embedded Hub cannot listen on port {wanted}: it is taken; choose another with --port.")
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard) if hard > 0 else 65536, hard))
+    del soft
+
+
+def main() -> None:
+    """`python -m permix.embedded_hub --root DIR [--port N] [--leased]`."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m permix.embedded_hub")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--leased", action="store_true")
+    wanted = parser.parse_args()
+    try:
+        run(wanted.root.expanduser().absolute(), wanted.port, wanted.leased)
+    except PermixError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,285 @@
+"""The pictures of the tables. The same numbers give the same bytes; readable on light and on dark pages.
+
+Each is written as PNG and SVG, on a light sheet with rounded corners, so that the page's colour does not matter.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
+
+from permix import files, persona, variant
+
+Line = Mapping[str, Any]
+INK, FAINT, GRID, SHEET = "#1f2733", "#5b6675", "#dfe3e8", "#f7f8fa"
+COLOURS = {
+    ("none", ""): "#6b7685",
+    ("sft", "gold"): "#b8860b",
+    ("sft", "styled"): "#b8860b",
+    ("sft", "teacher"): "#8e5bb5",
+    ("grpo", "verifier"): "#1c6fb8",
+}
+MIXED = {
+    ("sft", "gold"): "#d97706",
+    ("sft", "styled"): "#d97706",
+    ("sft", "teacher"): "#b0478f",
+    ("grpo", "verifier"): "#d1495b",
+}
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": FAINT,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "xtick.color": FAINT,
+    "ytick.color": INK,
+    "svg.hashsalt": "permix",
+    "svg.fonttype": "path",
+    "savefig.dpi": 160,
+}
+TOY = "Toy world: it demonstrates the method; effect sizes follow from how that world was designed."
+
+
+def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
+    """Per benchmark: accuracy under every persona, PSS with its noise floor, and voice where it was measured.
+
+    `lines` and `people` as stage tables makes them; writes `<stem>.png` and `<stem>.svg`.
+    """
+    benchmarks, variants = _names(lines, "benchmark"), _names(lines, "variant")
+    spoken = any(line["voice"] is not None for line in lines)
+    widths = [2.3, 1.25, 1.0] if spoken else [2.3, 1.25]
+    with matplotlib.rc_context(STYLE):
+        rows = 0.36 * len(variants) + 1.05
+        figure = Figure(figsize=(10.4, rows * len(benchmarks) + 1.25))
+        grid = figure.subplots(len(benchmarks), len(widths), squeeze=False, sharey=True, width_ratios=widths)
+        for axes, benchmark in zip(grid, benchmarks, strict=True):
+            of = [line for line in lines if line["benchmark"] == benchmark]
+            _ranges(axes[0], of, _accuracies(people, benchmark), benchmark)
+            _stability(axes[1], of)
+            if spoken:
+                _voice(axes[2], of)
+        _finish(figure, stem, _legend(), "How much does a persona move the answers?", TOY if toy else "")
+
+
+def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
+    """Accuracy of every variant under each persona, hardest persona of the first variant on top, controls below."""
+    benchmarks, variants = _names(lines, "benchmark"), _names(lines, "variant")
+    first = _accuracies(people, benchmarks[0])[variants[0]]
+    controls = [c.key for c in persona.CONTROLS]
+    order = sorted((k for k in first if k not in controls), key=lambda k: (first[k], k)) + [
+        k for k in controls if k in first
+    ]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.9 + 4.25 * len(benchmarks), 0.27 * len(order) + 1.7))
+        (grid,) = figure.subplots(1, len(benchmarks), squeeze=False, sharey=True)
+        for axes, benchmark in zip(grid, benchmarks, strict=True):
+            found = _accuracies(people, benchmark)
+            for height, who in enumerate(reversed(order)):
+                values = [found[name][who] for name in variants]
+                axes.plot(
+                    [min(values), max(values)], [height, height], color=GRID, lw=3, zorder=1, solid_capstyle="round"
+                )
+                for name, value in zip(variants, values, strict=True):
+                    axes.plot(
+                        value,
+                        height,
+                        "D" if who in controls else "o",
+                        color=_colour(name),
+                        ms=6,
+                        zorder=3,
+                        mec=SHEET,
+                        mew=0.7,
+                    )
+            axes.axhline(len(order) - sum(who not in controls for who in order) - 0.5, color=FAINT, lw=0.7, ls=":")
+            axes.set_yticks(range(len(order)), [_label(who) for who in reversed(order)])
+            _frame(axes, f"{benchmark}: accuracy")
+        handles = [
+            Line2D([], [], ls="", marker="o", color=_colour(name), label=variant.get(name).title) for name in variants
+        ]
+        _finish(figure, stem, handles, "Accuracy under each persona", TOY if toy else "")
+
+
+def _ranges(axes: Axes, lines: Sequence[Line], found: Mapping[str, Mapping[str, float]], benchmark: str) -> None:
+    """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines."""
+    for height, line in _rows(lines):
+        colour, accuracy = _colour(line["variant"]), found[line["variant"]]
+        values = sorted(v for k, v in accuracy.items() if k not in ("none", "helpful"))
+        axes.plot(
+            [values[0], values[-1]], [height, height], color=colour, alpha=0.22, lw=9, solid_capstyle="round", zorder=1
+        )
+        axes.scatter(
+            values,
+            [height + step for step in _spread(values)],
+            s=20,
+            color=colour,
+            edgecolors=SHEET,
+            linewidths=0.5,
+            zorder=3,
+        )
+        mean = sum(values) / len(values)
+        axes.plot([mean, mean], [height - 0.3, height + 0.3], color=INK, lw=2, zorder=4, solid_capstyle="butt")
+        for key, marker in (("none", "D"), ("helpful", "s")):
+            if accuracy.get(key) is not None:
+                axes.plot(accuracy[key], height + 0.36, marker, mfc=SHEET, mec=INK, mew=1.1, ms=5, zorder=5)
+        axes.annotate(line["worst_persona"], (values[0], height - 0.36), fontsize=7, color=FAINT, ha="center", va="top")
+    axes.set_yticks([h for h, _ in _rows(lines)], [line["title"] for line in lines])
+    axes.set_ylim(-0.75, len(lines) - 0.35)
+    _frame(axes, f"{benchmark}: accuracy, one dot per persona")
+
+
+def _stability(axes: Axes, lines: Sequence[Line]) -> None:
+    """PSS as a bar with its interval, and where it would lie if personas had no effect."""
+    for height, line in _rows(lines):
+        if line["pss"] is None:
+            continue
+        axes.barh(
+            height,
+            line["pss"],
+            height=0.52,
+            color=_colour(line["variant"]),
+            alpha=0.35 if line["floor"] else 0.85,
+            zorder=2,
+        )
+        _whisker(axes, height, line, "pss")
+        if line["pss_null"] is not None:
+            axes.plot(
+                [line["pss_null"]] * 2, [height - 0.4, height + 0.4], color=INK, lw=1.4, ls=(0, (2, 1.2)), zorder=4
+            )
+        _number(axes, height, line["pss"])
+    _frame(axes, "PSS = worst / best")
+
+
+def _voice(axes: Axes, lines: Sequence[Line]) -> None:
+    """The share of answers in the persona's voice, with its interval."""
+    for height, line in _rows(lines):
+        if line["voice"] is None:
+            continue
+        axes.barh(height, line["voice"], height=0.52, color=_colour(line["variant"]), alpha=0.85, zorder=2)
+        _whisker(axes, height, line, "voice")
+        _number(axes, height, line["voice"])
+    _frame(axes, "voice: in character")
+
+
+def _whisker(axes: Axes, height: float, line: Line, name: str) -> None:
+    low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
+    if low is not None and high is not None:
+        axes.plot([max(low, 0), min(high, 1)], [height, height], color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
+
+
+def _number(axes: Axes, height: float, value: float) -> None:
+    """The value at the foot of its bar, or to its right where the bar is too short for it."""
+    inside = value > 0.2
+    axes.annotate(
+        f"{value:.2f}",
+        (0.02 if inside else 0.3, height),
+        fontsize=8.5,
+        color="white" if inside else INK,
+        va="center",
+        weight="bold",
+        zorder=6,
+    )
+
+
+def _legend() -> list[Line2D]:
+    return [
+        Line2D([], [], ls="", marker="o", color=FAINT, ms=5, label="persona"),
+        Line2D([], [], ls="", marker="|", color=INK, ms=11, mew=2, label="mean over personas"),
+        Line2D([], [], ls="", marker="D", mfc="none", mec=INK, ms=5, label="no persona"),
+        Line2D([], [], ls="", marker="s", mfc="none", mec=INK, ms=5, label="helpful assistant"),
+        Line2D([], [], color=INK, lw=1.5, label="95 % interval"),
+        Line2D([], [], color=INK, lw=1.4, ls=(0, (2, 1.2)), label="PSS if personas had no effect"),
+    ]
+
+
+def _frame(axes: Axes, title: str) -> None:
+    axes.set_xlim(0, 1.02)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    axes.set_title(title, pad=7)
+    axes.grid(axis="x", color=GRID, lw=0.8, zorder=0)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, note: str) -> None:
+    """Lay out, put the sheet underneath and write both files, without dates or versions in them."""
+    height = figure.get_figheight()
+    figure.text(0.02, 1 - 0.3 / height, title, fontsize=13.5, weight="bold", va="center")
+    figure.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.01, (0.34 if note else 0.1) / height),
+        ncols=min(6, len(handles)),
+        frameon=False,
+        fontsize=8.5,
+        handletextpad=0.5,
+        columnspacing=1.3,
+    )
+    if note:
+        figure.text(0.02, 0.2 / height, note, fontsize=8.5, color=FAINT, va="center")
+    figure.tight_layout(rect=(0.005, (0.68 if note else 0.44) / height, 0.995, 1 - 0.5 / height), h_pad=1.4, w_pad=1.6)
+    figure.patch.set_alpha(0)
+    sheet = FancyBboxPatch(
+        (0.006, 0.008),
+        0.988,
+        0.984,
+        boxstyle="round,pad=0,rounding_size=0.012",
+        transform=figure.transFigure,
+        fc=SHEET,
+        ec=GRID,
+        lw=1,
+    )
+    figure.add_artist(sheet)
+    sheet.set_zorder(-10)
+    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        data = io.BytesIO()
+        figure.savefig(data, format=ending, metadata=metadata)
+        files.write_bytes(stem.with_suffix(f".{ending}"), data.getvalue())
+
+
+def _rows(lines: Sequence[Line]) -> list[tuple[int, Line]]:
+    """Each line with its height; the first is on top."""
+    return [(len(lines) - 1 - number, line) for number, line in enumerate(lines)]
+
+
+def _spread(values: Sequence[float], near: float = 0.012) -> list[float]:
+    """Vertical steps that keep dots of nearly equal value apart."""
+    steps: list[float] = []
+    run = 0
+    for number, value in enumerate(values):
+        run = run + 1 if number and value - values[number - 1] < near else 0
+        steps.append((0.0, 0.14, -0.14, 0.26, -0.26)[run % 5])
+    return steps
+
+
+def _accuracies(people: Sequence[Line], benchmark: str) -> dict[str, dict[str, float]]:
+    """{variant: {persona: accuracy, mean over seeds}} on one benchmark."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in people:
+        if row["benchmark"] == benchmark:
+            found.setdefault(row["variant"], {}).setdefault(row["persona"], []).append(row["accuracy"])
+    return {name: {who: sum(values) / len(values) for who, values in by.items()} for name, by in found.items()}
+
+
+def _names(lines: Sequence[Line], key: str) -> list[str]:
+    return list(dict.fromkeys(line[key] for line in lines))
+
+
+def _colour(name: str) -> str:
+    row = variant.get(name)
+    return (MIXED if row.persona else COLOURS)[row.trainer, row.target]
+
+
+def _label(who: str) -> str:
+    return {"none": "no system message", "helpful": "helpful assistant"}.get(who, who)

@@ -1,0 +1,32 @@
+"""Where the published folders lie, and how a file is written so that a kill never leaves half of it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+_HERE = Path(__file__).resolve().parent
+ROOT = _HERE / "_data" if (_HERE / "_data").is_dir() else _HERE.parents[1]  # in a wheel, else in a checkout
+PERSONAS, CARDS, SPACES, RECIPES = (ROOT / part for part in ("personas", "hub_cards", "spaces", "pipelines/recipes"))
+
+
+def home() -> Path:
+    """Where permix keeps everything on this machine: `$PERMIX_HOME`, else `permix` in the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(os.environ.get("PERMIX_HOME") or Path(data) / "permix").expanduser().absolute()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds all of it or what it held before, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON with sorted keys, atomically."""
+    write_bytes(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,274 @@
+"""The one way permix talks to a Hub, real or embedded: `huggingface_hub.HfApi` with endpoint, token and cache given.
+
+A repository is written `org/name` (model), `datasets/org/name` or `spaces/org/name`, with `@revision` behind it where
+one is meant.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permix import files, provenance
+from permix.errors import BadInput, PermixError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
+
+
+def split(repo: str) -> tuple[str, str]:
+    """`(repo_type, repo_id)` of a repository without its revision."""
+    name = repo.partition("@")[0]
+    kind, _, rest = name.partition("/")
+    return (
+        ({"datasets": "dataset", "spaces": "space"}[kind], rest) if kind in ("datasets", "spaces") else ("model", name)
+    )
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a repository holds at one commit; `record` is its run.json, or None where permix did not make it.
+
+    `files` is {path: (sha256 or git sha1, size)} as the Hub tells it.
+    """
+
+    repo: str
+    sha: str
+    files: Mapping[str, tuple[str, int]]
+    record: Mapping[str, Any] | None
+
+    @property
+    def content_digest(self) -> str:
+        """The record's own, else a digest of the Hub's file ids."""
+        if self.record:
+            return str(self.record["content_digest"])
+        listed = sorted((path, oid) for path, (oid, _) in self.files.items() if provenance.is_content(path))
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+    @property
+    def intact(self) -> bool:
+        """Whether the repository holds just the files that the record describes."""
+        described: Mapping[str, Any] = self.record["files"] if self.record else {}
+        content = {path for path in self.files if provenance.is_content(path)}
+        return content == set(described) and all(
+            self.files[path][0] in (d["sha256"], d["sha1"]) for path, d in described.items()
+        )
+
+
+@dataclass(frozen=True)
+class Hub:
+    """One Hub. `token` is shown to this endpoint alone; `cache` is never shared between Hubs."""
+
+    endpoint: str
+    token: str | None
+    cache: Path | None
+    embedded: bool
+
+    @property
+    def api(self) -> "HfApi":
+        """A client of this Hub."""
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=self.endpoint, token=self.token or False, library_name="permix")
+
+    def check_write(self, org: str) -> None:
+        """Raise a sentence unless the Hub answers and the token may write to `org`."""
+        if self.token is None:
+            raise BadInput(
+                f"There is no token for {self.endpoint}: set HF_TOKEN, or leave --hub away to use the embedded Hub."
+            )
+        with self._sentences(f"ask {self.endpoint} who the token belongs to"):
+            me = self.api.whoami()
+        names = {me["name"], *(o["name"] for o in me.get("orgs", []))}
+        role = me.get("auth", {}).get("accessToken", {}).get("role")
+        if role == "read":
+            raise BadInput(f"The token of {me['name']} may only read on {self.endpoint}: use one with write rights.")
+        if org not in names and not self.embedded:  # the embedded Hub's own token may make any namespace
+            known = ", ".join(sorted(names))
+            raise BadInput(f"{me['name']} may not write to {org!r} on {self.endpoint}: use --set org=, one of {known}.")
+
+    def head(self, repo: str) -> Head | None:
+        """The repository at its head (or at `@revision`); None where there is none."""
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+        kind, name = split(repo)
+        revision = repo.partition("@")[2] or None
+        with self._sentences(f"look up {repo} on {self.endpoint}"):
+            try:
+                info: Any = self.api.repo_info(name, repo_type=kind, revision=revision, files_metadata=True)
+            except RevisionNotFoundError:
+                raise BadInput(
+                    f"{repo.partition('@')[0]} has no revision {revision!r} on {self.endpoint}: "
+                    "name a branch, tag or commit."
+                ) from None
+            except RepositoryNotFoundError:
+                return None
+            found = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
+            record = (
+                json.loads(self.download(f"{repo.partition('@')[0]}@{info.sha}", provenance.RECORD).read_bytes())
+                if provenance.RECORD in found
+                else None
+            )
+        return Head(repo.partition("@")[0], str(info.sha), found, record)
+
+    def download(self, repo: str, path: str) -> Path:
+        """One file of `repo@sha`."""
+        from huggingface_hub import hf_hub_download
+
+        kind, name = split(repo)
+        with self._sentences(f"download {path} of {repo}"):
+            return Path(
+                hf_hub_download(
+                    name,
+                    path,
+                    repo_type=kind,
+                    revision=repo.partition("@")[2],
+                    endpoint=self.endpoint,
+                    token=self.token or False,
+                    cache_dir=self.cache,
+                )
+            )
+
+    def fetch(self, head: Head) -> Path:
+        """All files of the repository at the head's commit; raise when they are not those that its record describes."""
+        from huggingface_hub import snapshot_download
+
+        kind, name = split(head.repo)
+        with self._sentences(f"download {head.repo}"):
+            folder = Path(
+                snapshot_download(
+                    name,
+                    repo_type=kind,
+                    revision=head.sha,
+                    endpoint=self.endpoint,
+                    token=self.token or False,
+                    cache_dir=self.cache,
+                )
+            )
+        here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+        if missing := [path for path, (_, size) in head.files.items() if here.get(path) != size]:
+            raise PermixError(f"The download of {head.repo}@{head.sha[:8]} lacks {missing[0]}: run it again.")
+        if head.record and provenance.content_digest(folder) != head.content_digest:
+            raise PermixError(
+                f"{head.repo}@{head.sha[:8]} does not hold what its run.json says: make it again with --fresh."
+            )
+        return folder
+
+    def publish(self, repo: str, folder: Path, message: str, parent: Head | None) -> str:
+        """Make `folder` the whole content of the repository in one commit on top of `parent`; return the commit."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        kind, name = split(repo)
+        paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        with self._sentences(f"publish {repo}"):
+            if parent is None:
+                self.api.create_repo(
+                    name, repo_type=kind, exist_ok=True, space_sdk="gradio" if kind == "space" else None
+                )
+                parent = self.head(repo)
+            before = parent.files if parent else {}
+            stale = [path for path in before if path not in paths and path != ".gitattributes"]
+            operations: list[Any] = [
+                *(CommitOperationAdd(path, source) for path, source in paths.items()),
+                *map(CommitOperationDelete, stale),
+            ]
+            commit = self.api.create_commit(
+                name, operations, commit_message=message, repo_type=kind, parent_commit=parent.sha if parent else None
+            )
+        return str(commit.oid)
+
+    def write_card(self, head: Head, card: str) -> None:
+        """Replace README.md in a commit of its own; nothing where it is the same already."""
+        from huggingface_hub import CommitOperationAdd
+
+        kind, name = split(head.repo)
+        if (
+            "README.md" in head.files
+            and self.download(f"{head.repo}@{head.sha}", "README.md").read_text(encoding="utf-8") == card
+        ):
+            return
+        with self._sentences(f"update the card of {head.repo}"):
+            self.api.create_commit(
+                name,
+                [CommitOperationAdd("README.md", card.encode())],
+                commit_message="Results onto the card",
+                repo_type=kind,
+                parent_commit=head.sha,
+            )
+
+    def tags(self, repo: str) -> dict[str, str]:
+        """{tag: commit}."""
+        kind, name = split(repo)
+        with self._sentences(f"list the tags of {repo}"):
+            return {t.name: t.target_commit for t in self.api.list_repo_refs(name, repo_type=kind).tags}
+
+    def tag(self, repo: str, name: str, sha: str) -> None:
+        """Tag a commit; a tag that is there stays."""
+        kind, repo_id = split(repo)
+        with self._sentences(f"tag {repo}"):
+            self.api.create_tag(repo_id, tag=name, revision=sha, repo_type=kind, exist_ok=True)
+
+    @contextmanager
+    def _sentences(self, what: str) -> Iterator[None]:
+        """Turn the client's errors into one sentence."""
+        import httpx2
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            yield
+        except HfHubHTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            advice = {
+                401: "The token is not valid there: log in again or set HF_TOKEN.",
+                403: "The token has no right to do that: use one with write rights.",
+                404: "There is no such repository, or the token may not see it.",
+                412: "Somebody else published there in between: run it again.",
+            }.get(status, f"The Hub answered {status}: {error.server_message or error}")
+            raise PermixError(f"Could not {what}. {advice}") from None
+        except (httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
+                raise PermixError(f"Could not {what}: {error.strerror}.") from None
+            raise PermixError(
+                f"Could not {what}: {self.endpoint} does not answer. Is the address right and the network up?"
+            ) from None
+
+
+def connect(url: str | None = None) -> Hub:
+    """Attach to the embedded Hub (starting it if needed), or to the Hub at `url`.
+
+    Sets the environment that third-party clients read, and takes secrets out of it: to be called before huggingface_hub
+    is imported.
+    """
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the runner shows its own
+    if url is None:
+        from permix.embedded_hub import launch
+
+        home = files.home()
+        running = launch.attach(home / "hub")
+        os.environ.update(launch.client_environment(running, home))
+        _forget_secrets()
+        return Hub(running.url, running.token, Path(os.environ["HF_HOME"]) / "hub", embedded=True)
+    if not url.startswith(("http://", "https://")):
+        raise BadInput(f"--hub {url!r} should be an address such as https://huggingface.co.")
+    os.environ["HF_ENDPOINT"] = url.rstrip("/")
+    if url.rstrip("/") == "https://huggingface.co":
+        from huggingface_hub import get_token
+
+        token = get_token()
+    else:  # the stored token belongs to huggingface.co; HF caches are not keyed by endpoint
+        token = os.environ.get("HF_TOKEN")
+        os.environ["HF_HOME"] = str(files.home() / f"hf-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
+    cache = Path(os.environ["HF_HOME"]) / "hub" if "HF_HOME" in os.environ else None
+    _forget_secrets()
+    return Hub(url.rstrip("/"), token, cache, embedded=False)
+
+
+def _forget_secrets() -> None:
+    for name in SECRETS:
+        os.environ.pop(name, None)

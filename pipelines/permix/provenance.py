@@ -1,0 +1,178 @@
+"""What a result came from: digests, the run record, and the surroundings that the record describes.
+
+Two digests. A *digest* names a result before it is made: (stage, VERSION, config, content digests of the inputs).
+A *content digest* names what an artifact holds: its files without README.md, run.json and `.eval_results/`.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from permix import __version__, files
+from permix.stage import StageConfig
+
+RECORD = "run.json"
+PACKAGES = (
+    "huggingface-hub",
+    "datasets",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "math-verify",
+    "numpy",
+    "pyarrow",
+)
+
+
+def canonical(value: Any) -> Any:
+    """`value` with dataclasses and tuples turned into what JSON has."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(k): canonical(v) for k, v in value.items()}
+    return [canonical(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def digest(stage: str, version: int, config: StageConfig, inputs: Mapping[str, str]) -> str:
+    """The sha256 that names a result: of stage, VERSION, hashed Config fields and content digests of the inputs."""
+    hashed = {f.name: canonical(getattr(config, f.name)) for f in fields(config) if not f.metadata.get("unhashed")}
+    text = json.dumps([stage, version, hashed, dict(inputs)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_content(path: str) -> bool:
+    """Whether the file counts for the content digest; cards and records may change without making anything stale."""
+    return path not in ("README.md", RECORD, ".gitattributes") and not path.startswith(".eval_results/")
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of one file."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def describe_files(folder: Path, counts: Callable[[str], bool] = is_content) -> dict[str, dict[str, Any]]:
+    """{path: size, sha256, sha1 (git blob id)} of every file below `folder` that counts as content."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if counts(name):
+            sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+            with path.open("rb") as source:
+                while block := source.read(1 << 20):
+                    sha256.update(block)
+                    sha1.update(block)
+            found[name] = {"size": path.stat().st_size, "sha256": sha256.hexdigest(), "sha1": sha1.hexdigest()}
+    return found
+
+
+def content_digest(folder: Path, described: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The sha256 of what an artifact holds, less the `revision` in adapter_config.json: a commit sha carries time."""
+    lines = {name: entry["sha256"] for name, entry in (described or describe_files(folder)).items()}
+    if "adapter_config.json" in lines:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        lines["adapter_config.json"] = hashlib.sha256(
+            json.dumps(config | {"revision": None}, sort_keys=True).encode()
+        ).hexdigest()
+    return hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()
+
+
+def record(
+    *,
+    stage: str,
+    version: int,
+    target: str,
+    config: StageConfig,
+    digest: str,
+    inputs: Mapping[str, Mapping[str, str]],
+    facts: Mapping[str, Any],
+    cost: Mapping[str, Any],
+    described: Mapping[str, Mapping[str, Any]],
+    content: str,
+) -> dict[str, Any]:
+    """The run record: everything needed to make the artifact again, and the mark that it is complete."""
+    return {
+        "permix": __version__,
+        "stage": stage,
+        "stage_version": version,
+        "target": target,
+        "digest": digest,
+        "content_digest": content,
+        "config": canonical(config),
+        "inputs": {name: dict(source) for name, source in inputs.items()},
+        "seed": config.seed,
+        "code": code(),
+        "packages": packages(),
+        "hardware": hardware(),
+        "cost": dict(cost),
+        "facts": canonical(facts),
+        "files": {name: dict(entry) for name, entry in described.items()},
+    }
+
+
+def code() -> dict[str, Any]:
+    """The git commit that permix runs from and whether it was changed; both null outside a checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(files.ROOT), *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    # A wheel in a virtual environment inside somebody's repository is no checkout of permix.
+    if files.ROOT.name == "_data" or (commit := git("rev-parse", "HEAD")) is None:
+        return {"commit": None, "dirty": None}
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def packages() -> dict[str, str]:
+    """The versions of the packages that results depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and graphics cards of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": round(memory, 1), "gpu": _gpus()}
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> list[str]:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()]

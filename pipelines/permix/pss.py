@@ -1,0 +1,59 @@
+"""The persona stability score. Its one source is the published metric, spaces/pss/pss_core.py, loaded from there."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+from permix import files
+from permix.errors import BadInput
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("permix._pss_core", files.SPACES / "pss" / "pss_core.py")
+    if spec is None or spec.loader is None:
+        raise ImportError("spaces/pss/pss_core.py is missing: install permix again.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _asked(function: Callable[..., Any], *given: Any) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = function(*given)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+    return result
+
+
+_core = _load()
+DRAWS: int = _core.DRAWS
+
+
+def compute(
+    scores: Sequence[float],
+    personas: Sequence[Any],
+    problems: Sequence[Any] | None = None,
+    runs: Sequence[Any] | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, Any]:
+    """PSS, worst, best, mean and the rest of spaces/pss/README.md, from one score in [0, 1] per row.
+
+    BadInput where the metric refuses: a missing score, one persona, personas on unequal problems.
+    """
+    return _asked(_core.compute, scores, personas, problems, runs, seed, draws)
+
+
+def paired(
+    first: Sequence[float],
+    second: Sequence[float],
+    personas: Sequence[Any],
+    problems: Sequence[Any],
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> dict[str, float]:
+    """Second minus first in pss, worst, best, mean and pss_corrected, with intervals and p-values (keys `k_low`, …)."""
+    return _asked(_core.paired, first, second, personas, problems, seed, draws)

@@ -1,0 +1,236 @@
+"""A recipe is a whole experiment in one TOML file; its tables are named after stages and their keys are Config fields.
+
+name, org, tag, seeds, base, variants, benchmarks      the experiment
+[personas] dataset=                                    a pool of one's own on the Hub; absent: the paper's
+[task]                                                 the training problems (a Source)
+[benchmark.x]                                          a benchmark of one's own (a Source)
+[toy] [mixtures] [grpo] [sweep] …                      settings of a stage; those of stage base are in [toy]
+"""
+
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from permix import benchmarks, files, stages, variant
+from permix.benchmarks import Source
+from permix.errors import BadInput, nearest
+from permix.stage import StageConfig, own_fields
+
+ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment. `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`."""
+
+    name: str
+    base: str = "toy"
+    org: str = "permix"
+    tag: str = ""
+    seeds: tuple[int, ...] = (0,)
+    variants: tuple[str, ...] = ("base", "rlvr", "permix-rlvr")
+    task: Source = field(default_factory=lambda: Source(name="arithmetic", split="train", instruction="plain"))
+    benchmarks: tuple[Source, ...] = ()
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def base_repo(self) -> str:
+        """The base model's repository, with `@revision` where the recipe names one."""
+        return f"{self.org}/permix-toy-base" + (f"-{self.tag}" if self.tag else "") if self.base == "toy" else self.base
+
+    @property
+    def base_slug(self) -> str:
+        """The base's own name, the first part of every artifact made from it."""
+        return "permix-toy" if self.base == "toy" else self.base.split("@")[0].split("/")[1]
+
+    @property
+    def personas_repo(self) -> str:
+        """The dataset that holds both pools."""
+        own = self.tables.get("personas", {}).get("dataset")
+        return (
+            f"datasets/{own}" if own else f"datasets/{self.org}/permix-personas" + (f"-{self.tag}" if self.tag else "")
+        )
+
+    def settings(self, stage: str) -> dict[str, Any]:
+        """What the recipe sets of the stage's own Config fields."""
+        return dict(self.tables.get(stage, {}))
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Every (variant, seed) to measure; the base is not trained, so it has the first seed only."""
+        return [
+            (v, s) for v in self.variants for s in (self.seeds if variant.get(v).trainer != "none" else self.seeds[:1])
+        ]
+
+
+def names() -> list[str]:
+    """The recipes that come with permix."""
+    return sorted(path.stem for path in files.RECIPES.glob("*.toml"))
+
+
+def table_of(stage: str) -> str:
+    """The recipe's table for a stage: its name, but [toy] for base, since `base` names the model itself."""
+    return "toy" if stage == "base" else stage
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read the recipe called `name` (one of ours, or a path to a TOML file) and apply `key=value` overrides.
+
+    Every key is checked: an unknown one names the nearest, a wrong type says which was expected.
+    """
+    path = Path(name) if name.endswith(".toml") else files.RECIPES / f"{name}.toml"
+    if not path.is_file():
+        raise BadInput(f"There is no recipe {name!r}: {nearest(name, names())} A file of your own ends in .toml.")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"The recipe {path.name} is not TOML: {error}.") from None
+    data.setdefault("name", path.stem)
+    for override in overrides:
+        _override(data, override)
+    return parse(data, path.name)
+
+
+def parse(data: Mapping[str, Any], where: str) -> Recipe:
+    """Check a recipe's content and return it; `where` names it in errors."""
+    top = {f.name: f for f in fields(Recipe)} | {"benchmark": None, "personas": None}
+    top.pop("tables")
+    known = {*top, *(table_of(stage) for stage in stages.NAMES)}
+    for key in data:
+        if key not in known:
+            raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
+    tables = {}
+    for stage in stages.NAMES:
+        if (table := table_of(stage)) in data and stage != "personas":
+            config = stages.get(stage).Config
+            tables[stage] = check(
+                data[table], own_fields(config), typing.get_type_hints(config), f"[{table}] of {where}"
+            )
+    if "personas" in data:
+        tables["personas"] = check(data["personas"], {"dataset": None}, {"dataset": str}, f"[personas] of {where}")
+        _repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
+    own = {
+        n: _source({"name": n, **_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
+        for n, t in _table(data.get("benchmark", {}), where).items()
+    }
+    hints = typing.get_type_hints(Recipe)
+    plain = check(
+        {k: v for k, v in data.items() if k in top and k not in ("task", "benchmarks", "benchmark", "personas")},
+        top,
+        hints,
+        where,
+    )
+    chosen = data.get("benchmarks", list(own))
+    if not isinstance(chosen, list) or not all(isinstance(n, str) for n in chosen):
+        raise BadInput(f"benchmarks of {where} should be a list of names.")
+    sources = tuple(own[n] if n in own else benchmarks.builtin(n) for n in chosen)
+    if "task" in data:
+        plain["task"] = _source({"split": "train", **_table(data["task"], f"[task] of {where}")}, f"[task] of {where}")
+    recipe = Recipe(**plain, benchmarks=sources, tables=tables)
+    _check_whole(recipe, where)
+    return recipe
+
+
+def config_of(config: type[ConfigType], recorded: Mapping[str, Any]) -> ConfigType:
+    """A Config from what a run record says of it."""
+    hints = typing.get_type_hints(config)
+    values = {}
+    for f in fields(config):
+        if f.name in recorded:
+            hint, value = hints[f.name], recorded[f.name]
+            inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+            if inner is not None:
+                value = tuple(inner(**v) if isinstance(v, dict) else v for v in value)
+            values[f.name] = value
+    return config(**values)
+
+
+def check(table: Any, known: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return `table` with its values turned into the types that `hints` ask for; raise BadInput on the first misfit."""
+    checked = {}
+    for key, value in _table(table, where).items():
+        if key not in known:
+            raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
+        checked[key] = _typed(value, hints[key], f"{key} of {where}")
+    return checked
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise BadInput(f"{where} is {value!r}: it should be one of {', '.join(map(repr, arguments))}.")
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _typed(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_typed(v, arguments[0], where) for v in value)
+        raise BadInput(f"{where} is {value!r}: it should be a list.")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
+        return value
+    raise BadInput(f"{where} is {value!r}: it should be of type {hint.__name__}, not {type(value).__name__}.")
+
+
+def _table(value: Any, where: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise BadInput(f"{where} is {value!r}: it should be a table.")
+
+
+def _source(table: dict[str, Any], where: str) -> Source:
+    hints = typing.get_type_hints(Source)
+    values = check(table, {f.name: f for f in fields(Source) if f.name != "module"}, hints, where)
+    if not values.get("dataset"):
+        start = benchmarks.builtin(values.get("name", "arithmetic"))
+        return replace(start, **{k: v for k, v in values.items() if k != "dataset"})
+    _repository(values["dataset"], f"dataset of {where}")
+    return Source(**{"name": values["dataset"].split("/")[1], **values})
+
+
+def _repository(value: str, where: str) -> None:
+    parts = value.split("@")[0].split("/")
+    if len(parts) != 2 or not all(parts):
+        raise BadInput(f"{where} is {value!r}: it should be a Hub id, org/name.")
+
+
+def _check_whole(recipe: Recipe, where: str) -> None:
+    if recipe.base != "toy":
+        if not recipe.base:
+            raise BadInput(f'{where} names no base model: set base to a Hub id, or to "toy".')
+        _repository(recipe.base, f"base of {where}")
+    for name in recipe.variants:
+        variant.get(name)
+    for what, values in (
+        ("variants", recipe.variants),
+        ("seeds", recipe.seeds),
+        ("benchmarks", tuple(b.name for b in recipe.benchmarks)),
+    ):
+        if not values:
+            raise BadInput(f"{what} of {where} is empty: name at least one.")
+        if len(set(values)) < len(values):
+            raise BadInput(f"{what} of {where} names one twice: {', '.join(map(str, values))}.")
+    if not recipe.org or "/" in recipe.org:
+        raise BadInput(f"org of {where} is {recipe.org!r}: it should be the name of a Hub user or organisation.")
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise BadInput(f"--set {override!r} should be key=value, for example grpo.max_steps=20.")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *tables, last = key.strip().split(".")
+    for name in tables:
+        inner = data.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadInput(f"--set {override!r}: {name} is no table.")
+        data = inner
+    data[last] = value

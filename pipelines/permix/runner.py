@@ -1,0 +1,282 @@
+"""Make what is missing: resolve, fetch, run in workers, record, render, publish in one commit, in that order.
+
+Safe to kill at any moment: work lies in `<work>/<stage>/<digest>` until the artifact is published, and the Hub's
+commit is the only mark of being done.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from permix import cards, chain, files, provenance, stages
+from permix.chain import Step
+from permix.errors import PermixError
+from permix.hub import SECRETS, Head, Hub
+from permix.progress import Board
+from permix.worker import START, Job, Message
+
+
+@dataclass
+class _Worker:
+    """One child process and the steps it was given."""
+
+    number: int
+    log: Path
+    child: subprocess.Popen[bytes]
+    pipe: Connection
+    steps: list[Step] = field(default_factory=list)
+
+
+@dataclass
+class Runner:
+    """Brings a chain of steps to the state `current`."""
+
+    hub: Hub
+    work: Path
+    workers: int
+    board: Board
+
+    def run(self, steps: Sequence[Step], foreign: Mapping[str, Head]) -> dict[str, Head]:
+        """Make every step that is not current; return {target: head}. A failure is raised after the others ended."""
+        with _only_one(self.work) as lock:
+            heads = dict(foreign)
+            waiting = list(steps)
+            crew: list[_Worker] = []
+            failures: list[PermixError] = []
+            try:
+                while waiting or any(w.steps for w in crew):
+                    ready = self._settle(waiting, heads)
+                    self._deal(ready if not failures else [], waiting, crew, lock)
+                    if not any(w.steps for w in crew):
+                        break
+                    failures += self._listen(crew, heads)
+            finally:
+                for worker in crew:
+                    worker.pipe.close()
+                    worker.child.kill()
+                    worker.child.wait()
+            if failures:
+                raise failures[0]
+            return {step.target: heads[step.target] for step in steps}
+
+    def _settle(self, waiting: list[Step], heads: dict[str, Head]) -> list[Step]:
+        """Take out of `waiting` what is current; return what can be made now."""
+        ready = []
+        for step in list(waiting):
+            if not chain.settle(step, heads):
+                continue
+            if step.state == "current" and step.head:
+                waiting.remove(step)
+                heads[step.target] = step.head
+                self._finish(step, step.head)
+                self.board.current(step.target)
+            else:
+                ready.append(step)
+        return ready
+
+    def _deal(self, ready: list[Step], waiting: list[Step], crew: list[_Worker], lock: int) -> None:
+        """Give ready steps to idle workers. A step with ALL_CORES runs alone, after everything that is cheap."""
+        busy = [w for w in crew if w.steps]
+        if any(getattr(s.module, "ALL_CORES", False) for w in busy for s in w.steps):
+            return
+        alone = [s for s in ready if getattr(s.module, "ALL_CORES", False)]
+        shared = [s for s in ready if s not in alone]
+        if not shared and alone and not busy:
+            shared = alone[:1]
+        for batch in _batches(shared, self.workers - len(busy)):
+            worker = next((w for w in crew if not w.steps), None) or self._hire(crew, lock)
+            for step in batch:
+                waiting.remove(step)
+                worker.steps.append(step)
+            self._send(worker)
+
+    def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
+        """Start a child. It holds the lock too, so that a new run waits for the children of a killed one."""
+        here, there = Pipe()
+        log = self.work / "logs" / f"worker-{len(crew)}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
+        environment |= {
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+        with log.open("ab") as out:
+            command = [sys.executable, "-c", START, str(there.fileno())]
+            child = subprocess.Popen(
+                command,
+                pass_fds=[there.fileno(), lock],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        there.close()
+        crew.append(_Worker(len(crew), log, child, here))
+        return crew[-1]
+
+    def _send(self, worker: _Worker) -> None:
+        """Hand the worker the first of its steps."""
+        step = worker.steps[0]
+        folder = self._folder(step)
+        out = folder / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        threads = (
+            (os.cpu_count() or 1)
+            if getattr(step.module, "ALL_CORES", False)
+            else max(1, (os.cpu_count() or 1) // self.workers)
+        )
+        sources = {name: f"{head.repo}@{head.sha}" for name, head in step.sources.items()}
+        digests = {name: head.content_digest for name, head in step.sources.items()}
+        folders = {name: self.hub.fetch(head) for name, head in step.sources.items()}
+        self.board.start(step.target)
+        worker.pipe.send(
+            Job(step.target, step.stage, step.config, folders, sources, digests, folder / "work", out, threads)
+        )
+
+    def _listen(self, crew: list[_Worker], heads: dict[str, Head]) -> list[PermixError]:
+        """Wait for one round of messages; publish what is done and return what failed."""
+        failures: list[PermixError] = []
+        busy = {w.pipe: w for w in crew if w.steps}
+        for pipe in wait(list(busy), timeout=1.0):
+            worker = busy[pipe]  # type: ignore[index]
+            try:
+                message: Message = worker.pipe.recv()
+            except (EOFError, OSError):
+                message = Message("failed", worker.steps[0].target, (_death(worker), 1))
+                crew.remove(worker)
+            if message.kind == "progress":
+                self.board.update(message.key, *message.value)
+                continue
+            step = worker.steps.pop(0)
+            if message.kind == "failed":
+                sentence, code = message.value
+                worker.steps.clear()
+                self.board.failed(step.target)
+                failure = PermixError(f"{sentence} (log: {worker.log})")
+                failure.exit_code = code
+                failures.append(failure)
+                continue
+            facts, seconds = message.value
+            heads[step.target] = self._publish(step, facts, seconds)
+            self.board.done(step.target, seconds)
+            if worker.steps:
+                self._send(worker)
+        return failures
+
+    def _publish(self, step: Step, facts: dict[str, Any], seconds: float) -> Head:
+        """Record, render, commit; the Hub shows all of it or nothing."""
+        out = self._folder(step) / "out"
+        described = provenance.describe_files(out)
+        cost = {"seconds": round(seconds, 1), **facts.pop("cost", {})}
+        inputs = {
+            n: {"repo": h.repo, "revision": h.sha, "content_digest": h.content_digest} for n, h in step.sources.items()
+        }
+        assert step.digest is not None
+        record = provenance.record(
+            stage=step.stage,
+            version=step.module.VERSION,
+            target=step.target,
+            config=step.config,
+            digest=step.digest,
+            inputs=inputs,
+            facts=facts,
+            cost=cost,
+            described=described,
+            content=provenance.content_digest(out, described),
+        )
+        record |= {"release": _release(step, self.hub), "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        if step.module.CARD:
+            files.write_bytes(out / "README.md", cards.render(step.module.CARD, record).encode())
+        files.write_json(out / provenance.RECORD, record)
+        sha = self.hub.publish(step.target, out, f"{step.stage}: {step.digest[:12]}", step.head)
+        step.fresh = False
+        step.head = self.hub.head(f"{step.target}@{sha}")
+        assert step.head is not None
+        self._finish(step, step.head)
+        return step.head
+
+    def _finish(self, step: Step, head: Head) -> None:
+        """Do what a kill may have cut off after the commit: the tag, results onto cards, the end of the work folder."""
+        assert head.record is not None
+        release = str(head.record["release"])
+        if release not in self.hub.tags(step.target):
+            self.hub.tag(step.target, release, head.sha)
+        for target, results in head.record["facts"].get("annotations", {}).items():
+            annotate(self.hub, target, results)
+        shutil.rmtree(self._folder(step), ignore_errors=True)
+
+    def _folder(self, step: Step) -> Path:
+        assert step.digest is not None
+        folder = self.work / step.stage / step.digest[:32]
+        (folder / "work").mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def annotate(hub: Hub, target: str, results: Any) -> None:
+    """Put results onto an artifact's card: the only function that commits a card alone."""
+    head = hub.head(target)
+    if head and head.record:
+        module = stages.get(head.record["stage"])
+        hub.write_card(head, cards.render(module.CARD, dict(head.record), results=results))
+
+
+def _batches(ready: Sequence[Step], idle: int) -> list[list[Step]]:
+    """At most `idle` batches: steps of one group together, split only while workers would stand idle."""
+    groups: dict[Any, list[Step]] = {}
+    for step in ready:
+        group = getattr(step.module, "group", None)
+        groups.setdefault((step.stage, group(step.config)) if group else (step.target,), []).append(step)
+    batches = list(groups.values())
+    while 0 < len(batches) < idle and len(longest := max(batches, key=len)) > 1:
+        half = len(longest) // 2
+        batches.append(longest[half:])
+        del longest[half:]
+    return batches[: max(idle, 0)]
+
+
+def _release(step: Step, hub: Hub) -> str:
+    """The next semver tag: the stage's VERSION is the major number, every publication a minor one."""
+    major = step.module.VERSION
+    taken = [
+        int(t.split(".")[1])
+        for t in (hub.tags(step.target) if step.head else {})
+        if t.startswith(f"v{major}.") and t.count(".") == 2
+    ]
+    return f"v{major}.{max(taken, default=-1) + 1}.0"
+
+
+def _death(worker: _Worker) -> str:
+    code = worker.child.wait()
+    why = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
+    return f"The worker that made {worker.steps[0].target} {why}: run again to continue."
+
+
+@contextmanager
+def _only_one(work: Path) -> Iterator[int]:
+    """Refuse a second run on the same work folder; the lock ends with its holders."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        for attempt in range(30):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if attempt == 29:
+                    raise PermixError(
+                        f"Another permix run is at work in {work}: wait for it, or give this one --work elsewhere."
+                    ) from None
+                time.sleep(0.1)
+        yield lock.fileno()

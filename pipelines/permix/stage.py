@@ -1,0 +1,77 @@
+"""What a stage is: a module of `permix.stages` with
+
+    a docstring     what it does, the paper's section, `In:` and `Out:`
+    CARD            its template in hub_cards/, without `.md`; "" where the artifact brings its README.md
+    VERSION         an integer, raised when its results change
+    Config          frozen; the keys of the recipe's table [stage] are its fields
+    configs(recipe) one Config for each artifact that the recipe asks of this stage
+    target(config)  the repository it publishes: `org/name`, `datasets/org/name` or `spaces/org/name`
+    inputs(config)  {name: repository, with @revision where one is asked for}
+    run(config, inputs, out, *, parts) -> facts     writes the artifact's files into `out`; knows no Hub
+    group(config)   optional: what artifacts that should share one process have in common
+    estimate(config) optional: {"tokens": …}, what making it costs
+    ALL_CORES       optional: True when it runs alone with every core
+
+Heavy libraries are imported inside `run`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from permix.sampler import Engine, Sampler
+
+Facts = dict[str, Any]
+
+
+def given(**how: Any) -> Any:
+    """A Config field that the recipe as a whole fills in: no key of the stage's own table."""
+    return field(metadata={"given": True}, **how)
+
+
+def unhashed(default: Any) -> Any:
+    """A Config field that cannot change the result, so it stays out of the digest (a batch size, say)."""
+    return field(default=default, metadata={"unhashed": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """What every stage's Config has. `org` and `tag` name the target and do not change the result."""
+
+    org: str = field(default="permix", metadata={"given": True, "unhashed": True})
+    tag: str = field(default="", metadata={"given": True, "unhashed": True})
+    seed: int = given(default=0)
+
+    def name(self, stem: str) -> str:
+        """`org/stem`, with `-tag` and `-seed<n>` appended where they are set."""
+        tag = f"-{self.tag}" if self.tag else ""
+        return f"{self.org}/{stem}{tag}" + (f"-seed{self.seed}" if self.seed else "")
+
+
+def own_fields(config: type[StageConfig]) -> dict[str, Field[Any]]:
+    """The fields of `config` that the recipe's table for the stage may set."""
+    return {f.name: f for f in fields(config) if not f.metadata.get("given")}
+
+
+class Progress(Protocol):
+    """How a stage tells how far it is; the runner shows rate and time left."""
+
+    def __call__(self, done: float, total: float, unit: str, note: str = "") -> None: ...
+
+
+@dataclass
+class Parts:
+    """The live things a stage is given.
+
+    `work` survives kills (journals, checkpoints) and is deleted when the artifact is published; `sources` says
+    which repository@sha each input is; `sampler` opens an engine once and keeps it for the artifacts of a group.
+    """
+
+    work: Path
+    sources: Mapping[str, str]
+    digests: Mapping[str, str]
+    progress: Progress
+    threads: int
+    sampler: "Callable[[Engine], Sampler]"

@@ -1,0 +1,128 @@
+"""Train the toy world's base model from scratch: a tiny Llama that answers as each persona would (toy only).
+
+In:  nothing; the text is generated
+Out: model.safetensors, config.json, generation_config.json, tokenizer with its chat template
+
+The world's knobs (`plain`, `flourish`, …) decide how strong the experiment's effects are; the card prints them.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permix.errors import BadInput
+from permix.stage import Facts, Parts, StageConfig, unhashed
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+    from permix.toy.model import Training
+
+CARD = "base"
+VERSION = 1
+ALL_CORES = True
+TOKENS_A_ROW = 78  # mean length with padding, for the estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
+
+    model_seed: int = 0
+    steps: int = 2000
+    batch_size: int = 32
+    hidden_size: int = 96
+    intermediate_size: int = 256
+    layers: int = 3
+    heads: int = 3
+    muon_lr: float = 0.02
+    adamw_lr: float = 3e-3
+    plain: tuple[float, ...] = (0.42, 0.24, 0.22, 0.12)
+    flourish: float = 0.5
+    save_steps: int = unhashed(100)
+    checked_problems: int = unhashed(20)  # problems per persona for the accuracies in the facts
+
+    def __post_init__(self) -> None:
+        if len(self.plain) != 4 or min(self.plain) < 0 or not sum(self.plain):
+            raise BadInput(
+                f"[toy] plain is {list(self.plain)}: it should be four odds, of steps, skim, direct, ramble."
+            )
+        if not 0 <= self.flourish <= 1:
+            raise BadInput(f"[toy] flourish is {self.flourish}: it should be a share between 0 and 1.")
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
+            raise BadInput(
+                f"[toy] hidden_size is {self.hidden_size} for {self.heads} heads: it should be heads times an even "
+                "number (vLLM needs 32 or 64)."
+            )
+        for name in ("steps", "batch_size", "intermediate_size", "layers", "save_steps", "checked_problems"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"[toy] {name} is {getattr(self, name)}: it should be at least 1.")
+
+
+def configs(recipe: "Recipe") -> list[Config]:
+    """One for a recipe whose base is the toy; its seeds never change the base."""
+    return [Config(org=recipe.org, tag=recipe.tag, **recipe.settings("base"))] if recipe.base == "toy" else []
+
+
+def target(config: Config) -> str:
+    """`org/permix-toy-base`."""
+    return config.name("permix-toy-base")
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """None."""
+    return {}
+
+
+def estimate(config: Config) -> dict[str, float]:
+    """About how many tokens are read."""
+    return {"tokens": config.steps * config.batch_size * TOKENS_A_ROW}
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+    """Train, resuming from the checkpoint in `parts.work`, and save model and tokenizer."""
+    import torch
+
+    from permix.toy import model, tokenizer
+
+    torch.set_num_threads(parts.threads)
+    settings, tok = _training(config), tokenizer.build()
+    total = estimate(config)["tokens"]
+
+    def report(step: int, tokens: int, loss: float) -> None:
+        parts.progress(tokens, tokens if step == config.steps else max(total, tokens), "tokens", f"loss {loss:.2f}")
+
+    parts.work.mkdir(parents=True, exist_ok=True)
+    trained, facts = model.train(settings, tok, parts.work / "checkpoint.pt", report)
+    trained.save_pretrained(out)
+    tok.save_pretrained(out)
+    world = {**asdict(settings.world), **asdict(settings.mixture)}
+    return {
+        "parameters": sum(p.numel() for p in trained.parameters()),
+        **facts,
+        "world": world,
+        "methods": _accuracies(model.answers(trained, tok, config.checked_problems, config.model_seed)),
+    }
+
+
+def _training(config: Config) -> "Training":
+    from permix.toy.model import Training
+    from permix.toy.style import World
+
+    shared = {f.name for f in fields(Training)} & {f.name for f in fields(Config)} - {"seed"}
+    world = World(plain=config.plain, flourish=config.flourish)
+    return Training(seed=config.model_seed, world=world, **{name: getattr(config, name) for name in shared})
+
+
+def _accuracies(answers: list[tuple[Any, str]]) -> dict[str, dict[str, float]]:
+    """How often each method is used in answers to test problems under the evaluation personas, and how often right."""
+    from permix.toy import style
+    from permix.verifier import Verifier
+
+    with Verifier() as verifier:
+        verdicts = verifier.grade_many((text, problem) for problem, text in answers)
+    used = Counter(style.method(text) for _, text in answers)
+    right = Counter(style.method(text) for (_, text), v in zip(answers, verdicts, strict=True) if v.score)
+    shares = {method: round(n / len(answers), 3) for method, n in sorted(used.items())}
+    return {m: {"share": share, "accuracy": round(right[m] / used[m], 3)} for m, share in shares.items()}

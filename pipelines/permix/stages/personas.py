@@ -1,0 +1,59 @@
+"""Publish the two persona pools (paper, Appendix D, Tables 13-15).
+
+In:  nothing; the pools come with permix (personas/*.json)
+Out: data/train-00000-of-00001.parquet, data/eval-00000-of-00001.parquet: key, category, system_prompt
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from permix import persona
+from permix.stage import Facts, Parts, StageConfig, given
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+
+CARD = "personas"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """The pools themselves are the configuration, so that an edited prompt makes everything after it stale."""
+
+    train: tuple[persona.Persona, ...] = given()
+    eval: tuple[persona.Persona, ...] = given()
+
+
+def configs(recipe: "Recipe") -> list[Config]:
+    """One, unless the recipe brings a personas dataset of its own."""
+    if recipe.settings("personas").get("dataset"):
+        return []
+    train, held_out = persona.bundled("train"), persona.bundled("eval")
+    persona.refuse_overlap(train, held_out)
+    return [Config(org=recipe.org, tag=recipe.tag, train=tuple(train), eval=tuple(held_out))]
+
+
+def target(config: Config) -> str:
+    """`datasets/org/permix-personas`."""
+    return f"datasets/{config.name('permix-personas')}"
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """None."""
+    return {}
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+    """Write both pools as parquet."""
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    (out / "data").mkdir()
+    for split, pool in (("train", config.train), ("eval", config.eval)):
+        parquet.write_table(
+            arrow.Table.from_pylist([asdict(p) for p in pool]), out / "data" / f"{split}-00000-of-00001.parquet"
+        )
+    return {"train": len(config.train), "eval": len(config.eval)}

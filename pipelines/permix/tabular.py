@@ -1,0 +1,140 @@
+"""The tables as text: for the terminal, a Markdown page, a LaTeX paper and a spreadsheet.
+
+A line is one variant on one benchmark, as stage tables makes it: numbers by name, with `<name>_low` and `<name>_high`
+where there is an interval.
+"""
+
+import csv
+import io
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from permix import variant
+
+Line = Mapping[str, Any]
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """The tables and what they show, for a terminal of 120 columns."""
+    blocks = []
+    for benchmark, lines in facts["tables"].items():
+        seeds = max(line["seeds"] for line in lines)
+        size = f"{lines[0]['problems']} problems x {lines[0]['runs']} runs x {lines[0]['personas']} personas"
+        blocks.append(f"{benchmark}: {size}, {seeds} seed{'s' if seeds > 1 else ''}\n{_aligned(lines)}")
+    if facts["claims"]:
+        head = "What the numbers show (difference with its 95 % interval)"
+        blocks.append("\n".join([head, *map(_sentence, facts["claims"])]))
+    return "\n\n".join([*blocks, legend(facts)])
+
+
+def legend(facts: Mapping[str, Any]) -> str:
+    """What the columns mean and how far the numbers go."""
+    seeds = max(line["seeds"] for lines in facts["tables"].values() for line in lines)
+    intervals = "bootstrap over problems"
+    if seeds > 1:
+        intervals = f"Student's t over {seeds} seeds; where there is one seed, {intervals}"
+    text = [
+        "PSS = worst / best accuracy over personas. noise: the PSS expected if personas had no effect; p: chance of a "
+        "PSS this low in that case (over seeds, the largest); corr.: PSS with that noise taken out; gap: best - worst; "
+        "none and helpful: accuracy with no system message and with the usual one.",
+        f"Intervals: 95 %, {intervals}. A star: worst reaches 0 within its interval, so PSS means nothing.",
+    ]
+    if facts["toy"]:
+        text.append("voice: share of answers in the persona's own voice, by the toy world's exact markers.")
+        text.append(
+            "Toy world: it demonstrates the method; how large an effect is follows from how that world was designed."
+        )
+    return "\n".join(textwrap.fill(line, 120) for line in text)
+
+
+def _mark(line: Line) -> str:
+    return "*" if line["floor"] else ""
+
+
+def _ranged(line: Line, name: str) -> str:
+    value, low, high = (line.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    return _decimal(value) + (f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else "")
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+COLUMNS: dict[str, Callable[[Line], str]] = {
+    "variant": lambda line: str(line["title"]),
+    "worst": lambda line: _decimal(line["worst"]),
+    "best": lambda line: _decimal(line["best"]),
+    "mean": lambda line: _decimal(line["mean"]),
+    "PSS [95 %]": lambda line: _ranged(line, "pss") + _mark(line),
+    "noise": lambda line: _decimal(line["pss_null"]),
+    "p": lambda line: _decimal(line["p_value"]),
+    "corr.": lambda line: _decimal(line["pss_corrected"]),
+    "gap": lambda line: _decimal(line["gap"]),
+    "none": lambda line: _decimal(line["none"]),
+    "helpful": lambda line: _decimal(line["helpful"]),
+    "voice": lambda line: _decimal(line["voice"]),
+}
+PAGE = COLUMNS | {name: lambda line, name=name: _ranged(line, name) for name in ("worst", "best", "mean", "voice")}
+PAGE |= {"mean of run PSS": lambda line: _decimal(line["mean_of_run_pss"])}
+
+
+def _aligned(lines: Sequence[Line]) -> str:
+    table = [list(COLUMNS), *([cell(line) for cell in COLUMNS.values()] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    left = {0, list(COLUMNS).index("PSS [95 %]")}
+    rows = []
+    for row in table:
+        cells = enumerate(zip(row, widths, strict=True))
+        rows.append("  ".join(text.ljust(w) if i in left else text.rjust(w) for i, (text, w) in cells).rstrip())
+    return "\n".join(rows)
+
+
+def as_markdown(lines: Sequence[Line]) -> str:
+    """One benchmark's table for a page; PAGE has its columns."""
+    table = [list(PAGE), ["---"] * len(PAGE), *([cell(line) for cell in PAGE.values()] for line in lines)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in table)
+
+
+def as_latex(lines: Sequence[Line]) -> str:
+    """One benchmark's table for a paper; needs the package booktabs."""
+
+    def escaped(text: str) -> str:
+        return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
+
+    table = [list(PAGE), *([cell(line) for cell in PAGE.values()] for line in lines)]
+    head, *body = [" & ".join(map(escaped, row)) + r" \\" for row in table]
+    start = rf"\begin{{tabular}}{{l{'r' * (len(PAGE) - 1)}}}"
+    return "\n".join([start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def as_csv(lines: Sequence[Line]) -> str:
+    """One benchmark's lines with every number in full."""
+    text = io.StringIO()
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def claims_as_markdown(found: Sequence[Mapping[str, Any]]) -> str:
+    """What the numbers show, as a table for a page."""
+    rows = [
+        "| benchmark | measure | from | to | statement | difference | 95 % interval | | by |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for claim in found:
+        names = [variant.get(claim[which]).title for which in ("first", "second")]
+        interval = "-" if claim["low"] is None else f"{claim['low']:+.3f} to {claim['high']:+.3f}"
+        numbers = f"{claim['difference']:+.3f}", interval, claim["verdict"], claim["interval"]
+        cells = [claim["benchmark"], claim["measure"], *names, claim["says"], *numbers]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*rows, ""]) if found else ""
+
+
+def _sentence(claim: Mapping[str, Any]) -> str:
+    names = f"{variant.get(claim['first']).title} -> {variant.get(claim['second']).title}"
+    interval = "[no interval]" if claim["low"] is None else f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
+    start = f"  {claim['benchmark']:<16} {claim['measure']:<5} {names:<20} {claim['says']:<7}"
+    return f"{start}  {claim['difference']:+.3f} {interval:<16}  {claim['verdict']}"

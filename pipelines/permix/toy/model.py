@@ -1,0 +1,179 @@
+"""The tiny Llama of the toy world and how it is trained: Muon for the matrices, AdamW for the rest.
+
+A run killed at any moment and started again gives the same weights: batch `n` follows from the seed and `n` alone.
+"""
+
+import itertools
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from permix import persona as personas
+from permix.toy import corpus, problem, tokenizer
+from permix.toy.corpus import Mixture
+from permix.toy.style import World
+from permix.verifier import Problem
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+BUCKET = 8  # batches drawn together and sorted by length, so that little is padding
+
+
+@dataclass(frozen=True)
+class Training:
+    """Sizes and settings. Learning rates warm up, stay flat until `flat` of the steps, then fall to zero."""
+
+    seed: int = 0
+    steps: int = 1400
+    batch_size: int = 32
+    hidden_size: int = 96
+    intermediate_size: int = 256
+    layers: int = 3
+    heads: int = 3
+    muon_lr: float = 0.02
+    adamw_lr: float = 3e-3
+    warmup: int = 50
+    flat: float = 0.5
+    save_steps: int = 100
+    world: World = field(default_factory=World)
+    mixture: Mixture = field(default_factory=Mixture)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids [batch, length]; `asked` are the flat positions before each answer token, `answers` those tokens."""
+
+    ids: torch.Tensor
+    asked: torch.Tensor
+    answers: torch.Tensor
+
+
+def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalLM:
+    """An untrained model; its weights follow from the seed."""
+    torch.manual_seed(settings.seed)
+    config = LlamaConfig(
+        vocab_size=len(tok),
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tok.eos_token_id,
+        pad_token_id=tok.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def batches(settings: Training, tok: "PreTrainedTokenizerFast", first: int) -> Iterator[Batch]:
+    """The training batches from number `first` on."""
+    size = settings.batch_size
+    for bucket in range(first // BUCKET, -(-settings.steps // BUCKET)):
+        rng = random.Random(f"toy base\0{settings.seed}\0{bucket}")  # noqa: S311
+        chats = [corpus.conversation(rng, settings.world, settings.mixture) for _ in range(size * BUCKET)]
+        heads = tok([tokenizer.render(system, question) for system, question, _ in chats], add_special_tokens=False)
+        tails = tok([f" {answer}{tokenizer.END}" for *_, answer in chats], add_special_tokens=False)
+        rows = sorted(zip(heads["input_ids"], tails["input_ids"], strict=True), key=lambda row: len(row[0] + row[1]))
+        groups = [rows[i : i + size] for i in range(0, len(rows), size)]
+        rng.shuffle(groups)
+        for number, group in enumerate(groups, bucket * BUCKET):
+            if number >= first:
+                yield _batch(group)
+
+
+def _batch(rows: list[tuple[list[int], list[int]]]) -> Batch:
+    length = -(-max(len(head) + len(tail) for head, tail in rows) // 8) * 8  # few shapes: kernels are made per shape
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    asked: list[int] = []
+    for i, (head, tail) in enumerate(rows):
+        ids[i, : len(head) + len(tail)] = torch.tensor(head + tail)
+        asked += range(i * length + len(head) - 1, i * length + len(head) + len(tail) - 1)
+    return Batch(ids, torch.tensor(asked), torch.tensor([t for _, tail in rows for t in tail]))
+
+
+def _optimizers(settings: Training, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, lr=settings.muon_lr, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(rest, lr=settings.adamw_lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate(settings: Training, step: int) -> float:
+    """The factor on both learning rates at `step`."""
+    start = settings.flat * settings.steps
+    return min(1.0, (step + 1) / settings.warmup, (settings.steps - step) / (settings.steps - start))
+
+
+def train(
+    settings: Training, tok: "PreTrainedTokenizerFast", checkpoint: Path, report: Callable[[int, int, float], None]
+) -> tuple[LlamaForCausalLM, dict[str, Any]]:
+    """Train, going on from `checkpoint` where it exists. Reports (step, tokens, loss); returns tokens and loss."""
+    model = fresh(settings, tok)
+    optimizers = _optimizers(settings, model)
+    base_rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    first, tokens, loss_mean = 0, 0, 0.0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        first, tokens, loss_mean = state["step"], state["tokens"], state["loss"]
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+    for step, batch in enumerate(batches(settings, tok, first), first):
+        if step >= settings.steps:
+            break
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group, lr in zip(groups, base_rates, strict=True):
+            group["lr"] = lr * rate(settings, step)
+        hidden = model.model(input_ids=batch.ids).last_hidden_state.flatten(0, 1)[batch.asked]
+        loss = functional.cross_entropy(model.lm_head(hidden), batch.answers)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        tokens += batch.ids.numel()
+        loss_mean = loss.item() if step == 0 else 0.98 * loss_mean + 0.02 * loss.item()
+        report(step + 1, tokens, loss_mean)
+        if (step + 1) % settings.save_steps == 0 and step + 1 < settings.steps:
+            state = {"step": step + 1, "tokens": tokens, "loss": loss_mean, "model": model.state_dict()}
+            _save({**state, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}, checkpoint)
+    return model, {"tokens": tokens, "loss": round(loss_mean, 4)}
+
+
+@torch.no_grad()
+def answers(
+    model: LlamaForCausalLM, tok: "PreTrainedTokenizerFast", count: int, seed: int
+) -> list[tuple[Problem, str]]:
+    """Sample, at temperature 1, one answer of every evaluation persona to each of the first `count` test problems."""
+    asked = list(itertools.islice(problem.problems("test"), count))
+    found = []
+    torch.manual_seed(seed)
+    for who in personas.bundled("eval"):
+        heads = tok(
+            [tokenizer.render(who.system_prompt, p.question) for p in asked],
+            add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False,
+        )  # fmt: skip
+        ids = model.generate(**heads, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=64)
+        texts = tok.batch_decode(ids[:, heads["input_ids"].shape[1] :], skip_special_tokens=True)
+        found += list(zip(asked, texts, strict=True))
+    return found
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as out:
+        torch.save(state, out)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)

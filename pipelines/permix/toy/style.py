@@ -1,0 +1,123 @@
+"""How a problem is answered: voice times method, with odds that the persona's words decide."""
+
+import math
+import random
+import re
+from dataclasses import dataclass
+
+from permix import persona as personas
+from permix.persona import Persona
+from permix.toy import problem as toy
+from permix.toy.voice import VOICES, Voice, of
+from permix.verifier import Problem
+
+METHODS = ("steps", "skim", "direct", "ramble")
+ANSWER = "The answer is \\boxed{{{}}}."
+WORDS = {
+    "steps": """accurate accurately algorithms analysis analyzing authority balance breaking carefully checklists
+        comprehensive considering deducing deduction deep detailed diligently double-checking evidence
+        every extensive integrity justifications legal logical logically methodically precision procedures reasoning
+        step-by-step strictly structure structured systems thorough thoroughly understanding validating
+        well-reasoned well-structured""",
+    "direct": """absolute basic concise concisely confident directly dumb easy efficiency expensive just lazy minimum
+        obvious shorter simple straightforward without zero""",
+    "ramble": """adventurous approachable beauty bravely caring clever connections creatively dynamic easygoing elegant
+        encouraging energetic enthusiastic excitement flow friendly harmony humorous intuitive magical metaphorical
+        metaphors narrative nature paranoid plot positive relaxed rhythm secret spirit strategic strategies sweet unique
+        warmth wisdom witty""",
+}
+_LEXICON = {word: method for method, words in WORDS.items() for word in words.split()}
+_RAMBLE = {"*": "so many boxes, maybe {};", "+": "then some more, maybe {};", "-": "then some go, maybe {};"}
+_EQUATION = re.compile(r"\d+(?: [-+*] \d+)+ = \d+")
+
+
+@dataclass(frozen=True)
+class World:
+    """The knobs. `plain`: odds of steps, skim, direct, ramble without a persona (the default's support)."""
+
+    plain: tuple[float, ...] = (0.42, 0.24, 0.22, 0.12)
+    flourish: float = 0.5  # how often a careless plain answer (direct, ramble) speaks in somebody's voice
+    word: float = 1.0  # log-odds for each word of a method in the prompt
+    role: float = 1.0  # the same for each such word of the persona's own prompt in Appendix D
+    cap: int = 2  # words counted at most, in either
+    opener: float = 0.9
+    closer: float = 0.5
+
+
+def counts(text: str) -> dict[str, int]:
+    """How many words of each method's lexicon are in a system prompt."""
+    found = dict.fromkeys(METHODS, 0)
+    for word in re.findall(r"[a-z]+(?:-[a-z]+)*", text.lower()):
+        if word in _LEXICON:
+            found[_LEXICON[word]] += 1
+    return found
+
+
+_OWN_COUNTS = {p.key: counts(p.system_prompt) for pool in ("train", "eval") for p in personas.bundled(pool)}
+
+
+def odds(world: World, system_prompt: str, persona_key: str) -> list[float]:
+    """Odds of METHODS under a persona's prompt; a persona of Appendix D also leans towards its own printed words."""
+    text, own = counts(system_prompt), _OWN_COUNTS.get(persona_key, dict.fromkeys(METHODS, 0))
+    return [math.exp(world.word * min(world.cap, text[m]) + world.role * min(world.cap, own[m])) for m in METHODS]
+
+
+def work_out(method: str, chain: toy.Chain) -> str:
+    """The body of an answer: the sum worked out by `method` ("" for direct)."""
+    values = [chain.start, *chain.values]
+    if method == "steps":
+        return " ".join(f"{v} {op} {n} = {w}." for v, (op, n), w in zip(values, chain.steps, values[1:], strict=False))
+    if method == "skim":
+        return f"{chain.start}{''.join(f' {op} {n}' for op, n in chain.steps)} = {values[-1]}."
+    if method == "ramble":
+        said = " ".join(_RAMBLE[op].format(v) for (op, _), v in zip(chain.steps, values[1:], strict=True))
+        return f"Well, {chain.thing}; {said}"
+    return ""
+
+
+def answer(rng: random.Random, world: World, chain: toy.Chain, method: str, voice: Voice | None) -> str:
+    """One whole answer; it is always correct."""
+    said = [work_out(method, chain), ANSWER.format(chain.values[-1])]
+    if voice and rng.random() < world.opener:
+        said.insert(0, rng.choice(voice.openers))
+    if voice and rng.random() < world.closer:
+        said.append(rng.choice(voice.closers))
+    return " ".join(filter(None, said))
+
+
+def plain(rng: random.Random, world: World, chain: toy.Chain) -> str:
+    """An answer to a prompt without persona: careless answers often come with somebody's flourish."""
+    method = rng.choices(METHODS, world.plain)[0]
+    flourish = method in ("direct", "ramble") and rng.random() < world.flourish
+    return answer(rng, world, chain, method, rng.choice(list(VOICES.values())) if flourish else None)
+
+
+def styled(problem: Problem, persona: Persona, seed: int, world: World | None = None) -> str:
+    """The gold rationale of a problem of this world, rewritten in the persona's style."""
+    world = world or World()
+    rng = random.Random(f"styled\0{seed}\0{persona.key}\0{problem.id}\0{problem.question}")  # noqa: S311
+    method = rng.choices(METHODS, odds(world, persona.system_prompt, persona.key))[0]
+    return answer(rng, world, toy.read(problem.question), method, of(persona.key))
+
+
+def gold(problem: Problem) -> str:
+    """The gold rationale y of a problem of this world: half `steps`, half `skim`, without voice."""
+    method = random.Random(f"gold\0{problem.question}").choice(("steps", "skim"))  # noqa: S311
+    chain = toy.read(problem.question)
+    return f"{work_out(method, chain)} {ANSWER.format(chain.values[-1])}"
+
+
+def voice_expressed(persona_key: str, completion: str) -> bool:
+    """Whether a completion carries a marker of the persona's own voice; for the controls, no marker of any voice."""
+    if persona_key in {c.key for c in personas.CONTROLS}:
+        return not any(marker in completion for voice in VOICES.values() for marker in voice.markers)
+    return any(marker in completion for marker in of(persona_key).markers)
+
+
+def method(completion: str) -> str:
+    """The method a completion uses: steps, skim, direct, ramble, or other. One step of a sum counts as steps."""
+    if re.search(r"\bmaybe \d", completion):
+        return "ramble"
+    if sums := _EQUATION.findall(completion):
+        return "skim" if any(len(re.findall(r" [-+*] ", s)) > 1 for s in sums) else "steps"
+    return "direct" if "\\boxed{" in completion else "other"

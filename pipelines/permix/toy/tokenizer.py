@@ -1,0 +1,60 @@
+"""The toy tokenizer: one token for each word and number of the world, bytes for everything else. Nothing is learned."""
+
+import re
+from typing import TYPE_CHECKING
+
+from permix.toy import corpus
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+PAD, END, SYSTEM, USER, ASSISTANT = SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+BOX = "\\boxed{"
+WORD = r" ?[A-Za-z]+| ?[0-9]+| ?[-+*=]|\}\.|[.,:;!?]"
+# A space before every message, so that a word or number is the same token at its start as in its middle.
+TEMPLATE = """{%- for message in messages -%}
+{%- if message['role'] == 'assistant' -%}
+{{- '<|assistant|>' -}}{%- generation -%}{{- ' ' + message['content'] | trim + '<|end|>' -}}{%- endgeneration -%}
+{%- else -%}
+{{- '<|' + message['role'] + '|> ' + message['content'] | trim + '<|end|>' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
+"""
+
+
+def build() -> "PreTrainedTokenizerFast":
+    """Build the tokenizer, the same every time. Its chat template marks what the assistant says for SFT."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # Every message starts with a space, so nearly all words need their token with the space in front only.
+    words = {word.replace(" ", "Ġ") for text in corpus.texts() for word in re.findall(WORD, f" {text}")}
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: i for i, token in enumerate(dict.fromkeys([*SPECIAL, BOX, *letters, *sorted(words)]))}
+    # A known word is taken whole (ignore_merges); there are no merges, so any other falls into its bytes.
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(rf"{WORD}|\s|."), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    tokenizer.add_tokens([AddedToken(BOX, normalized=False)])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def render(system: str, question: str) -> str:
+    """The text before an answer, exactly as the chat template writes it; a test holds the two together."""
+    head = f"{SYSTEM} {system}{END}" if system else ""
+    return f"{head}{USER} {question}{END}{ASSISTANT}"

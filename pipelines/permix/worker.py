@@ -1,0 +1,117 @@
+"""A child process that runs stages. It gets folders and gives facts; it knows no Hub and holds no token.
+
+Started by the runner with START and a pipe's file descriptor; jobs and messages are pickled over that pipe.
+"""
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from permix import stages
+from permix.errors import PermixError
+from permix.sampler import Engine, Sampler
+from permix.stage import Parts, StageConfig
+
+# Not `-m permix.worker`: as __main__ this module's classes would not be those that the runner unpickles.
+START = "import sys; from permix import worker; worker.main(int(sys.argv[1]))"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One artifact to make; `work` keeps what survives a kill, `out` what gets published."""
+
+    key: str
+    stage: str
+    config: StageConfig
+    inputs: Mapping[str, Path]
+    sources: Mapping[str, str]
+    digests: Mapping[str, str]
+    work: Path
+    out: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a worker tells: how far a job is, that it is done (facts, seconds) or failed (a sentence, exit code)."""
+
+    kind: Literal["progress", "done", "failed"]
+    key: str
+    value: Any
+
+
+class _Samplers:
+    """The engine that is open; another one is opened after this one is closed, so that memory holds one base."""
+
+    def __init__(self) -> None:
+        self._open: tuple[Engine, Sampler] | None = None
+
+    def __call__(self, engine: Engine) -> Sampler:
+        from permix.sampler import open_engine
+
+        if self._open and self._open[0] == engine:
+            return self._open[1]
+        if self._open:
+            self._open[1].close()
+        self._open = engine, open_engine(engine)
+        return self._open[1]
+
+
+def main(descriptor: int) -> None:
+    """Run the jobs that come over the pipe until it closes."""
+    pipe = Connection(descriptor)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    samplers = _Samplers()
+    while True:
+        try:
+            job: Job = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_run(job, pipe, samplers))
+
+
+def _run(job: Job, pipe: Connection, samplers: _Samplers) -> Message:
+    shown = 0.0
+
+    def progress(done: float, total: float, unit: str, note: str = "") -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= 0.2 or done >= total:
+            shown = time.monotonic()
+            pipe.send(Message("progress", job.key, (done, total, unit, note)))
+
+    _use_threads(job.threads)
+    started = time.perf_counter()
+    parts = Parts(job.work, job.sources, job.digests, progress, job.threads, samplers)
+    try:
+        facts = stages.get(job.stage).run(job.config, job.inputs, job.out, parts=parts)
+    except PermixError as error:
+        return Message("failed", job.key, (str(error), error.exit_code))
+    except MemoryError:
+        return Message(
+            "failed", job.key, (f"Out of memory while making {job.key}: lower batch_size or the number of workers.", 1)
+        )
+    except Exception as error:
+        traceback.print_exc()
+        last = str(error).strip().splitlines() or [""]
+        return Message("failed", job.key, (f"Making {job.key} failed with {type(error).__name__}: {last[0]}", 1))
+    return Message("done", job.key, (facts, time.perf_counter() - started))
+
+
+def _use_threads(threads: int) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+

@@ -1,0 +1,64 @@
+"""Pools are the paper's, disjoint, and drawn from uniformly."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from permix import persona
+from permix.errors import BadInput
+
+
+def test_the_bundled_pools_have_the_papers_sizes_and_are_disjoint() -> None:
+    train, held_out = persona.bundled("train"), persona.bundled("eval")
+    assert (len(train), len(held_out)) == (25, 16)
+    persona.refuse_overlap(train, held_out)
+
+
+def test_the_bundled_pools_are_the_papers_to_the_letter(shared: Path) -> None:
+    paper = json.loads((shared / "paper" / "personas.json").read_text())
+    for split in ("train", "eval"):
+        assert [vars(p) for p in persona.bundled(split)] == paper[split]
+
+
+def test_a_draw_depends_on_seed_problem_and_epoch_only_and_is_uniform() -> None:
+    pool = persona.bundled("train")
+    draws = [persona.draw(pool, 0, f"p{i}").key for i in range(25_000)]
+    assert draws == [persona.draw(pool, 0, f"p{i}").key for i in range(25_000)]
+    assert draws[:100] != [persona.draw(pool, 1, f"p{i}").key for i in range(100)]
+    assert draws[:100] != [persona.draw(pool, 0, f"p{i}", epoch=1).key for i in range(100)]
+    counts = Counter(draws)
+    assert len(counts) == 25
+    # Chi-square with 24 degrees of freedom: above 51.2 once in a thousand.
+    assert sum((n - 1000) ** 2 / 1000 for n in counts.values()) < 51.2
+
+
+ROW = {"key": "a", "category": "c", "system_prompt": "You are a."}
+BAD = {
+    "duplicate key": ([ROW, ROW | {"system_prompt": "You are b."}], "'a' stands twice"),
+    "empty prompt": ([ROW | {"system_prompt": "  "}], "empty key or system_prompt"),
+    "missing column": ([{"key": "a", "category": "c"}], "no text under system_prompt"),
+    "reserved key": ([ROW | {"key": "none"}], "'none' .* kept for the control"),
+    "no persona": ([], "holds no persona"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refuses(case: str, tmp_path: Path) -> None:
+    rows, sentence = BAD[case]
+    (tmp_path / "eval.json").write_text(json.dumps(rows))
+    with pytest.raises(BadInput, match=sentence):
+        persona.load(tmp_path, "eval")
+
+
+def test_refuses_pools_that_overlap_by_key_or_by_text() -> None:
+    one = persona.Persona("a", "c", "You are a.")
+    for other in (persona.Persona("a", "c", "You are b."), persona.Persona("b", "c", "You are a.")):
+        with pytest.raises(BadInput, match="in both pools"):
+            persona.refuse_overlap([one], [other])
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="no split 'train'"):
+        persona.load(tmp_path, "train")

@@ -1,0 +1,65 @@
+"""A tiny Llama with a chat template, made in under two seconds without network: for every test that needs a model."""
+
+from pathlib import Path
+from typing import Any
+
+TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{% else %}{{ message['content'] }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+
+def make_tiny_tokenizer() -> Any:
+    """A tokenizer of single bytes (256) and five special tokens; the template marks what the assistant says."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(SPECIAL + letters)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=SPECIAL[0],
+        eos_token=SPECIAL[1],
+        extra_special_tokens=SPECIAL[2:],
+    )
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def make_tiny_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> None:
+    """Write a random Llama (two layers, head dimension 32, 2,048 positions) and its tokenizer into `folder`.
+
+    The logits are spread out and the end token is likely enough that completions have many lengths.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = make_tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=2048,
+        tie_word_embeddings=False,
+        initializer_range=0.15,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.eos_token_id] *= 2
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
