@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,3 +45,28 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("no ../shared/data beside this checkout")
     return SHARED
+
+
+def permix(home: Path, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, in an empty folder, with `home` as PERMIX_HOME."""
+    home.mkdir(parents=True, exist_ok=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "permix", *arguments],
+        env=kept | {"PERMIX_HOME": str(home)} | environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"permix {' '.join(arguments)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PERMIX_HOME in which `permix run --recipe smoke` has run to its end."""
+    home = tmp_path_factory.mktemp("smoke")
+    permix(home, "run", "--recipe", "smoke")
+    return home

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,101 +15,113 @@ from permix.sampler import Adapter
 class Adapters:
     """Switches adapters of `base` without loading it again.
 
-    In float32 an adapter is merged into a copy of the base, the last one is kept: the base's own weights are never
-    touched and decoding pays nothing for the adapter. In 16 bits a merge would round the adapter away, so adapters
-    stay beside the weights, all of them loaded.
+    In float32 an adapter is merged into a copy of the base, and the last one is kept: the base's own weights are never
+    touched, and decoding pays nothing for the adapter. In 16 bits a merge would round part of the adapter away, so
+    there adapters run beside the weights, all of them loaded.
     """
 
     def __init__(self, base: Any, name: str) -> None:
         """Hold adapters for `base`; `name` stands for it in errors."""
         self._base, self._name = base, name
-        self._merge = base.dtype == torch.float32
-        self._merged: tuple[str, Any] = ("", base)
+        self._merged: tuple[str, Any] = ("", None)  # digest, model
         self._peft: Any = None
-        self._loaded: dict[str, str] = {}
+        self._beside: dict[str, str] = {}  # digest -> peft's name
+        self._tried = 0
 
     @contextmanager
     def use(self, adapter: Adapter | None, probe: list[int]) -> Iterator[Any]:
-        """Give the model with `adapter` (None: the base). `probe` is the prompt (token ids) of the canary.
+        """Give the model with `adapter` (None: the base). `probe` is the canary's prompt (token ids).
 
-        Raises PermixError when the adapter changes nothing, BadInput when it is not one or belongs to another base.
+        Raises PermixError when the adapter has no effect, BadInput when it is none or belongs to another base.
         """
         if adapter is None and self._peft is None:
             yield self._base
         elif adapter is None:
             with self._peft.disable_adapter():
                 yield self._base
-        elif self._merge:
+        elif self._base.dtype == torch.float32:
             if self._merged[0] != adapter.digest:
-                self._merged = (adapter.digest, self._load_merged(adapter, probe))
+                self._merged = (adapter.digest, self._merge(adapter, probe))
             yield self._merged[1]
         else:
-            if adapter.digest not in self._loaded:
-                self._load_beside(adapter, probe)
-            self._peft.set_adapter(self._loaded[adapter.digest])
+            if adapter.digest not in self._beside:
+                self._beside[adapter.digest] = self._load_beside(adapter, probe)
+            self._peft.set_adapter(self._beside[adapter.digest])
             yield self._base
 
-    def _load_merged(self, adapter: Adapter, probe: list[int]) -> Any:
+    def _merge(self, adapter: Adapter, probe: list[int]) -> Any:
         from peft import PeftModel
 
-        with self._sentence(adapter):
+        with self._one_sentence(adapter):
             model = PeftModel.from_pretrained(copy.deepcopy(self._base), adapter.path)
+        self._refuse_missing(adapter, model, "default")
         merged = model.merge_and_unload().eval()
         self._canary(adapter, logits(self._base, probe), logits(merged, probe))
         return merged
 
-    def _load_beside(self, adapter: Adapter, probe: list[int]) -> None:
-        from peft import PeftModel
+    def _load_beside(self, adapter: Adapter, probe: list[int]) -> str:
+        from peft import PeftConfig, PeftModel
 
         with self.use(None, probe) as base:
             before = logits(base, probe)
-        name = f"adapter{len(self._loaded)}"
-        with self._sentence(adapter):
+        self._tried += 1
+        name = f"adapter{self._tried}"  # never used again when the next lines fail: half an adapter may bear it
+        with self._one_sentence(adapter):
             if self._peft is None:
-                self._peft = PeftModel.from_pretrained(self._base, adapter.path, adapter_name=name)
-            else:
-                self._peft.load_adapter(adapter.path, adapter_name=name)
+                self._peft = PeftModel(self._base, PeftConfig.from_pretrained(adapter.path), adapter_name=name)
+            self._peft.load_adapter(adapter.path, adapter_name=name)
+        self._refuse_missing(adapter, self._peft, name)
         self._peft.set_adapter(name)
         self._peft.eval()
         self._canary(adapter, before, logits(self._base, probe))
-        self._loaded[adapter.digest] = name
-
-    def _canary(self, adapter: Adapter, before: torch.Tensor, after: torch.Tensor) -> None:
-        if torch.equal(before, after) and not _is_zero(adapter):
-            raise PermixError(
-                f"The adapter {adapter.path} has no effect on {self._name} although its weights are not zero: "
-                "its tensors do not bear the names of this model's layers; save it again with peft."
-            )
+        return name
 
     @contextmanager
-    def _sentence(self, adapter: Adapter) -> Iterator[None]:
-        """Say peft's errors, and its warnings about tensors left out, in one sentence."""
+    def _one_sentence(self, adapter: Adapter) -> Iterator[None]:
+        """Turn peft's errors into one sentence."""
         config = adapter.path / "adapter_config.json"
         if not config.is_file():
             raise BadInput(f"{adapter.path} holds no adapter_config.json: give the folder of a LoRA adapter.")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
+            yield
         except (RuntimeError, ValueError, KeyError) as error:
             own = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = next((line for line in lines if "size mismatch" in line), lines[0] if lines else repr(error))
+            lines = [line.strip() for line in str(error).splitlines()]
+            reason = next((line for line in lines if line.startswith("size mismatch")), lines[0]).rstrip(".")
             raise BadInput(
-                f"The adapter {adapter.path} does not fit the base {self._name} ({reason.rstrip('.')}): "
-                f"it was made for {own}; use that base."
+                f"The adapter {adapter.path} does not fit the base {self._name}: it was made for {own}, use that ({reason})."
             ) from None
+
+    def _refuse_missing(self, adapter: Adapter, model: Any, name: str) -> None:
+        """Peft only warns of tensors that it does not find, and leaves those layers without effect."""
+        from peft import get_peft_model_state_dict
+
+        asked = get_peft_model_state_dict(model, adapter_name=name).keys()
+        missing = sorted(asked - _weights(adapter).keys())
+        if missing:
+            raise PermixError(
+                f"The adapter {adapter.path} has no effect on {len(missing)} of its {len(asked)} places in "
+                f"{self._name}: its file has no {missing[0]}; save it again with peft."
+            )
+
+    def _canary(self, adapter: Adapter, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Raise when logits stayed the same although a B matrix is not zero, as all are after initialisation."""
+        if not torch.equal(before, after):
+            return
+        if any(bool(tensor.any()) for name, tensor in _weights(adapter).items() if "_B" in name):
+            raise PermixError(
+                f"The adapter {adapter.path} has no effect: the logits of {self._name} stay what they are, "
+                "although the adapter's B matrices are not zero; train it again, or sample the base itself."
+            )
 
 
 @torch.inference_mode()
 def logits(model: Any, prompt: list[int]) -> torch.Tensor:
-    """The model's logits for every position of `prompt`, shape (1, tokens, vocabulary)."""
-    return model(torch.tensor([prompt], device=model.device)).logits
+    """Return the logits for every position of `prompt`, shape (1, tokens, vocabulary)."""
+    return model(torch.tensor([prompt], device=model.device)).logits  # type: ignore[no-any-return]
 
 
-def _is_zero(adapter: Adapter) -> bool:
-    """Are all B matrices in the adapter's file zero, as after initialisation?"""
+def _weights(adapter: Adapter) -> dict[str, torch.Tensor]:
     from peft.utils import load_peft_weights
 
-    weights = load_peft_weights(str(adapter.path), device="cpu")
-    return all(not bool(w.any()) for name, w in weights.items() if "lora_B" in name or "lora_embedding_B" in name)
+    return load_peft_weights(str(adapter.path), device="cpu")  # type: ignore[no-any-return]

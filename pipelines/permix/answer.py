@@ -117,7 +117,7 @@ def _bare(line: str) -> str:
     formula = re.match(r"\$\$?(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", line)
     if formula and not line[formula.end() :].strip(" .*"):
         return formula[1] or formula[2] or formula[3]
-    return re.split(r"\.(?:\s|\*|$)", line, maxsplit=1)[0]
+    return re.split(r"\.(?:\s|\*|$)", line, maxsplit=1)[0].rstrip("* ")
 
 
 def _clean(text: str) -> str:

@@ -55,7 +55,7 @@ def configs(paths: Mapping[str, Any]) -> list[dict[str, Any]]:
             folder = f"data/{config}" if config else "data"
             found.setdefault(config or "default", {})[split] = f"{folder}/{split}-*.parquet"
     listed = []
-    for name, splits in found.items():
+    for name, splits in sorted(found.items()):
         order = sorted(splits, key=lambda split: (split != "train", split))
         listed.append({"config_name": name, "data_files": [{"split": split, "path": splits[split]} for split in order]})
     return listed
@@ -81,7 +81,7 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         "results": rows,
         "benchmarks": list(dict.fromkeys(row["benchmark"] for row in rows)),
         "settings": sorted(_flat({k: v for k, v in record["config"].items() if k not in ("org", "tag")})),
-        "facts": sorted((k, v) for k, v in record["facts"].items() if isinstance(v, str | int | float)),
+        "facts": sorted(_flat(record["facts"])),
         "sweep": _summary(record),
         "configs": configs(record["files"]),
         "printed": _printed(record) if card == "tables" else "",

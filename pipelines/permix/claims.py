@@ -1,7 +1,7 @@
 """What the numbers show: the paper's statements on base, RLVR and PerMix-RLVR, each examined on our own sweeps.
 
 A statement is about one difference, second minus first, with a 95 % interval. It counts as shown only when the whole
-interval lies on its side; what is not shown is reported as it is.
+interval lies on its side and so does the difference itself; what is not shown is reported as it is.
 """
 
 import math
@@ -66,9 +66,10 @@ def examine(
 ) -> dict[str, Any] | None:
     """The claim on one benchmark, from the rows of all sweeps there; None where a variant or measure is missing.
 
-    `paired(first, second)` gives the bootstrap of the difference over the problems that both sweeps share. It is used
-    for a single seed; with several, the interval is Student's t over the seeds' differences, widened by the
-    uncertainty of `first` where that was measured only once (the base model is not trained).
+    `paired(first, second)` is permix.pss.paired on both sweeps' rows: bootstrap and exchange test over the problems
+    they share. It is used for a single seed, and its p-value must then be at most 5 % too. With several seeds the
+    interval is Student's t over the seeds' differences, widened by the uncertainty of `first` where that was measured
+    only once (the base model is not trained).
     """
     first, second = (
         [r for r in rows if r["variant"] == name and r[claim.measure] is not None]
@@ -80,7 +81,7 @@ def examine(
     ]
     if not pairs:
         return None
-    differences = [b[claim.measure] - a[claim.measure] for a, b in pairs]
+    differences, p = [b[claim.measure] - a[claim.measure] for a, b in pairs], None
     if len(pairs) > 1:
         mean, low, high = over_seeds(differences)
         interval, how = (low, high), f"t over {len(pairs)} seeds"
@@ -93,6 +94,7 @@ def examine(
         found = paired(*pairs[0])
         mean, how = differences[0], "bootstrap over problems"
         interval = _finite(found[f"{claim.measure}_low"]), _finite(found[f"{claim.measure}_high"])
+        p = _finite(found[f"{claim.measure}_p_value"])
     return {
         "benchmark": pairs[0][1]["benchmark"],
         "measure": claim.measure,
@@ -105,7 +107,8 @@ def examine(
         "low": interval[0],
         "high": interval[1],
         "interval": how,
-        "verdict": _verdict(claim, interval),
+        "p_value": p,
+        "verdict": _verdict(claim, mean, interval, p),
     }
 
 
@@ -122,14 +125,16 @@ def _shifted(row: Row, measure: str, difference: float) -> Interval:
     return difference + row[f"{measure}_low"] - row[measure], difference + row[f"{measure}_high"] - row[measure]
 
 
-def _verdict(claim: Claim, interval: Interval) -> Verdict:
+def _verdict(claim: Claim, difference: float, interval: Interval, p: float | None) -> Verdict:
     low, high = interval
-    if low is None or high is None:
+    if low is None or high is None or (p is not None and p > 0.05):
         return "not shown"
     if claim.says == "falls":
-        low, high = -high, -low
+        low, high, difference = -high, -low, -difference
     bar = -KEPT if claim.says == "is kept" else 0.0
-    return "shown" if low > bar else "the opposite" if high < bar else "not shown"
+    if min(low, difference) > bar:
+        return "shown"
+    return "the opposite" if max(high, difference) < bar else "not shown"
 
 
 def _finite(value: float) -> float | None:

@@ -1,6 +1,13 @@
-"""One batch of prompts through a causal LM of transformers, token by token."""
+"""One batch of prompts through any causal LM of transformers, token by token.
 
-from collections.abc import Callable, Sequence
+Measured on one thread (1.2 M parameters, 4 layers, 256 rows, prompts of 36-60 tokens, 25 new ones of at most 64; new
+tokens per CPU second): `model.generate` 2,600, with a static cache 3,100, this loop 9,000, with three runs of every
+prompt 11,000. What gains: prompts read in pieces that stay in the processor's cache (and equal ones once), keys and
+values in one piece of memory, finished rows dropped. Continuous batching, bf16 and eager attention gain nothing here.
+"""
+
+import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +19,9 @@ from transformers.cache_utils import DynamicLayer
 from permix.sampler import Sampling
 
 PREFILL_TOKENS = 1024
+"""Prompt tokens read at once on a CPU: the fastest of 256-4,096."""
 SLACK = 32
+"""Finished rows are dropped when they are one in so many."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +44,25 @@ class Outcome:
 
 @torch.inference_mode()
 def decode(model: Any, tokenizer: Any, ends: Sequence[int], rows: Sequence[Row]) -> list[Outcome]:
-    """Sample one completion for every row."""
+    """Sample one completion for every row; each of the token ids `ends` ends one."""
     limits = torch.tensor([row.sampling.max_tokens for row in rows])
-    device = model.device
-    is_end = torch.zeros(model.get_input_embeddings().num_embeddings, dtype=torch.bool)
-    is_end[list(ends)] = True
-    pick = Picker(rows, device)
-    tokens = torch.zeros(len(rows), int(limits.max()), dtype=torch.long)
     has_stop = torch.tensor([bool(row.sampling.stop) for row in rows])
-    counts = torch.zeros_like(limits)
-    stopped = torch.zeros(len(rows), dtype=torch.bool)
+    tokens = torch.zeros(len(rows), int(limits.max()), dtype=torch.long)
+    counts, stopped = torch.zeros_like(limits), torch.zeros_like(has_stop)
     cut: dict[int, str] = {}  # rows that met a stop string, and their text before it
 
-    state = _prefill(model, rows, int(limits.max()))
+    pick = Picker(rows, model.device)
+    state = _prefill(model, rows, tokens.shape[1])
     alive = torch.arange(len(rows))  # the row that each line of the batch belongs to
-    going = torch.ones(len(rows), dtype=torch.bool)  # lines that still decode; the others wait to be dropped
+    going = torch.ones_like(has_stop)  # lines that still decode; the others wait to be dropped
     for step in range(tokens.shape[1]):
         chosen = pick(state.logits, alive, step)
         tokens[alive, step] = chosen
-        ended = is_end[chosen]
+        ended = torch.isin(chosen, torch.tensor(ends, dtype=torch.long))
         for line in (going & ~ended & has_stop[alive]).nonzero()[:, 0].tolist():
             row = int(alive[line])
-            if (text := _before(rows[row].sampling.stop, tokenizer, tokens[row, : step + 1])) is not None:
+            text = _text_before(rows[row].sampling.stop, tokenizer, tokens[row, : step + 1].tolist())
+            if text is not None:
                 cut[row], ended[line] = text, True
         over = going & (ended | (limits[alive] == step + 1))
         counts[alive[over]], stopped[alive[over]] = step + 1, ended[over]
@@ -67,61 +73,73 @@ def decode(model: Any, tokenizer: Any, ends: Sequence[int], rows: Sequence[Row])
             lines = _fill_holes(going)
             state.select(lines)
             alive, chosen, going = alive[lines], chosen[lines], going[lines]
-        state.advance(model, chosen.to(device))
-    texts = tokenizer.batch_decode([t[:n].tolist() for t, n in zip(tokens, counts, strict=True)], skip_special_tokens=True)
+        state.advance(chosen)
+
+    texts = [_text(tokenizer, t[:n].tolist()) for t, n in zip(tokens, counts, strict=True)]
     return [
-        Outcome(cut.get(i, text), int(n), "stop" if done else "length")
-        for i, (text, n, done) in enumerate(zip(texts, counts, stopped, strict=True))
+        Outcome(cut.get(i, text), int(n), "stop" if stop else "length")
+        for i, (text, n, stop) in enumerate(zip(texts, counts, stopped, strict=True))
     ]
 
 
 class Picker:
-    """Chooses tokens by the inverse of the distribution function: one uniform number per row and step."""
+    """Chooses tokens by inverting the distribution function: one uniform number per row and step, from the row's seed.
+
+    So a token depends on its own row's logits and seed only, at a tenth of the cost of noise for every logit.
+    """
 
     def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
-        """Draw the uniform numbers of every row from its own seed."""
+        """Draw the uniform numbers of all rows; Philox is made for keys that follow one another."""
         noise = np.zeros((len(rows), max(row.sampling.max_tokens for row in rows)), dtype=np.float32)
         for line, row in zip(noise, rows, strict=True):
             n = row.sampling.max_tokens
             line[:n] = np.random.Generator(np.random.Philox(key=row.seed % 2**128)).random(n, dtype=np.float32)
+        temperature = torch.tensor([row.sampling.temperature for row in rows])
+        top_p = torch.tensor([row.sampling.top_p for row in rows])
+        self._any_greedy, self._any_top_p = bool((temperature == 0).any()), bool((top_p < 1).any())
         self._noise = torch.from_numpy(noise).to(device)
-        self._temperature = torch.tensor([row.sampling.temperature for row in rows], device=device)
-        self._top_p = torch.tensor([row.sampling.top_p for row in rows], device=device)
+        self._temperature, self._top_p = temperature[:, None].to(device), top_p[:, None].to(device)
 
     def __call__(self, logits: torch.Tensor, alive: torch.Tensor, step: int) -> torch.Tensor:
-        """Token ids for the lines of `logits`, of which line i belongs to row alive[i]."""
-        alive = alive.to(logits.device)
-        temperature, top_p = self._temperature[alive, None], self._top_p[alive, None]
-        greedy = temperature[:, 0] == 0
-        logits = logits.float()
-        best = logits.argmax(-1) if bool(greedy.any()) else None
+        """Token ids (on the CPU) for `logits` (lines, vocabulary), of which line i belongs to row alive[i]."""
+        alive, logits = alive.to(logits.device), logits.float()
+        temperature = self._temperature[alive]
         weights = torch.softmax(logits / temperature.masked_fill(temperature == 0, 1.0), -1)
-        if bool((top_p < 1).any()):
-            ordered, order = weights.sort(-1, descending=True, stable=True)
-            drop = (ordered.cumsum(-1) - ordered >= top_p) & (top_p < 1)
-            weights = weights.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), 0.0)
-        cumulated = weights.cumsum(-1)
+        if self._any_top_p:
+            weights = _nucleus(weights, self._top_p[alive])
+        # A CPU adds float32 up in float64; on a GPU a large vocabulary would lose its rare tokens.
+        cumulated = weights.cumsum(-1, dtype=torch.float64 if weights.is_cuda else torch.float32)
         total = cumulated[:, -1:]
         at = torch.minimum(self._noise[alive, step, None] * total, torch.nextafter(total, torch.zeros_like(total)))
         chosen = torch.searchsorted(cumulated, at, right=True)[:, 0]
-        return (chosen if best is None else torch.where(greedy, best, chosen)).cpu()
+        if self._any_greedy:
+            chosen = torch.where(temperature[:, 0] == 0, logits.argmax(-1), chosen)
+        return chosen.cpu()
+
+
+def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Keep the most probable tokens whose sum reaches `top_p`, at least one."""
+    ordered, order = weights.sort(-1, descending=True, stable=True)
+    drop = (ordered.cumsum(-1) - ordered >= top_p) & (top_p < 1)
+    return weights.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), 0.0)
 
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one attention layer in one piece of memory, so that a step copies one column only."""
+    """Keys and values of one attention layer, (lines, heads, columns, size), in one piece of memory."""
 
-    def __init__(self, rows: int, capacity: int) -> None:
+    def __init__(self, lines: int, columns: int) -> None:
         super().__init__()
-        self._shape = rows, capacity
-        self.open(slice(None), 0)
+        self._lines, self._columns = lines, columns
+        self.open(slice(None), 0, 0)
 
-    def open(self, window: slice, start: int) -> None:
-        """Write to the lines in `window` from column `start` on."""
-        self._window, self._start, self._end = window, start, start
+    def open(self, window: slice, start: int, end: int) -> None:
+        """Let the model see the lines in `window` and the columns from `start` to `end`."""
+        self._window, self._start, self._end = window, start, end
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        rows, capacity = self._shape
-        self.keys, self.values = (s.new_empty(rows, s.shape[1], capacity, s.shape[3]) for s in (key_states, value_states))
+        self.keys, self.values = (
+            new.new_empty(self._lines, new.shape[1], self._columns, new.shape[3]) for new in (key_states, value_states)
+        )
         self.is_initialized = True
 
     def update(
@@ -132,9 +150,10 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
         old, self._end = self._end, self._end + key_states.shape[2]
         for kept, new in ((self.keys, key_states), (self.values, value_states)):
             if old == self._start:
-                kept[self._window, :, :old] = 0  # padding: masked, but NaN x 0 would spoil the sum
+                kept[self._window, :, :old] = 0  # masked padding, but 0 x NaN from unwritten memory is NaN
             kept[self._window, :, old : self._end] = new
-        return tuple(t[self._window, :, self._start : self._end] for t in (self.keys, self.values))
+        columns = slice(self._start, self._end)
+        return self.keys[self._window, :, columns], self.values[self._window, :, columns]
 
     def get_seq_length(self) -> int:
         return self._end - self._start
@@ -150,80 +169,91 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
 
 
 class _State:
-    def __init__(self, cache: Any, logits: torch.Tensor, mask: torch.Tensor) -> None:
-        self.cache, self.logits, self.mask = cache, logits, mask
-        self.positions = mask.sum(-1, keepdim=True)
-        self.padded = bool((mask == 0).any())
+    """A batch in the middle of decoding: the next logits of every line, and what the model needs to go on."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], more: int) -> None:
+        """Read the prompts, left-padded, and make room for `more` tokens."""
+        self._model, self._takes = model, inspect.signature(model.forward).parameters
+        self._cache = DynamicCache(config=model.config)
+        width = max(map(len, prompts))
+        # Other layers (sliding windows, state spaces) keep the class transformers gives them, and one piece.
+        plain = all(type(layer) is DynamicLayer for layer in self._cache.layers)
+        if plain:
+            self._cache.layers = [_Layer(len(prompts), width + more) for _ in self._cache.layers]
+        step = max(1, PREFILL_TOKENS // width) if plain and model.device.type == "cpu" else len(prompts)
+        logits, masks = [], []
+        for first in range(0, len(prompts), step):
+            part = prompts[first : first + step]
+            here = max(map(len, part))
+            ids = torch.tensor([[0] * (here - len(p)) + list(p) for p in part], device=model.device)
+            mask = torch.tensor([[0] * (here - len(p)) + [1] * len(p) for p in part], device=model.device)
+            if plain:
+                self._open(slice(first, first + len(part)), width - here, width - here)
+            logits.append(self._forward(ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)))
+            masks.append(torch.nn.functional.pad(mask, (width - here, 0)))
+        if plain:
+            self._open(slice(None), 0, width)
+        self.logits, self._mask = torch.cat(logits), torch.cat(masks)
+        self._position = self._mask.sum(-1, keepdim=True)
 
     def select(self, lines: torch.Tensor) -> None:
-        lines = lines.to(self.mask.device)
-        self.cache.batch_select_indices(lines)
-        self.mask, self.positions, self.logits = self.mask[lines], self.positions[lines], self.logits[lines]
+        """Go on with the lines at these indices."""
+        lines = lines.to(self._mask.device)
+        self._cache.batch_select_indices(lines)
+        self._mask, self._position, self.logits = self._mask[lines], self._position[lines], self.logits[lines]
 
-    def advance(self, model: Any, chosen: torch.Tensor) -> None:
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], -1)
-        out = model(
-            chosen[:, None],
-            attention_mask=self.mask if self.padded else None,
-            position_ids=self.positions,
-            past_key_values=self.cache,
+    def advance(self, chosen: torch.Tensor) -> None:
+        """Append one token to every line."""
+        self._mask = torch.nn.functional.pad(self._mask, (0, 1), value=1)
+        self.logits = self._forward(chosen[:, None].to(self._mask.device), self._mask, self._position)
+        self._position = self._position + 1
+
+    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        more = {"position_ids": positions, "logits_to_keep": 1}
+        out = self._model(
+            ids,
+            attention_mask=None if bool(mask.all()) else mask,
+            past_key_values=self._cache,
             use_cache=True,
+            **{name: value for name, value in more.items() if name in self._takes},
         )
-        self.positions = self.positions + 1
-        self.logits = out.logits[:, -1]
+        return out.logits[:, -1]  # type: ignore[no-any-return]
+
+    def _open(self, window: slice, start: int, end: int) -> None:
+        for layer in self._cache.layers:
+            layer.open(window, start, end)
+
+
+def _prefill(model: Any, rows: Sequence[Row], more: int) -> _State:
+    """Read each distinct prompt once, then give every row its copy."""
+    at: dict[tuple[int, ...], int] = {}
+    which = [at.setdefault(tuple(row.prompt), len(at)) for row in rows]
+    state = _State(model, list(at), more)
+    if len(at) < len(rows):
+        state.select(torch.tensor(which))
+    return state
 
 
 def _fill_holes(going: torch.Tensor) -> torch.Tensor:
-    """Lines to keep, in an order that moves as few as possible: the last ones go where lines are over."""
+    """Indices of the lines to keep, in an order that moves as few as possible: the last ones go into the holes."""
     stay = going.nonzero()[:, 0]
     lines = torch.arange(len(stay))
-    holes = (~going)[: len(stay)].nonzero()[:, 0]
+    holes = (~going[: len(stay)]).nonzero()[:, 0]
     lines[holes] = stay[len(stay) - len(holes) :]
     return lines
 
 
-def _prefill(model: Any, rows: Sequence[Row], more: int) -> _State:
-    """Read each distinct prompt once, a few at a time, then give every row its copy."""
-    prompts = list(dict.fromkeys(tuple(row.prompt) for row in rows))
-    width = max(map(len, prompts))
-    cache = DynamicCache(config=model.config)
-    plain = all(type(layer) is DynamicLayer for layer in cache.layers)
-    if plain:
-        cache.layers = [_Layer(len(prompts), width + more) for _ in cache.layers]
-    size = max(1, PREFILL_TOKENS // width) if plain else len(prompts)
-    logits, masks = [], []
-    for first in range(0, len(prompts), size):
-        part = prompts[first : first + size]
-        here = max(map(len, part))
-        ids = torch.tensor([[0] * (here - len(p)) + list(p) for p in part], device=model.device)
-        mask = torch.tensor([[0] * (here - len(p)) + [1] * len(p) for p in part], device=model.device)
-        if plain:
-            for layer in cache.layers:
-                layer.open(slice(first, first + len(part)), width - here)
-        out = model(
-            ids,
-            attention_mask=mask if bool((mask == 0).any()) else None,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits.append(out.logits[:, -1])
-        masks.append(torch.nn.functional.pad(mask, (width - here, 0)))
-    if plain:
-        for layer in cache.layers:
-            layer.open(slice(None), 0)
-            layer._end = width
-    state = _State(cache, torch.cat(logits), torch.cat(masks))
-    if len(prompts) < len(rows):
-        at = {p: i for i, p in enumerate(prompts)}
-        state.select(torch.tensor([at[tuple(row.prompt)] for row in rows]))
-    return state
+def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    text: str = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
 
 
-def _before(stop: Sequence[str], tokenizer: Any, tokens: torch.Tensor) -> str | None:
-    text: str = tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+def _text_before(stop: Sequence[str], tokenizer: Any, tokens: Sequence[int]) -> str | None:
+    """Return the text before the first stop string, None when there is none; it ends in the last token."""
+    reach = 4 * max(map(len, stop)) + 8  # a character is at most four tokens, a few more may be special
+    tail = _text(tokenizer, tokens[-reach:])
+    if not any(s in tail for s in stop):
+        return None
+    text = _text(tokenizer, tokens)
     found = [at for at in (text.find(s) for s in stop) if at >= 0]
     return text[: min(found)] if found else None
-
-

@@ -18,19 +18,9 @@ from permix import files, persona, variant
 
 Line = Mapping[str, Any]
 INK, FAINT, GRID, SHEET = "#1f2733", "#5b6675", "#dfe3e8", "#f7f8fa"
-COLOURS = {
-    ("none", ""): "#6b7685",
-    ("sft", "gold"): "#b8860b",
-    ("sft", "styled"): "#b8860b",
-    ("sft", "teacher"): "#8e5bb5",
-    ("grpo", "verifier"): "#1c6fb8",
-}
-MIXED = {
-    ("sft", "gold"): "#d97706",
-    ("sft", "styled"): "#d97706",
-    ("sft", "teacher"): "#b0478f",
-    ("grpo", "verifier"): "#d1495b",
-}
+COLOURS = {"none": "#667180", "gold": "#8a6508", "styled": "#8a6508", "teacher": "#8653ae", "verifier": "#1c6fb8"}
+MIXED = {"gold": "#b4520a", "styled": "#b4520a", "teacher": "#ad3f8b", "verifier": "#c8384c"}
+MARKERS = {"styled": "^", "llama3.1-70b": "^", "gemma3-27b": "v"}  # where two variants share a colour
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -93,7 +83,7 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
                     axes.plot(
                         value,
                         height,
-                        "D" if who in controls else "o",
+                        "D" if who in controls else _marker(name),
                         color=_colour(name),
                         ms=6,
                         zorder=3,
@@ -104,7 +94,8 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
             axes.set_yticks(range(len(order)), [_label(who) for who in reversed(order)])
             _frame(axes, f"{benchmark}: accuracy")
         handles = [
-            Line2D([], [], ls="", marker="o", color=_colour(name), label=variant.get(name).title) for name in variants
+            Line2D([], [], ls="", marker=_marker(name), color=_colour(name), label=variant.get(name).title)
+            for name in variants
         ]
         _finish(figure, stem, handles, "Accuracy under each persona", TOY if toy else "")
 
@@ -155,7 +146,7 @@ def _stability(axes: Axes, lines: Sequence[Line]) -> None:
             axes.plot(
                 [line["pss_null"]] * 2, [height - 0.4, height + 0.4], color=INK, lw=1.4, ls=(0, (2, 1.2)), zorder=4
             )
-        _number(axes, height, line["pss"])
+        _number(axes, height, line["pss"], faint=line["floor"])
     _frame(axes, "PSS = worst / best")
 
 
@@ -164,7 +155,7 @@ def _voice(axes: Axes, lines: Sequence[Line]) -> None:
     for height, line in _rows(lines):
         if line["voice"] is None:
             continue
-        axes.barh(height, line["voice"], height=0.52, color=_colour(line["variant"]), alpha=0.85, zorder=2)
+        axes.barh(height, line["voice"], height=0.52, color=_colour(line["variant"]), zorder=2)
         _whisker(axes, height, line, "voice")
         _number(axes, height, line["voice"])
     _frame(axes, "voice: in character")
@@ -176,12 +167,12 @@ def _whisker(axes: Axes, height: float, line: Line, name: str) -> None:
         axes.plot([max(low, 0), min(high, 1)], [height, height], color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
 
 
-def _number(axes: Axes, height: float, value: float) -> None:
+def _number(axes: Axes, height: float, value: float, *, faint: bool = False) -> None:
     """The value at the foot of its bar, or to its right where the bar is too short for it."""
-    inside = value > 0.2
+    inside = value > 0.2 and not faint
     axes.annotate(
         f"{value:.2f}",
-        (0.02 if inside else 0.3, height),
+        (0.02 if inside or faint else 0.3, height),
         fontsize=8.5,
         color="white" if inside else INK,
         va="center",
@@ -278,7 +269,12 @@ def _names(lines: Sequence[Line], key: str) -> list[str]:
 
 def _colour(name: str) -> str:
     row = variant.get(name)
-    return (MIXED if row.persona else COLOURS)[row.trainer, row.target]
+    return (MIXED if row.persona else COLOURS)[row.target or "none"]
+
+
+def _marker(name: str) -> str:
+    row = variant.get(name)
+    return MARKERS.get(row.teacher or row.target, "o")
 
 
 def _label(who: str) -> str:

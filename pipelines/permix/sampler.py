@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -117,8 +118,8 @@ def digest(requests: Sequence[Request]) -> str:
     """What is asked for, as a sha256: the same for any order of `requests`; BadInput where an id stands twice."""
     lines = {r.id: [r.id, r.messages, asdict(r.sampling), r.seed, r.adapter and r.adapter.digest] for r in requests}
     if len(lines) < len(requests):
-        ids = [r.id for r in requests]
-        raise BadInput(f"The request id {next(i for i in ids if ids.count(i) > 1)!r} stands twice: ids must be unique.")
+        twice = Counter(r.id for r in requests).most_common(1)[0][0]
+        raise BadInput(f"The request id {twice!r} stands twice: ids must be unique.")
     whole = hashlib.sha256()
     for _, line in sorted(lines.items()):
         whole.update(json.dumps(line, sort_keys=True).encode() + b"\n")
@@ -178,8 +179,10 @@ def _whole_lines(path: Path) -> list[Any]:
     with path.open("rb+") as file:
         good = 0
         for line in file:
+            if not line.endswith(b"\n"):
+                break
             try:
-                lines.append(json.loads(line) if line.endswith(b"\n") else json.loads(b""))
+                lines.append(json.loads(line))
             except ValueError:
                 break
             good += len(line)

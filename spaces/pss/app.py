@@ -49,7 +49,7 @@ def measure(text: str, file: str | None, seed: float) -> tuple[str, pd.DataFrame
     table.columns = [str(name).strip().lower().removesuffix("s") for name in table.columns]
     if not {"score", "persona"} <= set(table.columns):
         found = ", ".join(table.columns)
-        raise gr.Error(f"The columns are {found}: a column score and a column persona are needed; problem, run optional.")
+        raise gr.Error(f"The columns are {found}: score and persona are needed, problem and run optional.")
     if len(table) > ROWS:
         raise gr.Error(f"The table has more than {ROWS:,} rows: use the metric from Python for so many.")
     labels = {name: table[name].tolist() for name in ("persona", "problem", "run") if name in table.columns}
@@ -70,7 +70,8 @@ def sentence(result: dict[str, Any]) -> str:
         return words + " Add a column `problem` to see how much of it is noise."
     if math.isnan(result["p_value"]):
         return words + " One problem says nothing about noise."
-    return words + f" Personas without any effect would give about {result['pss_null']:.3f} (p = {result['p_value']:.3g})."
+    null, p = result["pss_null"], result["p_value"]
+    return words + f" Personas without any effect would give about {null:.3f} (p = {p:.3g})."
 
 
 def numbers(result: dict[str, Any]) -> pd.DataFrame:

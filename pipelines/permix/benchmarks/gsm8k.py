@@ -27,7 +27,7 @@ def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Proble
             break
         name = f"gsm8k/{split}/{len(problems)}"
         if not isinstance(row.get("question"), str) or MARK not in str(row.get("answer")):
-            raise BadInput(f"{name} has no question or no answer after {MARK}: the dataset has changed, pin a revision.")
+            raise BadInput(f"{name} has no question or no answer after {MARK}: pin a revision that has both.")
         gold = row["answer"].rpartition(MARK)[2].strip().replace(",", "")
         problems.append(Problem(name, row["question"], gold))
     return problems

@@ -25,7 +25,7 @@ def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Proble
             break
         row = json.loads(line)
         if not all(isinstance(row.get(key), str) for key in ("unique_id", "problem", "answer")):
-            raise BadInput(f"Row {number} of {DATASET} lacks problem, answer or unique_id: pin a revision that has them.")
+            raise BadInput(f"Row {number} of {DATASET} lacks problem, answer or unique_id: pin another revision.")
         problems.append(Problem(row["unique_id"], row["problem"], row["answer"]))
     return problems
 

@@ -12,10 +12,10 @@ from starlette.types import Message, Receive, Scope, Send
 from permix.embedded_hub.accounts import Accounts
 from permix.embedded_hub.call import Hub, HubError, log
 from permix.embedded_hub.lfs_store import LfsStore
-from permix.embedded_hub.pages import account, commits, content, lfs, refs, repos
+from permix.embedded_hub.pages import account, commits, content, git, lfs, refs, repos
 from permix.embedded_hub.storage import Store
 
-PAGES = (account, content, repos, refs, commits, lfs)
+PAGES = (account, content, repos, refs, commits, lfs, git)
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
@@ -72,9 +72,8 @@ class App:
 
 
 def _failure(error: Exception) -> Response:
-    if isinstance(error, OSError) and error.strerror:
-        status = 507 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 500
-        return HubError(status, f"The embedded Hub could not write: {error.strerror}.").response()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return HubError(507, "The disk that holds the embedded Hub is full: make room and try again.").response()
     return HubError(500, f"The embedded Hub failed with {type(error).__name__}; its log has the details.").response()
 
 

@@ -1,10 +1,12 @@
 """One request as the pages see it, and how they refuse it. A page is a plain function `Call -> Response`."""
 
+import base64
 import hmac
 import json
 import logging
 import secrets
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -174,11 +176,14 @@ Page = Callable[[Call], Response]
 
 
 def account_of(request: Request, hub: Hub) -> Account | None:
-    """The account of the bearer token; None without one; 401 for a wrong one."""
+    """The account of the token; None without one; 401 for a wrong one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not token:
         return None
-    account = hub.accounts.account(token.strip()) if scheme.lower() == "bearer" else None
+    if scheme.lower() == "basic":  # git: the token is the password
+        with suppress(ValueError):
+            token = base64.b64decode(token).decode().partition(":")[2]
+    account = hub.accounts.account(token.strip()) if scheme.lower() in ("bearer", "basic") else None
     if account is None:
         raise HubError(401, "Invalid credentials in Authorization header")
     return account

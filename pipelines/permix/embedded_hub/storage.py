@@ -75,6 +75,11 @@ class GitRepo:
         self._entries = lru_cache(2048)(self._read_tree)
         self._all_files = lru_cache(8)(self._walk_files)
 
+    @property
+    def dulwich(self) -> Repo:
+        """The repository for dulwich's own servers."""
+        return self._git
+
     def close(self) -> None:
         """Close its pack files."""
         self._git.close()
@@ -220,8 +225,8 @@ class GitRepo:
             if not self._read_ref(ref):
                 return False
             self._unlock(ref)
-            self._git.refs.remove_if_equals(Ref(ref.encode()), None)
-            sync_folder((self._path / ref).parent)
+            self._git.refs.remove_if_equals(Ref(ref.encode()), None)  # folders that this empties go too
+            sync_folder(self._path / "refs")
             return True
 
     # Git objects

@@ -164,7 +164,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         callbacks=[_report(parts)],
     )
     trainer.train(resume_from_checkpoint=_last_complete(Path(arguments.output_dir)))
-    _save(trainer.model, tokenizer, config, parts, out)
+    _save(trainer.model, tokenizer, parts, out)
     history = [entry for entry in trainer.state.log_history if "reward" in entry]
     files.write_bytes(
         out / "log.jsonl", "".join(json.dumps(_comparable(entry), sort_keys=True) + "\n" for entry in history).encode()
@@ -212,18 +212,16 @@ def _report(parts: Parts) -> Any:
     return Report()
 
 
-def _save(model: Any, tokenizer: Any, config: Config, parts: Parts, out: Path) -> None:
+def _save(model: Any, tokenizer: Any, parts: Parts, out: Path) -> None:
     """Save adapter and tokenizer; the adapter names its base as on the Hub, its JSON is sorted (peft writes a set)."""
-    repository, _, revision = parts.sources["base"].partition("@")
-    model.peft_config["default"].base_model_name_or_path = repository
-    model.peft_config["default"].revision = revision
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
+    repository, _, revision = parts.sources["base"].partition("@")
     saved = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))
-    files.write_json(
-        out / "adapter_config.json", {k: sorted(v) if k == "target_modules" else v for k, v in saved.items()}
-    )
+    saved |= {"base_model_name_or_path": repository, "revision": revision}
+    saved["target_modules"] = sorted(saved["target_modules"])
+    files.write_json(out / "adapter_config.json", saved)
 
 
 _TIMES = ("step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second")

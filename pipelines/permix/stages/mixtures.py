@@ -77,8 +77,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     persona.refuse_overlap(pool, persona.load(inputs["personas"], "eval"))
     problems = benchmarks.load(config.task, inputs.get("task"))
     with Verifier() as verifier:
-        for problem in problems:
-            verifier.check_gold(problem)
+        verifier.check_golds(problems)
     rows = []
     for epoch in range(config.epochs):
         for problem in problems:

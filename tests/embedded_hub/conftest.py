@@ -1,0 +1,137 @@
+"""One embedded Hub for all tests of this folder, and clients of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+
+from permix.embedded_hub import launch
+from permix.embedded_hub.accounts import Accounts
+
+PIPELINES = Path(launch.__file__).resolve().parents[2]
+_numbers = count()
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Plain HTTP, for what no client would send."""
+
+    port: int
+    token: str | None
+
+    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.token:
+            sent.setdefault("Authorization", f"Bearer {self.token}")
+        try:
+            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+            connection.request(method, path.replace("http://127.0.0.1:" + str(self.port), ""), data, sent)
+            found = connection.getresponse()
+            return Answer(found.status, found.read(), {key.lower(): value for key, value in found.getheaders()})
+        finally:
+            connection.close()
+
+
+def stop(root: Path, how: signal.Signals = signal.SIGTERM) -> None:
+    """End the server of `root`, and wait until it is gone."""
+    try:
+        pid = json.loads((root / "server.json").read_text())["pid"]
+        os.kill(pid, how)
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    deadline = time.monotonic() + 20
+    while launch.held(root / "server.lock"):
+        assert time.monotonic() < deadline, "the server does not stop"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Running]:
+    found = launch.attach(tmp_path_factory.mktemp("hub"), port=0)
+    yield found
+    stop(found.root)
+
+
+@pytest.fixture(scope="session")
+def api(running: launch.Running) -> HfApi:
+    """A client with the local administrator's token."""
+    return HfApi(endpoint=running.url, token=running.token)
+
+
+@pytest.fixture(scope="session")
+def wire(running: launch.Running) -> Wire:
+    return Wire(int(running.url.rsplit(":", 1)[1]), running.token)
+
+
+@pytest.fixture(scope="session")
+def anonymous(wire: Wire) -> Wire:
+    return Wire(wire.port, None)
+
+
+@pytest.fixture
+def name() -> str:
+    """The name of a repository that no other test uses."""
+    return f"lab/r{next(_numbers)}"
+
+
+@pytest.fixture
+def repo(api: HfApi, name: str) -> str:
+    """An empty model repository."""
+    api.create_repo(name)
+    return name
+
+
+@pytest.fixture
+def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
+    """Makes a token: `token_of("ann", "read", orgs=["lab"])`."""
+    accounts = Accounts(running.root / "hub.db")
+
+    def made(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
+        token = accounts.new_token(f"t{next(_numbers)}", user, role)
+        for org in orgs:
+            accounts.add_member(org, user)
+        return token
+
+    yield made
+    accounts.close()
+
+
+@pytest.fixture
+def child(running: launch.Running, tmp_path: Path) -> Callable[..., str]:
+    """Runs a program as a stock client with fresh caches and returns what it printed."""
+
+    def run(*command: str, home: Path = tmp_path / "home") -> str:
+        environment = launch.environment(running, home)
+        environment |= {"PYTHONPATH": str(PIPELINES), "OMP_NUM_THREADS": "1"}
+        (tmp_path / "cwd").mkdir(exist_ok=True)
+        program = [sys.executable, *command] if command[0].startswith("-") else list(command)
+        done = subprocess.run(
+            program, env=environment, cwd=tmp_path / "cwd", capture_output=True, text=True, timeout=200
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

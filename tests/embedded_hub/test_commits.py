@@ -1,0 +1,218 @@
+"""Writing content through the stock client."""
+
+import base64
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
+from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RemoteEntryNotFoundError, RevisionNotFoundError
+
+from .conftest import Wire
+
+
+def add(path: str, content: bytes) -> CommitOperationAdd:
+    return CommitOperationAdd(path_in_repo=path, path_or_fileobj=content)
+
+
+def head(api: HfApi, repo: str) -> str:
+    sha = api.model_info(repo).sha
+    assert sha
+    return sha
+
+
+def test_a_folder_comes_back_byte_for_byte_with_odd_names_empty_and_large_files(
+    api: HfApi, repo: str, tmp_path: Path
+) -> None:
+    files = {
+        "README.md": b"---\ntags:\n- x\n---\ntext",
+        "sub #1/\xe9 b.txt": "é".encode(),
+        "empty": b"",
+        "weights.safetensors": os.urandom(3000),
+        "big.txt": b"x" * (11 << 20),
+        "picture.png": b"\x89PNG\0\0",
+        "100% a+b&c=d?.txt": b"?",
+    }
+    for path, content in files.items():
+        (tmp_path / "in" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / path).write_bytes(content)
+    done = api.upload_folder(repo_id=repo, folder_path=tmp_path / "in")
+    back = Path(api.snapshot_download(repo, cache_dir=tmp_path / "cache", revision=done.oid))
+    found = {str(path.relative_to(back)): path.read_bytes() for path in back.rglob("*") if path.is_file()}
+    assert found.pop(".gitattributes")
+    assert found == files
+    large = {one.rfilename for one in api.model_info(repo, files_metadata=True).siblings or [] if one.lfs}
+    assert large == {"weights.safetensors", "big.txt", "picture.png"}
+
+
+def test_the_same_folder_again_makes_no_commit(api: HfApi, repo: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "b.bin").write_bytes(b"\0" * 100)
+    first = api.upload_folder(repo_id=repo, folder_path=tmp_path)
+    assert api.upload_folder(repo_id=repo, folder_path=tmp_path).oid == first.oid
+    assert len(api.list_repo_commits(repo)) == 2
+
+
+def test_a_commit_sent_twice_lands_once(wire: Wire, api: HfApi, repo: str) -> None:
+    lines = [
+        {"key": "header", "value": {"summary": "s", "description": "d"}},
+        {"key": "file", "value": {"path": "a", "content": base64.b64encode(b"a").decode(), "encoding": "base64"}},
+    ]
+    body = b"\n".join(json.dumps(line).encode() for line in lines)
+    answers = [wire("POST", f"/api/models/{repo}/commit/main", body).json["commitOid"] for _ in range(2)]
+    assert answers == [head(api, repo)] * 2
+    assert api.list_repo_commits(repo)[0].message == "d"
+
+
+def test_add_replace_delete_and_copy_in_one_commit(api: HfApi, repo: str, tmp_path: Path) -> None:
+    api.create_commit(
+        repo,
+        [add("keep", b"1"), add("old/x/deep", b"2"), add("gone", b"3"), add("w.bin", b"\0" * 99)],
+        commit_message="m",
+    )
+    done = api.create_commit(
+        repo,
+        [
+            add("keep", b"new"),
+            CommitOperationDelete("gone"),
+            CommitOperationDelete("old/"),
+            CommitOperationCopy("w.bin", "copies/w.bin"),
+            CommitOperationCopy("keep", "copies/keep"),
+        ],
+        commit_message="m",
+    )
+    assert set(api.list_repo_files(repo)) == {".gitattributes", "keep", "w.bin", "copies/w.bin", "copies/keep"}
+    back = Path(api.snapshot_download(repo, cache_dir=tmp_path, revision=done.oid))
+    assert (back / "copies/w.bin").read_bytes() == b"\0" * 99
+    assert (back / "keep").read_bytes() == b"new"
+    assert (back / "copies/keep").read_bytes() == b"1"  # a copy is of what was there before the commit
+
+
+def test_a_stale_parent_is_refused_with_412_and_changes_nothing(api: HfApi, repo: str) -> None:
+    before = head(api, repo)
+    now = api.create_commit(repo, [add("a", b"1")], commit_message="m", parent_commit=before).oid
+    with pytest.raises(HfHubHTTPError, match="A commit has happened since") as refused:
+        api.create_commit(repo, [add("a", b"2")], commit_message="m", parent_commit=before)
+    assert refused.value.response.status_code == 412
+    assert head(api, repo) == now
+
+
+def test_parallel_commits_all_land_and_of_those_with_one_parent_only_one(api: HfApi, repo: str) -> None:
+    parent = head(api, repo)
+
+    def free(number: int) -> str:
+        return api.create_commit(repo, [add(f"free/{number}", b"%d" % number)], commit_message="m").oid
+
+    def tied(number: int) -> int:
+        try:
+            api.create_commit(repo, [add(f"tied/{number}", b"x")], commit_message="m", parent_commit=parent)
+        except HfHubHTTPError as error:
+            return error.response.status_code
+        return 200
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(tied, range(6))) == [200] + [412] * 5
+        assert len(set(pool.map(free, range(12)))) == 12
+    paths = api.list_repo_files(repo)
+    assert len([path for path in paths if path.startswith("free/")]) == 12
+    assert len([path for path in paths if path.startswith("tied/")]) == 1
+    assert len(api.list_repo_commits(repo)) == 14
+
+
+def test_commits_go_to_a_branch_whose_name_has_a_slash(api: HfApi, repo: str) -> None:
+    api.create_branch(repo, branch="try/one")
+    api.create_commit(repo, [add("only-here", b"1")], commit_message="m", revision="try/one")
+    assert "only-here" in api.list_repo_files(repo, revision="try/one")
+    assert "only-here" not in api.list_repo_files(repo)
+
+
+def test_what_does_not_fit_is_refused_and_nothing_of_the_commit_lands(api: HfApi, repo: str) -> None:
+    before = api.create_commit(repo, [add("file", b"1"), add("folder/x", b"1")], commit_message="m").oid
+    wrong = [
+        ([CommitOperationDelete("nowhere")], RemoteEntryNotFoundError, "doesn't exist"),
+        ([CommitOperationDelete("nowhere/")], RemoteEntryNotFoundError, "doesn't exist"),
+        ([add("file/below", b"1")], BadRequestError, "needs a folder where the file 'file' is"),
+        ([add("folder", b"1")], BadRequestError, "is a folder"),
+    ]
+    for operations, error, sentence in wrong:
+        with pytest.raises(error, match=sentence):
+            api.create_commit(repo, [add("other", b"1"), *operations], commit_message="m")
+    with pytest.raises(RevisionNotFoundError):
+        api.create_commit(repo, [add("other", b"1")], commit_message="m", revision="no-branch")
+    with pytest.raises(ValueError, match="not YAML"):
+        api.create_commit(repo, [add("README.md", b"---\na: [\n---\n")], commit_message="m")
+    assert head(api, repo) == before
+
+
+def test_pull_requests_are_refused_with_a_sentence(api: HfApi, repo: str) -> None:
+    with pytest.raises(HfHubHTTPError, match="no pull requests") as refused:
+        api.create_commit(repo, [add("a", b"1")], commit_message="m", create_pr=True)
+    assert refused.value.response.status_code == 501
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/etc/passwd", "a/../b", "./a", "a//b", "a/", ".git/config", "a/.GIT/x", "a\\b", "a\0b", "a\nb", "x" * 300],
+)
+def test_a_path_that_a_client_could_not_hold_is_refused(wire: Wire, api: HfApi, repo: str, path: str) -> None:
+    before = head(api, repo)
+    lines = [
+        {"key": "header", "value": {"summary": "s"}},
+        {"key": "file", "value": {"path": path, "content": "YQ==", "encoding": "base64"}},
+    ]
+    answer = wire("POST", f"/api/models/{repo}/commit/main", b"\n".join(json.dumps(one).encode() for one in lines))
+    assert answer.status == 400
+    assert "cannot be the path of a file" in answer.json["error"]
+    assert head(api, repo) == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b'{"key":"file","value":{"path":"a","content":"YQ=="}}',
+        b'{"key":"header","value":{"summary":""}}',
+        b'{"key":"header","value":[]}',
+        b'{"key":"header","value":{"summary":"s"}}\n{"key":"header","value":{"summary":"s"}}',
+        b'{"key":"header","value":{"summary":"s"}}\n{"key":"file","value":{"path":"a","content":"!","encoding":"base64"}}',
+        b'{"key":"header","value":{"summary":"s"}}\n{"key":"rename","value":{"path":"a"}}',
+        b'{"key":"header","value":{"summary":"s","parentCommit":"main"}}',
+        b"\xff\xfe",
+    ],
+)
+def test_a_malformed_commit_is_refused_with_400(wire: Wire, api: HfApi, repo: str, body: bytes) -> None:
+    before = head(api, repo)
+    answer = wire("POST", f"/api/models/{repo}/commit/main", body)
+    assert (answer.status, head(api, repo)) == (400, before)
+    assert answer.json["error"].endswith(".")
+
+
+def test_preupload_follows_gitattributes_and_gitignore_of_the_repository(wire: Wire, api: HfApi, repo: str) -> None:
+    api.create_commit(
+        repo,
+        [add(".gitattributes", b"*.csv filter=lfs -text\n"), add(".gitignore", b"*.log\n/out/\n")],
+        commit_message="m",
+    )
+    text, binary = base64.b64encode(b"a,b\n").decode(), base64.b64encode(b"\0\1").decode()
+    asked = [
+        ("a.csv", text),
+        ("a.txt", text),
+        ("a.dat", binary),
+        ("x/a.log", text),
+        ("out/a", text),
+        ("README.md", binary),
+    ]
+    files = [{"path": path, "sample": sample, "size": 4} for path, sample in asked]
+    answer = wire("POST", f"/api/models/{repo}/preupload/main", {"files": files}).json["files"]
+    assert [one["uploadMode"] for one in answer] == ["lfs", "regular", "lfs", "regular", "regular", "regular"]
+    assert [one["shouldIgnore"] for one in answer] == [False, False, False, True, True, False]
+
+
+def test_two_thousand_files_in_one_commit_are_all_there(api: HfApi, repo: str) -> None:
+    api.create_commit(repo, [add(f"d{n % 20}/{n}.txt", b"%d" % n) for n in range(2000)], commit_message="m")
+    assert len(api.list_repo_files(repo)) == 2001
+    infos = api.get_paths_info(repo, ["d7/1007.txt", "nowhere", "d7"])
+    assert [(one.path, getattr(one, "size", None)) for one in infos] == [("d7/1007.txt", 4), ("d7", None)]

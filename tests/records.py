@@ -1,0 +1,129 @@
+"""Run records and sweeps as the stages make them, with made-up results: for tests of cards and tables."""
+
+import dataclasses
+import json
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from permix import persona, provenance, recipe, stages
+from permix.stages import sweep, tables
+
+SHA = "0123456789abcdef0123456789abcdef01234567"
+BENCHMARKS = ("arithmetic", "arithmetic-long")
+LEVELS = {"base": (0.35, 0.85, 0.6), "rlvr": (0.55, 0.95, 0.97), "permix-rlvr": (0.8, 0.97, 0.9)}
+VOICES = {"base": 0.9, "rlvr": 0.75, "permix-rlvr": 0.89}
+FILES = {
+    "personas": ["data/train-00000-of-00001.parquet", "data/eval-00000-of-00001.parquet"],
+    "base": ["config.json", "model.safetensors", "tokenizer.json"],
+    "mixtures": ["data/train-00000-of-00001.parquet"],
+    "grpo": ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "tokenizer.json"],
+    "sweep": [*(f"data/{name}/test-00000-of-00001.parquet" for name in BENCHMARKS), "summary.json"],
+    "tables": [f"data/{name}/test-00000-of-00001.parquet" for name in ("ours", "personas")] + ["figures/summary.png"],
+}
+
+
+def toy_recipe() -> recipe.Recipe:
+    """The recipe toy with two seeds."""
+    return recipe.load("toy", ["seeds=[0, 1]"])
+
+
+def foreign_recipe() -> recipe.Recipe:
+    """A recipe on somebody else's base and benchmark."""
+    own = {"dataset": "openai/gsm8k", "config": "main"}
+    text = {"base": "meta-llama/Llama-3.1-8B-Instruct", "task": own, "benchmark": {"gsm": own}}
+    return recipe.parse({"name": "own", **text}, "own.toml")
+
+
+def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: bool = True) -> dict[str, Any]:
+    """Write the sweep of one variant into `folder`; return its summary. Accuracies rise with the persona's number."""
+    personas = [*persona.CONTROLS, *persona.bundled("eval")]
+    low, high, plain = LEVELS[variant]
+    results: dict[str, list[dict[str, Any]]] = {}
+    for number, benchmark in enumerate(BENCHMARKS):
+        results[benchmark] = [
+            {
+                "problem_id": f"{benchmark}/{problem}",
+                "persona": who.key,
+                "run": 0,
+                "score": float(_chance(seed, number, at, problem) < share * (1 - 0.2 * number)),
+            }
+            for at, who in enumerate(personas)
+            for share in [plain if at < 2 else low + (high - low) * (at - 2) / 15]
+            for problem in range(problems)
+        ]
+        for row in results[benchmark]:
+            row |= {"seed": 1, "prompt_digest": "0", "completion": "", "finish": "stop", "tokens_out": 20}
+            row |= {"extracted": "1", "status": "correct", "adapter_digest": "", "base_dtype": "float32"}
+        sweep._write(results[benchmark], folder / "data" / benchmark / "test-00000-of-00001.parquet")
+    config = next(c for c in sweep.configs(toy_recipe()) if c.variant == variant)
+    config = dataclasses.replace(config, seed=seed, toy=False, draws=200)  # the completions are empty: no voice in them
+    summary = sweep.summarise(config, results)
+    for found in summary["benchmarks"].values():
+        spoken = {who.key: VOICES[variant] for who in personas[2:]}
+        found |= {"voice": VOICES[variant], "voice_by_persona": spoken} if toy else {}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return summary
+
+
+def _chance(*numbers: int) -> float:
+    return random.Random(repr(numbers)).random()
+
+
+def sweeps(folder: Path, runs: Sequence[tuple[str, int]], **settings: Any) -> dict[str, Path]:
+    """The sweeps of all runs below `folder`, by the names of stage tables' inputs."""
+    found = {f"{variant}-seed{seed}": folder / f"{variant}-seed{seed}" for variant, seed in runs}
+    for (variant, seed), place in zip(runs, found.values(), strict=True):
+        place.mkdir(parents=True)
+        sweep_of(place, variant, seed, **settings)
+    return found
+
+
+class Parts:
+    """What stage tables uses of permix.stage.Parts."""
+
+    def __init__(self, config: tables.Config) -> None:
+        self.sources = {name: f"{repo}@{SHA}" for name, repo in tables.inputs(config).items()}
+
+
+def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    """The run.json of one artifact, as it comes back from the Hub."""
+    page = stages.get(stage)
+    described = {name: {"size": 1, "sha256": "0" * 64, "sha1": "0" * 40} for name in FILES[stage]}
+    sources = {n: {"repo": r, "revision": SHA, "content_digest": "1" * 64} for n, r in page.inputs(config).items()}
+    made = provenance.record(
+        stage=stage,
+        version=page.VERSION,
+        target=page.target(config),
+        config=config,
+        digest="2" * 64,
+        inputs=sources,
+        facts=facts,
+        cost={"seconds": 12.5, "device": "cpu", "tokens_out": 1234},
+        described=described,
+        content="3" * 64,
+    )
+    made |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
+    return dict(json.loads(json.dumps(made, sort_keys=True)))
+
+
+def records(plan: recipe.Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(card, record) for every artifact of the plan that has a card of ours."""
+    made: dict[str, dict[str, Any]] = {
+        "personas": {"train": 25, "eval": 16},
+        "base": {"parameters": 560_000, "loss": 0.245, "methods": {"steps": {"share": 0.5, "accuracy": 0.9}}},
+        "mixtures": {"rows": 400, "problems": 400, "personas": {"chemist": 210, "economist": 190}},
+        "grpo": {"steps": 50, "reward_first": 0.66, "reward_last": 0.91},
+    }
+    runs = [("base", 0), ("rlvr", 0), ("permix-rlvr", 0)]
+    inputs = sweeps(folder, runs, problems=6, toy=plan.base == "toy")
+    summary = json.loads((inputs["rlvr-seed0"] / "summary.json").read_text())
+    made["sweep"] = {"summary": summary}
+    config = tables.Config(base_slug=plan.base_slug, runs=tuple(runs), benchmarks=BENCHMARKS, toy=plan.base == "toy")
+    made["tables"] = tables.run(config, inputs, folder / "out", parts=Parts(config))  # type: ignore[arg-type]
+    for stage in stages.NAMES:
+        page = stages.get(stage)
+        for config in page.configs(plan):
+            if page.CARD:
+                yield page.CARD, record(stage, config, made[stage])
