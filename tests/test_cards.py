@@ -7,14 +7,14 @@ from typing import Any
 
 import jinja2
 import pytest
-import records
 import yaml
 from huggingface_hub import ModelCard
-from tiny_model import make_tiny_model
 
 from permix import cards, licence, variant
 from permix.errors import BadInput
 from permix.stages import grpo, mixtures, personas, sweep
+from tests import records
+from tests.tiny_model import make_tiny_model
 
 RESULTS = {
     "rows": [

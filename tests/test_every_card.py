@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import records
 import yaml
 from huggingface_hub import DatasetCard, ModelCard
 
 from permix import cards, files
+from tests import records
 
 Page = tuple[str, dict[str, Any], str]
 SECRET = re.compile(r"hf_[A-Za-z]{20,}|sk-[A-Za-z0-9]{20,}|Bearer |password|api_key", re.IGNORECASE)

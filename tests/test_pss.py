@@ -16,7 +16,7 @@ TABLES = json.loads((Path(__file__).parent / "paper" / "tables_8_9.json").read_t
 MODELS = [(name, i, model) for name, table in TABLES.items() for i, model in enumerate(table["models"])]
 
 
-def sweep(truth: list[float], problems: int = 200, runs: int = 3, seed: int = 0) -> dict[str, list[Any]]:
+def sweep(truth: list[float], problems: int = 200, runs: int = 3, seed: int = 0) -> dict[str, Any]:
     """Scores of personas with the given accuracies on problems of unequal difficulty."""
     rng = np.random.default_rng(seed)
     easy = rng.normal(0, 1, (1, problems, 1))
@@ -93,7 +93,9 @@ def test_intervals_hold_the_measured_value_and_shrink_with_more_problems() -> No
 
 def test_problems_are_resampled_whole_so_more_runs_of_them_do_not_narrow_the_mean() -> None:
     once = sweep([0.5, 0.5], problems=100, runs=1)
-    tenfold = {key: [x for x in value for _ in range(10)] for key, value in once.items() if key != "runs"}
+    tenfold: dict[str, Any] = {
+        key: [x for x in value for _ in range(10)] for key, value in once.items() if key != "runs"
+    }
     one, ten = pss.compute(**once), pss.compute(**tenfold)
     assert ten["mean_high"] - ten["mean_low"] == pytest.approx(one["mean_high"] - one["mean_low"])
     assert ten["p_value"] == one["p_value"]
@@ -102,7 +104,7 @@ def test_problems_are_resampled_whole_so_more_runs_of_them_do_not_narrow_the_mea
 def test_the_order_of_the_rows_changes_nothing_and_the_seed_decides_the_rest() -> None:
     data = sweep([0.6, 0.5, 0.4], problems=60)
     order = np.random.default_rng(1).permutation(len(data["scores"]))
-    shuffled = {key: [value[i] for i in order] for key, value in data.items()}
+    shuffled: dict[str, Any] = {key: [value[i] for i in order] for key, value in data.items()}
     assert pss.compute(**data) == pss.compute(**shuffled)
     assert pss.compute(**data)["pss_low"] != pss.compute(**data, seed=1)["pss_low"]
 

@@ -44,6 +44,10 @@ BAD = {
         'benchmarks = ["arithmetic"]\n[grpo]\nnum_generations = 7\nper_device_train_batch_size = 8',
         "num_generations is 7 and does not divide the 8 completions.*2, 4, 8",
     ),
+    "a name that makes no file name": (
+        'benchmarks = ["a/b"]\n[benchmark."a/b"]\ndataset = "me/quiz"',
+        "'a/b' .* names files on the Hub",
+    ),
     "no TOML": ("base = ", "not TOML"),
 }
 

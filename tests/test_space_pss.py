@@ -38,9 +38,11 @@ def test_the_cases_on_the_metrics_page_hold(metric: Any, case: dict[str, Any]) -
 
 def test_the_metric_and_the_package_give_the_same_numbers(metric: Any) -> None:
     scores = np.random.default_rng(0).integers(0, 2, 300).tolist()
-    labels = {"personas": [f"p{i % 3}" for i in range(300)], "problems": [i // 6 for i in range(300)]}
+    labels: dict[str, Any] = {"personas": [f"p{i % 3}" for i in range(300)], "problems": [i // 6 for i in range(300)]}
     runs = [i // 3 % 2 for i in range(300)]
-    assert metric.compute(scores=scores, **labels, runs=runs, seed=4) == pss.compute(scores, **labels, runs=runs, seed=4)
+    assert metric.compute(scores=scores, **labels, runs=runs, seed=4) == pss.compute(
+        scores, **labels, runs=runs, seed=4
+    )
 
 
 def test_scores_added_in_batches_count_together(metric: Any) -> None:

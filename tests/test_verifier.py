@@ -48,7 +48,8 @@ RULE = [
     (r"Answer: \(x^2\)", "x^2"),
     ("so the answer is 3.5.", "3.5"),
     ("the answer is 7, or \\boxed{8}", "8"),
-    ("72", "72"),
+    (" 72\n", "72"),
+    ("5 + 7 = 12.", None),
     ("5 and 7 make 12, and 12 and 60 make 72, which is what was asked for here.", None),
     ("two lines\n72", None),
     ("", None),
@@ -63,7 +64,9 @@ def test_the_answer_of_a_completion_is_what_the_rule_says(completion: str, found
     assert (got.text if got else None) == found
 
 
-@pytest.mark.parametrize("text", ["1200", "1,200", r"1{,}200", r"1\,200", r"1,\!200", "1 200", r"\$1,200", "+1200", "1200.0", "01200"])
+@pytest.mark.parametrize(
+    "text", ["1200", "1,200", r"1{,}200", r"1\,200", r"1,\!200", "1 200", r"\$1,200", "+1200", "1200.0", "01200"]
+)
 def test_an_integer_is_known_however_it_is_written(text: str) -> None:
     assert answer.integer(text) == "1200"
 
@@ -108,7 +111,7 @@ OTHER: list[tuple[Kind, str, str, str]] = [
     ("exact", "New York", r"\boxed{\text{New  York}}", "correct"),
     ("exact", "New York", "Answer: new york", "wrong"),
     ("exact", "1/2", r"\boxed{0.5}", "wrong"),
-    ("exact", "x", "I cannot say what it could be, there is no way to know this.", "no_answer"),
+    ("exact", "x", "I cannot say what it could be, and there is no way at all to know this.", "no_answer"),
 ]
 
 
@@ -123,7 +126,6 @@ HOSTILE = {
     "tower": r"\boxed{10^{10^{10}}}",
     "factorial": r"\boxed{(10^8)!}",
     "sum": r"\boxed{\sum_{i=1}^{10^9} \frac{1}{i^2}}",
-    "power": r"\boxed{(x+y+z+w)^{90}}",
     "braces": r"\boxed{" + "{" * 2000 + "1" + "}" * 2000 + "}",
     "unclosed": r"\boxed{" * 150_000,
     "megabyte": r"\boxed{" + "x+" * 500_000 + "1}",
@@ -137,16 +139,14 @@ HOSTILE = {
 
 
 def test_hostile_answers_cost_at_most_5_seconds_each_and_spoil_no_other() -> None:
-    with Verifier(workers=1) as v:
+    with Verifier() as v:
         v.grade(r"\boxed{x}", "y")
         for name in ("tower", "factorial", "braces"):
             start = time.monotonic()
             assert v.grade(HOSTILE[name], r"\frac{1}{2}").status == "too_costly", name
             assert time.monotonic() - start < 5, name
-    with Verifier() as v:
         good = (r"\boxed{\frac{2}{4}}", r"\frac{1}{2}")
-        pairs = [pair for c in HOSTILE.values() for pair in ((c, r"\frac{1}{2}"), good)]
-        verdicts = v.grade_many(pairs)
+        verdicts = v.grade_many(pair for c in HOSTILE.values() for pair in ((c, r"\frac{1}{2}"), good))
     assert [verdict.status for verdict in verdicts[1::2]] == ["correct"] * len(HOSTILE)
     said = dict(zip(HOSTILE, (verdict.status for verdict in verdicts[::2]), strict=True))
     assert said["megabyte before"] == "correct" and said["unclosed"] == "no_answer"
@@ -264,14 +264,22 @@ def test_several_threads_share_one_verifier(grader: Verifier) -> None:
                 wrong.append(k)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    [t.start() for t in threads]
-    [t.join(60) for t in threads]
-    assert not wrong and not any(t.is_alive() for t in threads)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
 def test_the_reward_has_trls_signature_and_is_the_score_of_evaluation() -> None:
-    texts = [r"\boxed{72}", r"\boxed{\frac{1}{2}}", "no idea at all, and I will not even try to find out what it is", "B"]
-    golds, kinds = ["72", "0.25", "1", "B"], ["math", "math", "math", "choice"]
+    texts = [
+        r"\boxed{72}",
+        r"\boxed{\frac{1}{2}}",
+        "no idea at all, and I will not even try to find out what it may be",
+        "B",
+    ]
+    golds = ["72", "0.25", "1", "B"]
+    kinds: list[Kind] = ["math", "math", "math", "choice"]
     columns: dict[str, list[Any]] = {}
     rewards = accuracy_reward(
         prompts=[""] * 4,
@@ -290,9 +298,7 @@ def test_the_reward_has_trls_signature_and_is_the_score_of_evaluation() -> None:
     assert accuracy_reward.__name__ == "accuracy_reward"
 
 
-@pytest.mark.parametrize(
-    ("gold", "kind"), [("", "math"), (r"\frac{1}{2", "math"), ("10^{10^{10}}", "math"), ("Bird", "choice"), (" ", "exact")]
-)
+@pytest.mark.parametrize(("gold", "kind"), [("", "math"), (r"\frac{1}{2", "math"), ("Bird", "choice"), (" ", "exact")])
 def test_a_gold_that_cannot_be_verified_is_refused_by_name(grader: Verifier, gold: str, kind: Kind) -> None:
     with pytest.raises(BadInput, match="problem p7"):
         grader.check_golds([Problem("p6", "", "A", "choice"), Problem("p7", "", gold, kind)])
@@ -347,7 +353,8 @@ def test_every_equivalence_case_is_graded_as_its_label_says_but_for_those_listed
     rows = read(shared, "math_equivalence")
 
     def completion(text: str) -> str:
-        if answer.BOX in text or re.search("answer", text, re.IGNORECASE):
+        found = answer.find(text)
+        if answer.BOX in text or (found and not found.exact):
             return text
         formulas = re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", text, re.DOTALL)
         return f"\\boxed{{{''.join(formulas[-1]) if formulas else text}}}"

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -83,13 +84,16 @@ class Adapters:
         if not config.is_file():
             raise BadInput(f"{adapter.path} holds no adapter_config.json: give the folder of a LoRA adapter.")
         try:
-            yield
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tensors that are missing: refused below, in our own words
+                yield
         except (RuntimeError, ValueError, KeyError) as error:
             own = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
             lines = [line.strip() for line in str(error).splitlines()]
             reason = next((line for line in lines if line.startswith("size mismatch")), lines[0]).rstrip(".")
             raise BadInput(
-                f"The adapter {adapter.path} does not fit the base {self._name}: it was made for {own}, use that ({reason})."
+                f"The adapter {adapter.path} does not fit the base {self._name}: "
+                f"it was made for {own}, use that ({reason})."
             ) from None
 
     def _refuse_missing(self, adapter: Adapter, model: Any, name: str) -> None:

@@ -2,7 +2,7 @@ r"""What a completion answers: one rule for training and evaluation, written dow
 
 1. The last balanced, non-empty `\boxed{…}`. Boxes with nothing but "," "and" "or" between them are one answer.
 2. Without a box, the rest of the last line that says `#### …`, `A: …`, `Answer: …` or `… answer is …`.
-3. Without either, a completion that is one short line is the answer itself.
+3. Without either, a completion of one short word (no white space: `72`, `B`, `$\frac{1}{2}$`) is the answer itself.
 4. Anything else is no answer: the last number of a text is not taken for one.
 """
 
@@ -42,7 +42,7 @@ def find(completion: str) -> Answer | None:
     if announced:
         return Answer(announced[-1], False)
     whole = _clean(completion)
-    if whole and len(whole) <= SHORT and "\n" not in whole and BOX not in whole:
+    if len(whole) <= SHORT and len(whole.split()) == 1 and BOX not in whole:
         return Answer(whole, True)
     return None
 

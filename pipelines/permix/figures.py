@@ -4,9 +4,10 @@ Each is written as PNG and SVG, on a light sheet with rounded corners, so that t
 """
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -55,9 +56,9 @@ def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: b
         for axes, benchmark in zip(grid, benchmarks, strict=True):
             of = [line for line in lines if line["benchmark"] == benchmark]
             _ranges(axes[0], of, _accuracies(people, benchmark), benchmark)
-            _stability(axes[1], of)
+            _bars(axes[1], of, "pss", "PSS = worst / best")
             if spoken:
-                _voice(axes[2], of)
+                _bars(axes[2], of, "voice", "voice: in character")
         _finish(figure, stem, _legend(), "How much does a persona move the answers?", TOY if toy else "")
 
 
@@ -102,83 +103,44 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
 
 def _ranges(axes: Axes, lines: Sequence[Line], found: Mapping[str, Mapping[str, float]], benchmark: str) -> None:
     """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines."""
+    controls = {"none": "D", "helpful": "s"}
     for height, line in _rows(lines):
         colour, accuracy = _colour(line["variant"]), found[line["variant"]]
-        values = sorted(v for k, v in accuracy.items() if k not in ("none", "helpful"))
-        axes.plot(
-            [values[0], values[-1]], [height, height], color=colour, alpha=0.22, lw=9, solid_capstyle="round", zorder=1
-        )
-        axes.scatter(
-            values,
-            [height + step for step in _spread(values)],
-            s=20,
-            color=colour,
-            edgecolors=SHEET,
-            linewidths=0.5,
-            zorder=3,
-        )
+        low, *_, high = order = sorted((value, who) for who, value in accuracy.items() if who not in controls)
+        values = [value for value, _ in order]
+        axes.plot([low[0], high[0]], [height] * 2, color=colour, alpha=0.22, lw=9, solid_capstyle="round", zorder=1)
+        dots = [height + step for step in _spread(values)]
+        axes.scatter(values, dots, s=20, color=colour, edgecolors=SHEET, linewidths=0.5, zorder=3)
         mean = sum(values) / len(values)
-        axes.plot([mean, mean], [height - 0.3, height + 0.3], color=INK, lw=2, zorder=4, solid_capstyle="butt")
-        for key, marker in (("none", "D"), ("helpful", "s")):
-            if accuracy.get(key) is not None:
+        axes.plot([mean] * 2, [height - 0.3, height + 0.3], color=INK, lw=2, zorder=4, solid_capstyle="butt")
+        for key, marker in controls.items():
+            if key in accuracy:
                 axes.plot(accuracy[key], height + 0.36, marker, mfc=SHEET, mec=INK, mew=1.1, ms=5, zorder=5)
-        axes.annotate(line["worst_persona"], (values[0], height - 0.36), fontsize=7, color=FAINT, ha="center", va="top")
+        axes.annotate(low[1], (low[0], height - 0.36), fontsize=7, color=FAINT, ha="center", va="top")
     axes.set_yticks([h for h, _ in _rows(lines)], [line["title"] for line in lines])
     axes.set_ylim(-0.75, len(lines) - 0.35)
     _frame(axes, f"{benchmark}: accuracy, one dot per persona")
 
 
-def _stability(axes: Axes, lines: Sequence[Line]) -> None:
-    """PSS as a bar with its interval, and where it would lie if personas had no effect."""
+def _bars(axes: Axes, lines: Sequence[Line], name: Literal["pss", "voice"], title: str) -> None:
+    """A bar with its interval per variant; beside PSS, where it would lie if personas had no effect."""
     for height, line in _rows(lines):
-        if line["pss"] is None:
+        value, low, high = line[name], line.get(f"{name}_low"), line.get(f"{name}_high")
+        if value is None:
+            axes.annotate("not defined" if name == "pss" else "not measured", (0.02, height), color=FAINT, va="center")
             continue
-        axes.barh(
-            height,
-            line["pss"],
-            height=0.52,
-            color=_colour(line["variant"]),
-            alpha=0.35 if line["floor"] else 0.85,
-            zorder=2,
-        )
-        _whisker(axes, height, line, "pss")
-        if line["pss_null"] is not None:
-            axes.plot(
-                [line["pss_null"]] * 2, [height - 0.4, height + 0.4], color=INK, lw=1.4, ls=(0, (2, 1.2)), zorder=4
-            )
-        _number(axes, height, line["pss"], faint=line["floor"])
-    _frame(axes, "PSS = worst / best")
-
-
-def _voice(axes: Axes, lines: Sequence[Line]) -> None:
-    """The share of answers in the persona's voice, with its interval."""
-    for height, line in _rows(lines):
-        if line["voice"] is None:
-            continue
-        axes.barh(height, line["voice"], height=0.52, color=_colour(line["variant"]), zorder=2)
-        _whisker(axes, height, line, "voice")
-        _number(axes, height, line["voice"])
-    _frame(axes, "voice: in character")
-
-
-def _whisker(axes: Axes, height: float, line: Line, name: str) -> None:
-    low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
-    if low is not None and high is not None:
-        axes.plot([max(low, 0), min(high, 1)], [height, height], color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
-
-
-def _number(axes: Axes, height: float, value: float, *, faint: bool = False) -> None:
-    """The value at the foot of its bar, or to its right where the bar is too short for it."""
-    inside = value > 0.2 and not faint
-    axes.annotate(
-        f"{value:.2f}",
-        (0.02 if inside or faint else 0.3, height),
-        fontsize=8.5,
-        color="white" if inside else INK,
-        va="center",
-        weight="bold",
-        zorder=6,
-    )
+        axes.barh(height, value, height=0.52, color=_colour(line["variant"]), zorder=2)
+        if low is not None and high is not None:
+            axes.plot([max(low, 0), min(high, 1)], [height] * 2, color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
+        if name == "pss" and line["pss_null"] is not None:
+            ends = [height - 0.4, height + 0.4]
+            axes.plot([line["pss_null"]] * 2, ends, color=INK, lw=1.4, ls=(0, (2, 1.2)), zorder=4)
+        meaningless = name == "pss" and line["floor"]
+        inside = value >= 0.2 and not meaningless
+        text = f"{value:.2f}" + (" (worst may be 0)" if meaningless else "")
+        place = (0.02, height if inside else height + 0.36)
+        axes.annotate(text, place, fontsize=8.5, color="white" if inside else INK, va="center", weight="bold", zorder=6)
+    _frame(axes, title)
 
 
 def _legend() -> list[Line2D]:
@@ -193,7 +155,7 @@ def _legend() -> list[Line2D]:
 
 
 def _frame(axes: Axes, title: str) -> None:
-    axes.set_xlim(0, 1.02)
+    axes.set_xlim(-0.02, 1.02)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.set_title(title, pad=7)
     axes.grid(axis="x", color=GRID, lw=0.8, zorder=0)
@@ -205,34 +167,19 @@ def _frame(axes: Axes, title: str) -> None:
 
 def _finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, note: str) -> None:
     """Lay out, put the sheet underneath and write both files, without dates or versions in them."""
-    height = figure.get_figheight()
+    height, columns = figure.get_figheight(), min(6, len(handles))
+    foot = 0.34 if note else 0.1  # inches, like all below
+    legend = 0.14 + 0.2 * math.ceil(len(handles) / columns)
+    place = {"loc": "lower left", "bbox_to_anchor": (0.01, foot / height), "ncols": columns, "frameon": False}
+    figure.legend(handles=handles, fontsize=8.5, handletextpad=0.5, columnspacing=1.3, **place)
     figure.text(0.02, 1 - 0.3 / height, title, fontsize=13.5, weight="bold", va="center")
-    figure.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0.01, (0.34 if note else 0.1) / height),
-        ncols=min(6, len(handles)),
-        frameon=False,
-        fontsize=8.5,
-        handletextpad=0.5,
-        columnspacing=1.3,
-    )
-    if note:
-        figure.text(0.02, 0.2 / height, note, fontsize=8.5, color=FAINT, va="center")
-    figure.tight_layout(rect=(0.005, (0.68 if note else 0.44) / height, 0.995, 1 - 0.5 / height), h_pad=1.4, w_pad=1.6)
+    figure.text(0.02, 0.2 / height, note, fontsize=8.5, color=FAINT, va="center")
+    figure.tight_layout(rect=(0.005, (foot + legend) / height, 0.995, 1 - 0.5 / height), h_pad=1.4, w_pad=1.6)
     figure.patch.set_alpha(0)
-    sheet = FancyBboxPatch(
-        (0.006, 0.008),
-        0.988,
-        0.984,
-        boxstyle="round,pad=0,rounding_size=0.012",
-        transform=figure.transFigure,
-        fc=SHEET,
-        ec=GRID,
-        lw=1,
-    )
-    figure.add_artist(sheet)
+    corners = "round,pad=0,rounding_size=0.012"
+    sheet = FancyBboxPatch((0.006, 0.008), 0.988, 0.984, corners, transform=figure.transFigure, fc=SHEET, ec=GRID)
     sheet.set_zorder(-10)
+    figure.add_artist(sheet)
     for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         data = io.BytesIO()
         figure.savefig(data, format=ending, metadata=metadata)

@@ -16,7 +16,11 @@ def _load() -> ModuleType:
         raise ImportError("spaces/pss/pss_core.py is missing: install permix again.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder is published as it is
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
     return module
 
 

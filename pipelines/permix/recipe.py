@@ -7,6 +7,7 @@ name, org, tag, seeds, base, variants, benchmarks      the experiment
 [toy] [mixtures] [grpo] [sweep] …                      settings of a stage; those of stage base are in [toy]
 """
 
+import re
 import tomllib
 import types
 import typing
@@ -215,6 +216,9 @@ def _check_whole(recipe: Recipe, where: str) -> None:
             raise BadInput(f"{what} of {where} is empty: name at least one.")
         if len(set(values)) < len(values):
             raise BadInput(f"{what} of {where} names one twice: {', '.join(map(str, values))}.")
+    for name in (*(b.name for b in recipe.benchmarks), recipe.task.name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise BadInput(f"{name!r} in {where} names files on the Hub: use letters, digits, '.', '_' and '-' only.")
     if not recipe.org or "/" in recipe.org:
         raise BadInput(f"org of {where} is {recipe.org!r}: it should be the name of a Hub user or organisation.")
 

@@ -36,7 +36,7 @@ class Sampling:
             raise BadInput(f"top_p is {self.top_p}: it must be more than 0 and at most 1.")
         if self.max_tokens < 1:
             raise BadInput(f"max_tokens is {self.max_tokens}: it must be at least 1.")
-        if isinstance(self.stop, str) or "" in self.stop:
+        if "" in self.stop:  # true for a bare string too
             raise BadInput(f"stop is {self.stop!r}: it must be a tuple of strings that are not empty.")
 
 

@@ -123,7 +123,8 @@ class TransformersSampler:
             if room and have + r.sampling.max_tokens > room:
                 raise BadInput(
                     f"Request {r.id!r} needs {have} prompt tokens + max_tokens {r.sampling.max_tokens} = "
-                    f"{have + r.sampling.max_tokens}, but the model holds {room}: shorten the prompt or lower max_tokens."
+                    f"{have + r.sampling.max_tokens}, but the model has {room} positions: "
+                    "shorten the prompt or lower max_tokens."
                 )
         return prompts
 

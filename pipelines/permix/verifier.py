@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from permix import answer as answers
-from permix.errors import BadInput
+from permix.errors import BadInput, PermixError
 from permix.math_pool import Job, Pool
 
 Kind = Literal["math", "choice", "exact"]
@@ -97,6 +97,8 @@ class Verifier:
             if problem.kind == "math" and answers.integer(gold) is None:
                 jobs.setdefault((gold, gold, True), problem)
         for job, status in self._pool.ask(list(jobs)).items():
+            if status == "verifier_crash":
+                raise PermixError(f"math-verify ended on the gold answer of problem {jobs[job].id}: run it again.")
             if status != "correct":
                 raise BadInput(_bad_gold(jobs[job]))
 

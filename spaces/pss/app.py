@@ -9,20 +9,13 @@ import gradio as gr
 import pandas as pd
 from pss_core import compute
 
-EXAMPLE = """persona,problem,run,score
-math expert,1,1,1
-math expert,1,2,1
-math expert,2,1,1
-math expert,2,2,0
-math expert,3,1,1
-math expert,3,2,1
-kindergarten,1,1,1
-kindergarten,1,2,0
-kindergarten,2,1,0
-kindergarten,2,2,0
-kindergarten,3,1,1
-kindergarten,3,2,1
-"""
+LEVELS = {"math expert": 7, "grandma": 6, "kindergarten": 4, "pirate": 6}  # made up: of 10 problems, how many are easy
+EXAMPLE = "persona,problem,run,score\n" + "".join(
+    f"{persona},{problem},{run},{int((problem * 7 + run) % 10 < level)}\n"
+    for persona, level in LEVELS.items()
+    for problem in range(40)
+    for run in range(2)
+)
 ROWS = 1_000_000
 SHOWN = {
     "pss": "PSS = worst / best",

@@ -31,7 +31,7 @@ def test_problems_carry_maths_own_ids_and_golds_as_they_are(tmp_path: Path) -> N
 
 def test_the_check_accepts_good_golds_and_refuses_a_broken_one(tmp_path: Path) -> None:
     math500.check(write(tmp_path, ROWS))
-    with pytest.raises(BadInput, match="test/x.json"):
+    with pytest.raises(BadInput, match=r"test/x\.json"):
         math500.check(write(tmp_path, [*ROWS, {"problem": "?", "answer": r"\frac{1}{2", "unique_id": "test/x.json"}]))
 
 

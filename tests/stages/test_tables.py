@@ -3,14 +3,15 @@
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
-import records
+from tests import records
 
-from permix import provenance, recipe
+from permix import cards, provenance, recipe
 from permix.errors import BadInput
 from permix.stages import grpo, sweep, tables
 
@@ -186,6 +187,19 @@ def test_sweeps_over_different_problems_are_refused(inputs: dict[str, Path], tmp
     short = records.sweeps(tmp_path / "in", [("rlvr", 0)], problems=6)
     with pytest.raises(BadInput, match="answer different problems"):
         make(ONE_SEED, {**inputs, **short}, tmp_path / "out")
+
+
+def test_stock_datasets_reads_the_configs_that_the_card_declares(one_seed: Made, tmp_path: Path) -> None:
+    import datasets
+
+    (config,) = tables.configs(records.toy_recipe())
+    folder = tmp_path / "permix-tables"
+    shutil.copytree(one_seed[0], folder)
+    (folder / "README.md").write_text(cards.render("tables", records.record("tables", config, one_seed[1])))
+    (folder / "run.json").write_text("{}")
+    assert datasets.get_dataset_config_names(str(folder)) == ["ours", "personas"]
+    rows = datasets.load_dataset(str(folder), split="test", cache_dir=str(tmp_path / "cache"))
+    assert rows["variant"][:3] == ["base", "rlvr", "permix-rlvr"] and rows.column_names[:2] == ["variant", "title"]
 
 
 def test_the_recipe_smoke_has_tables() -> None:

@@ -58,6 +58,8 @@ def import_(
         )
     except HfHubHTTPError as error:
         raise PermixError(f"{folder} was not imported as {repo}: {error.server_message or error}") from None
+    except ValueError as error:  # a name or a card that the client itself refuses
+        raise BadInput(f"{folder} was not imported as {repo}: {' '.join(str(error).split())}") from None
     print(f"{repo}@{done.oid}")
 
 

@@ -37,7 +37,7 @@ class HubError(Exception):
 
     def response(self) -> Response:
         """The refusal as the Hub's clients expect it."""
-        plain = self.message.encode("ascii", "replace").decode().replace("\n", " ").replace("\r", " ")
+        plain = "".join(one if " " <= one <= "~" else "?" for one in self.message)
         headers = {"X-Error-Message": plain, "X-Request-Id": secrets.token_hex(8), **self.headers}
         if self.code:
             headers["X-Error-Code"] = self.code
@@ -143,7 +143,7 @@ class Call:
         """The same for a repository named elsewhere than in the path."""
         row = self.hub.accounts.repo(kind, namespace, name) if kind in KINDS else None
         if row is None or not self.may_read(row):
-            raise self._not_found(kind, namespace, name)
+            raise self.not_found(kind, namespace, name)
         if need == "write" and not self.who().may_write(row.namespace):
             raise HubError(403, f"The token {self.who().token_name!r} may not write to {row.full_name}.")
         try:
@@ -151,7 +151,7 @@ class Call:
         except Exception:
             if self.hub.accounts.repo(kind, namespace, name) == row:
                 raise
-            raise self._not_found(kind, namespace, name) from None  # deleted or moved in this moment
+            raise self.not_found(kind, namespace, name) from None  # deleted or moved in this moment
 
     def may_read(self, row: RepoRow) -> bool:
         """Whether the caller may know of this repository."""
@@ -166,7 +166,8 @@ class Call:
         granted = self.hub.accounts.granted(here.row, {pointer.oid for pointer in pointers.values()})
         return {path: pointer for path, pointer in pointers.items() if pointer.oid in granted}
 
-    def _not_found(self, kind: str, namespace: str, name: str) -> HubError:
+    def not_found(self, kind: str, namespace: str, name: str) -> HubError:
+        """The refusal for a repository that is not there, or not for the caller."""
         status = 404 if self.account else 401  # as the Hub: without a token it does not say which of the two it is
         sentence = f"There is no {kind.removesuffix('s')} {namespace}/{name} on this Hub, or this token may not see it."
         return HubError(status, sentence, "RepoNotFound")

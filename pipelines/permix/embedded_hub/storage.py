@@ -26,6 +26,10 @@ LOOSE_LIMIT = 64
 HEADS, TAGS = "refs/heads/", "refs/tags/"
 
 
+_MISLEADING = re.compile("-.*|HEAD|refs/.*|[0-9a-f]{40}")
+"""Names that git would allow and that everybody would read as something else."""
+
+
 class StaleParent(Exception):
     """The branch has moved on from the commit that the edit was made for."""
 
@@ -205,7 +209,8 @@ class GitRepo:
 
     def create_ref(self, ref: str, target: str, message: str = "", author: str = "") -> None:
         """Make a branch or tag (annotated when `message` is given); RefExists, BadRef."""
-        if not check_ref_format(Ref(ref.encode())) or not ref.isprintable():
+        name = ref.removeprefix(HEADS).removeprefix(TAGS)
+        if not check_ref_format(Ref(ref.encode())) or not ref.isprintable() or _MISLEADING.fullmatch(name):
             raise BadRef(ref)
         with self._lock:
             if self._read_ref(ref):

@@ -29,7 +29,7 @@ BUCKET = 8  # batches drawn together and sorted by length, so that little is pad
 
 @dataclass(frozen=True)
 class Training:
-    """Sizes and settings. Learning rates warm up, stay flat until `flat` of the steps, then fall to zero."""
+    """Sizes and settings. Learning rates rise for `warmup` of the steps, stay flat until `flat`, then fall to zero."""
 
     seed: int = 0
     steps: int = 1400
@@ -40,7 +40,7 @@ class Training:
     heads: int = 3
     muon_lr: float = 0.02
     adamw_lr: float = 3e-3
-    warmup: int = 50
+    warmup: float = 0.025
     flat: float = 0.5
     save_steps: int = 100
     world: World = field(default_factory=World)
@@ -111,8 +111,8 @@ def _optimizers(settings: Training, model: LlamaForCausalLM) -> list[torch.optim
 
 def rate(settings: Training, step: int) -> float:
     """The factor on both learning rates at `step`."""
-    start = settings.flat * settings.steps
-    return min(1.0, (step + 1) / settings.warmup, (settings.steps - step) / (settings.steps - start))
+    done = step / settings.steps
+    return min(1.0, (done + 1 / settings.steps) / settings.warmup, (1 - done) / (1 - settings.flat))
 
 
 def train(
@@ -143,7 +143,7 @@ def train(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         tokens += batch.ids.numel()
-        loss_mean = loss.item() if step == 0 else 0.98 * loss_mean + 0.02 * loss.item()
+        loss_mean = loss.item() if step == 0 else 0.95 * loss_mean + 0.05 * loss.item()
         report(step + 1, tokens, loss_mean)
         if (step + 1) % settings.save_steps == 0 and step + 1 < settings.steps:
             state = {"step": step + 1, "tokens": tokens, "loss": loss_mean, "model": model.state_dict()}

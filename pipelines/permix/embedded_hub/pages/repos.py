@@ -120,6 +120,11 @@ def info(call: Call) -> Response:
     return JSONResponse({key: find() for key, find in known.items()})
 
 
+def without_namespace(call: Call) -> Response:
+    """Old names such as `gpt2` exist on the real Hub only."""
+    raise call.not_found((call.request.path_params.get("kind") or "models"), "", call.param("name"))
+
+
 def listing(call: Call) -> Response:
     """All repositories of a kind that the caller may see, filtered, sorted, page by page."""
     query = call.request.query_params
@@ -274,6 +279,9 @@ def _routes() -> Iterator[Any]:
     yield route("GET", f"{repo}/auth-check/write", auth_check_write)
     yield route("GET", repo, info)
     yield route("GET", f"{repo}/revision/{{revision}}", info)
+    yield route("GET", "/api/{kind}/{name}", without_namespace)
+    yield route("GET", "/api/{kind}/{name}/revision/{revision}", without_namespace)
+    yield route("GET", "/{name}/resolve/{revision}/{path:rest}", without_namespace)
 
 
 ROUTES = list(_routes())

@@ -1,0 +1,173 @@
+"""Who may see and do what."""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+from permix.embedded_hub.launch import Running
+
+from .conftest import Wire
+
+TokenOf = Callable[..., str]
+
+
+def routes(repo: str) -> list[tuple[str, str, Any]]:
+    api = f"/api/models/{repo}"
+    batch = {"operation": "download", "objects": []}
+    return [
+        ("GET", api, None),
+        ("GET", f"{api}/revision/main", None),
+        ("GET", f"{api}/tree/main", None),
+        ("GET", f"{api}/tree/main/folder", None),
+        ("POST", f"{api}/paths-info/main", {"paths": ["a"]}),
+        ("GET", f"{api}/commits/main", None),
+        ("GET", f"{api}/refs", None),
+        ("GET", f"{api}/auth-check", None),
+        ("POST", f"{api}/preupload/main", {"files": []}),
+        ("POST", f"{api}/commit/main", b'{"key":"header","value":{"summary":"s"}}'),
+        ("POST", f"{api}/branch/b", {}),
+        ("DELETE", f"{api}/branch/b", None),
+        ("POST", f"{api}/tag/main", {"tag": "t"}),
+        ("DELETE", f"{api}/tag/t", None),
+        ("POST", f"{api}/super-squash/main", {}),
+        ("PUT", f"{api}/settings", {"visibility": "public"}),
+        ("DELETE", "/api/repos/delete", {"name": repo, "type": "model"}),
+        ("POST", "/api/repos/move", {"fromRepo": repo, "toRepo": f"{repo}-x", "type": "model"}),
+        ("GET", f"/{repo}/resolve/main/.gitattributes", None),
+        ("HEAD", f"/{repo}/resolve/main/.gitattributes", None),
+        ("POST", f"/{repo}.git/info/lfs/objects/batch", batch),
+        ("POST", f"/{repo}.git/info/lfs/objects/verify", {"oid": "a" * 64, "size": 1}),
+        ("GET", f"/{repo}.git/info/refs?service=git-upload-pack", None),
+        ("GET", f"/{repo}/info/refs?service=git-upload-pack", None),
+        ("POST", f"/{repo}.git/git-upload-pack", b""),
+    ]
+
+
+def test_a_private_repository_is_hidden_on_every_route_exactly_as_if_it_were_not_there(
+    wire: Wire, anonymous: Wire, api: HfApi, name: str, token_of: TokenOf
+) -> None:
+    api.create_repo(name, private=True)
+    stranger = Wire(wire.port, token_of("stranger", "write"))
+    for (method, path, body), (_, absent, absent_body) in zip(routes(name), routes(f"{name}0"), strict=True):
+        for caller, status in ((stranger, 404), (anonymous, 401)):
+            hidden, missing = caller(method, path, body), caller(method, absent, absent_body)
+            assert hidden.status == missing.status == status, (method, path)
+            assert hidden.headers.get("x-error-code") == missing.headers.get("x-error-code")
+            assert hidden.body.replace(name.encode(), b"") == missing.body.replace(f"{name}0".encode(), b"")
+    listed = [one["id"] for one in stranger("GET", "/api/models").json]
+    assert name not in listed
+    assert name in [one["id"] for one in wire("GET", "/api/models").json]
+
+
+def test_members_of_the_organisation_see_it_and_readers_cannot_write(
+    running: Running, api: HfApi, name: str, token_of: TokenOf
+) -> None:
+    api.create_repo(name, private=True)
+    reader = HfApi(endpoint=running.url, token=token_of("rita", "read", ("lab",)))
+    writer = HfApi(endpoint=running.url, token=token_of("walt", "write", ("lab",)))
+    assert reader.model_info(name).private is True
+    assert reader.whoami()["orgs"][0]["name"] == "lab"
+    for refused in (
+        lambda: reader.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id=name),
+        lambda: reader.create_repo("rita/own"),
+        lambda: reader.delete_repo(name),
+        lambda: writer.create_repo("elsewhere/r"),
+        lambda: writer.move_repo(name, "elsewhere/r"),
+    ):
+        with pytest.raises(HfHubHTTPError, match="may not") as error:
+            refused()
+        assert error.value.response.status_code == 403
+    assert writer.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id=name).oid
+    assert writer.create_repo("walt/own").repo_id == "walt/own"
+    assert writer.auth_check(name, write=True) is None
+    with pytest.raises(HfHubHTTPError):
+        reader.auth_check(name, write=True)
+
+
+def test_public_is_readable_and_not_writable_without_a_token(anonymous: Wire, repo: str) -> None:
+    expected = {"GET": 200, "HEAD": 200}
+    for method, path, body in routes(repo):
+        if "tree/main/folder" in path or "verify" in path:
+            continue
+        status = anonymous(method, path, body).status
+        reads = method in expected or path.endswith(("paths-info/main", "batch", "git-upload-pack"))
+        assert (status in (200, 400)) if reads else (status == 401), (method, path, status)
+
+
+def test_wrong_and_revoked_tokens_are_told_so(wire: Wire, running: Running, token_of: TokenOf) -> None:
+    from permix.embedded_hub.accounts import Accounts
+
+    accounts = Accounts(running.root / "hub.db")
+    token = accounts.new_token("short-lived", "ann", "write")
+    assert Wire(wire.port, token)("GET", "/api/whoami-v2").json["auth"]["accessToken"]["displayName"] == "short-lived"
+    assert accounts.revoke_token("short-lived")
+    accounts.close()
+    for bad in (token, "hf_wrong", "x y", "é"):
+        header = {"Authorization": f"Bearer {bad}".encode().decode("latin-1")}
+        answer = Wire(wire.port, None)("GET", "/api/whoami-v2", **header)
+        assert (answer.status, answer.headers["x-error-message"]) == (
+            401,
+            "Invalid credentials in Authorization header",
+        )
+    assert Wire(wire.port, None)("GET", "/api/whoami-v2").status == 401
+
+
+def test_tokens_are_nowhere_but_in_the_owners_file(running: Running, token_of: TokenOf) -> None:
+    other = token_of("olga", "read")
+    held = sqlite3.connect(running.root / "hub.db")
+    dump = "\n".join(held.iterdump())
+    held.close()
+    texts = dump + (running.root / "server.log").read_text() + (running.root / "server.json").read_text()
+    assert running.token not in texts
+    assert other not in texts
+    assert (running.root / "token").stat().st_mode & 0o777 == 0o600
+
+
+def test_only_names_of_this_machine_are_answered(wire: Wire) -> None:
+    for host in ("127.0.0.1", f"localhost:{wire.port}", "[::1]:80"):
+        assert wire("GET", "/api/whoami-v2", Host=host).status == 200
+    for host in ("evil.example", "127.0.0.1.evil.example", "evil.example:7862", "localhost.", ""):
+        assert wire("GET", "/api/whoami-v2", Host=host).status == 421
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/lab/../../etc/passwd",
+        "/..%2f..%2fhub.db/x/resolve/main/a",
+        "/lab/%2e%2e/resolve/main/token",
+        "/lab/r/resolve/main/..%2f..%2ftoken",
+        "/lab/r/resolve/..%2f..%2f..%2ftoken/a",
+        "/lab/r/resolve/refs%2f..%2f..%2ftoken/a",
+        "/api/models/lab/r%00/tree/main",
+        "/api/models/%ff/r",
+        "/api/models/lab/r/tree/%2fetc",
+        "//etc/passwd",
+        "/api/datasets/../models/lab/r",
+        "/" + "a/" * 3000,
+    ],
+)
+def test_hostile_paths_are_refused_and_the_server_lives(wire: Wire, api: HfApi, path: str) -> None:
+    api.create_repo("lab/r", exist_ok=True)
+    answer = wire("GET", path)
+    assert answer.status in (400, 404, 501)
+    assert answer.json["error"]
+    assert wire("GET", "/api/whoami-v2").status == 200
+
+
+def test_bodies_longer_than_the_limit_are_refused_before_they_are_read(wire: Wire, repo: str) -> None:
+    answer = wire("POST", f"/api/models/{repo}/preupload/main", b"x" * (9 << 20))
+    assert (answer.status, "MiB" in answer.json["error"]) == (413, True)
+
+
+def test_what_is_not_offered_says_so(wire: Wire, api: HfApi, repo: str) -> None:
+    for path in ("/api/collections/x/y", "/api/jobs/lab", "/api/settings/webhooks", f"/api/models/{repo}/discussions"):
+        answer = wire("GET", path)
+        assert (answer.status, path in answer.json["error"]) == (501, True)
+    assert wire("PATCH", f"/api/models/{repo}").status == 405
+    with pytest.raises(RepositoryNotFoundError):
+        api.model_info("gpt2")

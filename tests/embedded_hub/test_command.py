@@ -1,0 +1,99 @@
+"""`permix hub`: import, exec, token."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import PIPELINES, stop
+
+PROGRAM = """
+import sys
+from permix.commands.hub import app
+from permix.errors import PermixError
+try:
+    app()
+except PermixError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    stop(home / "hub", signal.SIGKILL)
+
+
+def permix_hub(home: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PERMIX_HOME": str(home), "PYTHONPATH": str(PIPELINES), "PERMIX_HUB_LINGER": "5"} | more
+    return subprocess.run([sys.executable, "-c", PROGRAM, *words], env=environment, capture_output=True, text=True)
+
+
+def test_import_makes_a_repository_of_a_folder_and_again_changes_nothing(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
+    (folder / "old.txt").write_text("old")
+    first = permix_hub(home, "import", str(folder), "datasets/lab/rows")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("datasets/lab/rows@")
+    assert permix_hub(home, "import", str(folder), "datasets/lab/rows").stdout == first.stdout
+    (folder / "old.txt").unlink()
+    assert permix_hub(home, "import", str(folder), "datasets/lab/rows").stdout != first.stdout
+    program = (
+        "from huggingface_hub import HfApi; import datasets; rows = datasets.load_dataset('lab/rows')['train'];"
+        "print(HfApi().list_repo_files('lab/rows', repo_type='dataset'), rows['x'][:])"
+    )
+    shown = permix_hub(home, "exec", "--", sys.executable, "-c", program)
+    assert shown.stdout.splitlines()[-1] == "['.gitattributes', 'train.jsonl'] [1, 2]", shown.stderr
+
+
+def test_exec_hands_on_exit_codes_and_no_real_token(home: Path) -> None:
+    program = "import os, sys; print(os.environ['HF_TOKEN'], os.environ.get('HF_HUB_OFFLINE')); sys.exit(7)"
+    found = permix_hub(home, "exec", "--", sys.executable, "-c", program, HF_TOKEN="hf_real", HF_HUB_OFFLINE="1")
+    token = permix_hub(home, "token").stdout.strip()
+    assert (found.returncode, found.stdout.split()) == (7, [token, "0"])
+    assert permix_hub(home, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 137
+    missing = permix_hub(home, "exec", "--", "no-such-command-at-all")
+    assert (missing.returncode, missing.stderr.strip()) == (2, "There is no command 'no-such-command-at-all'.")
+
+
+def test_tokens_are_made_used_and_revoked(home: Path) -> None:
+    made = permix_hub(home, "token", "--new", "ann", "--role", "write", "--org", "team").stdout.strip()
+    assert made.startswith("hf_")
+    assert permix_hub(home, "token", "--new", "ann").returncode == 2
+    assert permix_hub(home, "token", "--new", "bob", "--role", "king").returncode == 2
+    who = f"import huggingface_hub; me = huggingface_hub.whoami('{made}'); print(me['name'], me['orgs'][0]['name'])"
+    assert permix_hub(home, "exec", "--", sys.executable, "-c", who).stdout.split() == ["ann", "team"]
+    assert permix_hub(home, "token", "--revoke", "ann").returncode == 0
+    assert permix_hub(home, "token", "--revoke", "ann").returncode == 2
+    assert permix_hub(home, "exec", "--", sys.executable, "-c", who).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("repo", "files", "sentence"),
+    [
+        ("rows", {"a": ""}, "names no repository"),
+        ("buckets/lab/rows", {"a": ""}, "names no repository"),
+        ("lab/r", None, "There is no folder"),
+        ("spaces/lab/s", {"app.py": ""}, "`sdk:`"),
+        ("lab/a--b", {"a": "1"}, "was not imported|Repo id"),
+        ("lab/bad-card", {"README.md": "---\na: [\n---\n"}, "YAML|metadata"),
+    ],
+)
+def test_what_cannot_be_imported_is_told_in_one_sentence(
+    home: Path, tmp_path: Path, repo: str, files: dict[str, str] | None, sentence: str
+) -> None:
+    for name, text in (files or {}).items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    refused = permix_hub(home, "import", str(tmp_path / "in"), repo)
+    assert refused.returncode in (1, 2)
+    assert "Traceback" not in refused.stderr
+    assert any(part in refused.stderr for part in sentence.split("|")), refused.stderr

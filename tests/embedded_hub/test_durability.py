@@ -1,0 +1,128 @@
+"""kill -9 at any moment: what was acknowledged is there, and nothing is half there."""
+
+import hashlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from permix.embedded_hub import launch
+from permix.embedded_hub.app import open_hub
+from permix.embedded_hub.tree import Put
+
+from .conftest import stop
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "hub"
+    stop(tmp_path / "hub", signal.SIGKILL)
+
+
+def fsck(folder: Path) -> None:
+    done = subprocess.run(["git", "-C", str(folder), "fsck", "--full", "--strict"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "missing" not in done.stdout + done.stderr
+
+
+WRITERS = """
+import hashlib, os, sys, threading
+from huggingface_hub import CommitOperationAdd, HfApi
+def write(writer):
+    api = HfApi()
+    for number in range(1000):
+        files = {f"{sys.argv[1]}/{writer}/{number}{end}": os.urandom(2000).hex().encode() for end in (".txt", ".bin")}
+        api.create_commit("lab/r", [CommitOperationAdd(*one) for one in files.items()], commit_message="m")
+        for path, content in files.items():
+            sys.stdout.write(f"{path} {hashlib.sha256(content).hexdigest()}\\n")
+        sys.stdout.flush()
+for writer in range(3):
+    threading.Thread(target=write, args=(writer,)).start()
+"""
+
+
+def test_kills_during_commits_lose_nothing_that_was_acknowledged(root: Path) -> None:
+    acknowledged: list[str] = []
+    numbers = random.Random(0)
+    for turn in range(3):
+        found = launch.attach(root, 0)
+        HfApi(endpoint=found.url, token=found.token).create_repo("lab/r", exist_ok=True)
+        environment = launch.environment(found, root.parent)
+        command = [sys.executable, "-W", "ignore", "-c", WRITERS, str(turn)]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as writers:
+            assert writers.stdout
+            acknowledged.append(writers.stdout.readline())
+            time.sleep(0.2 + numbers.random() * 0.3)
+            stop(root, signal.SIGKILL)
+            writers.kill()
+            acknowledged += writers.stdout.readlines()
+
+    found = launch.attach(root, 0)
+    api = HfApi(endpoint=found.url, token=found.token)
+    back = Path(api.snapshot_download("lab/r", cache_dir=root.parent / "cache"))
+    known = dict(line.split() for line in acknowledged if line.endswith("\n"))
+    assert len(known) > 10
+    for path, sha256 in known.items():
+        assert hashlib.sha256((back / path).read_bytes()).hexdigest() == sha256
+    paths = {str(path.relative_to(back)) for path in back.rglob("*.txt")}
+    assert paths == {str(path.relative_to(back).with_suffix(".txt")) for path in back.rglob("*.bin")}
+    stop(root)
+    fsck(root / "repos" / "models" / "lab" / "r.git")
+
+
+def test_a_lock_file_that_a_kill_left_does_not_block_the_branch(tmp_path: Path) -> None:
+    hub = open_hub(tmp_path)
+    hub.store.create("models", "lab/r", [Put("a", b"1")], "me")
+    repo = hub.store.repo("models", "lab/r")
+    (tmp_path / "repos/models/lab/r.git/refs/heads/main.lock").write_bytes(b"")
+    before = repo.head("main")
+    after, moved = repo.commit("main", [Put("a", b"2")], "m", "me")
+    assert moved and after == repo.head("main") != before
+    hub.store.close()
+
+
+def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: Path) -> None:
+    hub = open_hub(tmp_path)
+    hub.store.create("models", "lab/r", [Put("a", b"1")], "me")
+    repo = hub.store.repo("models", "lab/r")
+    before = repo.head("main")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    repo._move = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        repo.commit("main", [Put("a", b"2")], "m", "me")
+    assert repo.head("main") == before
+    assert [path for path, _ in repo.files(before or "")] == ["a"]
+    hub.store.close()
+    fsck(tmp_path / "repos/models/lab/r.git")
+
+
+def test_creations_and_moves_that_a_kill_interrupted_are_finished_or_forgotten(tmp_path: Path) -> None:
+    hub = open_hub(tmp_path)
+    for name in ("left", "begun", "moved"):
+        hub.store.create("models", f"lab/{name}", [Put("a", name.encode())], "me")
+    for name in ("begun", "moved"):
+        hub.accounts.add_repo("models", "lab", name, False, None)
+        row = hub.accounts.repo("models", "lab", name)
+        assert row
+        hub.accounts.begin_move(row, f"new/{name}")
+    hub.store.move("models", "lab/moved", "new/moved")
+    hub.store.close()
+
+    again = open_hub(tmp_path)
+    assert again.accounts.repo("models", "lab", "left") is None  # its folder is there, but it never existed
+    assert {row.full_name for row in again.accounts.repos("models")} == {"lab/begun", "new/moved"}
+    again.store.create("models", "lab/left", [Put("b", b"2")], "me")
+    head = again.store.repo("models", "lab/left").head("main") or ""
+    assert [path for path, _ in again.store.repo("models", "lab/left").files(head)] == ["b"]
+    again.store.close()

@@ -1,0 +1,151 @@
+"""One server per data directory: found, started, left and killed in every order."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from permix.embedded_hub import launch
+from permix.errors import PermixError
+
+from .conftest import PIPELINES, Wire, stop
+
+ATTACH = """
+import sys, time
+from pathlib import Path
+from permix.embedded_hub import launch
+found = launch.attach(Path(sys.argv[1]), 0)
+print(found.url, flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "hub"
+    stop(tmp_path / "hub", signal.SIGKILL)
+
+
+def process(root: Path, seconds: float, linger: str = "10") -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONPATH": str(PIPELINES), "PERMIX_HUB_LINGER": linger}
+    command = [sys.executable, "-c", ATTACH, str(root), str(seconds)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def pid(root: Path) -> int:
+    return int(json.loads((root / "server.json").read_text())["pid"])
+
+
+def test_processes_that_attach_at_once_share_one_server(root: Path) -> None:
+    started = [process(root, 0.5) for _ in range(5)]
+    urls = {one.communicate(timeout=30)[0].strip() for one in started}
+    assert len(urls) == 1 and urls.pop().startswith("http://127.0.0.1:")
+
+
+def test_the_server_leaves_when_nobody_uses_it_even_if_its_users_were_killed(root: Path) -> None:
+    user = process(root, 60, linger="0.3")
+    assert user.stdout and user.stdout.readline()
+    time.sleep(1)
+    assert launch.held(root / "server.lock")  # in use
+    user.kill()
+    user.communicate()
+    deadline = time.monotonic() + 10
+    while launch.held(root / "server.lock"):
+        assert time.monotonic() < deadline, "still there"
+        time.sleep(0.05)
+    assert not (root / "server.json").exists()
+
+
+def test_a_killed_server_is_noticed_and_its_data_and_token_are_kept(root: Path) -> None:
+    first = launch.attach(root, 0)
+    HfApi(endpoint=first.url, token=first.token).create_repo("lab/kept")
+    stop(root, signal.SIGKILL)
+    assert (root / "server.json").exists()  # what a kill leaves behind
+    second = launch.attach(root, 0)
+    assert second.token == first.token
+    assert HfApi(endpoint=second.url, token=second.token).repo_exists("lab/kept")
+
+
+def test_another_hub_on_the_remembered_port_is_not_mistaken_for_ours(root: Path, running: launch.Running) -> None:
+    launch.attach(root, 0)
+    stop(root, signal.SIGKILL)
+    stale = json.loads((root / "server.json").read_text()) | {"port": int(running.url.rsplit(":", 1)[1])}
+    (root / "server.json").write_text(json.dumps(stale))
+    assert launch.attach(root, 0).url != running.url
+
+
+def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_otherwise(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from permix.embedded_hub import server
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(PermixError, match=f"cannot listen on port {taken}"):
+            launch.attach(root, taken)
+        monkeypatch.setattr(server, "DEFAULT_PORT", taken)
+        with server._listen(None) as free:
+            assert free.getsockname()[1] != taken
+
+
+def test_data_of_another_format_is_left_alone(root: Path) -> None:
+    root.mkdir()
+    (root / "format").write_text("2\n")
+    with pytest.raises(PermixError, match="has format 2"):
+        launch.attach(root, 0)
+    assert not (root / "hub.db").exists()
+
+
+def test_a_second_server_of_one_data_directory_is_refused(running: launch.Running) -> None:
+    from permix.embedded_hub import server
+
+    with pytest.raises(PermixError, match="runs already"):
+        server.run(running.root, 0, leased=False)
+
+
+def test_a_lost_token_file_is_replaced_and_the_old_token_is_worthless(root: Path) -> None:
+    old = launch.attach(root, 0)
+    stop(root)
+    (root / "token").unlink()
+    new = launch.attach(root, 0)
+    assert new.token != old.token
+    assert stat.S_IMODE((root / "token").stat().st_mode) == 0o600
+    port = int(new.url.rsplit(":", 1)[1])
+    assert Wire(port, new.token)("GET", "/api/whoami-v2").json["name"] == "permix"
+    assert Wire(port, old.token)("GET", "/api/whoami-v2").status == 401
+
+
+def test_the_environment_has_no_other_token_cache_or_hub(
+    running: launch.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "HF_HUB_OFFLINE",
+        "HF_HUB_CACHE",
+        "HF_TOKEN_PATH",
+        "HF_ENDPOINT",
+    ):
+        monkeypatch.setenv(name, "hf_real")
+    found = launch.environment(running, tmp_path)
+    assert "hf_real" not in found.values()
+    assert (found["HF_ENDPOINT"], found["HF_TOKEN"]) == (running.url, running.token)
+    assert found["HF_HOME"] == str(tmp_path / "hf")
+    assert found["PATH"] == os.environ["PATH"]
+
+
+def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:
+    heavy = "starlette uvicorn dulwich huggingface_hub sqlite3 asyncio yaml"
+    program = f"import sys, permix.embedded_hub.launch; print([n for n in {heavy.split()!r} if n in sys.modules])"
+    environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

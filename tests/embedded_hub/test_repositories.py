@@ -1,0 +1,151 @@
+"""Repositories come, go, move and are found."""
+
+import warnings
+
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+
+from permix.embedded_hub.launch import Running
+
+from .conftest import Wire
+
+CARD = """---
+license: apache-2.0
+library_name: peft
+pipeline_tag: text-generation
+base_model: lab/base
+base_model_relation: adapter
+datasets: [lab/data]
+language: en
+tags: [permix, "arxiv:2604.08986"]
+---
+# Title
+"""
+
+
+def upload_card(api: HfApi, repo: str) -> None:
+    api.upload_file(path_or_fileobj=CARD.encode(), path_in_repo="README.md", repo_id=repo)
+
+
+@pytest.mark.parametrize("kind", ["model", "dataset", "space"])
+def test_a_repository_of_each_kind_is_made_once_and_deleted(api: HfApi, name: str, kind: str) -> None:
+    sdk = "gradio" if kind == "space" else None
+    made = api.create_repo(name, repo_type=kind, space_sdk=sdk)
+    assert (made.repo_id, made.repo_type) == (name, kind)
+    with pytest.raises(HfHubHTTPError, match="already created") as clash:
+        api.create_repo(name, repo_type=kind, space_sdk=sdk)
+    assert clash.value.response.status_code == 409
+    assert api.create_repo(name, repo_type=kind, space_sdk=sdk, exist_ok=True) == made
+    found = api.repo_info(name, repo_type=kind)
+    assert (found.id, found.author, found.private) == (name, "lab", False)
+    assert api.list_repo_files(name, repo_type=kind) == [".gitattributes"]
+    api.delete_repo(name, repo_type=kind)
+    assert not api.repo_exists(name, repo_type=kind)
+    with pytest.raises(RepositoryNotFoundError):
+        api.delete_repo(name, repo_type=kind)
+
+
+def test_a_repository_made_again_has_nothing_of_the_old_one(api: HfApi, repo: str) -> None:
+    api.upload_file(path_or_fileobj=b"\0" * 10, path_in_repo="a.bin", repo_id=repo)
+    api.delete_repo(repo)
+    api.create_repo(repo)
+    assert api.list_repo_files(repo) == [".gitattributes"]
+    assert len(api.list_repo_commits(repo)) == 1
+
+
+def test_moving_takes_files_and_history_along(api: HfApi, repo: str) -> None:
+    api.upload_file(path_or_fileobj=b"\0" * 99, path_in_repo="a.bin", repo_id=repo)
+    sha = api.model_info(repo).sha
+    api.move_repo(repo, "elsewhere/moved")
+    assert not api.repo_exists(repo)
+    assert api.model_info("elsewhere/moved").sha == sha
+    assert api.get_paths_info("elsewhere/moved", "a.bin")[0].lfs
+    api.create_repo(repo)
+    with pytest.raises(HfHubHTTPError, match="already"):
+        api.move_repo(repo, "elsewhere/moved")
+
+
+def test_names_differing_only_in_case_are_one_repository(api: HfApi, repo: str) -> None:
+    assert api.model_info(repo.upper()).id == repo
+    assert api.create_repo(repo.upper(), exist_ok=True).repo_id == repo
+
+
+@pytest.mark.parametrize("bad", ["a..b", "a--b", "x.git", "-a", ".a", "a b", "a" * 97, "", "../x", "é"])
+def test_names_that_no_hub_allows_are_refused(wire: Wire, bad: str) -> None:
+    answer = wire("POST", "/api/repos/create", {"name": bad, "organization": "lab"})
+    assert (answer.status, "is no repository name" in answer.json["error"]) == (400, True)
+    assert wire("POST", "/api/repos/create", {"name": "x", "organization": "api"}).status == 400
+
+
+def test_visibility_changes_and_gating_is_refused(api: HfApi, running: Running, repo: str) -> None:
+    anybody = HfApi(endpoint=running.url, token=False)
+    assert anybody.model_info(repo).id == repo
+    api.update_repo_settings(repo, private=True)
+    assert not anybody.repo_exists(repo)
+    api.update_repo_settings(repo, private=False)
+    assert anybody.repo_exists(repo)
+    with pytest.raises(HfHubHTTPError, match="no gated repositories"):
+        api.update_repo_settings(repo, gated="auto")
+
+
+def test_a_space_needs_an_sdk_that_exists(api: HfApi, wire: Wire, name: str) -> None:
+    answer = wire("POST", "/api/repos/create", {"name": name, "type": "space", "sdk": "basic"})
+    assert (answer.status, "sdk" in answer.json["error"]) == (400, True)
+    api.create_repo(name, repo_type="space", space_sdk="docker")
+    assert api.space_info(name).sdk == "docker"
+
+
+def test_tags_of_a_card_are_found_by_lists(api: HfApi, repo: str) -> None:
+    upload_card(api, repo)
+    found = api.model_info(repo)
+    assert found.library_name == "peft" and found.pipeline_tag == "text-generation"
+    assert found.card_data and found.card_data.base_model == "lab/base"
+    wanted = ["permix", "license:apache-2.0", "dataset:lab/data", "base_model:adapter:lab/base", "en", "peft"]
+    assert set(wanted) <= set(found.tags or [])
+    for tag in wanted:
+        assert repo in [one.id for one in api.list_models(filter=tag)]
+    number = repo.split("/r")[1]
+    assert [one.id for one in api.list_models(author="lab", search=f"R{number}", pipeline_tag="text-generation")] == [
+        repo
+    ]
+    assert repo not in [one.id for one in api.list_models(filter="other")]
+    assert not list(api.list_models(author="nobody"))
+    assert api.model_info(repo, expand=["sha"]).tags is None
+
+
+def test_lists_are_sorted_and_come_in_pages(api: HfApi, wire: Wire, name: str) -> None:
+    names = [f"paged/{letter}" for letter in "abcde"]
+    for one in names:
+        api.create_repo(one, repo_type="dataset", exist_ok=True)
+    assert [one.id for one in api.list_datasets(author="paged")] == names[::-1]
+    first = wire("GET", "/api/datasets?author=paged&limit=2")
+    assert [one["id"] for one in first.json] == names[:2:-1]
+    second = wire("GET", first.headers["link"].split(">")[0].strip("<"))
+    assert [one["id"] for one in second.json] == names[2:0:-1]
+    upload = {"path_or_fileobj": b"1", "path_in_repo": "x", "repo_id": "paged/a", "repo_type": "dataset"}
+    api.upload_file(**upload)
+    newest = list(api.list_datasets(author="paged", sort="last_modified", limit=5))
+    assert {one.last_modified for one in newest[1:]} <= {newest[0].last_modified, newest[-1].last_modified}
+    assert newest[0].last_modified and newest[-1].last_modified
+    assert newest[0].last_modified >= newest[-1].last_modified
+
+
+def test_cards_are_checked_without_a_token(anonymous: Wire) -> None:
+    def check(content: str) -> tuple[int, int, int]:
+        answer = anonymous("POST", "/api/validate-yaml", {"content": content, "repoType": "model"})
+        return answer.status, len(answer.json["errors"]), len(answer.json["warnings"])
+
+    assert check(CARD) == (200, 0, 0)
+    assert check("# no metadata") == (200, 0, 1)
+    assert check("---\na: [\n---\n") == (400, 1, 0)
+    assert check("---\n- a\n---\n") == (400, 1, 0)
+    assert check("---\ntags: {a: b}\n---\n") == (400, 1, 0)
+
+
+def test_pushing_a_card_warns_only_about_missing_metadata(api: HfApi, repo: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        upload_card(api, repo)
+    with pytest.warns(UserWarning, match="empty or missing yaml metadata"):
+        api.upload_file(path_or_fileobj=b"# nothing", path_in_repo="README.md", repo_id=repo)

@@ -1,0 +1,126 @@
+"""Stage base: learns, is loaded by stock classes, and survives a kill without a trace."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from permix.errors import BadInput
+from permix.stage import Parts
+from permix.stages import base
+
+TINY: dict[str, Any] = {
+    "steps": 24, "batch_size": 8, "hidden_size": 32, "intermediate_size": 64, "layers": 1, "heads": 1,
+    "save_steps": 5, "checked_problems": 1,
+}  # fmt: skip
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+from permix.stage import Parts
+from permix.stages import base
+
+steps = 0
+def progress(done, total, unit, note=""):
+    global steps
+    steps += 1
+    if steps == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+work = Path(sys.argv[1])
+base.run(base.Config(**{TINY!r}), {{}}, work / "out", parts=Parts(work, {{}}, {{}}, progress, 1, None))
+"""
+
+
+class Progress:
+    def __init__(self) -> None:
+        self.calls: list[tuple[float, float, str, str]] = []
+
+    def __call__(self, done: float, total: float, unit: str, note: str = "") -> None:
+        self.calls.append((done, total, unit, note))
+
+
+def make(work: Path, **changed: Any) -> tuple[dict[str, Any], Progress]:
+    progress = Progress()
+    parts = Parts(work, {}, {}, progress, 1, None)  # type: ignore[arg-type]
+    return base.run(base.Config(**TINY | changed), {}, work / "out", parts=parts), progress
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Progress]:
+    work = tmp_path_factory.mktemp("base")
+    return work / "out", *make(work)
+
+
+def test_it_learns_and_reports_tokens(made: tuple[Path, dict[str, Any], Progress]) -> None:
+    _, facts, progress = made
+    first, last = progress.calls[0], progress.calls[-1]
+    assert len(progress.calls) == TINY["steps"]
+    assert last[0] == last[1] == facts["tokens"] and last[2] == "tokens"
+    assert facts["loss"] < 0.9 * float(first[3].removeprefix("loss "))
+    assert facts["world"]["plain"] == base.Config().plain
+    assert sum(m["share"] for m in facts["methods"].values()) == pytest.approx(1, abs=0.01)
+
+
+def test_stock_classes_load_and_sample_it(made: tuple[Path, dict[str, Any], Progress]) -> None:
+    out, facts, _ = made
+    assert {p.name for p in out.iterdir()} == {
+        "model.safetensors", "config.json", "generation_config.json",
+        "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    }  # fmt: skip
+    model, tok = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    assert sum(p.numel() for p in model.parameters()) == facts["parameters"]
+    asked = tok.apply_chat_template(
+        [{"role": "user", "content": "Mia has 3 apples."}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    torch.manual_seed(0)
+    ids = model.generate(**asked, max_new_tokens=3, do_sample=True)
+    assert ids.shape[1] > asked["input_ids"].shape[1]
+    assert model.generation_config.eos_token_id == tok.eos_token_id
+
+
+@pytest.mark.parametrize("steps", [3, 13])  # before the first checkpoint, and between two
+def test_a_killed_run_started_again_gives_the_same_bytes(
+    made: tuple[Path, dict[str, Any], Progress], tmp_path: Path, steps: int
+) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(steps)]
+    killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not (tmp_path / "out").exists()
+    facts, progress = make(tmp_path)
+    assert len(progress.calls) == TINY["steps"] - steps // 5 * 5
+    assert facts == made[1]
+    for file in made[0].iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_another_seed_or_world_gives_another_base(made: tuple[Path, dict[str, Any], Progress], tmp_path: Path) -> None:
+    make(tmp_path, steps=2, model_seed=1)
+    assert (tmp_path / "out/model.safetensors").read_bytes() != (made[0] / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"plain": (1.0, 0.0)}, {"plain": (0.0,) * 4}, {"flourish": 2.0}, {"heads": 5}, {"steps": 0}]
+)
+def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=next(iter(wrong))):
+        base.Config(**wrong)
+
+
+def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
+    from permix.recipe import Recipe
+
+    recipe = Recipe(name="x", org="me", tag="t", seeds=(3, 4), tables={"base": {"steps": 7}})
+    (config,) = base.configs(recipe)
+    assert (base.target(config), config.steps, base.inputs(config)) == ("me/permix-toy-base-t", 7, {})
+    assert base.target(config) == recipe.base_repo
+    assert base.configs(Recipe(name="x", base="org/model")) == []
+    assert base.estimate(config)["tokens"] > 0
