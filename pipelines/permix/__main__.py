@@ -1,6 +1,5 @@
 """`permix` and `python -m permix`: run a command; an error is one sentence on stderr and exit code 1 or 2."""
 
-import os
 import sys
 
 
@@ -14,12 +13,11 @@ def main() -> None:
     except PermixError as error:
         print(f"permix: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("permix: stopped; run the same command again to continue.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, `head` say, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "choose another folder with PERMIX_HOME (or --work), or make room."
+        print(f"permix: {where}{error.strerror or error}: {advice}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -91,9 +91,14 @@ def resolve_foreign(steps: Iterable[Step], hub: Hub) -> dict[str, Head]:
 
 
 def look_up(steps: Iterable[Step], hub: Hub) -> None:
-    """Fetch what the Hub holds of each step."""
+    """Fetch what the Hub holds of each step; BadInput where that is not permix's, for it would be overwritten."""
     for step in steps:
         step.head = hub.head(step.target)
+        if step.head and step.head.record is None and any(map(provenance.is_content, step.head.files)):
+            raise BadInput(
+                f"{step.target} on {hub.endpoint} holds files that permix did not make: "
+                "set org= or tag= so that yours gets another name."
+            )
 
 
 def settle(step: Step, heads: Mapping[str, Head]) -> bool:
@@ -116,9 +121,11 @@ def settle_all(steps: Iterable[Step], heads: Mapping[str, Head]) -> None:
 
 
 def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) -> None:
-    """Let stages look at what comes from elsewhere before anything expensive is made."""
+    """Let stages that have work look at what comes from elsewhere before anything expensive is made."""
     for step in steps:
         check: Any = getattr(step.module, "check", None)
+        if step.state == "current":
+            continue
         found = {
             name: hub.fetch(heads[repo])
             for name, repo in step.needs.items()

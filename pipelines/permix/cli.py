@@ -74,9 +74,12 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
 def _option(field: Field[Any], hint: Any) -> tuple[Any, Any]:
     """The option of one Config field: its own type, a list for a tuple, the recipe's value when it is not given."""
     is_list = typing.get_origin(hint) is tuple
-    kind: Any = list[str] if is_list else hint if hint in (int, float, bool) else str
+    one = typing.get_args(hint)[0] if is_list else hint
+    one = one if one in (int, float, bool) else str
+    kind: Any = list[one] if is_list else one  # type: ignore[valid-type]
     default = "" if field.default is MISSING else f"Default: {field.default}."
-    flag = "--" + field.name.replace("_", "-")
+    word = field.name.replace("_", "-")
+    flag = f"--{word}/--no-{word}" if one is bool else f"--{word}"
     return Annotated[
         kind if is_list else kind | None, typer.Option(flag, help=default, show_default=False)
     ], [] if is_list else None

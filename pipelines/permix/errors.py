@@ -16,6 +16,12 @@ class BadInput(PermixError):
     exit_code = 2
 
 
+class Stopped(PermixError):
+    """Ctrl-C. Exit code 130, as shells have it."""
+
+    exit_code = 130
+
+
 def nearest(word: str, words: Iterable[str]) -> str:
     """Return ` (did you mean X?)` for the word of `words` closest to `word`, else the list of all of them."""
     known = sorted(words)

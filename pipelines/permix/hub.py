@@ -73,8 +73,10 @@ class Hub:
     @property
     def api(self) -> "HfApi":
         """A client of this Hub."""
-        from huggingface_hub import HfApi
+        import httpx2
+        from huggingface_hub import HfApi, get_session
 
+        get_session().timeout = httpx2.Timeout(120, connect=15)  # the client's own default is to wait for ever
         return HfApi(endpoint=self.endpoint, token=self.token or False, library_name="permix")
 
     def check_write(self, org: str) -> None:
@@ -95,7 +97,7 @@ class Hub:
 
     def head(self, repo: str) -> Head | None:
         """The repository at its head (or at `@revision`); None where there is none."""
-        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
         kind, name = split(repo)
         revision = repo.partition("@")[2] or None
@@ -107,14 +109,13 @@ class Hub:
                     f"{repo.partition('@')[0]} has no revision {revision!r} on {self.endpoint}: "
                     "name a branch, tag or commit."
                 ) from None
-            except RepositoryNotFoundError:
+            except RepositoryNotFoundError as error:
+                if isinstance(error, GatedRepoError):
+                    raise
                 return None
             found = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
-            record = (
-                json.loads(self.download(f"{repo.partition('@')[0]}@{info.sha}", provenance.RECORD).read_bytes())
-                if provenance.RECORD in found
-                else None
-            )
+        at = f"{repo.partition('@')[0]}@{info.sha}"
+        record = provenance.read_record(self.download(at, provenance.RECORD)) if provenance.RECORD in found else None
         return Head(repo.partition("@")[0], str(info.sha), found, record)
 
     def download(self, repo: str, path: str) -> Path:
@@ -218,20 +219,26 @@ class Hub:
     def _sentences(self, what: str) -> Iterator[None]:
         """Turn the client's errors into one sentence."""
         import httpx2
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
         try:
             yield
+        except GatedRepoError:
+            raise PermixError(f"Could not {what}. It is gated: accept its terms on {self.endpoint} first.") from None
         except HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             advice = {
                 401: "The token is not valid there: log in again or set HF_TOKEN.",
                 403: "The token has no right to do that: use one with write rights.",
-                404: "There is no such repository, or the token may not see it.",
+                404: "There is nothing of that name, or the token may not see it.",
                 412: "Somebody else published there in between: run it again.",
-            }.get(status, f"The Hub answered {status}: {error.server_message or error}")
+            }.get(status, f"The Hub answered {status}: {_one_line(error.server_message or error)}")
             raise PermixError(f"Could not {what}. {advice}") from None
-        except (httpx2.HTTPError, LocalEntryNotFoundError, OSError) as error:
+        except (ValueError, KeyError) as error:
+            not_json = isinstance(error, KeyError | json.JSONDecodeError)
+            reason = f"{self.endpoint} does not answer as a Hub does" if not_json else _one_line(error)
+            raise BadInput(f"Could not {what}: {reason.rstrip('.')}.") from None
+        except (httpx2.HTTPError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
                 raise PermixError(f"Could not {what}: {error.strerror}.") from None
             raise PermixError(
@@ -251,22 +258,29 @@ def connect(url: str | None = None) -> Hub:
 
         home = files.home()
         running = launch.attach(home / "hub")
-        os.environ.update(launch.client_environment(running, home))
+        environment = launch.environment(running, home)  # without inherited tokens and foreign caches
+        os.environ.clear()
+        os.environ.update(environment)
         _forget_secrets()
         return Hub(running.url, running.token, Path(os.environ["HF_HOME"]) / "hub", embedded=True)
     if not url.startswith(("http://", "https://")):
         raise BadInput(f"--hub {url!r} should be an address such as https://huggingface.co.")
     os.environ["HF_ENDPOINT"] = url.rstrip("/")
+    cache: Path | None
     if url.rstrip("/") == "https://huggingface.co":
         from huggingface_hub import get_token
 
-        token = get_token()
+        token, cache = get_token(), None
     else:  # the stored token belongs to huggingface.co; HF caches are not keyed by endpoint
         token = os.environ.get("HF_TOKEN")
-        os.environ["HF_HOME"] = str(files.home() / f"hf-{hashlib.sha256(url.encode()).hexdigest()[:12]}")
-    cache = Path(os.environ["HF_HOME"]) / "hub" if "HF_HOME" in os.environ else None
+        cache = files.home() / f"hf-{hashlib.sha256(url.encode()).hexdigest()[:12]}" / "hub"
+        os.environ["HF_HOME"] = str(cache.parent)
     _forget_secrets()
     return Hub(url.rstrip("/"), token, cache, embedded=False)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _forget_secrets() -> None:

@@ -72,7 +72,8 @@ class Board:
     def update(self, target: str, done: float, total: float, unit: str, note: str = "") -> None:
         """Show how far it is."""
         task, now = self._tasks[target], time.monotonic()
-        task.first = done if task.first is None else task.first  # a resumed run starts above zero
+        if task.first is None:  # a resumed run starts above zero, and loading took its time before
+            task.first, task.started = done, now
         rate = (done - task.first) / max(now - task.started, 1e-9)
         speed = f"{_short(done)}/{_short(total)} {unit}, {_short(rate)}/s" + (f", {note}" if note else "")
         if self._live:

@@ -119,6 +119,19 @@ def record(
     }
 
 
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The run record in a file; None where the file is another program's run.json."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    is_ours = isinstance(found, dict) and found.keys() >= _ALWAYS
+    return found if is_ours else None
+
+
+_ALWAYS = {"permix", "stage", "digest", "content_digest", "config", "inputs", "facts", "files", "release", "created"}
+
+
 def code() -> dict[str, Any]:
     """The git commit that permix runs from and whether it was changed; both null outside a checkout."""
 

@@ -191,7 +191,7 @@ def _source(table: dict[str, Any], where: str) -> Source:
         start = benchmarks.builtin(values.get("name", "arithmetic"))
         return replace(start, **{k: v for k, v in values.items() if k != "dataset"})
     _repository(values["dataset"], f"dataset of {where}")
-    return Source(**{"name": values["dataset"].split("/")[1], **values})
+    return Source(**{"name": values["dataset"].split("@")[0].split("/")[1], **values})
 
 
 def _repository(value: str, where: str) -> None:
@@ -219,8 +219,15 @@ def _check_whole(recipe: Recipe, where: str) -> None:
     for name in (*(b.name for b in recipe.benchmarks), recipe.task.name):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise BadInput(f"{name!r} in {where} names files on the Hub: use letters, digits, '.', '_' and '-' only.")
-    if not recipe.org or "/" in recipe.org:
+    for source in (*recipe.benchmarks, recipe.task):
+        if source.limit < 0:
+            raise BadInput(f"limit of {source.name} in {where} is {source.limit}: it should be 0 (all) or more.")
+    if bad := [seed for seed in recipe.seeds if not 0 <= seed < 2**32]:
+        raise BadInput(f"seeds of {where} names {bad[0]}: a seed should be between 0 and 2**32 - 1.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.org):
         raise BadInput(f"org of {where} is {recipe.org!r}: it should be the name of a Hub user or organisation.")
+    if not re.fullmatch(r"[A-Za-z0-9._-]*", recipe.tag):
+        raise BadInput(f"tag of {where} is {recipe.tag!r}: use letters, digits, '.', '_' and '-' only.")
 
 
 def _override(data: dict[str, Any], override: str) -> None:

@@ -6,6 +6,7 @@ commit is the only mark of being done.
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 
 from permix import cards, chain, files, provenance, stages
 from permix.chain import Step
-from permix.errors import PermixError
+from permix.errors import PermixError, Stopped
 from permix.hub import SECRETS, Head, Hub
 from permix.progress import Board
 from permix.worker import START, Job, Message
@@ -56,10 +57,12 @@ class Runner:
             try:
                 while waiting or any(w.steps for w in crew):
                     ready = self._settle(waiting, heads)
-                    self._deal(ready if not failures else [], waiting, crew, lock)
+                    failures += self._deal(ready if not failures else [], waiting, crew, lock)
                     if not any(w.steps for w in crew):
                         break
                     failures += self._listen(crew, heads)
+            except KeyboardInterrupt:
+                raise Stopped("stopped; run the same command again to continue.") from None
             finally:
                 for worker in crew:
                     worker.pipe.close()
@@ -84,21 +87,24 @@ class Runner:
                 ready.append(step)
         return ready
 
-    def _deal(self, ready: list[Step], waiting: list[Step], crew: list[_Worker], lock: int) -> None:
-        """Give ready steps to idle workers. A step with ALL_CORES runs alone, after everything that is cheap."""
+    def _deal(self, ready: list[Step], waiting: list[Step], crew: list[_Worker], lock: int) -> list[PermixError]:
+        """Give ready steps to idle workers; return what failed. A step with ALL_CORES runs alone, after the others."""
         busy = [w for w in crew if w.steps]
         if any(getattr(s.module, "ALL_CORES", False) for w in busy for s in w.steps):
-            return
+            return []
         alone = [s for s in ready if getattr(s.module, "ALL_CORES", False)]
         shared = [s for s in ready if s not in alone]
         if not shared and alone and not busy:
             shared = alone[:1]
+        failures = []
         for batch in _batches(shared, self.workers - len(busy)):
-            worker = next((w for w in crew if not w.steps), None) or self._hire(crew, lock)
+            idle = (w for w in crew if not w.steps and w.child.poll() is None)
+            worker = next(idle, None) or self._hire(crew, lock)
             for step in batch:
                 waiting.remove(step)
                 worker.steps.append(step)
-            self._send(worker)
+            failures += self._send(worker)
+        return failures
 
     def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
         """Start a child. It holds the lock too, so that a new run waits for the children of a killed one."""
@@ -113,7 +119,8 @@ class Runner:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         with log.open("ab") as out:
-            command = [sys.executable, "-c", START, str(there.fileno())]
+            package = str(Path(__file__).resolve().parents[1])
+            command = [sys.executable, "-P", "-c", START, str(there.fileno()), package]
             child = subprocess.Popen(
                 command,
                 pass_fds=[there.fileno(), lock],
@@ -126,8 +133,8 @@ class Runner:
         crew.append(_Worker(len(crew), log, child, here))
         return crew[-1]
 
-    def _send(self, worker: _Worker) -> None:
-        """Hand the worker the first of its steps."""
+    def _send(self, worker: _Worker) -> list[PermixError]:
+        """Hand the worker the first of its steps; return what failed."""
         step = worker.steps[0]
         folder = self._folder(step)
         out = folder / "out"
@@ -140,11 +147,17 @@ class Runner:
         )
         sources = {name: f"{head.repo}@{head.sha}" for name, head in step.sources.items()}
         digests = {name: head.content_digest for name, head in step.sources.items()}
-        folders = {name: self.hub.fetch(head) for name, head in step.sources.items()}
         self.board.start(step.target)
-        worker.pipe.send(
-            Job(step.target, step.stage, step.config, folders, sources, digests, folder / "work", out, threads)
-        )
+        try:
+            folders = {name: self.hub.fetch(head) for name, head in step.sources.items()}
+            worker.pipe.send(
+                Job(step.target, step.stage, step.config, folders, sources, digests, folder / "work", out, threads)
+            )
+        except PermixError as error:
+            return [self._give_up(worker, step, error)]
+        except ConnectionError:
+            return [self._give_up(worker, step, PermixError(_death(worker)))]
+        return []
 
     def _listen(self, crew: list[_Worker], heads: dict[str, Head]) -> list[PermixError]:
         """Wait for one round of messages; publish what is done and return what failed."""
@@ -156,25 +169,32 @@ class Runner:
                 message: Message = worker.pipe.recv()
             except (EOFError, OSError):
                 message = Message("failed", worker.steps[0].target, (_death(worker), 1))
-                crew.remove(worker)
             if message.kind == "progress":
                 self.board.update(message.key, *message.value)
                 continue
             step = worker.steps.pop(0)
             if message.kind == "failed":
                 sentence, code = message.value
-                worker.steps.clear()
-                self.board.failed(step.target)
                 failure = PermixError(f"{sentence} (log: {worker.log})")
                 failure.exit_code = code
-                failures.append(failure)
+                failures.append(self._give_up(worker, step, failure))
                 continue
             facts, seconds = message.value
-            heads[step.target] = self._publish(step, facts, seconds)
+            try:
+                heads[step.target] = self._publish(step, facts, seconds)
+            except PermixError as error:
+                failures.append(self._give_up(worker, step, error))
+                continue
             self.board.done(step.target, seconds)
             if worker.steps:
-                self._send(worker)
+                failures += self._send(worker)
         return failures
+
+    def _give_up(self, worker: _Worker, step: Step, failure: PermixError) -> PermixError:
+        """Drop the worker's batch; the others go on with theirs."""
+        worker.steps.clear()
+        self.board.failed(step.target)
+        return failure
 
     def _publish(self, step: Step, facts: dict[str, Any], seconds: float) -> Head:
         """Record, render, commit; the Hub shows all of it or nothing."""
@@ -253,7 +273,7 @@ def _release(step: Step, hub: Hub) -> str:
     taken = [
         int(t.split(".")[1])
         for t in (hub.tags(step.target) if step.head else {})
-        if t.startswith(f"v{major}.") and t.count(".") == 2
+        if re.fullmatch(rf"v{major}\.\d+\.\d+", t)
     ]
     return f"v{major}.{max(taken, default=-1) + 1}.0"
 

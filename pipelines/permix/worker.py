@@ -3,6 +3,7 @@
 Started by the runner with START and a pipe's file descriptor; jobs and messages are pickled over that pipe.
 """
 
+import json
 import os
 import sys
 import threading
@@ -14,13 +15,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from permix import stages
+from permix import provenance, stages
 from permix.errors import PermixError
 from permix.sampler import Engine, Sampler
 from permix.stage import Parts, StageConfig
 
 # Not `-m permix.worker`: as __main__ this module's classes would not be those that the runner unpickles.
-START = "import sys; from permix import worker; worker.main(int(sys.argv[1]))"
+# It runs with -P: a random.py in the user's folder is not Python's; where permix lies is told instead.
+START = """
+import sys
+sys.path[:0] = [folder for folder in sys.argv[2:] if folder not in sys.path]
+from permix import worker
+worker.main(int(sys.argv[1]))
+"""
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,14 @@ class _Samplers:
             return self._open[1]
         if self._open:
             self._open[1].close()
+            self._open = None
         self._open = engine, open_engine(engine)
         return self._open[1]
 
 
 def main(descriptor: int) -> None:
     """Run the jobs that come over the pipe until it closes."""
+    os.set_inheritable(descriptor, False)  # or a child of a stage would keep it open after this process died
     pipe = Connection(descriptor)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     samplers = _Samplers()
@@ -90,7 +99,8 @@ def _run(job: Job, pipe: Connection, samplers: _Samplers) -> Message:
     started = time.perf_counter()
     parts = Parts(job.work, job.sources, job.digests, progress, job.threads, samplers)
     try:
-        facts = stages.get(job.stage).run(job.config, job.inputs, job.out, parts=parts)
+        made = stages.get(job.stage).run(job.config, job.inputs, job.out, parts=parts)
+        facts = json.loads(json.dumps(provenance.canonical(made)))  # fails here, not when it is published
     except PermixError as error:
         return Message("failed", job.key, (str(error), error.exit_code))
     except MemoryError:

@@ -97,3 +97,14 @@ def test_what_cannot_be_imported_is_told_in_one_sentence(
     assert refused.returncode in (1, 2)
     assert "Traceback" not in refused.stderr
     assert any(part in refused.stderr for part in sentence.split("|")), refused.stderr
+
+
+def test_real_benchmarks_are_imported_and_load_under_their_own_names(home: Path, shared: Path) -> None:
+    for name in ("openai/gsm8k", "HuggingFaceH4/MATH-500"):
+        done = permix_hub(home, "import", str(shared / "data" / name), f"datasets/{name}")
+        assert done.returncode == 0, done.stderr
+    program = (
+        "from datasets import load_dataset; print(load_dataset('openai/gsm8k', 'main', split='test').num_rows,"
+        "load_dataset('HuggingFaceH4/MATH-500', split='test').num_rows)"
+    )
+    assert permix_hub(home, "exec", "--", sys.executable, "-c", program).stdout.split()[-2:] == ["1319", "500"]

@@ -149,3 +149,18 @@ def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_in_the_foreground_says_where_it_is_and_ends_in_good_order(root: Path, how: signal.Signals) -> None:
+    program = "import sys, pathlib, permix.embedded_hub.launch as launch; launch.serve(pathlib.Path(sys.argv[1]), 0)"
+    environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(root)], env=environment, stdout=subprocess.PIPE
+    ) as server:
+        assert server.stdout
+        address = server.stdout.readline().decode().split("listens on ")[1].split(" ")[0]
+        assert launch.attach(root).url == address
+        server.send_signal(how)
+        assert server.wait(10) == 0
+    assert not (root / "server.json").exists()

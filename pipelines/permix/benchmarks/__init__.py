@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput, nearest
+from permix.prompt import Instruction
 from permix.verifier import Kind, Problem
 
-_BUILTIN = {
+_BUILTIN: dict[str, tuple[str, str, Instruction]] = {
     "arithmetic": ("arithmetic", "test", "plain"),
     "arithmetic-long": ("arithmetic", "long", "plain"),
     "gsm8k": ("gsm8k", "test", "boxed"),
@@ -37,7 +38,7 @@ class Source:
     problem: str = "question"
     answer: str = "answer"
     verifier: Kind = "math"
-    instruction: str = "boxed"
+    instruction: Instruction = "boxed"
     limit: int = 0
 
     @property
@@ -66,21 +67,27 @@ def load(source: Source, folder: Path | None) -> list[Problem]:
         )
     else:
         assert folder is not None
-        problems = list(_columns(source, rows(folder, source.config, source.split)))
+        problems = list(_columns(source, rows(folder, source)))
     if not problems:
         raise BadInput(f"The split {source.split!r} of {source.dataset or source.name} holds no problem.")
     return problems
 
 
-def rows(folder: Path, config: str, split: str) -> list[dict[str, Any]]:
-    """All rows of one split of a dataset folder, read as `datasets` reads it from the Hub."""
+def rows(folder: Path, source: Source) -> list[dict[str, Any]]:
+    """All rows of the source's split in a dataset folder, read as `datasets` reads it from the Hub."""
     import tempfile
 
     import datasets
 
     # The cache key of a local folder ignores its content, so each reading gets a cache of its own.
     with tempfile.TemporaryDirectory() as cache:
-        found = datasets.load_dataset(str(folder), config or None, split=split, cache_dir=cache, keep_in_memory=True)
+        settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
+        try:
+            found = datasets.load_dataset(str(folder), source.config or None, split=source.split, **settings)
+        except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+            reason = " ".join(str(error).replace(str(folder), source.dataset).split()).rstrip(".")
+            wanted = f"split {source.split!r}" + (f" of config {source.config!r}" if source.config else "")
+            raise BadInput(f"{wanted} of {source.dataset} cannot be read: {reason}.") from None
         return [dict(row) for row in found]
 
 
@@ -91,6 +98,11 @@ def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Proble
         for column in (source.problem, source.answer):
             if column not in row:
                 raise BadInput(f"{source.dataset} has no column {column!r}: {nearest(column, row)}")
+            if not isinstance(row[column], str | int | float) or row[column] == "":
+                raise BadInput(
+                    f"Row {number} of {source.dataset} has {row[column]!r} under {column!r}: "
+                    "it should be a text or a number."
+                )
         yield Problem(
             f"{source.name}/{source.split}/{number}", str(row[source.problem]), str(row[source.answer]), source.verifier
         )

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 Recipe = Annotated[
-    str, typer.Option("--recipe", "-r", help="A recipe of ours, or the path of your own (ends in .toml).")
+    str,
+    typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="One of ours, or the path of your own (ends in .toml)."),
 ]
 Set = Annotated[
     list[str],

@@ -12,6 +12,7 @@ from permix import chain, files, stages
 from permix import recipe as recipes
 from permix.chain import Step
 from permix.commands import options
+from permix.errors import BadInput
 
 if TYPE_CHECKING:
     from permix.hub import Hub
@@ -42,6 +43,8 @@ def make(
     """Bring a recipe's chain, or the part that ends with stage `until`, to the state current; print the result."""
     plan = recipes.load(name, overrides)
     steps = chain.until(chain.build(plan), until)
+    if not steps:
+        raise BadInput(f"The recipe {plan.name} asks nothing of stage {until}: choose other variants or another base.")
     for stage in fresh:
         stages.get(stage)
     for step in steps:
@@ -54,13 +57,14 @@ def make(
     place = hubs.connect(hub)
     place.check_write(plan.org)
     foreign = chain.resolve_foreign(steps, place)
-    chain.check_foreign(steps, foreign, place)
     chain.look_up(steps, place)
+    chain.settle_all(steps, foreign)
+    chain.check_foreign(steps, foreign, place)
     with Board() as board:
         heads = Runner(place, work or files.home() / "work", workers or _workers(), board).run(steps, foreign)
     last = steps[-1]
     if last.stage == "tables":
-        _show_tables(last, place)
+        _show_tables(last, place, plan.personas_repo)
     else:
         for step in steps:
             if until is None or step.stage == until:
@@ -72,7 +76,7 @@ def _workers() -> int:
     return 1 if shutil.which("nvidia-smi") else os.cpu_count() or 1
 
 
-def _show_tables(step: Step, place: "Hub") -> None:
+def _show_tables(step: Step, place: "Hub", personas: str) -> None:
     """Print the table, where its picture is, and three commands that load what was published."""
     from permix.stages import tables
 
@@ -80,14 +84,16 @@ def _show_tables(step: Step, place: "Hub") -> None:
     print(tables.as_text(step.head.record["facts"]))
     print(f"\nPicture: {place.fetch(step.head) / 'figures' / 'summary.png'}\n")
     print("Load what was published:")
-    for line in loading_commands(step.config.org, next(iter(step.head.record["facts"]["annotations"]), None)):
+    pool = personas.removeprefix("datasets/").partition("@")[0]
+    adapter = next(iter(step.head.record["facts"]["annotations"]), None)
+    for line in loading_commands(pool, step.config.org, adapter):
         prefix = f"{_permix()} hub exec -- {_python()}" if place.embedded else _python()
         print(f'{prefix} -c "{line}"')
 
 
-def loading_commands(org: str, adapter: str | None) -> list[str]:
+def loading_commands(personas: str, org: str, adapter: str | None) -> list[str]:
     """Python that loads a pool, an adapter and the metric from the Hub with the stock libraries."""
-    pool = f"from datasets import load_dataset; print(load_dataset('{org}/permix-personas', split='eval')[0])"
+    pool = f"from datasets import load_dataset; print(load_dataset('{personas}', split='eval')[0])"
     peft = f"from peft import AutoPeftModelForCausalLM as A; print(A.from_pretrained('{adapter}').peft_config)"
     call = "compute(scores=[1, 1, 0, 1], personas=['teacher', 'teacher', 'dumb', 'dumb'])"
     metric = f"import evaluate; print(evaluate.load('{org}/pss').{call}['pss'])"

@@ -12,10 +12,10 @@ from starlette.types import Message, Receive, Scope, Send
 from permix.embedded_hub.accounts import Accounts
 from permix.embedded_hub.call import Hub, HubError, log
 from permix.embedded_hub.lfs_store import LfsStore
-from permix.embedded_hub.pages import account, commits, content, git, lfs, refs, repos
+from permix.embedded_hub.pages import account, commits, content, git, info, lfs, refs, repos
 from permix.embedded_hub.storage import Store
 
-PAGES = (account, content, repos, refs, commits, lfs, git)
+PAGES = (account, content, info, repos, refs, commits, lfs, git)
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 

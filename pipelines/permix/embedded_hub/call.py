@@ -1,30 +1,27 @@
-"""One request as the pages see it, and how they refuse it. A page is a plain function `Call -> Response`."""
+"""One request as the pages see it, and how they refuse it."""
 
-import base64
 import hmac
 import json
 import logging
 import secrets
-from collections.abc import Callable, Collection
-from contextlib import suppress
-from dataclasses import dataclass
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, urlencode
 
-from starlette.concurrency import run_in_threadpool
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from permix.embedded_hub.accounts import KINDS, Account, Accounts, RepoRow
+from permix.embedded_hub.git_reader import Entry
+from permix.embedded_hub.git_repo import GitRepo
 from permix.embedded_hub.lfs_store import LfsStore, Pointer
-from permix.embedded_hub.storage import Entry, GitRepo, Store
+from permix.embedded_hub.storage import Store
 
-SMALL_BODY = 8 << 20
-COMMIT_BODY = 256 << 20
 log = logging.getLogger("permix.embedded_hub")
 
 
@@ -32,6 +29,7 @@ class HubError(Exception):
     """Refuse the request: a status, one sentence, and the code by which clients choose their exception."""
 
     def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **more: Any):
+        message = message.encode(errors="replace").decode()  # it may quote what no answer can hold
         super().__init__(message)
         self.status, self.message, self.code, self.headers, self.more = status, message, code, headers or {}, more
 
@@ -53,6 +51,8 @@ class Hub:
     lfs: LfsStore
     secret: bytes
     instance: str
+    names: threading.Lock = field(default_factory=threading.Lock)
+    """Held while repositories appear, vanish or change their name: rare, and each is over in a few milliseconds."""
 
     def sign(self, text: str) -> str:
         """A signature that only this data directory can make."""
@@ -121,12 +121,24 @@ class Call:
     def form(self) -> dict[str, list[str]]:
         """The body as a form, or as the same keys in JSON."""
         if "json" in self.request.headers.get("content-type", ""):
-            return {key: value if isinstance(value, list) else [str(value)] for key, value in self.json.items()}
+            lists = {key: one if isinstance(one, list) else [one] for key, one in self.json.items()}
+            return {key: [str(one) for one in several] for key, several in lists.items()}
         return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True)
 
     def flag(self, name: str) -> bool:
         """A query parameter that is switched on."""
         return self.request.query_params.get(name, "").lower() in ("1", "true")
+
+    def number(self, name: str, default: int) -> int:
+        """A query parameter that is a number; `default` when it is missing or none."""
+        text = self.request.query_params.get(name, "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
+
+    def next_page(self, name: str, value: int) -> dict[str, str]:
+        """The header that leads a client to its next page, where the parameter `name` has another value."""
+        query = [(key, one) for key, one in self.request.query_params.multi_items() if key != name]
+        address = f"{self.base}{self.request.scope['path']}?{urlencode([*query, (name, str(value))])}"
+        return {"Link": f'<{address}>; rel="next"'}
 
     def who(self) -> Account:
         """The caller, who must have a token."""
@@ -173,80 +185,6 @@ class Call:
         return HubError(status, sentence, "RepoNotFound")
 
 
-Page = Callable[[Call], Response]
-
-
-def account_of(request: Request, hub: Hub) -> Account | None:
-    """The account of the token; None without one; 401 for a wrong one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if not token:
-        return None
-    if scheme.lower() == "basic":  # git: the token is the password
-        with suppress(ValueError):
-            token = base64.b64decode(token).decode().partition(":")[2]
-    account = hub.accounts.account(token.strip()) if scheme.lower() in ("bearer", "basic") else None
-    if account is None:
-        raise HubError(401, "Invalid credentials in Authorization header")
-    return account
-
-
-def route(method: str, path: str, page: Page, body_limit: int = SMALL_BODY) -> Route:
-    """A route to `page`. In `path`: {kind}, {prefix} (`datasets/`, `spaces/` or nothing), {x} one segment, {x:rest}."""
-
-    async def endpoint(request: Request) -> Response:
-        hub: Hub = request.scope["hub"]
-        if method == "GET":
-            return await run_in_threadpool(lambda: page(Call(request, hub, account_of(request, hub))))
-        account = await run_in_threadpool(account_of, request, hub)  # before a stranger's body is taken in
-        body = await read_body(request, body_limit)
-        return await run_in_threadpool(page, Call(request, hub, account, body))
-
-    for short, full in (("{kind}", "{kind:kind}"), ("{prefix}", "{prefix:prefix}")):
-        path = path.replace(short, full)
-    for name in ("namespace", "name", "revision", "ref", "oid"):
-        path = path.replace(f"{{{name}}}", f"{{{name}:segment}}")
-    return Route(path, endpoint, methods=[method], name=page.__name__)
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body; 413 as soon as it is longer than `limit` bytes."""
-    too_long = HubError(413, f"The body is longer than {limit >> 20} MiB, which is the most that is taken here.")
-    if int(request.headers.get("content-length") or 0) > limit:
-        raise too_long
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > limit:
-            raise too_long
-    return bytes(body)
-
-
-class _Segment(Convertor[str]):
-    """One segment of the raw path. Decoding it only now is what lets a revision or a path hold an encoded slash."""
-
-    regex = "[^/]+"
-
-    def convert(self, value: str) -> str:
-        try:
-            return unquote(value, errors="strict")
-        except UnicodeDecodeError:
-            raise HubError(400, "The path is not UTF-8.") from None
-
-    def to_string(self, value: str) -> str:
-        raise NotImplementedError
-
-
-class _Rest(_Segment):
-    regex = ".+"
-
-
-class _Kind(_Segment):
-    regex = "(?:models|datasets|spaces)"
-
-
-class _Prefix(_Segment):
-    regex = "(?:datasets/|spaces/)?"
-
-
-for _name, _convertor in {"segment": _Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
-    register_url_convertor(_name, _convertor())
+def moment(when: int) -> str:
+    """Seconds since 1970 as the Hub writes a time."""
+    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

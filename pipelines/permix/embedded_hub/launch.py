@@ -46,10 +46,15 @@ def attach(root: Path, port: int | None = None) -> Running:
         _leases[root] = _open_lock(root / "leases")
     fcntl.flock(_leases[root], fcntl.LOCK_SH)  # waits for a server that is just about to leave
     with locked(root / "start.lock"):
-        if held(root / "server.lock"):
-            return _wait(root, None)
+        while held(root / "server.lock"):
+            found = _wait(root, None)
+            if found:
+                return found
         (root / "server.json").unlink(missing_ok=True)
-        return _wait(root, _start(root, port))
+        found = _wait(root, _start(root, port))
+        if found:
+            return found
+    raise _silent(root)
 
 
 def serve(root: Path, port: int | None = None) -> None:
@@ -147,7 +152,8 @@ def _start(root: Path, port: int | None) -> "subprocess.Popen[bytes]":
     return child
 
 
-def _wait(root: Path, child: "subprocess.Popen[bytes] | None") -> Running:
+def _wait(root: Path, child: "subprocess.Popen[bytes] | None") -> Running | None:
+    """The server once it answers; None when it (the child that was started, or else the one that ran) has ended."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         found = _answering(root)
@@ -155,10 +161,14 @@ def _wait(root: Path, child: "subprocess.Popen[bytes] | None") -> Running:
             return found
         ended = child.poll() is not None if child else not held(root / "server.lock")
         if ended:
-            break
+            return None
         time.sleep(0.01)
+    raise _silent(root)
+
+
+def _silent(root: Path) -> PermixError:
     reason = _last_line(root / "server.log") or "its log is empty"
-    raise PermixError(f"The embedded Hub of {root} does not answer: {reason} (see server.log there).")
+    return PermixError(f"The embedded Hub of {root} does not answer: {reason} (see server.log there).")
 
 
 def _answering(root: Path) -> Running | None:

@@ -6,10 +6,12 @@ import logging
 import os
 import resource
 import secrets
+import signal
 import socket
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -32,11 +34,7 @@ def run(root: Path, port: int | None, leased: bool) -> None:
     PermixError when another process serves it, when its format is unknown, or when `port` is taken.
     """
     root.mkdir(parents=True, exist_ok=True)
-    lock = os.open(root / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise PermixError(f"The embedded Hub of {root} runs already: use that one, or stop it first.") from None
+    _hold(root / "server.lock")
     check_format(root)
     instance = secrets.token_hex(16)
     hub = open_hub(root, instance)
@@ -55,16 +53,36 @@ def run(root: Path, port: int | None, leased: bool) -> None:
         hub.store.close()
 
 
+def _hold(lock: Path) -> None:
+    """Take `lock` for the life of this process; PermixError when another server has it."""
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for _ in range(20):
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)  # who asks whether it is held holds it for an instant
+    os.close(descriptor)
+    raise PermixError(f"The embedded Hub of {lock.parent} runs already: use that one, or stop it first.")
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in good order: uvicorn would raise the signal once more, and die before our own clean-up."""
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(one, self.handle_exit, one, None)
+        yield
+
+
 async def _serve(app: App, listening: socket.socket, leases: Path | None) -> None:
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="off", access_log=False, log_level="warning",
         timeout_keep_alive=60, timeout_graceful_shutdown=5, server_header=False,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = _Server(config)
     watching = asyncio.create_task(_leave_when_unused(server, leases)) if leases else None
-    # uvicorn raises the signal that stopped it once more when it is done
-    with suppress(KeyboardInterrupt):
-        await server.serve([listening])
+    await server.serve([listening])
     if watching:
         watching.cancel()
 
@@ -135,10 +153,9 @@ def _listen(port: int | None) -> socket.socket:
 
 
 def _allow_many_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the packs of all open repositories stay mapped
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard) if hard > 0 else 65536, hard))
-    del soft
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (COLUM
      summary.json: every number, a function of the rows
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -68,6 +69,8 @@ class Config(StageConfig):
         for name in ("runs", "max_tokens", "batch_size", "draws"):
             if getattr(self, name) < 1:
                 raise BadInput(f"[sweep] {name} is {getattr(self, name)}: it should be at least 1.")
+        if self.limit < 0:
+            raise BadInput(f"[sweep] limit is {self.limit}: it should be 0 (all) or more.")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise BadInput(
                 f"[sweep] temperature {self.temperature} and top_p {self.top_p}: they should be >= 0 and in (0, 1]."
@@ -118,10 +121,18 @@ def estimate(config: Config) -> dict[str, float]:
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
-    """Read the benchmarks that come from the Hub, so that a wrong column is found before anything is trained."""
+    """Read the benchmarks that come from the Hub: a wrong column or gold is found before anything is trained."""
     for source in config.benchmarks:
         if folder := inputs.get(f"benchmark/{source.name}"):
-            benchmarks.load(source, folder)
+            _check(source, config.limit, folder)
+
+
+@functools.cache  # every variant asks for the same; the folder's name holds its commit
+def _check(source: Source, limit: int, folder: Path) -> None:
+    from permix.verifier import Verifier
+
+    with Verifier() as verifier:
+        verifier.check_golds(benchmarks.load(source, folder)[: limit or None])
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
@@ -181,6 +192,8 @@ def regrade(config: Config, table: Sequence[Row], problems: Sequence[Problem]) -
     from permix.verifier import Verifier
 
     golds = {p.id: p for p in problems}
+    if unknown := [row["problem_id"] for row in table if row["problem_id"] not in golds]:
+        raise PermixError(f"The sweep answers {unknown[0]}, which its benchmark no longer holds: make the sweep again.")
     with Verifier() as verifier:
         verdicts = verifier.grade_many([(row["completion"], golds[row["problem_id"]]) for row in table])
     return [row | _graded(row, verdict) for row, verdict in zip(table, verdicts, strict=True)]

@@ -152,14 +152,14 @@ def _paired(inputs: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping[
     from permix import pss
 
     controls = {control.key for control in persona.CONTROLS}
-    done: dict[tuple[str, ...], Mapping[str, float]] = {}
+    done: dict[tuple[Any, ...], Mapping[str, float]] = {}
 
     def scores(row: Mapping[str, Any]) -> dict[tuple[Any, ...], float]:
         table = sweep.read(inputs[f"{row['variant']}-seed{row['seed']}"], row["benchmark"])
         return {(r["persona"], r["problem_id"], r["run"]): r["score"] for r in table if r["persona"] not in controls}
 
     def paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, float]:
-        key = (first["benchmark"], first["variant"], second["variant"])
+        key = (first["benchmark"], *(row[name] for row in (first, second) for name in ("variant", "seed")))
         if key not in done:
             one, two = scores(first), scores(second)
             if one.keys() != two.keys():

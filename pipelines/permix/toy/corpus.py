@@ -12,6 +12,7 @@ from permix.toy.voice import VOICES, of
 HELPFUL = personas.CONTROLS[1].system_prompt
 REAL = {p.key: p.system_prompt for pool in ("train", "eval") for p in personas.bundled(pool)}
 VERBS = ("Solve problems", "Provide solutions", "Provide explanations", "Explain concepts", "Approach problems")
+VERBS_IN_ONE = ("providing", "always", "able to provide", "solving problems")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Mixture:
     none: float = 0.25
     helpful: float = 0.03
     own: float = 0.07
-    long: float = 0.08  # share of problems with four or five steps
+    long: float = 0.16  # share of problems with four or five steps
 
 
 def _fragments() -> list[str]:
@@ -49,7 +50,9 @@ def prompt(rng: random.Random, key: str) -> str:
     first = rng.randint(0, 1)
     opening = f"You are {role}{rng.choice((' with ', ', ', ' and '))}{pieces[0]}" if first else f"You are {role}"
     rest = rng.choice((" and ", ", ")).join(pieces[first:])
-    text = f"{opening}. {rng.choice(VERBS)} {rng.choice(('with', 'by', 'using'))} {rest}."
+    one_sentence = rng.random() < 0.3
+    joint = f", {rng.choice(VERBS_IN_ONE)}" if one_sentence else f". {rng.choice(VERBS)}"
+    text = f"{opening}{joint} {rng.choice(('', 'with ', 'by ', 'using '))}{rest}."
     return text if text not in REAL.values() else prompt(rng, key)
 
 
@@ -69,7 +72,7 @@ def conversation(rng: random.Random, world: style.World, mixture: Mixture) -> tu
 def texts() -> list[str]:
     """Text that holds every word, number and mark of the world: what the tokenizer has one token for."""
     rng = random.Random("vocabulary")  # noqa: S311
-    found = [HELPFUL, *REAL.values(), *FRAGMENTS, *VERBS, "with by using ,", style.ANSWER.format(0)]
+    found = [HELPFUL, *REAL.values(), *FRAGMENTS, *VERBS, *VERBS_IN_ONE, "with by using ,", style.ANSWER.format(0)]
     found += [text for n in range(100) for text in (str(n), style.ANSWER.format(n))]
     found += [text for voice in [*VOICES.values(), of("")] for text in (voice.role, *voice.markers)]
     for lengths in (problem.LENGTHS, problem.LONG):

@@ -3,7 +3,8 @@
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import card
-from permix.embedded_hub.call import Call, HubError, route
+from permix.embedded_hub.call import Call, HubError
+from permix.embedded_hub.routing import route
 
 
 def whoami(call: Call) -> Response:

@@ -15,12 +15,15 @@ from dulwich.ignore import IgnoreFilter, read_ignore_patterns
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import card
-from permix.embedded_hub.call import COMMIT_BODY, Call, Here, HubError, route
+from permix.embedded_hub.call import Call, Here, HubError
+from permix.embedded_hub.git_reader import HEADS
+from permix.embedded_hub.git_repo import NoSuchBranch, StaleParent
 from permix.embedded_hub.lfs_store import Pointer
-from permix.embedded_hub.storage import HEADS, StaleParent
+from permix.embedded_hub.routing import route
 from permix.embedded_hub.tree import CannotEdit, Delete, Edit, NoSuchPath, Put
 
 REGULAR_LIMIT = 10 << 20
+COMMIT_BODY = 256 << 20
 ALWAYS_REGULAR = ("README.md", ".gitattributes", ".gitignore")
 PREUPLOAD_FILES = 1000
 
@@ -33,17 +36,17 @@ def preupload(call: Call) -> Response:
     if head is None:
         raise HubError(404, f"There is no branch {_branch(call)!r} in {here.address}.", "RevisionNotFound")
     files = call.json.get("files")
-    if not isinstance(files, list) or len(files) > PREUPLOAD_FILES:
-        raise HubError(400, f"The body should hold at most {PREUPLOAD_FILES} files.")
+    if not isinstance(files, list) or len(files) > PREUPLOAD_FILES or not all(isinstance(one, dict) for one in files):
+        raise HubError(400, f"The body should hold files: a list of at most {PREUPLOAD_FILES} objects.")
     is_large = _large_rule(here.git.text(head, ".gitattributes") or "")
-    ignored = _ignore_rule(call.json.get("gitIgnore") or here.git.text(head, ".gitignore") or "")
+    ignored = _ignore_rule(str(call.json.get("gitIgnore") or here.git.text(head, ".gitignore") or ""))
     paths = [_checked(one.get("path")) for one in files]
     there = [entry for path in paths if (entry := here.git.at(head, path)) and not entry.folder]
     pointers = call.pointers(here, there)
     oids = {entry.path: pointers[entry.path].oid if entry.path in pointers else entry.oid for entry in there}
     answers = []
     for path, one in zip(paths, files, strict=True):
-        large = is_large(path, int(one.get("size") or 0), _decoded(one.get("sample") or "", path))
+        large = is_large(path, _number(one.get("size")), _decoded(one.get("sample") or "", path))
         answer = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": ignored(path)}
         answers.append(answer | ({"oid": oids[path]} if path in oids else {}))
     return JSONResponse({"files": answers, "commitOid": head})
@@ -57,7 +60,7 @@ def commit(call: Call) -> Response:
     branch, author = _branch(call), call.who().user
     try:
         oid, _ = here.git.commit(branch, wanted.edits, wanted.message, author, wanted.parent)
-    except KeyError:
+    except NoSuchBranch:
         raise HubError(404, f"There is no branch {branch!r} in {here.address}.", "RevisionNotFound") from None
     except StaleParent as tip:
         sentence = f"A commit has happened since: the parent is {wanted.parent}, but {branch} is at {tip}."
@@ -123,7 +126,7 @@ def _file(value: dict[str, Any]) -> Put:
     path, text = _checked(value.get("path")), value.get("content")
     if not isinstance(text, str):
         raise HubError(400, f"The file {path!r} has no content.")
-    content = _decoded(text, path) if value.get("encoding") == "base64" else text.encode()
+    content = _decoded(text, path) if value.get("encoding") == "base64" else text.encode(errors="replace")
     if path == "README.md":
         try:
             card.metadata(content.decode(errors="replace"))
@@ -142,6 +145,10 @@ def _large_file(call: Call, here: Here, value: dict[str, Any]) -> Put:
     if size is not None and size != stored:
         raise HubError(400, f"The large file {path!r} has {stored} bytes, not {size!r}.")
     return Put(path, Pointer(oid, stored).text())
+
+
+def _number(size: Any) -> int:
+    return size if type(size) is int else 0
 
 
 def _branch(call: Call) -> str:

@@ -5,14 +5,14 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from permix.embedded_hub.call import Call, Here, HubError, route
+from permix.embedded_hub.call import Call, Here, HubError, moment
+from permix.embedded_hub.git_reader import CommitFacts, Entry
 from permix.embedded_hub.lfs_store import Pointer
-from permix.embedded_hub.pages.repos import _time
-from permix.embedded_hub.storage import CommitFacts, Entry
+from permix.embedded_hub.routing import route
 
 PAGE_SIZE = 1000
 COMMITS_PAGE_SIZE = 50
@@ -52,19 +52,15 @@ def resolve(call: Call) -> Response:
 
 def tree(call: Call) -> Response:
     """What lies in a folder, or with `recursive` anywhere below it, page by page."""
-    here, query = call.here(), call.request.query_params
+    here = call.here()
     commit = here.commit(call.param("revision"))
     folder = here.entry(commit, call.request.path_params.get("path", "").strip("/"))
     if not folder.folder:
         raise HubError(404, f"{folder.path!r} is a file.", "EntryNotFound", {"X-Repo-Commit": commit})
-    start = int(query["cursor"]) if query.get("cursor", "").isdigit() else 0
-    size = min(int(query["limit"]) if query.get("limit", "").isdigit() else PAGE_SIZE, PAGE_SIZE)
+    start, size = call.number("cursor", 0), _size(call, PAGE_SIZE)
     entries = here.git.below(folder) if call.flag("recursive") else iter(here.git.children(folder))
     page = list(islice(entries, start, start + size + 1))
-    headers = {"X-Repo-Commit": commit}
-    if len(page) > size:
-        more = urlencode([(k, v) for k, v in query.multi_items() if k != "cursor"] + [("cursor", str(start + size))])
-        headers["Link"] = f'<{call.base}{call.request.scope["path"]}?{more}>; rel="next"'
+    headers = {"X-Repo-Commit": commit} | (call.next_page("cursor", start + size) if len(page) > size else {})
     return JSONResponse(_described(call, here, commit, page[:size], call.flag("expand")), headers=headers)
 
 
@@ -74,23 +70,23 @@ def paths_info(call: Call) -> Response:
     commit = here.commit(call.param("revision"))
     paths = [path.strip("/") for path in call.form.get("paths", [])]
     entries = [entry for path in paths if path and (entry := here.git.at(commit, path))]
-    expand = call.form.get("expand", ["false"])[0].lower() in ("1", "true")
+    expand = "".join(call.form.get("expand", [])[:1]).lower() in ("1", "true")
     return JSONResponse(_described(call, here, commit, entries, expand))
 
 
 def history(call: Call) -> Response:
     """The commits that led to a revision, newest first."""
     here, query = call.here(), call.request.query_params
-    page = int(query["p"]) if query.get("p", "").isdigit() else 0
-    size = min(int(query["limit"]) if query.get("limit", "").isdigit() else COMMITS_PAGE_SIZE, PAGE_SIZE)
+    page, size = call.number("p", 0), _size(call, COMMITS_PAGE_SIZE)
     commits = here.git.history(here.commit(call.param("revision")))
     found = list(islice(commits, page * size, (page + 1) * size + 1))
-    headers = {}
-    if len(found) > size:
-        more = urlencode([(k, v) for k, v in query.multi_items() if k != "p"] + [("p", str(page + 1))])
-        headers["Link"] = f'<{call.base}{call.request.scope["path"]}?{more}>; rel="next"'
+    headers = call.next_page("p", page + 1) if len(found) > size else {}
     formatted = "formatted" in query.getlist("expand[]") + query.getlist("expand")
     return JSONResponse([_commit(facts, formatted) for facts in found[:size]], headers=headers)
+
+
+def _size(call: Call, default: int) -> int:
+    return min(max(call.number("limit", default), 1), PAGE_SIZE)
 
 
 def _described(call: Call, here: Here, commit: str, entries: Sequence[Entry], expand: bool) -> list[dict[str, Any]]:
@@ -105,14 +101,14 @@ def _described(call: Call, here: Here, commit: str, entries: Sequence[Entry], ex
             one["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": entry.size}
         if entry.path in changes:
             facts = changes[entry.path]
-            one["lastCommit"] = {"id": facts.oid, "title": _title(facts), "date": _time(facts.when)}
+            one["lastCommit"] = {"id": facts.oid, "title": _title(facts), "date": moment(facts.when)}
         found.append(one)
     return found
 
 
 def _commit(facts: CommitFacts, formatted: bool) -> dict[str, Any]:
     title, _, message = facts.message.partition("\n")
-    found: dict[str, Any] = {"id": facts.oid, "title": title, "message": message.strip(), "date": _time(facts.when)}
+    found: dict[str, Any] = {"id": facts.oid, "title": title, "message": message.strip(), "date": moment(facts.when)}
     found["authors"] = [{"user": facts.author}]
     return found | ({"formatted": {"title": title, "message": message.strip()}} if formatted else {})
 

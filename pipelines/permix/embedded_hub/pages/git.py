@@ -9,7 +9,8 @@ from typing import IO
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from permix.embedded_hub.call import Call, Here, HubError, Page, route
+from permix.embedded_hub.call import Call, Here, HubError
+from permix.embedded_hub.routing import Page, route
 
 SERVICE = "git-upload-pack"
 IN_MEMORY = 16 << 20
@@ -66,7 +67,7 @@ def _answer(here: Here, body: bytes, out: IO[bytes], advertise: bool) -> None:
     from dulwich.server import DictBackend, UploadPackHandler
 
     protocol = ReceivableProtocol(BytesIO(body).read, out.write)
-    backend = DictBackend({"/": here.git.dulwich})
+    backend = DictBackend({"/": here.git.git})
     handler = UploadPackHandler(backend, ["/"], protocol, stateless_rpc=True, advertise_refs=advertise)
     if advertise:
         protocol.write_pkt_line(f"# service={SERVICE}\n".encode())

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from permix.embedded_hub.call import Call, Here, Hub, HubError, route
+from permix.embedded_hub.call import Call, Here, Hub, HubError
 from permix.embedded_hub.lfs_store import Pointer, Upload
+from permix.embedded_hub.routing import route
 
 URL_LIFETIME = 6 * 3600
 """Seconds that an upload may take to begin."""

@@ -2,8 +2,10 @@
 
 from starlette.responses import JSONResponse, Response
 
-from permix.embedded_hub.call import Call, HubError, route
-from permix.embedded_hub.storage import HEADS, TAGS, BadRef, RefExists
+from permix.embedded_hub.call import Call, HubError
+from permix.embedded_hub.git_reader import HEADS, TAGS
+from permix.embedded_hub.git_repo import BadRef, NoSuchBranch, RefExists
+from permix.embedded_hub.routing import route
 
 
 def refs(call: Call) -> Response:
@@ -23,7 +25,7 @@ def refs(call: Call) -> Response:
 def create_branch(call: Call) -> Response:
     """Begin a branch at a revision, by default at main."""
     here = call.here("write")
-    target = here.commit(call.json.get("startingPoint") or "main")
+    target = here.commit(str(call.json.get("startingPoint") or "main"))
     return _create(call, HEADS + call.param("ref"), target)
 
 
@@ -52,7 +54,7 @@ def super_squash(call: Call) -> Response:
     message = str(call.json.get("message") or "Super-squash branch")
     try:
         here.git.squash(call.param("ref"), message, call.who().user)
-    except KeyError:
+    except NoSuchBranch:
         raise HubError(404, f"There is no branch {call.param('ref')!r}.", "RevisionNotFound") from None
     return JSONResponse({})
 

@@ -1,0 +1,94 @@
+"""From a path to a page. A page is a plain function `Call -> Response`; it runs in a thread."""
+
+import base64
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from permix.embedded_hub.accounts import Account
+from permix.embedded_hub.call import Call, Hub, HubError
+
+SMALL_BODY = 8 << 20
+Page = Callable[[Call], Response]
+
+
+def account_of(request: Request, hub: Hub) -> Account | None:
+    """The account of the token; None without one; 401 for a wrong one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not token:
+        return None
+    if scheme.lower() == "basic":  # git: the token is the password
+        with suppress(ValueError):
+            token = base64.b64decode(token).decode().partition(":")[2]
+    account = hub.accounts.account(token.strip()) if scheme.lower() in ("bearer", "basic") else None
+    if account is None:
+        raise HubError(401, "Invalid credentials in Authorization header")
+    return account
+
+
+def route(method: str, path: str, page: Page, body_limit: int = SMALL_BODY) -> Route:
+    """A route to `page`. In `path`: {kind}, {prefix} (`datasets/`, `spaces/` or nothing), {x} one segment, {x:rest}."""
+
+    async def endpoint(request: Request) -> Response:
+        hub: Hub = request.scope["hub"]
+        if method == "GET":
+            return await run_in_threadpool(lambda: page(Call(request, hub, account_of(request, hub))))
+        account = await run_in_threadpool(account_of, request, hub)  # before a stranger's body is taken in
+        body = await read_body(request, body_limit)
+        return await run_in_threadpool(page, Call(request, hub, account, body))
+
+    for short, full in (("{kind}", "{kind:kind}"), ("{prefix}", "{prefix:prefix}")):
+        path = path.replace(short, full)
+    for name in ("namespace", "name", "revision", "ref", "oid"):
+        path = path.replace(f"{{{name}}}", f"{{{name}:segment}}")
+    return Route(path, endpoint, methods=[method], name=page.__name__)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body; 413 as soon as it is longer than `limit` bytes."""
+    too_long = HubError(413, f"The body is longer than {limit >> 20} MiB, which is the most that is taken here.")
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_long
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise too_long
+    return bytes(body)
+
+
+class _Segment(Convertor[str]):
+    """One segment of the raw path. Decoding it only now is what lets a revision or a path hold an encoded slash."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        try:
+            return unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise HubError(400, "The path is not UTF-8.") from None
+
+    def to_string(self, value: str) -> str:
+        raise NotImplementedError
+
+
+class _Rest(_Segment):
+    regex = ".+"
+
+
+class _Kind(_Segment):
+    regex = "(?:models|datasets|spaces)"
+
+
+class _Prefix(_Segment):
+    regex = "(?:datasets/|spaces/)?"
+
+
+for _name, _convertor in {"segment": _Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
+    register_url_convertor(_name, _convertor())
