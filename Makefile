@@ -34,9 +34,10 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("permix needs Python 3.11 or newer; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (a few minutes the first time) ..." >&2
+	@echo "Installing into $(VENV), the first time only: 1/2 torch (0.2 GB on a CPU) ..." >&2
 	@$(MAKE) --no-print-directory torch
-	$(PIP) install -c constraints.txt -e '.[train,dev]'
+	@echo "Installing into $(VENV): 2/2 everything else (0.3 GB) ..." >&2
+	@$(PIP) install -c constraints.txt -e '.[train,dev]'
 	@touch $@
 
 # Without an NVIDIA driver the CPU build is asked for first: it is 0.2 GB instead of several.

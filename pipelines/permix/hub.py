@@ -19,6 +19,8 @@ from permix.errors import BadInput, PermixError
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+PATIENCE = 120.0
+"""Seconds that a Hub may stay silent before it counts as one that does not answer."""
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
 
 
@@ -76,7 +78,7 @@ class Hub:
         import httpx2
         from huggingface_hub import HfApi, get_session
 
-        get_session().timeout = httpx2.Timeout(120, connect=15)  # the client's own default is to wait for ever
+        get_session().timeout = httpx2.Timeout(PATIENCE, connect=15)  # the client's own default is to wait for ever
         return HfApi(endpoint=self.endpoint, token=self.token or False, library_name="permix")
 
     def check_write(self, org: str) -> None:
@@ -87,7 +89,7 @@ class Hub:
             )
         with self._sentences(f"ask {self.endpoint} who the token belongs to"):
             me = self.api.whoami()
-        names = {me["name"], *(o["name"] for o in me.get("orgs", []))}
+            names = {me["name"], *(o["name"] for o in me.get("orgs", []))}
         role = me.get("auth", {}).get("accessToken", {}).get("role")
         if role == "read":
             raise BadInput(f"The token of {me['name']} may only read on {self.endpoint}: use one with write rights.")
@@ -103,7 +105,9 @@ class Hub:
         revision = repo.partition("@")[2] or None
         with self._sentences(f"look up {repo} on {self.endpoint}"):
             try:
-                info: Any = self.api.repo_info(name, repo_type=kind, revision=revision, files_metadata=True)
+                info: Any = self.api.repo_info(
+                    name, repo_type=kind, revision=revision, files_metadata=True, timeout=PATIENCE
+                )
             except RevisionNotFoundError:
                 raise BadInput(
                     f"{repo.partition('@')[0]} has no revision {revision!r} on {self.endpoint}: "
@@ -137,29 +141,30 @@ class Hub:
             )
 
     def fetch(self, head: Head) -> Path:
-        """All files of the repository at the head's commit; raise when they are not those that its record describes."""
+        """All files of the repository at the head's commit; raise when they are not those that its record describes.
+
+        A damaged copy in the cache is downloaded again.
+        """
         from huggingface_hub import snapshot_download
 
         kind, name = split(head.repo)
-        with self._sentences(f"download {head.repo}"):
-            folder = Path(
-                snapshot_download(
-                    name,
-                    repo_type=kind,
-                    revision=head.sha,
-                    endpoint=self.endpoint,
-                    token=self.token or False,
-                    cache_dir=self.cache,
+        for again in (False, True):
+            with self._sentences(f"download {head.repo}"):
+                folder = Path(
+                    snapshot_download(
+                        name,
+                        repo_type=kind,
+                        revision=head.sha,
+                        endpoint=self.endpoint,
+                        token=self.token or False,
+                        cache_dir=self.cache,
+                        force_download=again,
+                    )
                 )
-            )
-        here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
-        if missing := [path for path, (_, size) in head.files.items() if here.get(path) != size]:
-            raise PermixError(f"The download of {head.repo}@{head.sha[:8]} lacks {missing[0]}: run it again.")
-        if head.record and provenance.content_digest(folder) != head.content_digest:
-            raise PermixError(
-                f"{head.repo}@{head.sha[:8]} does not hold what its run.json says: make it again with --fresh."
-            )
-        return folder
+            damage = _damage(folder, head)
+            if not damage:
+                return folder
+        raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
 
     def publish(self, repo: str, folder: Path, message: str, parent: Head | None) -> str:
         """Make `folder` the whole content of the repository in one commit on top of `parent`; return the commit."""
@@ -226,13 +231,14 @@ class Hub:
         except GatedRepoError:
             raise PermixError(f"Could not {what}. It is gated: accept its terms on {self.endpoint} first.") from None
         except HfHubHTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
+            status = error.response.status_code
+            said = _one_line(error.server_message or error.response.reason_phrase).rstrip(".")
             advice = {
                 401: "The token is not valid there: log in again or set HF_TOKEN.",
                 403: "The token has no right to do that: use one with write rights.",
                 404: "There is nothing of that name, or the token may not see it.",
                 412: "Somebody else published there in between: run it again.",
-            }.get(status, f"The Hub answered {status}: {_one_line(error.server_message or error)}")
+            }.get(status, f"The Hub answered {status}: {said}.")
             raise PermixError(f"Could not {what}. {advice}") from None
         except (ValueError, KeyError) as error:
             not_json = isinstance(error, KeyError | json.JSONDecodeError)
@@ -277,6 +283,16 @@ def connect(url: str | None = None) -> Hub:
         os.environ["HF_HOME"] = str(cache.parent)
     _forget_secrets()
     return Hub(url.rstrip("/"), token, cache, embedded=False)
+
+
+def _damage(folder: Path, head: Head) -> str:
+    """What is wrong with a download; "" where it holds what the Hub lists and the record describes."""
+    here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    if missing := [path for path, (_, size) in head.files.items() if here.get(path) != size]:
+        return f"was not downloaded whole, {missing[0]} is missing or cut: run it again."
+    if head.record and provenance.content_digest(folder) != head.content_digest:
+        return "does not hold what its run.json says: make it again with --fresh."
+    return ""
 
 
 def _one_line(text: object) -> str:

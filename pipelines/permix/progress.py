@@ -1,9 +1,15 @@
-"""What a run shows on stderr: bars on a terminal, a line now and then elsewhere."""
+"""How a stage tells how far it is, and what a run shows of it on stderr: bars on a terminal, else a line at times."""
 
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+
+class Progress(Protocol):
+    """What a stage calls now and then; the runner makes rate and time left of it."""
+
+    def __call__(self, done: float, total: float, unit: str, note: str = "") -> None: ...
 
 
 @dataclass

@@ -13,7 +13,7 @@ from permix.errors import BadInput
 from permix.prompt import Messages
 
 if TYPE_CHECKING:
-    from permix.stage import Progress
+    from permix.progress import Progress
 
 CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024"}
 """Given to every chat template: Llama's would put today's date into the prompt. The date is the one in Llama 3.1's."""

@@ -18,7 +18,9 @@ Heavy libraries are imported inside `run`.
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from permix.progress import Progress
 
 if TYPE_CHECKING:
     from permix.sampler import Engine, Sampler
@@ -53,12 +55,6 @@ class StageConfig:
 def own_fields(config: type[StageConfig]) -> dict[str, Field[Any]]:
     """The fields of `config` that the recipe's table for the stage may set."""
     return {f.name: f for f in fields(config) if not f.metadata.get("given")}
-
-
-class Progress(Protocol):
-    """How a stage tells how far it is; the runner shows rate and time left."""
-
-    def __call__(self, done: float, total: float, unit: str, note: str = "") -> None: ...
 
 
 @dataclass

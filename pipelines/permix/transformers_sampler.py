@@ -21,7 +21,7 @@ from permix.errors import BadInput
 from permix.sampler import Completion, Engine, Request
 
 if TYPE_CHECKING:
-    from permix.stage import Progress
+    from permix.progress import Progress
 
 Prompts = dict[str, list[int]]
 

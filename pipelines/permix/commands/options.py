@@ -7,7 +7,7 @@ import typer
 
 Recipe = Annotated[
     str,
-    typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="One of ours, or the path of your own (ends in .toml)."),
+    typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="One of ours, or the path of your own (.toml)."),
 ]
 Set = Annotated[
     list[str],

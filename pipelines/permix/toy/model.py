@@ -65,7 +65,7 @@ def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalL
         intermediate_size=settings.intermediate_size,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
-        max_position_embeddings=1024,
+        max_position_embeddings=2048,  # other benchmarks fall into bytes and are long
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tok.eos_token_id,

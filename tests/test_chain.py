@@ -1,0 +1,120 @@
+"""What a recipe asks for, and what of it is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from permix import chain, recipe, stages
+from permix.errors import BadInput, PermixError
+from permix.hub import Hub
+from tests import trials
+from tests.hubs import embedded
+from tests.trials import step
+
+
+@pytest.fixture(autouse=True)
+def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials.join(monkeypatch)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Hub:
+    return embedded(tmp_path / "cache")
+
+
+@pytest.fixture
+def org(request: pytest.FixtureRequest) -> str:
+    return re.sub("[^a-z0-9]+", "-", request.node.name)[:40].strip("-")
+
+
+def test_two_rows_with_one_target_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "NAMES", stages.NAMES[:-2])
+    monkeypatch.setattr(stages.get("apps"), "target", lambda config: "datasets/permix/permix-tables")
+    wanted = "Two rows .* target datasets/permix/permix-tables .stages apps and tables.: give one a tag"
+    with pytest.raises(BadInput, match=wanted):
+        chain.build(recipe.load("toy"))
+
+
+def test_a_stage_brings_all_that_it_needs_and_no_more() -> None:
+    steps = [step("o", "a"), step("o", "b", needs=["a"]), step("o", "c"), step("o", "d", "trial_alone", needs=["b"])]
+    assert [s.target[-1] for s in chain.until(steps, "trial_alone")] == ["a", "b", "d"]
+    assert chain.until(steps, None) == steps
+    assert chain.until(steps[:3], "trial_alone") == []
+
+
+def test_states_are_missing_current_and_stale(hub: Hub, org: str, tmp_path: Path) -> None:
+    def states(text: str = "text", fresh: bool = False) -> list[str]:
+        steps = [step(org, "a", text=text), step(org, "b", needs=["a"])]
+        steps[0].fresh = fresh
+        chain.look_up(steps, hub)
+        chain.settle_all(steps, {})
+        return [s.state for s in steps]
+
+    assert states() == ["missing", "missing"]
+    trials.run(hub, tmp_path / "work", step(org, "a"))
+    assert states() == ["current", "missing"]
+    trials.run(hub, tmp_path / "work", step(org, "a"), step(org, "b", needs=["a"]))
+    assert states() == ["current", "current"]
+    assert states(text="new") == ["stale", "stale"]
+    assert states(fresh=True) == ["stale", "stale"]
+
+
+def test_somebody_elses_repository_is_not_overwritten(hub: Hub, org: str) -> None:
+    api = HfApi(hub.endpoint, token=hub.token)
+    api.create_repo(f"{org}/a", repo_type="dataset")
+    one = step(org, "a")
+    chain.look_up([one], hub)  # empty, as a killed run may leave it
+    assert one.state == "missing"
+    api.upload_file(path_or_fileobj=b"1", path_in_repo="a.csv", repo_id=f"{org}/a", repo_type="dataset")
+    with pytest.raises(BadInput, match=f"datasets/{org}/a on .* holds files that permix did not make: set org= or tag="):
+        chain.look_up([one], hub)
+
+
+def test_inputs_from_elsewhere_are_resolved_at_their_revision(hub: Hub, org: str, tmp_path: Path) -> None:
+    made = trials.run(hub, tmp_path / "work", step(org, "a"))
+    trials.run(hub, tmp_path / "work", step(org, "a", noise=1))
+    at = f"datasets/{org}/a@v1.0.0"
+    user = step(org, "b")
+    user.needs = {"old": at}
+    assert chain.resolve_foreign([user], hub)[at].sha == made["a"].sha
+
+
+def test_an_input_that_is_not_there_names_who_needs_it(hub: Hub, org: str) -> None:
+    one = step(org, "b", needs=["nothing"])
+    wanted = f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import FOLDER"
+    with pytest.raises(BadInput, match=re.escape(wanted)):
+        chain.resolve_foreign([one], hub)
+
+
+def test_stages_look_at_foreign_inputs_unless_they_are_current(
+    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    page = stages.get("trial")
+    monkeypatch.setattr(
+        page,
+        "check",
+        lambda config, inputs: looked.append((inputs["0"] / "data.txt").read_text()),
+        raising=False,
+    )
+    trials.run(hub, tmp_path / "work", step(org, "a"))
+    one = step(org, "b", needs=["a"])
+    for _ in range(2):
+        foreign = chain.resolve_foreign([one], hub)
+        chain.look_up([one], hub)
+        chain.settle_all([one], foreign)
+        chain.check_foreign([one], foreign, hub)
+        trials.run(hub, tmp_path / "work", one)
+    assert looked == ["text"]
+
+
+def test_finding_an_artifact_tells_nothing_from_not_ours(hub: Hub, org: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"There is no datasets/{org}/a on"):
+        chain.find(f"datasets/{org}/a", hub)
+    HfApi(hub.endpoint, token=hub.token).create_repo(f"{org}/a", repo_type="dataset")
+    with pytest.raises(PermixError, match=f"datasets/{org}/a has no run.json: it was not made by permix"):
+        chain.find(f"datasets/{org}/a", hub)
+    made = trials.run(hub, tmp_path / "work", step(org, "a"))
+    assert chain.find(f"datasets/{org}/a", hub).sha == made["a"].sha
