@@ -1,5 +1,6 @@
 """Hubs for tests: the embedded one, shared by all tests of a process, and servers that answer as they are told."""
 
+import atexit
 import functools
 import json
 import os
@@ -17,7 +18,15 @@ Answer = tuple[int, str, dict[str, str]]
 
 @functools.cache
 def _running() -> launch.Running:
-    return launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub", port=0)
+    found = launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub", port=0)
+    atexit.register(_stop)
+    return found
+
+
+def _stop() -> None:
+    for server in launch._started:
+        server.terminate()
+        server.wait()
 
 
 def embedded(cache: Path) -> Hub:
@@ -41,7 +50,7 @@ def answering(answer: Callable[[str], Answer]) -> Iterator[tuple[str, list[tuple
             self.end_headers()
             self.wfile.write(body.encode())
 
-        do_HEAD = do_POST = do_GET  # noqa: N815
+        do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

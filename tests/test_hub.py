@@ -17,7 +17,7 @@ from huggingface_hub import HfApi
 from permix import hub as hubs
 from permix import provenance
 from permix.errors import BadInput, PermixError
-from permix.hub import Hub
+from permix.hub import Head, Hub
 from tests.hubs import Answer, answering, embedded, error
 
 METADATA = "---\nlicense: mit\n---\n"
@@ -172,9 +172,7 @@ def test_the_digest_of_a_foreign_repository_follows_its_files_alone(hub: Hub, re
     assert digests[0] == digests[1] == digests[3] != digests[2]
 
 
-def test_a_card_is_written_in_a_commit_of_its_own_and_only_when_it_is_new(
-    hub: Hub, repo: str, tmp_path: Path
-) -> None:
+def test_a_card_is_written_in_a_commit_of_its_own_and_only_when_it_is_new(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     for _ in range(2):
         head = hub.head(repo)
@@ -211,7 +209,7 @@ def test_who_may_write_is_asked_before_anything_is_made(hub: Hub) -> None:
         replace(hub, token=None).check_write("me")
     with pytest.raises(PermixError, match="The token is not valid there"):
         replace(hub, token="hf_wrong").check_write("me")
-    with pytest.raises(BadInput, match="permix may not write to 'you' on .*use --set org=, one of .*permix"):
+    with pytest.raises(BadInput, match=r"permix may not write to 'you' on .*use --set org=, one of .*permix"):
         replace(hub, embedded=False).check_write("you")
 
 
@@ -250,6 +248,27 @@ def test_a_gated_repository_says_what_to_do(tmp_path: Path) -> None:
     assert one_line(failure.value)
 
 
+def test_an_upload_that_fails_halfway_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a").write_bytes(b"large")
+    oid, addresses = provenance.sha256(tmp_path / "out" / "a"), [""]
+
+    def answer(path: str) -> Answer:
+        if "/preupload/" in path:
+            return 200, json.dumps({"files": [{"path": "a", "uploadMode": "lfs", "shouldIgnore": False}]}), {}
+        if path.endswith("/objects/batch"):
+            upload = {"actions": {"upload": {"href": f"{addresses[-1]}/put"}}, "oid": oid, "size": 5}
+            return 200, json.dumps({"objects": [upload]}), {"Content-Type": "application/json"}
+        return error(403, "The link has expired")
+
+    with answering(answer) as (url, seen):
+        addresses.append(url)
+        there = Head("me/x", "0" * 40, {}, None)
+        with pytest.raises(PermixError, match=r"Could not publish me/x\. The token has no right") as failure:
+            Hub(url, "hf_mine", tmp_path, embedded=False).publish("me/x", tmp_path / "out", "one", there)
+    assert one_line(failure.value) and "/put" in [path for path, _ in seen]
+
+
 def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
     nobody = Hub("http://127.0.0.1:9", "hf_mine", tmp_path, embedded=False)
     asked: list[Callable[[], Any]] = [
@@ -259,7 +278,7 @@ def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
         lambda: nobody.publish("me/x", tmp_path, "one", None),
     ]
     for ask in asked:
-        with pytest.raises(PermixError, match="http://127.0.0.1:9 does not answer. Is the address right") as failure:
+        with pytest.raises(PermixError, match=r"http://127.0.0.1:9 does not answer. Is the address right") as failure:
             ask()
         assert one_line(failure.value)
 

@@ -182,9 +182,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("does", FAILURES)
-def test_every_way_to_fail_is_one_sentence_and_publishes_nothing(
-    does: str, hub: Hub, org: str, tmp_path: Path
-) -> None:
+def test_every_way_to_fail_is_one_sentence_and_publishes_nothing(does: str, hub: Hub, org: str, tmp_path: Path) -> None:
     code, sentence = FAILURES[does]
     with pytest.raises(PermixError, match=sentence + r" \(log: .*worker-0\.log\)$") as failure:
         trials.run(hub, tmp_path / "work", step(org, "a", does=does))
@@ -229,9 +227,7 @@ def test_a_failed_publication_keeps_the_work_of_the_others(
     assert head_of(hub, f"datasets/{org}/slow").intact
 
 
-def test_steps_of_a_group_share_a_process_and_are_split_among_idle_workers(
-    hub: Hub, org: str, tmp_path: Path
-) -> None:
+def test_steps_of_a_group_share_a_process_and_are_split_among_idle_workers(hub: Hub, org: str, tmp_path: Path) -> None:
     def pids(workers: int) -> set[int]:
         names = [f"{workers}-{n}" for n in range(4)]
         steps = [step(org, name, together="one", seconds=0.05) for name in names]

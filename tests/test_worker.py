@@ -14,8 +14,8 @@ from permix.errors import BadInput
 from permix.sampler import Engine
 from permix.worker import Job, Message, _Samplers
 from tests import trials
-from tests.trials import START, step
 from tests.tiny_model import make_tiny_model
+from tests.trials import START, step
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_one_engine_is_open_at_a_time(tmp_path: Path) -> None:
     assert open_one(dataclasses.replace(engine)) is first
     second = open_one(dataclasses.replace(engine, batch_size=3))
     assert second is not first and not hasattr(first, "_base")
-    with pytest.raises(BadInput, match="holds no config.json"):
+    with pytest.raises(BadInput, match=r"holds no config\.json"):
         open_one(dataclasses.replace(engine, base=tmp_path / "nothing"))
     third = open_one(dataclasses.replace(engine, batch_size=3))
     assert third is not second and hasattr(third, "_base")

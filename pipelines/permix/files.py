@@ -20,11 +20,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds all of it or what it held before, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # the disk was full, say
 
 
 def write_json(path: Path, value: Any) -> None:

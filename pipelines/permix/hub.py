@@ -224,13 +224,21 @@ class Hub:
     def _sentences(self, what: str) -> Iterator[None]:
         """Turn the client's errors into one sentence."""
         import httpx2
-        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
         try:
             yield
-        except GatedRepoError:
-            raise PermixError(f"Could not {what}. It is gated: accept its terms on {self.endpoint} first.") from None
-        except HfHubHTTPError as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, RuntimeError) as error:
+            raise self._failure(what, error) from None
+
+    def _failure(self, what: str, error: BaseException) -> PermixError:
+        import httpx2
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+        if isinstance(error, RuntimeError) and error.__cause__ is not None:  # an upload, with the reason behind it
+            error = error.__cause__
+        if isinstance(error, GatedRepoError):
+            return PermixError(f"Could not {what}. It is gated: accept its terms on {self.endpoint} first.")
+        if isinstance(error, HfHubHTTPError):
             status = error.response.status_code
             said = _one_line(error.server_message or error.response.reason_phrase).rstrip(".")
             advice = {
@@ -239,17 +247,15 @@ class Hub:
                 404: "There is nothing of that name, or the token may not see it.",
                 412: "Somebody else published there in between: run it again.",
             }.get(status, f"The Hub answered {status}: {said}.")
-            raise PermixError(f"Could not {what}. {advice}") from None
-        except (ValueError, KeyError) as error:
-            not_json = isinstance(error, KeyError | json.JSONDecodeError)
-            reason = f"{self.endpoint} does not answer as a Hub does" if not_json else _one_line(error)
-            raise BadInput(f"Could not {what}: {reason.rstrip('.')}.") from None
-        except (httpx2.HTTPError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
-                raise PermixError(f"Could not {what}: {error.strerror}.") from None
-            raise PermixError(
+            return PermixError(f"Could not {what}. {advice}")
+        if isinstance(error, KeyError | json.JSONDecodeError):
+            return BadInput(f"Could not {what}: {self.endpoint} does not answer as a Hub does.")
+        if isinstance(error, ConnectionError | httpx2.HTTPError) or (isinstance(error, OSError) and not error.errno):
+            return PermixError(
                 f"Could not {what}: {self.endpoint} does not answer. Is the address right and the network up?"
-            ) from None
+            )
+        reason = error.strerror if isinstance(error, OSError) else _one_line(error).rstrip(".")
+        return (BadInput if isinstance(error, ValueError) else PermixError)(f"Could not {what}: {reason}.")
 
 
 def connect(url: str | None = None) -> Hub:

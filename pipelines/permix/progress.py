@@ -58,7 +58,7 @@ class Board:
         if self.quiet:
             return
         if self._live:
-            self._live.console.print(text, highlight=False)
+            self._live.console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
 

@@ -123,8 +123,10 @@ def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
 def child(running: launch.Running, tmp_path: Path) -> Callable[..., str]:
     """Runs a program as a stock client with fresh caches and returns what it printed."""
 
-    def run(*command: str, home: Path = tmp_path / "home") -> str:
+    def run(*command: str, home: Path = tmp_path / "home", xet: bool = False) -> str:
         environment = launch.environment(running, home)
+        if xet:
+            environment.pop("HF_HUB_DISABLE_XET", None)
         environment |= {"PYTHONPATH": str(PIPELINES), "OMP_NUM_THREADS": "1"}
         (tmp_path / "cwd").mkdir(exist_ok=True)
         program = [sys.executable, *command] if command[0].startswith("-") else list(command)

@@ -61,7 +61,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     if config.does == "die later":
         threading.Timer(0.3, os._exit, (1,)).start()
     parts.progress(2, 2, "steps", "done")
-    (out / "data.txt").write_text(config.text + "".join((folder / "data.txt").read_text() for folder in inputs.values()))
+    (out / "data.txt").write_text(
+        config.text + "".join((folder / "data.txt").read_text() for folder in inputs.values())
+    )
     facts: Facts = {"pid": os.getpid(), "started": started, "ended": time.time(), "resumed": resumed}
     facts |= {"secrets": [name for name in SECRETS if name in os.environ], "offline": os.environ["HF_HUB_OFFLINE"]}
     facts |= {"threads": parts.threads, "sources": dict(parts.sources), "cost": {"tokens": 7}}

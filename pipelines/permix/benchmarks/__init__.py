@@ -79,14 +79,15 @@ def rows(folder: Path, source: Source) -> list[dict[str, Any]]:
 
     import datasets
 
+    datasets.disable_progress_bars()
     # The cache key of a local folder ignores its content, so each reading gets a cache of its own.
     with tempfile.TemporaryDirectory() as cache:
         settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
         try:
             found = datasets.load_dataset(str(folder), source.config or None, split=source.split, **settings)
         except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-            reason = " ".join(str(error).replace(str(folder), source.dataset).split()).rstrip(".")
-            wanted = f"split {source.split!r}" + (f" of config {source.config!r}" if source.config else "")
+            reason = " ".join(str(error.__cause__ or error).replace(str(folder), source.dataset).split()).rstrip(".!")
+            wanted = f"The split {source.split!r}" + (f" of config {source.config!r}" if source.config else "")
             raise BadInput(f"{wanted} of {source.dataset} cannot be read: {reason}.") from None
         return [dict(row) for row in found]
 

@@ -1,4 +1,4 @@
-"""`permix hub`: serve the embedded Hub, fill it from folders, run commands against it, make tokens."""
+"""`permix hub`: serve the embedded Hub, fill it, check it, run commands against it, make tokens."""
 
 import os
 import sys
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from permix.embedded_hub.accounts import Accounts
+    from permix.embedded_hub.launch import Running
 
 app = typer.Typer(help="The embedded Hub: a local server for the clients of huggingface.co.", no_args_is_help=True)
 Root = Annotated[Path | None, typer.Option("--root", help="Its data directory; by default permix's own.")]
@@ -63,6 +64,49 @@ def import_(
     print(f"{repo}@{done.oid}")
 
 
+@app.command()
+def mirror(
+    repo: Annotated[str, typer.Argument(help="org/name, datasets/org/name or spaces/org/name.")],
+    from_: Annotated[str | None, typer.Option("--from", metavar="URL", help="Copy it from this Hub here.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="URL", help="Copy it from here to this Hub.")] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit to copy.")] = "main",
+    root: Root = None,
+) -> None:
+    """Copy a repository's files from another Hub, or to one. Interrupted, it goes on where it was."""
+    from permix.commands import hub_mirror
+
+    kind, name = _repository(repo)
+    if (from_ is None) == (to is None):
+        raise BadInput("Say either --from URL or --to URL: the other side is the embedded Hub.")
+    url = hub_mirror.address(from_ or to or "")
+    token = hub_mirror.token_for(url)  # before ours takes its place
+    running = _enter(root)
+    there, here = hub_mirror.Side(url, token), hub_mirror.Side(running.url, running.token)
+    source, target = (there, here) if from_ else (here, there)
+    print(hub_mirror.copy(kind, name, revision, source, target, running.root / "mirror"))
+
+
+@app.command()
+def fsck(root: Root = None) -> None:
+    """Check everything that is stored, also while the server runs; exit code 1 when something is damaged."""
+    from permix.embedded_hub import fsck, server
+
+    where = _root(root)
+    if not (where / "hub.db").is_file():
+        raise BadInput(f"There is no embedded Hub in {where}: give its data directory with --root.")
+    server.check_format(where)
+    found = fsck.check(where)
+    for note in found.notes:
+        print(f"note: {note}")
+    for finding in found.findings:
+        print(finding)
+    print(
+        f"{found.repositories} repositories, {found.objects} objects, {found.large_files} large files "
+        f"({found.large_bytes / 1e6:.1f} MB): {len(found.findings) or 'nothing'} damaged."
+    )
+    raise typer.Exit(1 if found.findings else 0)
+
+
 @app.command(context_settings={"allow_interspersed_args": False})
 def exec(command: Annotated[list[str], typer.Argument(help="The command.")], root: Root = None) -> None:
     """Run a command whose Hub clients talk to the embedded Hub: `permix hub exec -- python -c '…'`."""
@@ -89,9 +133,10 @@ def token(
     user: Annotated[str | None, typer.Option(help="Whose token it is; by default a user called NAME.")] = None,
     org: Annotated[list[str] | None, typer.Option(help="An organisation the user acts for; repeatable.")] = None,
     revoke: Annotated[str | None, typer.Option(metavar="NAME", help="Make this token worthless.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Say which tokens there are, and what they may do.")] = False,
     root: Root = None,
 ) -> None:
-    """Print the local administrator's token; make or revoke others."""
+    """Print the local administrator's token; list, make or revoke others."""
     where = _root(root)
     where.mkdir(parents=True, exist_ok=True)
     from permix.embedded_hub import server
@@ -103,6 +148,10 @@ def token(
         local = server.local_token(where, accounts)
         if new is not None:
             print(_new_token(accounts, new, role, user or new, org or []))
+        elif show:
+            for one in accounts.tokens():
+                orgs = "every organisation" if one.role == "admin" else ", ".join(one.orgs) or "no organisation"
+                print(f"{one.token_name}\t{one.role}\t{one.user} ({orgs})\tmade {one.created[:10]}")
         elif revoke is None:
             print(local)
         elif not accounts.revoke_token(revoke):
@@ -137,16 +186,18 @@ def _home(root: Path) -> Path:
     return files.home() if root == files.home() / "hub" else root
 
 
-def _enter(root: Path | None) -> None:
+def _enter(root: Path | None) -> "Running":
     """Let this process be a client of the embedded Hub. Before the first import of a Hub library."""
     from permix.embedded_hub import launch
 
     if "huggingface_hub" in sys.modules:
         raise PermixError("huggingface_hub was imported before the embedded Hub's environment was set.")
     where = _root(root)
-    environment = launch.environment(launch.attach(where), _home(where))
+    running = launch.attach(where)
+    environment = launch.environment(running, _home(where))
     os.environ.clear()
     os.environ.update(environment)
+    return running
 
 
 def _repository(repo: str) -> tuple[str, str]:

@@ -94,10 +94,11 @@ class Accounts:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._sql.executescript(_SCHEMA)
+        self.sql.executescript(_SCHEMA)
 
     @property
-    def _sql(self) -> sqlite3.Connection:
+    def sql(self) -> sqlite3.Connection:
+        """This thread's connection."""
         if not hasattr(self._local, "connection"):
             connection = sqlite3.connect(self._path, timeout=30, isolation_level=None)
             connection.execute("PRAGMA journal_mode=WAL")
@@ -108,8 +109,8 @@ class Accounts:
 
     def setting(self, key: str) -> str:
         """A random value kept under `key`, made when first asked for."""
-        self._sql.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, secrets.token_hex(32)))
-        return str(self._sql.execute("SELECT value FROM settings WHERE key=?", (key,)).fetchone()[0])
+        self.sql.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, secrets.token_hex(32)))
+        return str(self.sql.execute("SELECT value FROM settings WHERE key=?", (key,)).fetchone()[0])
 
     # Tokens
 
@@ -118,84 +119,94 @@ class Accounts:
         token = token or f"hf_{secrets.token_urlsafe(32).replace('-', 'x').replace('_', 'y')}"
         self.add_namespace(user, "user")
         try:
-            self._sql.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", (_hash(token), name, user, role, _now()))
+            self.sql.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", (_hash(token), name, user, role, _now()))
         except sqlite3.IntegrityError:
             raise NameTaken(name) from None
         return token
 
     def revoke_token(self, name: str) -> bool:
         """Make a token worthless at once; False when there is none of that name."""
-        return self._sql.execute("DELETE FROM tokens WHERE name=?", (name,)).rowcount > 0
+        return self.sql.execute("DELETE FROM tokens WHERE name=?", (name,)).rowcount > 0
+
+    def tokens(self) -> list[Account]:
+        """What every token stands for, the oldest first."""
+        rows = self.sql.execute("SELECT user, role, name, created FROM tokens ORDER BY created, name").fetchall()
+        return [self._account(*row) for row in rows]
 
     def account(self, token: str) -> Account | None:
         """Whom `token` stands for."""
-        row = self._sql.execute("SELECT user, role, name, created FROM tokens WHERE hash=?", (_hash(token),)).fetchone()
-        if row is None:
-            return None
-        if row[1] == "admin":
-            found = self._sql.execute("SELECT name FROM namespaces WHERE name != ? ORDER BY name", (row[0],))
+        row = self.sql.execute("SELECT user, role, name, created FROM tokens WHERE hash=?", (_hash(token),)).fetchone()
+        return self._account(*row) if row else None
+
+    def _account(self, user: str, role: Role, name: str, created: str) -> Account:
+        if role == "admin":
+            found = self.sql.execute("SELECT name FROM namespaces WHERE name != ? ORDER BY name", (user,))
         else:
-            found = self._sql.execute("SELECT org FROM members WHERE user=? ORDER BY org", (row[0],))
-        user, role, name, created = row
+            found = self.sql.execute("SELECT org FROM members WHERE user=? ORDER BY org", (user,))
         return Account(user, role, name, created, tuple(org for (org,) in found))
 
     # Namespaces
 
     def add_namespace(self, name: str, kind: Literal["user", "org"]) -> None:
         """Make a user or organisation unless it is there."""
-        self._sql.execute("INSERT OR IGNORE INTO namespaces VALUES (?, ?, ?)", (name, kind, _now()))
+        self.sql.execute("INSERT OR IGNORE INTO namespaces VALUES (?, ?, ?)", (name, kind, _now()))
 
     def add_member(self, org: str, user: str) -> None:
         """Let `user` act for `org`; both are made when unknown."""
         self.add_namespace(user, "user")
         self.add_namespace(org, "org")
-        self._sql.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (org, user))
+        self.sql.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (org, user))
 
     # Repositories
 
     def repo(self, kind: str, namespace: str, name: str) -> RepoRow | None:
         """The repository of that name, whatever the case of its letters."""
         where = "kind=? AND namespace=? AND name=?"
-        row = self._sql.execute(f"SELECT {_COLUMNS} FROM repos WHERE {where}", (kind, namespace, name)).fetchone()  # noqa: S608
+        row = self.sql.execute(f"SELECT {_COLUMNS} FROM repos WHERE {where}", (kind, namespace, name)).fetchone()  # noqa: S608
+        return _row(row) if row else None
+
+    def repo_of_id(self, id_: int) -> RepoRow | None:
+        """The repository with that id, whatever its name is now."""
+        row = self.sql.execute(f"SELECT {_COLUMNS} FROM repos WHERE id=?", (id_,)).fetchone()  # noqa: S608
         return _row(row) if row else None
 
     def repos(self, kind: str, namespace: str | None = None) -> list[RepoRow]:
         """All repositories of one kind, the newest first."""
         where, values = ("AND namespace=?", (kind, namespace)) if namespace else ("", (kind,))
         query = f"SELECT {_COLUMNS} FROM repos WHERE kind=? {where} ORDER BY id DESC"  # noqa: S608
-        return [_row(row) for row in self._sql.execute(query, values)]
+        return [_row(row) for row in self.sql.execute(query, values)]
 
     def add_repo(self, kind: str, namespace: str, name: str, private: bool, sdk: str | None) -> None:
         """Enter a repository whose folder is ready: from now on it exists. NameTaken."""
         values = (kind, namespace, name, int(private), sdk, _now())
         query = "INSERT INTO repos(kind, namespace, name, private, sdk, created) VALUES (?, ?, ?, ?, ?, ?)"
         try:
-            self._sql.execute(query, values)
+            self.sql.execute(query, values)
         except sqlite3.IntegrityError:
             raise NameTaken(f"{namespace}/{name}") from None
 
     def remove_repo(self, repo: RepoRow) -> None:
         """Strike a repository out, and its right to large files."""
-        self._sql.execute("DELETE FROM repos WHERE id=?", (repo.id,))
-        self._sql.execute("DELETE FROM lfs_files WHERE repo=?", (repo.id,))
+        self.sql.execute("DELETE FROM repos WHERE id=?", (repo.id,))
+        self.sql.execute("DELETE FROM lfs_files WHERE repo=?", (repo.id,))
 
     def set_private(self, repo: RepoRow, private: bool) -> None:
         """Say who sees a repository."""
-        self._sql.execute("UPDATE repos SET private=? WHERE id=?", (int(private), repo.id))
+        self.sql.execute("UPDATE repos SET private=? WHERE id=?", (int(private), repo.id))
 
     def begin_move(self, repo: RepoRow, to: str) -> None:
         """Note where a repository is going, so that `moves` can finish after a kill."""
-        self._sql.execute("UPDATE repos SET moving_to=? WHERE id=?", (to, repo.id))
+        self.sql.execute("UPDATE repos SET moving_to=? WHERE id=?", (to, repo.id))
 
     def end_move(self, repo: RepoRow, to: str | None) -> None:
         """Give the repository its new name, or drop the move when `to` is None."""
         namespace, name = to.split("/") if to else (repo.namespace, repo.name)
         query = "UPDATE repos SET namespace=?, name=?, moving_to=NULL WHERE id=?"
-        self._sql.execute(query, (namespace, name, repo.id))
+        self.sql.execute(query, (namespace, name, repo.id))
 
     def moves(self) -> list[tuple[RepoRow, str]]:
         """Moves that were begun and not ended."""
-        rows = self._sql.execute(f"SELECT {_COLUMNS}, moving_to FROM repos WHERE moving_to IS NOT NULL")  # noqa: S608
+        rows = self.sql.execute(f"SELECT {_COLUMNS}, moving_to FROM repos WHERE moving_to IS NOT NULL")  # noqa: S608
         return [(_row(row[:-1]), row[-1]) for row in rows.fetchall()]
 
     # Which repository may use which large file: knowing a sha256 must not be enough to read what has it
@@ -203,12 +214,12 @@ class Accounts:
     def grant(self, repo_id: int, oid: str) -> None:
         """Let a repository, if it is still there, use the large file `oid`."""
         query = "INSERT OR IGNORE INTO lfs_files SELECT id, ? FROM repos WHERE id=?"
-        self._sql.execute(query, (oid, repo_id))
+        self.sql.execute(query, (oid, repo_id))
 
     def granted(self, repo: RepoRow, oids: Iterable[str]) -> set[str]:
         """Those of `oids` that `repo` may use."""
         query = "SELECT 1 FROM lfs_files WHERE repo=? AND oid=?"
-        return {oid for oid in oids if self._sql.execute(query, (repo.id, oid)).fetchone()}
+        return {oid for oid in oids if self.sql.execute(query, (repo.id, oid)).fetchone()}
 
     def close(self) -> None:
         """Close this thread's connection."""

@@ -21,6 +21,7 @@ from permix.embedded_hub.git_reader import Entry
 from permix.embedded_hub.git_repo import GitRepo
 from permix.embedded_hub.lfs_store import LfsStore, Pointer
 from permix.embedded_hub.storage import Store
+from permix.embedded_hub.xet_store import XetStore
 
 log = logging.getLogger("permix.embedded_hub")
 
@@ -49,6 +50,7 @@ class Hub:
     accounts: Accounts
     store: Store
     lfs: LfsStore
+    xet: XetStore
     secret: bytes
     instance: str
     names: threading.Lock = field(default_factory=threading.Lock)

@@ -1,5 +1,6 @@
 """The metadata at the top of a README: what repository lists and searches go by."""
 
+import math
 import re
 from functools import lru_cache
 from typing import Any
@@ -15,15 +16,25 @@ class BadCard(ValueError):
     """The metadata cannot be read; the message says why."""
 
 
-@lru_cache(512)
+LONGEST, DEEPEST, MOST, BRACKETS = 512 << 10, 32, 100_000, 20_000
+"""Of the metadata: characters, levels of nesting, values once references are followed, opening brackets (the parser's
+time grows with the square of those that stay open)."""
+
+
 def metadata(readme: str) -> dict[str, Any]:
     """The YAML block of a README, empty when there is none. BadCard. Do not change the result."""
     found = _FRONT.match(readme)
-    if not found:
-        return {}
+    return _read(found[1]) if found else {}
+
+
+@lru_cache(512)
+def _read(text: str) -> dict[str, Any]:
     try:
-        value = yaml.load(found[1], Loader=_LOADER)  # noqa: S506  (a safe loader, in C where there is one)
-    except (yaml.YAMLError, ValueError) as error:
+        _check_size(text)
+        value = yaml.load(text, Loader=_LOADER)  # noqa: S506  (a safe loader, in C where there is one)
+    except BadCard:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise BadCard(f"The metadata of README.md is not YAML: {' '.join(str(error).split())}") from None
     if value is None:
         return {}
@@ -53,10 +64,39 @@ def tags(card: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _check_size(text: str) -> None:
+    """BadCard for what would cost too much: deep nesting ends the process, references to references its memory."""
+    too_large = BadCard("The metadata of README.md are too long, too deeply nested, or refer to themselves.")
+    if len(text) > LONGEST or text.count("[") + text.count("{") > BRACKETS:
+        raise too_large
+    values: dict[str, int] = {}
+    open_: list[tuple[str | None, int]] = [(None, 0)]  # anchor and number of values of each open collection
+    for event in yaml.parse(text, Loader=_LOADER):
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((anchor, 1))
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, found = open_.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            found, anchor = values.get(anchor or "", MOST), None
+        else:
+            found = 1
+        if anchor is not None:
+            values[anchor] = found
+        open_[-1] = (open_[-1][0], open_[-1][1] + found)
+        if len(open_) > DEEPEST or open_[-1][1] >= MOST:
+            raise too_large
+
+
 def _json(value: Any) -> Any:
-    """YAML has dates and non-text keys; JSON has not."""
+    """YAML has dates, numbers without end and non-text keys; JSON has not."""
     if isinstance(value, dict):
         return {str(key): _json(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_json(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        raise BadCard("The metadata of README.md hold a number that is too large.")
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -16,7 +16,7 @@ from dulwich.repo import Repo
 from permix.embedded_hub.lfs_store import POINTER_LIMIT, Pointer, pointer_in
 from permix.embedded_hub.tree import Entries
 
-HEADS, TAGS = "refs/heads/", "refs/tags/"
+HEADS, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
 EMPTY_TREE = bytes(Tree().id)
 
 
@@ -48,6 +48,11 @@ def sound_ref(ref: str) -> bool:
     return ref.isprintable() and len(ref.encode()) < 240 and bool(check_ref_format(Ref(ref.encode())))
 
 
+def full_ref(branch: str) -> str:
+    """The ref of a branch, or of the pull request `refs/pr/N`."""
+    return branch if branch.startswith(PULLS) else HEADS + branch
+
+
 class GitReader:
     """One bare repository, to read from many threads."""
 
@@ -76,8 +81,8 @@ class GitReader:
         return None
 
     def head(self, branch: str) -> str | None:
-        """The commit at the tip of `branch`."""
-        return self.read_ref(HEADS + branch)
+        """The commit at the tip of `branch`, or of the pull request `refs/pr/N`."""
+        return self.read_ref(full_ref(branch))
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Short name -> commit, of all refs under `prefix`."""

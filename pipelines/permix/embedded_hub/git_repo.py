@@ -12,7 +12,7 @@ from typing import Any
 from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.refs import Ref
 
-from permix.embedded_hub.git_reader import EMPTY_TREE, HEADS, TAGS, GitReader, sound_ref
+from permix.embedded_hub.git_reader import EMPTY_TREE, HEADS, PULLS, TAGS, GitReader, full_ref, sound_ref
 from permix.embedded_hub.lfs_store import sync_folder
 from permix.embedded_hub.tree import Edit, apply
 
@@ -56,7 +56,7 @@ class GitRepo(GitReader):
     def commit(
         self, branch: str, edits: Sequence[Edit], message: str, author: str, parent: str | None = None
     ) -> tuple[str, bool]:
-        """Put one commit with `edits` on `branch`; returns the tip and whether it moved.
+        """Put one commit with `edits` on `branch` or the pull request `refs/pr/N`; returns the tip and whether it moved.
 
         Edits that change nothing leave the tip, so that a client's retry makes no second commit. StaleParent when
         `parent` is given and is not the tip; NoSuchBranch; CannotEdit from `tree.apply`.
@@ -73,8 +73,24 @@ class GitRepo(GitReader):
                 return tip, False
             made = _commit_object(tree, [tip.encode()], message, author)
             self._store([*objects.values(), made])
-            self._move(HEADS + branch, tip, made.id.decode())
+            self._move(full_ref(branch), tip, made.id.decode())
             return made.id.decode(), True
+
+    def propose(self, number: int, start: str, edits: Sequence[Edit], message: str, author: str) -> str:
+        """Begin the pull request `refs/pr/<number>` with one commit with `edits` on top of the commit `start`.
+
+        It stays at `start` when the edits change nothing. CannotEdit from `tree.apply`.
+        """
+        with self._lock:
+            before = self.commit_facts(start).tree
+            tree, objects = apply(before.encode(), edits, self.entries)
+            tip = start
+            if tree.decode() != before:
+                made = _commit_object(tree, [start.encode()], message, author)
+                self._store([*objects.values(), made])
+                tip = made.id.decode()
+            self._move(f"{PULLS}{number}", None, tip)
+            return tip
 
     def squash(self, branch: str, message: str, author: str) -> str:
         """Replace the history of `branch` by one commit with the same files."""

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,17})\n?"
 )
+LARGEST = 1 << 40
+"""Bytes of the largest file that is taken."""
+PIECE = 1 << 20
 POINTER_LIMIT = 200
 """No pointer is longer than this, so larger git blobs need not be looked at."""
 
@@ -39,9 +43,8 @@ class LfsStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.incoming = root / "incoming"
-        self.incoming.mkdir(parents=True, exist_ok=True)
-        for left in self.incoming.iterdir():  # uploads that a kill interrupted
-            left.unlink(missing_ok=True)
+        shutil.rmtree(self.incoming, ignore_errors=True)  # uploads that a kill interrupted
+        self.incoming.mkdir(parents=True)
 
     def path(self, oid: str) -> Path:
         """Where the file with this sha256 lies; ValueError for anything but 64 hex digits."""
@@ -60,43 +63,67 @@ class LfsStore:
         """Whether the file is here, with this size."""
         return self.size(pointer.oid) == pointer.size
 
-    def receive(self, pointer: Pointer) -> "Upload":
+    def receive(self, pointer: Pointer) -> "Arriving":
         """Begin to receive the file that `pointer` announces."""
-        return Upload(self, pointer)
+        return Arriving(self.incoming, self.path(pointer.oid), pointer.size, pointer.oid)
+
+    def receive_part(self, upload: str, number: int, size: int) -> "Arriving":
+        """Begin to receive a part of a file. The names are ours: they come back in URLs that we have signed."""
+        return Arriving(self.incoming, self.incoming / upload / str(number), size)
+
+    def join(self, upload: str, pointer: Pointer) -> None:
+        """Make the file of its parts, each of which goes away; ValueError when they are not what was announced."""
+        parts = sorted((self.incoming / upload).glob("*"), key=lambda part: int(part.name))
+        whole = self.receive(pointer)
+        try:
+            for part in parts:
+                with part.open("rb", buffering=0) as source:
+                    part.unlink()
+                    while piece := source.read(PIECE):
+                        whole.write(piece)
+            whole.finish()
+        finally:
+            whole.abandon()
+            shutil.rmtree(self.incoming / upload, ignore_errors=True)
 
 
-class Upload:
-    """One file on its way in: `write` pieces, then `finish`; `abandon` in every other case."""
+class Arriving:
+    """A file on its way to `target`: `write` pieces, then `finish`; `abandon` in every other case.
 
-    def __init__(self, store: LfsStore, pointer: Pointer) -> None:
-        self.pointer = pointer
-        self._target = store.path(pointer.oid)
-        self._part = store.incoming / secrets.token_hex(16)
+    Its size must be right, and its sha256 unless none is known: that is a part, which need not survive a power cut.
+    """
+
+    def __init__(self, incoming: Path, target: Path, size: int, sha256: str | None = None) -> None:
+        self._target, self._size, self._sha256 = target, size, sha256
+        self._part = incoming / f"{secrets.token_hex(16)}.part"
         self._file = self._part.open("xb", buffering=0)
         self._hash = hashlib.sha256()
-        self.received = 0
+        self._received = 0
 
     def write(self, piece: bytes) -> None:
         """Add one piece; ValueError when more comes than was announced."""
-        self.received += len(piece)
-        if self.received > self.pointer.size:
-            raise ValueError(f"more than the announced {self.pointer.size} bytes came")
-        self._hash.update(piece)
+        self._received += len(piece)
+        if self._received > self._size:
+            raise ValueError(f"more than the announced {self._size} bytes came")
+        if self._sha256:
+            self._hash.update(piece)
         rest = memoryview(piece)
         while rest:
             rest = rest[self._file.write(rest) :]
 
     def finish(self) -> None:
         """Keep the file; ValueError when size or sha256 is not what was announced."""
-        if self.received != self.pointer.size:
-            raise ValueError(f"{self.received} bytes came, {self.pointer.size} were announced")
-        if self._hash.hexdigest() != self.pointer.oid:
-            raise ValueError(f"the sha256 of what came is {self._hash.hexdigest()}, {self.pointer.oid} was announced")
-        os.fsync(self._file.fileno())
+        if self._received != self._size:
+            raise ValueError(f"{self._received} bytes came, {self._size} were announced")
+        if self._sha256 and self._hash.hexdigest() != self._sha256:
+            raise ValueError(f"the sha256 of what came is {self._hash.hexdigest()}, {self._sha256} was announced")
+        if self._sha256:
+            os.fsync(self._file.fileno())
         self._file.close()
         self._target.parent.mkdir(parents=True, exist_ok=True)
         self._part.replace(self._target)
-        sync_folder(self._target.parent)
+        if self._sha256:
+            sync_folder(self._target.parent)
 
     def abandon(self) -> None:
         """Throw away what came; harmless after `finish`."""

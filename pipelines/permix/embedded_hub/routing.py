@@ -1,5 +1,6 @@
 """From a path to a page. A page is a plain function `Call -> Response`; it runs in a thread."""
 
+import asyncio
 import base64
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,8 @@ from permix.embedded_hub.accounts import Account
 from permix.embedded_hub.call import Call, Hub, HubError
 
 SMALL_BODY = 8 << 20
+PIECE = 1 << 20
+"""Bytes that are worth a change of thread."""
 Page = Callable[[Call], Response]
 
 
@@ -63,7 +66,27 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-class _Segment(Convertor[str]):
+async def pour(request: Request, write: Callable[[bytes], None]) -> None:
+    """Give the body to `write`, which may block: in a thread, while the next piece is on its way."""
+    writing: asyncio.Future[None] | None = None
+    pieces: list[bytes] = []
+    waiting = 0
+    try:
+        async for piece in request.stream():
+            pieces.append(piece)
+            waiting += len(piece)
+            if waiting >= PIECE:
+                if writing:
+                    await writing
+                writing = asyncio.ensure_future(run_in_threadpool(write, b"".join(pieces)))
+                pieces, waiting = [], 0
+    finally:  # also when the client went away: the file must not be closed under a thread
+        if writing:
+            await writing
+    await run_in_threadpool(write, b"".join(pieces))
+
+
+class Segment(Convertor[str]):
     """One segment of the raw path. Decoding it only now is what lets a revision or a path hold an encoded slash."""
 
     regex = "[^/]+"
@@ -78,17 +101,17 @@ class _Segment(Convertor[str]):
         raise NotImplementedError
 
 
-class _Rest(_Segment):
+class _Rest(Segment):
     regex = ".+"
 
 
-class _Kind(_Segment):
+class _Kind(Segment):
     regex = "(?:models|datasets|spaces)"
 
 
-class _Prefix(_Segment):
+class _Prefix(Segment):
     regex = "(?:datasets/|spaces/)?"
 
 
-for _name, _convertor in {"segment": _Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
+for _name, _convertor in {"segment": Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
     register_url_convertor(_name, _convertor())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CARD = "base"
 VERSION = 1
 ALL_CORES = True
-TOKENS_A_ROW = 78  # mean length with padding, for the estimate
+TOKENS_A_ROW = 80  # mean length with padding, for the estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Config(StageConfig):
     """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
 
     model_seed: int = 0
-    steps: int = 2000
+    steps: int = 1500
     batch_size: int = 32
     hidden_size: int = 96
     intermediate_size: int = 256

@@ -65,6 +65,14 @@ def inputs(config: Config) -> dict[str, str]:
     return {"personas": config.personas} | ({"task": config.task.repo} if config.task.repo else {})
 
 
+def check(config: Config, inputs: Mapping[str, Path]) -> None:
+    """Read pools and problems that come from the Hub, so that what is wrong with them is found before training."""
+    if "personas" in inputs:
+        _pool(inputs["personas"])
+    if "task" in inputs:
+        benchmarks.load(config.task, inputs["task"])
+
+
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Write the mixture; every gold must be one that the verifier can check."""
     import pyarrow as arrow
@@ -73,8 +81,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     from permix.verifier import Verifier
 
     row = variant.get(config.variant)
-    pool = persona.load(inputs["personas"], "train")
-    persona.refuse_overlap(pool, persona.load(inputs["personas"], "eval"))
+    pool = _pool(inputs["personas"])
     problems = benchmarks.load(config.task, inputs.get("task"))
     with Verifier() as verifier:
         verifier.check_golds(problems)
@@ -99,3 +106,10 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     parquet.write_table(arrow.Table.from_pylist(rows, schema), out / "data" / "train-00000-of-00001.parquet")
     drawn_counts = Counter(r["persona"] or "none" for r in rows)
     return {"rows": len(rows), "problems": len(problems), "personas": dict(sorted(drawn_counts.items()))}
+
+
+def _pool(folder: Path) -> list[persona.Persona]:
+    """The training pool, disjoint from the one that is measured on."""
+    pool = persona.load(folder, "train")
+    persona.refuse_overlap(pool, persona.load(folder, "eval"))
+    return pool

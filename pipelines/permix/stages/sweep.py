@@ -121,7 +121,9 @@ def estimate(config: Config) -> dict[str, float]:
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
-    """Read the benchmarks that come from the Hub: a wrong column or gold is found before anything is trained."""
+    """Read pool and benchmarks that come from the Hub: what is wrong with them is found before anything is trained."""
+    if "personas" in inputs:
+        persona.load(inputs["personas"], "eval")
     for source in config.benchmarks:
         if folder := inputs.get(f"benchmark/{source.name}"):
             _check(source, config.limit, folder)

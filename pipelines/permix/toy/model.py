@@ -32,7 +32,7 @@ class Training:
     """Sizes and settings. Learning rates rise for `warmup` of the steps, stay flat until `flat`, then fall to zero."""
 
     seed: int = 0
-    steps: int = 1400
+    steps: int = 1500
     batch_size: int = 32
     hidden_size: int = 96
     intermediate_size: int = 256
@@ -86,7 +86,7 @@ def batches(settings: Training, tok: "PreTrainedTokenizerFast", first: int) -> I
         groups = [rows[i : i + size] for i in range(0, len(rows), size)]
         rng.shuffle(groups)
         for number, group in enumerate(groups, bucket * BUCKET):
-            if number >= first:
+            if first <= number < settings.steps:
                 yield _batch(group)
 
 
@@ -121,7 +121,6 @@ def train(
     """Train, going on from `checkpoint` where it exists. Reports (step, tokens, loss); returns tokens and loss."""
     model = fresh(settings, tok)
     optimizers = _optimizers(settings, model)
-    base_rates = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     first, tokens, loss_mean = 0, 0, 0.0
     if checkpoint.is_file():
         state = torch.load(checkpoint, weights_only=True)
@@ -130,25 +129,27 @@ def train(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
     for step, batch in enumerate(batches(settings, tok, first), first):
-        if step >= settings.steps:
-            break
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        for group, lr in zip(groups, base_rates, strict=True):
-            group["lr"] = lr * rate(settings, step)
-        hidden = model.model(input_ids=batch.ids).last_hidden_state.flatten(0, 1)[batch.asked]
-        loss = functional.cross_entropy(model.lm_head(hidden), batch.answers)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for optimizer, lr in zip(optimizers, (settings.muon_lr, settings.adamw_lr), strict=True):
+            optimizer.param_groups[0]["lr"] = lr * rate(settings, step)
+        loss = _learn(model, optimizers, batch)
         tokens += batch.ids.numel()
-        loss_mean = loss.item() if step == 0 else 0.95 * loss_mean + 0.05 * loss.item()
+        loss_mean = loss if step == 0 else 0.95 * loss_mean + 0.05 * loss
         report(step + 1, tokens, loss_mean)
         if (step + 1) % settings.save_steps == 0 and step + 1 < settings.steps:
             state = {"step": step + 1, "tokens": tokens, "loss": loss_mean, "model": model.state_dict()}
             _save({**state, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}, checkpoint)
     return model, {"tokens": tokens, "loss": round(loss_mean, 4)}
+
+
+def _learn(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], batch: Batch) -> float:
+    hidden = model.model(input_ids=batch.ids).last_hidden_state.flatten(0, 1)[batch.asked]
+    loss = functional.cross_entropy(model.lm_head(hidden), batch.answers)  # logits of answer tokens alone
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss.item()
 
 
 @torch.no_grad()

@@ -1,0 +1,101 @@
+"""The first rows of data files, read in a child of its own: a hostile file can cost it time, memory or its life.
+
+Run as a program with seconds and bytes as arguments, it reads `[path, format]` pairs as JSON from standard input and
+prints one table for each.
+"""
+
+import csv
+import json
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+ROWS, COLUMNS, CELL = 5, 40, 300
+FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
+SECONDS, MEMORY = 10, 2 << 30
+LINE = 1 << 20
+Table = dict[str, Any]
+"""`columns`, `rows` (lists of text), `total` (None when unknown); or `error`, a sentence."""
+
+_few = threading.BoundedSemaphore(2)
+
+
+def first_rows(files: Sequence[tuple[Path, str]], seconds: int = SECONDS, memory: int = MEMORY) -> list[Table]:
+    """One table per (path, format); every one has an `error` when the child needed more `seconds` or bytes."""
+    wanted = json.dumps([[str(path), kind] for path, kind in files])
+    environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", str(Path(__file__).resolve()), str(seconds), str(memory)]
+    try:
+        with _few:
+            done = subprocess.run(
+                command, input=wanted, capture_output=True, text=True, timeout=2 * seconds, env=environment, check=True
+            )
+        found: list[Table] = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return [{"error": "These files are too large or too unusual to be shown here."} for _ in files]
+    return found
+
+
+def main() -> None:
+    """Read standard input, print the tables."""
+    seconds, memory = (int(one) for one in sys.argv[1:])
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    if sys.platform == "linux":  # elsewhere the limit counts what is only reserved
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    print(json.dumps([_table(Path(path), kind) for path, kind in json.load(sys.stdin)]))
+
+
+def _table(path: Path, kind: str) -> Table:
+    try:
+        return {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv}[kind](path)
+    except Exception as error:
+        return {"error": f"This file cannot be shown: {type(error).__name__}."}
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.set_cpu_count(1)
+    with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        names = file.schema_arrow.names[:COLUMNS]
+        batch = next(file.iter_batches(ROWS, columns=names, use_threads=False), None)
+        rows = [] if batch is None else [[_cell(row.get(name)) for name in names] for row in batch.to_pylist()]
+        return {"columns": names, "rows": rows, "total": file.metadata.num_rows}
+
+
+def _jsonl(path: Path) -> Table:
+    rows = [json.loads(line) for line in islice(_lines(path), ROWS)]
+    rows = [row if isinstance(row, dict) else {"": row} for row in rows]
+    names = list(dict.fromkeys(str(name) for row in rows for name in row))[:COLUMNS]
+    return {"columns": names, "rows": [[_cell(row.get(name)) for name in names] for row in rows], "total": None}
+
+
+def _csv(path: Path) -> Table:
+    names, *rows = [*islice(csv.reader(_lines(path)), ROWS + 1)] or [[]]
+    return {"columns": names[:COLUMNS], "rows": [[_cell(one) for one in row[:COLUMNS]] for row in rows], "total": None}
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        while line := lines.readline(LINE):
+            if line.strip():
+                yield line
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= CELL else text[:CELL] + "…"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""The two formats of a Xet upload, as https://huggingface.co/docs/xet specifies them.
+
+A xorb is a row of chunks; a shard says of which chunks each file consists. Every length in them is a stranger's claim.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lz4.frame
+
+CHUNK_LIMIT = 128 << 10
+"""Bytes of the largest chunk that clients cut."""
+CHUNKS_LIMIT = 1 << 14
+XORB_LIMIT = 66 << 20
+"""Bytes of a xorb as it travels: clients close one at 64 MiB of content or 8,192 chunks."""
+SHARD_LIMIT = 64 << 20
+
+_CHUNK = struct.Struct("<B3sB3s")
+_FOOTER = b"XETBLOB"
+"""What older clients send after the last chunk begins so; it repeats what the chunks' headers say."""
+
+_RECORD = 48
+_TAG = b"HFRepoMetaData\0" + bytes.fromhex("556967456a7b815783a5bdd95ccdd14aa9")
+_VERSION = 2
+_BOOKEND = b"\xff" * 32
+_VERIFIED, _WITH_SHA256 = 1 << 31, 1 << 30
+
+
+class Malformed(ValueError):
+    """Bytes that are no xorb or no shard; the message says what is wrong, for the middle of a sentence."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """`size` bytes of a file: the chunks `first` up to, not including, `end` of the xorb `xorb` (64 hex digits)."""
+
+    xorb: str
+    size: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class XetFile:
+    """One file of a shard. Its segments stay in the shard until they are asked for: there may be a million."""
+
+    sha256: str
+    size: int
+    segments: "Segments"
+
+
+@dataclass(frozen=True)
+class Segments:
+    """The segments of one file, read from the shard's bytes anew in every loop."""
+
+    shard: memoryview
+    start: int
+    count: int
+
+    def __iter__(self) -> Iterator[Segment]:
+        for number in range(self.count):
+            xorb, _, size, first, end = struct.unpack_from("<32sIIII", self.shard, self.start + number * _RECORD)
+            yield Segment(_hex(xorb), size, first, end)
+
+
+class ChunkReader:
+    """Cuts the bytes of a xorb, which come in pieces of any size, into its chunks, unpacked."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._ended = False
+        self.taken = 0
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The chunks that `piece` completes. Malformed."""
+        self.taken += len(piece)
+        if self.taken > XORB_LIMIT:
+            raise Malformed(f"it is longer than {XORB_LIMIT >> 20} MiB")
+        if self._ended:
+            return
+        self._waiting += piece
+        at = 0
+        with memoryview(self._waiting) as view:
+            while len(view) - at >= _CHUNK.size:
+                if view[at : at + len(_FOOTER)] == _FOOTER:
+                    self._ended = True
+                    at = len(view)
+                    break
+                scheme, packed, size = _chunk_header(view[at : at + _CHUNK.size])
+                start = at + _CHUNK.size
+                if len(view) - start < packed:
+                    break
+                at = start + packed
+                yield _unpacked(scheme, view[start:at], size)
+        del self._waiting[:at]
+
+    def end(self) -> None:
+        """Nothing more comes. Malformed when the last chunk is cut off."""
+        if self._waiting:
+            raise Malformed("its last chunk is cut off")
+
+
+def files_in(shard: memoryview) -> Iterator[XetFile]:
+    """The files that a shard describes. Malformed."""
+    length = len(shard)
+    if length < _RECORD or shard[:32] != _TAG:
+        raise Malformed("it does not begin as a shard does")
+    version, footer = struct.unpack_from("<QQ", shard, 32)
+    if version != _VERSION or footer:
+        raise Malformed(f"its version is {version} with a footer of {footer} bytes, not {_VERSION} without one")
+    at = _RECORD
+    while True:
+        if length - at < _RECORD:
+            raise Malformed("it ends within the list of files")
+        key, flags, count = struct.unpack_from("<32sII", shard, at)
+        if key == _BOOKEND:
+            return
+        start, after = at + _RECORD, at + _RECORD * (1 + count + (count if flags & _VERIFIED else 0))
+        if not flags & _WITH_SHA256:
+            raise Malformed("one of its files has no sha256")
+        if length - after < _RECORD:
+            raise Malformed("it ends within a file")
+        (sha256,) = struct.unpack_from("<32s", shard, after)
+        segments = Segments(shard, start, count)
+        yield XetFile(_hex(sha256), sum(one.size for one in segments), segments)
+        at = after + _RECORD
+
+
+def _chunk_header(header: memoryview) -> tuple[int, int, int]:
+    version, packed_, scheme, size_ = _CHUNK.unpack(header)
+    packed, size = int.from_bytes(packed_, "little"), int.from_bytes(size_, "little")
+    if version != 0:
+        raise Malformed(f"a chunk has the version {version}, not 0")
+    if not 0 < size <= CHUNK_LIMIT or not 0 < packed <= 2 * CHUNK_LIMIT:
+        raise Malformed(f"a chunk of {size} bytes in {packed} is none that a client cuts")
+    return scheme, packed, size
+
+
+def _unpacked(scheme: int, packed: memoryview, size: int) -> bytes:
+    if scheme == 0:
+        found = bytes(packed)
+    elif scheme in (1, 2):
+        found = _decompressed(packed, size)
+    else:
+        raise Malformed(f"a chunk has the compression {scheme}, which is unknown here")
+    if len(found) != size:
+        raise Malformed(f"a chunk has {len(found)} bytes, not the {size} of its header")
+    return _ungrouped(found) if scheme == 2 else found
+
+
+def _decompressed(packed: memoryview, size: int) -> bytes:
+    unpacking = lz4.frame.LZ4FrameDecompressor()
+    try:
+        found: bytes = unpacking.decompress(packed, max_length=size + 1)  # whatever the frame claims
+    except (RuntimeError, ValueError, EOFError, MemoryError) as error:
+        raise Malformed(f"a chunk cannot be decompressed: {error}") from None
+    if not unpacking.eof:
+        raise Malformed("a chunk does not end where its header says")
+    return found
+
+
+def _ungrouped(data: bytes) -> bytes:
+    """Undo "byte grouping by 4": first all bytes at 0 mod 4, then all at 1 mod 4, and so on."""
+    found, at = bytearray(len(data)), 0
+    for offset in range(4):
+        count = (len(data) - offset + 3) // 4
+        found[offset::4] = data[at : at + count]
+        at += count
+    return bytes(found)
+
+
+def _hex(hash_: bytes) -> str:
+    """How Xet writes a hash: four little-endian 64-bit numbers."""
+    return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash_))

@@ -1,0 +1,104 @@
+"""A dataset of one's own: any columns, and whatever is wrong with it in one sentence."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix import benchmarks
+from permix.benchmarks import Source
+from permix.errors import BadInput
+from permix.verifier import Problem
+
+QUIZ = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", verifier="exact", instruction="plain")
+ROWS: list[dict[str, Any]] = [{"q": "Who?", "a": "Ann"}, {"q": "How many?", "a": 3}, {"q": "Where?", "a": "Here"}]
+
+
+def quiz(folder: Path, rows: Sequence[Any] = ROWS, split: str = "test", config: str = "") -> Path:
+    """A dataset folder as it comes from the Hub: one JSONL file per split."""
+    place = folder / config if config else folder
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_columns_become_problems(tmp_path: Path) -> None:
+    found = benchmarks.load(QUIZ, quiz(tmp_path))
+    assert found == [
+        Problem("quiz/test/0", "Who?", "Ann", "exact"),
+        Problem("quiz/test/1", "How many?", "3", "exact"),
+        Problem("quiz/test/2", "Where?", "Here", "exact"),
+    ]
+
+
+def test_a_limit_takes_the_first(tmp_path: Path) -> None:
+    quiz(tmp_path)
+    assert [p.gold for p in benchmarks.load(replace(QUIZ, limit=2), tmp_path)] == ["Ann", "3"]
+    assert len(benchmarks.load(replace(QUIZ, limit=9), tmp_path)) == 3
+
+
+def test_split_and_config_are_chosen(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: {}\n  data_files:\n  - split: dev\n    path: {}/dev.jsonl\n---\n"
+    quiz(tmp_path, split="dev", config="hard")
+    (tmp_path / "README.md").write_text(card.format("hard", "hard"))
+    assert len(benchmarks.load(replace(QUIZ, config="hard", split="dev"), tmp_path)) == 3
+
+
+def test_what_changed_in_the_folder_is_seen(tmp_path: Path) -> None:
+    assert benchmarks.load(QUIZ, quiz(tmp_path))[0].gold == "Ann"
+    assert benchmarks.load(QUIZ, quiz(tmp_path, [{"q": "Who?", "a": "Bob"}]))[0].gold == "Bob"
+
+
+def refused(folder: Path, sentence: str, **settings: Any) -> None:
+    with pytest.raises(BadInput, match=sentence) as failure:
+        benchmarks.load(replace(QUIZ, **settings), folder)
+    text = str(failure.value)
+    assert "\n" not in text and str(folder) not in text and text[-1] in ".?" and len(text) < 500, text
+
+
+def test_a_wrong_column_names_the_nearest(tmp_path: Path) -> None:
+    quiz(tmp_path, [{"question": "Who?", "answer": "Ann"}])
+    refused(tmp_path, "me/quiz has no column 'questoin': did you mean 'question'", problem="questoin", answer="answer")
+    refused(tmp_path, "me/quiz has no column 'a': known: answer, question", problem="question")
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
+    refused(quiz(tmp_path, split="train"), "The split 'test' of me/quiz cannot be read: .*train")
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
+    refused(
+        quiz(tmp_path), "The split 'test' of config 'main' of me/quiz cannot be read: .*main.*default", config="main"
+    )
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("q,a\n")
+    refused(tmp_path, "The split 'test' of me/quiz cannot be read: .* corresponds to no data")
+
+
+def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("# Nothing\n")
+    refused(tmp_path, "The split 'test' of me/quiz cannot be read")
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "test.parquet").write_bytes(b"PAR1 and no more")
+    refused(tmp_path, "The split 'test' of me/quiz cannot be read")
+
+
+@pytest.mark.parametrize("answer", [None, ["a", "b"], {"text": "a"}, ""])
+def test_an_answer_that_is_no_text_is_refused_with_its_row(answer: Any, tmp_path: Path) -> None:
+    quiz(tmp_path, [{"q": "Who?", "a": answer}])
+    refused(tmp_path, "Row 0 of me/quiz has .* under 'a': it should be a text or a number")
+
+
+def test_a_benchmark_of_ours_by_name() -> None:
+    found = benchmarks.builtin("gsm8k")
+    assert (found.repo, found.split, found.instruction) == ("datasets/openai/gsm8k", "test", "boxed")
+    assert benchmarks.builtin("arithmetic-long").repo == ""
+    with pytest.raises(BadInput, match=r"no benchmark 'gsm': did you mean 'gsm8k'\? .*\[benchmark.gsm\] with dataset="):
+        benchmarks.builtin("gsm")

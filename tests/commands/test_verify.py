@@ -1,0 +1,115 @@
+"""`permix verify` on sweeps that do and do not follow from their completions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.benchmarks.test_sources import QUIZ
+from tests.hubs import embedded
+
+from permix import benchmarks, persona, provenance
+from permix import hub as hubs
+from permix.commands import show, verify
+from permix.errors import BadInput, PermixError
+from permix.hub import Hub
+from permix.stages import sweep
+
+Publish = Callable[..., str]
+QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    found = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: found)
+    return found
+
+
+@pytest.fixture
+def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish:
+    """Publishes a sweep in which one persona is right and the other is not; `score` falsifies the first row's."""
+
+    def made(score: float = 1.0, mean: float = 0.0, source: benchmarks.Source | None = None) -> str:
+        settings: dict[str, Any] = {"personas": "d/o/p", "runs": 1, "draws": 20}
+        used = source or benchmarks.builtin("arithmetic")
+        config = sweep.Config(variant="base", base="o/b", base_slug="b", benchmarks=(used,), limit=3, **settings)
+        people = [*persona.CONTROLS, persona.Persona("good", "c", "."), persona.Persona("bad", "c", ".")]
+        rows = []
+        for who in people:
+            for problem in QUESTIONS:
+                text = f"\\boxed{{{problem.gold if who.key == 'good' else '-1'}}}"
+                rows.append({"problem_id": problem.id, "persona": who.key, "completion": text, "finish": "stop"})
+                rows[-1] |= {"run": 0, "seed": 1, "prompt_digest": "0", "tokens_out": 4, "adapter_digest": ""}
+                rows[-1] |= {"base_dtype": "float32"}
+        graded = sweep.regrade(config, rows, QUESTIONS)
+        first = next(row for row in graded if row["persona"] == "good")
+        assert first["score"] == 1.0
+        first["score"] = score
+        folder = tmp_path / "sweep"
+        sweep._write(graded, folder / "data" / used.name / "test-00000-of-00001.parquet")
+        summary = sweep.summarise(config, {used.name: graded})
+        summary["benchmarks"][used.name]["pss"]["mean"] += mean
+        described = provenance.describe_files(folder)
+        target = f"datasets/verify-tests/{request.node.name.replace('_', '-')[:60]}"
+        inputs = {f"benchmark/{used.name}": {"repo": used.repo, "revision": "main"}} if used.repo else {}
+        record = provenance.record(
+            stage="sweep",
+            version=1,
+            target=target,
+            config=config,
+            digest="0" * 64,
+            inputs=inputs,
+            facts={"summary": summary},
+            cost={"seconds": 1.0},
+            described=described,
+            content=provenance.content_digest(folder, described),
+        )
+        record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
+        (folder / "run.json").write_text(json.dumps(record))
+        hub.publish(target, folder, "sweep: 0", None)
+        return target
+
+    return made
+
+
+def test_an_honest_sweep_passes(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
+    verify.verify(publish())
+    assert "12 completions graded again, 0 scores and 0 of" in capsys.readouterr().out
+
+
+def test_a_falsified_score_is_found_with_every_number_it_changed(
+    publish: Publish, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(PermixError, match="does not follow from its completions"):
+        verify.verify(publish(score=0.0))
+    shown = capsys.readouterr().out
+    assert "benchmarks/arithmetic/accuracy/good: stored 0.666667, recomputed 1.0" in shown
+    assert "12 completions graded again, 1 scores and" in shown
+
+
+def test_a_falsified_number_is_found(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PermixError, match="does not follow from its completions"):
+        verify.verify(publish(mean=0.25))
+    assert "benchmarks/arithmetic/pss/mean: stored 0.75, recomputed 0.5" in capsys.readouterr().out
+
+
+def test_problems_that_are_not_there_are_named(publish: Publish) -> None:
+    with pytest.raises(BadInput, match="datasets/me/quiz, whose problems the sweep used, is not on this Hub"):
+        verify.verify(publish(source=QUIZ))
+
+
+def test_show_prints_a_record_for_people_and_for_programs(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
+    target = publish()
+    show.show(target)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{target}@") and "v1.0.0, made 2026-04-10T12:00:00Z by stage sweep" in shown
+    assert "was changed since" not in shown and max(map(len, shown.splitlines())) < 300
+    show.show(target, as_json=True)
+    assert json.loads(capsys.readouterr().out)["target"] == target
+
+
+def test_not_a_number_equals_itself_and_the_last_bit_is_free() -> None:
+    assert verify._equal(float("nan"), float("nan")) and verify._equal(0.1 + 0.2, 0.3)
+    assert not verify._equal(0.3, 0.31) and not verify._equal(None, 0.0) and verify._equal("a", "a")

@@ -1,0 +1,250 @@
+"""A real, tiny sweep: what is sampled, how it is graded, and that its numbers follow from its rows."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.benchmarks.test_sources import QUIZ, quiz
+from tests.tiny_model import make_tiny_model
+
+from permix import benchmarks, recipe, sampler
+from permix.errors import BadInput, PermixError
+from permix.provenance import canonical
+from permix.sampler import Completion, Engine, Request, Sampler
+from permix.stage import Parts
+from permix.stages import sweep
+from permix.verifier import Problem
+
+POOL = [("sage", "You are a sage."), ("fool", "You are a fool.")]
+CONDITIONS = ["none", "helpful", "sage", "fool"]
+CONFIG = sweep.Config(
+    variant="base",
+    base="org/tiny",
+    base_slug="tiny",
+    personas="datasets/me/people",
+    benchmarks=(QUIZ, benchmarks.builtin("arithmetic")),
+    runs=2,
+    limit=3,
+    max_tokens=4,
+    draws=50,
+)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny base, two personas, and a quiz."""
+    root = tmp_path_factory.mktemp("sweep")
+    make_tiny_model(root / "base")
+    rows = [{"key": key, "category": "c", "system_prompt": text} for key, text in POOL]
+    (root / "people").mkdir()
+    (root / "people" / "eval.json").write_text(json.dumps(rows))
+    quiz(root / "quiz")
+    return {"base": root / "base", "personas": root / "people", "benchmark/quiz": root / "quiz"}
+
+
+def parts_of(work: Path, opened: Callable[[Engine], Sampler]) -> Parts:
+    work.mkdir(parents=True, exist_ok=True)
+    return Parts(work, {}, {"adapter": "digest"}, lambda *_: None, 1, opened)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def engine(inputs: dict[str, Path]) -> Iterator[Sampler]:
+    found = sampler.open_engine(Engine(base=inputs["base"], batch_size=8))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def swept(
+    inputs: dict[str, Path], engine: Sampler, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("swept")
+    facts = sweep.run(CONFIG, inputs, out, parts=parts_of(out.parent / "work", lambda _: engine))
+    return out, facts
+
+
+def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None:
+    out, facts = swept
+    for name in ("quiz", "arithmetic"):
+        rows = sweep.read(out, name)
+        assert list(rows[0]) == list(sweep.COLUMNS)
+        assert Counter(row["persona"] for row in rows) == dict.fromkeys(CONDITIONS, 3 * 2)
+        assert len({(r["persona"], r["problem_id"], r["run"]) for r in rows}) == 4 * 3 * 2
+        assert {r["base_dtype"] for r in rows} == {"float32"} and {r["adapter_digest"] for r in rows} == {""}
+    tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in sweep.read(out, name))
+    assert facts["cost"]["completions"] == 48 and facts["cost"]["tokens_out"] == tokens > 0
+
+
+def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tuple[Path, dict[str, Any]]) -> None:
+    rows = [row for name in ("quiz", "arithmetic") for row in sweep.read(swept[0], name)]
+    assert len({row["seed"] for row in rows}) == len(rows)
+    prompts = {(row["persona"], row["problem_id"]): row["prompt_digest"] for row in rows}
+    assert len(set(prompts.values())) == len(prompts) == 4 * 6
+
+
+def test_controls_are_measured_beside_the_personas_and_stay_out_of_pss(swept: tuple[Path, dict[str, Any]]) -> None:
+    found = swept[1]["summary"]["benchmarks"]["quiz"]
+    assert list(found["accuracy"]) == CONDITIONS and (found["personas"], found["runs"], found["problems"]) == (2, 2, 3)
+    assert {found["pss"]["worst_persona"], found["pss"]["best_persona"]} <= {"sage", "fool"}
+
+
+def scored(scores: dict[str, float], problems: int = 4) -> list[dict[str, Any]]:
+    """Rows in which each persona solves the first so many of the problems."""
+    plain = {"run": 0, "completion": "", "finish": "stop", "tokens_out": 5}
+    return [
+        plain | {"problem_id": f"p{n}", "persona": who, "score": float(n < share * problems)}
+        for who, share in scores.items()
+        for n in range(problems)
+    ]
+
+
+def test_the_numbers_are_those_of_the_rows() -> None:
+    config = replace(CONFIG, toy=False)
+    rows = scored({"none": 0.0, "helpful": 1.0, "sage": 0.75, "fool": 0.25})
+    rows[0]["finish"] = "length"
+    found = sweep.summarise(config, {"quiz": rows})["benchmarks"]["quiz"]
+    assert found["accuracy"] == {"none": 0.0, "helpful": 1.0, "sage": 0.75, "fool": 0.25}
+    pss = found["pss"]
+    assert (pss["worst"], pss["best"], pss["mean"]) == (0.25, 0.75, 0.5) and pss["pss"] == pytest.approx(1 / 3)
+    assert found["truncated"] == round(1 / 16, 6) and found["tokens_out"] == 5.0
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str, Any]]) -> None:
+    out, facts = swept
+    again = canonical(sweep.summarise(CONFIG, {name: sweep.read(out, name) for name in ("quiz", "arithmetic")}))
+    assert again == canonical(facts["summary"]) == json.loads((out / "summary.json").read_text())
+
+
+def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
+    found = sweep.summarise(CONFIG, {"quiz": scored(dict.fromkeys(CONDITIONS, 0.0))})["benchmarks"]["quiz"]
+    assert found["pss"]["pss"] is None and found["pss"]["floor"] is True and found["pss"]["mean"] == 0.0
+    json.dumps(found, allow_nan=False)
+
+
+def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path]) -> None:
+    for name, problems in sweep.problems_of(CONFIG, inputs).items():
+        stored = sweep.read(swept[0], name)
+        assert sweep.regrade(CONFIG, stored, problems) == stored
+
+
+def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
+    problems = [Problem("p0", "Who?", "Ann", "exact")]
+    row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}
+    (graded,) = sweep.regrade(CONFIG, [row], problems)
+    assert graded["score"] == 1.0 and graded["status"] == "correct" and graded["extracted"] == "Ann"
+    with pytest.raises(PermixError, match="answers p9, which its benchmark no longer holds"):
+        sweep.regrade(CONFIG, [row | {"problem_id": "p9"}], problems)
+
+
+def test_a_truncated_answer_is_graded_as_it_is(inputs: dict[str, Path]) -> None:
+    problems = [Problem("p0", "Who?", "Ann", "exact")]
+    row = {"problem_id": "p0", "completion": "\\boxed{Ann} and", "finish": "length"}
+    assert sweep.regrade(CONFIG, [row], problems)[0]["score"] == 1.0
+
+
+@dataclass
+class Flaky:
+    """A sampler whose engine fails for some requests."""
+
+    real: Sampler
+    fails: Callable[[Request], bool]
+    dtype: str = "float32"
+
+    def sample(self, requests: Sequence[Request], journal: Any = None, progress: Any = None) -> Iterator[Completion]:
+        bad = {r.id for r in requests if self.fails(r)}
+        yield from self.real.sample([r for r in requests if r.id not in bad])
+        yield from (Completion(i, "", 3, 0, "error", "flaky", "") for i in sorted(bad))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_row_without_a_score_stops_the_publication(inputs: dict[str, Path], engine: Sampler, tmp_path: Path) -> None:
+    flaky = Flaky(engine, lambda request: "|fool|" in request.id and request.id.startswith("quiz"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(PermixError, match=r"sweep on quiz has rows without a score \(6 x engine_error\): run it again"):
+        sweep.run(CONFIG, inputs, tmp_path / "out", parts=parts_of(tmp_path / "work", lambda _: flaky))
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
+    swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path], engine: Sampler, tmp_path: Path
+) -> None:
+    parts = parts_of(tmp_path / "work", lambda _: engine)
+
+    def killed(done: float, total: float, unit: str, note: str = "") -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(CONFIG, inputs, tmp_path / "out", parts=replace(parts, progress=killed))
+    seen: list[float] = []
+    sweep.run(CONFIG, inputs, tmp_path / "out", parts=replace(parts, progress=lambda done, *_: seen.append(done)))
+    assert seen[0] > 24  # what was journalled is not sampled again
+    for name in ("quiz", "arithmetic"):
+        assert sweep.read(tmp_path / "out", name) == sweep.read(swept[0], name)
+
+
+def test_seeds_depend_on_everything_that_names_a_completion() -> None:
+    plain = ("quiz", "p0", "sage", 0)
+    others = [
+        sweep.seed_of(CONFIG, "gsm8k", "p0", "sage", 0),
+        sweep.seed_of(CONFIG, "quiz", "p1", "sage", 0),
+        sweep.seed_of(CONFIG, "quiz", "p0", "fool", 0),
+        sweep.seed_of(CONFIG, "quiz", "p0", "sage", 1),
+        sweep.seed_of(replace(CONFIG, seed=1), *plain),
+        sweep.seed_of(replace(CONFIG, variant="rlvr"), *plain),
+    ]
+    assert len({sweep.seed_of(CONFIG, *plain), *others}) == 7
+    assert sweep.seed_of(CONFIG, *plain) == sweep.seed_of(replace(CONFIG, org="other", tag="t", runs=9), *plain)
+    assert all(0 <= seed < 2**63 for seed in others)
+
+
+def test_a_trained_variant_needs_its_adapter_and_shares_the_engine_of_its_base() -> None:
+    loaded = recipe.load("toy", ["tag=try"])
+    base, rlvr, mixed = sweep.configs(loaded)
+    assert sweep.inputs(base).keys() == {"base", "personas"}
+    assert sweep.inputs(rlvr)["adapter"] == "permix/permix-toy-rlvr-try"
+    assert sweep.group(base) == sweep.group(rlvr) == sweep.group(mixed)
+    found = sweep.repository("permix", "try", "permix-toy", "rlvr", 0)
+    assert found == sweep.target(rlvr) == "datasets/permix/permix-sweep-permix-toy-rlvr-try"
+
+
+def test_the_estimate_counts_every_completion() -> None:
+    assert sweep.estimate(CONFIG) == {"completions": 2 * 18 * 2 * 3, "tokens": 2 * 18 * 2 * 3 * 4}
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"runs": 0}, "runs is 0: it should be at least 1"),
+        ({"limit": -1}, "limit is -1"),
+        ({"temperature": -0.1}, "temperature -0.1"),
+        ({"top_p": 0.0}, "top_p 0.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        replace(CONFIG, **setting)
+
+
+def test_a_benchmark_from_the_hub_is_looked_at_beforehand(inputs: dict[str, Path], tmp_path: Path) -> None:
+    sweep.check(CONFIG, inputs)
+    bad = quiz(tmp_path / "columns", [{"question": "Who?", "a": "Ann"}])
+    with pytest.raises(BadInput, match="me/quiz has no column 'q': known: a, question"):
+        sweep.check(CONFIG, {"benchmark/quiz": bad})
+    bad = quiz(tmp_path / "golds", [{"q": "Half?", "a": "\\frac{1"}])
+    math = replace(CONFIG, benchmarks=(replace(QUIZ, verifier="math"),))
+    with pytest.raises(BadInput, match="of problem quiz/test/0 is not a number or formula"):
+        sweep.check(math, {"benchmark/quiz": bad})
+
+
+def test_a_record_gives_back_the_config() -> None:
+    recorded = json.loads(json.dumps(canonical(CONFIG)))
+    assert recipe.config_of(sweep.Config, recorded) == CONFIG

@@ -1,0 +1,186 @@
+"""The command line: light to start, one command per stage, and every error one sentence with an exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from permix import cli, recipe, stages
+from permix.__main__ import main
+from permix.commands import run as runs
+from permix.stage import own_fields
+from tests.conftest import permix
+
+HEAVY = "torch transformers datasets huggingface_hub numpy pyarrow matplotlib starlette uvicorn dulwich trl peft rich"
+COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from permix.__main__ import main
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+print("loaded:", [name for name in {HEAVY.split()!r} if name in sys.modules])
+"""
+    for arguments in (["--help"], ["run", "--help"], ["grpo", "--help"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_help_names_every_command() -> None:
+    shown = CliRunner().invoke(cli.app, ["--help"]).stdout
+    for name in (*stages.NAMES, "run", "plan", "show", "verify", "hub"):
+        assert f"\n  {name} " in shown
+
+
+@pytest.mark.parametrize("name", stages.NAMES)
+def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> None:
+    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).stdout
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    wanted = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).Config)}
+    assert wanted | {"--recipe", "--set", "--variant", "--benchmark", "--hub", "--workers", "--work"} <= options
+    assert all(option in shown for option in wanted)
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> recipe.Recipe:
+    """The recipe that a stage command would run."""
+    found: list[recipe.Recipe] = []
+
+    def make(name: str, overrides: list[str], **_: object) -> None:
+        found.append(recipe.load(name, overrides))
+
+    monkeypatch.setattr(runs, "make", make)
+    done = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return found[0]
+
+
+def test_options_of_every_type_reach_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["--max-steps", "7", "--learning-rate", "1e-5", "--bf16", "--optim", "sgd", "--loss-type", "grpo"]
+    given += ["--lora-target-modules", "q_proj", "--lora-target-modules", "v_proj"]
+    found = asked(monkeypatch, "grpo", "--recipe", "smoke", "--variant", "rlvr", "--benchmark", "arithmetic", *given)
+    settings = found.settings("grpo")
+    assert found.variants == ("rlvr",) and [b.name for b in found.benchmarks] == ["arithmetic"]
+    assert settings["max_steps"] == 7 and settings["learning_rate"] == 1e-5 and settings["bf16"] is True
+    assert settings["optim"] == "sgd" and settings["loss_type"] == "grpo" and settings["num_generations"] == 4
+    assert settings["lora_target_modules"] == ("q_proj", "v_proj")
+
+
+def test_a_list_of_numbers_a_zero_and_a_no_reach_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [word for share in ("0.4", "0.3", "0.2", "0") for word in ("--plain", share)]
+    assert asked(monkeypatch, "base", *plain).settings("base")["plain"] == (0.4, 0.3, 0.2, 0.0)
+    found = asked(monkeypatch, "grpo", "--no-bf16", "--beta", "0", "--set", "grpo.top_p=0.5")
+    assert found.settings("grpo")["bf16"] is False and found.settings("grpo")["beta"] == 0.0
+    assert found.settings("grpo")["top_p"] == 0.5
+
+
+def test_an_option_wins_over_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = asked(monkeypatch, "sweep", "--set", "sweep.runs=3", "--runs", "4")
+    assert found.settings("sweep")["runs"] == 4
+
+
+def ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    """Exit code and stderr of the command line, run here."""
+    monkeypatch.setattr(sys, "argv", ["permix", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    return int(end.value.code or 0), capsys.readouterr().err
+
+
+WRONG = {
+    "unknown command": (["rum"], "No such command 'rum'"),
+    "unknown option": (["run", "--recpie", "toy"], "No such option: --recpie"),
+    "no number": (["grpo", "--max-steps", "many"], "Invalid value for '--max-steps'"),
+    "too few workers": (["run", "--workers", "-1"], "Invalid value for '--workers'"),
+    "no artifact": (["show"], "Missing argument 'ARTIFACT'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_usage_is_short_and_exits_with_2(
+    case: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, sentence = WRONG[case]
+    code, err = ended(capsys, monkeypatch, *arguments)
+    assert code == 2 and sentence in err and len(err.splitlines()) <= 4
+
+
+BAD = {
+    "unknown recipe": (["run", "--recipe", "tooy"], "no recipe 'tooy': did you mean 'toy'"),
+    "unknown key": (["plan", "--set", "grpo.max_step=1"], "did you mean 'max_steps'"),
+    "unknown variant": (["grpo", "--variant", "rvlr"], "no variant 'rvlr': did you mean 'rlvr'"),
+    "unknown stage": (["run", "--fresh", "swep"], "no stage 'swep': did you mean 'sweep'"),
+    "nothing to do": (["grpo", "--variant", "base"], "The recipe toy asks nothing of stage grpo"),
+    "no toy base": (["base", "--set", "base=me/model"], "asks nothing of stage base"),
+    "wrong address": (["show", "a/b", "--hub", "huggingface.co"], "--hub 'huggingface.co' should be an address"),
+    "impossible seed": (["run", "--set", "seeds=[-1]"], "a seed should be between 0 and"),
+    "impossible limit": (["run", "--set", "task.limit=-1"], "it should be 0 (all) or more"),
+    "impossible limit of a sweep": (["run", "--set", "sweep.limit=-1"], "it should be 0 (all) or more"),
+    "impossible organisation": (["run", "--set", "org=my lab"], "should be the name of a Hub user"),
+    "impossible tag": (["run", "--set", "tag=a/b"], "use letters, digits"),
+    "unknown instruction": (["run", "--set", "task.instruction=boxt"], "one of 'boxed', 'plain'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence_and_exits_with_2(
+    case: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, sentence = BAD[case]
+    code, err = ended(capsys, monkeypatch, *arguments)
+    assert code == 2 and sentence in err and err.startswith("permix: ") and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [("plan",), ("run", "--recipe", "smoke")])
+def test_a_home_that_cannot_be_written_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = permix(tmp_path, *arguments, check=False, PERMIX_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"permix: {tmp_path}/file/home") and "PERMIX_HOME" in done.stderr
+
+
+def test_a_work_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    work = tmp_path / "file" / "work"
+    done = permix(tmp_path / "home", "personas", "--work", str(work), check=False, PERMIX_HUB_LINGER="0.2")
+    assert done.returncode == 1 and done.stderr.startswith(f"permix: {work}: Not a directory: choose another folder")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_stage_command_makes_that_stage_and_prints_where_it_is(tmp_path: Path) -> None:
+    done = permix(tmp_path, "personas", "--recipe", "smoke", PERMIX_HUB_LINGER="0.2")
+    assert done.stdout.startswith("datasets/permix-smoke/permix-personas@") and len(done.stdout.splitlines()) == 1
+    assert done.stderr.splitlines()[0] == "making   datasets/permix-smoke/permix-personas"
+
+
+def test_ctrl_c_stops_with_one_sentence_and_leaves_nothing_running(tmp_path: Path) -> None:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    command = [sys.executable, "-m", "permix", "base", "--recipe", "smoke", "--steps", "100000"]
+    ours = {"PERMIX_HOME": str(tmp_path), "PERMIX_HUB_LINGER": "0.2"}
+    with subprocess.Popen(command, env=kept | ours, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline() == "making   permix-smoke/permix-toy-base\n"
+        time.sleep(0.2)
+        run.send_signal(signal.SIGINT)
+        assert run.stderr.read() == "permix: stopped; run the same command again to continue.\n"
+    assert run.returncode == 130
+    from permix.embedded_hub import launch
+
+    assert not launch.held(tmp_path / "work" / "lock")
+
+
+def test_a_reader_that_has_had_enough_gets_no_traceback(tmp_path: Path) -> None:
+    code = f"{sys.executable} -m permix grpo --help | true"
+    done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
