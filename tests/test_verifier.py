@@ -372,3 +372,8 @@ def test_scores_are_1_and_0_and_a_failure_of_ours_is_none() -> None:
         "verifier_crash": None,
     }
     assert all(score is None or math.isfinite(score) for score in verifier.SCORES.values())
+
+
+def test_a_whole_solution_is_no_gold() -> None:
+    with Verifier() as verifier, pytest.raises(BadInput, match="is a whole solution"):
+        verifier.check_golds([Problem("p1", "q", "2 + 2 = 4\n#### 4")])

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 120.0
 """Seconds that a Hub may stay silent before it counts as one that does not answer."""
+UNREAD = ("original/*", "*.pth", "*.gguf", "onnx/*")
+"""Files of base models that transformers never reads: not downloaded."""
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
 
 
@@ -159,6 +162,7 @@ class Hub:
                         token=self.token or False,
                         cache_dir=self.cache,
                         force_download=again,
+                        ignore_patterns=list(UNREAD),
                     )
                 )
             damage = _damage(folder, head)
@@ -294,7 +298,8 @@ def connect(url: str | None = None) -> Hub:
 def _damage(folder: Path, head: Head) -> str:
     """What is wrong with a download; "" where it holds what the Hub lists and the record describes."""
     here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
-    if missing := [path for path, (_, size) in head.files.items() if here.get(path) != size]:
+    wanted = {path: size for path, (_, size) in head.files.items() if not any(fnmatch(path, p) for p in UNREAD)}
+    if missing := [path for path, size in wanted.items() if here.get(path) != size]:
         return f"was not downloaded whole, {missing[0]} is missing or cut: run it again."
     if head.record and provenance.content_digest(folder) != head.content_digest:
         return "does not hold what its run.json says: make it again with --fresh."

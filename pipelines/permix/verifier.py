@@ -88,6 +88,11 @@ class Verifier:
         jobs: dict[Job, Problem] = {}
         for problem in problems:
             gold = problem.gold.strip()
+            if "####" in gold:
+                raise BadInput(
+                    f"The gold of problem {problem.id} is a whole solution: the answer column should hold what stands "
+                    'behind its ####. For GSM8K itself set name = "gsm8k" instead of dataset.'
+                )
             if problem.kind == "choice":
                 readable = answers.letter(gold) is not None
             else:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.benchmarks.test_sources import QUIZ
-from tests.hubs import embedded
 
 from permix import benchmarks, persona, provenance
 from permix import hub as hubs
@@ -15,6 +13,8 @@ from permix.commands import show, verify
 from permix.errors import BadInput, PermixError
 from permix.hub import Hub
 from permix.stages import sweep
+from tests.benchmarks.test_sources import QUIZ
+from tests.hubs import embedded
 
 Publish = Callable[..., str]
 QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]

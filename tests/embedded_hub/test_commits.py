@@ -146,12 +146,6 @@ def test_what_does_not_fit_is_refused_and_nothing_of_the_commit_lands(api: HfApi
     assert head(api, repo) == before
 
 
-def test_pull_requests_are_refused_with_a_sentence(api: HfApi, repo: str) -> None:
-    with pytest.raises(HfHubHTTPError, match="no pull requests") as refused:
-        api.create_commit(repo, [add("a", b"1")], commit_message="m", create_pr=True)
-    assert refused.value.response.status_code == 501
-
-
 @pytest.mark.parametrize(
     "path",
     ["", "/etc/passwd", "a/../b", "./a", "a//b", "a/", ".git/config", "a/.GIT/x", "a\\b", "a\0b", "a\nb", "x" * 300],

@@ -25,6 +25,11 @@ BODIES = {
     "POST {repo}/branch/b": ("startingPoint",),
     "POST {repo}/tag/main": ("tag", "message"),
     "POST {repo}/super-squash/main": ("message",),
+    "POST {repo}/discussions": ("title", "description", "pullRequest"),
+    "POST {repo}/discussions/1/comment": ("comment",),
+    "POST {repo}/discussions/1/title": ("title",),
+    "POST {repo}/discussions/1/status": ("status", "comment"),
+    "POST {repo}/discussions/1/merge": ("comment",),
     "POST /lab/fuzz.git/info/lfs/objects/batch": ("operation", "objects"),
     "POST /lab/fuzz.git/info/lfs/objects/verify": ("oid", "size"),
 }
@@ -74,6 +79,8 @@ def test_random_queries_and_paths_never_break_the_server(wire: Wire, repo: str) 
             f"/api/models/{repo}?{query}",
             f"/api/models/{repo}/tree/{revision}/{path}?{query}",
             f"/api/models/{repo}/commits/{revision}?{query}",
+            f"/api/models/{repo}/discussions?{query}",
+            f"/api/models/{repo}/discussions/{revision}?{query}",
             f"/{repo}/resolve/{revision}/{path}",
         ):
             answer = wire("GET", address)

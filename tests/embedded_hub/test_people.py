@@ -15,7 +15,7 @@ from permix.embedded_hub.pages.people import page_url
 
 from .conftest import Wire
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*empty or missing yaml:UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:Warnings while validating metadata:UserWarning")
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f00010501012718e3660000"

@@ -85,7 +85,9 @@ def train(inputs: dict[str, Path], folder: Path, kill_at: int = -1) -> tuple[Pat
         path.mkdir(parents=True, exist_ok=True)
     arguments = [str(p) for p in (inputs["base"], inputs["mixture"], work, out)]
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", RUN, *arguments, str(kill_at)], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments, str(kill_at)], cwd=root, capture_output=True, text=True
+    )
     if done.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(done.stderr)
     return out, done.returncode

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
-from tests.benchmarks.test_sources import QUIZ, quiz
 
 from permix import persona, prompt, recipe
 from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.stages import mixtures
+from tests.benchmarks.test_sources import QUIZ, quiz
 
 SMOKE = recipe.load("smoke")
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.benchmarks.test_sources import QUIZ, quiz
-from tests.tiny_model import make_tiny_model
 
 from permix import benchmarks, recipe, sampler
 from permix.errors import BadInput, PermixError
@@ -18,6 +16,8 @@ from permix.sampler import Completion, Engine, Request, Sampler
 from permix.stage import Parts
 from permix.stages import sweep
 from permix.verifier import Problem
+from tests.benchmarks.test_sources import QUIZ, quiz
+from tests.tiny_model import make_tiny_model
 
 POOL = [("sage", "You are a sage."), ("fool", "You are a fool.")]
 CONDITIONS = ["none", "helpful", "sage", "fool"]

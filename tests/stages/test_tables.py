@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 import pytest
-from tests import records
 
 from permix import cards, provenance, recipe
 from permix.errors import BadInput
 from permix.stages import grpo, sweep, tables
+from tests import records
 
 RUNS = (("base", 0), ("rlvr", 0), ("rlvr", 1), ("permix-rlvr", 0), ("permix-rlvr", 1))
 CONFIG = tables.Config(base_slug="permix-toy", runs=RUNS, benchmarks=records.BENCHMARKS, toy=True)

@@ -119,7 +119,7 @@ class Accounts:
         token = token or f"hf_{secrets.token_urlsafe(32).replace('-', 'x').replace('_', 'y')}"
         self.add_namespace(user, "user")
         try:
-            self.sql.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", (_hash(token), name, user, role, _now()))
+            self.sql.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", (_hash(token), name, user, role, now()))
         except sqlite3.IntegrityError:
             raise NameTaken(name) from None
         return token
@@ -149,7 +149,7 @@ class Accounts:
 
     def add_namespace(self, name: str, kind: Literal["user", "org"]) -> None:
         """Make a user or organisation unless it is there."""
-        self.sql.execute("INSERT OR IGNORE INTO namespaces VALUES (?, ?, ?)", (name, kind, _now()))
+        self.sql.execute("INSERT OR IGNORE INTO namespaces VALUES (?, ?, ?)", (name, kind, now()))
 
     def add_member(self, org: str, user: str) -> None:
         """Let `user` act for `org`; both are made when unknown."""
@@ -178,7 +178,7 @@ class Accounts:
 
     def add_repo(self, kind: str, namespace: str, name: str, private: bool, sdk: str | None) -> None:
         """Enter a repository whose folder is ready: from now on it exists. NameTaken."""
-        values = (kind, namespace, name, int(private), sdk, _now())
+        values = (kind, namespace, name, int(private), sdk, now())
         query = "INSERT INTO repos(kind, namespace, name, private, sdk, created) VALUES (?, ?, ?, ?, ?, ?)"
         try:
             self.sql.execute(query, values)
@@ -238,5 +238,6 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _now() -> str:
+def now() -> str:
+    """The time as the Hub writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

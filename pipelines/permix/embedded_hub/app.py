@@ -11,12 +11,27 @@ from starlette.types import Message, Receive, Scope, Send
 
 from permix.embedded_hub.accounts import Accounts
 from permix.embedded_hub.call import Hub, HubError, log
+from permix.embedded_hub.collected import Collections
+from permix.embedded_hub.discussions import Discussions
 from permix.embedded_hub.lfs_store import LfsStore
-from permix.embedded_hub.pages import account, commits, content, git, info, lfs, people, refs, repos, xet
+from permix.embedded_hub.pages import (
+    account,
+    collections,
+    commits,
+    content,
+    discussions,
+    git,
+    info,
+    lfs,
+    people,
+    refs,
+    repos,
+    xet,
+)
 from permix.embedded_hub.storage import Store
 from permix.embedded_hub.xet_store import XetStore
 
-PAGES = (account, content, info, repos, refs, commits, lfs, xet, git, people)
+PAGES = (account, content, info, repos, refs, commits, discussions, collections, lfs, xet, git, people)
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
@@ -28,7 +43,8 @@ def open_hub(root: Path, instance: str = "") -> Hub:
         moved = store.path(row.kind, to).is_dir() and not store.path(row.kind, row.full_name).is_dir()
         accounts.end_move(row, to if moved else None)
     secret = bytes.fromhex(accounts.setting("signing secret"))
-    return Hub(accounts, store, LfsStore(root / "lfs"), XetStore(root / "xorbs"), secret, instance)
+    large, xorbs = LfsStore(root / "lfs"), XetStore(root / "xorbs")
+    return Hub(accounts, store, large, xorbs, Discussions(accounts), Collections(accounts), secret, instance)
 
 
 class App:

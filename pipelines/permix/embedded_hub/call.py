@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub.accounts import KINDS, Account, Accounts, RepoRow
+from permix.embedded_hub.collected import Collections
+from permix.embedded_hub.discussions import Discussions
 from permix.embedded_hub.git_reader import Entry
 from permix.embedded_hub.git_repo import GitRepo
 from permix.embedded_hub.lfs_store import LfsStore, Pointer
@@ -51,6 +53,8 @@ class Hub:
     store: Store
     lfs: LfsStore
     xet: XetStore
+    discussions: Discussions
+    collections: Collections
     secret: bytes
     instance: str
     names: threading.Lock = field(default_factory=threading.Lock)

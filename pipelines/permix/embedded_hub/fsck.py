@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.repo import Repo
@@ -45,15 +46,18 @@ class _Row:
 def check(root: Path) -> Report:
     """Check the data directory `root`, whose format is known to be ours."""
     report = Report()
-    with closing(sqlite3.connect(f"file:{root / 'hub.db'}?mode=ro", uri=True, timeout=30)) as sql:
-        problems = [text for (text,) in sql.execute("PRAGMA integrity_check") if text != "ok"]
-        report.findings += [f"hub.db: {problem}" for problem in problems]
-        if problems:
-            return report
-        for row in _rows(sql):
-            _repository(root, sql, row, report)
-        _granted(root, sql, report)
-        rows = _rows(sql)
+    address = f"file:{quote(str(root / 'hub.db'))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=30)) as sql:
+            for (text,) in sql.execute("PRAGMA integrity_check"):
+                report.findings += [] if text == "ok" else [f"hub.db: {' '.join(text.split())}"]
+            for row in _rows(sql):
+                _repository(root, sql, row, report)
+            _granted(root, sql, report)
+            rows = _rows(sql)
+    except sqlite3.DatabaseError as error:
+        report.findings.append(f"hub.db: it cannot be read: {error}.")
+        return report
     known = {f"{row.kind}/{name}" for row in rows for name in (row.name, row.moving_to) if name}
     for kind in KINDS:
         for folder in sorted((root / "repos" / kind).glob("*/*.git")):
@@ -116,15 +120,15 @@ class _Repository:
         heads = self._refs.as_dict(b"refs/")
         if b"heads/main" not in heads:
             yield f"{self._where}: it has no branch main."
-        seen: set[bytes] = set()
+        seen: set[tuple[bytes, type[Any]]] = set()
         waiting: list[tuple[bytes, type[Any], str]] = [
             (oid, Commit, f"refs/{ref.decode(errors='replace')}") for ref, oid in heads.items()
         ]
         while waiting:
             oid, kind, place = waiting.pop()
-            if oid in seen:
+            if (oid, kind) in seen:
                 continue
-            seen.add(oid)
+            seen.add((oid, kind))
             try:
                 found: Any = self._store[ObjectID(oid)]
             except Exception:
@@ -141,14 +145,14 @@ class _Repository:
                 yield from self._files(found, place, seen, waiting)
 
     def _files(
-        self, tree: Tree, place: str, seen: set[bytes], waiting: list[tuple[bytes, type[Any], str]]
+        self, tree: Tree, place: str, seen: set[tuple[bytes, type[Any]]], waiting: list[tuple[bytes, type[Any], str]]
     ) -> Iterator[str]:
         for item in tree.iteritems():
             path = f"{place}{'/' if ':' in place else ':'}{item.path.decode(errors='replace')}"
             if stat.S_ISDIR(item.mode):
                 waiting.append((item.sha, Tree, path))
-            elif item.sha not in seen:
-                seen.add(item.sha)
+            elif (item.sha, Blob) not in seen:
+                seen.add((item.sha, Blob))
                 try:
                     kind, data = self._store.get_raw(item.sha)
                     if kind != Blob.type_num:

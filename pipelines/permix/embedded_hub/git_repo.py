@@ -56,7 +56,7 @@ class GitRepo(GitReader):
     def commit(
         self, branch: str, edits: Sequence[Edit], message: str, author: str, parent: str | None = None
     ) -> tuple[str, bool]:
-        """Put one commit with `edits` on `branch` or the pull request `refs/pr/N`; returns the tip and whether it moved.
+        """Put one commit with `edits` on `branch` (or `refs/pr/N`); returns the tip and whether it moved.
 
         Edits that change nothing leave the tip, so that a client's retry makes no second commit. StaleParent when
         `parent` is given and is not the tip; NoSuchBranch; CannotEdit from `tree.apply`.

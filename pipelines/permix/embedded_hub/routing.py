@@ -48,7 +48,7 @@ def route(method: str, path: str, page: Page, body_limit: int = SMALL_BODY) -> R
 
     for short, full in (("{kind}", "{kind:kind}"), ("{prefix}", "{prefix:prefix}")):
         path = path.replace(short, full)
-    for name in ("namespace", "name", "revision", "ref", "oid"):
+    for name in ("namespace", "name", "revision", "ref", "oid", "num"):
         path = path.replace(f"{{{name}}}", f"{{{name}:segment}}")
     return Route(path, endpoint, methods=[method], name=page.__name__)
 

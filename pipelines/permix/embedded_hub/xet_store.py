@@ -98,7 +98,7 @@ class XetStore:
         return []
 
     def _new(self, repo: int) -> str:
-        made = f"{int(time.time()):012d}-{secrets.token_hex(8)}"
+        made = f"{time.time_ns():020d}-{secrets.token_hex(8)}"  # sorted by age
         (self.root / str(repo) / made).mkdir(parents=True)
         return made
 
@@ -185,4 +185,4 @@ def _content(folder: Path, file: XetFile) -> Iterator[bytes]:
 
 
 def _age(address: str) -> float:
-    return time.time() - int(address.partition("-")[0])
+    return time.time() - int(address.partition("-")[0]) / 1e9

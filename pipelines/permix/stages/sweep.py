@@ -20,7 +20,7 @@ from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
 from permix.persona import Persona
 from permix.sampler import Adapter, Completion, Engine, Request, Sampling
-from permix.stage import Facts, Parts, StageConfig, given, unhashed
+from permix.stage import Facts, Parts, StageConfig, given
 from permix.verifier import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Config(StageConfig):
     max_tokens: int = 2048
     batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
     dtype: str = "float32"
-    draws: int = unhashed(1000)
+    draws: int = 1000
 
     def __post_init__(self) -> None:
         for name in ("runs", "max_tokens", "batch_size", "draws"):

@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import card
 from permix.embedded_hub.call import Call, Here, HubError
-from permix.embedded_hub.git_reader import HEADS
+from permix.embedded_hub.git_reader import HEADS, PULLS
 from permix.embedded_hub.git_repo import NoSuchBranch, StaleParent
 from permix.embedded_hub.lfs_store import Pointer
+from permix.embedded_hub.pages.discussions import address, open_pull_request, participant, pull_request_to_write
 from permix.embedded_hub.routing import route
 from permix.embedded_hub.tree import CannotEdit, Delete, Edit, NoSuchPath, Put
 
@@ -30,8 +31,7 @@ PREUPLOAD_FILES = 1000
 
 def preupload(call: Call) -> Response:
     """For each file: large or regular, ignored or not, and what is there now, so that the client can skip it."""
-    here = call.here("write")
-    _refuse_pull_request(call)
+    here = _to_write(call)
     head = here.git.head(_branch(call))
     if head is None:
         raise HubError(404, f"There is no branch {_branch(call)!r} in {here.address}.", "RevisionNotFound")
@@ -53,13 +53,22 @@ def preupload(call: Call) -> Response:
 
 
 def commit(call: Call) -> Response:
-    """Put one commit on a branch, all of it or nothing. The whole body is checked before anything is written."""
-    here = call.here("write")
-    _refuse_pull_request(call)
+    """Put one commit on a branch, or into a new pull request: all of it or nothing.
+
+    The whole body is checked before anything is written.
+    """
+    here = _to_write(call)
     wanted = _parse(call, here)
     branch, author = _branch(call), call.who().user
+    opened = None
     try:
-        oid, _ = here.git.commit(branch, wanted.edits, wanted.message, author, wanted.parent)
+        if call.flag("create_pr"):
+            description = wanted.message.partition("\n")[2].strip()
+            start, edits = wanted.parent, wanted.edits
+            opened = open_pull_request(call, here, branch, start, edits, wanted.message, description, "open")
+            oid = here.commit(opened.ref)
+        else:
+            oid, _ = here.git.commit(branch, wanted.edits, wanted.message, author, wanted.parent)
     except NoSuchBranch:
         raise HubError(404, f"There is no branch {branch!r} in {here.address}.", "RevisionNotFound") from None
     except StaleParent as tip:
@@ -69,7 +78,19 @@ def commit(call: Call) -> Response:
         raise HubError(404, str(error), "EntryNotFound") from None
     except CannotEdit as error:
         raise HubError(400, str(error)) from None
-    return JSONResponse({"success": True, "commitOid": oid, "commitUrl": f"{call.base}/{here.address}/commit/{oid}"})
+    done = {"success": True, "commitOid": oid, "commitUrl": f"{call.base}/{here.address}/commit/{oid}"}
+    return JSONResponse(done | ({"pullRequestUrl": address(call, here, opened)} if opened else {}))
+
+
+def _to_write(call: Call) -> Here:
+    """The repository, for who may write to it, or propose changes when the commit goes into a pull request."""
+    if call.flag("create_pr"):
+        return participant(call)
+    if _branch(call).startswith(PULLS):
+        here = participant(call)
+        pull_request_to_write(call, here, _branch(call))
+        return here
+    return call.here("write")
 
 
 @dataclass
@@ -153,11 +174,6 @@ def _number(size: Any) -> int:
 
 def _branch(call: Call) -> str:
     return call.param("revision").removeprefix(HEADS)
-
-
-def _refuse_pull_request(call: Call) -> None:
-    if call.flag("create_pr") or call.param("revision").startswith("refs/pr/"):
-        raise HubError(501, "The embedded Hub has no pull requests: commit to a branch instead (create_pr=False).")
 
 
 def _checked(path: Any) -> str:

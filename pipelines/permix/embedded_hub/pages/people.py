@@ -51,7 +51,7 @@ def home(call: Call) -> Response:
     """The newest repositories of every kind, or those that a search finds."""
     search = call.request.query_params.get("search", "")
     lists = [(kind, *_found(call, kind, search, 0, ON_HOME)) for kind in KINDS]
-    return _html("home.html", call, lists=lists, search=search)
+    return html("home.html", call, lists=lists, search=search)
 
 
 def listing(call: Call) -> Response:
@@ -59,7 +59,7 @@ def listing(call: Call) -> Response:
     kind, search, start = call.param("kind"), call.request.query_params.get("search", ""), call.number("start", 0)
     rows, more = _found(call, kind, search, start, PAGE_SIZE)
     following = "?" + urlencode({"search": search, "start": start + PAGE_SIZE}) if more else ""
-    return _html("home.html", call, lists=[(kind, rows, False)], search=search, following=following)
+    return html("home.html", call, lists=[(kind, rows, False)], search=search, following=following)
 
 
 def namespace(call: Call) -> Response:
@@ -68,7 +68,7 @@ def namespace(call: Call) -> Response:
     lists = [(kind, *_found(call, kind, "", 0, PAGE_SIZE, name)) for kind in KINDS]
     if not any(rows for _, rows, _ in lists):
         raise HubError(404, f"{name} has no repositories here, or none that are public.")
-    return _html("home.html", call, lists=lists, search="", owner=name)
+    return html("home.html", call, lists=lists, search="", owner=name)
 
 
 def repository(call: Call) -> Response:
@@ -77,7 +77,7 @@ def repository(call: Call) -> Response:
     commit, readme = here.commit("main"), here.git.text(here.commit("main"), "README.md") or ""
     metadata, problem = _metadata(readme)
     tables, left = data_files.preview(call, here, commit, metadata) if here.row.kind == "datasets" else ([], [])
-    return _html(
+    return html(
         "repository.html", call, **_about(here, "main", "card"), card=markdown.render(readme, here.address, "main"),
         cut=len(readme) > markdown.LIMIT, links=_links(metadata), words=_words(metadata), problem=problem,
         tables=tables, left=left,
@@ -98,7 +98,7 @@ def tree(call: Call) -> Response:
     following = f"?start={start + len(page)}" if start + len(page) < len(entries) else ""
     refs = [*islice(here.git.refs(HEADS), PAGE_SIZE), *islice(here.git.refs(TAGS), PAGE_SIZE)]
     about = _about(here, revision, "files") | _path(folder)
-    return _html("tree.html", call, **about, rows=rows, following=following, refs=refs, tip=_dated(here, commit))
+    return html("tree.html", call, **about, rows=rows, following=following, refs=refs, tip=_dated(here, commit))
 
 
 def blob(call: Call) -> Response:
@@ -115,7 +115,7 @@ def blob(call: Call) -> Response:
     picture = path.lower().endswith(PICTURES)
     about = _about(here, revision, "files") | _path(entry)
     size = pointer.size if pointer else entry.size
-    return _html("blob.html", call, **about, text=text, picture=picture, size=size, sha256=pointer and pointer.oid)
+    return html("blob.html", call, **about, text=text, picture=picture, size=size, sha256=pointer and pointer.oid)
 
 
 def commits(call: Call) -> Response:
@@ -123,9 +123,7 @@ def commits(call: Call) -> Response:
     here, revision, start = call.here(), call.param("revision"), call.number("start", 0)
     found = list(islice(here.git.history(here.commit(revision)), start, start + COMMITS + 1))
     following = f"?start={start + COMMITS}" if len(found) > COMMITS else ""
-    return _html(
-        "commits.html", call, **_about(here, revision, "commits"), commits=found[:COMMITS], following=following
-    )
+    return html("commits.html", call, **_about(here, revision, "commits"), commits=found[:COMMITS], following=following)
 
 
 def commit(call: Call) -> Response:
@@ -140,7 +138,7 @@ def commit(call: Call) -> Response:
     ]
     changes += [(path, "deleted") for path in before if path not in after]
     about = _about(here, oid, "commits")
-    return _html("commit.html", call, **about, facts=facts, changes=sorted(changes)[:CHANGES], count=len(changes))
+    return html("commit.html", call, **about, facts=facts, changes=sorted(changes)[:CHANGES], count=len(changes))
 
 
 def stylesheet(call: Call) -> Response:
@@ -204,7 +202,8 @@ def _dated(here: Here, oid: str) -> CommitFacts:
     return here.git.commit_facts(oid)
 
 
-def _html(template: str, call: Call, status: int = 200, **values: Any) -> Response:
+def html(template: str, call: Call, status: int = 200, **values: Any) -> Response:
+    """A page, with the headers that keep it from doing anything."""
     shown = {"following": "", "owner": "", "search": "", "hub": call.base, "who": call.account} | values
     return Response(_templates.get_template(template).render(shown), status, HEADERS, "text/html; charset=utf-8")
 
@@ -235,7 +234,7 @@ class _Owner(Segment):
 register_url_convertor("owner", _Owner())
 
 
-def _shown(page: Page) -> Page:
+def shown(page: Page) -> Page:
     """Refusals as a page, for browsers."""
 
     @wraps(page)
@@ -243,7 +242,7 @@ def _shown(page: Page) -> Page:
         try:
             return page(call)
         except HubError as error:
-            response = _html("error.html", call, error.status, error=error)
+            response = html("error.html", call, error.status, error=error)
             response.headers.update({key: value for key, value in error.response().headers.items() if key[:2] == "x-"})
             return response
 
@@ -262,4 +261,4 @@ _PAGES: list[tuple[str, Callable[[Call], Response]]] = [
     (f"{_REPO}/commits/{{revision}}", commits),
     (f"{_REPO}/commit/{{revision}}", commit),
 ]
-ROUTES = [route("GET", "/static/style.css", stylesheet), *(route("GET", path, _shown(page)) for path, page in _PAGES)]
+ROUTES = [route("GET", "/static/style.css", stylesheet), *(route("GET", path, shown(page)) for path, page in _PAGES)]

@@ -3,13 +3,13 @@
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub.call import Call, HubError
-from permix.embedded_hub.git_reader import HEADS, TAGS
+from permix.embedded_hub.git_reader import HEADS, PULLS, TAGS
 from permix.embedded_hub.git_repo import BadRef, NoSuchBranch, RefExists
 from permix.embedded_hub.routing import route
 
 
 def refs(call: Call) -> Response:
-    """All branches and tags with the commits they name."""
+    """All branches and tags, and on request pull requests, with the commits they name."""
     here = call.here()
 
     def under(prefix: str) -> list[dict[str, str]]:
@@ -19,7 +19,10 @@ def refs(call: Call) -> Response:
         ]
 
     found = {"branches": under(HEADS), "converts": [], "tags": under(TAGS)}
-    return JSONResponse(found | ({"pullRequests": []} if call.flag("include_prs") else {}))
+    if call.flag("include_prs"):
+        known = {one.ref for one in call.hub.discussions.all(here.row.id)}
+        found["pullRequests"] = [one for one in under(PULLS) if one["ref"] in known]
+    return JSONResponse(found)
 
 
 def create_branch(call: Call) -> Response:

@@ -48,6 +48,7 @@ def delete(call: Call) -> Response:
     with call.hub.names:
         here = call.find(_kind(call.json.get("type")), namespace, name, "write")
         call.hub.accounts.remove_repo(here.row)
+        call.hub.discussions.forget(here.row.id)
         call.hub.store.discard(here.row.kind, here.row.full_name)
     return JSONResponse({})
 
