@@ -116,6 +116,7 @@ class Runner:
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve the other workers
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         with log.open("ab") as out:

@@ -1,5 +1,6 @@
 """Who may see and do what."""
 
+import re
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
+from permix.embedded_hub.accounts import Accounts
+from permix.embedded_hub.app import PAGES
 from permix.embedded_hub.launch import Running
 
 from .conftest import Wire
@@ -99,8 +102,6 @@ def test_public_is_readable_and_not_writable_without_a_token(anonymous: Wire, re
 
 
 def test_wrong_and_revoked_tokens_are_told_so(wire: Wire, running: Running, token_of: TokenOf) -> None:
-    from permix.embedded_hub.accounts import Accounts
-
     accounts = Accounts(running.root / "hub.db")
     token = accounts.new_token("short-lived", "ann", "write")
     assert Wire(wire.port, token)("GET", "/api/whoami-v2").json["auth"]["accessToken"]["displayName"] == "short-lived"
@@ -171,3 +172,44 @@ def test_what_is_not_offered_says_so(wire: Wire, api: HfApi, repo: str) -> None:
     assert wire("PATCH", f"/api/models/{repo}").status == 405
     with pytest.raises(RepositoryNotFoundError):
         api.model_info("gpt2")
+
+
+def address(path: str, **known: str) -> str:
+    """The path of a route with something in the place of every parameter."""
+    usual = {"kind": "models", "prefix": "", "revision": "main", "path": "README.md"} | known
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: usual.get(found[1], "1"), path)
+
+
+ALL = [(method, route.path) for page in PAGES for route in page.ROUTES for method in route.methods or ()]
+
+
+def test_no_route_at_all_tells_a_private_repository_from_a_missing_one(
+    wire: Wire, anonymous: Wire, api: HfApi, name: str, token_of: TokenOf
+) -> None:
+    api.create_repo(name, private=True)
+    api.upload_file(path_or_fileobj=b"---\nlicense: mit\n---\n", path_in_repo="README.md", repo_id=name)
+    stranger = Wire(wire.port, token_of("stranger", "write"))
+    space, own = name.split("/")
+    routes = [(method, path) for method, path in ALL if re.search(r"{namespace.*{name[:}]", path)]
+    assert len(routes) > 40
+    for method, path in routes:
+        there = address(path, namespace=space, name=own)
+        absent = address(path, namespace=space, name=f"{own}0")
+        for caller in (stranger, anonymous):
+            hidden, missing = caller(method, there, {}), caller(method, absent, {})
+            assert hidden.status == missing.status >= 400, (method, path)
+            assert hidden.body.replace(name.encode(), b"") == missing.body.replace(f"{name}0".encode(), b"")
+            assert caller(method, there, {}, Host="evil.example").status == 421
+    assert api.list_repo_files(name) == [".gitattributes", "README.md"]
+
+
+def test_a_revoked_token_opens_nothing_on_any_route(wire: Wire, running: Running, name: str) -> None:
+    accounts = Accounts(running.root / "hub.db")
+    token = accounts.new_token(f"of {name}", "vera", "write")
+    accounts.add_member("lab", "vera")
+    assert accounts.revoke_token(f"of {name}")
+    accounts.close()
+    revoked = Wire(wire.port, token)
+    for method, path in ALL:
+        if not path.startswith(("/api/lfs/", "/_xet/", "/v1/", "/static/")):  # these have their own permission, or none
+            assert revoked(method, address(path), {}).status == 401, (method, path)

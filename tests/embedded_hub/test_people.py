@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from permix.embedded_hub import markdown, rows
-from permix.embedded_hub.pages.people import page_url
+from permix.embedded_hub.launch import page_url
 
 from .conftest import Wire
 

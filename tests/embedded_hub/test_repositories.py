@@ -114,6 +114,21 @@ def test_tags_of_a_card_are_found_by_lists(api: HfApi, repo: str) -> None:
     assert api.model_info(repo, expand=["sha"]).tags is None
 
 
+def test_datasets_and_spaces_are_found_by_what_their_cards_say(api: HfApi, wire: Wire, name: str) -> None:
+    card = "---\ntask_categories: [text-generation]\nsize_categories: n<1K\nlanguage: en\n---\n"
+    api.create_repo(name, repo_type="dataset")
+    api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=name, repo_type="dataset")
+    asked = {"task_categories": "text-generation", "size_categories": "n<1K", "language": "en"}
+    assert name in [one.id for one in api.list_datasets(**asked)]  # type: ignore[arg-type]
+    assert name not in [one.id for one in api.list_datasets(language="de")]
+    api.create_repo(name, repo_type="space", space_sdk="static")
+    card = f"---\nsdk: static\ndatasets: [{name}]\nmodels: [lab/m]\n---\n"
+    api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=name, repo_type="space")
+    assert [one.id for one in api.list_spaces(datasets=name, models="lab/m")] == [name]
+    assert not list(api.list_spaces(datasets=[name, "lab/none"]))
+    assert wire("GET", "/api/models?num_parameters=min:6B").status == 501
+
+
 def test_lists_are_sorted_and_come_in_pages(api: HfApi, wire: Wire, name: str) -> None:
     names = [f"paged/{letter}" for letter in "abcde"]
     for one in names:

@@ -9,7 +9,8 @@ import yaml
 
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)(?:^|\r?\n)---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_PREFIXED = {"license": "license", "datasets": "dataset", "language": "language", "base_model": "base_model"}
+_OWN_NAME = ("license", "language", "base_model", "task_categories", "task_ids", "size_categories", "multilinguality")
+_PREFIXED = {key: key for key in _OWN_NAME} | {"datasets": "dataset"}
 
 
 class BadCard(ValueError):

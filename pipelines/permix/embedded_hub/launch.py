@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from permix.errors import PermixError
 
@@ -62,6 +63,12 @@ def serve(root: Path, port: int | None = None) -> None:
     from permix.embedded_hub import server
 
     server.run(root.expanduser().absolute(), port, leased=False)
+
+
+def page_url(hub_url: str, repo: str) -> str:
+    """Where a person finds `repo` (`org/name`, `datasets/org/name`, with or without `@sha`) on the Hub at `hub_url`."""
+    name, _, revision = repo.partition("@")
+    return f"{hub_url.rstrip('/')}/{quote(name)}" + (f"/tree/{quote(revision, safe='')}" if revision else "")
 
 
 def client_environment(running: Running, home: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ class Config(StageConfig):
     """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
 
     model_seed: int = 0
-    steps: int = 1500
+    steps: int = 2000
     batch_size: int = 32
     hidden_size: int = 96
     intermediate_size: int = 256

@@ -32,7 +32,7 @@ class Training:
     """Sizes and settings. Learning rates rise for `warmup` of the steps, stay flat until `flat`, then fall to zero."""
 
     seed: int = 0
-    steps: int = 1500
+    steps: int = 2000
     batch_size: int = 32
     hidden_size: int = 96
     intermediate_size: int = 256

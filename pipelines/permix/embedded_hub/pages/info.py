@@ -36,6 +36,9 @@ def without_namespace(call: Call) -> Response:
 def listing(call: Call) -> Response:
     """All repositories of a kind that the caller may see, filtered, sorted, page by page."""
     query = call.request.query_params
+    unknown = sorted({"apps", "inference", "inference_provider", "num_parameters"} & set(query))
+    if unknown:
+        raise HubError(501, f"The embedded Hub's lists cannot be filtered by {', '.join(unknown)}.")
     rows = (row for row in call.hub.accounts.repos(call.param("kind"), query.get("author")) if call.may_read(row))
     found = [known for row in rows if (known := _listed(call, row))]
     order = query.get("sort")
@@ -121,6 +124,9 @@ def _listed(call: Call, row: RepoRow) -> Facts | None:
     except HubError:
         return None  # deleted in this moment
     if any(word not in known["tags"]() for word in query.getlist("filter")):
+        return None
+    uses = {key: query.getlist(key) for key in ("datasets", "models") if row.kind == "spaces" and key in query}
+    if any(name not in card.words(known["cardData"]().get(key)) for key, names in uses.items() for name in names):
         return None
     if query.get("pipeline_tag") and known["pipeline_tag"]() != query["pipeline_tag"]:
         return None

@@ -41,12 +41,6 @@ _STYLE = (_templates.loader.get_source(_templates, "style.css")[0] if _templates
 _templates.globals["style"] = f"/static/style.css?{hashlib.sha256(_STYLE).hexdigest()[:8]}"
 
 
-def page_url(hub_url: str, repo: str) -> str:
-    """Where a person finds `repo` (`org/name`, `datasets/org/name`, with or without `@sha`) on the Hub at `hub_url`."""
-    name, _, revision = repo.partition("@")
-    return f"{hub_url.rstrip('/')}/{quote(name)}" + (f"/tree/{quote(revision, safe='')}" if revision else "")
-
-
 def home(call: Call) -> Response:
     """The newest repositories of every kind, or those that a search finds."""
     search = call.request.query_params.get("search", "")
