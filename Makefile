@@ -7,16 +7,20 @@ TORCH := $(shell grep -E '^torch==' constraints.txt)
 # PyTorch's own index of CPU builds; an extra, which may be out of reach.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test lint soak bench install clean help
+.PHONY: demo test test-hub lint soak bench install clean help
 
 help:            ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: install    ## The whole experiment on the toy world, on an embedded Hub
 	$(BIN)/permix run
 
 test: install lint  ## Every test that needs nothing but this machine
 	$(BIN)/python -m pytest
+
+test-hub: install ## The client battery against another Hub: make test-hub HUB=https://... ORG=... (token in HF_TOKEN)
+	PERMIX_TEST_HUB=$(HUB) PERMIX_TEST_ORG=$(ORG) PERMIX_TEST_TOKEN="$$HF_TOKEN" \
+	$(BIN)/python -m pytest tests/embedded_hub/test_battery.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
 """A Hub that keeps nothing and checks nothing: what a transfer costs against it, the client costs alone.
 
-`python discarding_hub.py FILE` prints its port. Uploads are thrown away; every download is FILE, by sendfile.
+`python discarding_hub.py FILE` prints its port. Uploads are thrown away; every download is FILE, by sendfile. With
+`--hash` it hashes LFS uploads before it throws them away, which is the least that a server must do that checks them.
 """
 
 import hashlib
+import io
 import json
 import os
 import socket
@@ -15,7 +17,7 @@ COMMIT = "a" * 40
 BUFFER = 1 << 20
 
 
-def main(path: str) -> None:
+def main(path: str, hashing: bool) -> None:
     """Serve until killed, one thread per connection."""
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -23,12 +25,12 @@ def main(path: str) -> None:
     while True:
         line, _ = listening.accept()
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_serve, args=(line, f"http://127.0.0.1:{port}", path), daemon=True).start()
+        threading.Thread(target=_serve, args=(line, f"http://127.0.0.1:{port}", path, hashing), daemon=True).start()
 
 
-def _serve(line: socket.socket, base: str, path: str) -> None:
-    spare = bytearray(BUFFER)
-    reader = line.makefile("rb", buffering=BUFFER)
+def _serve(line: socket.socket, base: str, path: str, hashing: bool) -> None:
+    digest, spare = hashlib.sha256(), bytearray(BUFFER)
+    reader: io.BufferedReader = line.makefile("rb", buffering=BUFFER)
     while first := reader.readline():
         method, target, _ = first.decode().split(" ")
         headers = {}
@@ -40,7 +42,10 @@ def _serve(line: socket.socket, base: str, path: str) -> None:
             keep = reader.read(length)
         else:
             while length:
-                length -= reader.readinto(memoryview(spare)[: min(length, BUFFER)])
+                taken = reader.readinto(memoryview(spare)[: min(length, BUFFER)])
+                length -= taken
+                if hashing and target == "/put":
+                    digest.update(memoryview(spare)[:taken])
         if "/resolve/" in target:
             _send_file(line, method, path, headers.get("range", ""))
         else:
@@ -84,4 +89,4 @@ def _send_file(line: socket.socket, method: str, path: str, range_: str) -> None
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], "--hash" in sys.argv)

@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ _POINTER = re.compile(
 LARGEST = 1 << 40
 """Bytes of the largest file that is taken."""
 PIECE = 1 << 20
+SYNC = 64 << 20
+"""Bytes after which a file is brought to the disk while more of it comes."""
 POINTER_LIMIT = 200
 """No pointer is longer than this, so larger git blobs need not be looked at."""
 
@@ -99,14 +102,23 @@ class Arriving:
         self._file = self._part.open("xb", buffering=0)
         self._hash = hashlib.sha256()
         self._received = 0
+        self._unsynced = 0
+        self._beside = ThreadPoolExecutor(2) if sha256 else None
+        self._hashing: Future[None] | None = None
+        self._syncing: Future[None] | None = None
 
     def write(self, piece: bytes) -> None:
         """Add one piece; ValueError when more comes than was announced."""
         self._received += len(piece)
         if self._received > self._size:
             raise ValueError(f"more than the announced {self._size} bytes came")
-        if self._sha256:
-            self._hash.update(piece)
+        if self._beside:  # the last piece is hashed, and what came before brought to the disk, while this is written
+            self._wait(self._hashing)
+            self._hashing = self._beside.submit(self._hash.update, piece)
+            self._unsynced += len(piece)
+            if self._unsynced >= SYNC and (self._syncing is None or self._syncing.done()):
+                self._wait(self._syncing)
+                self._syncing, self._unsynced = self._beside.submit(_to_disk, self._file.fileno()), 0
         rest = memoryview(piece)
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -115,8 +127,10 @@ class Arriving:
         """Keep the file; ValueError when size or sha256 is not what was announced."""
         if self._received != self._size:
             raise ValueError(f"{self._received} bytes came, {self._size} were announced")
+        self._wait(self._hashing)
         if self._sha256 and self._hash.hexdigest() != self._sha256:
             raise ValueError(f"the sha256 of what came is {self._hash.hexdigest()}, {self._sha256} was announced")
+        self._wait(self._syncing)
         if self._sha256:
             os.fsync(self._file.fileno())
         self._file.close()
@@ -127,9 +141,21 @@ class Arriving:
 
     def abandon(self) -> None:
         """Throw away what came; harmless after `finish`."""
+        if self._beside:
+            self._beside.shutdown()
         self._file.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
+
+    def _wait(self, beside: "Future[None] | None") -> None:
+        if beside:
+            beside.result()
+
+
+def _to_disk(descriptor: int) -> None:
+    os.fdatasync(descriptor)
+    if hasattr(os, "posix_fadvise"):  # a file of many GB must not drive everything else out of the memory
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_folder(folder: Path) -> None:
