@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from permix import answer, math_pool, verifier
+from permix import verifier
 from permix.errors import BadInput, PermixError
+from permix.grading import answer, math_pool
 from permix.verifier import Kind, Problem, Verifier, accuracy_reward
 
 

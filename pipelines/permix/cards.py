@@ -12,8 +12,9 @@ from typing import Any
 import jinja2
 import yaml
 
-from permix import files, licence, tabular, variant
+from permix import files, licence, variant
 from permix.errors import BadInput, nearest
+from permix.results import tabular
 
 Record = Mapping[str, Any]
 PAPER = "arxiv:2604.08986"

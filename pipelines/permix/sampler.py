@@ -108,7 +108,7 @@ def open_engine(engine: Engine) -> Sampler:
     if not (engine.base / "config.json").is_file():
         raise BadInput(f"{engine.base} holds no config.json: give the folder of a base model.")
     if engine.backend == "transformers":
-        from permix.transformers_sampler import TransformersSampler
+        from permix.engines.transformers_sampler import TransformersSampler
 
         return TransformersSampler(engine)
     raise BadInput(f"There is no back end {engine.backend!r}: known: transformers.")

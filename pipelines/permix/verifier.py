@@ -1,6 +1,6 @@
 """Is the answer right? Training reward and evaluation score are this one function.
 
-What counts as the answer is written in `permix.answer`. Integers are compared at once; everything else goes to
+What counts as the answer is written in `permix.grading.answer`. Integers are compared at once; everything else goes to
 math-verify in a few killable processes, because a hostile answer (10^{10^{10}}) can hang a whole process for ever.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from permix import answer as answers
 from permix.errors import BadInput, PermixError
-from permix.math_pool import Job, Pool
+from permix.grading import answer as answers
+from permix.grading.math_pool import Job, Pool
 
 Kind = Literal["math", "choice", "exact"]
 Status = Literal["correct", "wrong", "no_answer", "too_costly", "engine_error", "verifier_crash"]

@@ -7,11 +7,11 @@
 import hashlib
 import io
 import json
-import os
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 COMMIT = "a" * 40
 BUFFER = 1 << 20
@@ -77,14 +77,14 @@ def _answer(target: str, body: bytes, base: str, path: str) -> tuple[str, object
 
 
 def _send_file(line: socket.socket, method: str, path: str, range_: str) -> None:
-    size = os.path.getsize(path)
+    size = Path(path).stat().st_size
     etag = hashlib.sha256(path.encode()).hexdigest()
     start = int(range_.removeprefix("bytes=").split("-")[0]) if range_ else 0
     status = f"206 Partial Content\r\nContent-Range: bytes {start}-{size - 1}/{size}" if range_ else "200 OK"
     head = f'HTTP/1.1 {status}\r\nContent-Length: {size - start}\r\nETag: "{etag}"\r\nX-Repo-Commit: {COMMIT}\r\n\r\n'
     line.sendall(head.encode())
     if method == "GET":
-        with open(path, "rb") as source:
+        with Path(path).open("rb") as source:
             line.sendfile(source, start)
 
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import claims, files, persona, tabular, variant
+from permix import files, persona, variant
 from permix.errors import BadInput
+from permix.results import claims, tabular
+from permix.results.tabular import as_text as as_text
 from permix.stage import Facts, Parts, StageConfig, given
 from permix.stages import sweep
-from permix.tabular import as_text as as_text
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
@@ -70,7 +71,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Write data, tables and figures."""
-    from permix import figures
+    from permix.results import figures
 
     rows, people = _read(config, inputs)
     keys = dict.fromkeys((r["benchmark"], r["variant"]) for r in rows)

@@ -27,23 +27,26 @@ if TYPE_CHECKING:
 BUCKET = 8  # batches drawn together and sorted by length, so that little is padding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Training:
-    """Sizes and settings. Learning rates rise for `warmup` of the steps, stay flat until `flat`, then fall to zero."""
+    """Sizes and settings; their defaults are those of stage base.
 
-    seed: int = 0
-    steps: int = 2000
-    batch_size: int = 32
-    hidden_size: int = 96
-    intermediate_size: int = 256
-    layers: int = 3
-    heads: int = 3
-    muon_lr: float = 0.02
-    adamw_lr: float = 3e-3
+    Learning rates rise for `warmup` of the steps, stay flat until `flat`, then fall to zero.
+    """
+
+    seed: int
+    steps: int
+    batch_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    muon_lr: float
+    adamw_lr: float
+    save_steps: int
+    world: World
     warmup: float = 0.025
     flat: float = 0.5
-    save_steps: int = 100
-    world: World = field(default_factory=World)
     mixture: Mixture = field(default_factory=Mixture)
 
 

@@ -15,8 +15,9 @@ import torch
 import transformers
 from jinja2 import TemplateError
 
-from permix import decoding, sampler
-from permix.adapters import Adapters
+from permix import sampler
+from permix.engines import decoding
+from permix.engines.adapters import Adapters
 from permix.errors import BadInput
 from permix.sampler import Completion, Engine, Request
 

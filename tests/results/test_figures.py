@@ -1,4 +1,4 @@
-"""permix.figures: files, bytes and what is drawn."""
+"""permix.results.figures: files, bytes and what is drawn."""
 
 import random
 from pathlib import Path
@@ -8,7 +8,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from permix import figures, persona, variant
+from permix import persona, variant
+from permix.results import figures
 
 NAMES = [p.key for p in (*persona.CONTROLS, *persona.bundled("eval"))]
 Drawing = tuple[list[dict[str, Any]], list[dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""permix.claims: intervals, and what counts as shown."""
+"""permix.results.claims: intervals, and what counts as shown."""
 
 import math
 import random
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from permix import claims
-from permix.claims import Claim, examine
+from permix.results import claims
+from permix.results.claims import Claim, examine
 
 RISES = Claim("worst", "base", "rlvr", "rises")
 

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from permix import decoding
+from permix.engines import decoding
+from permix.engines.transformers_sampler import plan
 from permix.errors import BadInput, PermixError
 from permix.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling, open_engine
-from permix.transformers_sampler import plan
 from tests.tiny_model import make_tiny_model
 
 LORA_FILE = "adapter_model.safetensors"
@@ -206,7 +206,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}]
 from permix.sampler import Engine, open_engine
-from tests.test_transformers_sampler import requests
+from tests.engines.test_transformers_sampler import requests
 engine = open_engine(Engine(Path({base!r}), batch_size=4))
 for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
     print(i, flush=True)
@@ -217,7 +217,7 @@ for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
 
 def test_after_a_kill_the_rest_is_sampled_bit_equal(base: Path, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    code = KILLED.format(root=str(Path(__file__).parents[1]), base=str(base), journal=str(journal))
+    code = KILLED.format(root=str(Path(__file__).parents[2]), base=str(base), journal=str(journal))
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout
     for line in child.stdout:

@@ -1,0 +1,1 @@
+"""What runs the models; permix.sampler is the face of it."""

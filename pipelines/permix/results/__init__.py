@@ -1,0 +1,1 @@
+"""What the stage tables makes of sweeps: verdicts on claims, tables as text, figures."""
