@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,12 +64,20 @@ def gsm8k_folder(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def home(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the smoke run for these commands to change; its Hub is another server."""
+    copy = tmp_path_factory.mktemp("readme") / "home"
+    shutil.copytree(smoke, copy, symlinks=True, ignore=shutil.ignore_patterns("server.json", "*.lock", "leases"))
+    return copy
+
+
 @pytest.mark.parametrize("command", [c for c in commands() if c not in ELSEWHERE])
-def test_command(command: str, smoke: Path, tmp_path: Path) -> None:
+def test_command(command: str, home: Path, tmp_path: Path) -> None:
     ours = command.replace("permix/p", "permix-smoke/p")
     if "FOLDER" in ours:
         ours = ours.replace("FOLDER", str(gsm8k_folder(tmp_path / "gsm8k")))
-    done = shell(ours, smoke, tmp_path)
+    done = shell(ours, home, tmp_path)
     assert done.returncode == 0, f"{ours}\n{done.stdout}\n{done.stderr}"
     assert done.stdout.strip()
 

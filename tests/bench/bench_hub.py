@@ -52,7 +52,7 @@ def _large(root: Path) -> Iterator[Row]:
             out.write(os.urandom(10_000_000))
     times: dict[str, list[float]] = {}
     peak = 0
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         times.setdefault("copy", []).append(_copy_and_hash(big))
         for option, ways in (("", ("lfs", "xet", "down")), ("--hash", ("lfs",))):
             with _discarding(big, option) as url:
@@ -60,7 +60,7 @@ def _large(root: Path) -> Iterator[Row]:
                     taken = _transfer(root, way, {"HF_ENDPOINT": url, "HF_TOKEN": "x"})
                     times.setdefault(f"{way} floor{option}", []).append(taken)
         for way in ("lfs", "xet"):
-            with _hub(root / "hub") as running:
+            with _hub(root / f"{way}-{turn}") as running:
                 access = {"HF_ENDPOINT": running.url, "HF_TOKEN": running.token}
                 times.setdefault(way, []).append(_transfer(root, way, access))
                 if way == "lfs":
@@ -119,8 +119,10 @@ def _discarding(big: Path, option: str) -> Iterator[str]:
     command = [sys.executable, str(Path(__file__).with_name("discarding_hub.py")), str(big), option]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
-        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        server.kill()
+        try:
+            yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        finally:
+            server.kill()
 
 
 @contextmanager

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS repos(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT
     namespace TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE, private INTEGER NOT NULL,
     sdk TEXT, created TEXT NOT NULL, moving_to TEXT, UNIQUE(kind, namespace, name));
 CREATE TABLE IF NOT EXISTS lfs_files(repo INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(repo, oid)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS lfs_users ON lfs_files(oid);
 CREATE TABLE IF NOT EXISTS settings(key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _COLUMNS = "id, kind, namespace, name, private, sdk, created"
@@ -220,6 +221,18 @@ class Accounts:
         """Those of `oids` that `repo` may use."""
         query = "SELECT 1 FROM lfs_files WHERE repo=? AND oid=?"
         return {oid for oid in oids if self.sql.execute(query, (repo.id, oid)).fetchone()}
+
+    def grants(self, repo: RepoRow) -> list[str]:
+        """All large files that `repo` may use."""
+        return [oid for (oid,) in self.sql.execute("SELECT oid FROM lfs_files WHERE repo=?", (repo.id,))]
+
+    def granted_anywhere(self, oid: str) -> bool:
+        """Whether any repository may use the large file `oid`."""
+        return self.sql.execute("SELECT 1 FROM lfs_files WHERE oid=? LIMIT 1", (oid,)).fetchone() is not None
+
+    def revoke(self, repo: RepoRow, oid: str) -> None:
+        """Take back the right of `repo` to the large file `oid`."""
+        self.sql.execute("DELETE FROM lfs_files WHERE repo=? AND oid=?", (repo.id, oid))
 
     def close(self) -> None:
         """Close this thread's connection."""

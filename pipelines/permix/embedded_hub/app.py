@@ -1,6 +1,7 @@
 """The HTTP side of the embedded Hub: every page's routes behind one guard."""
 
 import errno
+import sqlite3
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -89,7 +90,8 @@ class App:
 
 
 def _failure(error: Exception) -> Response:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
         return HubError(507, "The disk that holds the embedded Hub is full: make room and try again.").response()
     return HubError(500, f"The embedded Hub failed with {type(error).__name__}; its log has the details.").response()
 

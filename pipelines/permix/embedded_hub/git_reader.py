@@ -129,6 +129,29 @@ class GitReader:
         """Path and oid of every file at `commit`, sorted by path."""
         return self._all_files(self.commit_facts(commit).tree)
 
+    def pointers(self) -> set[str]:
+        """The large files in any commit that a ref leads to. Slow: every tree of the whole history is read."""
+        commits = [self.resolve(ref.decode()) for ref in self.git.refs.allkeys() if ref != b"HEAD"]
+        seen: set[str | bytes] = set()
+        found: set[str] = set()
+        while commits:
+            commit = commits.pop()
+            if not commit or commit in seen:
+                continue
+            facts = self.commit_facts(commit)
+            commits += facts.parents
+            waiting = [facts.tree.encode()]
+            seen.add(commit)
+            while waiting:
+                for mode, oid in self.entries(waiting.pop()).values():
+                    if oid not in seen:
+                        seen.add(oid)
+                        if stat.S_ISDIR(mode):
+                            waiting.append(oid)
+                        elif pointer := self.facts(oid)[1]:
+                            found.add(pointer.oid)
+        return found
+
     def history(self, commit: str) -> Iterator[CommitFacts]:
         """`commit` and its first parents, newest first."""
         following: str | None = commit

@@ -43,7 +43,7 @@ class GitRepo(GitReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._lock = threading.RLock()
+        self.writing = threading.RLock()
         self.git.object_store.fsync_object_files = True  # packs; as a key of git's own config it is deprecated
 
     def begin(self, edits: Sequence[Edit], author: str) -> None:
@@ -61,7 +61,7 @@ class GitRepo(GitReader):
         Edits that change nothing leave the tip, so that a client's retry makes no second commit. StaleParent when
         `parent` is given and is not the tip; NoSuchBranch; CannotEdit from `tree.apply`.
         """
-        with self._lock:
+        with self.writing:
             tip = self.head(branch)
             if tip is None:
                 raise NoSuchBranch(branch)
@@ -81,7 +81,7 @@ class GitRepo(GitReader):
 
         It stays at `start` when the edits change nothing. CannotEdit from `tree.apply`.
         """
-        with self._lock:
+        with self.writing:
             before = self.commit_facts(start).tree
             tree, objects = apply(before.encode(), edits, self.entries)
             tip = start
@@ -94,7 +94,7 @@ class GitRepo(GitReader):
 
     def squash(self, branch: str, message: str, author: str) -> str:
         """Replace the history of `branch` by one commit with the same files."""
-        with self._lock:
+        with self.writing:
             tip = self.head(branch)
             if tip is None:
                 raise NoSuchBranch(branch)
@@ -108,7 +108,7 @@ class GitRepo(GitReader):
         name = ref.removeprefix(HEADS).removeprefix(TAGS)
         if not sound_ref(ref) or _MISLEADING.fullmatch(name):
             raise BadRef(ref)
-        with self._lock:
+        with self.writing:
             if self.read_ref(ref):
                 raise RefExists(ref)
             if message:
@@ -122,7 +122,7 @@ class GitRepo(GitReader):
 
     def delete_ref(self, ref: str) -> bool:
         """Remove a branch or tag; False when there is none."""
-        with self._lock:
+        with self.writing:
             if not self.read_ref(ref):
                 return False
             self._unlock(ref)
@@ -137,7 +137,7 @@ class GitRepo(GitReader):
         sync_folder((self.path / ref).parent)
 
     def _unlock(self, ref: str) -> None:
-        # One process writes here, under self._lock: a lock file can only be what a kill left behind.
+        # One process writes here, under self.writing: a lock file can only be what a kill left behind.
         (self.path / f"{ref}.lock").unlink(missing_ok=True)
 
     def _store(self, objects: Sequence[Any]) -> None:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,11 +20,14 @@ import uvicorn
 from permix import files
 from permix.embedded_hub.accounts import LOCAL_USER, Accounts, NameTaken
 from permix.embedded_hub.app import App, open_hub
+from permix.embedded_hub.call import Hub, log
 from permix.embedded_hub.launch import DEFAULT_PORT
 from permix.errors import BadInput, PermixError
 
 FORMAT = 1
 """Of the data directory; raised when an older permix could no longer read it."""
+COLLECT_AFTER = 600.0
+"""Seconds from the start to the first removal of left-overs; the next follow daily."""
 LINGER = float(os.environ.get("PERMIX_HUB_LINGER", "10"))
 """Seconds that a server started by `attach` outlives its last user."""
 
@@ -47,10 +51,23 @@ def run(root: Path, port: int | None, leased: bool) -> None:
         files.write_json(root / "server.json", {"pid": os.getpid(), "port": number, "instance": instance})
         if not leased:
             print(f"The embedded Hub of {root} listens on http://127.0.0.1:{number} (Ctrl-C ends it).", flush=True)
+        threading.Thread(target=_collect_daily, args=(hub,), daemon=True).start()
         asyncio.run(_serve(App(hub), listening, root / "leases" if leased else None))
     finally:
         (root / "server.json").unlink(missing_ok=True)
         hub.store.close()
+
+
+def _collect_daily(hub: Hub) -> None:
+    time.sleep(COLLECT_AFTER)
+    while True:
+        from permix.embedded_hub import garbage
+
+        try:
+            garbage.collect(hub)
+        except Exception:
+            log.exception("removing left-overs failed")
+        time.sleep(garbage.AGE)
 
 
 def _hold(lock: Path) -> None:

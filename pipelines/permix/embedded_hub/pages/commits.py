@@ -165,6 +165,7 @@ def _large_file(call: Call, here: Here, value: dict[str, Any]) -> Put:
         raise HubError(400, f"The large file {path!r} was not uploaded to {here.address} before this commit.")
     if size is not None and size != stored:
         raise HubError(400, f"The large file {path!r} has {stored} bytes, not {size!r}.")
+    call.hub.lfs.touch(oid)
     return Put(path, Pointer(oid, stored).text())
 
 

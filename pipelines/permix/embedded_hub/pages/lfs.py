@@ -42,6 +42,8 @@ def batch(call: Call) -> Response:
     for pointer in pointers:
         answer: dict[str, Any] = {"oid": pointer.oid, "size": pointer.size}
         present = pointer.oid in here_already and call.hub.lfs.has(pointer)
+        if present:
+            call.hub.lfs.touch(pointer.oid)
         if operation == "upload" and not present:
             verify = f"{call.base}/{here.address}.git/info/lfs/objects/verify"
             parts = in_parts and pointer.size >= PARTS_FROM

@@ -104,6 +104,7 @@ def _make(hub: Hub, repo: int, address: str, file: XetFile) -> None:
         raise HubError(400, f"A file of {file.size} bytes is too large.")
     with hub.xet.alone(file.sha256):
         if hub.accounts.granted(row, [file.sha256]) and hub.lfs.has(Pointer(file.sha256, file.size)):
+            hub.lfs.touch(file.sha256)
             return
         try:
             hub.xet.rebuild(repo, address, file, hub.lfs)
