@@ -60,5 +60,5 @@ def test_refuses_pools_that_overlap_by_key_or_by_text() -> None:
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no split 'train'"):
+    with pytest.raises(BadInput, match="The split 'train' of the personas dataset cannot be read"):
         persona.load(tmp_path, "train")

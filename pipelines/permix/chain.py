@@ -1,5 +1,6 @@
 """What a recipe asks for, and what of it is there: steps in order, each missing, stale or current."""
 
+import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -135,11 +136,24 @@ def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) ->
             check(step.config, found)
 
 
+def check_packages(steps: Iterable[Step]) -> None:
+    """Raise BadInput when a step that is to be made needs packages that are not installed."""
+    for step in steps:
+        needed = getattr(step.module, "NEEDS", ()) if step.state != "current" else ()
+        if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+            raise BadInput(
+                f"Stage {step.stage} needs {', '.join(missing)}, not installed here: pip install 'permix[train]'."
+            )
+
+
 def find(repo: str, hub: Hub) -> Head:
     """The head of an artifact that permix made, for `show` and `verify`."""
     head = hub.head(repo)
     if head is None:
-        raise BadInput(f"There is no {repo} on {hub.endpoint}: `permix plan` lists what there is.")
+        others = [f"{kind}{repo}" for kind in ("datasets/", "spaces/") if not repo.startswith(("datasets/", "spaces/"))]
+        there = next((other for other in others if hub.head(other)), None)
+        advice = f"did you mean {there}?" if there else "`permix plan` names those of a recipe."
+        raise BadInput(f"There is no {repo} on {hub.endpoint}: {advice}")
     if head.record is None:
         raise PermixError(f"{repo} has no run.json: it was not made by permix.")
     return head

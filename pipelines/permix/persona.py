@@ -64,7 +64,7 @@ def refuse_overlap(train: Sequence[Persona], held_out: Sequence[Persona]) -> Non
 
 
 def load(folder: Path, split: Literal["train", "eval"]) -> list[Persona]:
-    """The pool `split` of a personas artifact (parquet in `data/`) or of a folder with `<split>.json`."""
+    """The pool `split` of a folder: `<split>.json`, else the split as `datasets` reads it (parquet, jsonl, csv)."""
     plain = folder / f"{split}.json"
     if plain.is_file():
         try:
@@ -74,12 +74,10 @@ def load(folder: Path, split: Literal["train", "eval"]) -> list[Persona]:
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise BadInput(f"{plain.name} should be a list of objects with key, category and system_prompt.")
         return read(rows, plain.name)
-    import pyarrow.parquet as parquet
+    from permix import benchmarks
 
-    tables = sorted(folder.glob(f"**/{split}-*.parquet")) or sorted(folder.glob(f"**/{split}.parquet"))
-    if not tables:
-        raise BadInput(f"The personas dataset has no split {split!r}: it needs the splits train and eval.")
-    return read([row for table in tables for row in parquet.read_table(table).to_pylist()], f"split {split!r}")
+    source = benchmarks.Source(name="personas", dataset="the personas dataset", split=split)
+    return read(benchmarks.rows(folder, source), f"split {split!r}")
 
 
 def bundled(split: Literal["train", "eval"]) -> list[Persona]:

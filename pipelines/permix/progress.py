@@ -39,8 +39,9 @@ class Board:
                 BarColumn(),
                 TextColumn("{task.fields[rate]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
+                TextColumn("elapsed,"),
                 TimeRemainingColumn(),
+                TextColumn("left"),
             )
             self._live = Progress(*columns, console=Console(stderr=True), transient=False)
 

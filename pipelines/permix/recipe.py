@@ -26,10 +26,15 @@ ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment. `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`."""
+    """One experiment.
+
+    `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`; `tag` tells the experiment's artifacts from
+    others' (pools and toy base are shared); `note` stands under its tables.
+    """
 
     name: str
     base: str = "toy"
+    note: str = ""
     org: str = "permix"
     tag: str = ""
     seeds: tuple[int, ...] = (0,)
@@ -41,7 +46,7 @@ class Recipe:
     @property
     def base_repo(self) -> str:
         """The base model's repository, with `@revision` where the recipe names one."""
-        return f"{self.org}/permix-toy-base" + (f"-{self.tag}" if self.tag else "") if self.base == "toy" else self.base
+        return f"{self.org}/permix-toy-base" if self.base == "toy" else self.base
 
     @property
     def base_slug(self) -> str:
@@ -52,9 +57,7 @@ class Recipe:
     def personas_repo(self) -> str:
         """The dataset that holds both pools."""
         own = self.tables.get("personas", {}).get("dataset")
-        return (
-            f"datasets/{own}" if own else f"datasets/{self.org}/permix-personas" + (f"-{self.tag}" if self.tag else "")
-        )
+        return f"datasets/{own}" if own else f"datasets/{self.org}/permix-personas"
 
     def settings(self, stage: str) -> dict[str, Any]:
         """What the recipe sets of the stage's own Config fields."""
@@ -84,6 +87,8 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """
     path = Path(name) if name.endswith(".toml") else files.RECIPES / f"{name}.toml"
     if not path.is_file():
+        if name.endswith(".toml"):
+            raise BadInput(f"There is no file {path.absolute()}: give the path of your recipe.")
         raise BadInput(f"There is no recipe {name!r}: {nearest(name, names())} A file of your own ends in .toml.")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

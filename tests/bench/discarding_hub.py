@@ -1,7 +1,6 @@
 """A Hub that keeps nothing and checks nothing: what a transfer costs against it, the client costs alone.
 
-`python discarding_hub.py FILE` prints its port. Uploads are thrown away; every download is FILE, by sendfile. With
-`--hash` it hashes LFS uploads before it throws them away, which is the least that a server must do that checks them.
+`python discarding_hub.py FILE` prints its port. Uploads are thrown away; every download is FILE, by sendfile.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ COMMIT = "a" * 40
 BUFFER = 1 << 20
 
 
-def main(path: str, hashing: bool) -> None:
+def main(path: str) -> None:
     """Serve until killed, one thread per connection."""
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
@@ -25,11 +24,11 @@ def main(path: str, hashing: bool) -> None:
     while True:
         line, _ = listening.accept()
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_serve, args=(line, f"http://127.0.0.1:{port}", path, hashing), daemon=True).start()
+        threading.Thread(target=_serve, args=(line, f"http://127.0.0.1:{port}", path), daemon=True).start()
 
 
-def _serve(line: socket.socket, base: str, path: str, hashing: bool) -> None:
-    digest, spare = hashlib.sha256(), bytearray(BUFFER)
+def _serve(line: socket.socket, base: str, path: str) -> None:
+    spare = bytearray(BUFFER)
     reader: io.BufferedReader = line.makefile("rb", buffering=BUFFER)
     while first := reader.readline():
         method, target, _ = first.decode().split(" ")
@@ -42,10 +41,7 @@ def _serve(line: socket.socket, base: str, path: str, hashing: bool) -> None:
             keep = reader.read(length)
         else:
             while length:
-                taken = reader.readinto(memoryview(spare)[: min(length, BUFFER)])
-                length -= taken
-                if hashing and target == "/put":
-                    digest.update(memoryview(spare)[:taken])
+                length -= reader.readinto(memoryview(spare)[: min(length, BUFFER)])
         if "/resolve/" in target:
             _send_file(line, method, path, headers.get("range", ""))
         else:
@@ -89,4 +85,4 @@ def _send_file(line: socket.socket, method: str, path: str, range_: str) -> None
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], "--hash" in sys.argv)
+    main(sys.argv[1])

@@ -136,11 +136,13 @@ def test_the_environment_has_no_other_token_cache_or_hub(
         "HF_ENDPOINT",
     ):
         monkeypatch.setenv(name, "hf_real")
+    monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
     found = launch.environment(running, tmp_path)
     assert "hf_real" not in found.values()
     assert (found["HF_ENDPOINT"], found["HF_TOKEN"]) == (running.url, running.token)
     assert found["HF_HOME"] == str(tmp_path / "hf")
     assert found["PATH"] == os.environ["PATH"]
+    assert "HF_HUB_DISABLE_XET" not in found  # clients keep their defaults
 
 
 def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:

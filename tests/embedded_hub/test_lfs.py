@@ -71,6 +71,25 @@ def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire, repo: str, running
     assert use(wire, repo, oid(content)).status == 400
 
 
+def test_a_hundred_clients_that_stop_halfway_hold_up_nobody(wire: Wire, repo: str) -> None:
+    import socket
+    from contextlib import ExitStack
+
+    content = os.urandom(3_000_000)
+    href = announce(wire, repo, content)["actions"]["upload"]["href"]
+    path = href.split(str(wire.port), 1)[1]
+    with ExitStack() as stack:
+        for _ in range(100):
+            line = stack.enter_context(socket.create_connection(("127.0.0.1", wire.port)))
+            line.sendall(f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n".encode())
+            line.sendall(content[:1_200_000])
+        started = time.monotonic()
+        assert wire("GET", "/api/whoami-v2").status == 200
+        assert wire("PUT", href, content).status == 200
+        assert time.monotonic() - started < 10
+    assert use(wire, repo, oid(content)).status == 200
+
+
 def test_urls_that_were_changed_or_have_expired_are_refused(wire: Wire, repo: str, running: Running) -> None:
     from permix.embedded_hub.accounts import Accounts
 

@@ -85,8 +85,9 @@ def rows(folder: Path, source: Source) -> list[dict[str, Any]]:
         settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
         try:
             found = datasets.load_dataset(str(folder), source.config or None, split=source.split, **settings)
-        except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-            reason = " ".join(str(error.__cause__ or error).replace(str(folder), source.dataset).split()).rstrip(".!")
+        except (ValueError, OSError, StopIteration, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            said = str(error.__cause__ or error) or "it is empty"
+            reason = " ".join(said.replace(str(folder), source.dataset).split()).rstrip(".!")
             wanted = f"The split {source.split!r}" + (f" of config {source.config!r}" if source.config else "")
             raise BadInput(f"{wanted} of {source.dataset} cannot be read: {reason}.") from None
         return [dict(row) for row in found]

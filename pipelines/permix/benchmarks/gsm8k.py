@@ -20,7 +20,8 @@ def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Proble
     """
     tables = sorted(folder.glob(f"{CONFIG}/{split}-*.parquet")) if folder else []
     if not tables:
-        raise BadInput(f"{DATASET} has no file {CONFIG}/{split}-*.parquet: use the split train or test of the dataset.")
+        laid_out = "it should be laid out as on the Hub, with the splits train and test."
+        raise BadInput(f"{DATASET} has no file {CONFIG}/{split}-*.parquet: {laid_out}")
     problems: list[Problem] = []
     for row in (row for table in tables for row in parquet.read_table(table).to_pylist()):
         if limit and len(problems) == limit:

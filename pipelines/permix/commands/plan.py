@@ -22,7 +22,8 @@ def plan(recipe: options.Recipe = "toy", set: options.Set = [], hub: options.Hub
         cost = step.cost if step.state != "current" else {}
         for unit, amount in cost.items():
             totals[unit] = totals.get(unit, 0) + amount
-        print(f"{step.stage:10} {step.target:{width}}  {step.state:8} {_amounts(cost)}".rstrip())
+        most = f"at most {_amounts(cost)}" if _amounts(cost) else ""
+        print(f"{step.stage:10} {step.target:{width}}  {step.state:8} {most}".rstrip())
     open_steps = sum(step.state != "current" for step in steps)
     print(
         f"\n{len(steps) - open_steps} of {len(steps)} current on {place.endpoint}"

@@ -13,9 +13,10 @@ from permix import recipe as recipes
 from permix.chain import Step
 from permix.commands import options
 from permix.errors import BadInput
+from permix.recipe import Recipe
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.hub import Head, Hub
 
 
 def run(
@@ -59,16 +60,18 @@ def make(
     foreign = chain.resolve_foreign(steps, place)
     chain.look_up(steps, place)
     chain.settle_all(steps, foreign)
+    chain.check_packages(steps)
     chain.check_foreign(steps, foreign, place)
     with Board() as board:
         heads = Runner(place, work or files.home() / "work", workers or _workers(), board).run(steps, foreign)
     last = steps[-1]
     if last.stage == "tables":
-        _show_tables(last, place, plan.personas_repo)
+        _show_tables(last, place, plan)
     else:
         for step in steps:
             if until is None or step.stage == until:
                 print(f"{step.target}@{heads[step.target].sha}")
+                _show_summary(heads[step.target])
 
 
 def _workers() -> int:
@@ -76,15 +79,30 @@ def _workers() -> int:
     return 1 if shutil.which("nvidia-smi") else os.cpu_count() or 1
 
 
-def _show_tables(step: Step, place: "Hub", personas: str) -> None:
+def _show_summary(head: "Head") -> None:
+    """A sweep's numbers, one line for each benchmark."""
+    assert head.record is not None
+    for name, found in head.record["facts"].get("summary", {}).get("benchmarks", {}).items():
+        shown = {key: found["pss"].get(key) for key in ("worst", "best", "mean", "pss", "pss_null")}
+        shown |= {control: found["accuracy"].get(control) for control in ("none", "helpful")} | {
+            "voice": found["voice"]
+        }
+        print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items() if value is not None))
+
+
+def _show_tables(step: Step, place: "Hub", recipe: Recipe) -> None:
     """Print the table, where its picture is, and three commands that load what was published."""
     from permix.stages import tables
 
     assert step.head is not None and step.head.record is not None
     print(tables.as_text(step.head.record["facts"]))
+    if recipe.note:
+        print(f"Note: {recipe.note}")
     print(f"\nPicture: {place.fetch(step.head) / 'figures' / 'summary.png'}\n")
+    if place.embedded:
+        print(f"Pages: {_permix()} hub serve, then open {place.endpoint}/{step.target}\n")
     print("Load what was published:")
-    pool = personas.removeprefix("datasets/").partition("@")[0]
+    pool = recipe.personas_repo.removeprefix("datasets/").partition("@")[0]
     adapter = next(iter(step.head.record["facts"]["annotations"]), None)
     for line in loading_commands(pool, step.config.org, adapter):
         prefix = f"{_permix()} hub exec -- {_python()}" if place.embedded else _python()

@@ -1,5 +1,6 @@
 """The embedded Hub: a loopback server that speaks the Hub's protocol to unmodified clients.
 
 `launch` starts it or finds the one that runs; `app` is the HTTP side (one page per area of the protocol in `pages`);
-`storage` (bare git repositories: `git_reader`, `git_repo`, `tree`), `lfs_store` and `accounts` (SQLite) keep the data.
+`storage` (bare git repositories: `git_reader`, `git_repo`, `tree`), `lfs_store`, `xet_store`, `accounts` and
+`discussions` (SQLite) keep the data; `garbage` removes what nothing refers to.
 """

@@ -91,7 +91,6 @@ def client_environment(running: Running, home: Path) -> dict[str, str]:
         "HF_DATASETS_OFFLINE": "0",
         "HF_EVALUATE_OFFLINE": "0",
         "TRANSFORMERS_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",

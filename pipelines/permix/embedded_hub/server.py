@@ -79,7 +79,8 @@ def _hold(lock: Path) -> None:
             return
         time.sleep(0.02)  # who asks whether it is held holds it for an instant
     os.close(descriptor)
-    raise PermixError(f"The embedded Hub of {lock.parent} runs already: use that one, or stop it first.")
+    advice = "`permix hub exec` uses it, and it ends by itself when no command needs it."
+    raise PermixError(f"The embedded Hub of {lock.parent} runs already: {advice}")
 
 
 class _Server(uvicorn.Server):

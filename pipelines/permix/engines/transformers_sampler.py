@@ -125,7 +125,7 @@ class TransformersSampler:
                 raise BadInput(
                     f"Request {r.id!r} needs {have} prompt tokens + max_tokens {r.sampling.max_tokens} = "
                     f"{have + r.sampling.max_tokens}, but the model has {room} positions: "
-                    "shorten the prompt or lower max_tokens."
+                    "shorten the prompt or lower max_tokens (of [sweep], in a recipe)."
                 )
         return prompts
 

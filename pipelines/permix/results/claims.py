@@ -108,7 +108,7 @@ def examine(
         "high": interval[1],
         "interval": how,
         "p_value": p,
-        "verdict": _verdict(claim, mean, interval, p),
+        "verdict": _verdict(claim, pairs[0][0][claim.measure], mean, interval, p),
     }
 
 
@@ -125,10 +125,12 @@ def _shifted(row: Row, measure: str, difference: float) -> Interval:
     return difference + row[f"{measure}_low"] - row[measure], difference + row[f"{measure}_high"] - row[measure]
 
 
-def _verdict(claim: Claim, difference: float, interval: Interval, p: float | None) -> Verdict:
+def _verdict(claim: Claim, first: float, difference: float, interval: Interval, p: float | None) -> Verdict:
     low, high = interval
     if low is None or high is None or (p is not None and p > 0.05):
         return "not shown"
+    if claim.says == "is kept" and first == 0:
+        return "not shown"  # nothing was there that could be kept
     if claim.says == "falls":
         low, high, difference = -high, -low, -difference
     bar = -KEPT if claim.says == "is kept" else 0.0

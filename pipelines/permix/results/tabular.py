@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from permix import variant
+from permix.results.claims import KEPT
 
 Line = Mapping[str, Any]
 
@@ -38,6 +39,8 @@ def legend(facts: Mapping[str, Any]) -> str:
         "PSS = worst / best accuracy over personas. noise: the PSS expected if personas had no effect; p: chance of a "
         "PSS this low in that case (over seeds, the largest); corr.: PSS with that noise taken out; gap: best - worst; "
         "none and helpful: accuracy with no system message and with the usual one.",
+        "shown: the whole interval lies on the claimed side, and p <= .05 where there is one; is kept: falls by "
+        f"less than {KEPT:g}.",
         f"Intervals: 95 %, {intervals}. A star: worst reaches 0 within its interval, so PSS means nothing.",
     ]
     if facts["toy"]:

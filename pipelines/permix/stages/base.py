@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from permix.toy.model import Training
 
 CARD = "base"
+NEEDS = ("torch", "transformers")
 VERSION = 1
 ALL_CORES = True
 TOKENS_A_ROW = 80  # mean length with padding, for the estimate
@@ -63,7 +64,7 @@ class Config(StageConfig):
 
 def configs(recipe: "Recipe") -> list[Config]:
     """One for a recipe whose base is the toy; its seeds never change the base."""
-    return [Config(org=recipe.org, tag=recipe.tag, **recipe.settings("base"))] if recipe.base == "toy" else []
+    return [Config(org=recipe.org, **recipe.settings("base"))] if recipe.base == "toy" else []
 
 
 def target(config: Config) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "adapter"
+NEEDS = ("torch", "transformers", "trl", "peft")
 VERSION = 1
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -73,6 +74,8 @@ class Config(StageConfig):
                 "step (per_device_train_batch_size x gradient_accumulation_steps): "
                 f"use one of {', '.join(map(str, divisors))}."
             )
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise BadInput(f"[grpo] max_steps is {self.max_steps}: it should be at least 1, or -1 for all epochs.")
         for name in ("learning_rate", "max_completion_length", "save_steps", "lora_r"):
             if getattr(self, name) <= 0:
                 raise BadInput(f"[grpo] {name} is {getattr(self, name)}: it should be above 0.")

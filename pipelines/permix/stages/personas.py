@@ -33,7 +33,7 @@ def configs(recipe: "Recipe") -> list[Config]:
         return []
     train, held_out = persona.bundled("train"), persona.bundled("eval")
     persona.refuse_overlap(train, held_out)
-    return [Config(org=recipe.org, tag=recipe.tag, train=tuple(train), eval=tuple(held_out))]
+    return [Config(org=recipe.org, train=tuple(train), eval=tuple(held_out))]
 
 
 def target(config: Config) -> str:

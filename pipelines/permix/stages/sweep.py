@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "sweep"
+NEEDS = ("torch", "transformers", "peft")
 VERSION = 1
 COLUMNS = {
     "problem_id": "string",
@@ -123,7 +124,7 @@ def estimate(config: Config) -> dict[str, float]:
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
     """Read pool and benchmarks that come from the Hub: what is wrong with them is found before anything is trained."""
     if "personas" in inputs:
-        persona.load(inputs["personas"], "eval")
+        _pool(inputs["personas"])
     for source in config.benchmarks:
         if folder := inputs.get(f"benchmark/{source.name}"):
             _check(source, config.limit, folder)
@@ -141,7 +142,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     """Sample, grade and summarise; a completion that failed for a reason of ours stops the publication."""
     from permix.verifier import Verifier
 
-    personas = [*persona.CONTROLS, *persona.load(inputs["personas"], "eval")]
+    personas = [*persona.CONTROLS, *_pool(inputs["personas"])]
     adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
     problems = problems_of(config, inputs)
     requests, rows = _requests(config, personas, problems, adapter)
@@ -207,6 +208,13 @@ def seed_of(config: Config, benchmark: str, problem: str, who: str, run: int) ->
     """The seed of one completion; equal seeds for two personas would give them equal noise."""
     text = f"{config.seed}\0{config.variant}\0{benchmark}\0{who}\0{problem}\0{run}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def _pool(folder: Path) -> list[Persona]:
+    found = persona.load(folder, "eval")
+    if len(found) < 2:
+        raise BadInput(f"The pool eval holds {found[0].key!r} alone: PSS compares at least two personas.")
+    return found
 
 
 def _untrained(config: Config) -> bool:
