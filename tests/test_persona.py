@@ -62,3 +62,23 @@ def test_refuses_pools_that_overlap_by_key_or_by_text() -> None:
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="The split 'train' of the personas dataset cannot be read"):
         persona.load(tmp_path, "train")
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "csv", "parquet"])
+def test_pools_are_read_from_any_usual_file(ending: str, tmp_path: Path) -> None:
+    import pyarrow as arrow
+    import pyarrow.csv as csv
+    import pyarrow.parquet as parquet
+
+    for split, start in (("train", 0), ("eval", 10)):
+        rows = [ROW | {"key": f"k{start + n}", "system_prompt": f"You are {start + n}."} for n in range(3)]
+        path = tmp_path / f"{split}.{ending}"
+        if ending == "json":
+            path.write_text(json.dumps(rows))
+        elif ending == "jsonl":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        else:
+            write = csv.write_csv if ending == "csv" else parquet.write_table
+            write(arrow.Table.from_pylist(rows), path)
+    assert [p.key for p in persona.load(tmp_path, "train")] == ["k0", "k1", "k2"]
+    assert [p.key for p in persona.load(tmp_path, "eval")] == ["k10", "k11", "k12"]
