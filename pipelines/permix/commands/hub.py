@@ -116,6 +116,8 @@ def exec(command: Annotated[list[str], typer.Argument(help="The command.")], roo
 
     where = _root(root)
     environment = launch.environment(launch.attach(where), _home(where))
+    # Behind the user's own: `hf` comes with permix, also where its virtual environment is not active.
+    environment["PATH"] = os.pathsep.join([environment.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     try:
         with subprocess.Popen(command, env=environment) as child:
             code = _outlast(child)
