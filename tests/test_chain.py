@@ -120,3 +120,16 @@ def test_finding_an_artifact_tells_nothing_from_not_ours(hub: Hub, org: str, tmp
         chain.find(f"datasets/{org}/a", hub)
     made = trials.run(hub, tmp_path / "work", step(org, "a"))
     assert chain.find(f"datasets/{org}/a", hub).sha == made["a"].sha
+
+
+def test_a_stage_whose_packages_are_missing_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(stages, "NAMES", stages.NAMES[:-2])
+    steps = chain.build(recipe.load("toy"))
+    chain.check_packages(steps)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    with pytest.raises(BadInput, match=r"Stage base needs torch, not installed here: pip install 'permix\[train\]'"):
+        chain.check_packages(steps)
+    chain.check_packages([step for step in steps if step.stage in ("personas", "mixtures", "tables")])

@@ -1,6 +1,7 @@
 """One command runs the whole chain on the embedded Hub; the smoke recipe stands for any."""
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,8 @@ def test_the_run_ends_with_a_table_a_picture_and_three_commands(smoke: Path) -> 
     picture = next(line for line in done.stdout.splitlines() if line.startswith("Picture: ")).removeprefix("Picture: ")
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
     assert done.stdout.count("hub exec -- ") == 3
+    assert "Note: so few steps teach nothing" in done.stdout
+    assert f"/{TARGETS[-1]}" in next(line for line in done.stdout.splitlines() if line.startswith("Pages: "))
 
 
 def test_a_second_run_makes_nothing_and_takes_seconds(smoke: Path) -> None:
@@ -97,6 +100,17 @@ def test_show_prints_the_record_and_json(smoke: Path) -> None:
     assert "learning_rate                0.003" in permix(smoke, "show", repo).stdout
     record = json.loads(permix(smoke, "show", repo, "--json").stdout)
     assert record["stage"] == "grpo" and record["facts"]["steps"] == 4
+
+
+def test_show_names_the_dataset_that_was_meant(smoke: Path) -> None:
+    done = permix(smoke, "show", "permix-smoke/permix-personas", check=False)
+    assert done.returncode == 2 and "did you mean datasets/permix-smoke/permix-personas?" in done.stderr
+
+
+def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
+    done = permix(smoke, "sweep", "--recipe", "smoke", "--variant", "rlvr")
+    assert "making" not in done.stderr
+    assert re.search(r"^  arithmetic: worst \d\.\d+, best .* none \d\.\d+", done.stdout, re.MULTILINE)
 
 
 def test_show_of_an_unknown_artifact_is_one_sentence(smoke: Path) -> None:
