@@ -41,6 +41,8 @@ def import_(
     kind, name = _repository(repo)
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}: give the folder that should become {repo}.")
+    if not any(path.is_file() for path in folder.rglob("*")):
+        raise BadInput(f"{folder} holds no file: give the folder that should become {repo}.")
     sdk = _space_sdk(folder) if kind == "space" else None
     _enter(root)
     from huggingface_hub import HfApi
