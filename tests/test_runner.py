@@ -325,7 +325,7 @@ def test_workers_end_within_a_second_of_the_runners_death(tmp_path: Path) -> Non
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     with subprocess.Popen(command, cwd=root, env=environment) as parent:
         deadline = time.monotonic() + 30
-        while not list((tmp_path / "work").glob("trial/*/work/half")):
+        while not list((tmp_path / "work").rglob("half")):
             assert time.monotonic() < deadline and parent.poll() is None
             time.sleep(0.02)
         assert launch.held(tmp_path / "work" / "lock")

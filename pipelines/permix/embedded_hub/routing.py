@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 from contextlib import suppress
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
@@ -98,7 +98,7 @@ class Segment(Convertor[str]):
             raise HubError(400, "The path is not UTF-8.") from None
 
     def to_string(self, value: str) -> str:
-        raise NotImplementedError
+        return quote(value, safe="")
 
 
 class _Rest(Segment):
