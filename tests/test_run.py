@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -34,11 +33,9 @@ def test_the_run_ends_with_a_table_a_picture_and_three_commands(smoke: Path) -> 
     assert f"/{TARGETS[-1]}" in next(line for line in done.stdout.splitlines() if line.startswith("Pages: "))
 
 
-def test_a_second_run_makes_nothing_and_takes_seconds(smoke: Path) -> None:
-    started = time.monotonic()
+def test_a_second_run_makes_nothing(smoke: Path) -> None:
     done = permix(smoke, "run", "--recipe", "smoke")
     assert "making" not in done.stderr and done.stderr.count("current") == len(TARGETS)
-    assert time.monotonic() - started < 30  # a training would take longer; how long it takes is for `make bench`
 
 
 def test_plan_shows_everything_current(smoke: Path) -> None:
