@@ -15,18 +15,24 @@ from permix.prompt import Messages
 if TYPE_CHECKING:
     from permix.progress import Progress
 
+Backend = Literal["transformers", "vllm"]
+
 CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024"}
 """Given to every chat template: Llama's would put today's date into the prompt. The date is the one in Llama 3.1's."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. Temperature 0 is greedy; `stop` strings end a completion and are not part of it."""
+    """How to sample. Temperature 0 is greedy; `stop` strings end a completion and are not part of it.
+
+    `json_schema`, a JSON Schema as text, asks for a completion that follows it (vLLM and endpoints only).
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+    json_schema: str = ""
 
     def __post_init__(self) -> None:
         """Refuse settings that no back end could follow."""
@@ -50,13 +56,37 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine is opened for: the folder of one base model, and how to run it."""
+    """What an engine is opened for: the folder of one base model, and how to run it.
+
+    `gpus` replicas of the model, each over `tensor_parallel` devices, and adapters up to rank `max_lora_rank`: vLLM's.
+    """
 
     base: Path
-    backend: Literal["transformers"] = "transformers"
+    backend: Backend = "transformers"
     batch_size: int = 256
     dtype: str = "float32"
     threads: int = 1
+    gpus: int = 1
+    tensor_parallel: int = 1
+    max_lora_rank: int = 16
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A model behind an OpenAI-compatible server at `url` (`https://host/v1`).
+
+    `key` names the environment variable with the API key; prices are USD per million tokens; `budget` (USD, 0: none) ends
+    the sampling before it is passed.
+    """
+
+    model: str
+    url: str
+    key: str = ""
+    concurrency: int = 64
+    timeout: float = 600.0
+    price_in: float = 0.0
+    price_out: float = 0.0
+    budget: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,15 +133,21 @@ class Sampler(Protocol):
         ...
 
 
-def open_engine(engine: Engine) -> Sampler:
-    """Load the base model of `engine`; BadInput where it is not there or not runnable."""
+def open_engine(engine: Engine | Endpoint) -> Sampler:
+    """Load the base model of `engine` or reach the server; BadInput where it is not there or not runnable."""
+    if isinstance(engine, Endpoint):
+        from permix.engines.endpoint_sampler import EndpointSampler
+
+        return EndpointSampler(engine)
     if not (engine.base / "config.json").is_file():
         raise BadInput(f"{engine.base} holds no config.json: give the folder of a base model.")
     if engine.backend == "transformers":
         from permix.engines.transformers_sampler import TransformersSampler
 
         return TransformersSampler(engine)
-    raise BadInput(f"There is no back end {engine.backend!r}: known: transformers.")
+    from permix.engines.vllm_sampler import VllmSampler
+
+    return VllmSampler(engine)
 
 
 def digest(requests: Sequence[Request]) -> str:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from permix.progress import Progress
 
 if TYPE_CHECKING:
-    from permix.sampler import Engine, Sampler
+    from permix.sampler import Endpoint, Engine, Sampler
 
 Facts = dict[str, Any]
 
@@ -71,4 +71,4 @@ class Parts:
     digests: Mapping[str, str]
     progress: Progress
     threads: int
-    sampler: "Callable[[Engine], Sampler]"
+    sampler: "Callable[[Engine | Endpoint], Sampler]"

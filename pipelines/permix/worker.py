@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from permix import provenance, stages
 from permix.errors import PermixError
-from permix.sampler import Engine, Sampler
+from permix.sampler import Endpoint, Engine, Sampler
 from permix.stage import Parts, StageConfig
 
 # Not `-m permix.worker`: as __main__ this module's classes would not be those that the runner unpickles.
@@ -58,9 +58,9 @@ class _Samplers:
     """The engine that is open; another one is opened after this one is closed, so that memory holds one base."""
 
     def __init__(self) -> None:
-        self._open: tuple[Engine, Sampler] | None = None
+        self._open: tuple[Engine | Endpoint, Sampler] | None = None
 
-    def __call__(self, engine: Engine) -> Sampler:
+    def __call__(self, engine: Engine | Endpoint) -> Sampler:
         from permix.sampler import open_engine
 
         if self._open and self._open[0] == engine:
