@@ -75,8 +75,8 @@ class Engine:
 class Endpoint:
     """A model behind an OpenAI-compatible server at `url` (`https://host/v1`).
 
-    `key` names the environment variable with the API key; prices are USD per million tokens; `budget` (USD, 0: none) ends
-    the sampling before it is passed.
+    `key` names the environment variable with the API key; prices are USD per million tokens; `budget` (USD, 0: none)
+    ends the sampling before it is passed.
     """
 
     model: str

@@ -30,12 +30,13 @@ LONGEST = 5000  # characters of an answer; a longer one is not read
 
 @dataclass(frozen=True)
 class Problem:
-    """One benchmark row; `gold` is its reference answer."""
+    """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where the benchmark has one."""
 
     id: str
     question: str
     gold: str
     kind: Kind = "math"
+    rationale: str = ""
 
 
 @dataclass(frozen=True)
