@@ -30,7 +30,7 @@ LONGEST = 5000  # characters of an answer; a longer one is not read
 
 @dataclass(frozen=True)
 class Problem:
-    """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where the benchmark has one."""
+    """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where there is one."""
 
     id: str
     question: str
