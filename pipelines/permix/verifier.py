@@ -2,6 +2,7 @@
 
 What counts as the answer is written in `permix.grading.answer`. Integers are compared at once; everything else goes to
 math-verify in a few killable processes, because a hostile answer (10^{10^{10}}) can hang a whole process for ever.
+Programs run in the sandbox (`permix.grading.code`).
 """
 
 import atexit
@@ -12,17 +13,35 @@ from typing import Any, Literal, Self
 
 from permix.errors import BadInput, PermixError
 from permix.grading import answer as answers
+from permix.grading import code
 from permix.grading.math_pool import Job, Pool
 
-Kind = Literal["math", "choice", "exact"]
-Status = Literal["correct", "wrong", "no_answer", "too_costly", "engine_error", "verifier_crash"]
+Kind = Literal["math", "choice", "exact", "code"]
+Status = Literal[
+    "correct",
+    "wrong",
+    "no_answer",
+    "too_costly",
+    "no_code",
+    "runtime_error",
+    "time_limit",
+    "memory_limit",
+    "engine_error",
+    "verifier_crash",
+    "sandbox_error",
+]
 SCORES: dict[str, float | None] = {
     "correct": 1.0,
     "wrong": 0.0,
     "no_answer": 0.0,
     "too_costly": 0.0,
+    "no_code": 0.0,
+    "runtime_error": 0.0,
+    "time_limit": 0.0,
+    "memory_limit": 0.0,
     "engine_error": None,
     "verifier_crash": None,
+    "sandbox_error": None,
 }
 
 LONGEST = 5000  # characters of an answer; a longer one is not read
@@ -30,13 +49,17 @@ LONGEST = 5000  # characters of an answer; a longer one is not read
 
 @dataclass(frozen=True)
 class Problem:
-    """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where there is one."""
+    """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where there is one.
+
+    Of a problem of kind code the gold answer are its tests as JSON (`permix.grading.code.suite`), or it has `tests`.
+    """
 
     id: str
     question: str
     gold: str
     kind: Kind = "math"
     rationale: str = ""
+    tests: code.Tests | None = None
 
 
 @dataclass(frozen=True)
@@ -55,11 +78,13 @@ class Verdict:
 class Verifier:
     """Grades completions; a context manager, because it may keep worker processes.
 
-    Safe to use from several threads. No answer takes longer than 5 seconds, and none stops another.
+    Safe to use from several threads. No answer takes longer than 5 seconds (a program: its limits, once for each test
+    up to the first that fails), and none stops another.
     """
 
     def __init__(self, workers: int | None = None) -> None:
         self._pool = Pool(workers)
+        self._code = code.Grader(workers)
 
     def __enter__(self) -> Self:
         return self
@@ -78,16 +103,30 @@ class Verifier:
     def grade_many(self, pairs: Iterable[tuple[str, Problem | str]]) -> list[Verdict]:
         """Grade completions, each against its problem, in order.
 
-        PermixError when math-verify does not start at all.
+        PermixError when math-verify does not start at all, or when there is a program to run and no sandbox works here.
         """
         found = [_at_once(completion, problem) for completion, problem in pairs]
         asked = self._pool.ask([job for job in found if isinstance(job, tuple)])
-        return [Verdict(asked[v], v[1]) if isinstance(v, tuple) else v for v in found]
+        ran = self._code.ask([job for job in found if isinstance(job, code.Job)])
+        return [
+            Verdict(asked[v], v[1]) if isinstance(v, tuple)
+            else Verdict(ran[v], v.code[:LONGEST]) if isinstance(v, code.Job)
+            else v
+            for v in found
+        ]  # fmt: skip
+
+    @property
+    def sandbox(self) -> str:
+        """The back end in which programs run here; PermixError where there is none."""
+        return self._code.sandbox.back_end
 
     def check_golds(self, problems: Iterable[Problem]) -> None:
         """Raise BadInput for the first problem whose gold the verifier would not accept as an answer to itself."""
         jobs: dict[Job, Problem] = {}
         for problem in problems:
+            if problem.kind == "code":
+                code.suite(problem.id, problem.gold, problem.tests)
+                continue
             gold = problem.gold.strip()
             if "####" in gold:
                 raise BadInput(
@@ -109,8 +148,11 @@ class Verifier:
                 raise BadInput(_bad_gold(jobs[job]))
 
 
-def _at_once(completion: str, problem: Problem | str) -> Verdict | Job:
-    """The verdict where it needs no mathematics, else what to ask a worker."""
+def _at_once(completion: str, problem: Problem | str) -> Verdict | Job | code.Job:
+    """The verdict where it needs no mathematics and no program run, else what to ask a worker."""
+    if isinstance(problem, Problem) and problem.kind == "code":
+        program = code.find(completion)
+        return code.Job(problem.id, program, problem.gold, problem.tests) if program else Verdict("no_code", None)
     gold, kind = (problem, "math") if isinstance(problem, str) else (problem.gold, problem.kind)
     found = answers.find(completion)
     if found is None:

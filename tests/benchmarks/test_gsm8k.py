@@ -28,6 +28,13 @@ def test_gold_is_the_number_after_the_last_mark_without_separators(folder: Path)
     assert [p.gold for p in gsm8k.load(folder)] == ["12", "1200", "-3"]
 
 
+def test_the_rationale_is_the_reasoning_without_calculator_marks_and_ends_in_the_boxed_answer(folder: Path) -> None:
+    first, second, third = gsm8k.load(folder)
+    assert first.rationale == "5 + 7 = 12\nThe answer is \\boxed{12}."
+    assert second.rationale == "It costs $1,200 #### no\nThe answer is \\boxed{1200}."
+    assert third.rationale == "The answer is \\boxed{-3}."
+
+
 def test_ids_name_split_and_row_and_do_not_depend_on_the_limit(folder: Path) -> None:
     assert [p.id for p in gsm8k.load(folder, "test", 2)] == ["gsm8k/test/0", "gsm8k/test/1"]
     assert [p.id for p in gsm8k.load(folder, "train", 0)] == ["gsm8k/train/0"]

@@ -34,6 +34,13 @@ def test_columns_become_problems(tmp_path: Path) -> None:
     ]
 
 
+def test_a_column_of_rationales(tmp_path: Path) -> None:
+    quiz(tmp_path, [{"q": "Who?", "a": "Ann", "why": "She said so: Ann."}])
+    (found,) = benchmarks.load(replace(QUIZ, rationale="why"), tmp_path)
+    assert found.rationale == "She said so: Ann."
+    refused(tmp_path, "me/quiz has no column 'wy': did you mean 'why'", rationale="wy")
+
+
 def test_a_limit_takes_the_first(tmp_path: Path) -> None:
     quiz(tmp_path)
     assert [p.gold for p in benchmarks.load(replace(QUIZ, limit=2), tmp_path)] == ["Ann", "3"]

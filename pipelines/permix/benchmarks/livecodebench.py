@@ -1,0 +1,142 @@
+"""LiveCodeBench (Jain et al. 2024, arXiv 2403.07974): contest problems, answered by a program that must pass all tests.
+
+A split is a release and a difficulty, `release_v1-easy`. The paper's numbers (Tables 4 and 12) fit release_v1, its
+text says v6. Releases are cumulative and lie in one jsonl file for each increment; `datasets` cannot load this
+dataset any more (it has a script). A line may have 10 MB of tests, so a problem knows only where its line stands.
+Licence of the dataset card: cc.
+"""
+
+import base64
+import io
+import json
+import pickle
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from permix.errors import BadInput
+from permix.grading.code import Case, Suite
+from permix.verifier import Problem, Verifier
+
+DATASET = "livecodebench/code_generation_lite"
+CONFIG = ""
+FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
+DIFFICULTIES = ("easy", "medium", "hard")
+
+_SEVERAL = "accepts several answers, its tests only one"
+ERRATA = {
+    **dict.fromkeys(("abc311_c", "abc326_d", "abc327_b", "abc333_e", "abc343_e", "abc362_c"), _SEVERAL),
+    **dict.fromkeys(("find-words-containing-character", "find-the-peaks"), _SEVERAL),
+    "generate-binary-strings-without-adjacent-zeros": _SEVERAL,
+    "abc337_e": "interactive",
+    "abc355_e": "interactive",
+    "abc350_c": "wrong tests",
+}
+"""Problems that upstream marks as broken (its ERRATA.md). They are kept and graded as upstream grades them, so that
+accuracies compare with published ones; they cost every variant alike."""
+
+# Upstream's own words, lcb_runner/prompts/code_generation.py.
+STDIN = (
+    "### Format: Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on "
+    "the sample inputs). Enclose your code within delimiters as follows.\n```python\n# YOUR CODE HERE\n```"
+)
+STARTER = (
+    "### Format: You will use the following starter code to write the solution to the problem and enclose your code "
+    "within delimiters.\n```python\n{starter}\n```"
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """Where the tests of a problem stand: the line that begins at byte `start` of `file`."""
+
+    file: Path
+    start: int
+
+    def read(self) -> Suite:
+        """All tests, public and private; BadInput where they cannot be read."""
+        with self.file.open("rb") as lines:
+            lines.seek(self.start)
+            row = json.loads(lines.readline())
+        try:
+            public, private = json.loads(row["public_test_cases"]), _private(row["private_test_cases"])
+            tests = tuple(Case(str(test["input"]), str(test["output"])) for test in (*public, *private))
+            return Suite(tests, str(json.loads(row["metadata"]).get("func_name") or ""))
+        except (ValueError, KeyError, TypeError, zlib.error, pickle.UnpicklingError, EOFError, RecursionError) as error:
+            raise BadInput(
+                f"The tests of problem {row.get('question_id')} of {DATASET} cannot be read ({error}): "
+                "pin another revision."
+            ) from None
+
+
+def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) -> list[Problem]:
+    """The problems of one release and difficulty, the first `limit` or all (0); ids are `platform/question_id`.
+
+    BadInput where the folder lacks a file or a row what it needs.
+    """
+    release, _, difficulty = split.partition("-")
+    known = [f"release_v{number + 1}" for number in range(len(FILES))]
+    if folder is None or release not in known or difficulty not in DIFFICULTIES:
+        raise BadInput(f"{DATASET} has no split {split!r}: it should be release_v1-easy, say, up to release_v6-hard.")
+    problems: list[Problem] = []
+    for name in FILES[: known.index(release) + 1]:
+        for line, row in _rows(folder / name):
+            if limit and len(problems) == limit:
+                return problems
+            if row["difficulty"] == difficulty:
+                starter = row["starter_code"]
+                question = f"{row['question_content']}\n\n{STARTER.format(starter=starter) if starter else STDIN}"
+                problems.append(Problem(f"{row['platform']}/{row['question_id']}", question, "", "code", tests=line))
+    return problems
+
+
+def check(folder: Path) -> None:
+    """Raise BadInput unless the tests of every problem can be read."""
+    with Verifier() as verifier:
+        for difficulty in DIFFICULTIES:
+            verifier.check_golds(load(folder, f"release_v{len(FILES)}-{difficulty}"))
+
+
+def _rows(file: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
+    if not file.is_file():
+        raise BadInput(
+            f"{DATASET} has no file {file.name}: pin a revision that has the releases test.jsonl … test6.jsonl."
+        )
+    start = 0
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                missing = [key for key in _COLUMNS if not isinstance(row[key], str)]
+            except (ValueError, KeyError, TypeError):
+                missing = ["a column"]
+            if missing:
+                raise BadInput(f"Row {number} of {file.name} of {DATASET} lacks {missing[0]}: pin another revision.")
+            yield Line(file, start), row
+            start += len(line)
+
+
+_COLUMNS = (
+    "question_content", "platform", "question_id", "starter_code", "difficulty",
+    "public_test_cases", "private_test_cases", "metadata",
+)  # fmt: skip
+
+
+class _Plain(pickle.Unpickler):
+    """Builds strings and containers, nothing else: no class, no function."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to something outside")
+
+
+def _private(text: str) -> list[dict[str, Any]]:
+    """The private tests: JSON, or base64 of zlib of a pickled JSON string."""
+    if text.lstrip().startswith("["):
+        return list(json.loads(text))
+    unpacked = _Plain(io.BytesIO(zlib.decompress(base64.b64decode(text)))).load()
+    return list(json.loads(unpacked))

@@ -1,0 +1,116 @@
+"""Which back end runs here, proved by programs that try to break out of it."""
+
+import contextlib
+import functools
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from permix.errors import PermixError
+from permix.sandbox import backend
+from permix.sandbox.backend import SAFE, BackEnd
+from permix.sandbox.session import Limits, Sandbox, SandboxError, Session
+
+ACCEPT_UNSAFE = "PERMIX_I_ACCEPT_UNSAFE"  # set to 1 by --i-accept-unsafe
+LIMITS = Limits(seconds=0.3, wall=0.6, memory=256 << 20, output=1 << 20, threads=8, files=50, disk=1 << 20)
+
+# Each tries something; where it succeeds it prints "through". FILE, FOLDER, PORT, UNIX, PARENT and MODULES are given.
+ATTACKS = {
+    "read our files": "open(FILE).read()",
+    "read the parent's environment": "open(f'/proc/{PARENT}/environ').read()",
+    "speak as the sandbox": "open(f'/proc/{os.getppid()}/fd/1', 'wb'), open('/proc/1/fd/1', 'wb')",
+    "see our environment": "assert set(os.environ) - KNOWN",
+    "import our modules": "sys.path += MODULES; import permix",
+    "write outside": "open(FOLDER + '/written', 'w').write('x')",
+    "TCP": "socket.create_connection(('127.0.0.1', PORT), 5)",
+    "UDP": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', PORT))",
+    "unix sockets": "socket.socket(socket.AF_UNIX).connect(UNIX)",
+    "signals to others": "os.kill(os.getppid(), 0)",
+    "ptrace": "assert ctypes.CDLL(None).ptrace(0x4206, os.getppid(), 0, 0) == 0",
+    "new processes": "os.fork() or os._exit(0)",
+    "exec": "os.execv('/usr/bin/env', ['/usr/bin/env', 'echo', 'through'])",
+    "memory": "bytearray(300 << 20)",
+    "threads": "[threading.Thread(target=time.sleep, args=(1,)).start() for _ in range(40)]; time.sleep(.4)",
+    "files": "[open(str(n), 'w').close() for n in range(100)]; time.sleep(.4)",
+    "file size": "open('large', 'wb').write(bytes(2 << 20))",
+    "output": "sys.stdout.write('x' * (2 << 20)); sys.stdout.flush(); time.sleep(.4)",
+    "processor time": "while True: pass",
+    "waiting": "time.sleep(1)",
+}
+_PROGRAM = """
+import ctypes, os, socket, sys, threading, time
+{names}
+try:
+    exec(sys.stdin.read())
+except BaseException as error:
+    print("blocked")
+else:
+    print("through")
+"""
+
+
+@functools.cache
+def prove(back_end: BackEnd) -> dict[str, bool]:
+    """Try every attack in the back end: {attack: whether it was stopped}. SandboxError where it does not start."""
+    if reason := backend.lacks(back_end):
+        raise SandboxError(reason)
+    with _bait() as names, Sandbox(back_end, LIMITS).open(_PROGRAM.format(names=names)) as session:
+        plain = session.run(b"pass")
+        if plain.output != b"through\n":  # what stops everything proves nothing
+            raise SandboxError(f"it does not run a harmless program: {plain.detail or plain.status}")
+        return {name: _stopped(session, attack) for name, attack in ATTACKS.items()}
+
+
+def _stopped(session: Session, attack: str) -> bool:
+    result = session.run(attack.encode())
+    return result.status != "ok" or result.output == b"blocked\n"
+
+
+@contextlib.contextmanager
+def _bait() -> Iterator[str]:
+    """Things that the attacks are after, as assignments in Python."""
+    with (
+        tempfile.TemporaryDirectory(prefix="permix-bait-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as tcp,
+        socket.socket(socket.AF_UNIX) as unix,
+    ):
+        file = Path(folder, "file")
+        file.write_text("secret")
+        unix.bind(f"{folder}/socket")
+        unix.listen()
+        given = {
+            "FILE": str(file),
+            "FOLDER": folder,
+            "PORT": tcp.getsockname()[1],
+            "UNIX": f"{folder}/socket",
+            "PARENT": os.getpid(),
+            "MODULES": [str(Path(__file__).parents[2])],
+            "KNOWN": {*backend.ENVIRONMENT, "TMPDIR", "PWD", "LC_CTYPE"},
+        }
+        yield "\n".join(f"{name} = {value!r}" for name, value in given.items())
+
+
+@functools.cache
+def choose() -> BackEnd:
+    """The first back end in which no attack gets through; "unsafe" where none holds and the user has accepted that.
+
+    PermixError where he has not: nothing is run.
+    """
+    found = []
+    for name in SAFE:
+        try:
+            broken = [attack for attack, stopped in prove(name).items() if not stopped]
+        except SandboxError as error:
+            found.append(f"{name}: {str(error).rstrip('.')}")
+        else:
+            if not broken:
+                return name
+            found.append(f"{name} does not stop {', '.join(broken)}")
+    if os.environ.get(ACCEPT_UNSAFE) == "1":
+        return "unsafe"
+    raise PermixError(
+        f"No sandbox works here ({'; '.join(found)}): install bubblewrap, or run what models wrote without "
+        "protection, with --i-accept-unsafe."
+    )
