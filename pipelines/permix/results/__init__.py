@@ -1,1 +1,1 @@
-"""What the stage tables makes of sweeps: verdicts on claims, tables as text, figures."""
+"""What is made of sweeps: numbers, verdicts, tables as text, figures, the report."""

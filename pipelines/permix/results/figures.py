@@ -59,7 +59,7 @@ def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: b
             _bars(axes[1], of, "pss", "PSS = worst / best")
             if spoken:
                 _bars(axes[2], of, "voice", "voice: in character")
-        _finish(figure, stem, _legend(), "How much does a persona move the answers?", TOY if toy else "")
+        finish(figure, stem, _legend(), "How much does a persona move the answers?", TOY if toy else "")
 
 
 def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
@@ -84,8 +84,8 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
                     axes.plot(
                         value,
                         height,
-                        "D" if who in controls else _marker(name),
-                        color=_colour(name),
+                        "D" if who in controls else marker(name),
+                        color=colour(name),
                         ms=6,
                         zorder=3,
                         mec=SHEET,
@@ -95,27 +95,27 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
             axes.set_yticks(range(len(order)), [_label(who) for who in reversed(order)])
             _frame(axes, f"{benchmark}: accuracy")
         handles = [
-            Line2D([], [], ls="", marker=_marker(name), color=_colour(name), label=variant.get(name).title)
+            Line2D([], [], ls="", marker=marker(name), color=colour(name), label=variant.get(name).title)
             for name in variants
         ]
-        _finish(figure, stem, handles, "Accuracy under each persona", TOY if toy else "")
+        finish(figure, stem, handles, "Accuracy under each persona", TOY if toy else "")
 
 
 def _ranges(axes: Axes, lines: Sequence[Line], found: Mapping[str, Mapping[str, float]], benchmark: str) -> None:
     """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines."""
     controls = {"none": "D", "helpful": "s"}
     for height, line in _rows(lines):
-        colour, accuracy = _colour(line["variant"]), found[line["variant"]]
+        tint, accuracy = colour(line["variant"]), found[line["variant"]]
         low, *_, high = order = sorted((value, who) for who, value in accuracy.items() if who not in controls)
         values = [value for value, _ in order]
-        axes.plot([low[0], high[0]], [height] * 2, color=colour, alpha=0.22, lw=9, solid_capstyle="round", zorder=1)
+        axes.plot([low[0], high[0]], [height] * 2, color=tint, alpha=0.22, lw=9, solid_capstyle="round", zorder=1)
         dots = [height + step for step in _spread(values)]
-        axes.scatter(values, dots, s=20, color=colour, edgecolors=SHEET, linewidths=0.5, zorder=3)
+        axes.scatter(values, dots, s=20, color=tint, edgecolors=SHEET, linewidths=0.5, zorder=3)
         mean = sum(values) / len(values)
         axes.plot([mean] * 2, [height - 0.3, height + 0.3], color=INK, lw=2, zorder=4, solid_capstyle="butt")
-        for key, marker in controls.items():
+        for key, shape in controls.items():
             if key in accuracy:
-                axes.plot(accuracy[key], height + 0.36, marker, mfc=SHEET, mec=INK, mew=1.1, ms=5, zorder=5)
+                axes.plot(accuracy[key], height + 0.36, shape, mfc=SHEET, mec=INK, mew=1.1, ms=5, zorder=5)
         axes.annotate(low[1], (low[0], height - 0.36), fontsize=7, color=FAINT, ha="center", va="top")
     axes.set_yticks([h for h, _ in _rows(lines)], [line["title"] for line in lines])
     axes.set_ylim(-0.75, len(lines) - 0.35)
@@ -129,7 +129,7 @@ def _bars(axes: Axes, lines: Sequence[Line], name: Literal["pss", "voice"], titl
         if value is None:
             axes.annotate("not defined" if name == "pss" else "not measured", (0.02, height), color=FAINT, va="center")
             continue
-        axes.barh(height, value, height=0.52, color=_colour(line["variant"]), zorder=2)
+        axes.barh(height, value, height=0.52, color=colour(line["variant"]), zorder=2)
         if low is not None and high is not None:
             axes.plot([max(low, 0), min(high, 1)], [height] * 2, color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
         if name == "pss" and line["pss_null"] is not None:
@@ -165,7 +165,7 @@ def _frame(axes: Axes, title: str) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, note: str) -> None:
+def finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, note: str) -> None:
     """Lay out, put the sheet underneath and write both files, without dates or versions in them."""
     height, columns = figure.get_figheight(), min(6, len(handles))
     foot = 0.34 if note else 0.1  # inches, like all below
@@ -214,12 +214,14 @@ def _names(lines: Sequence[Line], key: str) -> list[str]:
     return list(dict.fromkeys(line[key] for line in lines))
 
 
-def _colour(name: str) -> str:
+def colour(name: str) -> str:
+    """The colour of a variant in every figure."""
     row = variant.get(name)
     return (MIXED if row.persona else COLOURS)[row.target or "none"]
 
 
-def _marker(name: str) -> str:
+def marker(name: str) -> str:
+    """The marker of a variant, which tells apart two of one colour."""
     row = variant.get(name)
     return MARKERS.get(row.teacher or row.target, "o")
 

@@ -29,6 +29,25 @@ def as_text(facts: Mapping[str, Any]) -> str:
     return "\n\n".join([*blocks, legend(facts)])
 
 
+def of_sweep(summary: Mapping[str, Any]) -> str:
+    """One sweep's numbers for a terminal: two lines for each benchmark, and its personas from worst to best."""
+    blocks = []
+    for name, found in summary["benchmarks"].items():
+        pss, people = found["pss"], found["accuracy"]
+        size = f"{found['problems']} problems x {found['runs']} runs x {found['personas']} personas"
+        shown = [f"{key} {_ranged(pss, key)}" for key in ("pss", "worst", "best", "mean", "pss_corrected")]
+        noise = f"personas without effect: {_decimal(pss['pss_null'])} (p {_decimal(pss['p_value'])})"
+        controls = [f"{key} {_decimal(people[key])}" for key in ("none", "helpful") if key in people]
+        floor = ["worst reaches 0, so PSS means nothing"] if pss["floor"] else []
+        width = max(map(len, people))
+        table = [
+            f"  {who:{width}}  {_ranged({'a': people[who], 'a_low': ends['low'], 'a_high': ends['high']}, 'a')}"
+            for who, ends in sorted(found["by_persona"].items(), key=lambda item: people[item[0]])
+        ]
+        blocks.append("\n".join([f"{name}: {size}", ", ".join(shown), ", ".join([noise, *controls, *floor]), *table]))
+    return "\n\n".join(blocks)
+
+
 def legend(facts: Mapping[str, Any]) -> str:
     """What the columns mean and how far the numbers go."""
     seeds = max(line["seeds"] for lines in facts["tables"].values() for line in lines)

@@ -1,50 +1,48 @@
-"""Put the sweeps of all variants side by side: the paper's Tables 2 and 3, with intervals, noise floors and pictures.
+"""Put the sweeps of all variants side by side: the paper's tables, figures and statements with our numbers in them.
 
-In:  the sweep of every variant and seed
+In:  the sweep of every variant and seed, its adapter where it is trained (for the log), personas, cases
 Out: data/ours/test-00000-of-00001.parquet      one row per variant, seed and benchmark
      data/personas/test-00000-of-00001.parquet  one row per variant, seed, benchmark and persona
+     data/paper/test-00000-of-00001.parquet     the paper's printed numbers
      tables/<benchmark>.{md,csv,tex}            one line per variant, over its seeds
-     figures/{summary,personas}.{png,svg}
+     tables/{variants,base-personas,training,pools,theory,statements}.{md,csv,tex}    the paper's tables beside ours
+     figures/*.{png,svg,csv}                    pictures, and the numbers in them
+     report.html                                all of it on one page that opens offline
 
 Over several seeds a number is their mean, with a 95 % t interval between them; of a single seed it has the sweep's own
 bootstrap interval over problems.
 """
 
 import json
-import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import files, persona, variant
-from permix.errors import BadInput
-from permix.results import claims, tabular
+from permix import files, paper, persona, stages, variant
+from permix.results import claims, table_lines, tabular
 from permix.results.tabular import as_text as as_text
-from permix.stage import Facts, Parts, StageConfig, given
-from permix.stages import sweep
+from permix.stage import Facts, Parts, StageConfig, given, own_fields
+from permix.stages import cases, sweep
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "tables"
-VERSION = 1
+VERSION = 2  # the paper's values, theory, statements, report
 Row = dict[str, Any]
-
-MEASURED = ("worst", "best", "mean", "pss", "pss_corrected")  # each with _low and _high
-ALONE = ("pss_null", "p_value", "gap", "worst_quarter", "std_personas", "std_runs", "mean_of_run_pss")
-OUTSIDE = ("none", "helpful", "voice", "truncated", "tokens_out")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`runs`: the (variant, seed) of every sweep."""
+    """`runs`: the (variant, seed) of every sweep; `training`: (the paper's table, setting, value) of every trainer."""
 
     base_slug: str = given()
     runs: tuple[tuple[str, int], ...] = given()
     benchmarks: tuple[str, ...] = given()
+    personas: str = given()
     toy: bool = given(default=False)
+    training: tuple[tuple[str, str, str], ...] = given(default=())
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -52,8 +50,9 @@ def configs(recipe: "Recipe") -> list[Config]:
     names = tuple(source.name for source in recipe.benchmarks)
     if not names:
         return []
-    runs, toy = tuple(recipe.runs()), recipe.base == "toy"
-    return [Config(org=recipe.org, tag=recipe.tag, base_slug=recipe.base_slug, runs=runs, benchmarks=names, toy=toy)]
+    shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "base_slug": recipe.base_slug, "benchmarks": names}
+    shared |= {"runs": tuple(recipe.runs()), "personas": recipe.personas_repo, "toy": recipe.base == "toy"}
+    return [Config(**shared, training=_training(recipe))]
 
 
 def target(config: Config) -> str:
@@ -62,114 +61,161 @@ def target(config: Config) -> str:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The sweep of every variant and seed, as `<variant>-seed<n>`."""
-    return {
+    """The sweep of every variant and seed, as `<variant>-seed<n>`; `adapter/<variant>-seed<n>`; personas and cases."""
+    found = {
         f"{name}-seed{seed}": sweep.repository(config.org, config.tag, config.base_slug, name, seed)
         for name, seed in config.runs
     }
+    trained = [(name, seed) for name, seed in config.runs if variant.get(name).trainer != "none"]
+    found |= {f"adapter/{name}-seed{seed}": _adapter(config, name, seed) for name, seed in trained}
+    several = len(dict(config.runs)) > 1
+    side_by_side = {"cases": cases.repository(config.org, config.tag)} if several else {}
+    return found | {"personas": config.personas} | side_by_side
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
-    """Write data, tables and figures."""
-    from permix.results import figures
+    """Write data, tables, figures and the report."""
+    from permix.results import figures, paper_tables, report, sweeps, verdicts
 
-    rows, people = _read(config, inputs)
+    folders = {f"{name}-seed{seed}": inputs[f"{name}-seed{seed}"] for name, seed in config.runs}
+    for benchmark in config.benchmarks:
+        sweeps.refuse_unequal(folders, benchmark)
+    rows, people = table_lines.read(config.runs, config.benchmarks, folders)
     keys = dict.fromkeys((r["benchmark"], r["variant"]) for r in rows)
-    lines = [over_seeds([r for r in rows if (r["benchmark"], r["variant"]) == key]) for key in keys]
+    lines = [table_lines.over_seeds([r for r in rows if (r["benchmark"], r["variant"]) == key]) for key in keys]
     tables = {b: [line for line in lines if line["benchmark"] == b] for b in config.benchmarks}
-    _write_parquet(rows, out / "data" / "ours" / "test-00000-of-00001.parquet")
-    _write_parquet(people, out / "data" / "personas" / "test-00000-of-00001.parquet")
+    for name, data in (("ours", rows), ("personas", people), ("paper", paper.rows())):
+        _write_parquet(data, out / "data" / name / "test-00000-of-00001.parquet")
     for benchmark, of in tables.items():
         for ending, written in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
             files.write_bytes(out / "tables" / f"{benchmark}.{ending}", written(of).encode())
+    paired = sweeps.pairing(folders)
+    found = [claims.examine(c, [r for r in rows if r["benchmark"] == b], paired) for b in tables for c in claims.CLAIMS]
+    said = verdicts.table(verdicts.Measured(rows, paired, config.toy))
+    tested = _theory(config, folders)
+    pools = [persona.load(inputs["personas"], split) for split in ("train", "eval")]
+    sheets = [
+        paper_tables.variants(lines, config.base_slug),
+        paper_tables.base_personas(people, config.base_slug),
+        paper_tables.training(config.training),
+        paper_tables.theory(tested),
+        paper_tables.statements(said, toy=config.toy),
+        paper_tables.pools(*pools),
+    ]
+    for sheet in (filled := [sheet for sheet in sheets if sheet and sheet.rows]):
+        paper_tables.write(sheet, out / "tables")
     figures.summary(lines, people, out / "figures" / "summary", toy=config.toy)
     figures.personas(lines, people, out / "figures" / "personas", toy=config.toy)
-    paired = _paired(inputs)
-    found = [claims.examine(c, [r for r in rows if r["benchmark"] == b], paired) for b in tables for c in claims.CLAIMS]
-    return {
+    for name, data in (("summary", lines), ("personas", people)):
+        files.write_bytes(out / "figures" / f"{name}.csv", tabular.as_csv(data).encode())
+    _figures(config, inputs, lines, people, tested, out / "figures")
+    facts = {
         "rows": len(rows),
         "toy": config.toy,
         "tables": tables,
         "claims": [claim for claim in found if claim],
+        "statements": said,
+        "theory": [{k: v for k, v in line.items() if k != "styles"} for line in tested],  # the figure has them
+        "spent": _spent(config, inputs),
         "annotations": _annotations(config, rows, parts.sources),
     }
+    shown = sweeps.cases(inputs["cases"]) if "cases" in inputs else []
+    title = f"{target(config).removeprefix('datasets/')}: {config.base_slug}"
+    files.write_bytes(out / "report.html", report.page(title, facts, filled, shown, out / "figures").encode())
+    return facts
 
 
-def over_seeds(rows: Sequence[Row]) -> Row:
-    """One line of a table from the rows of one variant on one benchmark, one row per seed."""
-    first = rows[0]
-    if len(rows) == 1:
-        return {**first, "seeds": 1, "interval": "bootstrap"}
-    line: Row = {k: first[k] for k in ("variant", "title", "benchmark", "problems", "runs", "personas")}
-    line |= {"seeds": len(rows), "interval": "t"}
-    for name in (*MEASURED, *ALONE, *OUTSIDE):
-        values = [row[name] for row in rows]
-        known = [v for v in values if v is not None]
-        found = claims.over_seeds(known) if len(known) == len(values) else (None, None, None)
-        line[name], line[f"{name}_low"], line[f"{name}_high"] = found
-    worst = [row["p_value"] for row in rows if row["p_value"] is not None]
-    line |= {"p_value": max(worst, default=None), "floor": any(row["floor"] for row in rows)}
-    return line | {k: Counter(row[k] for row in rows).most_common(1)[0][0] for k in ("worst_persona", "best_persona")}
+def _theory(config: Config, folders: Mapping[str, Path]) -> list[Row]:
+    """Proposition 1, at the beta of the training too, on every GRPO variant of the first seed; needs the base."""
+    from permix import theory
+    from permix.results import sweeps
 
-
-def _read(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], list[Row]]:
-    """The rows of both data sets, from the summaries of the sweeps."""
-    rows: list[Row] = []
-    people: list[Row] = []
+    first = {name: folders[f"{name}-seed{seed}"] for name, seed in reversed(config.runs)}
+    if "base" not in first:
+        return []
+    settings = {key: value for table, key, value in config.training if table == "7"}
+    beta = float(settings.get("beta", 0)) or None
+    names = ("persona", "problem_id", "score", *(["completion"] if config.toy else []))
+    found = []
     for benchmark in config.benchmarks:
-        for name, seed in config.runs:
-            summary = json.loads((inputs[f"{name}-seed{seed}"] / "summary.json").read_text(encoding="utf-8"))
-            if benchmark not in summary["benchmarks"]:
-                raise BadInput(f"The sweep of {name} has no benchmark {benchmark!r}: make it again with this recipe.")
-            found = summary["benchmarks"][benchmark]
-            title = variant.get(name).title
-            rows.append({"variant": name, "title": title, "seed": seed, "benchmark": benchmark, **_numbers(found)})
-            for who, accuracy in found["accuracy"].items():
-                voice = (found["voice_by_persona"] or {}).get(who)
-                where = {"variant": name, "seed": seed, "benchmark": benchmark}
-                people.append({**where, "persona": who, "accuracy": accuracy, "voice": voice})
-    return rows, people
+        base = sweeps.columns(first["base"], benchmark, names)
+        for name in (n for n in dict(config.runs) if variant.get(n).trainer == "grpo"):
+            tested = theory.examine(base, sweeps.columns(first[name], benchmark, names), beta, toy=config.toy)
+            found.append({"variant": name, "title": variant.get(name).title, "benchmark": benchmark, **tested})
+    return found
 
 
-def _numbers(found: Mapping[str, Any]) -> Row:
-    statistics, voice = found["pss"], found["voice"]
-    ends = [f"{name}_{end}" for name in (*MEASURED, "pss_null") for end in ("low", "high")]
-    row: Row = {name: _number(statistics.get(name)) for name in (*MEASURED, *ALONE, *ends)}
-    row |= {name: statistics[name] for name in ("floor", "worst_persona", "best_persona")}
-    row |= {name: found[name] for name in ("problems", "runs", "personas", "truncated", "tokens_out")}
-    row |= {control.key: found["accuracy"].get(control.key) for control in persona.CONTROLS}
-    answers = found["problems"] * found["runs"] * found["personas"]
-    low, high = claims.share_interval(voice, answers) if voice is not None else (None, None)
-    return row | {"voice": voice, "voice_low": low, "voice_high": high}
+def _figures(
+    config: Config,
+    inputs: Mapping[str, Path],
+    lines: Sequence[Row],
+    people: Sequence[Row],
+    tested: Sequence[Row],
+    folder: Path,
+) -> None:
+    """The paper's figures, as far as there is something to draw."""
+    from permix.results import paper_figures, sweeps
+
+    paper_figures.lottery(people, folder / "lottery", toy=config.toy)
+    if any(line["voice"] is not None and line["pss"] is not None for line in lines):
+        paper_figures.tradeoff(lines, folder / "tradeoff", toy=config.toy)
+    benchmark, methods = config.benchmarks[0], {}
+    for name, seed in reversed(config.runs):
+        methods[name] = sweeps.summary(inputs[f"{name}-seed{seed}"], name, benchmark)["methods"]
+    shown = {variant.get(name).title: methods[name] for name in dict(config.runs) if methods[name]}
+    if line := next((line for line in tested if line["benchmark"] == benchmark and "styles" in line), None):
+        title = f"Eq. 3 at beta {line['styles']['beta']:.3g}"  # made of the base alone, so one for all variants
+        shown[title] = {who: row["predicted"] for who, row in line["styles"]["personas"].items()}
+    if shown:
+        paper_figures.styles(shown, benchmark, folder / "styles")
+    logs = {
+        name.removeprefix("adapter/"): [
+            json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
+        for name, path in inputs.items()
+        if name.startswith("adapter/") and (path / "log.jsonl").is_file()
+    }
+    if rewarded := {name: log for name, log in logs.items() if any(row.get("reward") is not None for row in log)}:
+        paper_figures.dynamics(rewarded, folder / "dynamics")
 
 
-def _number(value: float | None) -> float | None:
-    """None for what is not defined: JSON has no nan."""
-    return None if value is None or not math.isfinite(value) else float(value)
+def _training(recipe: "Recipe") -> tuple[tuple[str, str, str], ...]:
+    """(table, setting, value) of the paper's Tables 5 (SFT), 6 (SeqKD) and 7 (RLVR), from this recipe's trainers."""
+    found: dict[tuple[str, str], str] = {}
+    for name in ("sft", "grpo"):
+        for config in stages.get(name).configs(recipe):
+            row = variant.get(config.variant)
+            table = "7" if row.trainer == "grpo" else "6" if row.target == "teacher" else "5"
+            counted = [key for key, field in own_fields(type(config)).items() if not field.metadata.get("unhashed")]
+            own = {key: getattr(config, key) for key in counted}
+            own["batch_size"] = own.pop("per_device_train_batch_size") * own.pop("gradient_accumulation_steps")
+            own["dtype"] = "bfloat16" if own.pop("bf16") else "float32"
+            found |= {(table, key): _plain(value) for key, value in own.items()}
+    return tuple((table, key, value) for (table, key), value in found.items())
 
 
-def _paired(inputs: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]:
-    """The paired bootstrap of two sweeps on one benchmark, from their rows; computed once for each pair."""
-    from permix import pss
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
-    controls = {control.key for control in persona.CONTROLS}
-    done: dict[tuple[Any, ...], Mapping[str, float]] = {}
 
-    def scores(row: Mapping[str, Any]) -> dict[tuple[Any, ...], float]:
-        table = sweep.read(inputs[f"{row['variant']}-seed{row['seed']}"], row["benchmark"])
-        return {(r["persona"], r["problem_id"], r["run"]): r["score"] for r in table if r["persona"] not in controls}
+def _adapter(config: Config, name: str, seed: int) -> str:
+    return StageConfig(org=config.org, tag=config.tag, seed=seed).name(f"{config.base_slug}-{name}")
 
-    def paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, float]:
-        key = (first["benchmark"], *(row[name] for row in (first, second) for name in ("variant", "seed")))
-        if key not in done:
-            one, two = scores(first), scores(second)
-            if one.keys() != two.keys():
-                names = f"{first['variant']} and {second['variant']}"
-                raise BadInput(f"The sweeps of {names} answer different problems: make both with one recipe.")
-            done[key] = pss.paired(list(one.values()), [two[k] for k in one], [k[0] for k in one], [k[1] for k in one])
-        return done[key]
 
-    return paired
+def _spent(config: Config, inputs: Mapping[str, Path]) -> list[Row]:
+    """What training and sweep of every variant and seed cost, as their run records say; times never enter a file."""
+    from permix.results import sweeps
+
+    found = []
+    for name, seed in config.runs:
+        row: Row = {"variant": name, "title": variant.get(name).title, "seed": seed}
+        for what, key in (("training", f"adapter/{name}-seed{seed}"), ("sweep", f"{name}-seed{seed}")):
+            record = sweeps.record(inputs[key]) if key in inputs else None
+            cost = record["cost"] if record else {}
+            tokens = [cost[k] for k in ("tokens_trained", "tokens_in", "tokens_out") if cost.get(k)]
+            row |= {f"{what}_hours": cost["seconds"] / 3600 if cost else None, f"{what}_tokens": sum(tokens) or None}
+        found.append(row)
+    return found
 
 
 def _annotations(config: Config, rows: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
@@ -178,8 +224,7 @@ def _annotations(config: Config, rows: Sequence[Row], sources: Mapping[str, str]
     for row in rows:
         if variant.get(row["variant"]).trainer == "none":
             continue
-        of_seed = StageConfig(org=config.org, tag=config.tag, seed=row["seed"])
-        adapter = of_seed.name(f"{config.base_slug}-{row['variant']}")
+        adapter = _adapter(config, row["variant"], row["seed"])
         where = {"benchmark": row["benchmark"], "sweep": sources[f"{row['variant']}-seed{row['seed']}"]}
         names = ("worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected", "none", "helpful", "voice")
         numbers = [
@@ -196,7 +241,7 @@ def _write_parquet(rows: Sequence[Row], path: Path) -> None:
     import pyarrow.parquet as parquet
 
     types = {"floor": arrow.bool_()} | dict.fromkeys(("seed", "problems", "runs", "personas"), arrow.int32())
-    text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona")
+    text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
     types |= dict.fromkeys(text, arrow.string())
     schema = arrow.schema([(name, types.get(name, arrow.float64())) for name in rows[0]])
     path.parent.mkdir(parents=True)

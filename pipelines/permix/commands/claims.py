@@ -1,0 +1,47 @@
+"""permix claims: the paper's statements, with the verdict of its own numbers and of ours."""
+
+import json
+import textwrap
+from typing import Annotated, Any
+
+import typer
+
+from permix.commands import options
+from permix.errors import BadInput
+
+Tables = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ARTIFACT]", help="Tables of ours (datasets/org/permix-tables); without it, the paper's alone."
+    ),
+]
+
+
+def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Json = False) -> None:
+    """Examine the paper's statements on its own printed numbers and on a tables artifact of ours."""
+    from permix.results import verdicts
+
+    found = _published(artifact, hub) if artifact else verdicts.table()
+    if as_json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+        return
+    for row in found:
+        reading = f", read as: {row['reading']}" if row["reading"] else ""
+        said = f'{row["number"]:>2}  "{row["quote"]}" (section {row["section"]}{reading})'
+        ours = f"; ours: {verdicts.verdict(row['ours'])}" if artifact else ""
+        verdict = f"paper: {verdicts.verdict(row['paper'])}{ours}"
+        for line in (said, f"    {row['formula']}", f"    {verdict}"):
+            print(textwrap.fill(line, 120, subsequent_indent="      "))
+
+
+def _published(artifact: str, hub: str | None) -> list[dict[str, Any]]:
+    from permix import chain
+    from permix import hub as hubs
+
+    head = chain.find(artifact, hubs.connect(hub))
+    assert head.record is not None
+    if head.record["stage"] != "tables":
+        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give an artifact of stage tables.")
+    if "statements" not in head.record["facts"]:
+        raise BadInput(f"{head.repo} was made by an older permix: run its recipe again.")
+    return list(head.record["facts"]["statements"])

@@ -1,0 +1,82 @@
+"""permix phase: how the effects depend on the toy world's design, from one run of a recipe for each share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from permix.commands import options, run
+from permix.errors import BadInput
+
+SHARES = (0.0, 0.1, 0.2, 0.34, 0.5)
+STRONG, WEAK = (0.42, 0.24), (0.22, 0.12)
+"""The default odds of steps and skim, and of direct and ramble: their ratios are kept, their sums are moved."""
+
+Share = Annotated[
+    list[float],
+    typer.Option("--share", help="Share of weak styles (direct, ramble) without a persona; the default are five."),
+]
+Out = Annotated[Path, typer.Option("--out", help="The folder for the diagram and its numbers.")]
+
+
+def phase(
+    recipe: options.Recipe = "phase",
+    share: Share = [],  # noqa: B006 - typer reads the default, nobody changes it
+    set: options.Set = [],  # noqa: B006
+    hub: options.Hub = None,
+    workers: options.Workers = 0,
+    work: options.Work = None,
+    out: Out = Path("phase"),
+) -> None:
+    """Draw the toy world's phase diagram: PSS and voice against the share of weak styles in the base's default."""
+    from permix import chain
+    from permix import hub as hubs
+    from permix import recipe as recipes
+    from permix.results import paper_figures
+    from permix.stages import tables
+
+    plan = recipes.load(recipe, set)
+    shares = sorted({*share} or SHARES)
+    if plan.base != "toy" or not plan.benchmarks:
+        raise BadInput(f"The recipe {plan.name} does not measure the toy base, whose design the diagram is about.")
+    if bad := [value for value in shares if not 0 <= value < 1]:
+        raise BadInput(f"--share {bad[0]:g}: it should be at least 0 and below 1.")
+    plans = {value: [*set, *overrides(plan.org, value)] for value in shares}
+    for changed in plans.values():
+        run.make(recipe, changed, hub=hub, workers=workers, work=work)
+    rows = []
+    for value, changed in plans.items():
+        (config,) = tables.configs(recipes.load(recipe, changed))
+        head = chain.find(tables.target(config), hubs.connect(hub))
+        assert head.record is not None
+        rows += points(value, head.record["facts"]["tables"])
+    paper_figures.phase(rows, out / "phase")
+    print("\n".join(as_text(rows)))
+    print(f"\nPicture: {out / 'phase.png'}")
+
+
+def overrides(org: str, share: float) -> list[str]:
+    """What to change of the recipe for one share: the odds of the world's default, and the org of what is made."""
+    odds = [(1 - share) * x / sum(STRONG) for x in STRONG] + [share * x / sum(WEAK) for x in WEAK]
+    return [f'org="{org}-weak-{round(100 * share):02}"', f"toy.plain={[round(x, 6) for x in odds]}"]
+
+
+def points(share: float, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of the diagram at one share, from the tables of its run."""
+    names = [f"{measure}{end}" for measure in ("pss", "voice") for end in ("", "_low", "_high")]
+    return [
+        {"benchmark": benchmark, "variant": line["variant"], "share": share, **{name: line[name] for name in names}}
+        for benchmark, lines in tables.items()
+        for line in lines
+    ]
+
+
+def as_text(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The diagram's numbers as lines for a terminal."""
+    lines = [f"{'benchmark':<16} {'weak':>5}  {'variant':<12} {'PSS':>6} {'voice':>6}"]
+    for row in rows:
+        values = ("-" if row[name] is None else f"{row[name]:.3f}" for name in ("pss", "voice"))
+        pss, voice = values
+        lines.append(f"{row['benchmark']:<16} {row['share']:5.2f}  {row['variant']:<12} {pss:>6} {voice:>6}")
+    return [*lines, "The size of every effect follows from this share: a choice of whoever designs the toy world."]

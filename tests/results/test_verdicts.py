@@ -1,0 +1,125 @@
+"""permix.results.statements and verdicts: the paper's statements, on its own numbers and on made-up ones."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from permix.results import verdicts
+from permix.results.statements import STATEMENTS, Above, Statement
+from permix.results.verdicts import Measured, Printed, examine
+from tests.conftest import SHARED
+
+ON_THE_PAPER = {
+    1: "holds",
+    2: "holds, inside the noise",
+    3: "fails (11 of 70)",
+    4: "holds, inside the noise",
+    5: "fails (1 of 4), inside the noise",
+    6: "fails (3 of 4), inside the noise",
+    7: "holds, inside the noise",
+    8: "holds, inside the noise",
+    9: "holds, inside the noise",
+    10: "holds, inside the noise",
+    11: "holds, inside the noise",
+    12: "holds, inside the noise",
+    13: "holds",
+    14: "holds",
+    15: "holds, inside the noise",
+    16: "fails (1 of 10), inside the noise",
+    17: "holds, inside the noise",
+    18: "holds, inside the noise",
+    19: "holds, inside the noise",
+    20: "holds, inside the noise",
+    21: "fails (1 of 2), inside the noise",
+    22: "holds, inside the noise",
+    23: "holds, inside the noise",
+    24: "holds, inside the noise",
+    25: "fails (2 of 10), inside the noise",
+}
+MORE = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",)),))
+
+
+def row(name: str, value: float, benchmark: str = "arithmetic", seed: int = 0) -> dict[str, Any]:
+    ends = {f"{m}{end}": value + d for m in ("pss", "voice") for end, d in (("", 0), ("_low", -0.1), ("_high", 0.1))}
+    return {"variant": name, "benchmark": benchmark, "seed": seed, **ends}
+
+
+def source(rows: list[dict[str, Any]], low: float = 0.1, high: float = 0.3, *, toy: bool = True) -> Measured:
+    def paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, float]:
+        return {"pss_low": low, "pss_high": high, "pss_p_value": 0.001}
+
+    return Measured(rows, paired, toy)
+
+
+def test_every_verdict_on_the_papers_own_numbers() -> None:
+    assert {r["number"]: verdicts.verdict(r["paper"]) for r in verdicts.table()} == ON_THE_PAPER
+
+
+def test_quotes_are_verbatim(shared: object) -> None:
+    text = " ".join((SHARED / "paper" / "paper.txt").read_text().split())
+    for statement in STATEMENTS:
+        assert statement.quote in text
+
+
+def test_the_headline_numbers_are_the_papers_cells() -> None:
+    printed = Printed()
+    cells = [printed.value((name, "math500", "pss")) or 0 for name in ("permix-rlvr", "rlvr")]
+    assert cells[0] / cells[1] - 1 == pytest.approx(0.212, abs=5e-4)
+    scores = [printed.value((n, "personagym", "persona_consistency")) or 0 for n in ("permix-rlvr", "rlvr")]
+    assert scores[0] / scores[1] - 1 == pytest.approx(0.114, abs=5e-4)
+
+
+def test_32_scores_cannot_tell_3_41_from_3_06() -> None:
+    ends = Printed().interval(
+        ("permix-rlvr", "personagym", "persona_consistency"), ("rlvr", "personagym", "persona_consistency")
+    )
+    assert ends is not None and ends[0] < 0 < 0.35 < ends[1]
+
+
+def test_ours_holds_or_fails_with_or_without_noise() -> None:
+    better, worse = [row("rlvr", 0.5), row("permix-rlvr", 0.7)], [row("rlvr", 0.5), row("permix-rlvr", 0.4)]
+    assert verdicts.verdict(examine(MORE, source(better))) == "holds"
+    assert verdicts.verdict(examine(MORE, source(better, low=-0.1))) == "holds, inside the noise"
+    assert verdicts.verdict(examine(MORE, source(worse, low=-0.3, high=-0.1))) == "fails"
+    assert verdicts.verdict(examine(MORE, source(worse, low=-0.3))) == "fails, inside the noise"
+
+
+def test_a_factor_is_part_of_the_comparison() -> None:
+    twice = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",), times=2.0),))
+    assert examine(twice, source([row("rlvr", 0.5), row("permix-rlvr", 0.7)]))["verdict"] == "fails"
+    nearly = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",), times=0.9),))
+    found = examine(nearly, source([row("rlvr", 0.5), row("permix-rlvr", 0.48)], low=-0.03, high=0.01))
+    assert verdicts.verdict(found) == "holds"
+
+
+@pytest.mark.parametrize("missing", ["rlvr", "permix-rlvr"])
+def test_a_missing_variant_is_not_measured(missing: str) -> None:
+    rows = [r for r in (row("rlvr", 0.5), row("permix-rlvr", 0.7)) if r["variant"] != missing]
+    assert verdicts.verdict(examine(MORE, source(rows))) == verdicts.verdict(None) == "not measured"
+
+
+def test_toy_benchmarks_stand_for_the_papers_only_in_the_toy_world() -> None:
+    rows = [row("rlvr", 0.5), row("permix-rlvr", 0.7)]
+    assert examine(MORE, source(rows, toy=False))["verdict"] == "not measured"
+    assert examine(MORE, source([r | {"benchmark": "gsm8k"} for r in rows], toy=False))["verdict"] == "holds"
+    code = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("livecodebench-easy",)),))
+    assert examine(code, source(rows))["verdict"] == "not measured"
+
+
+def test_voice_stands_for_consistency_in_the_toy_world() -> None:
+    kept = Statement("q", "1", (Above(("persona_consistency",), ("permix-rlvr",), ("rlvr",), ("personagym",)),))
+    assert verdicts.verdict(examine(kept, source([row("rlvr", 0.5), row("permix-rlvr", 0.9)]))) == "holds"
+
+
+def test_seeds_give_a_t_interval() -> None:
+    rows = [row("rlvr", v, seed=s) for s, v in enumerate((0.5, 0.52, 0.48))]
+    rows += [row("permix-rlvr", v, seed=s) for s, v in enumerate((0.7, 0.71, 0.69))]
+    assert verdicts.verdict(examine(MORE, source(rows, low=-9, high=9))) == "holds"
+
+
+def test_the_table_is_plain_json() -> None:
+    assert json.loads(json.dumps(verdicts.table(), allow_nan=False))[0]["formula"].startswith(
+        "pss of permix-rlvr > 1.21"
+    )
