@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from permix import persona, provenance, recipe, stages
-from permix.stages import sweep, tables
+from permix import benchmarks, files, persona, prompt, provenance, recipe, stages
+from permix.results import sweeps as read_sweeps
+from permix.stages import cases, export, sweep, tables
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("arithmetic", "arithmetic-long")
@@ -17,10 +18,16 @@ VOICES = {"base": 0.9, "rlvr": 0.75, "permix-rlvr": 0.89}
 FILES = {
     "personas": ["data/train-00000-of-00001.parquet", "data/eval-00000-of-00001.parquet"],
     "base": ["config.json", "model.safetensors", "tokenizer.json"],
+    "export": ["config.json", "model.safetensors", "tokenizer.json"],
+    "teachers": [f"data/{kind}/train-00000-of-00001.parquet" for kind in ("plain", "persona")],
+    "rewrites": ["data/train-00000-of-00001.parquet"],
     "mixtures": ["data/train-00000-of-00001.parquet"],
-    "grpo": ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "tokenizer.json"],
+    "sft": ["adapter_config.json", "adapter_model.safetensors", "figures/training.png", "log.jsonl", "tokenizer.json"],
+    "grpo": ["adapter_config.json", "adapter_model.safetensors", "log.jsonl", "samples.jsonl", "tokenizer.json"],
     "sweep": [*(f"data/{name}/test-00000-of-00001.parquet" for name in BENCHMARKS), "summary.json"],
-    "tables": [f"data/{name}/test-00000-of-00001.parquet" for name in ("ours", "personas")] + ["figures/summary.png"],
+    "cases": ["data/test-00000-of-00001.parquet"],
+    "tables": [f"data/{name}/test-00000-of-00001.parquet" for name in ("ours", "paper", "personas")]
+    + ["figures/summary.png", "report.html"],
 }
 
 
@@ -42,9 +49,11 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
     low, high, plain = LEVELS[variant]
     results: dict[str, list[dict[str, Any]]] = {}
     for number, benchmark in enumerate(BENCHMARKS):
+        source = dataclasses.replace(benchmarks.builtin(benchmark), limit=problems)
+        ids = [problem.id for problem in benchmarks.load(source, None)]
         results[benchmark] = [
             {
-                "problem_id": f"{benchmark}/{problem}",
+                "problem_id": ids[problem],
                 "persona": who.key,
                 "run": 0,
                 "score": float(_chance(seed, number, at, problem) < share * (1 - 0.2 * number)),
@@ -54,7 +63,14 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
             for problem in range(problems)
         ]
         for row in results[benchmark]:
-            row |= {"seed": 1, "prompt_digest": "0", "completion": "", "finish": "stop", "tokens_out": 20}
+            row |= {
+                "category": next(p.category for p in personas if p.key == row["persona"]),
+                "seed": 1,
+                "prompt_digest": "0",
+                "completion": "",
+                "finish": "stop",
+                "tokens_out": 20,
+            }
             row |= {"extracted": "1", "status": "correct", "adapter_digest": "", "base_dtype": "float32"}
         sweep._write(results[benchmark], folder / "data" / benchmark / "test-00000-of-00001.parquet")
     config = next(c for c in sweep.configs(toy_recipe()) if c.variant == variant)
@@ -78,6 +94,23 @@ def sweeps(folder: Path, runs: Sequence[tuple[str, int]], **settings: Any) -> di
         place.mkdir(parents=True)
         sweep_of(place, variant, seed, **settings)
     return found
+
+
+def inputs_of_tables(folder: Path, runs: Sequence[tuple[str, int]], **settings: Any) -> dict[str, Path]:
+    """Everything that stage tables reads: sweeps, logs of the adapters, pools, and the cases made of the sweeps."""
+    found = sweeps(folder, runs, **settings)
+    for variant, seed in runs:
+        place = folder / "adapter" / f"{variant}-seed{seed}"
+        log = [
+            {"step": n, "reward": n / 10, "persona/chef/accuracy": 0.5, "persona/pilot/accuracy": n / 10}
+            for n in range(9)
+        ]
+        files.write_bytes(place / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log).encode())
+        found[f"adapter/{variant}-seed{seed}"] = place
+    config = dataclasses.replace(cases.configs(toy_recipe())[0], sweeps=tuple(r for r in runs if r[1] == runs[0][1]))
+    by_variant = {variant: found[f"{variant}-seed{seed}"] for variant, seed in config.sweeps}
+    cases.run(config, by_variant, folder / "cases", parts=None)  # type: ignore[arg-type]
+    return found | {"personas": files.PERSONAS, "cases": folder / "cases"}
 
 
 class Parts:
@@ -110,20 +143,41 @@ def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
 
 def records(plan: recipe.Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(card, record) for every artifact of the plan that has a card of ours."""
+    answered = {"rows": 395, "left_out": 5, "accuracy": 0.7, "cut": 2, "statuses": {"correct": 280, "wrong": 120}}
     made: dict[str, dict[str, Any]] = {
         "personas": {"train": 25, "eval": 16},
         "base": {"parameters": 560_000, "loss": 0.245, "methods": {"steps": {"share": 0.5, "accuracy": 0.9}}},
+        "teachers": {"rows": 790} | dict.fromkeys(("plain", "persona"), answered),
+        "rewrites": {"rows": 399, "problems": 400, "rejected": {"wrong": 5}, "left_out": {"wrong": 1}}
+        | {"prompts": prompt.templates("rewrite"), "statuses": {"correct": 399}, "personas": {"chemist": 399}},
         "mixtures": {"rows": 400, "problems": 400, "personas": {"chemist": 210, "economist": 190}},
-        "grpo": {"steps": 50, "reward_first": 0.66, "reward_last": 0.91},
+        "sft": {"steps": 38, "loss_last": 0.4, "mixture": {"rows": 395, "sources": {"targets": f"datasets/o/t@{SHA}"}}},
+        "grpo": {"steps": 50, "reward_first": 0.66, "reward_last": 0.91}
+        | {"by_persona": {"chef": {"accuracy": 0.5, "truncated": 0.0}, "poet": {"truncated": 1.0}}},
     }
     runs = [("base", 0), ("rlvr", 0), ("permix-rlvr", 0)]
-    inputs = sweeps(folder, runs, problems=6, toy=plan.base == "toy")
+    inputs = inputs_of_tables(folder, runs, problems=6, toy=plan.base == "toy")
     summary = json.loads((inputs["rlvr-seed0"] / "summary.json").read_text())
     made["sweep"] = {"summary": summary}
-    config = tables.Config(base_slug=plan.base_slug, runs=tuple(runs), benchmarks=BENCHMARKS, toy=plan.base == "toy")
+    first = [row for row in read_sweeps.cases(inputs["cases"]) if row["rule"] == "first"]
+    made["cases"] = {"rows": 36, "cases": 12, "first": first}
+    config = tables.Config(
+        base_slug=plan.base_slug,
+        runs=tuple(runs),
+        benchmarks=BENCHMARKS,
+        personas=plan.personas_repo,
+        toy=plan.base == "toy",
+    )
     made["tables"] = tables.run(config, inputs, folder / "out", parts=Parts(config))  # type: ignore[arg-type]
     for stage in stages.NAMES:
         page = stages.get(stage)
-        for config in page.configs(plan):
+        taught = ("permix-sft-styled", "seqkd-toy" if plan.base == "toy" else "seqkd-gemma3-27b")
+        learned = stage in ("teachers", "rewrites", "mixtures", "sft")
+        asked = dataclasses.replace(plan, variants=plan.variants + taught) if learned else plan
+        for config in page.configs(asked):
             if page.CARD:
                 yield page.CARD, record(stage, config, made[stage])
+    for kind in ("merged", "q8_0"):
+        named = {"adapter": f"{plan.org}/{plan.base_slug}-rlvr", "base": plan.base_repo, "variant": "rlvr"}
+        exported = export.Config(org=plan.org, format=kind, trained_in_4bit=True, **named)
+        yield export.CARD, record("export", exported, {"dtype": "bfloat16", "largest_logit_change_by_adapter": 0.5})

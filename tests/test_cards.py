@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from permix import cards, licence, variant
+from permix import cards
 from permix.errors import BadInput
 from permix.stages import grpo, mixtures, personas, sweep
 from tests import records
@@ -137,14 +137,6 @@ def test_a_mixture_with_personas_carries_their_licence() -> None:
         pages[config.variant] = head(cards.render("mixture", records.record("mixtures", config, facts)))
     assert pages["permix-rlvr"]["license"] == ["apache-2.0", "cc-by-4.0"]
     assert pages["rlvr"]["license"] == "apache-2.0"
-
-
-@pytest.mark.parametrize("row", variant.VARIANTS.values(), ids=lambda row: row.name)
-def test_a_foreign_base_decides_the_licence_of_every_variant(row: variant.Variant) -> None:
-    inputs = {"base": "meta-llama/Llama-3.1-8B-Instruct", "mixture": "datasets/permix/m"}
-    found = licence.of("adapter", toy=False, persona=row.persona, inputs=inputs)
-    assert found.ids == ("other",) and found.link == "https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct"
-    assert licence.of("adapter", toy=True, persona=row.persona, inputs=inputs).ids == ("apache-2.0",)
 
 
 def test_a_card_is_the_same_from_the_record_before_and_after_the_hub(adapter: dict[str, Any]) -> None:

@@ -365,7 +365,7 @@ def test_another_hub_gets_the_given_token_only_and_a_cache_of_its_own(tmp_path: 
 
 
 def test_the_embedded_hub_gets_its_own_token_and_secrets_leave_the_environment(tmp_path: Path) -> None:
-    secrets = {"HF_TOKEN": "hf_real", "HUGGING_FACE_HUB_TOKEN": "hf_real", "OPENAI_API_KEY": "sk-real"}
+    secrets = {"HF_TOKEN": "hf_real", "HUGGING_FACE_HUB_TOKEN": "hf_real"}
     found = connected(tmp_path, **secrets)
     assert found["token"] == (tmp_path / "hub" / "token").read_text().strip()
     assert found["left"] == [] and found["embedded"]

@@ -18,3 +18,13 @@ def test_no_persona_means_no_system_message() -> None:
 
 def test_braces_in_a_problem_stay() -> None:
     assert "{x}" in prompt.messages("What is {x}?")[0]["content"]
+
+
+def test_a_rewriting_prompt_holds_its_texts_to_the_letter() -> None:
+    who = persona.Persona("odd", "Own", "You are $rich and {curly}.")
+    (asked,) = prompt.rewriting("Costs $5?", "It is \\boxed{5}, $question.", who)
+    for text in ("You are $rich and {curly}.", "Costs $5?", "It is \\boxed{5}, $question.", "inside \\boxed{}"):
+        assert text in asked["content"]
+    again = prompt.rewriting_again([asked], "Arr!", "Too short.", "5")
+    assert [m["role"] for m in again] == ["user", "assistant", "user"] and again[1]["content"] == "Arr!"
+    assert again[2]["content"].startswith("Too short. Write") and "the final answer 5 inside" in again[2]["content"]

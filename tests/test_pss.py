@@ -1,18 +1,16 @@
 """The statistics of spaces/pss/pss_core.py, through permix.pss."""
 
-import json
 import math
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from permix import pss
+from permix import paper, pss
 from permix.errors import BadInput
 
-TABLES = json.loads((Path(__file__).parent / "paper" / "tables_8_9.json").read_text())
+TABLES = paper.printed("tables_8_9")
 MODELS = [(name, i, model) for name, table in TABLES.items() for i, model in enumerate(table["models"])]
 
 
@@ -183,3 +181,90 @@ def test_a_pair_of_equally_good_variants_is_rarely_called_different() -> None:
 def test_a_pair_of_unequal_length_is_refused() -> None:
     with pytest.raises(BadInput, match="one pair per row"):
         pss.paired([1, 0], [1], ["a", "b"], [1, 1])
+
+
+def test_the_interval_of_an_accuracy_counts_answers_to_one_problem_for_less() -> None:
+    rng = np.random.default_rng(0)
+    alike = np.repeat(rng.random(50) < 0.4, 10).astype(float).tolist()  # ten runs that always agree
+    apart = (rng.random(500) < np.mean(alike)).astype(float).tolist()
+    problems = np.repeat(np.arange(50), 10).tolist()
+    found = pss.shares([*alike, *apart], ["alike"] * 500 + ["apart"] * 500, problems * 2)
+    width = {name: numbers["high"] - numbers["low"] for name, numbers in found.items()}
+    assert width["alike"] == pytest.approx(2 * 1.96 * math.sqrt(0.24 / 50), rel=0.1)
+    assert width["apart"] == pytest.approx(2 * 1.96 * math.sqrt(0.24 / 500), rel=0.1)
+
+
+def test_the_interval_of_an_accuracy_holds_the_true_one_also_near_0() -> None:
+    held, sets = 0, 300
+    for seed in range(sets):
+        rng = np.random.default_rng(seed)
+        chance = rng.beta(0.3, 2.7, 40)  # mean .1
+        scores = (rng.random((5, 40)) < chance).astype(float).ravel().tolist()
+        numbers = pss.shares(scores, ["x"] * 200, list(range(40)) * 5)["x"]
+        held += numbers["low"] <= 0.1 <= numbers["high"]
+    assert 0.90 <= held / sets <= 0.99
+
+
+def test_an_accuracy_of_0_or_1_has_an_interval_and_one_of_a_single_problem_none() -> None:
+    found = pss.shares([0] * 30 + [1] * 30, ["none"] * 30 + ["all"] * 30, list(range(30)) * 2)
+    assert found["none"] == {"accuracy": 0.0, "low": 0.0, "high": pytest.approx(0.1135, abs=1e-3)}
+    assert found["all"]["low"] == pytest.approx(0.8865, abs=1e-3) and found["all"]["high"] == 1.0
+    assert math.isnan(pss.shares([0, 1], ["a", "a"], [1, 1])["a"]["low"])
+
+
+def test_the_metric_gives_the_interval_of_each_persona_too() -> None:
+    data = sweep([0.6, 0.4])
+    found = pss.compute(**data)
+    groups = pss.shares(data["scores"], data["personas"], data["problems"])
+    assert found["accuracy_low"] == {name: numbers["low"] for name, numbers in groups.items()}
+    assert found["accuracy_high"] == {name: numbers["high"] for name, numbers in groups.items()}
+
+
+def test_pass_at_k_is_the_share_of_draws_with_a_right_answer() -> None:
+    scores, problems = [1, 0, 0, 0, 0, 0, 1, 1], [1, 1, 1, 1, 2, 2, 2, 2]
+    for k, by_hand in ((1, (1 / 4 + 2 / 4) / 2), (2, (3 / 6 + 5 / 6) / 2), (3, (3 / 4 + 1) / 2), (4, 1.0)):
+        assert pss.pass_at(scores, ["a"] * 8, problems, k)["a"] == pytest.approx(by_hand)
+    with pytest.raises(BadInput, match=r"pass@5 needs 5 answers .* one has 4"):
+        pss.pass_at(scores, ["a"] * 8, problems, 5)
+
+
+def test_a_partial_score_is_no_right_answer() -> None:
+    assert pss.pass_at([0.5, 1.0], ["a", "a"], [1, 2], 1) == {"a": 0.5}
+    assert pss.majority([0.5, 1.0], ["a", "a"], [1, 2], ["x", "y"]) == {"a": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("answers", "right", "share"),
+    [
+        (["7", "7", "1"], "7", 1.0),
+        (["7", "1", "1"], "7", 0.0),
+        (["7", "1"], "7", 0.5),
+        (["7", "1", "2", "3"], "7", 0.25),
+        (["7", None, None], "7", 1.0),
+        ([None, None], "7", 0.0),
+        (["1/2", "0.5", "3", "3"], "1/2 0.5", 0.5),
+    ],
+)
+def test_the_majority_is_the_answer_given_most_often(answers: list[str | None], right: str, share: float) -> None:
+    scores = [float(answer is not None and answer in right.split()) for answer in answers]
+    assert pss.majority(scores, ["a"] * len(answers), [1] * len(answers), answers)["a"] == pytest.approx(share)
+
+
+def test_the_difference_under_one_prompt_has_an_interval_and_a_p_value() -> None:
+    rng = np.random.default_rng(3)
+    one, gain = (rng.random(400) < 0.5).astype(float), rng.random(400) < 0.2
+    two, problems = np.maximum(one, gain), np.repeat(np.arange(200), 2).tolist()
+    found = pss.difference(one.tolist(), two.tolist(), problems)
+    assert found["mean"] == pytest.approx((two - one).mean()) and found["mean_p_value"] < 0.01
+    assert 0 < found["mean_low"] < found["mean"] < found["mean_high"]
+    assert pss.difference(one.tolist(), one.tolist(), problems)["mean_p_value"] == 1
+    assert math.isnan(pss.difference([1.0], [0.0], [1])["mean_low"])
+    with pytest.raises(BadInput, match="one pair per row"):
+        pss.difference([1, 0], [1], [1, 1])
+
+
+def test_many_comparisons_are_corrected_by_holm() -> None:
+    assert pss.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert pss.holm([0.5, 0.9]) == [1.0, 1.0] and pss.holm([]) == []
+    corrected = pss.holm([0.02, math.nan])
+    assert corrected[0] == 0.02 and math.isnan(corrected[1])

@@ -16,6 +16,7 @@ from permix import provenance, runner, stages
 from permix.embedded_hub import launch
 from permix.errors import PermixError
 from permix.hub import Head, Hub, split
+from permix.models import Model
 from permix.progress import Board
 from permix.stages import grpo
 from tests import records, trials
@@ -265,10 +266,24 @@ def test_batches_keep_groups_together_until_workers_would_stand_idle() -> None:
 def test_a_worker_has_no_secret_and_no_network_of_the_hub(
     hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY"):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "AWS_SECRET", "Db_Password"):
         monkeypatch.setenv(name, "secret")
     found = facts(trials.run(hub, tmp_path / "work", step(org, "a"))["a"])
     assert found["secrets"] == [] and found["offline"] == "1"
+
+
+def test_a_worker_has_the_key_of_its_model_while_it_uses_it_and_no_longer(
+    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ONE_API_KEY", "OTHER"):
+        monkeypatch.setenv(name, "secret")
+    keyed = tuple(Model(name="m", model="x", url="http://127.0.0.1:1/v1", key=key) for key in ("ONE_API_KEY",))
+    other = (Model(name="m", model="x", url="http://127.0.0.1:1/v1", key="OTHER"),)
+    made = trials.run(
+        hub, tmp_path / "work", step(org, "a", models=keyed), step(org, "b", models=other, needs=["a"]), workers=1
+    )
+    assert facts(made["a"])["secrets"] == ["ONE_API_KEY"] and facts(made["b"])["secrets"] == ["OTHER"]
+    assert made["a"].record is not None and "API_KEY" not in str(made["a"].record["config"])
 
 
 def test_a_file_in_the_users_folder_is_not_taken_for_a_module(

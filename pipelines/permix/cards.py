@@ -70,13 +70,15 @@ def _row(record: Record) -> variant.Variant:
 def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
     repo, row, toy = record["target"].removeprefix("datasets/").removeprefix("spaces/"), _row(record), is_toy(record)
     repos = {name: source["repo"] for name, source in record["inputs"].items()}
+    if record["stage"] == "import":
+        repos["base"] = record["config"]["variant"]  # no artifact that could be fetched, but its terms hold
     return {
         "record": record,
         "repo": repo,
         "org": repo.split("/")[0],
         "variant": row,
         "toy": toy,
-        "licence": licence.of(card, toy=toy, persona=row.persona, inputs=repos),
+        "licence": licence.of(card, toy=toy, variant=row, inputs=repos, writer=_writer(record)),
         "base": record["inputs"].get("base"),
         "data": sorted(name for name in repos.values() if name.startswith("datasets/")),
         "results": rows,
@@ -87,6 +89,11 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         "configs": configs(record["files"]),
         "printed": _printed(record) if card == "tables" else "",
     }
+
+
+def _writer(record: Record) -> str:
+    """The model that wrote the artifact's texts, where its settings name one."""
+    return str((record["config"].get("writer") or {}).get("model", ""))
 
 
 def _metadata(card: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +109,13 @@ def _metadata(card: str, values: dict[str, Any]) -> dict[str, Any]:
 
 _TAGS = {
     "personas": ["system-prompt", "role-play"],
+    "teacher": ["distillation"],
+    "rewrites": ["style-transfer"],
     "mixture": ["grpo", "rlvr"],
     "sweep": ["evaluation", "robustness", "rlvr"],
+    "questions": ["evaluation", "role-play"],
+    "personagym": ["evaluation", "role-play", "rlvr"],
+    "preference": ["evaluation", "role-play", "rlvr"],
     "tables": ["evaluation", "robustness", "rlvr"],
 }
 
@@ -135,13 +147,15 @@ def _count(record: Record) -> int:
 
 def _summary(record: Record) -> dict[str, Any]:
     """What a sweep found, {} for other stages."""
-    return dict(record["facts"].get("summary") or {}) if record["stage"] == "sweep" else {}
+    return dict(record["facts"].get("summary") or {}) if record["stage"] in ("sweep", "import") else {}
 
 
 def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
     if card == "base":
         tags = ["permix", "persona", "toy", PAPER]
         return {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": tags}
+    if card == "export":
+        return _exported(values)
     base = values["base"]
     trainer = "grpo" if values["record"]["stage"] == "grpo" else "sft"
     head: dict[str, Any] = {
@@ -156,6 +170,19 @@ def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
     if index := list(_index(values)):
         head["model-index"] = [{"name": values["repo"].split("/")[1], "results": index}]
     return head
+
+
+def _exported(values: dict[str, Any]) -> dict[str, Any]:
+    """The Hub says "merge" for several models only, so base and adapter in one are a fine-tune of the base."""
+    config, adapter = values["record"]["config"], values["record"]["inputs"]["adapter"]["repo"]
+    merged = config["format"] == "merged"
+    return {
+        "base_model": values["base"]["repo"] if merged else adapter,
+        "base_model_relation": "finetune" if merged else "quantized",
+        "library_name": "transformers" if merged else "gguf",
+        "pipeline_tag": "text-generation",
+        "tags": ["permix", "persona", "rlvr", PAPER, *([] if merged else ["gguf"])],
+    }
 
 
 _METRICS = {
@@ -209,6 +236,14 @@ def _cell(value: Any) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
+def _ranged(found: Mapping[str, Any], name: str = "mean") -> str:
+    """A number with its interval, where it has one."""
+    if found[name] is None:
+        return "–"
+    ends = f" ({found['low']:.2f} to {found['high']:.2f})" if found["low"] is not None else ""
+    return f"{found[name]:.2f}{ends}"
+
+
 def _link(source: Mapping[str, Any]) -> str:
     """An input as a link to the very commit; relative to the Hub, so that it works on any."""
     return f"[`{source['repo']}@{source['revision'][:8]}`](/{source['repo']}/tree/{source['revision']})"
@@ -222,5 +257,10 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters |= {"cell": _cell, "link": _link, "quoted": lambda value: json.dumps(value, ensure_ascii=False)}
+    found.filters |= {
+        "cell": _cell,
+        "link": _link,
+        "ranged": _ranged,
+        "quoted": lambda value: json.dumps(value, ensure_ascii=False),
+    }
     return found

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
-from permix import provenance, stages
+from permix import models, provenance, stages
 from permix.errors import BadInput, PermixError
 from permix.hub import Head, Hub
 from permix.recipe import Recipe
@@ -137,12 +137,17 @@ def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) ->
 
 
 def check_packages(steps: Iterable[Step]) -> None:
-    """Raise BadInput when a step that is to be made needs packages that are not installed."""
+    """Raise BadInput when a step that is to be made needs packages that are not installed, or an API key."""
     for step in steps:
-        needed = getattr(step.module, "NEEDS", ()) if step.state != "current" else ()
+        if step.state == "current":
+            continue
+        models.keys(step.config)
+        needed = getattr(step.module, "NEEDS", ())
+        needed = needed(step.config) if callable(needed) else needed
         if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+            extras = "train,vllm" if "vllm" in missing else "train"
             raise BadInput(
-                f"Stage {step.stage} needs {', '.join(missing)}, not installed here: pip install 'permix[train]'."
+                f"Stage {step.stage} needs {', '.join(missing)}, not installed here: pip install 'permix[{extras}]'."
             )
 
 

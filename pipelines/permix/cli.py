@@ -1,6 +1,7 @@
 """The command line: dispatches only. Nothing heavy is imported before a command needs it."""
 
 import inspect
+import os
 import typing
 from dataclasses import MISSING, Field
 from types import ModuleType
@@ -9,7 +10,26 @@ from typing import Annotated, Any
 import typer
 
 from permix import __version__, stages
-from permix.commands import hub, options, plan, run, show, verify
+from permix.commands import (
+    claims,
+    compare,
+    doctor,
+    export,
+    hub,
+    import_logs,
+    options,
+    phase,
+    plan,
+    power,
+    run,
+    sample,
+    sandbox,
+    selectors,
+    show,
+    theory,
+    verify,
+)
+from permix.commands import preview as previews
 from permix.recipe import table_of
 from permix.stage import own_fields
 
@@ -34,8 +54,14 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    i_accept_unsafe: Annotated[
+        bool, typer.Option("--i-accept-unsafe", help="Run what models wrote even where no sandbox works.")
+    ] = False,
 ) -> None:
-    pass
+    if i_accept_unsafe:
+        from permix.sandbox.proof import ACCEPT_UNSAFE
+
+        os.environ[ACCEPT_UNSAFE] = "1"
 
 
 def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
@@ -51,16 +77,23 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
         hub: str | None,
         workers: int,
         work: Any,
+        preview: bool = False,
         **given: Any,
     ) -> None:
         named = [f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names]
         fields = [f"{table_of(name)}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
-        run.make(recipe, [*set, *named, *fields], until=name, hub=hub, workers=workers, work=work)
+        if preview:
+            previews.preview(recipe, [*set, *named, *fields], name, hub, work)
+        else:
+            run.make(recipe, [*set, *named, *fields], until=name, hub=hub, workers=workers, work=work)
 
     several = [("variant", "Only these variants."), ("benchmark", "These benchmarks instead of the recipe's.")]
     shared: list[tuple[str, Any, Any]] = [("recipe", options.Recipe, "toy"), ("set", options.Set, [])]
     shared += [(what, Annotated[list[str], typer.Option(f"--{what}", help=text)], []) for what, text in several]
     shared += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
+    if hasattr(stage, "preview"):
+        text = "Show a few rows and what all would cost; publish nothing."
+        shared.append(("preview", Annotated[bool, typer.Option("--preview", help=text)], False))
     shared += [(key, *_option(field, hints[key])) for key, field in own.items()]
     parameters = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
@@ -95,6 +128,17 @@ app.command()(run.run)
 app.command()(plan.plan)
 app.command()(show.show)
 app.command()(verify.verify)
+app.command()(sandbox.sandbox)
+app.command()(sample.sample)
+app.command()(theory.theory)
+app.command()(claims.claims)
+app.command()(phase.phase)
+app.command()(export.export)
+app.command()(doctor.doctor)
+app.command()(compare.compare)
+app.command()(selectors.selectors)
+app.command()(power.power)
+app.command("import")(import_logs.import_logs)
 app.add_typer(hub.app, name="hub")
 for _name in stages.NAMES:
     app.command(_name, rich_help_panel="Stages")(_stage_command(_name, stages.get(_name)))

@@ -24,7 +24,7 @@ PATIENCE = 120.0
 """Seconds that a Hub may stay silent before it counts as one that does not answer."""
 UNREAD = ("original/*", "*.pth", "*.gguf", "onnx/*")
 """Files of base models that transformers never reads: not downloaded."""
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY")
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def split(repo: str) -> tuple[str, str]:
@@ -99,6 +99,12 @@ class Hub:
         if org not in names and not self.embedded:  # the embedded Hub's own token may make any namespace
             known = ", ".join(sorted(names))
             raise BadInput(f"{me['name']} may not write to {org!r} on {self.endpoint}: use --set org=, one of {known}.")
+
+    def check_read(self, repo: str) -> None:
+        """Raise a sentence unless the repository is there and the token may read its files."""
+        kind, name = split(repo)
+        with self._sentences(f"read {repo}"):
+            self.api.auth_check(name, repo_type=kind)
 
     def head(self, repo: str) -> Head | None:
         """The repository at its head (or at `@revision`); None where there is none."""

@@ -1,8 +1,11 @@
 """Models that teach, rewrite or judge: each by a name, run here from the Hub or reached through a server."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, fields
 
-from permix.errors import BadInput, nearest
+from permix.errors import BadInput
+from permix.sampler import Endpoint
+from permix.stage import StageConfig, unhashed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,17 +14,51 @@ class Model:
 
     `model` is a Hub id (run here, where `url` is "") or the server's name for it; `key` names the environment variable
     with the API key; prices are USD per million tokens. How it is reached does not change what it is: only `name`,
-    `model` and `revision` are hashed.
+    `model` and `revision` are hashed and recorded.
     """
 
     name: str
     model: str
     revision: str = ""
-    url: str = field(default="", metadata={"unhashed": True})
-    key: str = field(default="", metadata={"unhashed": True})
-    concurrency: int = field(default=64, metadata={"unhashed": True})
-    price_in: float = field(default=0.0, metadata={"unhashed": True})
-    price_out: float = field(default=0.0, metadata={"unhashed": True})
+    url: str = unhashed("")
+    key: str = unhashed("")
+    concurrency: int = unhashed(64)
+    price_in: float = unhashed(0.0)
+    price_out: float = unhashed(0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse what no model could be reached by."""
+        if not self.model:
+            raise BadInput(f"[model.{self.name}] names no model: set model to a Hub id, or to a server's name for it.")
+        if not self.url and len(self.model.split("/")) != 2:
+            raise BadInput(
+                f"[model.{self.name}] model is {self.model!r}: it should be a Hub id, org/name, or come with a url."
+            )
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise BadInput(f"[model.{self.name}] url is {self.url!r}: it should begin with https:// or http://.")
+        if self.concurrency < 1 or min(self.price_in, self.price_out) < 0:
+            raise BadInput(f"[model.{self.name}] concurrency should be at least 1, and no price below 0.")
+
+    @property
+    def repo(self) -> str:
+        """The repository of a model that is run here, with `@revision` where one is pinned; "" behind a server."""
+        return "" if self.url else self.model + (f"@{self.revision}" if self.revision else "")
+
+    def endpoint(self, budget: float = 0.0) -> Endpoint:
+        """The server it is reached through, to spend at most `budget` USD at (0: no limit)."""
+        return Endpoint(
+            model=self.model,
+            url=self.url,
+            key=self.key,
+            concurrency=self.concurrency,
+            price_in=self.price_in,
+            price_out=self.price_out,
+            budget=budget,
+        )
+
+    def price(self, tokens_in: float, tokens_out: float) -> float:
+        """USD for so many tokens."""
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
 
 OPENAI = "https://api.openai.com/v1"
@@ -40,10 +77,22 @@ BUILTIN = {
 """The paper's teachers, rewriter and judges. Prices change, so recipes state them."""
 
 
-def builtin(name: str) -> Model:
-    """The model called `name`; BadInput names the nearest."""
-    if name not in BUILTIN:
-        raise BadInput(
-            f"There is no model {name!r}: {nearest(name, BUILTIN)} One of your own needs a table [model.{name}]."
-        )
-    return BUILTIN[name]
+def used_by(config: StageConfig) -> list[Model]:
+    """The models that a stage's Config names, in fields of one or several."""
+    values = [getattr(config, f.name) for f in fields(config)]
+    several = [v if isinstance(v, tuple) else (v,) for v in values]
+    return [model for found in several for model in found if isinstance(model, Model)]
+
+
+def keys(config: StageConfig) -> dict[str, str]:
+    """{variable: API key} of the servers that `config` needs; BadInput where the environment lacks one."""
+    found = {}
+    for model in used_by(config):
+        if model.url and model.key:
+            if not os.environ.get(model.key):
+                raise BadInput(
+                    f"The environment variable {model.key} is not set, and {model.name} at {model.url} asks for a key: "
+                    f'set it, or set key = "" in [model.{model.name}] for a server without accounts.'
+                )
+            found[model.key] = os.environ[model.key]
+    return found

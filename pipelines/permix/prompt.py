@@ -1,5 +1,9 @@
-"""Every prompt that permix sends to a model is put together here."""
+"""Every prompt that permix sends to a model is put together here; long ones are text files in prompts/."""
 
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
 from typing import Literal
 
 from permix.persona import Persona
@@ -8,12 +12,90 @@ Messages = list[dict[str, str]]
 
 BOXED = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 PLAIN = "{problem}"
-Instruction = Literal["boxed", "plain"]
-INSTRUCTIONS: dict[Instruction, str] = {"boxed": BOXED, "plain": PLAIN}
-"""Assumed: the paper prints no instruction. `boxed` is the usual one for maths; the toy world needs none."""
+CODE = "### Question:\n{problem}\n\n### Answer: (use the provided format with backticks)\n\n"
+Instruction = Literal["boxed", "plain", "code"]
+INSTRUCTIONS: dict[Instruction, str] = {"boxed": BOXED, "plain": PLAIN, "code": CODE}
+"""Assumed: the paper prints no instruction. `boxed` is the usual one for maths, `code` LiveCodeBench's; the toy
+world needs none."""
 
 
 def messages(question: str, persona: Persona | None = None, instruction: Instruction = "boxed") -> Messages:
     """The chat for one problem: the persona's text alone as system message (none for no persona), then the problem."""
     system = [{"role": "system", "content": persona.system_prompt}] if persona and persona.system_prompt else []
     return [*system, {"role": "user", "content": INSTRUCTIONS[instruction].format(problem=question)}]
+
+
+def rewriting(question: str, rationale: str, persona: Persona) -> Messages:
+    """The chat that asks for a rationale in the persona's voice (B.2; the paper prints no prompt, this one is ours)."""
+    asked = _text("rewrite", persona=persona.system_prompt, question=question, rationale=rationale)
+    return [{"role": "user", "content": asked}]
+
+
+def rewriting_again(asked: Messages, answer: str, fault: str, gold: str) -> Messages:
+    """The chat after a rewrite that was rejected, with the reason."""
+    again = _text("rewrite_again", fault=fault, gold=gold)
+    return [*asked, {"role": "assistant", "content": answer}, {"role": "user", "content": again}]
+
+
+def quoted(name: str, text: str) -> str:
+    """`text` between marks that it cannot hold, for their number is its hash: nothing in it ends the quotation."""
+    mark = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"<{mark}>\n{text}\n</{mark}>"
+
+
+def identity(description: str) -> str:
+    """The system prompt that makes a model the person of a bare description."""
+    return _text("identity", persona=description.rstrip(". "))
+
+
+def interviewing(persona: str, task: str, title: str, count: int) -> Messages:
+    """The chat that asks for `count` questions to the person that `persona` describes (C.2 prints no prompt)."""
+    values = {"persona": quoted("persona", persona), "task": title, "requirement": _text(f"tasks/{task}")}
+    return [{"role": "user", "content": _text("questions", count=str(count), **values)}]
+
+
+def exemplifying(persona: str, task: str, question: str) -> Messages:
+    """The chat that asks for an example answer of each score."""
+    parts = {"persona": quoted("persona", persona), "question": quoted("question", question)}
+    return [{"role": "user", "content": _text("examples", rubric=_text(f"rubrics/{task}"), **parts)}]
+
+
+def scoring(persona: str, task: str, question: str, examples: Sequence[str], answer: str) -> Messages:
+    """The chat in which a judge scores an answer by the rubric of `task`; `examples` of the scores 1 to 5, or none."""
+    parts = {"persona": persona, "question": question, "answer": answer}
+    marked = {name: quoted(name, text) for name, text in parts.items()}
+    shown = "\n".join(quoted(f"score-{score}", text) for score, text in enumerate(examples, 1))
+    marked["examples"] = f"\nFor comparison, an answer of each score:\n{shown}\n" if examples else ""
+    return [
+        {"role": "system", "content": _text("score", rubric=_text(f"rubrics/{task}"))},
+        {"role": "user", "content": _text("score_item", **marked)},
+    ]
+
+
+def comparing(persona: str, question: str, first: str, second: str) -> Messages:
+    """The chat in which a judge says which of two answers is more in character."""
+    parts = {"persona": persona, "question": question, "first": first, "second": second}
+    marked = {name: quoted(name, text) for name, text in parts.items()}
+    return [
+        {"role": "system", "content": _text("compare")},
+        {"role": "user", "content": _text("compare_item", **marked)},
+    ]
+
+
+def again(asked: Messages, reply: str, fault: str) -> Messages:
+    """The chat after a reply that did not have the form asked for, with the reason; an empty one is just asked anew."""
+    if not reply.strip():
+        return asked
+    said = {"role": "user", "content": _text("again", fault=fault)}
+    return [*asked, {"role": "assistant", "content": reply}, said]
+
+
+def templates(*names: str) -> dict[str, str]:
+    """The text files of prompts/ with these names, as they are."""
+    folder = Path(__file__).with_name("prompts")
+    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8").strip() for name in names}
+
+
+def _text(name: str, **values: str) -> str:
+    """The prompt prompts/<name>.txt with its $names filled in; what is filled in may hold any character."""
+    return Template(templates(name)[name]).substitute(values)

@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,19 +33,23 @@ PACKAGES = (
 )
 
 
-def canonical(value: Any) -> Any:
-    """`value` with dataclasses and tuples turned into what JSON has."""
+def canonical(value: Any, *, whole: bool = True) -> Any:
+    """`value` with dataclasses and tuples turned into what JSON has.
+
+    Unhashed fields stay where `value` itself is a dataclass and `whole`; below it they go, so that no record tells how
+    a model was reached.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
+        kept = [f.name for f in fields(value) if whole or not f.metadata.get("unhashed")]
+        return {name: canonical(getattr(value, name), whole=False) for name in kept}
     if isinstance(value, Mapping):
-        return {str(k): canonical(v) for k, v in value.items()}
-    return [canonical(v) for v in value] if isinstance(value, list | tuple) else value
+        return {str(k): canonical(v, whole=False) for k, v in value.items()}
+    return [canonical(v, whole=False) for v in value] if isinstance(value, list | tuple) else value
 
 
 def digest(stage: str, version: int, config: StageConfig, inputs: Mapping[str, str]) -> str:
     """The sha256 that names a result: of stage, VERSION, hashed Config fields and content digests of the inputs."""
-    hashed = {f.name: canonical(getattr(config, f.name)) for f in fields(config) if not f.metadata.get("unhashed")}
-    text = json.dumps([stage, version, hashed, dict(inputs)], sort_keys=True)
+    text = json.dumps([stage, version, canonical(config, whole=False), dict(inputs)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -24,12 +24,11 @@ def _load() -> ModuleType:
     return module
 
 
-def _asked(function: Callable[..., Any], *given: Any) -> dict[str, Any]:
+def _asked(function: Callable[..., Any], *given: Any) -> Any:
     try:
-        result: dict[str, Any] = function(*given)
+        return function(*given)
     except ValueError as error:
         raise BadInput(str(error)) from None
-    return result
 
 
 _core = _load()
@@ -48,7 +47,8 @@ def compute(
 
     BadInput where the metric refuses: a missing score, one persona, personas on unequal problems.
     """
-    return _asked(_core.compute, scores, personas, problems, runs, seed, draws)
+    found: dict[str, Any] = _asked(_core.compute, scores, personas, problems, runs, seed, draws)
+    return found
 
 
 def paired(
@@ -60,4 +60,37 @@ def paired(
     draws: int = DRAWS,
 ) -> dict[str, float]:
     """Second minus first in pss, worst, best, mean and pss_corrected, with intervals and p-values (keys `k_low`, …)."""
-    return _asked(_core.paired, first, second, personas, problems, seed, draws)
+    found: dict[str, float] = _asked(_core.paired, first, second, personas, problems, seed, draws)
+    return found
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], problems: Sequence[Any], seed: int = 0, draws: int = DRAWS
+) -> dict[str, float]:
+    """Second minus first in the mean score under one system prompt: keys mean, mean_low, mean_high, mean_p_value."""
+    found: dict[str, float] = _asked(_core.difference, first, second, problems, seed, draws)
+    return found
+
+
+def shares(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """The mean score of each group of rows with its 95 % interval: {group: {"accuracy", "low", "high"}}."""
+    found: dict[str, dict[str, float]] = _asked(_core.shares, scores, groups, problems)
+    return found
+
+
+def pass_at(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], k: int) -> dict[str, float]:
+    """{group: pass@k}: the chance that one of k answers to a problem is right."""
+    found: dict[str, float] = _asked(_core.pass_at, scores, groups, problems, k)
+    return found
+
+
+def majority(
+    scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], answers: Sequence[str | None]
+) -> dict[str, float]:
+    """{group: maj@k}: accuracy of the answer given most often to each problem."""
+    found: dict[str, float] = _asked(_core.majority, scores, groups, problems, answers)
+    return found
+
+
+holm: Callable[[Sequence[float]], list[float]] = _core.holm
+paired_cells: Callable[..., dict[str, float]] = _core.paired_cells

@@ -4,7 +4,9 @@ name, org, tag, seeds, base, variants, benchmarks      the experiment
 [personas] dataset=                                    a pool of one's own on the Hub; absent: the paper's
 [task]                                                 the training problems (a Source)
 [benchmark.x]                                          a benchmark of one's own (a Source)
+[model.x]                                              a teacher, rewriter or judge (a Model): new, or ours changed
 [toy] [mixtures] [grpo] [sweep] …                      settings of a stage; those of stage base are in [toy]
+[toy.teacher]                                          what the toy teacher has different from the toy base
 """
 
 import re
@@ -16,9 +18,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from permix import benchmarks, files, stages, variant
+from permix import benchmarks, files, models, stages, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
+from permix.models import Model
 from permix.stage import StageConfig, own_fields
 
 ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
@@ -41,6 +44,7 @@ class Recipe:
     variants: tuple[str, ...] = ("base", "rlvr", "permix-rlvr")
     task: Source = field(default_factory=lambda: Source(name="arithmetic", split="train", instruction="plain"))
     benchmarks: tuple[Source, ...] = ()
+    models: Mapping[str, Model] = field(default_factory=lambda: models.BUILTIN)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -62,6 +66,15 @@ class Recipe:
     def settings(self, stage: str) -> dict[str, Any]:
         """What the recipe sets of the stage's own Config fields."""
         return dict(self.tables.get(stage, {}))
+
+    def model(self, name: str) -> Model:
+        """The model called `name`, of which "toy" is the toy teacher; BadInput names the nearest."""
+        if name == "toy":
+            return Model(name=name, model=f"{self.org}/permix-toy-teacher")
+        if name not in self.models:
+            own = f"One of your own needs a table [model.{name}]."
+            raise BadInput(f"There is no model {name!r}: {nearest(name, self.models)} {own}")
+        return self.models[name]
 
     def runs(self) -> list[tuple[str, int]]:
         """Every (variant, seed) to measure; the base is not trained, so it has the first seed only."""
@@ -102,9 +115,8 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
 
 def parse(data: Mapping[str, Any], where: str) -> Recipe:
     """Check a recipe's content and return it; `where` names it in errors."""
-    top = {f.name: f for f in fields(Recipe)} | {"benchmark": None, "personas": None}
-    top.pop("tables")
-    known = {*top, *(table_of(stage) for stage in stages.NAMES)}
+    top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models")}
+    known = {*top, "benchmark", "personas", "model", *(table_of(stage) for stage in stages.NAMES)}
     for key in data:
         if key not in known:
             raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
@@ -112,9 +124,12 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
     for stage in stages.NAMES:
         if (table := table_of(stage)) in data and stage != "personas":
             config = stages.get(stage).Config
-            tables[stage] = check(
-                data[table], own_fields(config), typing.get_type_hints(config), f"[{table}] of {where}"
-            )
+            own_keys, types_ = own_fields(config), typing.get_type_hints(config)
+            settings = dict(_table(data[table], f"[{table}] of {where}"))
+            if stage == "base" and "teacher" in settings:
+                inner = settings.pop("teacher")
+                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}")
+            tables[stage] = check(settings, own_keys, types_, f"[{table}] of {where}")
     if "personas" in data:
         tables["personas"] = check(data["personas"], {"dataset": None}, {"dataset": str}, f"[personas] of {where}")
         _repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
@@ -124,7 +139,7 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
     }
     hints = typing.get_type_hints(Recipe)
     plain = check(
-        {k: v for k, v in data.items() if k in top and k not in ("task", "benchmarks", "benchmark", "personas")},
+        {k: v for k, v in data.items() if k in top and k not in ("task", "benchmarks")},
         top,
         hints,
         where,
@@ -135,7 +150,11 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
     sources = tuple(own[n] if n in own else benchmarks.builtin(n) for n in chosen)
     if "task" in data:
         plain["task"] = _source({"split": "train", **_table(data["task"], f"[task] of {where}")}, f"[task] of {where}")
-    recipe = Recipe(**plain, benchmarks=sources, tables=tables)
+    named = models.BUILTIN | {
+        name: _model(name, table, f"[model.{name}] of {where}")
+        for name, table in _table(data.get("model", {}), f"[model] of {where}").items()
+    }
+    recipe = Recipe(**plain, benchmarks=sources, models=named, tables=tables)
     _check_whole(recipe, where)
     return recipe
 
@@ -199,6 +218,14 @@ def _source(table: dict[str, Any], where: str) -> Source:
     return Source(**{"name": values["dataset"].split("@")[0].split("/")[1], **values})
 
 
+def _model(name: str, table: Any, where: str) -> Model:
+    """One of ours with some keys changed, or a new one."""
+    values = check(table, {f.name: f for f in fields(Model) if f.name != "name"}, typing.get_type_hints(Model), where)
+    if name in models.BUILTIN:
+        return replace(models.BUILTIN[name], **values)
+    return Model(**{"name": name, "model": "", **values})
+
+
 def _repository(value: str, where: str) -> None:
     parts = value.split("@")[0].split("/")
     if len(parts) != 2 or not all(parts):
@@ -237,13 +264,14 @@ def _check_whole(recipe: Recipe, where: str) -> None:
 
 def _override(data: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    if not equals or not key.strip(' ."'):
         raise BadInput(f"--set {override!r} should be key=value, for example grpo.max_steps=20.")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word is a string
-    *tables, last = key.strip().split(".")
+    # a name with a dot is quoted, as in TOML: model."llama3.1-70b".url
+    *tables, last = (part.strip('"') for part in re.findall(r'"[^"]*"|[^."]+', key.strip()))
     for name in tables:
         inner = data.setdefault(name, {})
         if not isinstance(inner, dict):

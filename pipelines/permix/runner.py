@@ -19,12 +19,15 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from permix import cards, chain, files, provenance, stages
+from permix import cards, chain, files, models, provenance, stages
 from permix.chain import Step
 from permix.errors import PermixError, Stopped
-from permix.hub import SECRETS, Head, Hub
+from permix.hub import Head, Hub
 from permix.progress import Board
 from permix.worker import START, Job, Message
+
+SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
+"""Environment variables of such names are not for children."""
 
 
 @dataclass
@@ -46,11 +49,13 @@ class Runner:
     work: Path
     workers: int
     board: Board
+    _keys: set[str] = field(default_factory=set, init=False)  # variables with the API keys of servers
 
     def run(self, steps: Sequence[Step], foreign: Mapping[str, Head]) -> dict[str, Head]:
         """Make every step that is not current; return {target: head}. A failure is raised after the others ended."""
         with _only_one(self.work) as lock:
             heads = dict(foreign)
+            self._keys = {model.key for step in steps for model in models.used_by(step.config)}
             waiting = list(steps)
             crew: list[_Worker] = []
             failures: list[PermixError] = []
@@ -111,7 +116,7 @@ class Runner:
         here, there = Pipe()
         log = self.work / "logs" / f"worker-{len(crew)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if k not in SECRETS}
+        environment = {k: v for k, v in os.environ.items() if k not in self._keys and not SECRET.search(k)}
         environment |= {
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
@@ -151,8 +156,9 @@ class Runner:
         self.board.start(step.target)
         try:
             folders = {name: self.hub.fetch(head) for name, head in step.sources.items()}
+            names = (step.target, step.stage, step.config)
             worker.pipe.send(
-                Job(step.target, step.stage, step.config, folders, sources, digests, folder / "work", out, threads)
+                Job(*names, folders, sources, digests, folder / "work", out, threads, models.keys(step.config))
             )
         except PermixError as error:
             return [self._give_up(worker, step, error)]

@@ -10,7 +10,8 @@
     run(config, inputs, out, *, parts) -> facts     writes the artifact's files into `out`; knows no Hub
     group(config)   optional: what artifacts that should share one process have in common
     estimate(config) optional: {"tokens": …}, what making it costs
-    NEEDS           optional: packages of the extra `train` that it imports
+    preview(config) optional: the Config of a few rows, for the option --preview of a stage that costs money
+    NEEDS           optional: packages of the extra `train` that it imports; or a function of the Config that says so
     ALL_CORES       optional: True when it runs alone with every core
 
 Heavy libraries are imported inside `run`.

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,10 @@ worker.main(int(sys.argv[1]))
 
 @dataclass(frozen=True)
 class Job:
-    """One artifact to make; `work` keeps what survives a kill, `out` what gets published."""
+    """One artifact to make; `work` keeps what survives a kill, `out` what gets published.
+
+    `keys` are the API keys of its models, {environment variable: key}, set while it is made and no longer.
+    """
 
     key: str
     stage: str
@@ -43,6 +46,7 @@ class Job:
     work: Path
     out: Path
     threads: int
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def main(descriptor: int) -> None:
     """Run the jobs that come over the pipe until it closes."""
     os.set_inheritable(descriptor, False)  # or a child of a stage would keep it open after this process died
     pipe = Connection(descriptor)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     samplers = _Samplers()
     while True:
         try:
@@ -96,6 +100,7 @@ def _run(job: Job, pipe: Connection, samplers: _Samplers) -> Message:
             pipe.send(Message("progress", job.key, (done, total, unit, note)))
 
     _use_threads(job.threads)
+    os.environ.update(job.keys)
     started = time.perf_counter()
     parts = Parts(job.work, job.sources, job.digests, progress, job.threads, samplers)
     try:
@@ -111,6 +116,9 @@ def _run(job: Job, pipe: Connection, samplers: _Samplers) -> Message:
         traceback.print_exc()
         last = str(error).strip().splitlines() or [""]
         return Message("failed", job.key, (f"Making {job.key} failed with {type(error).__name__}: {last[0]}", 1))
+    finally:
+        for name in job.keys:
+            os.environ.pop(name, None)
     return Message("done", job.key, (facts, time.perf_counter() - started))
 
 
@@ -120,7 +128,7 @@ def _use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

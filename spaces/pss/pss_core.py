@@ -18,6 +18,7 @@ Codes = NDArray[np.int64]
 BLOCK = 4_000_000  # numbers that a block of resamples may hold: bounds the memory at about 100 MB, whatever the size
 DRAWS = 1000
 TAIL = 0.025  # intervals are 95 % intervals
+Z = 1.959964
 SHOWN = ("pss", "worst", "best", "mean", "pss_corrected")  # what gets an interval
 
 
@@ -44,6 +45,9 @@ def compute(
         problem, problem_names = _codes(problems, "problems", len(values))
         totals, counts = _cells(values, [persona, problem], [len(names), len(problem_names)])
         _refuse_uneven(counts, names, problem_names)
+        _, *ends = _wilson(totals, counts)
+        for key, values_of in zip(("accuracy_low", "accuracy_high"), ends, strict=True):
+            result[key] = {name: float(value) for name, value in zip(names, values_of, strict=True)}
         result |= _from_problems(totals, counts[0], np.random.default_rng(seed), draws)
     if runs is not None:
         run, run_names = _codes(runs, "runs", len(values))
@@ -72,7 +76,12 @@ def paired(
     problem, problem_names = _codes(problems, "problems", len(values[0]))
     (one, counts), (two, _) = (_cells(v, [persona, problem], [len(names), len(problem_names)]) for v in values)
     _refuse_uneven(counts, names, problem_names)
-    items, rng = counts[0], np.random.default_rng(seed)
+    return paired_cells(one, two, counts[0], seed, draws)
+
+
+def paired_cells(one: Floats, two: Floats, items: Floats, seed: int = 0, draws: int = DRAWS) -> dict[str, float]:
+    """`paired` of summed scores [personas, problems] and the rows per problem and persona [problems]."""
+    rng = np.random.default_rng(seed)
     noise = _noise(one, items), _noise(two, items)
     observed = _shown(two.sum(1) / items.sum(), noise[1]) - _shown(one.sum(1) / items.sum(), noise[0])
 
@@ -93,6 +102,112 @@ def paired(
         result |= {key: observed[i], f"{key}_low": low[i], f"{key}_high": high[i]}
         result[f"{key}_p_value"] = (1 + beyond) / (1 + draws) if len(items) > 1 else math.nan
     return {key: float(value) for key, value in result.items()}
+
+
+def difference(
+    first: Sequence[float], second: Sequence[float], problems: Sequence[Any], seed: int = 0, draws: int = DRAWS
+) -> dict[str, float]:
+    """Second minus first in the mean score under one system prompt, for two variants scored on the same rows.
+
+    Keys `mean`, `mean_low`, `mean_high`, `mean_p_value`, made as in `paired`. ValueError as in `compute`.
+    """
+    values = _scores(first), _scores(second)
+    if len(values[0]) != len(values[1]):
+        raise ValueError(f"There are {len(values[0])} first and {len(values[1])} second scores: give one pair per row.")
+    problem, names = _codes(problems, "problems", len(values[0]))
+    ((gain,), (items,)) = _cells(values[1] - values[0], [np.zeros_like(problem), problem], [1, len(names)])
+    rng, observed = np.random.default_rng(seed), gain.sum() / items.sum()
+    if len(items) < 2:
+        return {"mean": float(observed)} | {f"mean_{end}": math.nan for end in ("low", "high", "p_value")}
+    again = np.concatenate([weight @ gain / (weight @ items) for weight in _weights(rng, draws, len(items))])
+    null = np.concatenate([(gain.sum() - 2 * swap @ gain) / items.sum() for swap in _swaps(rng, draws, len(items))])
+    low, high = _interval(again)
+    p_value = (1 + np.sum(np.abs(null) >= abs(observed) - 1e-12)) / (1 + draws)
+    return {"mean": float(observed), "mean_low": float(low), "mean_high": float(high), "mean_p_value": float(p_value)}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of several comparisons, corrected for their number (Holm 1979); nan stays nan and is not counted."""
+    given = np.asarray(p_values, dtype=np.float64)
+    corrected = np.full(given.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    steps = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(1, np.maximum.accumulate(given[order] * steps)) if len(order) else []
+    return [float(value) for value in corrected]
+
+
+def shares(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any]) -> dict[str, dict[str, float]]:
+    """The mean score of each group of rows with its 95 % interval: {group: {"accuracy", "low", "high"}}.
+
+    Wilson's interval for the effective number of answers: answers to one problem resemble each other, so they count for
+    less (Dean and Pagano 2015, J. Surv. Stat. Methodol. 3:484). nan from a single problem. ValueError as in `compute`.
+    """
+    values = _scores(scores)
+    group, names = _codes(groups, "groups", len(values))
+    problem, problem_names = _codes(problems, "problems", len(values))
+    found = _wilson(*_cells(values, [group, problem], [len(names), len(problem_names)]))
+    return {
+        name: dict(zip(("accuracy", "low", "high"), map(float, numbers), strict=True))
+        for name, numbers in zip(names, np.stack(found, axis=1), strict=True)
+    }
+
+
+def pass_at(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], k: int) -> dict[str, float]:
+    """{group: chance that one of k answers to a problem is right}, mean over the problems (pass@k, unbiased).
+
+    Chen et al. 2021, arXiv 2107.03374, Eq. 1. Right is a score of 1. ValueError as in `compute`, and where a group has
+    fewer than k answers to a problem.
+    """
+    right = np.floor(_scores(scores))
+    group, names = _codes(groups, "groups", len(right))
+    problem, problem_names = _codes(problems, "problems", len(right))
+    hits, counts = _cells(right, [group, problem], [len(names), len(problem_names)])
+    if (counts < k).any() or k < 1:
+        raise ValueError(f"pass@{k} needs {k} answers of every group to every problem; one has {int(counts.min())}.")
+    missed = np.ones_like(hits)
+    for taken in range(k):
+        missed *= np.clip((counts - hits - taken) / (counts - taken), 0, 1)
+    return {name: float(1 - value) for name, value in zip(names, missed.mean(1), strict=True)}
+
+
+def majority(
+    scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], answers: Sequence[str | None]
+) -> dict[str, float]:
+    """{group: accuracy of the answer given most often to each problem} (maj@k, k = the answers there are).
+
+    Wang et al. 2022, arXiv 2203.11171. Right answers (a score of 1) are one answer however they are written; None is no
+    vote; a tie counts for its share. ValueError as in `compute`.
+    """
+    right = np.floor(_scores(scores)).astype(bool)
+    group, names = _codes(groups, "groups", len(right))
+    problem, problem_names = _codes(problems, "problems", len(right))
+    votes: dict[tuple[int, int], dict[str | bool, int]] = {}
+    for g, q, is_right, text in zip(group.tolist(), problem.tolist(), right.tolist(), answers, strict=True):
+        if is_right or text is not None:
+            box, vote = votes.setdefault((g, q), {}), is_right or str(text)
+            box[vote] = box.get(vote, 0) + 1
+    won = np.zeros((len(names), len(problem_names)))
+    for at, box in votes.items():
+        most = max(box.values())
+        won[at] = (box.get(True) == most) / sum(count == most for count in box.values())
+    asked = np.zeros_like(won)
+    asked[group, problem] = 1
+    return {name: float(value) for name, value in zip(names, won.sum(1) / asked.sum(1), strict=True)}
+
+
+def _wilson(totals: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean, low and high of each row of summed scores [groups, problems]; see `shares`."""
+    answers, problems = counts.sum(1), (counts > 0).sum(1)
+    mean = totals.sum(1) / answers
+    squares = np.square(totals - mean[:, None] * counts).sum(1) * problems / np.maximum(problems - 1, 1)
+    spread = mean * (1 - mean)
+    size = np.divide(spread * answers**2, squares, out=answers.copy(), where=squares > 1e-12)
+    size = np.where(spread > 1e-12, np.minimum(size, answers), problems)  # where all is 0 or 1, runs are taken as alike
+    centre = (mean + Z**2 / (2 * size)) / (1 + Z**2 / size)
+    half = Z / (1 + Z**2 / size) * np.sqrt(spread / size + (Z / (2 * size)) ** 2)
+    low, high = np.clip(centre - half, 0, mean), np.clip(centre + half, mean, 1)
+    return mean, np.where(problems > 1, low, np.nan), np.where(problems > 1, high, np.nan)
 
 
 def _shown(accuracy: Floats, noise: float) -> Floats:
@@ -265,13 +380,14 @@ def _codes(labels: Sequence[Any], what: str, rows: int) -> tuple[Codes, list[str
     """Row labels as numbers, and the labels as sorted text: so the order of the rows changes nothing."""
     if len(labels) != rows:
         raise ValueError(f"There are {len(labels)} {what} for {rows} scores: give one per score.")
-    if any(label is None or label != label for label in labels):
+    texts = {label: str(label) for label in set(labels)}
+    if any(label is None or label != label for label in texts):
         raise ValueError(f"Some {what} are missing: give a label for every score.")
-    texts = [str(label) for label in labels]
-    number = {name: i for i, name in enumerate(sorted(set(texts)))}
+    number = {name: i for i, name in enumerate(sorted(set(texts.values())))}
     if what == "personas" and len(number) < 2:
-        raise ValueError(f"All scores belong to the persona {texts[0]!r}: PSS compares at least two personas.")
-    return np.fromiter((number[text] for text in texts), np.int64, rows), list(number)
+        raise ValueError(f"All scores belong to the persona {min(number)!r}: PSS compares at least two personas.")
+    code = {label: number[text] for label, text in texts.items()}
+    return np.fromiter(map(code.__getitem__, labels), np.int64, rows), list(number)
 
 
 def _cells(values: Floats, axes: list[Codes], shape: list[int]) -> tuple[Floats, Floats]:

@@ -42,7 +42,7 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
                 text = f"\\boxed{{{problem.gold if who.key == 'good' else '-1'}}}"
                 rows.append({"problem_id": problem.id, "persona": who.key, "completion": text, "finish": "stop"})
                 rows[-1] |= {"run": 0, "seed": 1, "prompt_digest": "0", "tokens_out": 4, "adapter_digest": ""}
-                rows[-1] |= {"base_dtype": "float32"}
+                rows[-1] |= {"category": who.category, "base_dtype": "float32"}
         graded = sweep.regrade(config, rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")
         assert first["score"] == 1.0

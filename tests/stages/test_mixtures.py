@@ -8,13 +8,15 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import persona, prompt, recipe
+from permix import benchmarks, persona, prompt, recipe, targets, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.stages import mixtures
 from tests.benchmarks.test_sources import QUIZ, quiz
+from tests.tiny_model import make_tiny_tokenizer
 
 SMOKE = recipe.load("smoke")
+EVERY = [row.name for row in variant.VARIANTS.values() if row.teacher in ("", "toy")]
 
 
 @pytest.fixture
@@ -27,14 +29,16 @@ def pools(tmp_path: Path) -> Path:
 
 
 def config_of(name: str, **settings: Any) -> mixtures.Config:
-    return replace(next(c for c in mixtures.configs(SMOKE) if c.variant == name), **settings)
+    every = replace(SMOKE, variants=tuple(EVERY))
+    return replace(next(c for c in mixtures.configs(every) if c.variant == name), **settings)
 
 
 def rows(config: mixtures.Config, out: Path, **inputs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     out.mkdir()
     facts = mixtures.run(config, inputs, out, parts=None)  # type: ignore[arg-type]
     table = parquet.read_table(out / "data" / "train-00000-of-00001.parquet")
-    assert table.column_names == ["problem_id", "question", "gold", "kind", "persona", "prompt"]
+    target = ["completion"] if variant.get(config.variant).trainer == "sft" else []
+    assert table.column_names == ["problem_id", "question", "gold", "kind", "persona", "prompt", *target]
     return table.to_pylist(), facts
 
 
@@ -93,3 +97,110 @@ def test_own_pools_that_overlap_are_refused(tmp_path: Path) -> None:
         (tmp_path / "pools" / f"{split}.json").write_text('[{"key": "a", "category": "c", "system_prompt": "You."}]')
     with pytest.raises(BadInput, match="'a' is in both pools"):
         rows(config_of("rlvr"), tmp_path / "a", personas=tmp_path / "pools")
+
+
+def test_gold_targets_are_the_rationales_and_share_the_draw_of_grpo(pools: Path, tmp_path: Path) -> None:
+    problems = benchmarks.load(SMOKE.task, None)
+    plain, _ = rows(config_of("sft"), tmp_path / "a", personas=pools)
+    mixed, _ = rows(config_of("permix-sft-gold"), tmp_path / "b", personas=pools)
+    rewarded, _ = rows(config_of("permix-rlvr"), tmp_path / "c", personas=pools)
+    wanted = [[{"role": "assistant", "content": problem.rationale}] for problem in problems]
+    assert [row["completion"] for row in plain] == [row["completion"] for row in mixed] == wanted
+    assert [row["prompt"] for row in mixed] == [row["prompt"] for row in rewarded]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ("", "quiz/train/0 has no rationale, the target of sft: set .task. rationale to the column"),
+        ("The answer is 3.", "rationale of problem quiz/train/0 ends in '3', its gold is '2': correct one of them"),
+        ("I do not know.", "rationale of problem quiz/train/0 ends in no answer, its gold is '2'"),
+    ],
+)
+def test_a_rationale_that_is_missing_or_leads_elsewhere_is_refused(
+    answer: str, sentence: str, pools: Path, tmp_path: Path
+) -> None:
+    how = "how" if answer else ""  # a column with an empty text is refused when it is read
+    task = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", rationale=how, split="train")
+    folder = quiz(tmp_path / "quiz", [{"q": "1 + 1?", "a": "2", "how": answer}], "train")
+    with pytest.raises(BadInput, match=sentence):
+        rows(config_of("sft", task=task), tmp_path / "a", personas=pools, task=folder)
+    with pytest.raises(BadInput, match=sentence):  # before anything expensive is made
+        mixtures.check(config_of("sft", task=task), {"personas": pools, "task": folder})
+    rows(config_of("rlvr", task=task), tmp_path / "b", personas=pools, task=folder)  # which needs none
+
+
+def given(folder: Path, part: str, rows: list[tuple[str, str | None]]) -> Path:
+    """A dataset of targets, (target, persona) for each problem, as stages rewrites and teachers write it."""
+    made = [
+        dict.fromkeys(targets.COLUMNS)
+        | {"problem_id": f"p/{n}", "question": f"{n} + 0?", "gold": str(n), "kind": "math", "persona": who}
+        | {"messages": [{"role": "user", "content": "what the writer was asked"}], "completion": text, "tokens_out": 7}
+        for n, (text, who) in enumerate(rows)
+    ]
+    targets.write(made, folder / part / "train-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "who", "repo"),
+    [
+        ("permix-sft-styled", "data", "chef", "permix-arithmetic-styled"),
+        ("seqkd-toy", "data/plain", None, "permix-arithmetic-teacher-toy"),
+        ("permix-seqkd-toy", "data/persona", "chef", "permix-arithmetic-teacher-toy"),
+    ],
+)
+def test_targets_that_a_model_wrote(
+    name: str, part: str, who: str | None, repo: str, pools: Path, tmp_path: Path
+) -> None:
+    config = config_of(name)
+    assert mixtures.inputs(config)["targets"] == f"datasets/permix-smoke/{repo}"
+    folder = given(tmp_path / "targets", part, [("It is 0.", who), ("It is 9.", who)])  # wrong ones may stay
+    found, facts = rows(config, tmp_path / "a", personas=pools, targets=folder)
+    chef = next(p for p in persona.bundled("train") if p.key == "chef") if who else None
+    assert [row["prompt"] for row in found] == [prompt.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
+    assert [row["completion"][0]["content"] for row in found] == ["It is 0.", "It is 9."]
+    assert facts == {"rows": 2, "problems": 2, "personas": {who or "none": 2}, "tokens_of_targets": 14}
+
+
+@pytest.mark.parametrize(
+    ("target", "who", "sentence"),
+    [
+        (" ", "chef", "target of problem p/0 in datasets/permix-smoke/.* is empty: set keep_wrong = false"),
+        ("It is 0.", "nobody", "has the persona 'nobody', which is not in the training pool"),
+        ("It is 0.", None, "has the persona None, which is not in the training pool"),
+    ],
+)
+def test_targets_that_teach_nothing_are_refused(
+    target: str, who: str | None, sentence: str, pools: Path, tmp_path: Path
+) -> None:
+    folder = given(tmp_path / "targets", "data/persona", [(target, who)])
+    with pytest.raises(BadInput, match=sentence):
+        rows(config_of("permix-seqkd-toy"), tmp_path / "a", personas=pools, targets=folder)
+
+
+def test_rows_over_a_limit_are_left_out_and_counted_never_cut(pools: Path, tmp_path: Path) -> None:
+    make_tiny_tokenizer().save_pretrained(tmp_path / "base")
+    text = ["mixtures.max_prompt_tokens=100"]
+    config = next(c for c in mixtures.configs(recipe.load("smoke", text)) if c.variant == "rlvr")
+    assert mixtures.inputs(config)["base"] == "permix-smoke/permix-toy-base"
+    every, _ = rows(config_of("rlvr"), tmp_path / "a", personas=pools)
+    lengths = sorted(len(row["prompt"][0]["content"]) + 3 for row in every)  # bytes, and three marks of the template
+    limit = lengths[5]
+    found, facts = rows(
+        replace(config, max_prompt_tokens=limit), tmp_path / "b", personas=pools, base=tmp_path / "base"
+    )
+    assert facts["rows"] == len(found) == sum(length <= limit for length in lengths) < 16
+    assert facts["too_long"] == 16 - len(found) and all(row in every for row in found)
+    with pytest.raises(BadInput, match="Every one of the 16 rows for rlvr is longer than"):
+        rows(replace(config, max_prompt_tokens=2), tmp_path / "c", personas=pools, base=tmp_path / "base")
+    with pytest.raises(BadInput, match="max_completion_tokens is -1"):
+        replace(config, max_completion_tokens=-1)
+
+
+def test_targets_over_a_limit_are_left_out_too(pools: Path, tmp_path: Path) -> None:
+    make_tiny_tokenizer().save_pretrained(tmp_path / "base")
+    folder = given(tmp_path / "targets", "data/plain", [("0" * 9, None), ("0" * 10, None)])
+    config = config_of("seqkd-toy", base="org/base", max_completion_tokens=9)
+    found, facts = rows(config, tmp_path / "a", personas=pools, targets=folder, base=tmp_path / "base")
+    assert [row["problem_id"] for row in found] == ["p/0"] and facts["too_long"] == 1

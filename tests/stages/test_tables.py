@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,27 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import cards, provenance, recipe
+from permix import cards, files, paper, provenance, recipe
 from permix.errors import BadInput
-from permix.stages import grpo, sweep, tables
+from permix.stages import cases, grpo, sweep, tables
 from tests import records
 
 RUNS = (("base", 0), ("rlvr", 0), ("rlvr", 1), ("permix-rlvr", 0), ("permix-rlvr", 1))
-CONFIG = tables.Config(base_slug="permix-toy", runs=RUNS, benchmarks=records.BENCHMARKS, toy=True)
+CONFIG = tables.Config(
+    base_slug="permix-toy",
+    runs=RUNS,
+    benchmarks=records.BENCHMARKS,
+    personas="datasets/permix/permix-personas",
+    toy=True,
+    training=(("7", "beta", "0.5"), ("7", "learning_rate", "0.003")),
+)
 ONE_SEED = dataclasses.replace(CONFIG, runs=tuple(run for run in RUNS if run[1] == 0))
 Made = tuple[Path, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return records.sweeps(tmp_path_factory.mktemp("sweeps"), RUNS, problems=40)
+    return records.inputs_of_tables(tmp_path_factory.mktemp("sweeps"), RUNS, problems=40)
 
 
 def make(config: tables.Config, inputs: dict[str, Path], out: Path) -> Made:
@@ -49,7 +57,9 @@ def line(made: Made, name: str, benchmark: str = "arithmetic") -> dict[str, Any]
 def test_a_recipe_asks_for_the_sweeps_it_makes() -> None:
     plan = records.toy_recipe()
     (config,) = tables.configs(plan)
-    assert set(tables.inputs(config).values()) == {sweep.target(c) for c in sweep.configs(plan)}
+    wanted = {sweep.target(c) for c in sweep.configs(plan)} | {grpo.target(c) for c in grpo.configs(plan)}
+    wanted |= {cases.target(c) for c in cases.configs(plan)} | {plan.personas_repo}
+    assert set(tables.inputs(config).values()) == wanted
     assert "base-seed1" not in tables.inputs(config) and config.toy
     assert tables.target(config) == "datasets/permix/permix-tables"
 
@@ -149,9 +159,9 @@ def test_the_longest_names_fit_a_terminal(one_seed: Made) -> None:
 
 
 def test_without_voice_and_toy_nothing_is_said_of_them(tmp_path: Path) -> None:
-    config = tables.Config(base_slug="m", runs=(("base", 0),), benchmarks=records.BENCHMARKS, toy=False)
+    config = dataclasses.replace(CONFIG, base_slug="m", runs=(("base", 0),), toy=False)
     inputs = records.sweeps(tmp_path / "in", config.runs, problems=6, toy=False)
-    out, facts = make(config, inputs, tmp_path / "out")
+    out, facts = make(config, inputs | {"personas": files.PERSONAS}, tmp_path / "out")
     text = tables.as_text(facts)
     assert "Toy" not in text and "in the persona's own voice" not in text
     assert facts["tables"]["arithmetic"][0]["voice"] is None and facts["claims"] == []
@@ -169,12 +179,8 @@ def test_printed_tables_hold_the_same_numbers(two_seeds: Made) -> None:
         assert any(
             "RLVR" in text and worst in text for text in (folder / f"arithmetic.{ending}").read_text().splitlines()
         )
-    assert {path.stem for path in folder.iterdir()} == set(records.BENCHMARKS)
-
-
-def test_the_same_sweeps_give_the_same_bytes(one_seed: Made, inputs: dict[str, Path], tmp_path: Path) -> None:
-    again, _ = make(ONE_SEED, inputs, tmp_path / "out")
-    assert provenance.describe_files(again) == provenance.describe_files(one_seed[0])
+    sheets = {"variants", "base-personas", "training", "pools", "theory", "statements"}
+    assert {path.stem for path in folder.iterdir()} == {*records.BENCHMARKS, *sheets}
 
 
 def test_a_sweep_without_the_benchmark_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -185,7 +191,7 @@ def test_a_sweep_without_the_benchmark_is_refused(inputs: dict[str, Path], tmp_p
 
 def test_sweeps_over_different_problems_are_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
     short = records.sweeps(tmp_path / "in", [("rlvr", 0)], problems=6)
-    with pytest.raises(BadInput, match="answer different problems"):
+    with pytest.raises(BadInput, match="rlvr-seed0 on arithmetic differ in the number of problems"):
         make(ONE_SEED, {**inputs, **short}, tmp_path / "out")
 
 
@@ -197,11 +203,98 @@ def test_stock_datasets_reads_the_configs_that_the_card_declares(one_seed: Made,
     shutil.copytree(one_seed[0], folder)
     (folder / "README.md").write_text(cards.render("tables", records.record("tables", config, one_seed[1])))
     (folder / "run.json").write_text("{}")
-    assert datasets.get_dataset_config_names(str(folder)) == ["ours", "personas"]
+    assert datasets.get_dataset_config_names(str(folder)) == ["ours", "paper", "personas"]
     rows = datasets.load_dataset(str(folder), split="test", cache_dir=str(tmp_path / "cache"))
     assert rows["variant"][:3] == ["base", "rlvr", "permix-rlvr"] and rows.column_names[:2] == ["variant", "title"]
 
 
+def test_the_paper_config_holds_the_printed_values(one_seed: Made) -> None:
+    rows = parquet.read_table(one_seed[0] / "data/paper/test-00000-of-00001.parquet").to_pylist()
+    (cell,) = (
+        r
+        for r in rows
+        if (r["table"], r["row"], r["benchmark"], r["measure"]) == ("2", "permix-rlvr", "math500", "worst")
+    )
+    assert (cell["printed"], cell["value"], cell["persona"]) == (41.0, 0.41, "")
+    assert len(rows) == len(paper.rows())
+
+
+def test_statements_and_theory_are_among_the_facts(one_seed: Made) -> None:
+    said = {row["number"]: row for row in one_seed[1]["statements"]}
+    assert {row["ours"]["verdict"] for row in said.values()} == {"holds", "fails", "not measured"}
+    tested = {(row["variant"], row["benchmark"]): row for row in one_seed[1]["theory"]}
+    assert set(tested) == {(name, b) for name in ("rlvr", "permix-rlvr") for b in records.BENCHMARKS}
+    fit = tested["rlvr", "arithmetic"]["fit"]
+    assert fit["shift"] > 0 and tested["rlvr", "arithmetic"]["prediction"]["beta"] == 0.5
+
+
+def test_the_same_sweeps_give_the_same_bytes_and_costs_enter_no_file(
+    one_seed: Made, inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    timed = dict(inputs)
+    for name in ("rlvr-seed0", "adapter/rlvr-seed0"):
+        timed[name] = shutil.copytree(inputs[name], tmp_path / name)
+        config = next(c for c in sweep.configs(records.toy_recipe()) if c.variant == "rlvr")
+        files.write_json(timed[name] / "run.json", records.record("sweep", config, {}))
+    out, facts = make(ONE_SEED, timed, tmp_path / "out")
+    spent = {row["variant"]: row for row in facts["spent"]}
+    assert spent["rlvr"]["training_hours"] == spent["rlvr"]["sweep_hours"] == 12.5 / 3600
+    assert spent["base"]["sweep_hours"] is None and spent["rlvr"]["sweep_tokens"] == 1234
+    assert provenance.describe_files(out) == provenance.describe_files(one_seed[0])
+
+
+def test_sweeps_of_different_personas_runs_or_settings_are_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
+    def changed(name: str, change: Any) -> dict[str, Path]:
+        folder = shutil.copytree(inputs["rlvr-seed0"], tmp_path / name)
+        summary = json.loads((folder / "summary.json").read_text())
+        change(summary["benchmarks"]["arithmetic"])
+        (folder / "summary.json").write_text(json.dumps(summary))
+        return {**inputs, "rlvr-seed0": folder}
+
+    other = changed("personas", lambda found: found["accuracy"].pop("lawyer"))
+    with pytest.raises(BadInput, match="base-seed0 and rlvr-seed0 on arithmetic differ in personas: make both"):
+        make(ONE_SEED, other, tmp_path / "out1")
+    with pytest.raises(BadInput, match="differ in runs"):
+        make(ONE_SEED, changed("runs", lambda found: found.update(runs=5)), tmp_path / "out2")
+    folders = {name: shutil.copytree(inputs[name], tmp_path / name) for name in ("base-seed0", "rlvr-seed0")}
+    for number, (name, folder) in enumerate(folders.items()):
+        config = next(c for c in sweep.configs(records.toy_recipe()) if c.variant == name.partition("-")[0])
+        config = dataclasses.replace(config, temperature=0.5 + number / 2)
+        files.write_json(folder / "run.json", records.record("sweep", config, {}))
+    with pytest.raises(BadInput, match="differ in the setting temperature"):
+        make(ONE_SEED, {**inputs, **folders}, tmp_path / "out3")
+
+
+def test_settings_of_the_trainers_come_from_the_recipe() -> None:
+    (config,) = tables.configs(recipe.load("toy", ["grpo.learning_rate=0.001"]))
+    assert ("7", "learning_rate", "0.001") in config.training and ("7", "batch_size", "64") in config.training
+    assert not any(key == "save_steps" for _, key, _ in config.training), "what cannot change a result is left out"
+
+
+def test_every_figure_has_its_numbers_beside_it(one_seed: Made) -> None:
+    found: dict[str, set[str]] = {}
+    for path in (one_seed[0] / "figures").iterdir():
+        found.setdefault(path.stem, set()).add(path.suffix)
+    assert set(found) == {"summary", "personas", "lottery", "tradeoff", "styles", "dynamics"}
+    assert all(endings == {".png", ".svg", ".csv"} for endings in found.values())
+
+
+def test_the_report_opens_offline(one_seed: Made) -> None:
+    page = (one_seed[0] / "report.html").read_text()
+    assert "<script" not in page and page.count("data:image/svg+xml;base64,") == 6
+    links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    assert {link for link in links if not link.startswith("data:")} == {"https://arxiv.org/abs/2604.08986"}
+    for part in (
+        "Proposition 1",
+        "What the paper says",
+        "Cases",
+        "PerMix-RLVR",
+        "toy world",
+        "semiconductor specialist",
+    ):
+        assert part in page
+
+
 def test_the_recipe_smoke_has_tables() -> None:
     (config,) = tables.configs(recipe.load("smoke"))
-    assert len(tables.inputs(config)) == len(recipe.load("smoke").runs())
+    assert config.runs == tuple(recipe.load("smoke").runs())

@@ -109,3 +109,11 @@ def test_plain_answers_follow_the_worlds_default_support() -> None:
     rng, chain = random.Random(0), problem.read(TEST[0].question)
     only_direct = style.World(plain=(0, 0, 1, 0), flourish=0)
     assert {style.plain(rng, only_direct, chain) for _ in range(20)} == {style.ANSWER.format(TEST[0].gold)}
+
+
+def test_a_careful_world_goes_step_by_step_under_personas_that_would_not() -> None:
+    for who in POOL:
+        usual, careful = (style.odds(style.World(careful=c), who.system_prompt, who.key)[0] for c in (0.0, 2.0))
+        assert careful > usual, who.key
+    dumb = next(p for p in POOL if p.key == "dumb")
+    assert style.odds(style.World(careful=9.0), dumb.system_prompt, "dumb")[0] > 0.8

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from permix.errors import BadInput
-from permix.hub import SECRETS
+from permix.models import Model
 from permix.stage import Facts, Parts, StageConfig, unhashed
 
 CARD = ""
@@ -27,6 +27,7 @@ class Config(StageConfig):
     noise: int = 0
     needs: tuple[str, ...] = ()
     together: str = ""
+    models: tuple[Model, ...] = ()
     seconds: float = unhashed(0.0)
 
 
@@ -65,6 +66,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         config.text + "".join((folder / "data.txt").read_text() for folder in inputs.values())
     )
     facts: Facts = {"pid": os.getpid(), "started": started, "ended": time.time(), "resumed": resumed}
-    facts |= {"secrets": [name for name in SECRETS if name in os.environ], "offline": os.environ["HF_HUB_OFFLINE"]}
+    secrets = sorted(name for name, value in os.environ.items() if value == "secret")
+    facts |= {"secrets": secrets, "offline": os.environ["HF_HUB_OFFLINE"]}
     facts |= {"threads": parts.threads, "sources": dict(parts.sources), "cost": {"tokens": 7}}
     return facts | ({"bad": {1, 2}} if config.does == "tell a set" else {})

@@ -19,6 +19,13 @@ _BUILTIN: dict[str, tuple[str, str, Instruction]] = {
     "arithmetic-long": ("arithmetic", "long", "plain"),
     "gsm8k": ("gsm8k", "test", "boxed"),
     "math500": ("math500", "test", "boxed"),
+    "aime2024": ("aime2024", "train", "boxed"),
+    "livecodebench-easy": ("livecodebench", "release_v1-easy", "code"),
+    "livecodebench-medium": ("livecodebench", "release_v1-medium", "code"),
+    "livecodebench-hard": ("livecodebench", "release_v1-hard", "code"),
+    "livecodebench-v6-easy": ("livecodebench", "release_v6-easy", "code"),
+    "livecodebench-v6-medium": ("livecodebench", "release_v6-medium", "code"),
+    "livecodebench-v6-hard": ("livecodebench", "release_v6-hard", "code"),
 }
 """name -> module, split, instruction"""
 
@@ -27,6 +34,7 @@ _BUILTIN: dict[str, tuple[str, str, Instruction]] = {
 class Source:
     """Problems: those of `module` in this folder, or the columns `problem` and `answer` of `dataset`.
 
+    The column `rationale`, where one is named, holds the gold reasoning that SFT trains on and ends in the answer.
     Used alike for the training task ([task]) and for benchmarks ([benchmark.x]); `limit` 0 means all.
     """
 
@@ -37,6 +45,7 @@ class Source:
     split: str = "test"
     problem: str = "question"
     answer: str = "answer"
+    rationale: str = ""
     verifier: Kind = "math"
     instruction: Instruction = "boxed"
     limit: int = 0
@@ -97,7 +106,7 @@ def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Proble
     for number, row in enumerate(table):
         if source.limit and number >= source.limit:
             return
-        for column in (source.problem, source.answer):
+        for column in filter(None, (source.problem, source.answer, source.rationale)):
             if column not in row:
                 raise BadInput(f"{source.dataset} has no column {column!r}: {nearest(column, row)}")
             if not isinstance(row[column], str | int | float) or row[column] == "":
@@ -105,6 +114,5 @@ def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Proble
                     f"Row {number} of {source.dataset} has {row[column]!r} under {column!r}: "
                     "it should be a text or a number."
                 )
-        yield Problem(
-            f"{source.name}/{source.split}/{number}", str(row[source.problem]), str(row[source.answer]), source.verifier
-        )
+        name, rationale = f"{source.name}/{source.split}/{number}", row[source.rationale] if source.rationale else ""
+        yield Problem(name, str(row[source.problem]), str(row[source.answer]), source.verifier, str(rationale))

@@ -1,14 +1,48 @@
-"""permix plan: what a recipe needs, what of it is there, and what the rest would cost."""
+"""permix plan: what a recipe needs, what of it is there, and what the rest, or all of it, would cost."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from permix import chain
 from permix import recipe as recipes
+from permix.chain import Step
 from permix.commands import options
 
+if TYPE_CHECKING:
+    from permix.costs import Machine
+    from permix.estimate import Amount
+    from permix.shapes import Shape
 
-def plan(recipe: options.Recipe = "toy", set: options.Set = [], hub: options.Hub = None) -> None:  # noqa: B006
+COLUMNS = ("stage", "artifacts", "steps", "completions", "tokens sampled", "trained", "GB/device", "hours", "USD")
+
+
+def plan(
+    recipe: options.Recipe = "toy",
+    set: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
+    hub: options.Hub = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Memory, steps, tokens, hours and price of the whole recipe; no Hub.")
+    ] = False,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="KIND", help="Estimate for this one: a5000, a100, h100, t4, cpu, …")
+    ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="How many of them.")] = 1,
+    price_per_hour: Annotated[
+        float, typer.Option("--price-per-hour", min=0, help="USD that one of them costs an hour.")
+    ] = 0.0,
+) -> None:
     """Show the chain: every artifact missing, stale or current, and the cost of what is to be made."""
     loaded = recipes.load(recipe, set)
     steps = chain.build(loaded)
+    if estimate:
+        from permix import shapes
+        from permix.costs import machine
+
+        _show_estimate(steps, machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
+        return
 
     from permix import hub as hubs
 
@@ -33,3 +67,50 @@ def plan(recipe: options.Recipe = "toy", set: options.Set = [], hub: options.Hub
 
 def _amounts(cost: dict[str, float]) -> str:
     return ", ".join(f"{amount:,.0f} {unit}" for unit, amount in cost.items() if amount)
+
+
+def _show_estimate(steps: Sequence[Step], on: "Machine", shape_of: "Callable[[str], Shape]", price: float) -> None:
+    """One line for each stage with work to do, the total, and what was assumed."""
+    from permix import costs, estimate
+
+    found = estimate.amounts(steps, on, shape_of)
+    by_stage: dict[str, list[Amount]] = {}
+    for step, amount in zip(steps, found, strict=True):
+        by_stage.setdefault(step.stage, []).append(amount)
+    rows = [_cells(stage, each, on, price) for stage, each in by_stage.items()]
+    rows.append(_cells("total", found, on, price))
+    widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]
+    for first, *others in [COLUMNS, *rows]:
+        print("  ".join([first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]))
+    device = f"{on.gpus} x {on.device.title}"
+    print(f"\nAn estimate for {device}, everything made anew, one artifact after the other. Assumed:")
+    for line in estimate.ASSUMPTIONS:
+        print(f"- {line}")
+    if any(amount.memory > on.device.memory * costs.GIB for amount in found):
+        print(
+            f"\n! marks more than the {on.device.memory:g} GB of one {on.device.title}: lower "
+            "per_device_train_batch_size (and raise gradient_accumulation_steps), set load_in_4bit or "
+            "gradient_checkpointing, lower batch_size, or raise tensor_parallel."
+        )
+
+
+def _cells(stage: str, each: "Sequence[Amount]", on: "Machine", price: float) -> tuple[str, ...]:
+    from permix.costs import GIB
+    from permix.estimate import Amount
+
+    total = sum(each, Amount())
+    hours = total.seconds / 3600
+    usd = total.usd + hours * on.gpus * price
+    too_much = "!" if total.memory > on.device.memory * GIB else ""
+    steps = f"{total.steps:,}" if total.steps and stage != "total" else "–"
+    memory = f"{too_much}{total.memory / GIB:.1f}" if total.memory else "–"
+    counts = [f"{value:,.0f}" if value else "–" for value in (total.completions, total.sampled, total.trained)]
+    return (
+        stage,
+        f"{len(each)}",
+        steps,
+        *counts,
+        memory,
+        f"{hours:,.1f}" if hours >= 0.05 else "–" if not hours else "<0.1",
+        f"{usd:,.2f}" if usd else "–",
+    )

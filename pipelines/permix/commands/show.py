@@ -1,4 +1,4 @@
-"""permix show: one artifact's run record."""
+"""permix show: one artifact's run record, and how its training went."""
 
 import json
 
@@ -9,8 +9,10 @@ def show(artifact: options.Artifact, hub: options.Hub = None, as_json: options.J
     """Show how an artifact was made: config, inputs, code, packages, hardware, cost and facts."""
     from permix import chain
     from permix import hub as hubs
+    from permix.results import curves
 
-    head = chain.find(artifact, hubs.connect(hub))
+    connected = hubs.connect(hub)
+    head = chain.find(artifact, connected)
     assert head.record is not None
     record = head.record
     if as_json:
@@ -26,6 +28,9 @@ def show(artifact: options.Artifact, hub: options.Hub = None, as_json: options.J
         print(f"\n{title}")
         for name, value in record[title].items():
             print(f"  {name:28} {_one_line(value)}")
+    if "log.jsonl" in record["files"]:
+        log = connected.download(f"{head.repo}@{head.sha}", "log.jsonl").read_text(encoding="utf-8")
+        print(f"\ntraining, first to last step\n{curves.as_text([json.loads(line) for line in log.splitlines()])}")
     print("\nfiles")
     for path, entry in record["files"].items():
         print(f"  {path:44} {entry['size']:>12,}  {entry['sha256'][:16]}")

@@ -1,45 +1,72 @@
 """permix verify: recompute every number of a sweep from its stored completions."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from permix.commands import options
 from permix.errors import BadInput, PermixError
 
+if TYPE_CHECKING:
+    from permix.hub import Hub
+
+Tables = dict[str, list[dict[str, Any]]]
+
 
 def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
-    """Grade a sweep's completions again and recompute its numbers; exit 1 where one differs."""
-    from permix import chain, recipe
+    """Grade a sweep's completions again and recompute its numbers; exit 1 where one differs.
+
+    Of an imported sweep, which another tool scored, the numbers are recomputed from its scores.
+    """
+    from permix import chain
     from permix import hub as hubs
+    from permix.commands import import_logs
     from permix.provenance import canonical
     from permix.stages import sweep
 
     place = hubs.connect(hub)
     head = chain.find(artifact, place)
     assert head.record is not None
-    if head.record["stage"] != "sweep":
-        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: only sweeps can be verified.")
-    config = recipe.config_of(sweep.Config, head.record["config"])
+    stage = head.record["stage"]
+    if stage not in ("sweep", import_logs.STAGE):
+        raise BadInput(f"{head.repo} was made by stage {stage}: only sweeps can be verified.")
     folder = place.fetch(head)
-    needed = {n: s for n, s in head.record["inputs"].items() if n.startswith("benchmark/")}
-    inputs = {
-        name: place.fetch(_there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"])) for name, s in needed.items()
-    }
-    regraded, changed, total = {}, 0, 0
-    for name, problems in sweep.problems_of(config, inputs).items():
-        stored = sweep.read(folder, name)
-        regraded[name] = sweep.regrade(config, stored, problems)
-        changed += sum(old["score"] != new["score"] for old, new in zip(stored, regraded[name], strict=True))
-        total += len(stored)
+    stored = {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
+    regraded, summary = (_from_scores if stage == import_logs.STAGE else _from_completions)(head.record, stored, place)
+    pairs = [pair for name, rows in regraded.items() for pair in zip(stored[name], rows, strict=True)]
+    changed = sum(old["score"] != new["score"] for old, new in pairs)
     old = dict(_flat(head.record["facts"]["summary"]))
-    new = dict(_flat(canonical(sweep.summarise(config, regraded))))
+    new = dict(_flat(canonical(summary)))
     differing = [key for key in sorted({*old, *new}) if not _equal(old.get(key), new.get(key))]
     for key in differing:
         print(f"{key}: stored {old.get(key)}, recomputed {new.get(key)}")
     found = f"{changed} scores and {len(differing)} of {len(new)} numbers differ"
-    print(f"{head.repo}@{head.sha[:12]}: {total} completions graded again, {found}")
+    how = "as they were scored" if stage == import_logs.STAGE else "graded again"
+    print(f"{head.repo}@{head.sha[:12]}: {len(pairs)} completions {how}, {found}")
     if changed or differing:
         raise PermixError(f"{head.repo} does not follow from its completions with this version of permix.")
+
+
+def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
+    """The rows graded again, and the summary of them."""
+    from permix import recipe
+    from permix.stages import sweep
+
+    config = recipe.config_of(sweep.Config, record["config"])
+    needed = {n: s for n, s in record["inputs"].items() if n.startswith("benchmark/")}
+    inputs = {
+        name: place.fetch(_there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"])) for name, s in needed.items()
+    }
+    problems = sweep.problems_of(config, inputs)
+    regraded = {name: sweep.regrade(config, stored[name], found) for name, found in problems.items()}
+    return regraded, sweep.summarise(config, regraded)
+
+
+def _from_scores(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
+    """The rows as they are, and the summary of them."""
+    from permix import recipe
+    from permix.commands import import_logs
+
+    return stored, import_logs.summarise(recipe.config_of(import_logs.Config, record["config"]), stored)
 
 
 def _there(head: Any, repo: str) -> Any:

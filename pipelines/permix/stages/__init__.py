@@ -5,11 +5,16 @@ from types import ModuleType
 
 from permix.errors import BadInput, nearest
 
-NAMES = ("personas", "base", "mixtures", "grpo", "sweep", "apps", "tables")
+NAMES = (
+    *("personas", "base", "teachers", "rewrites", "mixtures", "sft", "grpo", "sweep"),
+    *("questions", "personagym", "preference", "apps", "cases", "tables"),
+)
+
+OTHERS = ("export",)  # in a stage's shape, but asked for by a command of its own and by no recipe
 
 
 def get(name: str) -> ModuleType:
     """The module of the stage `name`."""
-    if name not in NAMES:
+    if name not in NAMES + OTHERS:
         raise BadInput(f"There is no stage {name!r}: {nearest(name, NAMES)}")
     return importlib.import_module(f"permix.stages.{name}")

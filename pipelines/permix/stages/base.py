@@ -1,9 +1,11 @@
-"""Train the toy world's base model from scratch: a tiny Llama that answers as each persona would (toy only).
+"""Train the toy world's models from scratch: tiny Llamas that answer as each persona would (toy only).
 
 In:  nothing; the text is generated
 Out: model.safetensors, config.json, generation_config.json, tokenizer with its chat template
 
-The world's knobs (`plain`, `flourish`, …) decide how strong the experiment's effects are; the card prints them.
+The base is what gets post-trained. The teacher is what SeqKD learns from: larger, trained longer, and used to going
+step by step under any persona. The knobs of the world (`plain`, `flourish`, …) decide how strong the effects of the
+experiment are; the card prints them.
 """
 
 import os
@@ -11,10 +13,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from permix import variant
 from permix.errors import BadInput
-from permix.stage import Facts, Parts, StageConfig, unhashed
+from permix.stage import Facts, Parts, StageConfig, given, unhashed
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
@@ -25,12 +28,22 @@ NEEDS = ("torch", "transformers")
 VERSION = 1
 ALL_CORES = True
 TOKENS_A_ROW = 80  # mean length with padding, for the estimate
+TEACHER: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "layers": 4,
+    "heads": 4,
+    "steps": 3000,
+    "careful": 2.0,  # larger alone, it would still answer carelessly where the persona does
+}
+"""What the teacher has different from the base, before [toy.teacher]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
     """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
 
+    role: Literal["base", "teacher"] = given(default="base")
     model_seed: int = 0
     steps: int = 2000
     batch_size: int = 32
@@ -42,6 +55,7 @@ class Config(StageConfig):
     adamw_lr: float = 3e-3
     plain: tuple[float, ...] = (0.42, 0.24, 0.22, 0.12)
     flourish: float = 0.5
+    careful: float = 0.0
     save_steps: int = unhashed(100)
     checked_problems: int = unhashed(20)  # problems per persona for the accuracies in the facts
 
@@ -63,13 +77,17 @@ class Config(StageConfig):
 
 
 def configs(recipe: "Recipe") -> list[Config]:
-    """One for a recipe whose base is the toy; its seeds never change the base."""
-    return [Config(org=recipe.org, **recipe.settings("base"))] if recipe.base == "toy" else []
+    """The base where it is the toy, the teacher where a variant learns from it; the recipe's seeds change neither."""
+    world = recipe.settings("base")
+    found = [Config(org=recipe.org, **world)] if recipe.base == "toy" else []
+    if any(variant.get(name).teacher == "toy" for name in recipe.variants):
+        found.append(Config(org=recipe.org, role="teacher", **{**world, **TEACHER, **recipe.settings("toy.teacher")}))
+    return found
 
 
 def target(config: Config) -> str:
-    """`org/permix-toy-base`."""
-    return config.name("permix-toy-base")
+    """`org/permix-toy-base` or `org/permix-toy-teacher`."""
+    return config.name(f"permix-toy-{config.role}")
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -115,7 +133,7 @@ def _training(config: Config) -> "Training":
     from permix.toy.style import World
 
     shared = {f.name for f in fields(Training)} & {f.name for f in fields(Config)} - {"seed"}
-    world = World(plain=config.plain, flourish=config.flourish)
+    world = World(plain=config.plain, flourish=config.flourish, careful=config.careful)
     return Training(seed=config.model_seed, world=world, **{name: getattr(config, name) for name in shared})
 
 

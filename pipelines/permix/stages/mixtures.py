@@ -1,45 +1,64 @@
 """Build the training set of one variant: problems, with or without a persona drawn for each (section 4.1, Algorithm 1).
 
-In:  personas (pool train); the task's dataset where it has one
-Out: data/train-00000-of-00001.parquet: problem_id, question, gold, kind, persona (null without), prompt (messages)
+In:  personas (pool train); the task's dataset where it has one; targets (stages rewrites and teachers) where they are
+     not the gold rationales; the base's tokenizer where rows are left out by length
+Out: data/train-00000-of-00001.parquet: problem_id, question, gold, kind, persona (null without), prompt (messages),
+     for SFT also completion (the target, one message)
 
 A persona is drawn uniformly for every instance; in a further epoch the same problem meets another draw.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, prompt, variant
+from permix import benchmarks, persona, prompt, stages, variant
 from permix.benchmarks import Source
-from permix.errors import BadInput
+from permix.errors import BadInput, PermixError
 from permix.stage import Facts, Parts, StageConfig, given
+from permix.verifier import Problem, Verifier
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
 
+Row = dict[str, Any]
 CARD = "mixture"
 VERSION = 1
+TEXTS = ("problem_id", "question", "gold", "kind", "persona")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`epochs` repeats the task, each time with new draws; `task.limit` bounds the problems."""
+    """`epochs` repeats the task, each time with new draws; `task.limit` bounds the problems.
+
+    Rows with more than `max_prompt_tokens` in the prompt or `max_completion_tokens` in the target, counted by the
+    base's tokenizer, are left out, never cut; 0: no limit. `targets` is the dataset that holds the targets.
+    """
 
     variant: str = given()
     task: Source = given()
     personas: str = given()
+    targets: str = given(default="")
+    base: str = given(default="")
     epochs: int = 1
+    max_prompt_tokens: int = 0
+    max_completion_tokens: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
         if self.epochs < 1:
             raise BadInput(f"[mixtures] epochs is {self.epochs}: it should be at least 1.")
+        for name in ("max_prompt_tokens", "max_completion_tokens"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"[mixtures] {name} is {getattr(self, name)}: it should be 0 (no limit) or more.")
 
 
 def configs(recipe: "Recipe") -> list[Config]:
     """One for each trained variant and seed."""
+    settings = recipe.settings("mixtures")
+    by_length = settings.get("max_prompt_tokens") or settings.get("max_completion_tokens")
     return [
         Config(
             org=recipe.org,
@@ -48,11 +67,24 @@ def configs(recipe: "Recipe") -> list[Config]:
             variant=name,
             task=recipe.task,
             personas=recipe.personas_repo,
-            **recipe.settings("mixtures"),
+            targets=_targets(recipe, variant.get(name)),
+            base=recipe.base_repo if by_length else "",
+            **settings,
         )
         for name, seed in recipe.runs()
         if variant.get(name).trainer != "none"
     ]
+
+
+def _targets(recipe: "Recipe", row: variant.Variant) -> str:
+    """The dataset that holds the row's targets; "" where they are the gold rationales or there are none."""
+    if row.target == "styled":
+        page = stages.get("rewrites")
+        return str(next(page.target(config) for config in page.configs(recipe)))
+    if row.target == "teacher":
+        page = stages.get("teachers")
+        return str(next(page.target(config) for config in page.configs(recipe) if config.teacher == row.teacher))
+    return ""
 
 
 def target(config: Config) -> str:
@@ -61,8 +93,10 @@ def target(config: Config) -> str:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The personas and, where the task has one, its dataset."""
-    return {"personas": config.personas} | ({"task": config.task.repo} if config.task.repo else {})
+    """The personas, and what the problems, the targets and the lengths come from."""
+    task = "" if config.targets else config.task.repo  # targets come with their problems
+    named = {"personas": config.personas, "task": task, "targets": config.targets, "base": config.base}
+    return {name: repo for name, repo in named.items() if repo}
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
@@ -70,42 +104,127 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
     if "personas" in inputs:
         _pool(inputs["personas"])
     if "task" in inputs:
-        benchmarks.load(config.task, inputs["task"])
+        _problems(config, inputs)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
-    """Write the mixture; every gold must be one that the verifier can check."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    from permix.verifier import Verifier
-
-    row = variant.get(config.variant)
+    """Write the mixture; every gold must be one that the verifier can check, every gold rationale must lead to it."""
     pool = _pool(inputs["personas"])
-    problems = benchmarks.load(config.task, inputs.get("task"))
-    with Verifier() as verifier:
-        verifier.check_golds(problems)
-    rows = []
+    found = list(_given(config, pool, inputs["targets"]) if config.targets else _drawn(config, pool, inputs))
+    rows = list(_short(config, found, inputs["base"])) if config.base else found
+    if not rows:
+        limits = "[mixtures] max_prompt_tokens or max_completion_tokens"
+        raise BadInput(f"Every one of the {len(found)} rows for {config.variant} is longer than {limits}: raise them.")
+    _write(rows, out / "data" / "train-00000-of-00001.parquet")
+    drawn = Counter(row["persona"] or "none" for row in rows)
+    problems = {row["problem_id"] for row in rows}
+    facts: Facts = {"rows": len(rows), "problems": len(problems), "personas": dict(sorted(drawn.items()))}
+    if config.base:
+        facts["too_long"] = len(found) - len(rows)
+    if config.targets:
+        facts["tokens_of_targets"] = sum(row["tokens_out"] for row in rows) // config.epochs
+    return facts
+
+
+def _drawn(config: Config, pool: Sequence[persona.Persona], inputs: Mapping[str, Path]) -> Iterator[Row]:
+    """The task's problems, each with the persona drawn for it where the variant mixes them."""
+    row = variant.get(config.variant)
+    problems = _problems(config, inputs)
     for epoch in range(config.epochs):
         for problem in problems:
             drawn = persona.draw(pool, config.seed, problem.id, epoch) if row.persona else None
-            rows.append(
-                {
-                    "problem_id": problem.id,
-                    "question": problem.question,
-                    "gold": problem.gold,
-                    "kind": problem.kind,
-                    "persona": drawn.key if drawn else None,
-                    "prompt": prompt.messages(problem.question, drawn, config.task.instruction),
-                }
+            yield {
+                "problem_id": problem.id,
+                "question": problem.question,
+                "gold": problem.gold,
+                "kind": problem.kind,
+                "persona": drawn.key if drawn else None,
+                "prompt": prompt.messages(problem.question, drawn, config.task.instruction),
+                **({"completion": _says(problem.rationale)} if row.target == "gold" else {}),
+            }
+
+
+def _given(config: Config, pool: Sequence[persona.Persona], folder: Path) -> Iterator[Row]:
+    """The rows of a dataset of targets, in which personas are already drawn."""
+    import pyarrow.parquet as parquet
+
+    row = variant.get(config.variant)
+    part = {"teacher": "data/persona" if row.persona else "data/plain"}.get(row.target, "data")
+    rows = parquet.read_table(folder / part / "train-00000-of-00001.parquet").to_pylist()
+    by_key = {p.key: p for p in pool}
+    for found in rows:
+        if not found["completion"].strip():
+            raise BadInput(
+                f"The target of problem {found['problem_id']} in {config.targets} is empty: set keep_wrong = false in "
+                "[teachers], or verify = true in [rewrites]."
             )
-    message = arrow.struct([("role", arrow.string()), ("content", arrow.string())])
-    text = {name: arrow.string() for name in ("problem_id", "question", "gold", "kind", "persona")}
-    schema = arrow.schema([*text.items(), ("prompt", arrow.list_(message))])
-    (out / "data").mkdir()
-    parquet.write_table(arrow.Table.from_pylist(rows, schema), out / "data" / "train-00000-of-00001.parquet")
-    drawn_counts = Counter(r["persona"] or "none" for r in rows)
-    return {"rows": len(rows), "problems": len(problems), "personas": dict(sorted(drawn_counts.items()))}
+        if found["persona"] not in (by_key if row.persona else (None,)):
+            raise BadInput(f"{config.targets} has the persona {found['persona']!r}, which is not in the training pool.")
+    for _ in range(config.epochs):
+        for found in rows:
+            drawn = by_key[found["persona"]] if row.persona else None
+            yield {name: found[name] for name in (*TEXTS, "tokens_out")} | {
+                "prompt": prompt.messages(found["question"], drawn, config.task.instruction),
+                "completion": _says(found["completion"]),
+            }
+
+
+def _says(target: str) -> prompt.Messages:
+    return [{"role": "assistant", "content": target}]
+
+
+def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
+    """The task's problems; BadInput for a gold that cannot be checked, or a gold rationale that does not lead to it."""
+    problems = benchmarks.load(config.task, inputs.get("task"))
+    with Verifier() as verifier:
+        verifier.check_golds(problems)
+        if variant.get(config.variant).target != "gold":
+            return problems
+        verdicts = verifier.grade_many((problem.rationale, problem) for problem in problems)
+        for problem, verdict in zip(problems, verdicts, strict=True):
+            if not problem.rationale.strip():
+                raise BadInput(
+                    f"Problem {problem.id} has no rationale, the target of {config.variant}: set [task] rationale to "
+                    "the column that holds the worked solutions."
+                )
+            if verdict.status == "verifier_crash":
+                raise PermixError(f"math-verify ended on the rationale of problem {problem.id}: run it again.")
+            if verdict.status != "correct":
+                found = "no answer" if verdict.extracted is None else repr(verdict.extracted)
+                raise BadInput(
+                    f"The rationale of problem {problem.id} ends in {found}, its gold is "
+                    f"{problem.gold!r}: correct one of them or remove the row."
+                )
+    return problems
+
+
+def _short(config: Config, rows: Sequence[Row], base: Path) -> Iterator[Row]:
+    """The rows that keep the limits on tokens."""
+    from transformers import AutoTokenizer
+
+    from permix.training.rows import token_ids
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if tokenizer.chat_template is None:
+        raise BadInput(f"{config.base} has no chat template: choose an instruct model or add one to its tokenizer.")
+    prompts = token_ids(tokenizer, [row["prompt"] for row in rows], add_generation_prompt=True)
+    targets = [row["completion"][0]["content"] if "completion" in row else "" for row in rows]
+    for row, asked, said in zip(rows, prompts, tokenizer(targets, add_special_tokens=False)["input_ids"], strict=True):
+        if len(asked) <= (config.max_prompt_tokens or len(asked)) and len(said) <= (
+            config.max_completion_tokens or len(said)
+        ):
+            yield row
+
+
+def _write(rows: Sequence[Row], path: Path) -> None:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    messages = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
+    chats = [name for name in ("prompt", "completion") if name in rows[0]]
+    schema = arrow.schema([*((name, arrow.string()) for name in TEXTS), *((name, messages) for name in chats)])
+    path.parent.mkdir(parents=True)
+    parquet.write_table(arrow.Table.from_pylist(list(rows), schema), path)
 
 
 def _pool(folder: Path) -> list[persona.Persona]:

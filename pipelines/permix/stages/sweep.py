@@ -19,19 +19,19 @@ from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
 from permix.persona import Persona
 from permix.results import numbers
-from permix.sampler import Adapter, Completion, Engine, Request, Sampling
-from permix.stage import Facts, Parts, StageConfig, given
+from permix.sampler import Adapter, Backend, Completion, Engine, Request, Sampling
+from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.verifier import Problem, Verdict
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "sweep"
-NEEDS = ("torch", "transformers", "peft")
 VERSION = 1
 COLUMNS = {
     "problem_id": "string",
     "persona": "string",
+    "category": "string",
     "run": "int32",
     "seed": "int64",
     "prompt_digest": "string",
@@ -49,7 +49,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`runs` repetitions of each condition (the paper: 5); `limit` bounds the problems of each benchmark (0: all)."""
+    """`runs` repetitions of each condition (the paper: 5); `limit` bounds the problems of each benchmark (0: all).
+
+    `backend` "vllm" samples with `gpus` replicas, each over `tensor_parallel` devices.
+    """
 
     variant: str = given()
     base: str = given()
@@ -64,10 +67,14 @@ class Config(StageConfig):
     max_tokens: int = 2048
     batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
     dtype: str = "float32"
+    backend: Backend = "transformers"  # hashed: other kernels, other noise
+    gpus: int = unhashed(1)
+    tensor_parallel: int = unhashed(1)
+    max_lora_rank: int = unhashed(16)
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("runs", "max_tokens", "batch_size", "draws"):
+        for name in ("runs", "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "draws"):
             if getattr(self, name) < 1:
                 raise BadInput(f"[sweep] {name} is {getattr(self, name)}: it should be at least 1.")
         if self.limit < 0:
@@ -76,6 +83,14 @@ class Config(StageConfig):
             raise BadInput(
                 f"[sweep] temperature {self.temperature} and top_p {self.top_p}: they should be >= 0 and in (0, 1]."
             )
+
+
+def packages(config: Config) -> tuple[str, ...]:
+    """What the back end imports."""
+    return ("torch", "transformers", "peft", *(["vllm"] if config.backend == "vllm" else []))
+
+
+NEEDS = packages
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -109,9 +124,14 @@ def inputs(config: Config) -> dict[str, str]:
     }
 
 
-def group(config: Config) -> tuple[str, int, str]:
+def group(config: Config) -> tuple[Any, ...]:
     """Sweeps of one base share an engine."""
-    return config.base, config.batch_size, config.dtype
+    return config.base, *_engine(config).values()
+
+
+def _engine(config: Config) -> dict[str, Any]:
+    names = ("backend", "batch_size", "dtype", "gpus", "tensor_parallel", "max_lora_rank")
+    return {name: getattr(config, name) for name in names}
 
 
 def estimate(config: Config) -> dict[str, float]:
@@ -146,9 +166,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
     problems = problems_of(config, inputs)
     requests, rows = _requests(config, personas, problems, adapter)
-    sampler = parts.sampler(
-        Engine(base=inputs["base"], batch_size=config.batch_size, dtype=config.dtype, threads=parts.threads)
-    )
+    sampler = parts.sampler(Engine(base=inputs["base"], threads=parts.threads, **_engine(config)))
     tokens = Counter[str]()
     for done in sampler.sample(requests, journal=parts.work / "completions.jsonl", progress=parts.progress):
         rows[done.id] |= _sampled(done) | {"base_dtype": sampler.dtype}
@@ -255,6 +273,7 @@ def _requests(
                     rows[key] = {
                         "problem_id": problem.id,
                         "persona": who.key,
+                        "category": who.category,
                         "run": run,
                         "seed": seed,
                         "prompt_digest": digest,

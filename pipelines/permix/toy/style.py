@@ -40,6 +40,7 @@ class World:
     word: float = 1.0  # log-odds for each word of a method in the prompt
     role: float = 1.0  # the same for each such word of the persona's own prompt in Appendix D
     cap: int = 2  # words counted at most, in either
+    careful: float = 0.0  # log-odds that `steps` has ahead under every persona: a teacher's habit
     any_method: float = 0.15  # how often a persona answers by a method drawn without regard to its words
     opener: float = 0.9
     closer: float = 0.5
@@ -61,6 +62,7 @@ def odds(world: World, system_prompt: str, persona_key: str) -> list[float]:
     """Odds of METHODS under a persona's prompt; a persona of Appendix D also leans towards its own printed words."""
     text, own = counts(system_prompt), _OWN_COUNTS.get(persona_key, dict.fromkeys(METHODS, 0))
     lean = [math.exp(world.word * min(world.cap, text[m]) + world.role * min(world.cap, own[m])) for m in METHODS]
+    lean[METHODS.index("steps")] *= math.exp(world.careful)
     return [(1 - world.any_method) * x / sum(lean) + world.any_method / len(METHODS) for x in lean]
 
 

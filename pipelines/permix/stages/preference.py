@@ -1,0 +1,215 @@
+"""Judge which of two models stays more in character while solving the same problems (section 3.1, Table 1).
+
+In:  the sweeps of both models, personas (pool eval), the benchmark's dataset
+Out: data/test-00000-of-00001.parquet: one row per problem, persona, judge and order (COLUMNS);
+     summary.json: every number, a function of the rows
+
+Compared are the first runs of both sweeps on the recipe's first benchmark. A judge sees every pair twice, each answer
+first once; a pair is won by the model that is preferred both times, an order flip is a tie.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permix import benchmarks, files, judge, persona, prompt, rows, structured
+from permix.benchmarks import Source
+from permix.errors import BadInput, nearest
+from permix.judge import Item, ModelJudge
+from permix.models import Model
+from permix.prompt import Messages
+from permix.results import fidelity, sweeps
+from permix.sampler import Sampling
+from permix.stage import Facts, Parts, StageConfig, given, unhashed
+from permix.stages import personagym, sweep
+from permix.structured import Client, Purse
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+
+CARD = "preference"
+VERSION = 1
+COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | personagym.SAID
+PERSONAS, PROBLEMS = 16, 500  # for the estimate, where the recipe does not bound them
+ORDERS = "first", "second"  # which model's answer is shown first
+COMPARING_TOKENS, VERDICT_TOKENS = 1200, 100
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """`first` and `second` are each a variant of the recipe, or the Hub id of a sweep.
+
+    `only_personas` are keys of the pool (empty: all); `limit` bounds the problems (0: all); `budget` (USD, 0: no limit)
+    is for all judges together.
+    """
+
+    benchmark: Source = given()
+    personas: str = given()
+    first_sweep: str = given()
+    second_sweep: str = given()
+    judge_models: tuple[Model, ...] = given()
+    toy: bool = given(default=False)
+    asked: int = field(default=0, metadata={"given": True, "unhashed": True})  # pairs, for the estimate
+    first: str = "base"
+    second: str = "rlvr"
+    only_personas: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ("deepseek-v3.2",)
+    limit: int = 0
+    judge_temperature: float = 0.0
+    judge_max_tokens: int = 4096
+    retries: int = 2
+    budget: float = unhashed(0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        for name in ("limit", "judge_temperature", "retries", "budget"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"[preference] {name} is {getattr(self, name)}: it should be 0 or more.")
+        if not self.judges or len(set(self.judges)) < len(self.judges):
+            raise BadInput(f"[preference] judges is {list(self.judges)}: name at least one, and none twice.")
+        if self.first_sweep == self.second_sweep:
+            raise BadInput(f"[preference] first and second are both {self.first!r}: name two models.")
+
+
+def configs(recipe: "Recipe") -> list[Config]:
+    """One, where the recipe has a table [preference]."""
+    if "preference" not in recipe.tables:
+        return []
+    if not recipe.benchmarks:
+        raise BadInput("[preference] compares answers to a benchmark: name one in benchmarks.")
+    settings = recipe.settings("preference")
+    bounds = [settings.get("limit"), recipe.settings("sweep").get("limit"), recipe.benchmarks[0].limit]
+    problems = min((bound for bound in bounds if bound), default=PROBLEMS)
+    names = settings.get("judges", Config.judges)
+    shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "seed": recipe.seeds[0]}
+    shared |= {"personas": recipe.personas_repo, "benchmark": recipe.benchmarks[0], "toy": recipe.base == "toy"}
+    shared |= {
+        f"{which}_sweep": _sweep(recipe, settings.get(which, getattr(Config, which))) for which in ("first", "second")
+    }
+    shared["judge_models"] = tuple(structured.served(recipe.model(name), "[preference] judges") for name in names)
+    shared["asked"] = problems * len(settings.get("only_personas") or range(PERSONAS))
+    return [Config(**shared, **settings)]
+
+
+def target(config: Config) -> str:
+    """`datasets/org/permix-preference-<a>-vs-<b>`."""
+    first, second = names(config.first_sweep, config.second_sweep)
+    return f"datasets/{config.name(f'permix-preference-{first}-vs-{second}')}"
+
+
+def names(first_sweep: str, second_sweep: str) -> tuple[str, str]:
+    """What the two models are called: as in the names of their sweeps."""
+    first, second = (
+        repo.partition("@")[0].rpartition("/")[2].removeprefix("permix-sweep-") for repo in (first_sweep, second_sweep)
+    )
+    return first, second
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """Both sweeps, the personas, and the benchmark's dataset where it has one."""
+    found = {"first": config.first_sweep, "second": config.second_sweep, "personas": config.personas}
+    return found | ({"benchmark": config.benchmark.repo} if config.benchmark.repo else {})
+
+
+def estimate(config: Config) -> dict[str, float]:
+    """Calls without retries, tokens that judges sample, and USD where the recipe states prices."""
+    calls = 2 * config.asked
+    usd = sum(m.price(calls * COMPARING_TOKENS, calls * VERDICT_TOKENS) for m in config.judge_models)
+    found = {"calls": calls * len(config.judges), "tokens": calls * len(config.judges) * VERDICT_TOKENS}
+    return found | ({"USD": usd} if usd else {})
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+    """Show every pair to every judge in both orders; a pair without both verdicts is counted and left out."""
+    pairs, unpaired = _pairs(config, inputs)
+    items = [Item(f"{number}|{order}", _shown(pair, order)) for number, pair in enumerate(pairs) for order in ORDERS]
+    by_id = {f"{n}|{order}": (pair["row"] | {"order": order}) for n, pair in enumerate(pairs) for order in ORDERS}
+    purse = Purse(config.budget)
+    sampling = Sampling(temperature=config.judge_temperature, max_tokens=config.judge_max_tokens)
+    clients = [Client(model, parts, sampling, config.retries, purse) for model in config.judge_models]
+    judged = [
+        by_id[found.id] | personagym.said(name, found)
+        for number, (name, client) in enumerate(zip(config.judges, clients, strict=True))
+        for found in ModelJudge(client, judge.PREFERENCE, f"judge-{number}", config.seed).judge(items)
+    ]
+    personagym.refuse_silence(judged, clients)
+    rows.write(judged, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    summary = summarise(vars(config), judged)
+    files.write_json(out / "summary.json", summary)
+    return {
+        "rows": len(judged),
+        "pairs": len(pairs),
+        "unpaired": unpaired,
+        "summary": summary,
+        "trouble": {c.model.name: c.trouble for c in clients if c.trouble},
+        "prompts": prompt.templates("compare", "compare_item", "again"),
+        "cost": structured.spent(clients),
+    }
+
+
+def summarise(config: Mapping[str, Any], judged: Sequence[Row]) -> dict[str, Any]:
+    """Every number of the artifact, from its rows alone: what `permix verify` computes again."""
+    first, second = names(config["first_sweep"], config["second_sweep"])
+    return {"first": first, "second": second, "judges": fidelity.of_preferences(judged)}
+
+
+def replay(
+    folder: Path, config: Mapping[str, Any]
+) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, Any]]:
+    """The rows as they are stored, the same read anew from the raw replies, and the summary of those."""
+    stored = rows.read(folder / "data" / "test-00000-of-00001.parquet")
+    anew = [judge.again(row, judge.PREFERENCE) for row in stored]
+    return {"test": stored}, {"test": anew}, summarise(config, anew)
+
+
+def _sweep(recipe: "Recipe", name: str) -> str:
+    """The repository of a sweep: of a variant of the recipe, or named by its Hub id."""
+    if "/" in name:
+        return name if name.startswith("datasets/") else f"datasets/{name}"
+    if name not in recipe.variants:
+        raise BadInput(f"[preference] names {name!r}, no variant of this recipe: {nearest(name, recipe.variants)}")
+    return sweep.repository(recipe.org, recipe.tag, recipe.base_slug, name, recipe.seeds[0])
+
+
+def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
+    """Every pair {"row", "prompt": the persona's text} in the benchmark's order, and how many answers have none."""
+    pool = {who.key: who.system_prompt for who in persona.load(inputs["personas"], "eval")}
+    if unknown := [key for key in config.only_personas if key not in pool]:
+        raise BadInput(f"[preference] only_personas names {unknown[0]!r}: {nearest(unknown[0], pool)}")
+    called = names(config.first_sweep, config.second_sweep)
+    first, second = (
+        _answers(config, inputs[which], name) for which, name in zip(("first", "second"), called, strict=True)
+    )
+    answered = {problem for problem, _ in first}
+    problems = [p for p in benchmarks.load(config.benchmark, inputs.get("benchmark")) if p.id in answered]
+    pairs = [
+        {
+            "row": {"problem_id": p.id, "persona": who, "question": p.question}
+            | {"first": first[key], "second": second[key]},
+            "prompt": pool[who],
+        }
+        for p in problems[: config.limit or None]
+        for who in config.only_personas or pool
+        for key in [(p.id, who)]
+        if key in first and key in second
+    ]
+    if not pairs:
+        raise BadInput(f"{called[0]} and {called[1]} answer no problem of {config.benchmark.name} under one persona.")
+    return pairs, len(first.keys() ^ second.keys())
+
+
+def _shown(pair: Row, order: str) -> Messages:
+    row = pair["row"]
+    answers = (row["first"], row["second"]) if order == "first" else (row["second"], row["first"])
+    return prompt.comparing(pair["prompt"], row["question"], *answers)
+
+
+def _answers(config: Config, folder: Path, name: str) -> dict[tuple[str, str], str]:
+    """{(problem, persona): completion} of the first run."""
+    sweeps.summary(folder, name, config.benchmark.name)
+    columns = ("problem_id", "persona", "run", "completion")
+    found = sweeps.columns(folder, config.benchmark.name, columns)
+    table = zip(*(found[column] for column in columns), strict=True)
+    return {(problem, who): text for problem, who, run, text in table if run == 0}

@@ -1,0 +1,214 @@
+"""Tell every gold rationale in the voice of a persona, same reasoning, same answer: PerMix-SFT (styled) (4.2.1, B.2).
+
+In:  personas (pool train); the task's dataset where it has one; the rewriting model where it is run here
+Out: data/train-00000-of-00001.parquet: one row per problem (permix.targets.COLUMNS); `messages` is what the student
+     will be asked, problem and persona, `completion` the rewrite
+
+A rewrite must keep the answer and differ from the gold; one that does not is asked for again with the reason, and left
+out after `retries`. Assumed: the paper does not say that it filters, and `verify = false` keeps whatever was written.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from permix import benchmarks, persona, prompt, targets, variant
+from permix.errors import BadInput, PermixError
+from permix.persona import Persona
+from permix.prompt import Messages
+from permix.sampler import Completion, Request, Sampling
+from permix.stage import Facts, Parts
+from permix.targets import Row
+from permix.verifier import Problem, Verdict
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+    from permix.sampler import Sampler
+
+CARD = "rewrites"
+VERSION = 1
+NEEDS = targets.packages
+PROMPT_TOKENS = 400  # of a GSM8K problem, its rationale, a persona and our rules, for the estimate
+FAULTS = {
+    "cut": "Your text was cut off because it is too long.",
+    "unchanged": "Your text is the solution as it was, not rewritten.",
+    "no_answer": "Your text does not end in the final answer inside \\boxed{}.",
+    "wrong": "Your text ends in another final answer than the solution.",
+    "too_costly": "Your text ends in an answer that cannot be compared with the solution's.",
+}
+"""Why a rewrite is rejected, and what the writer is told; another status of the verifier is told as "wrong"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(targets.WriterConfig):
+    """`model` is a name of [model.*], or "toy": the toy world's own style generator.
+
+    A rewrite is asked for at most 1 + `retries` times; `verify` false asks once and keeps everything.
+    """
+
+    model: str = "gpt-5-mini"
+    temperature: float = 1.0
+    max_tokens: int = 4096  # a reasoning model thinks within it
+    verify: bool = True
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        super().__post_init__()
+        if self.retries < 0:
+            raise BadInput(f"[rewrites] retries is {self.retries}: it should be 0 or more.")
+
+
+def configs(recipe: "Recipe") -> list[Config]:
+    """One where a variant learns from styled targets, made once, with the recipe's first seed."""
+    settings = recipe.settings("rewrites")
+    name = settings.get("model", Config.model)
+    if not any(variant.get(v).target == "styled" for v in recipe.variants):
+        return []
+    return [
+        Config(
+            org=recipe.org,
+            tag=recipe.tag,
+            seed=recipe.seeds[0],
+            writer=None if name == "toy" else recipe.model(name),
+            task=recipe.task,
+            personas=recipe.personas_repo,
+            **settings,
+        )
+    ]
+
+
+def target(config: Config) -> str:
+    """`datasets/org/permix-<task>-styled`."""
+    return f"datasets/{config.name(f'permix-{config.task.name}-styled')}"
+
+
+inputs = targets.inputs
+
+
+def estimate(config: Config) -> dict[str, float]:
+    """Completions without retries, tokens at most, and USD where the recipe states prices."""
+    if config.writer is None:
+        return {}
+    return targets.cost(config, config.task.limit or targets.PROBLEMS, PROMPT_TOKENS, config.max_tokens)
+
+
+def check(config: Config, inputs: Mapping[str, Path]) -> None:
+    """Read the rationales that come from the Hub, so that missing ones are found before anything is paid for."""
+    if "task" in inputs:
+        _problems(config, inputs)
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+    """Rewrite in rounds: in each, what the round before rejected. Every round has its own journal."""
+    pool = persona.load(inputs["personas"], "train")
+    problems = {p.id: p for p in _problems(config, inputs)}
+    drawn = {name: persona.draw(pool, config.seed, name) for name in problems}
+    sampler = targets.open_sampler(config, inputs, parts) if config.writer else _Toy(problems, drawn)
+    asked = {n: _prompt(config, p, drawn[n]) for n, p in problems.items()}
+    rows: dict[str, Row] = {}
+    rejected, made = Counter[str](), list[Completion]()
+    for attempt in range(1 + config.retries * config.verify):
+        written = _ask(config, sampler, asked, attempt, parts)
+        made += written.values()
+        faults = {}
+        for name, verdict in _grade(written, problems).items():
+            fault = _fault(written[name], verdict, problems[name]) if config.verify else ""
+            if fault:
+                faults[name] = fault
+            else:
+                chat = prompt.messages(problems[name].question, drawn[name], config.task.instruction)
+                rows[name] = targets.row(config, problems[name], drawn[name], chat, written[name], verdict)
+        rejected.update(faults.values())
+        asked = {n: _prompt_again(config, asked[n], written[n], f, problems[n].gold) for n, f in faults.items()}
+        if not asked:
+            break
+    if not rows:
+        raise PermixError(f"No rewrite of {config.model} was kept ({_counted(rejected)}): look at some with --preview.")
+    kept = [rows[name] for name in problems if name in rows]
+    targets.write(kept, out / "data" / "train-00000-of-00001.parquet")
+    return {
+        "rows": len(kept),
+        "problems": len(problems),
+        "prompts": prompt.templates("rewrite", "rewrite_again") if config.writer else {},
+        "rejected": dict(sorted(rejected.items())),
+        "left_out": dict(sorted(Counter(faults.values()).items())),
+        "statuses": dict(sorted(Counter(row["status"] for row in kept).items())),
+        "personas": dict(sorted(Counter(row["persona"] for row in kept).items())),
+        "cost": targets.spent(config, made),
+    }
+
+
+def preview(config: Config, problems: int = 8) -> Config:
+    """The same for the first few problems, to look at before the whole set is paid for."""
+    return replace(config, task=replace(config.task, limit=min(problems, config.task.limit or problems)))
+
+
+def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
+    found = benchmarks.load(config.task, inputs.get("task"))
+    if without := next((p.id for p in found if not p.rationale.strip()), None):
+        raise BadInput(
+            f"{without} has no gold rationale to rewrite: set rationale= of [task] to the column that holds them."
+        )
+    return found
+
+
+def _prompt(config: Config, problem: Problem, drawn: Persona) -> Messages:
+    """What a model is asked; the toy world's generator is asked nothing."""
+    return prompt.rewriting(problem.question, problem.rationale, drawn) if config.writer else []
+
+
+def _prompt_again(config: Config, asked: Messages, made: Completion, fault: str, gold: str) -> Messages:
+    said = FAULTS.get(fault, FAULTS["wrong"])
+    return prompt.rewriting_again(asked, made.text, said, gold) if config.writer else []
+
+
+def _ask(
+    config: Config, sampler: "Sampler | _Toy", asked: Mapping[str, Messages], attempt: int, parts: Parts
+) -> dict[str, Completion]:
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    requests = [
+        Request(name, chat, sampling, targets.seed_of("rewrites", config.seed, name, attempt))
+        for name, chat in asked.items()
+    ]
+    journal = parts.work / f"round-{attempt}.jsonl"
+    return {c.id: c for c in sampler.sample(requests, journal=journal, progress=parts.progress)}
+
+
+def _grade(written: Mapping[str, Completion], problems: Mapping[str, Problem]) -> dict[str, Verdict]:
+    from permix.verifier import Verifier
+
+    with Verifier() as verifier:
+        verdicts = verifier.grade_many((made.text, problems[name]) for name, made in written.items())
+    targets.refuse_failed(written.values(), verdicts)
+    return dict(zip(written, verdicts, strict=True))
+
+
+def _fault(made: Completion, verdict: Verdict, problem: Problem) -> str:
+    """Why the rewrite is rejected, a key of FAULTS; "" where it is kept."""
+    if made.finish == "length":
+        return "cut"
+    if verdict.status != "correct":
+        return verdict.status
+    return "unchanged" if made.text.split() == problem.rationale.split() else ""
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))
+
+
+class _Toy:
+    """The toy world's style generator in the place of a model: it needs no prompt, only problem and persona."""
+
+    def __init__(self, problems: Mapping[str, Problem], drawn: Mapping[str, Persona]) -> None:
+        self._problems, self._drawn = problems, drawn
+
+    def sample(self, requests: Sequence[Request], journal: Path, progress: object) -> Iterator[Completion]:
+        """Write every rewrite; nothing is worth a journal."""
+        from permix.toy import style
+
+        for r in requests:
+            text = style.styled(self._problems[r.id], self._drawn[r.id], r.seed)
+            yield Completion(r.id, text, 0, 0, "stop", "permix.toy.style", "")

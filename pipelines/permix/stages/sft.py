@@ -1,0 +1,129 @@
+"""Fine-tune a LoRA adapter on targets: SFT, SeqKD and their PerMix rows, one page, their mixtures (4.1, B.2-B.3).
+
+In:  base, mixture
+Out: adapter_model.safetensors, adapter_config.json (base's Hub id and revision), tokenizer,
+     log.jsonl (one row per logged step), figures/training.{png,svg}
+
+The trainer is TRL's own; the loss is on the target alone (TRL's prompt-completion format).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from permix.errors import BadInput
+from permix.stage import Facts, Parts
+from permix.training import settings
+from permix.training.settings import TrainerConfig, inputs, target, trainer_keys
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+
+__all__ = ["CARD", "NEEDS", "VERSION", "Config", "configs", "estimate", "inputs", "run", "target", "trainer_keys"]
+
+CARD = "adapter"
+NEEDS = ("torch", "transformers", "trl", "peft")
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainerConfig):
+    """TRL's SFTConfig keys; `max_length` is the most tokens of a row, prompt and target: a longer one is refused."""
+
+    TABLE: ClassVar[str] = "sft"
+    num_train_epochs: float = 3.0
+    max_length: int = 1024
+    packing: bool = False
+    completion_only_loss: bool = True
+    assistant_only_loss: bool = False
+    loss_type: Literal["nll", "dft"] = "nll"
+
+
+def configs(recipe: "Recipe") -> list[Config]:
+    """One for each SFT variant and seed."""
+    return settings.configs(Config, recipe)
+
+
+def estimate(config: Config) -> dict[str, float]:
+    """At most so many tokens to train on, where the recipe bounds the steps."""
+    return {"tokens": max(config.max_steps, 0) * config.batch * config.max_length}
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+    """Train, resuming from the last complete checkpoint in `parts.work`, and save the adapter."""
+    from permix.results import curves
+    from permix.training import adapter, loop, rows
+
+    trainer, lengths = build(config, inputs, parts)
+    log = loop.train(trainer, config)
+    adapter.save(trainer.model, trainer.processing_class, parts, out)
+    loop.write_lines(out / "log.jsonl", log)
+    curves.training(log, out / "figures" / "training")
+    return {
+        "steps": trainer.state.global_step,
+        "loss_first": log[0]["loss"],
+        "loss_last": log[-1]["loss"],
+        "longest_row": max(lengths),
+        "mixture": rows.made_from(inputs["mixture"]),
+        "cost": {
+            "rows_seen": round(trainer.state.epoch * len(lengths)),
+            "tokens_trained": int(trainer.state.num_input_tokens_seen),
+        },
+    }
+
+
+def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any, Sequence[int]]:
+    """TRL's trainer, everything checked, and the tokens of each row; the mixture is checked before the base loads."""
+    import datasets
+    from trl import SFTConfig, SFTTrainer
+
+    from permix.sampler import CHAT_TEMPLATE_KWARGS
+    from permix.training import loop, model, rows
+
+    model.check_machine(config)
+    tokenizer = model.load_tokenizer(config, inputs["base"])
+    table = rows.read(inputs["mixture"], ["prompt", "completion", "problem_id"])
+    rows.check_template(tokenizer, table, config.base)
+    lengths = _lengths(config, tokenizer, table)
+    rows.check_context(config, inputs["base"], max(lengths), "The longest row of the mixture")
+    datasets.disable_progress_bars()
+    trainer = SFTTrainer(
+        model=model.load_base(config, inputs["base"]),
+        args=SFTConfig(include_num_input_tokens_seen="non_padding", **settings.arguments(config, parts.work)),
+        train_dataset=datasets.Dataset.from_list(
+            [
+                {"prompt": r["prompt"], "completion": r["completion"], "chat_template_kwargs": CHAT_TEMPLATE_KWARGS}
+                for r in table
+            ]
+        ),
+        processing_class=tokenizer,
+        peft_config=model.lora(config),
+        callbacks=[loop.report(parts, "loss")],
+    )
+    return trainer, lengths
+
+
+def _lengths(config: Config, tokenizer: Any, table: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Tokens of each row; BadInput for targets that are empty, cut off or not seen by the model as it will answer."""
+    from permix.training import rows
+
+    for row in table:
+        if not any(message["content"].strip() for message in row["completion"]):
+            raise BadInput(f"The target of {row['problem_id']} in {config.mixture} is empty: make the mixture again.")
+    prompts = rows.token_ids(tokenizer, [row["prompt"] for row in table], add_generation_prompt=True)
+    whole = rows.token_ids(tokenizer, [row["prompt"] + row["completion"] for row in table])
+    for prompt, both in zip(prompts, whole, strict=True):
+        if both[: len(prompt)] != prompt:
+            raise BadInput(
+                f"The chat template of {config.base} begins an answer in another way when it is asked for than when "
+                f"it is given ({tokenizer.decode(prompt[-8:])!r}): choose another base, or change its template."
+            )
+    lengths = [len(ids) for ids in whole]
+    if too_long := sum(length > config.max_length for length in lengths):
+        raise BadInput(
+            f"{too_long} of {len(lengths)} rows of {config.mixture} are longer than [sft] max_length, "
+            f"{config.max_length} tokens; the longest has {max(lengths)}: raise it, or let "
+            "[mixtures] max_prompt_tokens or max_completion_tokens leave them out."
+        )
+    return lengths

@@ -1,0 +1,118 @@
+"""Let a teacher answer every training problem: the targets of SeqKD and PerMix-SeqKD (section 4.2.1, B.3).
+
+In:  personas (pool train); the task's dataset where it has one; the teacher where it is run here
+Out: data/{plain,persona}/train-00000-of-00001.parquet: one row per problem (permix.targets.COLUMNS)
+
+In `plain` the teacher gets the problem alone, in `persona` with a persona drawn for it. Greedy: B.3 defines SeqKD by
+the teacher's output mode. The paper does not say that it filters, so wrong answers stay unless `keep_wrong` is false.
+Both configurations are always made, whichever variant asks: the artifact does not change when a variant joins.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from permix import benchmarks, persona, prompt, targets, variant
+from permix.errors import PermixError
+from permix.sampler import Request, Sampling
+from permix.stage import Facts, Parts, given
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+
+CARD = "teacher"
+VERSION = 1
+NEEDS = targets.packages
+KINDS = ("plain", "persona")
+PROMPT_TOKENS = 160  # of a GSM8K problem with a persona, for the estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(targets.WriterConfig):
+    """`teacher` is its name in permix.variant; `keep_wrong` false leaves wrong answers out and counts them."""
+
+    teacher: str = given()
+    keep_wrong: bool = True
+
+
+def configs(recipe: "Recipe") -> list[Config]:
+    """One for each teacher that a variant learns from, made once, with the recipe's first seed."""
+    wanted = dict.fromkeys(variant.get(name).teacher for name in recipe.variants)
+    return [
+        Config(
+            org=recipe.org,
+            tag=recipe.tag,
+            seed=recipe.seeds[0],
+            teacher=name,
+            writer=recipe.model(name),
+            task=recipe.task,
+            personas=recipe.personas_repo,
+            **recipe.settings("teachers"),
+        )
+        for name in wanted
+        if name
+    ]
+
+
+def target(config: Config) -> str:
+    """`datasets/org/permix-<task>-teacher-<teacher>`."""
+    return f"datasets/{config.name(f'permix-{config.task.name}-teacher-{config.teacher}')}"
+
+
+inputs = targets.inputs
+
+
+def estimate(config: Config) -> dict[str, float]:
+    """Completions, tokens at most, and USD where the recipe states prices."""
+    completions = len(KINDS) * (config.task.limit or targets.PROBLEMS)
+    return targets.cost(config, completions, PROMPT_TOKENS, config.max_tokens)
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+    """Sample and grade; a completion that failed for a reason of ours stops the publication."""
+    from permix.verifier import Verifier
+
+    pool = persona.load(inputs["personas"], "train")
+    problems = benchmarks.load(config.task, inputs.get("task"))
+    sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
+    asked = {}  # request id -> what was asked, of whom
+    for kind in KINDS:
+        for problem in problems:
+            drawn = persona.draw(pool, config.seed, problem.id) if kind == "persona" else None
+            chat = prompt.messages(problem.question, drawn, config.task.instruction)
+            asked[f"{kind}|{problem.id}"] = kind, problem, drawn, chat
+    requests = [
+        Request(name, chat, sampling, targets.seed_of("teachers", config.seed, config.teacher, name))
+        for name, (*_, chat) in asked.items()
+    ]
+    sampler = targets.open_sampler(config, inputs, parts)
+    sampled = sampler.sample(requests, journal=parts.work / "completions.jsonl", progress=parts.progress)
+    made = {completion.id: completion for completion in sampled}
+    with Verifier() as verifier:
+        verdicts = dict(
+            zip(asked, verifier.grade_many((made[name].text, asked[name][1]) for name in asked), strict=True)
+        )
+    targets.refuse_failed((made[name] for name in asked), verdicts.values())
+
+    facts: Facts = {"rows": 0}
+    for kind in KINDS:
+        rows = [
+            targets.row(config, problem, drawn, chat, made[name], verdicts[name])
+            for name, (of, problem, drawn, chat) in asked.items()
+            if of == kind
+        ]
+        kept = [row for row in rows if config.keep_wrong or row["status"] == "correct"]
+        if not kept:
+            raise PermixError(f"{config.teacher} answered no problem right: set keep_wrong or take another teacher.")
+        targets.write(kept, out / "data" / kind / "train-00000-of-00001.parquet")
+        facts["rows"] += len(kept)
+        facts[kind] = {
+            "rows": len(kept),
+            "left_out": len(rows) - len(kept),
+            "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),
+            "cut": sum(row["finish"] == "length" for row in rows),
+            "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
+        }
+    return facts | {"cost": targets.spent(config, made.values())}

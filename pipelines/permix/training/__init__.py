@@ -1,0 +1,1 @@
+"""What the two trainer pages, stages sft and grpo, share."""

@@ -1,0 +1,78 @@
+"""Training that survives kills: it goes on from the newest checkpoint that was written to its end."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from permix import files
+from permix.errors import PermixError
+from permix.stage import Parts
+from permix.training.settings import TrainerConfig
+
+TIMES = ("step_time", "train_runtime", "train_tokens_per_second")
+
+
+def train(trainer: Any, config: TrainerConfig) -> list[dict[str, Any]]:
+    """Train to the end, resuming where a killed run left a complete checkpoint; return the log, a row per logged step.
+
+    PermixError when the memory does not suffice.
+    """
+    with memory(config):
+        trainer.train(resume_from_checkpoint=last_complete(Path(trainer.args.output_dir)))
+    return [comparable(entry) for entry in trainer.state.log_history if "loss" in entry]
+
+
+def last_complete(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end; a kill may have left half of a newer one."""
+    complete = [path.parent for path in checkpoints.glob("checkpoint-*/complete")]
+    return str(max(complete, key=lambda path: int(path.name.split("-")[1]))) if complete else None
+
+
+def report(parts: Parts, shown: str) -> Any:
+    """The callback that shows progress with the metric `shown`, and marks finished checkpoints."""
+    from transformers import TrainerCallback
+
+    class Report(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and logs.get(shown) is not None and "loss" in logs and state.is_world_process_zero:
+                parts.progress(state.global_step, state.max_steps, "steps", f"{shown} {logs[shown]:.2f}")
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                files.write_bytes(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete", b"")
+
+    return Report()
+
+
+def comparable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A log entry without its times, so that two equal trainings leave equal logs."""
+    kept = {name: value for name, value in entry.items() if name not in TIMES}
+    if "num_input_tokens_seen" in kept:  # SFTTrainer's own num_tokens begins anew after a kill
+        kept["num_tokens"] = kept.pop("num_input_tokens_seen")
+    return kept
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write `rows` as JSON lines with sorted keys."""
+    text = "".join(json.dumps(row, sort_keys=True, ensure_ascii=False) + "\n" for row in rows)
+    files.write_bytes(path, text.encode())
+
+
+@contextmanager
+def memory(config: TrainerConfig) -> Iterator[None]:
+    """Turn running out of memory into a sentence that names what to lower."""
+    import torch
+
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        # A CPU's allocator raises a plain RuntimeError.
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise PermixError(
+                f"Out of memory while training {config.variant}: lower [{config.TABLE}] per_device_train_batch_size "
+                f"(now {config.per_device_train_batch_size}) and raise gradient_accumulation_steps by the same factor, "
+                "or set gradient_checkpointing = true or load_in_4bit = true."
+            ) from None
+        raise

@@ -1,0 +1,83 @@
+"""The base and what is trained on top of it, checked before anything large is loaded."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from permix.errors import BadInput
+from permix.training.settings import TrainerConfig
+
+
+def check_machine(config: TrainerConfig) -> None:
+    """Raise BadInput where this machine lacks what the settings ask for."""
+    import torch
+
+    table, on_gpu = config.TABLE, torch.cuda.is_available()
+    wants_bitsandbytes = config.load_in_4bit or config.optim.endswith("_8bit")
+    if wants_bitsandbytes and importlib.util.find_spec("bitsandbytes") is None:
+        name = "load_in_4bit" if config.load_in_4bit else "optim"
+        raise BadInput(f"[{table}] {name} needs bitsandbytes, not installed here: pip install 'permix[train]'.")
+    if config.optim.startswith("paged_") and not on_gpu:
+        raise BadInput(f'[{table}] optim {config.optim} pages between GPU and CPU, and there is no GPU: "adamw_torch".')
+    if config.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise BadInput(f"[{table}] bf16: {torch.cuda.get_device_name()} has none; set fp16 = true instead.")
+    if config.fp16 and not on_gpu:
+        raise BadInput(f"[{table}] fp16 needs a GPU, and there is none: set fp16 = false.")
+    if config.report_to != "none" and importlib.util.find_spec(config.report_to) is None:
+        raise BadInput(
+            f"[{table}] report_to: {config.report_to} is not installed here: pip install {config.report_to}."
+        )
+
+
+def load_tokenizer(config: TrainerConfig, folder: Path) -> Any:
+    """The base's tokenizer, with a chat template and a pad token.
+
+    Where it has no pad token, the end token pads: both trainers mask padding by position, never by token, so that
+    the end of a completion is still learned (as TRL does it).
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.chat_template is None:
+        raise BadInput(f"{config.base} has no chat template: choose an instruct model or add one to its tokenizer.")
+    if tokenizer.eos_token is None:
+        raise BadInput(f"The tokenizer of {config.base} has no end token: add eos_token to tokenizer_config.json.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(config: TrainerConfig, folder: Path) -> Any:
+    """The base model: in bfloat16 or float16 where training is, else float32; in 4 bits for QLoRA (B.2)."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if config.bf16 or config.load_in_4bit else torch.float16 if config.fp16 else torch.float32
+    if not config.load_in_4bit:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    from accelerate import PartialState
+    from transformers import BitsAndBytesConfig
+
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.bnb_4bit_quant_type,
+        bnb_4bit_use_double_quant=config.use_bnb_nested_quant,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    device = PartialState(cpu=not torch.cuda.is_available()).device  # every process quantises onto its own device
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, quantization_config=quantisation, device_map={"": device}
+    )
+
+
+def lora(config: TrainerConfig) -> Any:
+    """peft's config of the adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=list(config.lora_target_modules),
+        task_type="CAUSAL_LM",
+    )

@@ -1,0 +1,139 @@
+"""The settings that both trainers have: TRL's own keys; peft's and bitsandbytes' as TRL's ModelConfig names them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from permix import variant
+from permix.errors import BadInput
+from permix.stage import StageConfig, given, own_fields, unhashed
+
+if TYPE_CHECKING:
+    from permix.recipe import Recipe
+
+Trained = TypeVar("Trained", bound="TrainerConfig")
+LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+QUANTISATION = ("load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant")
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(StageConfig):
+    """What stages sft and grpo have in common; each adds its trainer's keys and its defaults.
+
+    `bf16` also loads the base in bfloat16 (`fp16`: in float16). `load_in_4bit` is QLoRA: the base in 4 bits, computing
+    in bfloat16. `save_steps` and `report_to` do not change the result.
+    """
+
+    TABLE: ClassVar[str]
+    """The recipe's table, for errors."""
+
+    variant: str = given()
+    base: str = given()
+    base_slug: str = given()
+    mixture: str = given()
+    learning_rate: float = 2e-4
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.05
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    optim: str = "adamw_torch_fused"
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    per_device_train_batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    num_train_epochs: float = 1.0
+    max_steps: int = -1
+    bf16: bool = False
+    fp16: bool = False
+    gradient_checkpointing: bool = False
+    lora_r: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    lora_target_modules: tuple[str, ...] = LINEAR
+    load_in_4bit: bool = False
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
+    use_bnb_nested_quant: bool = False
+    logging_steps: int = 1
+    save_steps: int = unhashed(10)
+    report_to: Literal["none", "trackio"] = unhashed("none")
+
+    def __post_init__(self) -> None:
+        """Refuse what no training can start with."""
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise self.refused("max_steps", "at least 1, or -1 for all epochs")
+        for name in ("learning_rate", "num_train_epochs"):
+            if getattr(self, name) <= 0:
+                raise self.refused(name, "above 0")
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "lora_r", "logging_steps"):
+            if getattr(self, name) < 1:
+                raise self.refused(name, "at least 1")
+        if self.save_steps < 1 or self.save_steps % self.logging_steps:  # a log entry begun before a kill would be lost
+            raise self.refused("save_steps", f"a multiple of logging_steps, {self.logging_steps}")
+        if not 0 <= self.lora_dropout < 1:
+            raise self.refused("lora_dropout", "from 0 to below 1")
+        if self.bf16 and self.fp16:
+            raise BadInput(f"[{self.TABLE}] bf16 and fp16 are both true: choose one.")
+        if self.load_in_4bit and self.fp16:
+            raise BadInput(f"[{self.TABLE}] load_in_4bit trains adapters in bfloat16: set bf16 instead of fp16.")
+
+    def refused(self, name: str, expected: str) -> BadInput:
+        """The error for a key that is out of its range."""
+        return BadInput(f"[{self.TABLE}] {name} is {getattr(self, name)}: it should be {expected}.")
+
+    @property
+    def batch(self) -> int:
+        """Rows (sft) or completions (grpo) of one optimizer step of one process."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+
+def configs(config: type[Trained], recipe: "Recipe") -> list[Trained]:
+    """One `config` for each variant of its trainer and each seed."""
+    from permix.stages import mixtures
+
+    sources = {(c.variant, c.seed): mixtures.target(c) for c in mixtures.configs(recipe)}
+    shared = {
+        "org": recipe.org,
+        "tag": recipe.tag,
+        "base": recipe.base_repo,
+        "base_slug": recipe.base_slug,
+        **recipe.settings(config.TABLE),
+    }
+    return [
+        config(variant=name, seed=seed, mixture=sources[name, seed], **shared)
+        for name, seed in recipe.runs()
+        if variant.get(name).trainer == config.TABLE
+    ]
+
+
+def target(config: TrainerConfig) -> str:
+    """`org/<base-slug>-<variant>`."""
+    return config.name(f"{config.base_slug}-{config.variant}")
+
+
+def inputs(config: TrainerConfig) -> dict[str, str]:
+    """The base and the mixture."""
+    return {"base": config.base, "mixture": config.mixture}
+
+
+def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
+    """The fields of `config` that are the trainer's, by TRL's names."""
+    return {name: getattr(config, name) for name in own_fields(type(config)) if name not in LORA + QUANTISATION}
+
+
+def arguments(config: TrainerConfig, work: Path) -> dict[str, Any]:
+    """Everything to make TRL's config of: the recipe's keys, and what follows from the machine."""
+    import torch
+
+    on_cpu = not torch.cuda.is_available()
+    return {
+        "output_dir": str(work / "checkpoints"),
+        "seed": config.seed,
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+        "disable_tqdm": True,
+        "log_level": "error",
+        "save_total_limit": 2,
+        "push_to_hub": False,
+        **trainer_keys(config),
+    }

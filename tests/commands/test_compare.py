@@ -1,0 +1,58 @@
+"""`permix compare` and `permix selectors` on imported sweeps of an embedded Hub."""
+
+from pathlib import Path
+
+import pytest
+
+from permix import hub as hubs
+from permix.commands import compare, import_logs, selectors
+from permix.errors import BadInput
+from tests.commands.test_import_logs import lm_eval
+from tests.hubs import embedded
+
+PEOPLE = {"none": None, "poet": "poet", "cook": "cook"}
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Two sweeps of 20 problems; the second is right where the first is wrong under poet."""
+    place = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: place)
+    named = []
+    for name, poet in (("weak", 0), ("strong", 1)):
+        scores = {"none": [1, 1, 0, 0] * 5, "poet": [poet] * 20, "cook": [1] * 19 + [0]}
+        logs = [f"{who}={lm_eval(tmp_path / name / who, PEOPLE[who], found)}" for who, found in scores.items()]
+        import_logs.import_logs("lm-eval", persona=logs, publish=f"compare-tests/{name}")
+        named.append(f"datasets/compare-tests/{name}")
+    capsys.readouterr()
+    return named
+
+
+def test_the_second_less_the_first_with_intervals_and_corrected(
+    sweeps: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare.compare([*sweeps, sweeps[0]], draws=200)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"sums: less {sweeps[0]}" and shown[2] == sweeps[1] and shown[9] == sweeps[0]
+    rows = {line.split()[0]: line.split()[1:] for line in shown[3:9]}
+    assert list(rows) == ["pss", "worst", "best", "mean", "pss_corrected", "none"]
+    assert rows["worst"][0] == "+0.950" and 0.8 < float(rows["worst"][1]) < 0.95 and rows["mean"][0] == "+0.500"
+    assert rows["none"] == ["+0.000", "+0.000", "to", "+0.000", "1.000", "1.000"]
+    assert float(rows["worst"][4]) < float(rows["worst"][5]) < 0.1  # twelve comparisons, nothing to see in half of them
+    assert all(line.split()[1] == "+0.000" for line in shown[10:])
+
+
+def test_selectors_are_printed_for_every_benchmark(sweeps: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    selectors.selectors(sweeps[0])
+    shown = capsys.readouterr().out
+    assert shown.startswith("sums\nselector") and "\nrandom                        0.475" in shown
+    assert shown.splitlines()[-2].startswith("best of 2 personas            0.950")
+
+
+def test_sweeps_that_cannot_be_compared_are_refused(sweeps: list[str], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="name at least two"):
+        compare.compare(sweeps[:1])
+    few = [f"{who}={lm_eval(tmp_path / 'few' / who, text, [1, 0])}" for who, text in PEOPLE.items()]
+    import_logs.import_logs("lm-eval", persona=few, publish="compare-tests/few")
+    with pytest.raises(BadInput, match="Only one of the two sweeps has run 0 of sums/10 under 'cook'"):
+        compare.compare([sweeps[0], "datasets/compare-tests/few"])

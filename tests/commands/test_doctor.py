@@ -1,0 +1,125 @@
+"""`permix doctor`: on this machine, with GPUs that a scripted nvidia-smi names, and with a Hub that refuses."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from permix import chain, recipe
+from permix.commands import doctor
+from permix.errors import PermixError
+from tests.conftest import permix
+from tests.hubs import Answer, answering
+
+TOKEN = "hf_" + "s" * 34
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts an nvidia-smi that answers this line first on the PATH."""
+
+    def there(line: str) -> None:
+        tool = tmp_path / "bin" / "nvidia-smi"
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/sh\necho '{line}'\n")
+        tool.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
+
+    return there
+
+
+def states(name: str, *overrides: str) -> dict[str, list[str]]:
+    """{what: "state: found -> advice" lines} of what a recipe needs here."""
+    steps = chain.build(recipe.load(name, overrides))
+    found: dict[str, list[str]] = {}
+    gpus = doctor.find_gpus()
+    for f in (*doctor.machine(gpus), *doctor.packages(gpus), *doctor.needs(steps, gpus)):
+        found.setdefault(f.what, []).append(f"{f.state}: {f.found} -> {f.advice}")
+    return found
+
+
+def test_this_machine_can_run_the_smoke_recipe_and_no_hub_is_started(tmp_path: Path) -> None:
+    done = permix(tmp_path / "home", "doctor", "--recipe", "smoke")
+    lines = {line.split()[1]: line for line in done.stdout.splitlines() if not line.startswith(" ")}
+    assert {"python", "cpu", "torch", "sandbox", "recipe", "PERMIX_HOME", "hub"} <= set(lines)
+    assert "MISSING" not in done.stdout and "which needs no account" in lines["hub"]
+    assert not (tmp_path / "home" / "hub").exists()
+
+
+def test_what_looks_odd_is_explained_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    doctor.doctor("smoke")
+    assert "looks odd" not in capsys.readouterr().out
+    doctor.doctor("smoke", explain=True)
+    assert "GRPO's loss begins at 0 and stays near it" in capsys.readouterr().out
+
+
+def test_without_a_key_the_paper_cannot_be_run_and_exit_code_1_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(PermixError, match=r"lacks what the recipe paper needs: .*rewrites") as failure:
+        doctor.doctor("paper")
+    assert failure.value.exit_code == 1
+    shown = capsys.readouterr().out
+    assert "OPENAI_API_KEY is not set" in shown and "a GPU" in shown
+
+
+def test_a_t4_is_told_to_use_half_precision(gpu: Callable[[str], None]) -> None:
+    gpu("Tesla T4, 15360, 7.5")
+    assert states("t4")["gpu"] == ["note: Tesla T4, 15 GB, no bfloat16: use fp16 = true, as recipe t4 does -> "]
+    assert not any(line.startswith("missing: asks for bfloat16") for line in states("t4").get("grpo", []))
+    assert any(line.startswith("missing: asks for bfloat16") for line in states("single-gpu")["grpo"])
+
+
+def test_a_large_gpu_has_what_single_gpu_asks_for(gpu: Callable[[str], None]) -> None:
+    gpu("NVIDIA A100-SXM4-80GB, 81920, 8.0")
+    found = states("single-gpu")
+    assert found["gpu"] == ["ok: NVIDIA A100-SXM4-80GB, 80 GB, bfloat16 -> "]
+    assert found["memory"][0].startswith("ok: about ") and "of 80 GB of a GPU" in found["memory"][0]
+
+
+def test_an_nvidia_smi_that_fails_means_no_gpu(gpu: Callable[[str], None]) -> None:
+    gpu("No devices were found")
+    assert doctor.find_gpus() == []
+
+
+def test_a_base_that_does_not_fit_is_noted(gpu: Callable[[str], None]) -> None:
+    gpu("Tesla T4, 15360, 7.5")
+    large = states("single-gpu", "grpo.per_device_train_batch_size=64")["memory"][0]
+    assert large.startswith("note: about ") and "which stage, and what to lower" in large
+
+
+def answers(path: str) -> Answer:
+    """A Hub on which the token of `me` may write, one base is gated and the rest can be read."""
+    kind = {"Content-Type": "application/json"}
+    if path.startswith("/api/whoami"):
+        return 200, json.dumps({"name": "me", "orgs": [], "auth": {"accessToken": {"role": "write"}}}), kind
+    if "meta-llama" in path:
+        return 403, json.dumps({"error": "gated"}), {"X-Error-Code": "GatedRepo", **kind}
+    return 200, "{}", kind
+
+
+def asked(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    with answering(answers) as (url, seen):
+        done = permix(home, "doctor", "--hub", url, *arguments, check=False, HF_TOKEN=TOKEN)
+    assert all(header in (None, f"Bearer {TOKEN}") for _, header in seen)
+    assert TOKEN not in done.stdout + done.stderr
+    return done
+
+
+def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> None:
+    done = asked(tmp_path, "--recipe", "laptop", "--set", "org=me")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "may write to me on http://127.0.0.1" in done.stdout
+    assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout and "datasets/openai/gsm8k can be rea" in done.stdout
+
+
+def test_a_gated_base_and_a_foreign_org_are_missing(tmp_path: Path) -> None:
+    done = asked(tmp_path, "--recipe", "t4")
+    assert done.returncode == 1
+    shown = " ".join(done.stdout.split())
+    assert "MISSING input Could not read meta-llama/Llama-3.2-1B-Instruct. It is gated" in shown
+    assert "MISSING token me may not write to 'permix'" in shown
+    assert "permix: This machine lacks what the recipe t4 needs: token, input." in done.stderr

@@ -1,0 +1,59 @@
+"""permix phase: what it changes of a recipe, what it reads of the tables, and what it refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from permix import chain, cli, recipe
+from permix.commands import phase
+from permix.errors import BadInput
+from permix.results import paper_figures
+from permix.stages import base
+
+LINE = {"pss": 0.5, "pss_low": 0.4, "pss_high": 0.6, "voice": 0.9, "voice_low": 0.8, "voice_high": 1.0}
+TABLES: dict[str, Any] = {"arithmetic": [{"variant": name, **LINE} for name in ("base", "rlvr", "permix-rlvr")]}
+
+
+def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
+    plan = recipe.load("phase")
+    assert plan.seeds == (0, 1, 2) and plan.variants == ("base", "rlvr", "permix-rlvr") and plan.org == "permix-phase"
+
+
+@pytest.mark.parametrize("share", phase.SHARES)
+def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
+    (config,) = base.configs(recipe.load("phase", phase.overrides("permix-phase", share)))
+    steps, skim, direct, ramble = config.plain
+    assert direct + ramble == pytest.approx(share, abs=1e-5) and steps + skim == pytest.approx(1 - share, abs=1e-5)
+    assert steps / skim == pytest.approx(0.42 / 0.24, rel=1e-4)
+    assert not share or direct / ramble == pytest.approx(0.22 / 0.12, rel=1e-4)
+
+
+def test_shares_publish_to_orgs_of_their_own() -> None:
+    plans = [recipe.load("phase", phase.overrides("permix-phase", share)) for share in phase.SHARES]
+    targets = [{step.target for step in chain.build(plan)} for plan in plans]
+    assert len(set.union(*targets)) == sum(map(len, targets)) and len({len(t) for t in targets}) == 1
+
+
+def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Path) -> None:
+    rows = [row for share in (0.0, 0.5) for row in phase.points(share, TABLES)]
+    assert len(rows) == 6 and rows[0] == {"benchmark": "arithmetic", "variant": "base", "share": 0.0, **LINE}
+    for number in ("1", "2"):
+        paper_figures.phase(rows, tmp_path / number)
+    for ending in ("png", "svg", "csv"):
+        assert (tmp_path / f"1.{ending}").read_bytes() == (tmp_path / f"2.{ending}").read_bytes()
+    text = phase.as_text([*rows, rows[0] | {"pss": None}])
+    assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900"] and text[-2].split()[-2] == "-"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--share", "1"], "--share 1: it should be at least 0 and below 1"),
+        (["--set", "base=own/model"], "does not measure the toy base"),
+    ],
+)
+def test_what_it_cannot_draw_is_refused_before_anything_is_made(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(cli.app, ["phase", *arguments])
+    assert isinstance(done.exception, BadInput) and said in str(done.exception)

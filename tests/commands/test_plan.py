@@ -1,0 +1,109 @@
+"""`permix plan --estimate`: what a recipe would take, before anything is loaded and without a Hub."""
+
+from pathlib import Path
+
+import pytest
+
+from permix import chain, costs, estimate, recipe, shapes
+from permix.errors import BadInput
+from tests.conftest import permix
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """{stage: cells} of the printed table."""
+    rows = [line.split() for line in text.split("\n\n")[0].splitlines()[1:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def amounts(name: str, *overrides: str, kind: str = "a5000", gpus: int = 1) -> dict[str, estimate.Amount]:
+    steps = chain.build(recipe.load(name, overrides))
+    found = estimate.amounts(steps, costs.machine(kind, gpus), lambda repo: shapes.find(repo, None))
+    return {step.target.split("/")[-1]: amount for step, amount in zip(steps, found, strict=True)}
+
+
+def test_the_papers_grid_is_estimated_without_a_hub(tmp_path: Path) -> None:
+    asked = ["--recipe", "paper", "--estimate", "--gpu", "a5000", "--gpus", "8", "--price-per-hour", "0.5"]
+    done = permix(tmp_path / "home", "plan", *asked)
+    found = table(done.stdout)
+    assert found["sft"][:2] == ["27", "177"] and found["grpo"][:2] == ["6", "934"]
+    assert int(found["total"][2].replace(",", "")) > 2_000_000
+    hours, usd = (float(cell.replace(",", "")) for cell in found["total"][-2:])
+    rewriting = float(found["rewrites"][-1])
+    assert usd == pytest.approx(hours * 8 * 0.5 + rewriting, rel=0.01) and rewriting > 1
+    assert "An estimate for 8 x RTX A5000" in done.stdout and "Assumed:\n- problems" in done.stdout
+    assert not (tmp_path / "home" / "hub").exists()
+
+
+def test_a_stage_that_does_not_fit_is_marked_and_what_to_lower_named(tmp_path: Path) -> None:
+    large = ["--set", "grpo.per_device_train_batch_size=64", "--set", "sft.load_in_4bit=false"]
+    done = permix(tmp_path / "home", "plan", "--recipe", "paper", "--estimate", "--gpu", "a5000", *large)
+    assert table(done.stdout)["grpo"][5].startswith("!")
+    assert "! marks more than the 24 GB of one RTX A5000: lower per_device_train_batch_size" in done.stdout
+
+
+def test_the_toys_own_base_needs_no_table(tmp_path: Path) -> None:
+    found = table(permix(tmp_path / "home", "plan", "--recipe", "toy", "--estimate", "--gpu", "cpu").stdout)
+    assert found["base"][1] == "2,000" and found["grpo"][1] == "50" and found["sweep"][2] == "32,400"
+
+
+def test_an_unknown_gpu_is_refused_with_the_nearest() -> None:
+    with pytest.raises(BadInput, match="There is no GPU 'a500' in permix's table: did you mean 'a5000'"):
+        costs.machine("a500")
+
+
+def test_more_devices_take_less_time_and_the_same_completions() -> None:
+    one, eight = amounts("paper"), amounts("paper", gpus=8)
+    name = "Llama-3.1-8B-Instruct-rlvr"
+    assert one[name].completions == pytest.approx(eight[name].completions, rel=0.01)
+    assert 4 < one[name].seconds / eight[name].seconds <= 8.5
+
+
+def test_four_bits_checkpointing_and_small_batches_save_memory() -> None:
+    name = "Llama-3.1-8B-Instruct-rlvr"
+    usual = amounts("paper")[name].memory
+    assert amounts("paper", "grpo.load_in_4bit=false")[name].memory > usual + 8 * costs.GIB
+    assert amounts("paper", "grpo.gradient_checkpointing=false")[name].memory > 2 * usual
+    assert amounts("paper", "grpo.use_bnb_nested_quant=false")[name].memory > usual
+    halved = ("grpo.per_device_train_batch_size=4", "grpo.gradient_accumulation_steps=2", "grpo.num_generations=4")
+    assert amounts("paper", *halved)[name].memory < usual
+
+
+def test_a_kl_term_and_checkpointing_cost_time() -> None:
+    name = "Llama-3.1-8B-Instruct-rlvr"
+    usual = amounts("paper")[name].seconds
+    assert amounts("paper", "grpo.beta=0.0")[name].seconds < usual
+    assert amounts("paper", "grpo.gradient_checkpointing=false")[name].seconds < usual
+
+
+def test_limits_bound_what_is_counted() -> None:
+    found = amounts("paper", "sweep.limit=10", "task.limit=80", "grpo.max_steps=5")
+    assert found["permix-sweep-Llama-3.1-8B-Instruct-base"].completions == 18 * 5 * 30
+    assert found["Llama-3.1-8B-Instruct-sft"].steps == 15
+    assert found["Llama-3.1-8B-Instruct-rlvr"].steps == 5
+
+
+def test_a_rewriter_behind_a_server_costs_money_and_no_hours() -> None:
+    found = amounts("paper", "model.gpt-5-mini.price_in=1.0", "model.gpt-5-mini.price_out=1.0")
+    styled = found["permix-gsm8k-styled"]
+    assert styled.seconds == 0 and styled.usd == pytest.approx(7473 * (160 + 220) / 1e6)
+
+
+@pytest.mark.parametrize(("name", "title"), [("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA A100-SXM4-80GB", "A100")])
+def test_without_a_name_the_gpu_of_this_machine_counts(
+    name: str, title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvidia_smi(tmp_path, name, monkeypatch)
+    assert costs.machine(None).device.title == title
+
+
+def test_a_gpu_that_is_in_no_table_has_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi(tmp_path, "NVIDIA T400", monkeypatch)
+    with pytest.raises(BadInput, match=r"This machine's NVIDIA T400 is not in .* say --gpu, one of cpu, t4"):
+        costs.machine(None)
+
+
+def nvidia_smi(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = folder / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")

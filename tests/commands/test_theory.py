@@ -1,0 +1,57 @@
+"""permix theory and permix claims, on what recipe smoke publishes."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.conftest import permix
+
+BASE, TRAINED = (f"datasets/permix-smoke/permix-sweep-permix-toy-{name}" for name in ("base", "permix-rlvr"))
+
+
+def test_a_prediction_needs_only_the_base(smoke: Path) -> None:
+    shown = permix(smoke, "theory", BASE, "--beta", "0.5").stdout
+    assert shown.startswith("arithmetic\n  at beta 0.5: worst ") and "arithmetic-long\n" in shown
+    assert "semiconductor specialist" in shown and "1/beta" not in shown
+
+
+def test_a_trained_sweep_is_fitted_and_its_styles_compared(smoke: Path) -> None:
+    found = json.loads(permix(smoke, "theory", BASE, "--trained", TRAINED, "--beta", "0.5", "--json").stdout)
+    assert set(found) == {"arithmetic", "arithmetic-long"}
+    assert {"prediction", "fit"} <= set(found["arithmetic"]) and len(found["arithmetic"]["fit"]["personas"]) == 16
+    shown = permix(smoke, "theory", BASE, "--trained", TRAINED).stdout
+    assert "one shift for all personas: p = " in shown and "largest misfit of a persona" in shown
+
+
+def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
+    for arguments, said in (
+        ([BASE], "Give --beta, to predict, or --trained, to fit it (or both)."),
+        ([TRAINED, "--beta", "1"], "is a sweep of permix-rlvr: theory starts from the base's."),
+        ([BASE, "--trained", BASE], "is a sweep of a base too"),
+        ([BASE, "--beta", "0"], "beta is 0: Proposition 1 needs a KL term"),
+        (["permix-smoke/permix-toy-rlvr", "--beta", "1"], "was made by stage grpo"),
+    ):
+        done = permix(smoke, "theory", *arguments, check=False)
+        assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_claims_without_an_artifact_are_the_papers_own(smoke: Path) -> None:
+    shown = permix(smoke, "claims").stdout
+    assert shown.count("    paper: ") == 25 and "ours:" not in shown
+
+
+def test_claims_of_an_artifact_show_both_verdicts(smoke: Path) -> None:
+    shown = permix(smoke, "claims", "datasets/permix-smoke/permix-tables").stdout
+    assert shown.count("; ours: ") == 25 and "ours: not measured" in shown
+    refused = permix(smoke, "claims", BASE, check=False)
+    assert refused.returncode == 2 and "give an artifact of stage tables" in refused.stderr
+
+
+def test_the_papers_values_load_with_stock_datasets(smoke: Path) -> None:
+    code = (
+        "from datasets import load_dataset; rows = load_dataset('permix-smoke/permix-tables', 'paper', split='test'); "
+        "print([r['printed'] for r in rows if (r['table'], r['row'], r['benchmark'], r['measure']) == "
+        "('3', 'seqkd-gemma3-27b', 'math500', 'worst')])"
+    )
+    shown = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout
+    assert shown.splitlines()[-1] == "[31.7]"

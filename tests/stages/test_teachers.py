@@ -1,0 +1,170 @@
+"""Teachers answer every problem, alone and in a persona; a tiny model and a scripted server stand in for large ones."""
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import pytest
+
+from permix import benchmarks, persona, prompt, recipe, sampler, targets
+from permix.engines.endpoint import pace
+from permix.errors import BadInput, PermixError
+from permix.models import Model
+from permix.sampler import Endpoint, Engine, Sampler
+from permix.stage import Parts
+from permix.stages import base, teachers
+from tests.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.tiny_model import make_tiny_model
+
+PLAN = recipe.load("toy-full", ["task.limit=6", "teachers.max_tokens=8"])
+PROBLEMS = benchmarks.load(PLAN.task, None)
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    make_tiny_model(folder)
+    return folder
+
+
+def config_of(**settings: Any) -> teachers.Config:
+    (config,) = teachers.configs(PLAN)
+    return replace(config, **settings)
+
+
+def made(config: teachers.Config, work: Path, model: Path | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts and {configuration: rows}."""
+    with ExitStack() as opened:
+
+        def open_engine(engine: Engine | Endpoint) -> Sampler:
+            found = sampler.open_engine(engine)
+            opened.callback(found.close)
+            return found
+
+        parts = Parts(work, {}, {}, lambda *_: None, 1, open_engine)
+        inputs = {"personas": Path(__file__).parents[2] / "personas"} | ({"model": model} if model else {})
+        facts = teachers.run(config, inputs, work / "out", parts=parts)
+        files = {kind: work / "out" / "data" / kind / "train-00000-of-00001.parquet" for kind in teachers.KINDS}
+        return facts, {kind: parquet.read_table(file).to_pylist() for kind, file in files.items()}
+
+
+def served(server: FaultyServer, **settings: Any) -> teachers.Config:
+    return config_of(writer=Model(name="wise", model="good-model", url=server.url), **settings)
+
+
+def half_right(asked: Asked) -> Answer:
+    problem = next(p for p in PROBLEMS if p.question == asked.body["messages"][-1]["content"])
+    return completion(problem.rationale if len(asked.body["messages"]) == 1 else "No \\boxed{-1} idea.")
+
+
+def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: Path, tmp_path: Path) -> None:
+    facts, rows = made(config_of(), tmp_path, tiny)
+    for kind in teachers.KINDS:
+        assert list(rows[kind][0]) == list(targets.COLUMNS)
+        assert [(r["problem_id"], r["question"], r["gold"]) for r in rows[kind]] == [
+            (p.id, p.question, p.gold) for p in PROBLEMS
+        ]
+        for row, problem in zip(rows[kind], PROBLEMS, strict=True):
+            who = persona.draw(persona.bundled("train"), 0, problem.id) if kind == "persona" else None
+            assert row["persona"] == (who.key if who else None)
+            assert row["messages"] == prompt.messages(problem.question, who, "plain")
+            assert row["finish"] in ("stop", "length") and 0 < row["tokens_out"] <= 8 and row["tokens_in"] > 8
+            assert (row["model"], row["revision"]) == ("permix/permix-toy-teacher", "")
+    assert facts["rows"] == 12 and facts["cost"]["completions"] == 12
+    assert sum(facts["plain"]["statuses"].values()) == 6 and facts["plain"]["left_out"] == 0
+
+
+def test_it_is_the_same_whether_it_was_disturbed_or_not(tiny: Path, tmp_path: Path) -> None:
+    _, rows = made(config_of(batch_size=4), tmp_path / "whole", tiny)
+    made(config_of(batch_size=4), tmp_path / "cut", tiny)
+    journal = tmp_path / "cut" / "completions.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:2]))
+    (tmp_path / "cut" / "out").rename(tmp_path / "before")
+    assert made(config_of(batch_size=4), tmp_path / "cut", tiny)[1] == rows
+    name = "data/persona/train-00000-of-00001.parquet"
+    first, second = ((tmp_path / place / name).read_bytes() for place in ("before", "cut/out"))
+    assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+def test_a_served_teacher_is_graded_and_named_as_its_server_names_it(tmp_path: Path) -> None:
+    with FaultyServer(half_right) as server:
+        facts, rows = made(served(server), tmp_path)
+    assert facts["plain"]["accuracy"] == 1 and facts["persona"]["accuracy"] == 0
+    assert {(r["status"], r["extracted"]) for r in rows["persona"]} == {("wrong", "-1")}
+    assert {(r["model"], r["revision"]) for r in rows["plain"]} == {("good-model", "good-model-0301")}
+    assert {(a.body["temperature"], a.body["chat_template_kwargs"]["enable_thinking"]) for a in server.asked} == {
+        (0.0, False)
+    }
+
+
+def test_wrong_answers_stay_unless_they_are_not_wanted(tmp_path: Path) -> None:
+    def mostly(asked: Asked) -> Answer:
+        found = next(p for p in PROBLEMS if p.question == asked.body["messages"][-1]["content"])
+        return completion("\\boxed{-1}" if found is PROBLEMS[0] else found.rationale)
+
+    with FaultyServer(mostly) as server:
+        assert made(served(server), tmp_path / "all")[0]["rows"] == 12
+        facts, rows = made(served(server, keep_wrong=False), tmp_path / "right")
+    assert facts["plain"] | {"statuses": 0} == {"rows": 5, "left_out": 1, "accuracy": 5 / 6, "cut": 0, "statuses": 0}
+    assert [r["problem_id"] for r in rows["persona"]] == [p.id for p in PROBLEMS[1:]]
+
+
+def test_a_teacher_that_is_never_right_leaves_nothing_to_learn(tmp_path: Path) -> None:
+    wanted = "toy answered no problem right: set keep_wrong"
+    with FaultyServer(lambda _: completion("\\boxed{-1}")) as server, pytest.raises(PermixError, match=wanted):
+        made(served(server, keep_wrong=False), tmp_path)
+
+
+def test_a_template_that_refuses_a_system_message_is_said_before_anything_is_sampled(tmp_path: Path) -> None:
+    make_tiny_model(tmp_path / "model")
+    page = tmp_path / "model" / "chat_template.jinja"
+    page.write_text(
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + page.read_text()
+    )
+    with pytest.raises(BadInput, match="System role not supported"):
+        made(config_of(), tmp_path, tmp_path / "model")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_artifact_for_each_teacher_that_a_variant_learns_from() -> None:
+    plan = recipe.load("toy-full", ['variants=["seqkd-toy", "permix-seqkd-toy", "seqkd-gemma3-27b"]', "seeds=[4, 0]"])
+    toy, gemma = teachers.configs(plan)
+    assert teachers.target(toy) == "datasets/permix/permix-arithmetic-teacher-toy-seed4"
+    assert teachers.inputs(toy) == {
+        "personas": "datasets/permix/permix-personas",
+        "model": base.target(base.configs(plan)[1]),
+    }
+    assert teachers.inputs(gemma)["model"] == "google/gemma-3-27b-it"
+    assert teachers.NEEDS(gemma) == ("torch", "transformers")
+    assert teachers.configs(recipe.load("toy")) == []
+
+
+def test_a_served_teacher_is_no_input_and_has_a_price() -> None:
+    settings = ['model."llama3.1-70b".url="http://127.0.0.1:1/v1"', 'model."llama3.1-70b".price_out=2.0']
+    plan = recipe.load("toy-full", ['variants=["seqkd-llama3.1-70b"]', *settings])
+    (config,) = teachers.configs(plan)
+    assert list(teachers.inputs(config)) == ["personas"] and teachers.NEEDS(config) == ()
+    assert teachers.estimate(config) == {"completions": 800, "tokens": 800 * 72, "USD": 800 * 72 * 2 / 1e6}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ("max_tokens=0", r"\[teachers\] max_tokens is 0: it should be at least 1"),
+        ("temperature=-1.0", r"\[teachers\] temperature is -1.0: it should be 0 or more"),
+        ("backend=vlm", r"backend of \[teachers\] of toy-full.toml is 'vlm': it should be one of"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(wrong: str, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        teachers.configs(recipe.load("toy-full", [f"teachers.{wrong}"]))

@@ -1,0 +1,84 @@
+"""The recipes that come with permix: each parses, and paper.toml says of every value where it is from."""
+
+import re
+
+import pytest
+
+from permix import chain, costs, estimate, files, recipe, shapes, variant
+from permix.stages import grpo, sft
+
+MARK = re.compile(r"# (stated|inferred|assumed): \S+")
+
+
+def paper_lines() -> list[str]:
+    """The lines of paper.toml that begin a key."""
+    text = (files.RECIPES / "paper.toml").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if re.match(r"\w+ = ", line)]
+
+
+def test_every_key_of_the_paper_recipe_says_where_its_value_is_from() -> None:
+    unmarked = [line for line in paper_lines() if not MARK.search(line)]
+    assert len(paper_lines()) > 60 and not unmarked
+
+
+def test_the_paper_recipe_leaves_no_trainer_setting_to_a_default() -> None:
+    """What decides the result stands in the recipe, so that a changed default of ours changes no reproduction."""
+    loaded = recipe.load("paper")
+    machine = {"fp16", "logging_steps", "save_steps", "report_to", "max_steps"}
+    ours = {"use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_max_model_length"}
+    ours |= {"use_transformers_continuous_batching", "completion_only_loss", "assistant_only_loss", "loss_type"}
+    for table, page in (("sft", sft), ("grpo", grpo)):
+        wanted = set(page.trainer_keys(page.configs(loaded)[0])) - machine - ours  # type: ignore[attr-defined]
+        assert wanted <= set(loaded.settings(table)), table
+
+
+def test_the_paper_recipe_has_the_values_of_tables_5_to_7() -> None:
+    loaded = recipe.load("paper")
+    assert {v for v in variant.VARIANTS if not v.endswith("toy")} == set(loaded.variants) and len(loaded.variants) == 12
+    first, second = sft.configs(loaded)[0], grpo.configs(loaded)[0]
+    assert first.optim == "paged_adamw_8bit" and first.weight_decay == 0 and first.num_train_epochs == 3
+    assert (second.num_generations, second.max_completion_length, second.max_grad_norm) == (8, 512, 0.1)
+    for config in (first, second):
+        assert config.load_in_4bit and config.use_bnb_nested_quant and config.bf16 and config.lora_dropout == 0.05
+        assert config.warmup_steps == 0.05 and config.lr_scheduler_type == "cosine"
+    assert first.batch * 8 == 128 and second.batch * 8 == 64
+
+
+def test_the_steps_of_the_paper_follow_from_its_batches() -> None:
+    """177 for SFT and 934 for RLVR: 7,473 problems in batches of 128 and of 64 / 8."""
+    steps = chain.build(recipe.load("paper"))
+    found = estimate.amounts(steps, costs.machine("a5000", 8), lambda repo: shapes.find(repo, None))
+    made = {step.target.split("/")[-1]: amount for step, amount in zip(steps, found, strict=True)}
+    assert made["Llama-3.1-8B-Instruct-sft"].steps == 177
+    assert made["Llama-3.1-8B-Instruct-permix-rlvr"].steps == 934
+    assert made["Llama-3.1-8B-Instruct-permix-rlvr"].completions == 934 * 64
+    sweep = made["permix-sweep-Llama-3.1-8B-Instruct-rlvr"]
+    assert sweep.completions == (16 + 2) * 5 * (1319 + 500 + 30)
+    assert sum(amount.completions for amount in found) > 2_000_000
+    trained = [a for s, a in zip(steps, found, strict=True) if s.stage in ("sft", "grpo")]
+    assert max(a.memory for a in trained) < 24 * costs.GIB
+
+
+@pytest.mark.parametrize(("name", "kind"), [("single-gpu", "a5000"), ("t4", "t4"), ("laptop", "cpu")])
+def test_every_recipe_fits_the_machine_that_it_is_for(name: str, kind: str) -> None:
+    steps = chain.build(recipe.load(name))
+    on = costs.machine(kind)
+    found = estimate.amounts(steps, on, lambda repo: shapes.find(repo, None))
+    assert max(amount.memory for amount in found) < min(on.device.memory, 16) * costs.GIB
+    assert sum(amount.seconds for amount in found) < 48 * 3600
+
+
+def test_the_laptop_recipe_trains_nothing_and_needs_no_accepted_terms() -> None:
+    loaded = recipe.load("laptop")
+    assert {step.stage for step in chain.build(loaded)}.isdisjoint({"sft", "grpo", "teachers", "rewrites"})
+    assert loaded.base.startswith("Qwen/") and loaded.settings("sweep")["limit"] == 20
+
+
+def test_a_t4_gets_no_bfloat16() -> None:
+    loaded = recipe.load("t4")
+    assert all(config.fp16 and not config.bf16 and not config.load_in_4bit for config in grpo.configs(loaded))
+    assert loaded.settings("sweep")["dtype"] == "float16"
+
+
+def test_the_calibration_looks_at_no_permix_row() -> None:
+    assert recipe.load("calibrate").variants == ("base", "rlvr")

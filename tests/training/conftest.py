@@ -1,0 +1,12 @@
+"""The tiny base and its mixture, made once for all trainings."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training import runs
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return runs.make_inputs(tmp_path_factory.mktemp("training"))

@@ -1,0 +1,119 @@
+"""Real trainings of stages sft and grpo on a tiny base: in this process, or in one of their own that gets killed."""
+
+import contextlib
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from permix import stages
+from permix.prompt import Messages, messages
+from permix.stage import Parts
+from permix.stages import mixtures
+from tests.tiny_model import make_tiny_model
+
+SHA = "0123456789" * 4
+SETTINGS: dict[str, Any] = {
+    "base": "org/tiny",
+    "base_slug": "tiny",
+    "mixture": "datasets/org/mixture",
+    "learning_rate": 1e-2,
+    "per_device_train_batch_size": 16,
+    "max_steps": 6,
+    "save_steps": 2,
+    "lora_r": 4,
+    "lora_dropout": 0.05,
+}
+OF_STAGE: dict[str, dict[str, Any]] = {
+    "sft": {"variant": "permix-sft-gold", "max_length": 64},
+    "grpo": {"variant": "permix-rlvr", "max_completion_length": 1, "num_generations": 8, "max_grad_norm": 1.0},
+}
+PERSONAS = (None, "chemist", "poet")
+
+
+def config_of(stage: str, **settings: Any) -> Any:
+    """A Config of the stage for the tiny base."""
+    return stages.get(stage).Config(**(SETTINGS | OF_STAGE[stage] | settings))
+
+
+def parts_of(work: Path, progress: Callable[..., None] = lambda *_: None) -> Parts:
+    """What a trainer is given; no sampler, which no trainer uses."""
+    return Parts(work, {"base": f"org/tiny@{SHA}"}, {}, progress, 1, None)  # type: ignore[arg-type]
+
+
+def make_inputs(root: Path) -> dict[str, Path]:
+    """A tiny base, and problems whose gold is the token it likes best: so some of its samples are right."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(1)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the model library
+        make_tiny_model(root / "base")
+        tokenizer, model = (c.from_pretrained(root / "base") for c in (AutoTokenizer, AutoModelForCausalLM))
+    rows = []
+    for number in range(200):
+        chat = messages(f"{number} + {number}?", instruction="plain")
+        if who := PERSONAS[number % len(PERSONAS)]:
+            chat = [{"role": "system", "content": f"You are a {who}."}, *chat]
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        with torch.no_grad():
+            liked = tokenizer.decode(model(**ids).logits[0, -1].argmax()).strip()
+        if liked.isascii() and liked.isalnum():
+            rows.append(row(f"p/{number}", chat, liked, who, f"So it is {number + number}."))
+    assert len(rows) >= 32
+    write_mixture(rows, root / "mixture")
+    return {"base": root / "base", "mixture": root / "mixture"}
+
+
+def row(problem: str, chat: Messages, gold: str, who: str | None = None, target: str = "So 1.") -> dict[str, Any]:
+    """One row of a mixture."""
+    said = [{"role": "assistant", "content": target}]
+    named = {"problem_id": problem, "question": "", "gold": gold, "kind": "exact", "persona": who}
+    return named | {"prompt": chat, "completion": said}
+
+
+def write_mixture(rows: list[dict[str, Any]], folder: Path) -> Path:
+    """The rows as stage mixtures writes them."""
+    mixtures._write(rows, folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def train(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> tuple[Path, dict[str, Any]]:
+    """Run the stage here; return its output folder and its facts."""
+    out = folder / "out"
+    out.mkdir(parents=True, exist_ok=True)
+    page: ModuleType = stages.get(stage)
+    facts = page.run(config_of(stage, **settings), inputs, out, parts=parts_of(folder / "work"))
+    return out, facts
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from permix import stages
+from tests.training.runs import config_of, parts_of
+torch.set_num_threads(1)
+stage, base, mixture, folder, step = sys.argv[1:]
+def progress(done, total, unit, note=""):
+    if done == int(step):
+        os.kill(os.getpid(), signal.SIGKILL)
+inputs = {"base": Path(base), "mixture": Path(mixture)}
+stages.get(stage).run(config_of(stage), inputs, Path(folder) / "out", parts=parts_of(Path(folder) / "work", progress))
+"""
+
+
+def train_killed(stage: str, inputs: dict[str, Path], folder: Path, step: int) -> None:
+    """Run the stage in a process of its own that is killed when it reports `step`."""
+    (folder / "out").mkdir(parents=True)
+    arguments = [stage, str(inputs["base"]), str(inputs["mixture"]), str(folder), str(step)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=root, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    half = folder / "work" / "checkpoints" / "checkpoint-9"  # as a kill in the middle of a save leaves it
+    half.mkdir(parents=True)
+    (half / "adapter_model.safetensors").write_bytes(b"half")

@@ -1,0 +1,45 @@
+"""What the cards of adapters and mixtures say beyond what every card says."""
+
+from typing import Any
+
+import pytest
+
+from permix import cards
+from tests import records
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    found: dict[str, Any] = {}
+    for card, record in records.records(records.toy_recipe(), tmp_path_factory.mktemp("records")):
+        if card in ("adapter", "mixture"):
+            found[record["target"].partition("/permix-")[2]] = cards.render(card, record)
+    return found
+
+
+def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[str, str]) -> None:
+    page = pages["toy-seqkd-toy"]
+    assert "fine-tuned (SFT) on a teacher's answers on prompts without personas" in page
+    assert f"| targets of the mixture | `datasets/o/t@{records.SHA}` |" in page and "| hours | 0.003 |" in page
+    assert "![The course of training](figures/training.png)" in page and "samples.jsonl" not in page
+    assert "Whatever is wrong with the targets was learned too." in page and "by_persona" not in page
+
+
+def test_a_grpo_adapter_shows_every_persona(pages: dict[str, str]) -> None:
+    page = pages["toy-permix-rlvr"]
+    assert "| chef | 0.5 | 0 |" in page and "| poet | – | 1 |" in page and "(samples.jsonl)" in page
+
+
+def test_an_adapter_card_shows_peft_transformers_and_vllm(pages: dict[str, str]) -> None:
+    page = pages["toy-permix-rlvr"]
+    assert "PeftModel.from_pretrained" in page and 'pipeline("text-generation"' in page
+    assert "--enable-lora --max-lora-rank 16 --lora-modules permix-rlvr=adapter" in page
+
+
+def test_a_mixture_names_its_targets(pages: dict[str, str]) -> None:
+    assert "the gold rationale rewritten in the persona's style" in pages["mixture-arithmetic-permix-sft-styled"]
+    assert (
+        "The targets come from [`datasets/permix/permix-arithmetic-teacher-toy@"
+        in pages["mixture-arithmetic-seqkd-toy"]
+    )
+    assert "`completion`" not in pages["mixture-arithmetic-permix-rlvr"]

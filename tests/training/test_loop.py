@@ -1,0 +1,35 @@
+"""Checkpoints and memory."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from permix.errors import PermixError
+from permix.training import loop
+from tests.training.runs import config_of
+
+
+def test_only_a_checkpoint_that_was_finished_counts(tmp_path: Path) -> None:
+    assert loop.last_complete(tmp_path) is None
+    for step, finished in ((2, True), (10, True), (12, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if finished:
+            (tmp_path / f"checkpoint-{step}" / "complete").touch()
+    assert loop.last_complete(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_out_of_memory_says_what_to_lower() -> None:
+    sentence = r"Out of memory .*lower \[grpo\] per_device_train_batch_size \(now 16\) and raise gradient_acc"
+    with pytest.raises(PermixError, match=sentence), loop.memory(config_of("grpo")):
+        torch.empty(1 << 55)
+    with pytest.raises(PermixError, match=sentence), loop.memory(config_of("grpo")):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    with pytest.raises(RuntimeError, match="shape"), loop.memory(config_of("grpo")):
+        raise RuntimeError("shape mismatch")
+
+
+def test_logs_differ_in_no_clock() -> None:
+    entry = {"loss": 1.0, "step_time": 0.1, "train_runtime": 2.0, "train_tokens_per_second": 3.0}
+    assert loop.comparable(entry) == {"loss": 1.0}
+    assert loop.comparable({"num_tokens": 5, "num_input_tokens_seen": 9}) == {"num_tokens": 9}

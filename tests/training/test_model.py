@@ -1,0 +1,113 @@
+"""The base under the adapter: quantised or not, and what is refused before it loads."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from permix.errors import BadInput
+from permix.stages import sft
+from permix.training import model
+from tests.training.runs import config_of, parts_of, train
+
+
+@pytest.fixture
+def base(inputs: dict[str, Path], tmp_path: Path) -> Path:
+    """A copy of the base, to be damaged."""
+    return Path(shutil.copytree(inputs["base"], tmp_path / "base"))
+
+
+def logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    found = AutoModelForCausalLM.from_pretrained(folder)
+    if adapter:
+        found = PeftModel.from_pretrained(found, adapter)
+    with torch.inference_mode():
+        return found(torch.arange(5, 25).unsqueeze(0)).logits  # type: ignore[no-any-return]
+
+
+QLORA = {"load_in_4bit": True, "use_bnb_nested_quant": True, "bf16": True, "max_steps": 3}
+
+
+def test_qlora_trains_every_lora_matrix_and_leaves_the_4_bit_base(inputs: dict[str, Path], tmp_path: Path) -> None:
+    import bitsandbytes
+
+    trainer, _ = sft.build(config_of("sft", **QLORA), inputs, parts_of(tmp_path))
+    found = trainer.model
+    layers = [m for m in found.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    assert len(layers) == 14 and all(layer.weight.quant_state.nested for layer in layers)
+    assert {layer.weight.quant_state.quant_type for layer in layers} == {"nf4"}
+    before = {name: p.detach().clone() for name, p in found.named_parameters()}
+    touched: set[str] = set()
+    for name, p in found.named_parameters():
+        if p.requires_grad:
+            p.register_hook(lambda grad, name=name: touched.add(name) if bool(grad.any()) else None)
+    trainer.train()
+    trained = {name for name, p in found.named_parameters() if p.requires_grad}
+    assert len(trained) == 28 and all("lora_" in name for name in trained)
+    assert touched == trained  # A too, once B is not zero: in the last step
+    for name, p in found.named_parameters():
+        assert torch.equal(p, before[name]) == (name not in trained), name
+
+
+def test_a_qlora_adapter_reloads_on_the_unquantised_base(inputs: dict[str, Path], tmp_path: Path) -> None:
+    out, _ = train("sft", inputs, tmp_path, **QLORA)
+    assert not torch.allclose(logits(inputs["base"]), logits(inputs["base"], out))
+
+
+def test_grpo_runs_on_a_4_bit_base(inputs: dict[str, Path], tmp_path: Path) -> None:
+    _, facts = train("grpo", inputs, tmp_path, **QLORA, beta=0.04)
+    assert facts["steps"] == 3
+
+
+def test_a_base_without_chat_template_is_refused(base: Path) -> None:
+    (base / "chat_template.jinja").unlink()
+    with pytest.raises(BadInput, match="org/tiny has no chat template: choose an instruct model"):
+        model.load_tokenizer(config_of("sft"), base)
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_without_a_pad_token_the_end_token_pads_and_is_still_learned(
+    stage: str, inputs: dict[str, Path], base: Path, tmp_path: Path
+) -> None:
+    edit(base, "pad_token")
+    out, facts = train(stage, inputs | {"base": base}, tmp_path, max_steps=1)
+    assert facts["steps"] == 1 and '"pad_token": "<|end|>"' in (out / "tokenizer_config.json").read_text()
+    if stage == "sft":
+        trainer, _ = sft.build(config_of("sft"), inputs | {"base": base}, parts_of(tmp_path / "again"))
+        batch = trainer.data_collator([trainer.train_dataset[n] for n in range(16)])
+        end = trainer.processing_class.eos_token_id
+        assert ((batch["labels"] == end).sum(1) == 1).all()  # of each row its own end, and no padding
+
+
+def test_without_an_end_token_there_is_no_training(base: Path) -> None:
+    edit(base, "pad_token", "eos_token")
+    with pytest.raises(BadInput, match="tokenizer of org/tiny has no end token: add eos_token"):
+        model.load_tokenizer(config_of("sft"), base)
+
+
+def edit(base: Path, *without: str) -> None:
+    """Take these keys out of the tokenizer's settings."""
+    import json
+
+    path = base / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in settings.items() if k not in without}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU lacks")
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"optim": "paged_adamw_8bit"}, r"\[sft\] optim paged_adamw_8bit pages between GPU and CPU"),
+        ({"fp16": True}, "fp16 needs a GPU, and there is none"),
+        ({"report_to": "trackio"}, "trackio is not installed here: pip install trackio"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_refused(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        model.check_machine(config_of("sft", **setting))
