@@ -1,4 +1,4 @@
-"""permix verify: recompute every number of a sweep from its stored completions."""
+"""permix verify: recompute every number of a sweep from its completions, of judgements from the judges' raw replies."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,22 @@ if TYPE_CHECKING:
     from permix.hub import Hub
 
 Tables = dict[str, list[dict[str, Any]]]
+HOW = {
+    "sweep": "completions graded again",
+    "import": "completions as they were scored",
+    "personagym": "judgements read again from raw replies",
+    "preference": "judgements read again from raw replies",
+}
+"""By stage, what its numbers are recomputed from."""
 
 
 def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
     """Grade a sweep's completions again and recompute its numbers; exit 1 where one differs.
 
-    Of an imported sweep, which another tool scored, the numbers are recomputed from its scores.
+    Of an imported sweep, which another tool scored, the numbers are recomputed from its scores; of personagym and
+    preference, scores are read again from the judges' raw replies. Nothing is asked of any model.
     """
-    from permix import chain
+    from permix import chain, stages
     from permix import hub as hubs
     from permix.commands import import_logs
     from permix.provenance import canonical
@@ -27,11 +35,15 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
     head = chain.find(artifact, place)
     assert head.record is not None
     stage = head.record["stage"]
-    if stage not in ("sweep", import_logs.STAGE):
-        raise BadInput(f"{head.repo} was made by stage {stage}: only sweeps can be verified.")
+    if stage not in HOW:
+        raise BadInput(f"{head.repo} was made by stage {stage}: only sweeps and judgements can be verified.")
     folder = place.fetch(head)
-    stored = {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
-    regraded, summary = (_from_scores if stage == import_logs.STAGE else _from_completions)(head.record, stored, place)
+    if stage in ("personagym", "preference"):
+        stored, regraded, summary = stages.get(stage).replay(folder, head.record["config"])
+    else:
+        stored = {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
+        again = _from_scores if stage == import_logs.STAGE else _from_completions
+        regraded, summary = again(head.record, stored, place)
     pairs = [pair for name, rows in regraded.items() for pair in zip(stored[name], rows, strict=True)]
     changed = sum(old["score"] != new["score"] for old, new in pairs)
     old = dict(_flat(head.record["facts"]["summary"]))
@@ -40,8 +52,7 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
     for key in differing:
         print(f"{key}: stored {old.get(key)}, recomputed {new.get(key)}")
     found = f"{changed} scores and {len(differing)} of {len(new)} numbers differ"
-    how = "as they were scored" if stage == import_logs.STAGE else "graded again"
-    print(f"{head.repo}@{head.sha[:12]}: {len(pairs)} completions {how}, {found}")
+    print(f"{head.repo}@{head.sha[:12]}: {len(pairs)} {HOW[stage]}, {found}")
     if changed or differing:
         raise PermixError(f"{head.repo} does not follow from its completions with this version of permix.")
 

@@ -60,10 +60,9 @@ def of_scores(table: Sequence[Row], text_writers: Iterable[str]) -> Numbers:
         },
         "text_writers": writers,
         "independent": {"judges": others, **_levels(_mean_of([scores[name] for name in others]), where)},
-        "agreement": [
-            {"first": a, "second": b, **agreement(scores[a], scores[b], where)}
-            for a, b in itertools.combinations(counted, 2)
-        ],
+        "agreement": {
+            f"{a}, {b}": agreement(scores[a], scores[b], where) for a, b in itertools.combinations(counted, 2)
+        },
     }
 
 
