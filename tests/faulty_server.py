@@ -1,13 +1,9 @@
-"""A scripted OpenAI-compatible server on loopback, over real HTTP: answers, or fails in any way a server can.
-
-`python -m tests.faulty_server` prints its address and serves until its stdin closes.
-"""
+"""A scripted OpenAI-compatible server on loopback, over real HTTP: answers, or fails in any way a server can."""
 
 import asyncio
 import json
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -187,9 +183,3 @@ class FaultyServer:
         data = text.encode()
         writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         await writer.drain()
-
-
-if __name__ == "__main__":
-    with FaultyServer(remember=False) as server:
-        print(server.url, flush=True)
-        sys.stdin.read()

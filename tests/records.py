@@ -10,6 +10,7 @@ from typing import Any
 from permix import benchmarks, files, persona, prompt, provenance, recipe, stages
 from permix.results import sweeps as read_sweeps
 from permix.stages import cases, export, sweep, tables
+from tests import fidelity_records
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("arithmetic", "arithmetic-long")
@@ -28,6 +29,7 @@ FILES = {
     "cases": ["data/test-00000-of-00001.parquet"],
     "tables": [f"data/{name}/test-00000-of-00001.parquet" for name in ("ours", "paper", "personas")]
     + ["figures/summary.png", "report.html"],
+    **fidelity_records.FILES,
 }
 
 
@@ -72,7 +74,7 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
                 "tokens_out": 20,
             }
             row |= {"extracted": "1", "status": "correct", "adapter_digest": "", "base_dtype": "float32"}
-        sweep._write(results[benchmark], folder / "data" / benchmark / "test-00000-of-00001.parquet")
+        sweep.write(results[benchmark], folder, benchmark)
     config = next(c for c in sweep.configs(toy_recipe()) if c.variant == variant)
     config = dataclasses.replace(config, seed=seed, toy=False, draws=200)  # the completions are empty: no voice in them
     summary = sweep.summarise(config, results)
@@ -169,6 +171,8 @@ def records(plan: recipe.Recipe, folder: Path) -> Iterator[tuple[str, dict[str, 
         toy=plan.base == "toy",
     )
     made["tables"] = tables.run(config, inputs, folder / "out", parts=Parts(config))  # type: ignore[arg-type]
+    made |= fidelity_records.facts()
+    plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})
     for stage in stages.NAMES:
         page = stages.get(stage)
         taught = ("permix-sft-styled", "seqkd-toy" if plan.base == "toy" else "seqkd-gemma3-27b")

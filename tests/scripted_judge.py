@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from permix import calibration
+from permix.judging import calibration
 from tests.faulty_server import Answer, Asked, Script, completion
 
 GROUPS = {row["answer"]: row["group"] for row in calibration.rows()}

@@ -49,7 +49,7 @@ def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> 
     shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).stdout
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     wanted = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).Config)}
-    assert wanted | {"--recipe", "--set", "--variant", "--benchmark", "--hub", "--workers", "--work"} <= options
+    assert wanted | {"--recipe", "--set", "--benchmark", "--hub", "--workers", "--work"} <= options
     assert all(option in shown for option in wanted)
 
 
@@ -69,7 +69,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> recipe.Recipe:
 def test_options_of_every_type_reach_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["--max-steps", "7", "--learning-rate", "1e-5", "--bf16", "--optim", "sgd", "--loss-type", "grpo"]
     given += ["--lora-target-modules", "q_proj", "--lora-target-modules", "v_proj"]
-    found = asked(monkeypatch, "grpo", "--recipe", "smoke", "--variant", "rlvr", "--benchmark", "arithmetic", *given)
+    found = asked(monkeypatch, "grpo", "--recipe", "smoke", "rlvr", "--benchmark", "arithmetic", *given)
     settings = found.settings("grpo")
     assert found.variants == ("rlvr",) and [b.name for b in found.benchmarks] == ["arithmetic"]
     assert settings["max_steps"] == 7 and settings["learning_rate"] == 1e-5 and settings["bf16"] is True
@@ -119,9 +119,9 @@ def test_wrong_usage_is_short_and_exits_with_2(
 BAD = {
     "unknown recipe": (["run", "--recipe", "tooy"], "no recipe 'tooy': did you mean 'toy'"),
     "unknown key": (["plan", "--set", "grpo.max_step=1"], "did you mean 'max_steps'"),
-    "unknown variant": (["grpo", "--variant", "rvlr"], "no variant 'rvlr': did you mean 'rlvr'"),
+    "unknown variant": (["grpo", "rvlr"], "no variant 'rvlr': did you mean 'rlvr'"),
     "unknown stage": (["run", "--fresh", "swep"], "no stage 'swep': did you mean 'sweep'"),
-    "nothing to do": (["grpo", "--variant", "base"], "The recipe toy asks nothing of stage grpo"),
+    "nothing to do": (["grpo", "base"], "The recipe toy asks nothing of stage grpo"),
     "no toy base": (["base", "--set", "base=me/model"], "asks nothing of stage base"),
     "wrong address": (["show", "a/b", "--hub", "huggingface.co"], "--hub 'huggingface.co' should be an address"),
     "impossible seed": (["run", "--set", "seeds=[-1]"], "a seed should be between 0 and"),

@@ -82,3 +82,44 @@ def test_pools_are_read_from_any_usual_file(ending: str, tmp_path: Path) -> None
             write(arrow.Table.from_pylist(rows), path)
     assert [p.key for p in persona.load(tmp_path, "train")] == ["k0", "k1", "k2"]
     assert [p.key for p in persona.load(tmp_path, "eval")] == ["k10", "k11", "k12"]
+
+
+OWN = [("sailor", "You are an old sailor."), ("clown", "You are a clown.")]
+
+
+def test_a_file_of_ones_own_is_json_or_toml(tmp_path: Path) -> None:
+    rows = [{"key": key, "category": "Own", "system_prompt": text} for key, text in OWN]
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    lines = [f'[[persona]]\nkey = "{key}"\ncategory = "Own"\nsystem_prompt = "{text}"\n' for key, text in OWN]
+    (tmp_path / "own.toml").write_text("\n".join(lines))
+    found = [persona.from_file(tmp_path / name) for name in ("own.json", "own.toml")]
+    assert found[0] == found[1] == [persona.Persona(key, "Own", text) for key, text in OWN]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("a.json", "[{", "a.json is not JSON"),
+        ("a.toml", "[[persona", "a.toml is not TOML"),
+        ("a.toml", 'key = "x"', r"a.toml should be a list .* \(in TOML: \[\[persona\]\]\)"),
+        ("a.json", '{"key": "x"}', "a.json should be a list"),
+        ("a.json", "[]", "a.json holds no persona"),
+        ("a.json", '[{"key": "x", "category": "c"}]', "Persona 1 of a.json has no text under system_prompt"),
+        ("a.json", json.dumps([{"key": "x", "category": "c", "system_prompt": "y"}] * 2), "'x' stands twice in a.json"),
+        ("a.json", '[{"key": "none", "category": "c", "system_prompt": "y"}]', "'none' in a.json is kept for"),
+    ],
+)
+def test_a_file_that_holds_no_pool_is_one_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInput, match=sentence):
+        persona.from_file(tmp_path / name)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"There is no file .*people.json: give the path"):
+        persona.from_file(tmp_path / "people.json")
+
+
+@pytest.mark.parametrize(("path", "label"), [("a/my people.json", "my-people"), ("x.toml", "x"), ("é.json", "own")])
+def test_a_files_name_becomes_part_of_names_on_the_hub(path: str, label: str) -> None:
+    assert persona.label(path) == label

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from permix import chain, recipe
 from permix.embedded_hub import launch
 from tests.conftest import permix
+from tests.tiny_model import make_tiny_model
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {
@@ -23,6 +25,12 @@ ELSEWHERE = {
     "make test": "it runs this test",
     "pip install .": "tests/test_packaging.py builds and unpacks the wheel",
     "pip install '.[train]'": "the same wheel with dependencies that are installed here",
+    "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook --publish my-org/my-sweep": (
+        "tests/commands/test_import_logs.py has logs"
+    ),
+    "permix sweep --endpoint http://127.0.0.1:8000/v1 --model my-model --key MY_API_KEY --benchmark gsm8k --limit 5": (
+        "tests/commands/test_sweep.py has a server"
+    ),
     "permix hub serve --port 7870": "it does not end by itself: test_hub_serve_runs_in_the_foreground",
 }
 
@@ -64,6 +72,28 @@ def gsm8k_folder(folder: Path) -> Path:
     return folder
 
 
+def table_folder(folder: Path, split: str, rows: Sequence[dict[str, str]]) -> Path:
+    folder.mkdir()
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def model_folder(folder: Path) -> Path:
+    make_tiny_model(folder)
+    return folder
+
+
+PROBLEMS = [{"question": f"Ann has {n} pens and buys 3. How many?", "answer": str(n + 3)} for n in range(16)]
+QUIZ = [{"question": f"Which is {n}?\nA. {n}\nB. {n + 1}", "answer": "A"} for n in range(8)]
+FOLDERS: dict[str, Callable[[Path], Path]] = {
+    "FOLDER": gsm8k_folder,
+    "MODEL": model_folder,
+    "PROBLEMS": lambda folder: table_folder(folder, "train", PROBLEMS),
+    "QUIZ": lambda folder: table_folder(folder, "test", QUIZ),
+}
+"""What stands for a folder of the reader's own."""
+
+
 @pytest.fixture(scope="module")
 def home(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the smoke run for these commands to change; its Hub is another server."""
@@ -75,8 +105,11 @@ def home(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("command", [c for c in commands() if c not in ELSEWHERE])
 def test_command(command: str, home: Path, tmp_path: Path) -> None:
     ours = command.replace("permix/p", "permix-smoke/p")
-    if "FOLDER" in ours:
-        ours = ours.replace("FOLDER", str(gsm8k_folder(tmp_path / "gsm8k")))
+    for word, make in FOLDERS.items():
+        if f" {word} " in ours:
+            ours = ours.replace(f" {word} ", f" {make(tmp_path / word.lower())} ")
+    if own := blocks("json"):
+        (tmp_path / "people.json").write_text(own[0])
     done = shell(ours, home, tmp_path)
     assert done.returncode == 0, f"{ours}\n{done.stdout}\n{done.stderr}"
     assert done.stdout.strip()
@@ -92,9 +125,10 @@ def test_the_python_example_prints_five_numbers(smoke: Path, tmp_path: Path) -> 
     assert len(done.stdout.split()) == 5
 
 
-def test_the_recipe_example_parses() -> None:
-    (text,) = blocks("toml")
-    assert len(chain.build(recipe.parse({"name": "mine", **tomllib.loads(text)}, "mine.toml"))) > 10
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_a_recipe_example_parses(text: str) -> None:
+    whole = {"variants": ["base", "permix-sft-styled"], "benchmarks": ["arithmetic"]} | tomllib.loads(text)
+    assert chain.build(recipe.parse({"name": "mine", **whole}, "mine.toml"))
 
 
 def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: Path) -> None:

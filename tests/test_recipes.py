@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from permix import chain, costs, estimate, files, recipe, shapes, variant
+from permix import chain, costs, estimate, files, paper, recipe, shapes, variant
 from permix.stages import grpo, sft
 
 MARK = re.compile(r"# (stated|inferred|assumed): \S+")
@@ -41,7 +41,7 @@ def test_the_paper_recipe_has_the_values_of_tables_5_to_7() -> None:
     for config in (first, second):
         assert config.load_in_4bit and config.use_bnb_nested_quant and config.bf16 and config.lora_dropout == 0.05
         assert config.warmup_steps == 0.05 and config.lr_scheduler_type == "cosine"
-    assert first.batch * 8 == 128 and second.batch * 8 == 64
+    assert (first.batch, first.accumulation(8), second.batch, second.accumulation(8)) == (128, 8, 64, 1)
 
 
 def test_the_steps_of_the_paper_follow_from_its_batches() -> None:
@@ -82,3 +82,21 @@ def test_a_t4_gets_no_bfloat16() -> None:
 
 def test_the_calibration_looks_at_no_permix_row() -> None:
     assert recipe.load("calibrate").variants == ("base", "rlvr")
+
+
+def test_the_public_models_are_the_columns_of_tables_8_and_9() -> None:
+    loaded = recipe.load("public-models")
+    slugs = [found.slug if (found := variant.other(name)) else loaded.base_slug for name in loaded.variants]
+    columns = paper.printed("tables_8_9")["table8_math500"]["models"]
+    assert sorted(map(str, map(paper.model_of, slugs))) == sorted(columns)
+    assert [b.name for b in loaded.benchmarks] == ["math500", "aime2024"] and loaded.settings("sweep")["runs"] == 5
+
+
+@pytest.mark.parametrize("name", ["public-models", "stages"])
+def test_other_models_are_measured_and_nothing_is_trained(name: str) -> None:
+    loaded = recipe.load(name)
+    steps = chain.build(loaded)
+    assert {step.stage for step in steps}.isdisjoint({"base", "mixtures", "sft", "grpo", "teachers", "rewrites"})
+    assert sum(step.stage == "sweep" for step in steps) == len(loaded.variants) >= 10
+    found = estimate.amounts(steps, costs.machine("h100"), lambda repo: shapes.find(repo, None))
+    assert sum(amount.completions for amount in found) > 500_000

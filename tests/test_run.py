@@ -105,7 +105,7 @@ def test_show_names_the_dataset_that_was_meant(smoke: Path) -> None:
 
 
 def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
-    done = permix(smoke, "sweep", "--recipe", "smoke", "--variant", "rlvr")
+    done = permix(smoke, "sweep", "--recipe", "smoke", "rlvr")
     assert "making" not in done.stderr
     assert re.search(r"^  arithmetic: worst \d\.\d+, best .* none \d\.\d+", done.stdout, re.MULTILINE)
 
@@ -123,7 +123,7 @@ def test_verify_recomputes_a_sweep(smoke: Path) -> None:
 
 def test_verify_refuses_what_is_no_sweep(smoke: Path) -> None:
     done = permix(smoke, "verify", "permix-smoke/permix-toy-rlvr", check=False)
-    assert done.returncode == 2 and "only sweeps can be verified" in done.stderr
+    assert done.returncode == 2 and "only sweeps and judgements can be verified" in done.stderr
 
 
 def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, hub: Hub) -> None:

@@ -176,7 +176,7 @@ def test_a_failure_keeps_the_work_of_the_others(hub: Hub, org: str, tmp_path: Pa
 
 FAILURES = {
     "refuse": (2, "The input is wrong."),
-    "exhaust": (1, "Out of memory while making datasets/.*: lower batch_size or the number of workers."),
+    "exhaust": (1, "Out of memory while making datasets/.*: lower .*per_device_train_batch_size.* number of workers."),
     "exit": (1, "The worker that made datasets/.* ended with code 3: run again to continue."),
     "tell a set": (1, "Making datasets/.* failed with TypeError: Object of type set is not JSON serializable"),
 }

@@ -16,7 +16,13 @@ PRINTED = {
     "meta-llama/Llama-3.2-1B-Instruct": 1.24,
     "meta-llama/Llama-3.1-70B-Instruct": 70.6,
     "Qwen/Qwen2.5-0.5B-Instruct": 0.494,
+    "Qwen/Qwen3-0.6B": 0.596,
+    "Qwen/Qwen3-4B": 4.02,
+    "Qwen/Qwen3-8B": 8.19,
     "Qwen/Qwen3-32B": 32.8,
+    "allenai/Llama-3.1-Tulu-3-8B": 8.03,
+    "allenai/OLMo-2-0425-1B-SFT": 1.48,
+    "allenai/OLMo-2-1124-7B-SFT": 7.3,
     "google/gemma-3-1b-it": 1.0,
     "HuggingFaceTB/SmolLM2-360M-Instruct": 0.362,
 }

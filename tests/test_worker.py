@@ -12,7 +12,7 @@ import pytest
 
 from permix.errors import BadInput
 from permix.sampler import Engine
-from permix.worker import Job, Message, _Samplers
+from permix.worker import Job, Message, Samplers
 from tests import trials
 from tests.tiny_model import make_tiny_model
 from tests.trials import START, step
@@ -82,7 +82,7 @@ def test_a_worker_ends_when_its_pipe_does(worker: tuple[Connection, "subprocess.
 def test_one_engine_is_open_at_a_time(tmp_path: Path) -> None:
     make_tiny_model(tmp_path)
     engine = Engine(base=tmp_path, batch_size=2)
-    open_one = _Samplers()
+    open_one = Samplers()
     first = open_one(engine)
     assert open_one(dataclasses.replace(engine)) is first
     second = open_one(dataclasses.replace(engine, batch_size=3))

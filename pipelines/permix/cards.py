@@ -72,6 +72,8 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
     repos = {name: source["repo"] for name, source in record["inputs"].items()}
     if record["stage"] == "import":
         repos["base"] = record["config"]["variant"]  # no artifact that could be fetched, but its terms hold
+    elif record["config"].get("variant") == "served":
+        repos["base"] = record["config"]["base"]  # likewise
     return {
         "record": record,
         "repo": repo,
@@ -111,13 +113,18 @@ _TAGS = {
     "personas": ["system-prompt", "role-play"],
     "teacher": ["distillation"],
     "rewrites": ["style-transfer"],
-    "mixture": ["grpo", "rlvr"],
-    "sweep": ["evaluation", "robustness", "rlvr"],
+    "sweep": ["evaluation", "robustness"],
     "questions": ["evaluation", "role-play"],
-    "personagym": ["evaluation", "role-play", "rlvr"],
+    "personagym": ["evaluation", "role-play"],
     "preference": ["evaluation", "role-play", "rlvr"],
     "tables": ["evaluation", "robustness", "rlvr"],
 }
+
+
+def _method(row: variant.Variant) -> list[str]:
+    """Tags of how a variant is trained."""
+    trained = {"sft": ["sft"], "grpo": ["grpo", "rlvr"]}.get(row.trainer, [])
+    return [*trained, *(["distillation"] if row.target == "teacher" else [])]
 
 
 def _dataset(card: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +134,7 @@ def _dataset(card: str, values: dict[str, Any]) -> dict[str, Any]:
         "pretty_name": values["repo"].split("/")[1],
         "task_categories": ["text-generation"],
         **({"size_categories": [size]} if size else {}),
-        "tags": ["permix", "persona", PAPER, *_TAGS.get(card, [])],
+        "tags": ["permix", "persona", PAPER, *_TAGS.get(card, []), *_method(values["variant"])],
         "configs": [dict(config) for config in values["configs"]],
     }
     if card == "tables":
@@ -156,8 +163,7 @@ def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
         return {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": tags}
     if card == "export":
         return _exported(values)
-    base = values["base"]
-    trainer = "grpo" if values["record"]["stage"] == "grpo" else "sft"
+    base, shared = values["base"], ["permix", "persona", PAPER, *_method(values["variant"])]
     head: dict[str, Any] = {
         "base_model": base["repo"],
         "base_model_relation": "adapter",
@@ -165,7 +171,7 @@ def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
         "pipeline_tag": "text-generation",
         "datasets": [name.removeprefix("datasets/") for name in values["data"]],
         "metrics": ["accuracy", f"{values['org']}/pss"],
-        "tags": ["permix", "lora", trainer, "trl", "persona", "rlvr", PAPER, f"base_model:adapter:{base['repo']}"],
+        "tags": [*shared, "lora", "trl", f"base_model:adapter:{base['repo']}"],
     }
     if index := list(_index(values)):
         head["model-index"] = [{"name": values["repo"].split("/")[1], "results": index}]
@@ -181,7 +187,7 @@ def _exported(values: dict[str, Any]) -> dict[str, Any]:
         "base_model_relation": "finetune" if merged else "quantized",
         "library_name": "transformers" if merged else "gguf",
         "pipeline_tag": "text-generation",
-        "tags": ["permix", "persona", "rlvr", PAPER, *([] if merged else ["gguf"])],
+        "tags": ["permix", "persona", PAPER, *_method(values["variant"]), *([] if merged else ["gguf"])],
     }
 
 

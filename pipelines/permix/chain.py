@@ -48,6 +48,15 @@ class Step:
         return dict(estimate(self.config)) if estimate else {}
 
 
+def notes(steps: Iterable[Step]) -> list[str]:
+    """What a person should know of the steps that are to be made, before it costs anything."""
+    found: list[str] = []
+    for step in steps:
+        said = getattr(step.module, "notes", None) if step.state != "current" else None
+        found += said(step.config) if said else []
+    return list(dict.fromkeys(found))
+
+
 def build(recipe: Recipe) -> list[Step]:
     """The steps of a recipe in an order in which each comes after its inputs."""
     steps = [

@@ -11,6 +11,7 @@ import typer
 
 from permix import __version__, stages
 from permix.commands import (
+    chat,
     claims,
     compare,
     doctor,
@@ -21,11 +22,13 @@ from permix.commands import (
     phase,
     plan,
     power,
+    recovery,
     run,
     sample,
     sandbox,
     selectors,
     show,
+    sweep,
     theory,
     verify,
 )
@@ -69,10 +72,12 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
     own = own_fields(stage.Config)
     hints = typing.get_type_hints(stage.Config)
 
+    more = {"sweep": sweep}.get(name)
+
     def command(
         recipe: str,
+        variant: list[str] | None,
         set: list[str],
-        variant: list[str],
         benchmark: list[str],
         hub: str | None,
         workers: int,
@@ -81,15 +86,22 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
         **given: Any,
     ) -> None:
         named = [f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names]
+        if more:
+            asked = {key: given.pop(key) for key, *_ in more.OPTIONS}
+            recipe, named = more.recipe(recipe, **asked), named + more.changes(variant or [], **asked)
         fields = [f"{table_of(name)}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
         if preview:
             previews.preview(recipe, [*set, *named, *fields], name, hub, work)
         else:
             run.make(recipe, [*set, *named, *fields], until=name, hub=hub, workers=workers, work=work)
 
-    several = [("variant", "Only these variants."), ("benchmark", "These benchmarks instead of the recipe's.")]
-    shared: list[tuple[str, Any, Any]] = [("recipe", options.Recipe, "toy"), ("set", options.Set, [])]
-    shared += [(what, Annotated[list[str], typer.Option(f"--{what}", help=text)], []) for what, text in several]
+    of_these = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants.")]
+    instead = Annotated[list[str], typer.Option("--benchmark", help="These benchmarks instead of the recipe's.")]
+    shared: list[tuple[str, Any, Any]] = [
+        ("variant", of_these, None),
+        ("recipe", options.Recipe, "" if more else "toy"),
+    ]
+    shared += [*(more.OPTIONS if more else []), ("set", options.Set, []), ("benchmark", instead, [])]
     shared += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
     if hasattr(stage, "preview"):
         text = "Show a few rows and what all would cost; publish nothing."
@@ -130,6 +142,7 @@ app.command()(show.show)
 app.command()(verify.verify)
 app.command()(sandbox.sandbox)
 app.command()(sample.sample)
+app.command()(chat.chat)
 app.command()(theory.theory)
 app.command()(claims.claims)
 app.command()(phase.phase)
@@ -138,6 +151,7 @@ app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(selectors.selectors)
 app.command()(power.power)
+app.command()(recovery.recovery)
 app.command("import")(import_logs.import_logs)
 app.add_typer(hub.app, name="hub")
 for _name in stages.NAMES:

@@ -97,7 +97,8 @@ def training_seconds(
 ) -> float:
     """Of `tokens` in `steps` optimizer steps; `reference` adds FLOPs a token and parameter, for the KL term's model."""
     per_token = (4 + (2 if config.gradient_checkpointing else 0) + reference) * shape.parameters
-    launches = steps * config.gradient_accumulation_steps * 4 * shape.layers * LAUNCH
+    passes = math.ceil(config.gradient_accumulation_steps / machine.gpus)
+    launches = steps * passes * 4 * shape.layers * LAUNCH
     return tokens * per_token / (machine.device.flops * machine.gpus * TRAINING) + launches
 
 

@@ -21,6 +21,7 @@ from permix.costs import (
     training_seconds,
     training_weights,
 )
+from permix.models import Model
 from permix.shapes import Shape
 from permix.stages import base, mixtures
 
@@ -45,6 +46,7 @@ ASSUMPTIONS = (
     "device's 16-bit peak.",
     "sampling: a step reads all weights once, at 50 % of the memory's bandwidth; transformers samples until the "
     "longest answer of the batch (3 means) is done and spends 1 ms a layer beside; vLLM fills its batch up to 256.",
+    "judges and question writers: 400 to 1500 tokens a reply, thinking included; retries come on top.",
     "memory: weights (NF4: 0.5 bytes and its constants), LoRA with gradients and Adam, activations and logits of the "
     "longest rows, key-value cache, 1.5 GB for CUDA.",
 )
@@ -97,7 +99,7 @@ def amounts(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], S
 def _amount(step: Step, on: Setting) -> Amount:
     if step.stage in _BY_STAGE:
         return _BY_STAGE[step.stage](step.config, on)
-    cost = step.cost
+    cost = step.module.expected(step.config) if hasattr(step.module, "expected") else step.cost
     return Amount(completions=int(cost.get("completions", 0)), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
 
 
@@ -115,7 +117,7 @@ def lengths(source: Source) -> tuple[int, int]:
 
 def _sft(config: Any, on: Setting) -> Amount:
     """TRL takes a last, smaller batch of every epoch: ceil(rows / batch) steps."""
-    shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch * on.machine.gpus
+    shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     steps = config.max_steps if config.max_steps > 0 else math.ceil(math.ceil(rows / batch) * config.num_train_epochs)
     length = min(config.max_length, sum(on.lengths(config.mixture)))
     trained = min(rows * config.num_train_epochs, steps * batch) * length
@@ -127,19 +129,20 @@ def _sft(config: Any, on: Setting) -> Amount:
 
 def _grpo(config: Any, on: Setting) -> Amount:
     """TRL drops a last, smaller batch: floor(rows / prompts of a step) steps."""
-    shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch * on.machine.gpus
+    shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     per_epoch = rows // max(1, batch // config.num_generations)
     steps = config.max_steps if config.max_steps > 0 else math.floor(per_epoch * config.num_train_epochs)
     completions, limit = steps * batch, config.max_completion_length
+    own = math.ceil(batch / on.machine.gpus)  # completions that one device samples at once
     prompt, answer = on.lengths(config.mixture)
     mean = min(limit, answer)
     trained = completions * (prompt + mean)
     weights = training_weights(config, shape)
     sampling = sampling_seconds(
-        shape, on.machine, completions, prompt, mean, limit, batch=config.batch, weights=weights, vllm=config.use_vllm
+        shape, on.machine, completions, prompt, mean, limit, batch=own, weights=weights, vllm=config.use_vllm
     )
     logits = config.per_device_train_batch_size * limit
-    cache = config.batch * (prompt + limit) * shape.cache_bytes
+    cache = own * (prompt + limit) * shape.cache_bytes
     reference = 2 if config.beta else 0
     return Amount(
         steps=steps,
@@ -156,7 +159,10 @@ def _sweep(config: Any, on: Setting) -> Amount:
     total = Amount()
     for source in config.benchmarks:
         completions = PERSONAS * config.runs * problems(source, config.limit)
-        total += _sampled(config, on.shape_of(config.base), completions, source, on.machine)
+        if config.model:
+            total += _served(config.model, config.max_tokens, completions, source)
+        else:
+            total += _sampled(config, on.shape_of(config.base), completions, source, on.machine)
     return total
 
 
@@ -171,14 +177,19 @@ def _rewrites(config: Any, on: Setting) -> Amount:
 
 
 def _written(config: Any, completions: int, on: Setting) -> Amount:
-    """By a model that is run here, or by one behind a server, which costs USD and none of our time."""
+    """By a model that is run here, or by one behind a server."""
     if config.writer is None:
         return Amount(completions=completions)
     if config.writer.repo:
         return _sampled(config, on.shape_of(config.writer.repo), completions, config.task, on.machine)
-    prompt, answer = lengths(config.task)
-    mean = min(config.max_tokens, answer)
-    usd = config.writer.price(completions * prompt, completions * mean)
+    return _served(config.writer, config.max_tokens, completions, config.task)
+
+
+def _served(model: Model, max_tokens: int, completions: int, source: Source) -> Amount:
+    """By a server: USD, and none of our time."""
+    prompt, answer = lengths(source)
+    mean = min(max_tokens, answer)
+    usd = model.price(completions * prompt, completions * mean)
     return Amount(completions=completions, sampled=completions * mean, usd=usd)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from permix import files, provenance
@@ -199,20 +200,23 @@ class Hub:
             )
         return str(commit.oid)
 
-    def write_card(self, head: Head, card: str) -> None:
-        """Replace README.md in a commit of its own; nothing where it is the same already."""
+    def write_card(self, head: Head, card: str, results: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Replace README.md and evaluation results in a commit of its own; nothing where they are the same already."""
         from huggingface_hub import CommitOperationAdd
 
         kind, name = split(head.repo)
-        if (
-            "README.md" in head.files
-            and self.download(f"{head.repo}@{head.sha}", "README.md").read_text(encoding="utf-8") == card
-        ):
+        wanted = {"README.md": card.encode(), **results}
+        changed = {
+            path: content
+            for path, content in wanted.items()
+            if path not in head.files or self.download(f"{head.repo}@{head.sha}", path).read_bytes() != content
+        }
+        if not changed:
             return
         with self._sentences(f"update the card of {head.repo}"):
             self.api.create_commit(
                 name,
-                [CommitOperationAdd("README.md", card.encode())],
+                [CommitOperationAdd(path, content) for path, content in changed.items()],
                 commit_message="Results onto the card",
                 repo_type=kind,
                 parent_commit=head.sha,

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from permix import structured
+from permix.judging import structured
+from permix.judging.structured import Client, Form, Misfit
 from permix.prompt import Messages
-from permix.structured import Client, Form, Misfit
 
 
 @dataclass(frozen=True)

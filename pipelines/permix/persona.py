@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +89,27 @@ def load(folder: Path, split: Literal["train", "eval"]) -> list[Persona]:
         except BadInput:
             raise error from None
     return read(rows, f"split {split!r}")
+
+
+def from_file(path: Path) -> list[Persona]:
+    """The personas of a file: JSON as `personas/eval.json`, or TOML with a table [[persona]] for each."""
+    if not path.is_file():
+        raise BadInput(f"There is no file {path}: give the path of a JSON or TOML file with personas.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = tomllib.loads(text).get("persona") if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{path.name} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise BadInput(
+            f"{path.name} should be a list of objects with key, category and system_prompt (in TOML: [[persona]])."
+        )
+    return read(rows, path.name)
+
+
+def label(path: str) -> str:
+    """The name of a persona file as it stands in the names of what is made with it."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", Path(path).stem).strip("-.") or "own"
 
 
 def bundled(split: Literal["train", "eval"]) -> list[Persona]:

@@ -27,6 +27,7 @@ PACKAGES = (
     "trl",
     "peft",
     "accelerate",
+    "bitsandbytes",
     "math-verify",
     "numpy",
     "pyarrow",

@@ -1,7 +1,7 @@
 """A recipe is a whole experiment in one TOML file; its tables are named after stages and their keys are Config fields.
 
 name, org, tag, seeds, base, variants, benchmarks      the experiment
-[personas] dataset=                                    a pool of one's own on the Hub; absent: the paper's
+[personas] dataset= or eval=                           pools of one's own: on the Hub, or a file for the pool eval alone
 [task]                                                 the training problems (a Source)
 [benchmark.x]                                          a benchmark of one's own (a Source)
 [model.x]                                              a teacher, rewriter or judge (a Model): new, or ours changed
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from permix import benchmarks, files, models, stages, variant
+from permix import benchmarks, files, models, persona, stages, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
 from permix.models import Model
@@ -31,8 +31,9 @@ ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
 class Recipe:
     """One experiment.
 
-    `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`; `tag` tells the experiment's artifacts from
-    others' (pools and toy base are shared); `note` stands under its tables.
+    `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`. Of the `variants`, `org/model`,
+    `org/model+org/adapter` and `model.<x>` (the server of [model.<x>]) are other models, measured beside the base.
+    `tag` tells the experiment's artifacts from others' (pools and toy base are shared); `note` stands under its tables.
     """
 
     name: str
@@ -62,6 +63,17 @@ class Recipe:
         """The dataset that holds both pools."""
         own = self.tables.get("personas", {}).get("dataset")
         return f"datasets/{own}" if own else f"datasets/{self.org}/permix-personas"
+
+    @property
+    def eval_personas(self) -> str:
+        """The file with personas of one's own to measure under, "" where there is none."""
+        return str(self.tables.get("personas", {}).get("eval", ""))
+
+    @property
+    def eval_personas_repo(self) -> str:
+        """The dataset of the personas that sweeps measure under."""
+        own = persona.label(self.eval_personas) if self.eval_personas else ""
+        return f"datasets/{self.org}/permix-personas-{own}" if own else self.personas_repo
 
     def settings(self, stage: str) -> dict[str, Any]:
         """What the recipe sets of the stage's own Config fields."""
@@ -131,7 +143,10 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
                 tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}")
             tables[stage] = check(settings, own_keys, types_, f"[{table}] of {where}")
     if "personas" in data:
-        tables["personas"] = check(data["personas"], {"dataset": None}, {"dataset": str}, f"[personas] of {where}")
+        kinds = {"dataset": str, "eval": str}
+        tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
+        if len(tables["personas"]) == 2:
+            raise BadInput(f"[personas] of {where} names a dataset and a file for its pool eval: give one of them.")
         _repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
     own = {
         n: _source({"name": n, **_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
@@ -166,6 +181,8 @@ def config_of(config: type[ConfigType], recorded: Mapping[str, Any]) -> ConfigTy
     for f in fields(config):
         if f.name in recorded:
             hint, value = hints[f.name], recorded[f.name]
+            if isinstance(value, dict):  # a Model, without its server: how it was reached is not recorded
+                continue
             inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
             if inner is not None:
                 value = tuple(inner(**v) if isinstance(v, dict) else v for v in value)
@@ -239,6 +256,9 @@ def _check_whole(recipe: Recipe, where: str) -> None:
         _repository(recipe.base, f"base of {where}")
     for name in recipe.variants:
         variant.get(name)
+        found = variant.other(name)
+        if found and found.served and not recipe.model(found.served).url:
+            raise BadInput(f"The variant {name!r} of {where} has no server (url): name the model itself, org/model.")
     for what, values in (
         ("variants", recipe.variants),
         ("seeds", recipe.seeds),

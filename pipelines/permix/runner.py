@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from permix import cards, chain, files, models, provenance, stages
+from permix import cards, chain, eval_results, files, models, provenance, stages
 from permix.chain import Step
 from permix.errors import PermixError, Stopped
 from permix.hub import Head, Hub
@@ -49,6 +49,7 @@ class Runner:
     work: Path
     workers: int
     board: Board
+    processes: int = 1
     _keys: set[str] = field(default_factory=set, init=False)  # variables with the API keys of servers
 
     def run(self, steps: Sequence[Step], foreign: Mapping[str, Head]) -> dict[str, Head]:
@@ -93,11 +94,11 @@ class Runner:
         return ready
 
     def _deal(self, ready: list[Step], waiting: list[Step], crew: list[_Worker], lock: int) -> list[PermixError]:
-        """Give ready steps to idle workers; return what failed. A step with ALL_CORES runs alone, after the others."""
+        """Give ready steps to idle workers; return what failed. A step that runs alone does so after the others."""
         busy = [w for w in crew if w.steps]
-        if any(getattr(s.module, "ALL_CORES", False) for w in busy for s in w.steps):
+        if any(self._alone(s) for w in busy for s in w.steps):
             return []
-        alone = [s for s in ready if getattr(s.module, "ALL_CORES", False)]
+        alone = [s for s in ready if self._alone(s)]
         shared = [s for s in ready if s not in alone]
         if not shared and alone and not busy:
             shared = alone[:1]
@@ -110,6 +111,12 @@ class Runner:
                 worker.steps.append(step)
             failures += self._send(worker)
         return failures
+
+    def _processes(self, step: Step) -> int:
+        return self.processes if getattr(step.module, "RANKS", False) else 1
+
+    def _alone(self, step: Step) -> bool:
+        return getattr(step.module, "ALL_CORES", False) or self._processes(step) > 1
 
     def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
         """Start a child. It holds the lock too, so that a new run waits for the children of a killed one."""
@@ -146,19 +153,25 @@ class Runner:
         out = folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        threads = (
-            (os.cpu_count() or 1)
-            if getattr(step.module, "ALL_CORES", False)
-            else max(1, (os.cpu_count() or 1) // self.workers)
-        )
+        processes, cores = self._processes(step), os.cpu_count() or 1
+        threads = max(1, cores // (processes if self._alone(step) else self.workers))
         sources = {name: f"{head.repo}@{head.sha}" for name, head in step.sources.items()}
         digests = {name: head.content_digest for name, head in step.sources.items()}
         self.board.start(step.target)
         try:
             folders = {name: self.hub.fetch(head) for name, head in step.sources.items()}
-            names = (step.target, step.stage, step.config)
+            names, where = (step.target, step.stage, step.config), (folder / "work", out)
             worker.pipe.send(
-                Job(*names, folders, sources, digests, folder / "work", out, threads, models.keys(step.config))
+                Job(
+                    *names,
+                    folders,
+                    sources,
+                    digests,
+                    *where,
+                    threads,
+                    processes,
+                    models.keys(step.config),
+                )
             )
         except PermixError as error:
             return [self._give_up(worker, step, error)]
@@ -257,7 +270,8 @@ def annotate(hub: Hub, target: str, results: Any) -> None:
     head = hub.head(target)
     if head and head.record:
         module = stages.get(head.record["stage"])
-        hub.write_card(head, cards.render(module.CARD, dict(head.record), results=results))
+        card = cards.render(module.CARD, dict(head.record), results=results)
+        hub.write_card(head, card, eval_results.files(hub, results["rows"]))
 
 
 def _batches(ready: Sequence[Step], idle: int) -> list[list[Step]]:

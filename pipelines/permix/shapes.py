@@ -62,12 +62,30 @@ KNOWN = {
     "meta-llama/Llama-3.1-70B-Instruct": Shape(80, 8192, 28672, 64, 8, 128, 128256, False),
     "meta-llama/Llama-3.2-1B-Instruct": Shape(16, 2048, 8192, 32, 8, 64, 128256, True),
     "meta-llama/Llama-3.2-3B-Instruct": Shape(28, 3072, 8192, 24, 8, 128, 128256, True),
+    "meta-llama/Llama-3.3-70B-Instruct": Shape(80, 8192, 28672, 64, 8, 128, 128256, False),
     "Qwen/Qwen2.5-0.5B-Instruct": Shape(24, 896, 4864, 14, 2, 64, 151936, True),
     "Qwen/Qwen2.5-1.5B-Instruct": Shape(28, 1536, 8960, 12, 2, 128, 151936, True),
+    "Qwen/Qwen3-0.6B": Shape(28, 1024, 3072, 16, 8, 128, 151936, True),
     "Qwen/Qwen3-1.7B": Shape(28, 2048, 6144, 16, 8, 128, 151936, True),
+    "Qwen/Qwen3-4B": Shape(36, 2560, 9728, 32, 8, 128, 151936, True),
+    "Qwen/Qwen3-8B": Shape(36, 4096, 12288, 32, 8, 128, 151936, False),
     "Qwen/Qwen3-32B": Shape(64, 5120, 25600, 64, 8, 128, 151936, False),
     "google/gemma-3-1b-it": Shape(26, 1152, 6912, 4, 1, 256, 262144, True),
+    "google/gemma-3-4b-it": Shape(34, 2560, 10240, 8, 4, 256, 262208, True),
+    "google/gemma-3-12b-it": Shape(48, 3840, 15360, 16, 8, 256, 262208, True),
     "google/gemma-3-27b-it": Shape(62, 5376, 21504, 32, 16, 128, 262208, True),
+    **dict.fromkeys(
+        [f"allenai/Llama-3.1-Tulu-3-8B{stage}" for stage in ("-SFT", "-DPO", "")],
+        Shape(32, 4096, 14336, 32, 8, 128, 128264, False),
+    ),
+    **dict.fromkeys(
+        [f"allenai/OLMo-2-0425-1B-{stage}" for stage in ("SFT", "DPO", "RLVR1", "Instruct")],
+        Shape(16, 2048, 8192, 16, 16, 128, 100352, False),
+    ),
+    **dict.fromkeys(
+        [f"allenai/OLMo-2-1124-7B-{stage}" for stage in ("SFT", "DPO", "Instruct")],
+        Shape(32, 4096, 11008, 32, 32, 128, 100352, False),
+    ),
     "HuggingFaceTB/SmolLM2-360M-Instruct": Shape(32, 960, 2560, 15, 5, 64, 49152, True),
 }
 """Of the bases in our recipes, the paper's teachers, and some small ones; of any other, config.json is asked for."""

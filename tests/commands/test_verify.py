@@ -43,12 +43,12 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
                 rows.append({"problem_id": problem.id, "persona": who.key, "completion": text, "finish": "stop"})
                 rows[-1] |= {"run": 0, "seed": 1, "prompt_digest": "0", "tokens_out": 4, "adapter_digest": ""}
                 rows[-1] |= {"category": who.category, "base_dtype": "float32"}
-        graded = sweep.regrade(config, rows, QUESTIONS)
+        graded = sweep.regrade(rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")
         assert first["score"] == 1.0
         first["score"] = score
         folder = tmp_path / "sweep"
-        sweep._write(graded, folder / "data" / used.name / "test-00000-of-00001.parquet")
+        sweep.write(graded, folder, used.name)
         summary = sweep.summarise(config, {used.name: graded})
         summary["benchmarks"][used.name]["pss"]["mean"] += mean
         described = provenance.describe_files(folder)

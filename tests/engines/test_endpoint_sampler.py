@@ -15,7 +15,7 @@ import pytest
 
 from permix.engines.endpoint import client, pace
 from permix.engines.endpoint.dialect import Dialect
-from permix.engines.endpoint.spending import estimate, most
+from permix.engines.endpoint.spending import most
 from permix.engines.endpoint_sampler import EndpointSampler
 from permix.errors import BadInput, PermixError
 from permix.sampler import Adapter, Completion, Endpoint, Request, Sampling, open_engine
@@ -450,11 +450,6 @@ def test_a_reply_that_was_lost_counts_as_paid(fault: str) -> None:
 def test_a_budget_without_prices_is_refused() -> None:
     with pytest.raises(BadInput, match="needs its prices"):
         EndpointSampler(Endpoint("m", "http://127.0.0.1:9", budget=1.0))
-
-
-def test_the_estimate_counts_four_characters_a_token_and_all_that_may_be_sampled() -> None:
-    found = estimate(requests(10, max_tokens=100), Endpoint("m", "http://x", price_in=1.0, price_out=10.0))
-    assert found == {"requests": 10, "tokens_in": 70, "tokens_out": 1000, "usd": 0.01007}
 
 
 def test_progress_tells_completions_and_money() -> None:

@@ -18,7 +18,9 @@ from permix.engines import decoding
 from permix.engines.transformers_sampler import plan
 from permix.errors import BadInput, PermixError
 from permix.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling, open_engine
+from permix.training.model import load_base
 from tests.tiny_model import make_tiny_model
+from tests.training.runs import config_of
 
 LORA_FILE = "adapter_model.safetensors"
 
@@ -249,7 +251,7 @@ def test_a_journal_of_another_seed_is_not_used(engine: Sampler, tmp_path: Path) 
     assert got == by_id(engine.sample(again))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "nf4", "nf4-nested"])
 def test_adapters_switch_in_one_call_and_leave_the_base_alone(base: Path, adapters: list[Adapter], dtype: str) -> None:
     opened = open_engine(Engine(base, dtype=dtype))
     plain = by_id(opened.sample(requests(6, temperature=0.0)))
@@ -266,6 +268,23 @@ def test_adapters_switch_in_one_call_and_leave_the_base_alone(base: Path, adapte
     assert mixed["r000 1"].adapter_digest == adapters[0].digest and mixed["r000 0"].adapter_digest == ""
     texts = [tuple(c.text for c in alone.values()) for alone in (plain, *one)]
     assert len(set(texts)) == 3
+    assert opened.dtype == dtype and mixed["r000 0"].engine.endswith(f" {dtype}")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_4_bit_base_under_an_adapter_is_that_of_qlora(base: Path, adapters: list[Adapter], nested: bool) -> None:
+    """Token by token, the greedy text is what peft gives on the base as training/model.py loads it."""
+    import peft
+
+    config = config_of("sft", load_in_4bit=True, use_bnb_nested_quant=nested)
+    trained_on = peft.PeftModel.from_pretrained(load_base(config, base), adapters[0].path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    one = requests(1, temperature=0.0, max_tokens=20, adapter=adapters[0])[0]
+    prompt = tokenizer.apply_chat_template(one.messages, add_generation_prompt=True)["input_ids"]
+    out = trained_on.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0][len(prompt) :]
+    opened = open_engine(Engine(base, dtype="nf4-nested" if nested else "nf4"))
+    (got,) = opened.sample([one])
+    assert got.text == tokenizer.decode(out, skip_special_tokens=True) and got.tokens_out == len(out)
 
 
 def test_an_adapter_gives_what_peft_gives(base: Path, engine: Sampler, adapters: list[Adapter]) -> None:
@@ -281,7 +300,7 @@ def test_an_untrained_adapter_is_the_base(base: Path, engine: Sampler, tmp_path:
     assert [c.text for c in got.values()] == [c.text for c in by_id(engine.sample(requests(5))).values()]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "nf4"])
 def test_an_adapter_without_effect_is_refused(base: Path, adapters: list[Adapter], tmp_path: Path, dtype: str) -> None:
     opened = open_engine(Engine(base, dtype=dtype))
     weights = load_file(adapters[0].path / LORA_FILE)
@@ -347,7 +366,7 @@ def test_a_tokenizer_without_pad_token_gives_the_same(base: Path, engine: Sample
 
 @pytest.mark.parametrize("dtype", ["int8", "fp32"])
 def test_an_unknown_dtype_is_refused(base: Path, dtype: str) -> None:
-    with pytest.raises(BadInput, match="should be float32, bfloat16 or float16"):
+    with pytest.raises(BadInput, match="should be float32, bfloat16, float16, nf4 or nf4-nested"):
         open_engine(Engine(base, dtype=dtype))
 
 

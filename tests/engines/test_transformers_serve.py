@@ -1,6 +1,5 @@
 """The endpoint back end against a real `transformers serve`: the same model gives the same text as in this process."""
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -14,15 +13,10 @@ import pytest
 
 from permix.errors import BadInput
 from permix.sampler import Endpoint, Engine, Request, Sampling, open_engine
+from tests.real import need
 from tests.tiny_model import make_tiny_model
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        importlib.util.find_spec("fastapi") is None,
-        reason="`transformers serve` needs fastapi: pip install 'transformers[serving]'",
-    ),
-]
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +28,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(model: Path) -> Iterator[str]:
+    need("fastapi", "pip install 'transformers[serving]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

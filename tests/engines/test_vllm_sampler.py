@@ -102,6 +102,7 @@ def test_without_vllm_the_sentence_says_how_to_get_it(base: Path) -> None:
     ("settings", "sentence"),
     [
         ({"dtype": "int8"}, "should be float32, bfloat16 or float16"),
+        ({"dtype": "nf4"}, r"no base in 4 bits \(nf4\): use the transformers back end"),
         ({"gpus": 0}, "gpus is 0: it should be at least 1"),
         ({"tensor_parallel": 0}, "tensor_parallel is 0"),
         ({"max_lora_rank": 1000}, "max_lora_rank is 1000: vLLM takes 1 to 512"),

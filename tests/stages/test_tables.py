@@ -147,7 +147,7 @@ def test_the_text_fits_a_terminal_and_says_what_it_is(two_seeds: Made) -> None:
     assert max(map(len, text.splitlines())) <= 120
     assert "PerMix-RLVR" in text and "Toy world" in text and "Student's t over 2 seeds" in text
     head = next(row for row in text.splitlines() if row.startswith("variant"))
-    for column in ("worst", "best", "mean", "PSS", "noise", "p", "corr.", "gap", "none", "helpful", "voice"):
+    for column in ("worst", "best", "mean", "PSS", "noise", "p", "corr.", "none", "helpful", "recov.", "voice"):
         assert f" {column}" in head
 
 

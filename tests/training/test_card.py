@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from permix import cards
 from tests import records
@@ -34,6 +35,16 @@ def test_an_adapter_card_shows_peft_transformers_and_vllm(pages: dict[str, str])
     page = pages["toy-permix-rlvr"]
     assert "PeftModel.from_pretrained" in page and 'pipeline("text-generation"' in page
     assert "--enable-lora --max-lora-rank 16 --lora-modules permix-rlvr=adapter" in page
+
+
+def test_tags_follow_the_variants_row(pages: dict[str, str]) -> None:
+    def tags(name: str) -> set[str]:
+        return {"sft", "grpo", "rlvr", "distillation"} & set(yaml.safe_load(pages[name].split("---\n")[1])["tags"])
+
+    for name in ("toy-{}", "mixture-arithmetic-{}"):
+        assert tags(name.format("permix-rlvr")) == {"grpo", "rlvr"}
+        assert tags(name.format("permix-sft-styled")) == {"sft"}
+        assert tags(name.format("seqkd-toy")) == {"sft", "distillation"}
 
 
 def test_a_mixture_names_its_targets(pages: dict[str, str]) -> None:

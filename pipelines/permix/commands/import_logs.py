@@ -97,7 +97,7 @@ def _write(
 
     for name, table in tables.items():
         rows = [dict.fromkeys(sweep.COLUMNS) | row for row in table]
-        sweep._write(rows, folder / "data" / name / "test-00000-of-00001.parquet")
+        sweep.write(rows, folder, name)
     files.write_json(folder / "summary.json", summary)
     sources = [{"persona": who, "name": log.name, "sha256": provenance.sha256(log)} for who, log in logs]
     described = provenance.describe_files(folder)

@@ -1,6 +1,7 @@
 """permix plan: what a recipe needs, what of it is there, and what the rest, or all of it, would cost."""
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +51,8 @@ def plan(
     heads = chain.resolve_foreign(steps, place)
     chain.look_up(steps, place)
     chain.settle_all(steps, heads)
+    for note in chain.notes(steps):
+        print(f"Note: {note}", file=sys.stderr)
     width = max(len(step.target) for step in steps)
     totals: dict[str, float] = {}
     for step in steps:

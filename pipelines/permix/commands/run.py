@@ -6,7 +6,9 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from permix import chain, files, stages
 from permix import recipe as recipes
@@ -18,6 +20,10 @@ from permix.recipe import Recipe
 if TYPE_CHECKING:
     from permix.hub import Head, Hub
 
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, help="Train each adapter in so many processes, one for each GPU.")
+]
+
 
 def run(
     recipe: options.Recipe = "toy",
@@ -26,9 +32,10 @@ def run(
     workers: options.Workers = 0,
     fresh: options.Fresh = [],  # noqa: B006
     work: options.Work = None,
+    processes: Processes = 1,
 ) -> None:
     """Run a whole experiment: make what is missing or stale, in order. Safe to kill and start again."""
-    make(recipe, set, hub=hub, workers=workers, fresh=fresh, work=work)
+    make(recipe, set, hub=hub, workers=workers, fresh=fresh, work=work, processes=processes)
 
 
 def make(
@@ -40,6 +47,7 @@ def make(
     workers: int = 0,
     fresh: Sequence[str] = (),
     work: Path | None = None,
+    processes: int = 1,
 ) -> None:
     """Bring a recipe's chain, or the part that ends with stage `until`, to the state current; print the result."""
     plan = recipes.load(name, overrides)
@@ -52,9 +60,11 @@ def make(
         step.fresh = step.stage in fresh
 
     from permix import hub as hubs
+    from permix import ranks
     from permix.progress import Board
     from permix.runner import Runner
 
+    ranks.check(steps, processes)
     place = hubs.connect(hub)
     place.check_write(plan.org)
     foreign = chain.resolve_foreign(steps, place)
@@ -62,8 +72,11 @@ def make(
     chain.settle_all(steps, foreign)
     chain.check_packages(steps)
     chain.check_foreign(steps, foreign, place)
+    for note in chain.notes(steps):
+        print(f"Note: {note}", file=sys.stderr)
     with Board() as board:
-        heads = Runner(place, work or files.home() / "work", workers or _workers(), board).run(steps, foreign)
+        crew = Runner(place, work or files.home() / "work", workers or _workers(), board, processes)
+        heads = crew.run(steps, foreign)
     last = steps[-1]
     if last.stage == "tables":
         _show_tables(last, place, plan)

@@ -68,7 +68,7 @@ def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -
         name: place.fetch(_there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"])) for name, s in needed.items()
     }
     problems = sweep.problems_of(config, inputs)
-    regraded = {name: sweep.regrade(config, stored[name], found) for name, found in problems.items()}
+    regraded = {name: sweep.regrade(stored[name], found) for name, found in problems.items()}
     return regraded, sweep.summarise(config, regraded)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from permix.progress import Progress
 
 Prompts = dict[str, list[int]]
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Prompter:

@@ -15,7 +15,8 @@ import transformers
 from permix import sampler
 from permix.engines import decoding
 from permix.engines.adapters import Adapters
-from permix.engines.local import Prompter, Prompts, end_tokens, journaled, weights_digest
+from permix.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
+from permix.engines.quantised import NF4, load_in_4bit, refuse_without_bitsandbytes
 from permix.engines.streaming import pieces
 from permix.errors import BadInput
 from permix.sampler import Completion, Engine, Request
@@ -25,26 +26,31 @@ if TYPE_CHECKING:
 
 
 class TransformersSampler:
-    """A base model in memory. With float32 an adapter is merged into a copy, otherwise it runs beside the weights."""
+    """A base model in memory. With float32 an adapter is merged into a copy, otherwise it runs beside the weights.
+
+    The dtypes nf4 and nf4-nested quantise the base as QLoRA does, so that its adapters are measured on what they were
+    trained over.
+    """
 
     def __init__(self, engine: Engine) -> None:
         """Load the base; BadInput where model, tokenizer or dtype are not usable."""
         self.engine, self.dtype = engine, engine.dtype
-        dtype = getattr(torch, engine.dtype, None)
-        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
-            raise BadInput(f"The dtype is {engine.dtype!r}: it should be float32, bfloat16 or float16.")
+        if engine.dtype in NF4:
+            refuse_without_bitsandbytes(f"The dtype {engine.dtype}")
+        elif engine.dtype not in DTYPES:
+            raise BadInput(f"The dtype is {engine.dtype!r}: it should be {', '.join(DTYPES)}, {' or '.join(NF4)}.")
         transformers.utils.logging.disable_progress_bar()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._prompter = Prompter(engine.base)
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(engine.base, dtype=dtype)
+            self._base = self._load().eval()
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise BadInput(f"{engine.base} does not load as a causal language model: {reason}") from None
-        self._base = model.to(self._device).eval()
+        config = self._base.config
         self._adapters = Adapters(self._base, str(engine.base))
-        self._room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self._eos = end_tokens(self._prompter.tokenizer, model.config, model.generation_config)
+        self._room = getattr(config.get_text_config(), "max_position_embeddings", None)
+        self._eos = end_tokens(self._prompter.tokenizer, config, self._base.generation_config)
         self._base_digest = ""
         self._name = f"transformers {transformers.__version__} {self._device.type} {engine.dtype}"
 
@@ -76,6 +82,12 @@ class TransformersSampler:
         del self._base, self._adapters
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _load(self) -> Any:
+        e = self.engine
+        if e.dtype in NF4:
+            return load_in_4bit(e.base, self._device, kind="nf4", nested=NF4[e.dtype])
+        return transformers.AutoModelForCausalLM.from_pretrained(e.base, dtype=e.dtype).to(self._device)
 
     def _batch(self, batch: Sequence[Request], prompts: Prompts) -> list[Completion]:
         torch.set_num_threads(self.engine.threads)

@@ -25,7 +25,8 @@ import transformers
 from permix import sampler
 from permix.engines.adapters import Adapters
 from permix.engines.decoding import text_before, text_of
-from permix.engines.local import Prompter, Prompts, end_tokens, journaled, weights_digest
+from permix.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
+from permix.engines.quantised import NF4
 from permix.engines.vllm_replica import ENVIRONMENT, RANKS, Outcome, Row, Setup
 from permix.errors import BadInput, PermixError
 from permix.sampler import Adapter, Completion, Engine, Request
@@ -50,8 +51,10 @@ class VllmSampler:
 
     def __init__(self, engine: Engine) -> None:
         """Look at base, package and devices; BadInput where the engine cannot be opened."""
-        if engine.dtype not in ("float32", "bfloat16", "float16"):
-            raise BadInput(f"The dtype is {engine.dtype!r}: it should be float32, bfloat16 or float16.")
+        if engine.dtype in NF4:
+            raise BadInput(f"The vLLM back end has no base in 4 bits ({engine.dtype}): use the transformers back end.")
+        if engine.dtype not in DTYPES:
+            raise BadInput(f"The dtype is {engine.dtype!r}: it should be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
         if not 1 <= engine.max_lora_rank <= RANKS[-1]:
             raise BadInput(f"max_lora_rank is {engine.max_lora_rank}: vLLM takes 1 to {RANKS[-1]}.")
         for name in ("gpus", "tensor_parallel"):

@@ -17,9 +17,11 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
     """Accuracies, PSS and what stands beside it, from a sweep's rows on one benchmark.
 
     The controls stand beside the personas and stay out of PSS; `toy` adds voice and method by the toy world's markers.
+    Recovery is learned and measured on these rows; it is None where completions are not recorded.
     Categories are known where the rows have a `category`; what is not recorded or not defined is None.
     """
     from permix import pss
+    from permix.results import recovery
 
     items = [row for row in table if row["persona"] not in CONTROLS]
     columns = {name: [row[source] for row in items] for name, source in _COLUMNS.items()}
@@ -55,6 +57,7 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
         "majority": None if voted is None else _mean(voted[key] for key in characters),
         "truncated": _mean(row["finish"] and row["finish"] == "length" for row in table),
         "tokens_out": _mean(row["tokens_out"] for row in table),
+        "recovery": recovery.of_rows(table, draws=draws),
         **(_style(by_persona) if toy else {"voice": None, "voice_by_persona": {}, "methods": None}),
     }
 

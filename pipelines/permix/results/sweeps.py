@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from permix import persona, provenance
+from permix import persona, provenance, variant
 from permix.errors import BadInput
 
 Floats = NDArray[np.float64]
@@ -119,7 +119,9 @@ def _conditions(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
     if made is None:
         return conditions
     conditions |= {f"the setting {key}": made["config"].get(key) for key in SAMPLED}
-    inputs = {"the personas dataset": "personas", "the benchmark's revision": f"benchmark/{benchmark}", "base": "base"}
+    inputs = {"the personas dataset": "personas", "the benchmark's revision": f"benchmark/{benchmark}"}
+    if "/" not in name and not name.startswith(variant.SERVED):  # another model has another base
+        inputs["base"] = "base"
     return conditions | {what: made["inputs"].get(key, {}).get("content_digest") for what, key in inputs.items()}
 
 

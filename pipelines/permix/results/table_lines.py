@@ -21,7 +21,7 @@ ALONE = (
     "std_runs",
     "mean_of_run_pss",
 )
-OUTSIDE = ("none", "helpful", "voice", "truncated", "tokens_out")
+OUTSIDE = ("none", "helpful", "recovery", "voice", "truncated", "tokens_out")
 
 
 def read(
@@ -54,6 +54,8 @@ def _numbers(found: Mapping[str, Any]) -> Row:
     row["worst_minus_none"] = None if row["none"] is None else row["worst"] - row["none"]
     answers = found["problems"] * found["runs"] * found["personas"]
     low, high = claims.share_interval(voice, answers) if voice is not None else (None, None)
+    recovered = found.get("recovery") or {}
+    row |= {f"recovery{end}": recovered.get(key) for end, key in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
     return row | {"voice": voice, "voice_low": low, "voice_high": high}
 
 

@@ -36,7 +36,10 @@ def of_sweep(summary: Mapping[str, Any]) -> str:
         pss, people = found["pss"], found["accuracy"]
         size = f"{found['problems']} problems x {found['runs']} runs x {found['personas']} personas"
         shown = [f"{key} {_ranged(pss, key)}" for key in ("pss", "worst", "best", "mean", "pss_corrected")]
-        noise = f"personas without effect: {_decimal(pss['pss_null'])} (p {_decimal(pss['p_value'])})"
+        beside = [f"personas without effect: {_decimal(pss['pss_null'])} (p {_decimal(pss['p_value'])})"]
+        if recovered := found.get("recovery"):
+            ends = {f"recovery_{end}": recovered[end] for end in ("low", "high")}
+            beside.append(f"recovery {_ranged({'recovery': recovered['accuracy'], **ends}, 'recovery')}")
         controls = [f"{key} {_decimal(people[key])}" for key in ("none", "helpful") if key in people]
         floor = ["worst reaches 0, so PSS means nothing"] if pss["floor"] else []
         width = max(map(len, people))
@@ -44,7 +47,7 @@ def of_sweep(summary: Mapping[str, Any]) -> str:
             f"  {who:{width}}  {_ranged({'a': people[who], 'a_low': ends['low'], 'a_high': ends['high']}, 'a')}"
             for who, ends in sorted(found["by_persona"].items(), key=lambda item: people[item[0]])
         ]
-        blocks.append("\n".join([f"{name}: {size}", ", ".join(shown), ", ".join([noise, *controls, *floor]), *table]))
+        blocks.append("\n".join([f"{name}: {size}", ", ".join(shown), ", ".join([*beside, *controls, *floor]), *table]))
     return "\n\n".join(blocks)
 
 
@@ -62,6 +65,11 @@ def legend(facts: Mapping[str, Any]) -> str:
         f"less than {KEPT:g}.",
         f"Intervals: 95 %, {intervals}. A star: worst reaches 0 within its interval, so PSS means nothing.",
     ]
+    if any(line.get("recovery") is not None for lines in facts["tables"].values() for line in lines):
+        text.append(
+            "recov.: recovery, how often a classifier that learned on other problems names the persona of an answer "
+            "from its text, mean over personas (guessing: 1 / personas)."
+        )
     if facts["toy"]:
         text.append("voice: share of answers in the persona's own voice, by the toy world's exact markers.")
         text.append(
@@ -92,13 +100,14 @@ COLUMNS: dict[str, Callable[[Line], str]] = {
     "noise": lambda line: _decimal(line["pss_null"]),
     "p": lambda line: _decimal(line["p_value"]),
     "corr.": lambda line: _decimal(line["pss_corrected"]),
-    "gap": lambda line: _decimal(line["gap"]),
     "none": lambda line: _decimal(line["none"]),
     "helpful": lambda line: _decimal(line["helpful"]),
+    "recov.": lambda line: _decimal(line.get("recovery")),
     "voice": lambda line: _decimal(line["voice"]),
 }
-PAGE = COLUMNS | {name: lambda line, name=name: _ranged(line, name) for name in ("worst", "best", "mean", "voice")}
-PAGE |= {"mean of run PSS": lambda line: _decimal(line["mean_of_run_pss"])}
+_RANGED = {"recov.": "recovery"} | {name: name for name in ("worst", "best", "mean", "voice")}
+PAGE = COLUMNS | {column: lambda line, name=name: _ranged(line, name) for column, name in _RANGED.items()}
+PAGE |= {"gap": lambda line: _decimal(line["gap"]), "mean of run PSS": lambda line: _decimal(line["mean_of_run_pss"])}
 
 
 def _aligned(lines: Sequence[Line]) -> str:

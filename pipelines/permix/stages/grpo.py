@@ -21,10 +21,23 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
     from permix.training.rollouts import Reward
 
-__all__ = ["CARD", "NEEDS", "VERSION", "Config", "configs", "estimate", "inputs", "run", "target", "trainer_keys"]
+__all__ = [
+    "CARD",
+    "NEEDS",
+    "RANKS",
+    "VERSION",
+    "Config",
+    "configs",
+    "estimate",
+    "inputs",
+    "run",
+    "target",
+    "trainer_keys",
+]
 
 CARD = "adapter"
 NEEDS = ("torch", "transformers", "trl", "peft")
+RANKS = True
 VERSION = 2  # samples.jsonl and figures; accuracy and truncation by persona in log.jsonl
 
 
@@ -110,6 +123,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             "completions": completions,
             "tokens_sampled": round(sum(entry["completions/mean_length"] for entry in log) / len(log) * completions),
             "tokens_trained": int(trainer.state.num_input_tokens_seen),
+            "processes": parts.processes,
         },
     }
 
@@ -120,7 +134,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts, reward: "Rew
     from trl import GRPOConfig, GRPOTrainer
 
     from permix.sampler import CHAT_TEMPLATE_KWARGS
-    from permix.training import loop, model, rows
+    from permix.training import loop, model, rollouts, rows
 
     model.check_machine(config)
     tokenizer = model.load_tokenizer(config, inputs["base"])
@@ -133,11 +147,11 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts, reward: "Rew
     trainer = GRPOTrainer(
         model=model.load_base(config, inputs["base"]),
         reward_funcs=reward,
-        args=GRPOConfig(chat_template_kwargs=CHAT_TEMPLATE_KWARGS, **settings.arguments(config, parts.work)),
+        args=GRPOConfig(chat_template_kwargs=CHAT_TEMPLATE_KWARGS, **settings.arguments(config, parts)),
         train_dataset=Dataset.from_list(table),
         processing_class=tokenizer,
         peft_config=model.lora(config),
-        callbacks=[loop.report(parts, "reward")],
+        callbacks=[loop.report(parts, "reward"), *([rollouts.canary()] if config.use_vllm else [])],
     )
     reward.ends = frozenset(trainer.eos_token_ids)
     return trainer

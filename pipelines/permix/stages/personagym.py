@@ -1,6 +1,6 @@
 """Measure how well one variant stays in character: its answers to the personas' questions, scored by judges (C.2).
 
-In:  questions, base, the variant's adapter (none for base)
+In:  questions, base, an adapter (none for base); no base behind a server
 Out: data/scores/test-00000-of-00001.parquet: one row per question and judge (COLUMNS);
      data/calibration/test-00000-of-00001.parquet: the judges' scores of answers whose order is known;
      summary.json: every number, a function of the rows
@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import calibration, files, judge, prompt, rows, structured, targets, variant
+from permix import files, judge, prompt, rows, targets, variant
 from permix.errors import BadInput, PermixError
 from permix.judge import Item, Judgement, ModelJudge
+from permix.judging import calibration, structured
+from permix.judging.structured import Client, Purse
 from permix.models import Model
 from permix.persona import Persona
-from permix.results import fidelity
 from permix.sampler import Adapter, Backend, Engine, Request, Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
-from permix.stages import questions
-from permix.structured import Client, Purse
+from permix.stages import questions, sweep
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
@@ -56,7 +56,8 @@ COLUMNS = {
 } | SAID
 CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | SAID
 ENGINE = ("backend", "batch_size", "dtype", "gpus", "tensor_parallel", "max_lora_rank")
-SCORING_TOKENS, JUDGEMENT_TOKENS, ANSWER_TOKENS = 1300, 120, 250  # of one judgement, for the estimate
+PROMPT_TOKENS, ANSWER_TOKENS = 120, 250  # of a question and its answer, for the estimate
+SCORING_TOKENS, JUDGEMENT_TOKENS = 1300, 400  # of what a judge reads, and writes with some thinking
 Row = dict[str, Any]
 
 
@@ -64,7 +65,8 @@ Row = dict[str, Any]
 class Config(StageConfig):
     """`judges` are names of [model.*]; `temperature`, `top_p` and `max_tokens` are of the answers (PersonaGym's own).
 
-    The engine's settings are those of [sweep] where [personagym] does not say otherwise. `text_writers`: the models
+    The engine's settings are those of [sweep] where [personagym] does not say otherwise. `model` is a served model, of
+    which `base` is the server's name. `text_writers`: the models
     that wrote the variant's training targets. `budget` (USD, 0: no limit) is for all judges together.
     """
 
@@ -72,6 +74,8 @@ class Config(StageConfig):
     base: str = given()
     base_slug: str = given()
     toy: bool = given(default=False)
+    adapter: str = field(default="", metadata={"given": True, "unhashed": True})  # its content is what is hashed
+    model: Model | None = field(default=None, metadata={"given": True, "unhashed": True})
     questions: str = given()
     judge_models: tuple[Model, ...] = given()
     text_writers: tuple[str, ...] = given(default=())
@@ -106,6 +110,8 @@ class Config(StageConfig):
 
 def packages(config: Config) -> tuple[str, ...]:
     """What the back end imports."""
+    if config.model:
+        return ()
     return ("torch", "transformers", "peft", *(["vllm"] if config.backend == "vllm" else []))
 
 
@@ -122,48 +128,60 @@ def configs(recipe: "Recipe") -> list[Config]:
     shared: dict[str, Any] = {
         "org": recipe.org,
         "tag": recipe.tag,
-        "base": recipe.base_repo,
-        "base_slug": recipe.base_slug,
-        "toy": recipe.base == "toy",
         "questions": questions.repository(recipe),
         "judge_models": tuple(structured.served(recipe.model(name), "[personagym] judges") for name in names),
         "asked": questions.count(questions.configs(recipe)[0]),
+        **settings,
     }
     return [
-        Config(variant=name, seed=seed, text_writers=_writers(recipe, name), **shared, **settings)
+        Config(seed=seed, text_writers=_writers(recipe, name), **shared | sweep.measured(recipe, name, seed))
         for name, seed in recipe.runs()
     ]
 
 
 def target(config: Config) -> str:
     """`datasets/org/permix-personagym-<base-slug>-<variant>`."""
-    return repository(config.org, config.tag, config.base_slug, config.variant, config.seed)
+    return f"datasets/{config.name(f'permix-personagym-{config.base_slug}-{config.variant}')}"
 
 
-def repository(org: str, tag: str, base_slug: str, variant: str, seed: int) -> str:
-    """The repository of one variant's scores, for the stages that read it."""
-    return f"datasets/{StageConfig(org=org, tag=tag, seed=seed).name(f'permix-personagym-{base_slug}-{variant}')}"
+def repository(org: str, tag: str, base_slug: str, name: str, seed: int) -> str:
+    """The repository of the scores of the variant `name`, for the stages that read it; named as its sweep is."""
+    return sweep.repository(org, tag, base_slug, name, seed).replace("/permix-sweep-", "/permix-personagym-")
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The questions, the base, and the adapter of a trained variant."""
-    trained = variant.get(config.variant).trainer != "none"
-    adapter = {"adapter": config.name(f"{config.base_slug}-{config.variant}")} if trained else {}
-    return {"base": config.base, "questions": config.questions, **adapter}
+    """The questions, the base where it is run here, and the adapter where there is one."""
+    models = {"base": "" if config.model else config.base, "adapter": config.adapter}
+    return {name: repo for name, repo in (models | {"questions": config.questions}).items() if repo}
 
 
 def group(config: Config) -> tuple[Any, ...]:
     """Variants of one base share an engine."""
-    return config.base, *(getattr(config, name) for name in ENGINE)
+    return config.base, config.model, *(getattr(config, name) for name in ENGINE)
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Answers, calls without retries, tokens that judges sample, and USD where the recipe states prices."""
-    calls = config.asked + (len(calibration.rows()) if config.calibrate else 0)
-    usd = sum(m.price(calls * SCORING_TOKENS, calls * JUDGEMENT_TOKENS) for m in config.judge_models)
-    found = {"completions": config.asked, "calls": calls * len(config.judge_models)}
-    found["tokens"] = config.asked * ANSWER_TOKENS + found["calls"] * JUDGEMENT_TOKENS
-    return found | ({"USD": usd} if usd else {})
+    """Answers, calls without retries, and at most so many tokens and USD, where the recipe states prices."""
+    return _cost(config, config.max_tokens, config.judge_max_tokens)
+
+
+def expected(config: Config) -> dict[str, float]:
+    """The same with answers and judgements of usual length."""
+    return _cost(config, min(config.max_tokens, ANSWER_TOKENS), min(config.judge_max_tokens, JUDGEMENT_TOKENS))
+
+
+def _cost(config: Config, answer: int, judgement: int) -> dict[str, float]:
+    found = judging_cost(config.judge_models, config.asked + len(calibration.rows()) * config.calibrate, judgement)
+    found["tokens"] += config.asked * answer
+    usd = config.model.price(config.asked * PROMPT_TOKENS, config.asked * answer) if config.model else 0.0
+    return {"completions": config.asked, **found} | ({"USD": found.get("USD", 0) + usd} if usd else {})
+
+
+def judging_cost(judges: Sequence[Model], items: int, tokens: int) -> dict[str, float]:
+    """What so many items cost with all judges, at so many tokens a reply."""
+    usd = sum(model.price(items * SCORING_TOKENS, items * tokens) for model in judges)
+    calls = items * len(judges)
+    return {"calls": calls, "tokens": calls * tokens} | ({"USD": usd} if usd else {})
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
@@ -202,9 +220,12 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def summarise(config: Mapping[str, Any], scored: Sequence[Row], calibrated: Sequence[Row]) -> dict[str, Any]:
     """Every number of the artifact, from its rows alone: what `permix verify` computes again."""
+    from permix.results import fidelity
+
+    row = variant.VARIANTS.get(config["variant"])
     return {
         "variant": config["variant"],
-        "title": variant.get(config["variant"]).title,
+        "title": row.title if row else config["variant"],
         "base": config["base"],
         "seed": config["seed"],
         **fidelity.of_scores(scored, config["text_writers"]),
@@ -256,8 +277,11 @@ def _answered(config: Config, inputs: Mapping[str, Path], asked: Mapping[str, Ro
         requests.append(Request(key, chat, sampling, seed, adapter))
         kept = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}
         found[key] = kept | {"question_writer": row["writer"], "seed": seed}
-    engine = {name: getattr(config, name) for name in ENGINE}
-    sampler = parts.sampler(Engine(base=inputs["base"], threads=parts.threads, **engine))
+    if config.model:
+        sampler = parts.sampler(config.model.endpoint())
+    else:
+        engine = {name: getattr(config, name) for name in ENGINE}
+        sampler = parts.sampler(Engine(base=inputs["base"], threads=parts.threads, **engine))
     for done in sampler.sample(requests, journal=parts.work / "answers.jsonl", progress=parts.progress):
         sampled = {"answer": done.text, "finish": done.finish, "tokens_out": done.tokens_out}
         found[done.id] |= sampled | {"adapter_digest": done.adapter_digest, "base_dtype": sampler.dtype}

@@ -5,7 +5,7 @@ Out: data/train-00000-of-00001.parquet, data/eval-00000-of-00001.parquet: key, c
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,20 +25,24 @@ class Config(StageConfig):
 
     train: tuple[persona.Persona, ...] = given()
     eval: tuple[persona.Persona, ...] = given()
+    label: str = field(default="", metadata={"given": True, "unhashed": True})  # of a pool eval of one's own
 
 
 def configs(recipe: "Recipe") -> list[Config]:
-    """One, unless the recipe brings a personas dataset of its own."""
+    """One, unless the recipe brings a personas dataset of its own; another where it brings a file for the pool eval."""
     if recipe.settings("personas").get("dataset"):
         return []
-    train, held_out = persona.bundled("train"), persona.bundled("eval")
-    persona.refuse_overlap(train, held_out)
-    return [Config(org=recipe.org, train=tuple(train), eval=tuple(held_out))]
+    train, pools = persona.bundled("train"), {"": persona.bundled("eval")}
+    if recipe.eval_personas:
+        pools[persona.label(recipe.eval_personas)] = persona.from_file(Path(recipe.eval_personas))
+    for pool in pools.values():
+        persona.refuse_overlap(train, pool)
+    return [Config(org=recipe.org, train=tuple(train), eval=tuple(pool), label=own) for own, pool in pools.items()]
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-personas`."""
-    return f"datasets/{config.name('permix-personas')}"
+    """`datasets/org/permix-personas`, and the file's name where the pool eval is of one's own."""
+    return f"datasets/{config.name('permix-personas' + (f'-{config.label}' if config.label else ''))}"
 
 
 def inputs(config: Config) -> dict[str, str]:

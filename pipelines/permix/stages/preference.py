@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, files, judge, persona, prompt, rows, structured
+from permix import benchmarks, files, judge, persona, prompt, rows
 from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
 from permix.judge import Item, ModelJudge
+from permix.judging import structured
+from permix.judging.structured import Client, Purse
 from permix.models import Model
 from permix.prompt import Messages
-from permix.results import fidelity, sweeps
 from permix.sampler import Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.stages import personagym, sweep
-from permix.structured import Client, Purse
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
@@ -33,7 +33,6 @@ VERSION = 1
 COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | personagym.SAID
 PERSONAS, PROBLEMS = 16, 500  # for the estimate, where the recipe does not bound them
 ORDERS = "first", "second"  # which model's answer is shown first
-COMPARING_TOKENS, VERDICT_TOKENS = 1200, 100
 Row = dict[str, Any]
 
 
@@ -47,8 +46,8 @@ class Config(StageConfig):
 
     benchmark: Source = given()
     personas: str = given()
-    first_sweep: str = given()
-    second_sweep: str = given()
+    sweeps: tuple[str, ...] = given()
+    names: tuple[str, ...] = given()
     judge_models: tuple[Model, ...] = given()
     toy: bool = given(default=False)
     asked: int = field(default=0, metadata={"given": True, "unhashed": True})  # pairs, for the estimate
@@ -69,7 +68,7 @@ class Config(StageConfig):
                 raise BadInput(f"[preference] {name} is {getattr(self, name)}: it should be 0 or more.")
         if not self.judges or len(set(self.judges)) < len(self.judges):
             raise BadInput(f"[preference] judges is {list(self.judges)}: name at least one, and none twice.")
-        if self.first_sweep == self.second_sweep:
+        if len(set(self.sweeps)) < 2:
             raise BadInput(f"[preference] first and second are both {self.first!r}: name two models.")
 
 
@@ -82,43 +81,36 @@ def configs(recipe: "Recipe") -> list[Config]:
     settings = recipe.settings("preference")
     bounds = [settings.get("limit"), recipe.settings("sweep").get("limit"), recipe.benchmarks[0].limit]
     problems = min((bound for bound in bounds if bound), default=PROBLEMS)
-    names = settings.get("judges", Config.judges)
+    judges = settings.get("judges", Config.judges)
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "seed": recipe.seeds[0]}
-    shared |= {"personas": recipe.personas_repo, "benchmark": recipe.benchmarks[0], "toy": recipe.base == "toy"}
-    shared |= {
-        f"{which}_sweep": _sweep(recipe, settings.get(which, getattr(Config, which))) for which in ("first", "second")
-    }
-    shared["judge_models"] = tuple(structured.served(recipe.model(name), "[preference] judges") for name in names)
+    shared |= {"personas": recipe.eval_personas_repo, "benchmark": recipe.benchmarks[0], "toy": recipe.base == "toy"}
+    compared = [_compared(recipe, settings.get(which, getattr(Config, which))) for which in ORDERS]
+    shared |= {"names": tuple(name for name, _ in compared), "sweeps": tuple(repo for _, repo in compared)}
+    shared["judge_models"] = tuple(structured.served(recipe.model(name), "[preference] judges") for name in judges)
     shared["asked"] = problems * len(settings.get("only_personas") or range(PERSONAS))
     return [Config(**shared, **settings)]
 
 
 def target(config: Config) -> str:
     """`datasets/org/permix-preference-<a>-vs-<b>`."""
-    first, second = names(config.first_sweep, config.second_sweep)
-    return f"datasets/{config.name(f'permix-preference-{first}-vs-{second}')}"
-
-
-def names(first_sweep: str, second_sweep: str) -> tuple[str, str]:
-    """What the two models are called: as in the names of their sweeps."""
-    first, second = (
-        repo.partition("@")[0].rpartition("/")[2].removeprefix("permix-sweep-") for repo in (first_sweep, second_sweep)
-    )
-    return first, second
+    return f"datasets/{config.name(f'permix-preference-{config.names[0]}-vs-{config.names[1]}')}"
 
 
 def inputs(config: Config) -> dict[str, str]:
     """Both sweeps, the personas, and the benchmark's dataset where it has one."""
-    found = {"first": config.first_sweep, "second": config.second_sweep, "personas": config.personas}
+    found = dict(zip(ORDERS, config.sweeps, strict=True)) | {"personas": config.personas}
     return found | ({"benchmark": config.benchmark.repo} if config.benchmark.repo else {})
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Calls without retries, tokens that judges sample, and USD where the recipe states prices."""
-    calls = 2 * config.asked
-    usd = sum(m.price(calls * COMPARING_TOKENS, calls * VERDICT_TOKENS) for m in config.judge_models)
-    found = {"calls": calls * len(config.judges), "tokens": calls * len(config.judges) * VERDICT_TOKENS}
-    return found | ({"USD": usd} if usd else {})
+    """Calls without retries, and at most so many tokens and USD, where the recipe states prices."""
+    return personagym.judging_cost(config.judge_models, 2 * config.asked, config.judge_max_tokens)
+
+
+def expected(config: Config) -> dict[str, float]:
+    """The same with judgements of usual length."""
+    tokens = min(config.judge_max_tokens, personagym.JUDGEMENT_TOKENS)
+    return personagym.judging_cost(config.judge_models, 2 * config.asked, tokens)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
@@ -151,8 +143,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def summarise(config: Mapping[str, Any], judged: Sequence[Row]) -> dict[str, Any]:
     """Every number of the artifact, from its rows alone: what `permix verify` computes again."""
-    first, second = names(config["first_sweep"], config["second_sweep"])
-    return {"first": first, "second": second, "judges": fidelity.of_preferences(judged)}
+    from permix.results import fidelity
+
+    return {**dict(zip(ORDERS, config["names"], strict=True)), "judges": fidelity.of_preferences(judged)}
 
 
 def replay(
@@ -164,13 +157,15 @@ def replay(
     return {"test": stored}, {"test": anew}, summarise(config, anew)
 
 
-def _sweep(recipe: "Recipe", name: str) -> str:
-    """The repository of a sweep: of a variant of the recipe, or named by its Hub id."""
-    if "/" in name:
-        return name if name.startswith("datasets/") else f"datasets/{name}"
-    if name not in recipe.variants:
+def _compared(recipe: "Recipe", name: str) -> tuple[str, str]:
+    """Name and repository of a sweep: that of a variant of the recipe, or one named by its Hub id."""
+    if name in recipe.variants:
+        stem = sweep.repository(recipe.org, "", recipe.base_slug, name, 0).partition("/permix-sweep-")[2]
+        return stem, sweep.repository(recipe.org, recipe.tag, recipe.base_slug, name, recipe.seeds[0])
+    if "/" not in name:
         raise BadInput(f"[preference] names {name!r}, no variant of this recipe: {nearest(name, recipe.variants)}")
-    return sweep.repository(recipe.org, recipe.tag, recipe.base_slug, name, recipe.seeds[0])
+    repo = name.removeprefix("datasets/")
+    return repo.partition("@")[0].partition("/")[2].removeprefix("permix-sweep-"), f"datasets/{repo}"
 
 
 def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
@@ -178,10 +173,7 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
     pool = {who.key: who.system_prompt for who in persona.load(inputs["personas"], "eval")}
     if unknown := [key for key in config.only_personas if key not in pool]:
         raise BadInput(f"[preference] only_personas names {unknown[0]!r}: {nearest(unknown[0], pool)}")
-    called = names(config.first_sweep, config.second_sweep)
-    first, second = (
-        _answers(config, inputs[which], name) for which, name in zip(("first", "second"), called, strict=True)
-    )
+    first, second = (_answers(config, inputs[which], name) for which, name in zip(ORDERS, config.names, strict=True))
     answered = {problem for problem, _ in first}
     problems = [p for p in benchmarks.load(config.benchmark, inputs.get("benchmark")) if p.id in answered]
     pairs = [
@@ -196,7 +188,9 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
         if key in first and key in second
     ]
     if not pairs:
-        raise BadInput(f"{called[0]} and {called[1]} answer no problem of {config.benchmark.name} under one persona.")
+        raise BadInput(
+            f"{config.names[0]} and {config.names[1]} answer no problem of {config.benchmark.name} under one persona."
+        )
     return pairs, len(first.keys() ^ second.keys())
 
 
@@ -208,6 +202,8 @@ def _shown(pair: Row, order: str) -> Messages:
 
 def _answers(config: Config, folder: Path, name: str) -> dict[tuple[str, str], str]:
     """{(problem, persona): completion} of the first run."""
+    from permix.results import sweeps
+
     sweeps.summary(folder, name, config.benchmark.name)
     columns = ("problem_id", "persona", "run", "completion")
     found = sweeps.columns(folder, config.benchmark.name, columns)

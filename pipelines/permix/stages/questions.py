@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, prompt, rows, structured
+from permix import benchmarks, persona, prompt, rows
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
+from permix.judging import structured
+from permix.judging.structured import Client, Form, Misfit, Purse
 from permix.models import Model
 from permix.persona import Persona
 from permix.sampler import Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
-from permix.structured import Client, Form, Misfit, Purse
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
@@ -47,7 +48,7 @@ COLUMNS = {
     "writer": "string",
 }
 PERSONAS = 16  # pool eval, for the estimate
-PROMPT_TOKENS, QUESTION_TOKENS, EXAMPLES_TOKENS = 350, 80, 600
+PROMPT_TOKENS, QUESTION_TOKENS, EXAMPLES_TOKENS, THINKING = 350, 80, 600, 500
 SCORES = ("1", "2", "3", "4", "5")
 Row = dict[str, Any]
 
@@ -95,7 +96,7 @@ def configs(recipe: "Recipe") -> list[Config]:
         org=recipe.org,
         tag=recipe.tag,
         seed=recipe.seeds[0],
-        personas=recipe.personas_repo,
+        personas=recipe.eval_personas_repo,
         writer=None,
         **recipe.settings("questions"),
     )
@@ -126,13 +127,31 @@ def count(config: Config) -> int:
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Calls without retries, tokens sampled, and USD where the recipe states prices."""
+    """Calls without retries, and at most so many tokens and USD, where the recipe states prices."""
+    calls = sum(_calls(config))
+    return _cost(config, calls * config.max_tokens)
+
+
+def expected(config: Config) -> dict[str, float]:
+    """The same with replies of usual length."""
+    lists, examples = _calls(config)
+    return _cost(
+        config, lists * (THINKING + config.per_task * QUESTION_TOKENS) + examples * (THINKING + EXAMPLES_TOKENS)
+    )
+
+
+def _calls(config: Config) -> tuple[int, int]:
+    """How many lists of questions, and sets of examples, are asked for."""
+    lists = 0 if config.dataset else count(config) // config.per_task
+    return (lists, config.examples * count(config)) if config.writer else (0, 0)
+
+
+def _cost(config: Config, tokens: int) -> dict[str, float]:
     if config.writer is None:
         return {}
-    lists, examples = (0 if config.dataset else count(config) // config.per_task), config.examples * count(config)
-    tokens = lists * config.per_task * QUESTION_TOKENS + examples * EXAMPLES_TOKENS
-    usd = config.writer.price((lists + examples) * PROMPT_TOKENS, tokens)
-    return {"calls": lists + examples, "tokens": tokens} | ({"USD": usd} if usd else {})
+    calls = sum(_calls(config))
+    usd = config.writer.price(calls * PROMPT_TOKENS, tokens)
+    return {"calls": calls, "tokens": tokens} | ({"USD": usd} if usd else {})
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:

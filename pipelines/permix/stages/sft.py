@@ -7,6 +7,7 @@ Out: adapter_model.safetensors, adapter_config.json (base's Hub id and revision)
 The trainer is TRL's own; the loss is on the target alone (TRL's prompt-completion format).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,23 @@ from permix.training.settings import TrainerConfig, inputs, target, trainer_keys
 if TYPE_CHECKING:
     from permix.recipe import Recipe
 
-__all__ = ["CARD", "NEEDS", "VERSION", "Config", "configs", "estimate", "inputs", "run", "target", "trainer_keys"]
+__all__ = [
+    "CARD",
+    "NEEDS",
+    "RANKS",
+    "VERSION",
+    "Config",
+    "configs",
+    "estimate",
+    "inputs",
+    "run",
+    "target",
+    "trainer_keys",
+]
 
 CARD = "adapter"
 NEEDS = ("torch", "transformers", "trl", "peft")
+RANKS = True
 VERSION = 1
 
 
@@ -60,6 +74,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     adapter.save(trainer.model, trainer.processing_class, parts, out)
     loop.write_lines(out / "log.jsonl", log)
     curves.training(log, out / "figures" / "training")
+    epochs, more = divmod(trainer.state.global_step, math.ceil(len(lengths) / config.batch))
     return {
         "steps": trainer.state.global_step,
         "loss_first": log[0]["loss"],
@@ -67,8 +82,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "longest_row": max(lengths),
         "mixture": rows.made_from(inputs["mixture"]),
         "cost": {
-            "rows_seen": round(trainer.state.epoch * len(lengths)),
+            "rows_seen": epochs * len(lengths) + more * config.batch,
             "tokens_trained": int(trainer.state.num_input_tokens_seen),
+            "processes": parts.processes,
         },
     }
 
@@ -90,7 +106,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any
     datasets.disable_progress_bars()
     trainer = SFTTrainer(
         model=model.load_base(config, inputs["base"]),
-        args=SFTConfig(include_num_input_tokens_seen="non_padding", **settings.arguments(config, parts.work)),
+        args=SFTConfig(include_num_input_tokens_seen="non_padding", **settings.arguments(config, parts)),
         train_dataset=datasets.Dataset.from_list(
             [
                 {"prompt": r["prompt"], "completion": r["completion"], "chat_template_kwargs": CHAT_TEMPLATE_KWARGS}

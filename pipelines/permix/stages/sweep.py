@@ -1,25 +1,25 @@
 """Measure one variant: all personas and controls x all problems x all runs, on every benchmark (sections 3.1 and 4.2).
 
 In:  base, personas (pool eval), an adapter (none for base), the datasets of the benchmarks; no base behind a server
-Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.answers.COLUMNS);
+Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.completions.COLUMNS);
      summary.json: every number, a function of the rows
 """
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import answers, benchmarks, files, persona, variant
-from permix.answers import COLUMNS as COLUMNS
-from permix.answers import Row
-from permix.answers import read as read
-from permix.answers import regrade as regrade
-from permix.answers import seed_of as seed_of
-from permix.answers import write as write
+from permix import benchmarks, completions, files, persona, variant
 from permix.benchmarks import Source
+from permix.completions import COLUMNS as COLUMNS
+from permix.completions import Row
+from permix.completions import read as read
+from permix.completions import regrade as regrade
+from permix.completions import write as write
 from permix.errors import BadInput
 from permix.models import Model
 from permix.persona import Persona
@@ -71,9 +71,10 @@ class Config(StageConfig):
         for name in ("runs", "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "draws"):
             if getattr(self, name) < 1:
                 raise BadInput(f"[sweep] {name} is {getattr(self, name)}: it should be at least 1.")
-        for name in ("limit", "budget"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"[sweep] {name} is {getattr(self, name)}: it should be 0 (no limit) or more.")
+        if self.limit < 0:
+            raise BadInput(f"[sweep] limit is {self.limit}: it should be 0 (all) or more.")
+        if self.budget < 0:
+            raise BadInput(f"[sweep] budget is {self.budget}: it should be 0 (no limit) or more.")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise BadInput(
                 f"[sweep] temperature {self.temperature} and top_p {self.top_p}: they should be >= 0 and in (0, 1]."
@@ -98,18 +99,20 @@ def configs(recipe: "Recipe") -> list[Config]:
     shared |= {"benchmarks": recipe.benchmarks, **recipe.settings("sweep")}
     if not recipe.benchmarks:
         return []
-    return [Config(seed=seed, **_measured(recipe, name, seed), **shared) for name, seed in recipe.runs()]
+    return [Config(seed=seed, **shared | measured(recipe, name, seed)) for name, seed in recipe.runs()]
 
 
-def _measured(recipe: "Recipe", name: str, seed: int) -> dict[str, Any]:
+def measured(recipe: "Recipe", name: str, seed: int) -> dict[str, Any]:
     """What is measured: the recipe's base with a variant's adapter, or another model."""
     if found := variant.other(name):
-        served = recipe.model(found.served) if found.served else None
-        of = {"variant": found.variant, "base": served.model if served else found.base, "base_slug": found.slug}
-        return of | {"adapter": found.adapter, "model": served}
+        of: dict[str, Any] = {"variant": found.variant, "base_slug": found.slug, "adapter": found.adapter}
+        if not found.served:
+            return of | {"base": found.base}
+        served = recipe.model(found.served)
+        return of | {"base": served.model, "model": served, "dtype": ""}  # its precision is not known
     named = StageConfig(org=recipe.org, tag=recipe.tag, seed=seed).name(f"{recipe.base_slug}-{name}")
-    of = {"variant": name, "base": recipe.base_repo, "base_slug": recipe.base_slug, "toy": recipe.base == "toy"}
-    return of | {"adapter": "" if variant.get(name).trainer == "none" else named}
+    of = {"variant": name, "base_slug": recipe.base_slug, "base": recipe.base_repo}
+    return of | {"toy": recipe.base == "toy", "adapter": "" if variant.get(name).trainer == "none" else named}
 
 
 def target(config: Config) -> str:
@@ -143,12 +146,31 @@ def _engine(config: Config) -> dict[str, Any]:
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Completions to sample, as far as the recipe bounds the problems, at most so many tokens, and their USD."""
-    conditions = (PERSONAS + len(persona.CONTROLS)) * config.runs
-    completions = sum(conditions * problems_bound(config, s) for s in config.benchmarks)
-    tokens = completions * config.max_tokens
-    usd = config.model.price(completions * PROMPT_TOKENS, tokens) if config.model else 0.0
-    return {"completions": completions, "tokens": tokens} | ({"USD": usd} if usd else {})
+    """Completions to sample, at most so many tokens, and their USD where a served model has prices."""
+    from permix import estimate as estimates
+
+    completions, usd = 0, 0.0
+    for source in config.benchmarks:
+        count = estimates.PERSONAS * config.runs * estimates.problems(source, config.limit)
+        completions += count
+        if config.model:
+            usd += config.model.price(count * estimates.lengths(source)[0], count * config.max_tokens)
+    return {"completions": completions, "tokens": completions * config.max_tokens} | ({"USD": usd} if usd else {})
+
+
+def notes(config: Config) -> list[str]:
+    """What a person should know before it is made: where it is too small to show what the paper shows."""
+    from permix import estimate as estimates
+
+    found = {s.name: _too_small(estimates.problems(s, config.limit), config.runs) for s in config.benchmarks}
+    return [f"{name}: {sentence}" for name, sentence in found.items() if sentence]
+
+
+@functools.cache  # it simulates
+def _too_small(problems: int, runs: int) -> str | None:
+    from permix.results import power
+
+    return power.too_small(power.Size(problems, runs)) if problems > 1 else "PSS of one problem tells nothing."
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
@@ -168,18 +190,6 @@ def _check(source: Source, limit: int, folder: Path) -> None:
         verifier.check_golds(benchmarks.load(source, folder)[: limit or None])
 
 
-def notes(config: Config) -> list[str]:
-    """What a person should know before it is made: on which benchmarks it is too small to show what the paper shows."""
-    return [f"{s.name}: {said}" for s in config.benchmarks if (said := _too_small(problems_bound(config, s), config.runs))]
-
-
-@functools.cache  # it simulates
-def _too_small(problems: int, runs: int) -> str | None:
-    from permix.results import power
-
-    return power.too_small(power.Size(problems, runs, PERSONAS))
-
-
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Sample, grade and summarise; a completion that failed for a reason of ours stops the publication."""
     from permix.verifier import Verifier
@@ -187,12 +197,12 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     personas = [*persona.CONTROLS, *_pool(inputs["personas"])]
     adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
     problems = problems_of(config, inputs)
-    requests, tables = answers.asked(config, personas, problems, adapter)
+    requests, tables = completions.asked(config, personas, problems, adapter)
     rows = {key: row for table in tables.values() for key, row in table.items()}
     sampler = _open(config, inputs, parts)
     tokens, engines = Counter[str](), set[str]()
     for done in sampler.sample(requests, journal=parts.work / "completions.jsonl", progress=parts.progress):
-        rows[done.id] |= answers.sampled(done, sampler.dtype)
+        rows[done.id] |= completions.sampled(done, sampler.dtype)
         tokens += Counter({"tokens_in": done.tokens_in, "tokens_out": done.tokens_out})
         engines.add(done.engine)
     with Verifier() as verifier:
@@ -200,9 +210,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             golds = {p.id: p for p in problems[name]}
             pairs = [(row["completion"], golds[row["problem_id"]]) for row in table.values()]
             for row, verdict in zip(table.values(), verifier.grade_many(pairs), strict=True):
-                row |= answers.graded(row, verdict)
-            answers.refuse_missing(name, table.values())
-            answers.write(list(table.values()), out, name)
+                row |= completions.graded(row, verdict)
+            completions.refuse_missing(name, table.values())
+            completions.write(list(table.values()), out, name)
     summary = summarise(config, {name: list(table.values()) for name, table in tables.items()})
     files.write_json(out / "summary.json", summary)
     usd = config.model.price(tokens["tokens_in"], tokens["tokens_out"]) if config.model else 0.0

@@ -51,7 +51,7 @@ def configs(recipe: "Recipe") -> list[Config]:
     if not names:
         return []
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "base_slug": recipe.base_slug, "benchmarks": names}
-    shared |= {"runs": tuple(recipe.runs()), "personas": recipe.personas_repo, "toy": recipe.base == "toy"}
+    shared |= {"runs": tuple(recipe.runs()), "personas": recipe.eval_personas_repo, "toy": recipe.base == "toy"}
     return [Config(**shared, training=_training(recipe))]
 
 
@@ -226,7 +226,8 @@ def _annotations(config: Config, rows: Sequence[Row], sources: Mapping[str, str]
             continue
         adapter = _adapter(config, row["variant"], row["seed"])
         where = {"benchmark": row["benchmark"], "sweep": sources[f"{row['variant']}-seed{row['seed']}"]}
-        names = ("worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected", "none", "helpful", "voice")
+        names = ["worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected", "none", "helpful"]
+        names += ["recovery", "voice"]
         numbers = [
             {"metric": n, "value": row[n], "low": row.get(f"{n}_low"), "high": row.get(f"{n}_high")}
             for n in names

@@ -32,6 +32,7 @@ def last_complete(checkpoints: Path) -> str | None:
 
 def report(parts: Parts, shown: str) -> Any:
     """The callback that shows progress with the metric `shown`, and marks finished checkpoints."""
+    from accelerate import PartialState
     from transformers import TrainerCallback
 
     class Report(TrainerCallback):  # type: ignore[misc]
@@ -40,6 +41,7 @@ def report(parts: Parts, shown: str) -> Any:
                 parts.progress(state.global_step, state.max_steps, "steps", f"{shown} {logs[shown]:.2f}")
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            PartialState().wait_for_everyone()  # each process writes the state of its own random numbers
             if state.is_world_process_zero:
                 files.write_bytes(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete", b"")
 

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from permix.engines.quantised import load_in_4bit, refuse_without_bitsandbytes
 from permix.errors import BadInput
 from permix.training.settings import TrainerConfig
 
@@ -13,10 +14,8 @@ def check_machine(config: TrainerConfig) -> None:
     import torch
 
     table, on_gpu = config.TABLE, torch.cuda.is_available()
-    wants_bitsandbytes = config.load_in_4bit or config.optim.endswith("_8bit")
-    if wants_bitsandbytes and importlib.util.find_spec("bitsandbytes") is None:
-        name = "load_in_4bit" if config.load_in_4bit else "optim"
-        raise BadInput(f"[{table}] {name} needs bitsandbytes, not installed here: pip install 'permix[train]'.")
+    if config.load_in_4bit or config.optim.endswith("_8bit"):
+        refuse_without_bitsandbytes(f"[{table}] {'load_in_4bit' if config.load_in_4bit else 'optim'}")
     if config.optim.startswith("paged_") and not on_gpu:
         raise BadInput(f'[{table}] optim {config.optim} pages between GPU and CPU, and there is no GPU: "adamw_torch".')
     if config.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -52,22 +51,13 @@ def load_base(config: TrainerConfig, folder: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.bfloat16 if config.bf16 or config.load_in_4bit else torch.float16 if config.fp16 else torch.float32
-    if not config.load_in_4bit:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
-    from accelerate import PartialState
-    from transformers import BitsAndBytesConfig
+    if config.load_in_4bit:
+        from accelerate import PartialState
 
-    quantisation = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type=config.bnb_4bit_quant_type,
-        bnb_4bit_use_double_quant=config.use_bnb_nested_quant,
-        bnb_4bit_compute_dtype=dtype,
-    )
-    device = PartialState(cpu=not torch.cuda.is_available()).device  # every process quantises onto its own device
-    return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, quantization_config=quantisation, device_map={"": device}
-    )
+        device = PartialState(cpu=not torch.cuda.is_available()).device  # every process quantises onto its own device
+        return load_in_4bit(folder, device, kind=config.bnb_4bit_quant_type, nested=config.use_bnb_nested_quant)
+    dtype = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else torch.float32
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
 
 
 def lora(config: TrainerConfig) -> Any:

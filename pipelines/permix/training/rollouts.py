@@ -4,21 +4,27 @@ The reward is permix.verifier's and stays what it is; the rest is looked at on t
 """
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from permix import files
+from permix.errors import PermixError
 from permix.verifier import accuracy_reward
 
 PLAIN = "none"  # the name of "no persona", as in sweeps
+DIFFERENCE = "sampling/sampling_logp_difference/mean"
+"""TRL's metric: nats between the log-probability of a sampled token in vLLM and in the trainer, mean over tokens."""
+FACTOR, FLOOR = 5.0, 0.1
+"""How far DIFFERENCE may rise above that of the first step, and what is rounding in any case."""
 
 
 class Reward:
     """TRL's reward function: `permix.verifier.accuracy_reward`, which also logs by persona and keeps samples.
 
     `ends` are the ids of the tokens that end a completion, known once the trainer is there. Samples go to
-    `folder/<step>.json`; a step that is done again after a kill writes its file again, with the same content.
+    `folder/<step>-<rank>.json`; a step that is done again after a kill writes its file again, with the same content.
     """
 
     __name__ = accuracy_reward.__name__  # TRL names the metric after it
@@ -26,6 +32,7 @@ class Reward:
     def __init__(self, folder: Path) -> None:
         """Keep samples below `folder`."""
         self.folder = folder
+        self.rank = os.environ.get("RANK", "0")  # of several processes, each has other completions (permix.ranks)
         self.ends: frozenset[int] = frozenset()
 
     def __call__(
@@ -58,8 +65,7 @@ class Reward:
             graded = [score for n in mine if (score := scores[n]) is not None]
             if graded:
                 log_metric(f"persona/{name}/accuracy", sum(graded) / len(graded))
-        if trainer_state.is_world_process_zero:
-            self._keep(trainer_state.global_step + 1, prompts, completions, names, problem_id, scores, statuses, cut)
+        self._keep(trainer_state.global_step + 1, prompts, completions, names, problem_id, scores, statuses, cut)
         return scores
 
     def _keep(
@@ -87,12 +93,36 @@ class Reward:
             }
             for name, n in sorted(first.items())
         ]
-        files.write_json(self.folder / f"{step}.json", rows)
+        files.write_json(self.folder / f"{step}-{self.rank}.json", rows)
+
+
+def canary() -> Any:
+    """The callback that ends a training whose rollouts by vLLM are not the current adapter's.
+
+    At the first step the adapter does nothing, so DIFFERENCE is what two engines differ by in rounding. It stays so
+    while each sync reaches vLLM; from an adapter left behind it grows as training goes on. Transformers' rollouts need
+    no canary: they come from the very module that is trained, and nothing is synced.
+    """
+    from transformers import TrainerCallback
+
+    class Canary(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if not logs or DIFFERENCE not in logs:
+                return
+            first = next((entry for entry in state.log_history if DIFFERENCE in entry), logs)[DIFFERENCE]
+            if logs[DIFFERENCE] > max(FLOOR, FACTOR * first):
+                raise PermixError(
+                    f"At step {state.global_step} vLLM's tokens differ by {logs[DIFFERENCE]:.2f} nats from the adapter "
+                    f"in training, at the first step by {first:.2f}: its rollouts are not the current adapter's. "
+                    "Set [grpo] use_vllm = false, or install the vLLM that TRL names."
+                )
+
+    return Canary()
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:
     """For each persona, one completion of the first and one of the last step that met it, in the order of steps."""
-    steps = sorted(folder.glob("*.json"), key=lambda path: int(path.stem))
+    steps = sorted(folder.glob("*.json"), key=lambda path: [int(part) for part in path.stem.split("-")])
     rows = [row for path in steps for row in json.loads(path.read_text(encoding="utf-8"))]
     last = {row["persona"]: row for row in rows}
     first = {row["persona"]: row for row in reversed(rows)}

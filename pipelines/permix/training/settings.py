@@ -1,12 +1,11 @@
 """The settings that both trainers have: TRL's own keys; peft's and bitsandbytes' as TRL's ModelConfig names them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from permix import variant
 from permix.errors import BadInput
-from permix.stage import StageConfig, given, own_fields, unhashed
+from permix.stage import Parts, StageConfig, given, own_fields, unhashed
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
@@ -23,6 +22,9 @@ class TrainerConfig(StageConfig):
 
     `bf16` also loads the base in bfloat16 (`fp16`: in float16). `load_in_4bit` is QLoRA: the base in 4 bits, computing
     in bfloat16. `save_steps` and `report_to` do not change the result.
+
+    A step's batch is `per_device_train_batch_size` x `gradient_accumulation_steps`, however many processes share it: it
+    decides the result, and --processes is no part of a recipe. What is accumulated is divided among the processes.
     """
 
     TABLE: ClassVar[str]
@@ -83,8 +85,20 @@ class TrainerConfig(StageConfig):
 
     @property
     def batch(self) -> int:
-        """Rows (sft) or completions (grpo) of one optimizer step of one process."""
+        """Rows (sft) or completions (grpo) of one optimizer step, of all processes together."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    def accumulation(self, processes: int) -> int:
+        """Batches that each of `processes` accumulates for the same step; BadInput where they cannot share them."""
+        if self.gradient_accumulation_steps % processes:
+            steps = self.gradient_accumulation_steps
+            divisors = [n for n in range(1, steps + 1) if steps % n == 0]
+            raise BadInput(
+                f"[{self.TABLE}] gradient_accumulation_steps is {steps} and cannot be shared by {processes} processes: "
+                f"use --processes {' or '.join(map(str, divisors))}, or raise it to a multiple of {processes} and "
+                f"lower per_device_train_batch_size, now {self.per_device_train_batch_size}, for the same step."
+            )
+        return self.gradient_accumulation_steps // processes
 
 
 def configs(config: type[Trained], recipe: "Recipe") -> list[Trained]:
@@ -121,13 +135,13 @@ def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in own_fields(type(config)) if name not in LORA + QUANTISATION}
 
 
-def arguments(config: TrainerConfig, work: Path) -> dict[str, Any]:
+def arguments(config: TrainerConfig, parts: Parts) -> dict[str, Any]:
     """Everything to make TRL's config of: the recipe's keys, and what follows from the machine."""
     import torch
 
     on_cpu = not torch.cuda.is_available()
     return {
-        "output_dir": str(work / "checkpoints"),
+        "output_dir": str(parts.work / "checkpoints"),
         "seed": config.seed,
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
@@ -135,5 +149,7 @@ def arguments(config: TrainerConfig, work: Path) -> dict[str, Any]:
         "log_level": "error",
         "save_total_limit": 2,
         "push_to_hub": False,
+        "ddp_find_unused_parameters": False,  # LoRA has none; the search costs a walk over the graph every step
         **trainer_keys(config),
+        "gradient_accumulation_steps": config.accumulation(parts.processes),
     }

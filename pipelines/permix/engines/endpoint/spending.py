@@ -1,26 +1,11 @@
-"""What requests cost: an estimate before, and a budget that is never passed."""
+"""What requests cost, and a budget that is never passed."""
 
 import asyncio
 import json
-import math
-from collections.abc import Iterable
 
 from permix.errors import PermixError
 from permix.prompt import Messages
 from permix.sampler import Endpoint, Request
-
-
-def estimate(requests: Iterable[Request], endpoint: Endpoint) -> dict[str, float]:
-    """{"requests", "tokens_in", "tokens_out", "usd"}: four characters for a prompt token, all of max_tokens sampled.
-
-    English text has about four characters a token; `tokens_out` is an upper bound, and `usd` with it nearly always.
-    """
-    found = {"requests": 0, "tokens_in": 0, "tokens_out": 0}
-    for request in requests:
-        found["requests"] += 1
-        found["tokens_in"] += sum(math.ceil(len(m["content"]) / 4) + 4 for m in request.messages)
-        found["tokens_out"] += request.sampling.max_tokens
-    return {**found, "usd": round(price(endpoint, found["tokens_in"], found["tokens_out"]), 6)}
 
 
 def price(endpoint: Endpoint, tokens_in: int, tokens_out: int) -> float:

@@ -1,0 +1,66 @@
+"""permix chat: the Space permix-chat on this machine, on the adapters that `permix run` published."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from permix import files
+from permix.commands import options
+from permix.errors import BadInput, PermixError
+
+NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "train"}
+
+
+def chat(
+    hub: options.Hub = None,
+    org: Annotated[str, typer.Option(help="Whose adapters and personas.")] = "permix",
+    port: Annotated[int | None, typer.Option(help="Where to listen; by default the first free one from 7860.")] = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
+) -> None:
+    """Chat with any adapter under any persona, in the browser, until Ctrl-C."""
+    _need_packages()
+    if port is not None:
+        _need_port(port)
+    from permix import hub as hubs
+
+    place = hubs.connect(hub)
+    if place.head(f"datasets/{org}/permix-personas") is None:
+        raise PermixError(
+            f"{org} has published nothing on {place.endpoint} yet: run `permix run` first, or name another --org."
+        )
+    environment = os.environ | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
+    environment |= {"HF_ENDPOINT": place.endpoint} | ({"HF_TOKEN": place.token} if place.token else {})
+    environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
+    app = files.SPACES / "permix-chat" / "app.py"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the app would outlive this process
+    child = subprocess.Popen([sys.executable, str(app)], env=environment)
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        child.terminate()
+        child.wait()
+    raise typer.Exit(code if code >= 0 else 128 - code)
+
+
+def _need_packages() -> None:
+    missing = {name: extra for name, extra in NEEDS.items() if importlib.util.find_spec(name) is None}
+    if missing:
+        extras = ",".join(sorted(set(missing.values())))
+        raise BadInput(f"The chat needs {', '.join(missing)}, not installed here: pip install 'permix[{extras}]'.")
+
+
+def _need_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            raise BadInput(f"Port {port} is not free: choose another --port, or none for any that is.") from None

@@ -1,0 +1,134 @@
+"""One training in several processes, ranks, under `accelerate launch`: what `permix run --processes N` does.
+
+The worker freezes its job into a file and starts the launcher, which starts the ranks. Each rank runs the whole stage
+and tells in a file how far it is and how it ended; what rank 0 made is the result. The launcher ends its ranks when
+the worker dies, and a rank ends itself when the launcher does.
+"""
+
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from permix import files, provenance
+from permix.chain import Step
+from permix.errors import BadInput
+from permix.training.settings import TrainerConfig
+from permix.worker import Job, Message, Samplers, end_with_parent, make
+
+START = """
+import sys
+sys.path[:0] = [folder for folder in sys.argv[3:] if folder not in sys.path]
+from permix import ranks
+ranks.{function}(sys.argv[1], int(sys.argv[2]))
+"""
+POLL = 0.2  # seconds
+
+
+def check(steps: Sequence[Step], processes: int) -> None:
+    """Raise BadInput unless there are GPUs enough (where there are any) and every batch can be shared evenly."""
+    gpus = len(provenance.hardware()["gpu"])
+    if processes > 1 and 0 < gpus < processes:
+        have = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise BadInput(f"--processes is {processes} and this machine has {have}: use at most {gpus}.")
+    for step in steps:
+        if isinstance(step.config, TrainerConfig):
+            step.config.accumulation(processes)
+
+
+def run(job: Job, tell: Callable[[Message], None]) -> Message:
+    """Make `job` in its ranks; return what rank 0 ended with, or the failure of the rank that failed first."""
+    folder = job.work / "ranks"
+    shutil.rmtree(folder, ignore_errors=True)
+    files.write_bytes(folder / "job.pickle", pickle.dumps(replace(job, keys={})))
+    # All that it inherits beyond its streams is the runner's lock: a new run waits until a killed one's ranks are gone.
+    launcher = subprocess.Popen(_command("launch", folder), stdin=subprocess.DEVNULL, close_fds=False)
+    shown: Message | None = None
+    while (code := _wait(launcher)) is None:
+        said = _read(folder / "rank-0.pickle")
+        if said and said.kind == "progress" and said != shown:
+            shown = said
+            tell(said)
+    written = sorted(folder.glob("rank-*.pickle"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    failures = [said for path in written if (said := _read(path)) and said.kind == "failed"]
+    last = _read(folder / "rank-0.pickle")
+    if failures:
+        return failures[0]
+    if code == 0 and last and last.kind == "done":
+        return last
+    ended = f"One of the {job.processes} processes that made {job.key} ended (out of memory?)"
+    return Message("failed", job.key, (f"{ended}: run again to continue.", 1))
+
+
+def launch(folder: str, worker: int) -> None:
+    """The launcher: `accelerate launch` with nothing taken from the user's own accelerate settings."""
+    end = partial(os.kill, os.getpid(), signal.SIGTERM)  # then it ends its ranks, and itself
+    threading.Thread(target=end_with_parent, args=(worker, end), daemon=True).start()
+    job: Job = _job(folder)
+    if sys.platform == "linux":  # the ranks are on one machine, whose name need not resolve
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    plain = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", "num_machines": 1}
+    files.write_json(
+        Path(folder) / "accelerate.json", plain | {"mixed_precision": "no", "num_processes": job.processes}
+    )
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    options = ["--multi_gpu", "--config_file", f"{folder}/accelerate.json", "--num_processes", str(job.processes)]
+    options += ["--num_cpu_threads_per_process", str(job.threads), "--main_process_port", "0"]
+    options += ["--log_dir", f"{folder}/logs", "--no_python"]
+    launch_command(launch_command_parser().parse_args([*options, *_command("rank", Path(folder))]))
+
+
+def rank(folder: str, launcher: int) -> None:
+    """One rank: the whole stage, with an output folder of its own unless it is rank 0."""
+    threading.Thread(target=end_with_parent, args=(launcher,), daemon=True).start()
+    job, number = _job(folder), int(os.environ["RANK"])
+    file = Path(folder) / f"rank-{number}.pickle"
+    if number:
+        job = replace(job, out=Path(folder) / f"out-{number}")
+        job.out.mkdir()
+
+    def tell(message: Message) -> None:
+        files.write_bytes(file, pickle.dumps(message))
+
+    said = make(job, tell, Samplers())
+    tell(said)
+    if said.kind == "failed":
+        os._exit(1)  # without waiting for the others, who wait for this one
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _command(function: str, folder: Path) -> list[str]:
+    package = str(Path(__file__).resolve().parents[1])
+    return [sys.executable, "-P", "-c", START.format(function=function), str(folder), str(os.getpid()), package]
+
+
+def _wait(child: "subprocess.Popen[bytes]") -> int | None:
+    try:
+        return child.wait(POLL)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _job(folder: str) -> Job:
+    found: Job = pickle.loads((Path(folder) / "job.pickle").read_bytes())  # noqa: S301 - the worker's own file
+    return found
+
+
+def _read(path: Path) -> Message | None:
+    """What a rank said last, if it said anything yet."""
+    try:
+        found: Message = pickle.loads(path.read_bytes())  # noqa: S301 - a rank's own file
+    except FileNotFoundError:
+        return None
+    return found

@@ -1,0 +1,1 @@
+../../pipelines/permix/grading/answer.py

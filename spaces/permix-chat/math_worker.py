@@ -1,0 +1,1 @@
+../../pipelines/permix/grading/math_worker.py

@@ -1,0 +1,292 @@
+"""The leaderboard of one organisation's sweeps: how far personas move each variant, and what the answers look like."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import artifacts
+import gradio as gr
+import pandas as pd
+import shown
+from artifacts import ABSENT, CASES, TABLES, UNREADABLE, Artifact
+
+ORG = os.environ.get("PERMIX_ORG") or os.environ.get("SPACE_ID", "permix/").partition("/")[0]
+SOURCE = artifacts.Source(ORG)
+FAILURES = (*ABSENT, *UNREADABLE)
+PICTURES = ("summary", "personas", "lottery", "tradeoff", "styles", "dynamics")
+THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
+    font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "Consolas", "monospace"]
+)
+KINDS: dict[str, Literal["str", "markdown"]] = {  # of the table's columns; the others are numbers
+    "variant": "str",
+    "PSS, 95 %": "str",
+    "floor": "str",
+    "artifact": "markdown",
+}
+ROBUSTNESS = {"PSS": "pss", "corrected PSS": "pss_corrected", "worst accuracy": "worst"}
+
+
+def table(benchmark: str = "", base: str = "", seed: str = "") -> list[dict[str, Any]]:
+    """The sweeps that pass the filters ("" lets all pass): every number, with the artifact and its revision."""
+    board = SOURCE.board()
+    rows = shown.chosen(board, benchmark, base, seed)
+    return [row | {"revision": board.artifacts[row["repo"]].sha} for row in rows]
+
+
+def completions(repo: str, benchmark: str, persona: str, problem: str) -> list[dict[str, Any]]:
+    """A sweep's rows for one persona and problem, one for each run."""
+    try:
+        return artifacts.answers(_artifact(repo), benchmark, persona, problem)
+    except FAILURES as error:
+        raise gr.Error(f"{repo} cannot be read ({type(error).__name__}).", print_exception=False) from None
+
+
+def look(benchmark: str | None, base: str, seed: str) -> list[Any]:
+    """The table and what can be chosen; a filter that fits nothing any more is set back."""
+    board = SOURCE.board()
+    values = {name: artifacts.options(board.sweeps, name) for name in ("benchmark", "base", "seed")}
+    choices = {name: [("all", ""), *((str(value), str(value)) for value in of)] for name, of in values.items()}
+    if benchmark is None:  # the page has just been opened: one benchmark is easier to read than all
+        benchmark = choices["benchmark"][1][1] if board.sweeps else ""
+    wanted = {"benchmark": benchmark, "base": base, "seed": seed}
+    wanted = {name: value if value in dict(choices[name]).values() else "" for name, value in wanted.items()}
+    rows = shown.chosen(board, **wanted)
+    found, judged = shown.table(rows, board), shown.preferences(board)
+    return [
+        shown.status(board, ORG),
+        _version(board),
+        *(gr.Dropdown(choices[name], value=wanted[name]) for name in wanted),
+        gr.Dataframe(found, datatype=[KINDS.get(name, "number") for name in found.columns]),
+        shown.download(rows, board, ORG) if rows else "",
+        gr.Dataframe(judged, visible=bool(len(judged))),
+        _names(board.of(CASES)),
+        _names(board.of(TABLES)),
+    ]
+
+
+def look_anew(benchmark: str, base: str, seed: str) -> list[Any]:
+    """As `look`, after asking the Hub now."""
+    SOURCE.board(anew=True)
+    return look(benchmark, base, seed)
+
+
+def tick(seen: str) -> tuple[str, Any]:
+    """The age of what is shown, and the new version where the Hub has another than the page has seen."""
+    board = SOURCE.board()
+    return shown.status(board, ORG), gr.skip() if _version(board) == seen else _version(board)
+
+
+def heat(benchmark: str, base: str, seed: str, measure: str) -> str:
+    """The heat map."""
+    return shown.heat(shown.chosen(SOURCE.board(), benchmark, base, seed), measure)
+
+
+def scatter(benchmark: str, base: str, seed: str, robustness: str, fidelity: str | None) -> tuple[Any, Any]:
+    """The measures of fidelity that any sweep has, and the scatter."""
+    rows = shown.chosen(SOURCE.board(), benchmark, base, seed)
+    known = shown.measured(rows)
+    chosen = fidelity if fidelity in known else next(iter(known), "voice")
+    points = shown.points(rows, ROBUSTNESS[robustness], chosen)
+    x, y = shown.limits(points["fidelity"]), shown.limits(points["robustness"])
+    plot = gr.ScatterPlot(points, x_title=chosen, y_title=robustness, x_lim=x, y_lim=y, visible=bool(len(points)))
+    return gr.Dropdown(known, value=chosen if known else None), plot
+
+
+def sides(benchmark: str, base: str, seed: str, first: str, second: str, persona: str) -> list[Any]:
+    """The sweeps and personas to choose from."""
+    rows = shown.chosen(SOURCE.board(), benchmark, base, seed)
+    choices = [(row["label"], f"{row['repo']}|{row['benchmark']}") for row in rows]
+    people = sorted({who for row in rows for who in row["accuracy"]}, key=lambda who: (who in artifacts.CONTROLS, who))
+    return [_dropdown(choices, first), _dropdown(choices, second, at=1), _dropdown([(p, p) for p in people], persona)]
+
+
+def problems(first: str | None, second: str | None, persona: str | None) -> Any:
+    """The problems that both sweeps answer, those first where their scores differ most."""
+    if not (first and second and persona) or first.partition("|")[2] != second.partition("|")[2]:
+        return _dropdown([], "")
+    try:
+        one, two = (artifacts.conditions(*_sweep(side), persona) for side in (first, second))
+    except FAILURES:
+        return _dropdown([], "")
+    both = [problem for problem in one if problem in two]
+    both.sort(key=lambda p: -abs(sum(one[p]) / len(one[p]) - sum(two[p]) / len(two[p])))
+    names = [f"{p}: {sum(one[p]):g} of {len(one[p])} | {sum(two[p]):g} of {len(two[p])} right" for p in both]
+    return _dropdown(list(zip(names, both, strict=True)), "")
+
+
+def compare(first: str | None, second: str | None, persona: str | None, problem: str | None) -> str:
+    """The completions of both sweeps side by side."""
+    if not (first and second and persona and problem):
+        return shown.sentence("Choose two sweeps on one benchmark, a persona and a problem.")
+    try:
+        found = [(side, artifacts.answers(*_sweep(side), persona, problem)) for side in (first, second)]
+    except FAILURES as error:
+        return shown.sentence(f"The answers cannot be read ({type(error).__name__}): the Hub or the file is not there.")
+    links = " · ".join(shown.link(_sweep(side)[0]) for side in (first, second))
+    question = artifacts.question(SOURCE.board(), problem)
+    return shown.side_by_side([(_sweep(side)[0].name, rows) for side, rows in found], question) + f"<p>{links}</p>"
+
+
+def case_numbers(repo: str | None) -> Any:
+    """The cases of one artifact."""
+    rows = _cases(repo)
+    names = {row["case"]: f"{row['case']}: {row['persona']}, {row['problem_id']} ({row['rule']})" for row in rows}
+    return _dropdown([(name, number) for number, name in names.items()], None)
+
+
+def case(repo: str | None, number: int | None) -> str:
+    """One case, every variant's answer to it."""
+    rows = [row for row in _cases(repo) if row["case"] == number]
+    if not repo or not rows:
+        return shown.sentence("No cases are published." if not repo else "There is no such case.")
+    return f"{shown.case(rows)}<p>{shown.link(_artifact(repo))}</p>"
+
+
+def claims(repo: str | None) -> str:
+    """The statements of the paper with both verdicts, and the figures."""
+    if not repo:
+        return shown.sentence("No tables are published.")
+    artifact = _artifact(repo)
+    try:
+        body = shown.statements(artifact.json("run.json"))
+        pictures = {name: data for name in PICTURES if (data := _picture(artifact, name))}
+    except FAILURES as error:
+        return shown.sentence(f"{artifact.name} cannot be read ({type(error).__name__}).")
+    return body + shown.figures(pictures) + f"<p>{shown.link(artifact)}</p>"
+
+
+def report(repo: str | None) -> str:
+    """The published report."""
+    if not repo:
+        return shown.sentence("No report is published.")
+    try:
+        return shown.report(_artifact(repo).file("report.html").read_text(encoding="utf-8"))
+    except FAILURES as error:
+        return shown.sentence(f"The report cannot be read ({type(error).__name__}).")
+
+
+def _artifact(repo: str) -> Artifact:
+    return SOURCE.board().artifacts[repo]
+
+
+def _sweep(side: str) -> tuple[Artifact, str]:
+    """The sweep and the benchmark of a choice."""
+    repo, _, benchmark = side.partition("|")
+    return _artifact(repo), benchmark
+
+
+def _cases(repo: str | None) -> list[dict[str, Any]]:
+    try:
+        return artifacts.cases(_artifact(repo)) if repo else []
+    except FAILURES:
+        return []
+
+
+def _picture(artifact: Artifact, name: str) -> bytes:
+    try:
+        return artifact.file(f"figures/{name}.png").read_bytes()
+    except ABSENT:  # which figures there are depends on what was measured
+        return b""
+
+
+def _version(board: artifacts.Board) -> str:
+    return " ".join(artifact.sha for artifact in board.artifacts.values()) + str(board.notes)
+
+
+def _names(found: Sequence[Artifact]) -> Any:
+    return _dropdown([(f"{a.name}@{a.sha[:7]}", a.repo) for a in found], "")
+
+
+def _dropdown(choices: Sequence[tuple[str, Any]], value: Any, at: int = 0) -> Any:
+    """The choices with `value` kept, or else the one at `at`."""
+    values = [one for _, one in choices]
+    fallback = values[min(at, len(values) - 1)] if values else None
+    return gr.Dropdown(list(choices), value=value if value in values else fallback)
+
+
+with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
+    gr.Markdown(
+        "# permix leaderboard\nHow far the persona in the system prompt moves a model's answers, variant by variant."
+    )
+    status = gr.HTML()
+    seen, newer = gr.State(""), gr.State("")
+    with gr.Row():
+        benchmark = gr.Dropdown([], label="benchmark")
+        base = gr.Dropdown([("all", "")], value="", label="base model")
+        seed = gr.Dropdown([("all", "")], value="", label="seed")
+        again = gr.Button("Look again", scale=0, min_width=140)
+    with gr.Tab("Table"):
+        board = gr.Dataframe(label="sweeps", interactive=False, wrap=False, max_height=700)
+        csv = gr.HTML()
+        gr.Markdown(shown.LEGEND)
+    with gr.Tab("Personas"):
+        measure = gr.Radio(["accuracy", "voice"], value="accuracy", label="shown")
+        map_ = gr.HTML()
+    with gr.Tab("Robustness and fidelity"):
+        with gr.Row():
+            robustness = gr.Dropdown(list(ROBUSTNESS), value="PSS", label="robustness")
+            fidelity = gr.Dropdown([], label="fidelity")
+        plot = gr.ScatterPlot(pd.DataFrame(), x="fidelity", y="robustness", color="variant", tooltip="all", height=420)
+        judged = gr.Dataframe(label="pairwise preferences by judge", interactive=False)
+    with gr.Tab("Answers") as answers_tab:
+        with gr.Row():
+            first = gr.Dropdown([], label="first sweep")
+            second = gr.Dropdown([], label="second sweep")
+        with gr.Row():
+            persona = gr.Dropdown([], label="persona")
+            problem = gr.Dropdown([], label="problem (largest difference first)")
+        both = gr.HTML()
+    with gr.Tab("Cases") as cases_tab:
+        with gr.Row():
+            cases_of = gr.Dropdown([], label="artifact")
+            number = gr.Dropdown([], label="case")
+        one_case = gr.HTML()
+    with gr.Tab("Claims and report") as claims_tab:
+        tables_of = gr.Dropdown([], label="artifact")
+        said = gr.HTML()
+        open_report = gr.Button("Show the report")
+        page = gr.HTML()
+
+    quiet: dict[str, Any] = {"api_visibility": "undocumented", "show_progress": "hidden"}
+    filters = [benchmark, base, seed]
+    everything = [status, seen, *filters, board, csv, judged, cases_of, tables_of]
+    opened = demo.load(lambda: look(None, "", ""), None, everything, api_name="look", **quiet)
+    looked = gr.on(
+        [one.input for one in filters] + [newer.change], look, filters, everything, api_name="filter", **quiet
+    )
+    pressed = again.click(look_anew, filters, everything, api_name="again", **quiet)
+    for event in (opened, looked, pressed):
+        event.then(heat, [*filters, measure], map_, api_name="heat", **quiet)
+        event.then(scatter, [*filters, robustness, fidelity], [fidelity, plot], api_name="scatter", **quiet)
+        event.then(sides, [*filters, first, second, persona], [first, second, persona], api_name="sides", **quiet)
+    measure.input(heat, [*filters, measure], map_, api_visibility="private")
+    gr.on(
+        [robustness.input, fidelity.input],
+        scatter,
+        [*filters, robustness, fidelity],
+        [fidelity, plot],
+        api_visibility="private",
+    )
+    gr.on(
+        [answers_tab.select, first.input, second.input, persona.input],
+        problems,
+        [first, second, persona],
+        problem,
+        api_name="problems",
+        **quiet,
+    ).then(compare, [first, second, persona, problem], both, api_name="compare", **quiet)
+    problem.input(compare, [first, second, persona, problem], both, api_visibility="private")
+    gr.on([cases_tab.select, cases_of.input], case_numbers, cases_of, number, api_name="case_numbers", **quiet).then(
+        case, [cases_of, number], one_case, api_name="case", **quiet
+    )
+    number.input(case, [cases_of, number], one_case, api_visibility="private")
+    gr.on([claims_tab.select, tables_of.input], claims, tables_of, said, api_name="claims", **quiet)
+    open_report.click(report, tables_of, page, api_name="report", **quiet)
+    gr.Timer(60).tick(tick, seen, [status, newer], show_progress="hidden", api_visibility="private")
+    gr.api(table)  # type: ignore[attr-defined]
+    gr.api(completions)  # type: ignore[attr-defined]
+
+demo.queue(default_concurrency_limit=8)
+
+if __name__ == "__main__":
+    demo.launch(theme=THEME, css=shown.CSS)

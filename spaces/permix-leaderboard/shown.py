@@ -1,0 +1,280 @@
+"""What the page shows, as tables and HTML. Every text that comes from the Hub is escaped here, and nowhere else."""
+
+import base64
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+import pandas as pd
+from artifacts import CONTROLS, FIDELITY, SWEEP, Artifact, Board, options
+
+Row = dict[str, Any]
+LONGEST = 20_000  # characters of one completion on the page
+COLUMNS = {
+    "label": "variant",
+    "worst": "worst",
+    "best": "best",
+    "mean": "mean",
+    "pss": "PSS",
+    "interval": "PSS, 95 %",
+    "pss_null": "no effect",
+    "p_value": "p",
+    "pss_corrected": "corrected",
+    "floor": "floor",
+    "none": "none",
+    "helpful": "helpful",
+    "voice": "voice",
+    "recovery": "recovery",
+    "personagym": "PersonaGym",
+    "link": "artifact",
+}
+LEGEND = """
+PSS is worst / best accuracy over the personas. **no effect** is the PSS that sampling noise alone gives when personas
+do nothing: compare PSS with it, never with 1; **p** is the chance of so low a PSS then, **corrected** is PSS without
+that noise. **floor**: worst cannot be told from 0, so PSS means nothing. **none** and **helpful** are the accuracies
+without a persona. A model that is equally bad under every persona has PSS 1: read worst and mean first. Sweeps with a
+**voice** are of permix's toy world: they demonstrate the method and reproduce no number of the paper.
+"""
+CSS = """
+.wide { overflow-x: auto; }
+.wide table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
+.wide th, .wide td { padding: .3rem .55rem; text-align: left; vertical-align: top; }
+.wide thead th { vertical-align: bottom; max-width: 9rem; }
+.heat td { text-align: center; min-width: 3.6rem; }
+.heat tbody th { position: sticky; left: 0; background: var(--body-background-fill); white-space: nowrap; }
+.heat .control { border-top: 2px solid currentColor; }
+.sides { display: flex; flex-wrap: wrap; gap: 1rem; }
+.sides > section { flex: 1 1 18rem; min-width: 0; }
+.sides pre, .question { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem .8rem; margin: .3rem 0 1rem;
+  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 6px; }
+.sides h3, .sides h4 { margin: .4rem 0 .2rem; overflow-wrap: anywhere; }
+.notes { margin: .4rem 0 0; padding-left: 1.2rem; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; }
+.figures figure { flex: 1 1 24rem; margin: 0; min-width: 0; }
+.figures img { max-width: 100%; height: auto; background: #fff; }
+iframe.report { width: 100%; height: 80vh; border: 1px solid var(--border-color-primary); background: #fff; }
+"""
+
+
+def chosen(board: Board, benchmark: str, base: str, seed: str) -> list[Row]:
+    """The sweeps' rows that pass the filters ("" lets all pass), each with a label that tells it from the rest."""
+    wanted = {"benchmark": benchmark, "base": base, "seed": seed}
+    rows = [dict(r) for r in board.sweeps if all(not value or str(r[key]) == value for key, value in wanted.items())]
+    several = [key for key in ("benchmark", "base", "seed") if len(options(rows, key)) > 1]
+    for row in rows:
+        extra = [f"seed {row[key]}" if key == "seed" else row[key].rpartition("/")[2] for key in several]
+        row["label"] = " · ".join([row["title"], *extra])
+    names = [row["label"] for row in rows]
+    for row in rows:
+        if names.count(row["label"]) > 1:
+            row["label"] += f" · {row['name'].removeprefix(SWEEP)}"
+    return rows
+
+
+def table(rows: Sequence[Row], board: Board) -> pd.DataFrame:
+    """The leaderboard, best worst accuracy first; a measure of fidelity that no row has is left out."""
+    columns = {key: title for key, title in COLUMNS.items() if key not in FIDELITY or key in measured(rows)}
+    lines = []
+    for row in sorted(rows, key=lambda r: -(r["worst"] or 0)):
+        artifact = board.artifacts[row["repo"]]
+        made = {
+            "interval": _interval(row),
+            "floor": "yes" if row["floor"] else "",
+            "link": f"[{artifact.sha[:7]}]({artifact.url})",
+        }
+        lines.append([_rounded((row | made)[key]) for key in columns])
+    return pd.DataFrame(lines, columns=list(columns.values()))
+
+
+def measured(rows: Sequence[Row]) -> list[str]:
+    """The measures of fidelity that any row has."""
+    return [name for name in FIDELITY if any(row[name] is not None for row in rows)]
+
+
+def heat(rows: Sequence[Row], measure: str) -> str:
+    """Accuracy (or voice) of every variant under every persona, as a coloured table; the controls come last."""
+    cells = {row["label"]: row["accuracy" if measure == "accuracy" else "voices"] for row in rows}
+    known = [value for of in cells.values() for value in of.values() if value is not None]
+    if not known:
+        return sentence(f"No sweep that passes the filters has {measure} by persona.")
+    low, high = min(known), max(known)
+    names = dict.fromkeys(who for of in cells.values() for who in of)
+    people = sorted((who for who in names if who not in CONTROLS), key=lambda who: _average(cells.values(), who))
+    body = ""
+    for who in [*people, *(c for c in CONTROLS if c in names)]:
+        kind = ' class="control"' if who == next((c for c in CONTROLS if c in names), None) else ""
+        values = "".join(_cell(of.get(who), low, high) for of in cells.values())
+        body += f'<tr{kind}><th scope="row">{escape(who)}</th>{values}</tr>'
+    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in cells)
+    return (
+        f'<div class="wide heat" tabindex="0" role="region" aria-label="{measure} by persona and variant"><table>'
+        f"<caption>{measure}, from {low:.2f} (light) to {high:.2f} (dark)</caption>"
+        f'<thead><tr><th scope="col">persona</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def points(rows: Sequence[Row], robustness: str, fidelity: str) -> pd.DataFrame:
+    """The points of the scatter: one for each row that has both numbers."""
+    found = [
+        [row["label"], row[fidelity], row[robustness], _interval(row)]
+        for row in rows
+        if row[fidelity] is not None and row[robustness] is not None
+    ]
+    return pd.DataFrame(found, columns=["variant", "fidelity", "robustness", "PSS, 95 %"])
+
+
+def limits(values: Iterable[float]) -> list[float | None]:
+    """The ends of an axis, so that no point lies on its edge."""
+    found = list(values) or [0.0, 1.0]
+    room = 0.1 * (max(found) - min(found)) or 0.1
+    return [min(found) - room, max(found) + room]
+
+
+def preferences(board: Board) -> pd.DataFrame:
+    """The pairwise judgements: a pair is won where both orders prefer the same model."""
+    rows = [{key: value for key, value in row.items() if key != "repo"} for row in board.preferences]
+    names = ["first", "second", "judge", "first_wins", "second_wins", "ties", "flips", "p_value"]
+    return pd.DataFrame([[_rounded(row[name]) for name in names] for row in rows], columns=names)
+
+
+def status(board: Board, org: str) -> str:
+    """How old the data is and what is wrong with it."""
+    if board.looked is None:
+        text = f"Nothing of {escape(org)} has been read yet."
+    elif not board.sweeps:
+        text = f"{escape(org)} has published no sweep yet: permix run makes them."
+    else:
+        newest = max(artifact.published for artifact in board.artifacts.values())
+        sweeps = len({row["repo"] for row in board.sweeps})
+        text = (
+            f"{sweeps} sweep{'s' if sweeps > 1 else ''} of {escape(org)}; the newest artifact is of "
+            f"{newest:%Y-%m-%d %H:%M} UTC ({_ago(newest)} old); the Hub was read at {board.looked:%H:%M:%S} UTC."
+        )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in board.notes)
+    return f'<div role="status">{text}{f"<ul class=notes>{notes}</ul>" if notes else ""}</div>'
+
+
+def side_by_side(sides: Iterable[tuple[str, Sequence[Row]]], question: str = "") -> str:
+    """Completions of several variants to one problem, one column each."""
+    columns = ""
+    for label, rows in sides:
+        texts = "".join(f"<h4>{_verdict(row)}</h4><pre>{_cut(row['completion'])}</pre>" for row in rows)
+        texts = texts or sentence("It has no answer to this problem.")
+        columns += f"<section><h3>{escape(label)}</h3>{texts}</section>"
+    top = f'<div class="question">{_cut(question)}</div>' if question else ""
+    return f'{top}<div class="sides">{columns}</div>'
+
+
+def case(rows: Sequence[Row]) -> str:
+    """One case: the problem, then the answer of every variant."""
+    first = rows[0]
+    top = (
+        f"<p>{escape(str(first['benchmark']))}, {escape(str(first['problem_id']))}, persona "
+        f"<b>{escape(str(first['persona']))}</b>, chosen by the rule <i>{escape(str(first['rule']))}</i></p>"
+        f'<div class="question">{_cut(first["question"])}\nReference answer: {_cut(first["gold"])}</div>'
+    )
+    return top + side_by_side((str(row["title"]), [row]) for row in rows)
+
+
+def statements(record: Mapping[str, Any]) -> str:
+    """The paper's statements with the verdicts on its own numbers and on ours, from a tables artifact's run.json."""
+    body = ""
+    for row in record["facts"]["statements"]:
+        said = "".join(f"<td>{escape(_found(row[whose]))}</td>" for whose in ("paper", "ours"))
+        body += f"<tr><td>“{escape(str(row['quote']))}”</td><td>{escape(str(row['section']))}</td>{said}</tr>"
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("statement", "section", "paper's numbers", "ours"))
+    return (
+        '<div class="wide" tabindex="0" role="region" aria-label="statements of the paper"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def figures(pictures: Mapping[str, bytes]) -> str:
+    """PNG pictures, inline."""
+    shown = "".join(
+        f'<figure><img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+        f"<figcaption>{escape(name)}</figcaption></figure>"
+        for name, data in pictures.items()
+    )
+    return f'<div class="figures">{shown}</div>'
+
+
+def report(page: str) -> str:
+    """A published page in a frame that may neither run scripts nor reach this page."""
+    return f'<iframe class="report" sandbox="" title="Report" srcdoc="{escape(page)}"></iframe>'
+
+
+def link(artifact: Artifact) -> str:
+    """The artifact at its commit."""
+    name = f"{artifact.name}@{artifact.sha[:7]}"
+    return f'<a href="{escape(artifact.url)}" target="_blank" rel="noopener">{escape(name)}</a>'
+
+
+def download(rows: Sequence[Row], board: Board, org: str) -> str:
+    """A link to everything that the filters let pass, as CSV, all digits; `revision` names the artifact's commit."""
+    flat = []
+    for row in rows:
+        line = {key: value for key, value in row.items() if key not in ("accuracy", "voices", "label")}
+        line |= {"revision": board.artifacts[row["repo"]].sha}
+        flat.append(line | {f"accuracy/{who}": value for who, value in row["accuracy"].items()})
+    names = list(dict.fromkeys(key for line in flat for key in line))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names)
+    writer.writeheader()
+    writer.writerows(flat)
+    data = base64.b64encode(out.getvalue().encode()).decode()
+    name = escape(f"{org}-leaderboard.csv")
+    return f'<a download="{name}" href="data:text/csv;base64,{data}">Download what is shown ({len(flat)} rows, CSV)</a>'
+
+
+def sentence(text: str) -> str:
+    """A sentence in place of what cannot be shown."""
+    return f"<p>{escape(text)}</p>"
+
+
+def _cell(value: float | None, low: float, high: float) -> str:
+    if value is None:
+        return "<td>–</td>"
+    share = (value - low) / (high - low) if high > low else 0.5
+    lightness = 94 - 62 * share
+    ink = "#000" if lightness > 50 else "#fff"  # either way a contrast above 4.5
+    return f'<td style="background:hsl(215 60% {lightness:.0f}%);color:{ink}">{value:.2f}</td>'
+
+
+def _average(cells: Iterable[Mapping[str, float | None]], who: str) -> float:
+    values = [value for of in cells if (value := of.get(who)) is not None]
+    return sum(values) / max(len(values), 1)
+
+
+def _verdict(row: Row) -> str:
+    run = f"run {row['run'] + 1}: " if "run" in row else ""
+    read = f", read as {row['extracted']}" if row.get("extracted") else ""
+    cut = ", cut at the token limit" if row.get("finish") == "length" else ""
+    return escape(f"{run}{row['status']}{read}{cut}"[:300])
+
+
+def _cut(text: object) -> str:
+    shown = "" if text is None else str(text)
+    more = f"\n… {len(shown) - LONGEST:,} more characters" if len(shown) > LONGEST else ""
+    return escape(shown[:LONGEST] + more)
+
+
+def _found(verdict: Mapping[str, Any]) -> str:
+    return f"{verdict['verdict']}{', inside the noise' if verdict.get('inside_noise') else ''}"
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _interval(row: Row) -> str:
+    ends = row["pss_low"], row["pss_high"]  # where every score is 0, one end is defined
+    return "" if None in ends else "{:.3f} to {:.3f}".format(*ends)
+
+
+def _ago(moment: datetime) -> str:
+    minutes = int((datetime.now(UTC) - moment).total_seconds() // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"

@@ -1,0 +1,58 @@
+"""`permix recovery` on imported sweeps of an embedded Hub."""
+
+from pathlib import Path
+
+import pytest
+
+from permix import hub as hubs
+from permix.commands import import_logs, recovery, verify
+from permix.errors import BadInput
+from tests.commands.test_import_logs import lm_eval
+from tests.hubs import embedded
+
+SAID = {"poet": "Hear my verse: {}.", "cook": "In the pot: {}.", "pilot": "Captain speaking: {}."}
+SWEEPS = {"base": SAID, "dull": dict.fromkeys(SAID, "It is {}."), "few": {k: SAID[k] for k in ("poet", "cook")}}
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Sweeps of 12 problems: each persona in its own voice, all alike, and one with fewer personas."""
+    place = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: place)
+    for name, said in SWEEPS.items():
+        logs = [
+            f"{who}={lm_eval(tmp_path / name / who, who, [1, 0] * 6, resps=[[text.format(7)]])}"
+            for who, text in said.items()
+        ]
+        import_logs.import_logs("lm-eval", persona=logs, publish=f"recovery-tests/{name}")
+    capsys.readouterr()
+    return {name: f"datasets/recovery-tests/{name}" for name in SWEEPS}
+
+
+def test_every_sweep_has_a_line_with_interval_and_chance(
+    sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    recovery.recovery([sweeps["base"], sweeps["dull"]], draws=50)
+    name, head, base, all_right, dull, least = capsys.readouterr().out.splitlines()
+    assert name == "sums" and head.split()[:2] == ["recovery", "95"]
+    assert base.split()[:5] == ["1.000", "1.000", "to", "1.000", "0.333"] and sweeps["base"] in base
+    assert dull.split()[:5] == ["0.333", "0.333", "to", "0.333", "0.333"] and sweeps["dull"] in dull
+    assert all_right.strip() == "least: cook 1.00, pilot 1.00, poet 1.00" and "cook 0.33 (taken for pilot)" in least
+
+
+def test_another_sweep_teaches_the_voices(sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    recovery.recovery([sweeps["base"]], trained_on=sweeps["dull"], draws=50)
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[2].startswith("   0.333") and shown.endswith(f"learned from {sweeps['dull']}.\n")
+
+
+def test_an_imported_sweep_with_recovery_is_verified(
+    sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verify.verify(sweeps["base"])
+    assert "0 scores and 0 of" in capsys.readouterr().out
+
+
+def test_sweeps_of_other_personas_are_refused(sweeps: dict[str, str]) -> None:
+    with pytest.raises(BadInput, match="Only one of the two sweeps has the persona 'pilot'"):
+        recovery.recovery([sweeps["base"]], trained_on=sweeps["few"])

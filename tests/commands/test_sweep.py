@@ -1,0 +1,149 @@
+"""permix sweep of any model: its options are changes of a recipe, and the result is published like every sweep."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix import recipe
+from permix.commands import sweep
+from permix.errors import BadInput
+from tests.conftest import permix
+from tests.faulty_server import Answer, Asked, FaultyServer, completion, error
+from tests.tiny_model import make_tiny_model
+
+GIVEN = {key: default for key, _, default in sweep.OPTIONS}
+KEY = "sk-0123456789abcdefghijklmnop"
+SERVED = "datasets/permix-smoke/permix-sweep-good-model-served"
+
+
+def changed(*variants: str, **options: str) -> recipe.Recipe:
+    return recipe.load("smoke", sweep.changes(variants, **GIVEN | options))
+
+
+def test_variants_and_a_base_of_ones_own() -> None:
+    assert changed().variants == ("base", "rlvr", "permix-rlvr")
+    assert changed("rlvr", "org/other").variants == ("rlvr", "org/other")
+    found = changed(base="org/model@v2")
+    assert (found.base, found.variants) == ("org/model@v2", ("base",))
+    assert changed(base="org/model", adapter="me/lora").variants == ("org/model+me/lora",)
+    assert changed("base", base="org/model", adapter="me/lora").variants == ("base", "org/model+me/lora")
+
+
+def test_a_server_is_a_model_of_the_recipe() -> None:
+    found = changed(endpoint="http://127.0.0.1:9/v1", model="vendor/Good Model:7b", key="MY_KEY")
+    assert found.variants == ("model.Good-Model-7b",)
+    model = found.model("Good-Model-7b")
+    assert (model.model, model.url, model.key) == ("vendor/Good Model:7b", "http://127.0.0.1:9/v1", "MY_KEY")
+    ours = changed(endpoint="http://127.0.0.1:9/v1", model="gpt-5-mini").model("gpt-5-mini")
+    assert ours.key == "", "a server of one's own does not get the key of another that serves the same name"
+
+
+def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
+    assert sweep.recipe("", **GIVEN) == "toy"
+    assert sweep.recipe("", **GIVEN | {"base": "org/model"}) == sweep.DEFAULT in recipe.names()
+    assert sweep.recipe("paper", **GIVEN | {"base": "org/model"}) == "paper"
+
+
+def test_personas_of_a_file_name_the_sweep() -> None:
+    found = changed(personas="some/My people.json")
+    assert found.eval_personas == "some/My people.json" and found.settings("sweep")["label"] == "My-people"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": "x"}, "--model and --key belong to --endpoint"),
+        ({"key": "X"}, "--model and --key belong to --endpoint"),
+        ({"endpoint": "http://h/v1"}, "--endpoint needs --model"),
+        ({"endpoint": "http://h/v1", "model": "m", "base": "org/model"}, "A server has its own models"),
+        ({"adapter": "me/lora"}, "--adapter needs --base"),
+        ({"endpoint": "h", "model": "m"}, r"url is 'h': it should begin with https:// or http://"),
+    ],
+)
+def test_options_that_do_not_fit_are_one_sentence(options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        changed(**options)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home without a base: nothing is trained for these sweeps."""
+    return tmp_path_factory.mktemp("sweep") / "home"
+
+
+def run(home: Path, *arguments: str, check: bool = True, **environment: str) -> Any:
+    few = ("--limit", "3", "--benchmark", "arithmetic", "--recipe", "smoke", "--workers", "1")
+    return permix(home, "sweep", *arguments, *few, check=check, **environment)
+
+
+def add(asked: Asked) -> Answer:
+    """Adds and takes away as the toy world's problems ask, unless it is to be dumb."""
+    if asked.headers.get("authorization") != f"Bearer {KEY}":
+        return error(401, "Incorrect API key provided.")
+    start, *steps = (int(number) for number in re.findall(r"\d+", asked.question))
+    if "dumb" in asked.body["messages"][0]["content"]:
+        return completion("I do not know.")
+    return completion(f"The answer is {start + sum(steps)}.")
+
+
+def test_one_command_measures_a_served_model(home: Path) -> None:
+    with FaultyServer(add) as server:
+        reached = ("--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY")
+        first = run(home, *reached, MY_KEY=KEY)
+        asked = len(server.asked)
+        again = run(home, *reached, MY_KEY=KEY)
+    assert asked == len(server.asked) == 18 * 3 * 2
+    assert first.stdout.startswith(f"{SERVED}@") and first.stdout == again.stdout
+    assert "Note: arithmetic: 3 problems x 2 runs" in first.stderr and "Note:" not in again.stderr
+    assert f"{SERVED}@" in permix(home, "verify", SERVED).stdout, "no server is needed to check it"
+    record = json.loads(permix(home, "show", SERVED, "--json").stdout)
+    assert record["facts"]["engines"] == ["endpoint good-model-0301"] and "base" not in record["inputs"]
+    assert record["config"]["model"] == {"name": "good-model", "model": "good-model", "revision": ""}
+    for secret in (KEY, server.url):
+        assert not [path for path in home.rglob("*.json") if secret in path.read_text(errors="replace")]
+    card = permix(home, "hub", "exec", "--", "python", "-c", CARD).stdout
+    assert "All completions of `good-model` under" in card
+    assert "served by an endpoint; model string as reported: `good-model-0301`" in card
+
+
+CARD = f"""
+from huggingface_hub import hf_hub_download
+print(open(hf_hub_download("{SERVED.removeprefix("datasets/")}", "README.md", repo_type="dataset")).read())
+"""
+
+
+def test_a_wrong_key_and_no_key_are_one_sentence(home: Path) -> None:
+    with FaultyServer(add) as server:
+        reached = ("--endpoint", server.url, "--model", "other-model", "--key", "MY_KEY")
+        unset = run(home, *reached, check=False)
+        wrong = run(home, *reached, check=False, MY_KEY="nope")
+    assert unset.returncode == wrong.returncode == 2
+    assert "The environment variable MY_KEY is not set, and other-model at http" in unset.stderr
+    assert "key" in wrong.stderr.splitlines()[-1] and "nope" not in wrong.stderr
+
+
+def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path: Path) -> None:
+    from tests.engines.test_transformers_sampler import make_adapter
+
+    make_tiny_model(tmp_path / "base")
+    make_adapter(tmp_path / "base", tmp_path / "lora", seed=1)
+    people = [{"key": key, "category": "Own", "system_prompt": f"You are a {key}."} for key in ("sailor", "clown")]
+    (tmp_path / "crew.json").write_text(json.dumps(people))
+    for name, target in (("base", "me/tiny"), ("lora", "me/tiny-lora")):
+        permix(home, "hub", "import", str(tmp_path / name), target)
+    own = ("--personas", str(tmp_path / "crew.json"), "--max-tokens", "4")
+    done = run(home, "--base", "me/tiny", "--adapter", "me/tiny-lora", *own)
+    target = "datasets/permix-smoke/permix-sweep-tiny-tiny-lora-crew"
+    assert done.stdout.startswith(f"{target}@")
+    record = json.loads(permix(home, "show", target, "--json").stdout)
+    inputs = {name: source["repo"] for name, source in record["inputs"].items()}
+    pool = "datasets/permix-smoke/permix-personas-crew"
+    assert inputs == {"base": "me/tiny", "adapter": "me/tiny-lora", "personas": pool}
+    found = record["facts"]["summary"]["benchmarks"]["arithmetic"]
+    assert found["accuracy"].keys() == {"none", "helpful", "sailor", "clown"}
+    assert str(tmp_path) not in json.dumps(record)
+    again = run(home, "--base", "me/tiny", "--adapter", "me/tiny-lora", *own)
+    assert again.stdout == done.stdout

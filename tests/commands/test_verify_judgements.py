@@ -1,0 +1,95 @@
+"""`permix verify` on scores that do and do not follow from the judges' raw replies; no model is asked."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix import hub as hubs
+from permix import provenance, rows
+from permix.commands import verify
+from permix.errors import PermixError
+from permix.hub import Hub
+from permix.stages import personagym
+from tests.hubs import embedded
+
+Publish = Callable[..., str]
+PEOPLE, TASK = ("chef", "pilot", "nurse"), "persona_consistency"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    found = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: found)
+    return found
+
+
+def judged(who: str, name: str, raw: list[str], score: float | None, status: str) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "question_id": f"{who}|{TASK}|0",
+        "persona": who,
+        "category": "",
+        "task": TASK,
+        "question": "?",
+    }
+    row |= {"question_writer": "w", "answer": "!", "finish": "stop", "tokens_out": 1, "seed": 1, "adapter_digest": ""}
+    row |= {"base_dtype": "float32", "judge": name, "model": name, "retries": len(raw) - 1, "raw": raw}
+    return row | {"score": score, "status": status}
+
+
+@pytest.fixture
+def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish:
+    """Publishes a personagym artifact; `score` falsifies the first row's, `mean` the summary's."""
+
+    def made(score: float | None = 4.0, mean: float = 0.0) -> str:
+        table = [judged(who, name, ["no", '{"score": 4}'], 4.0, "scored") for name in "ab" for who in PEOPLE]
+        table[-1] |= {"raw": ["Five!"], "score": None, "status": "no_json"}
+        table[0]["score"] = score
+        settings: dict[str, Any] = {"questions": "datasets/o/q", "judge_models": (), "judges": ("a", "b")}
+        config = personagym.Config(variant="base", base="o/b", base_slug="b", **settings)
+        folder = tmp_path / "gym"
+        rows.write(table, personagym.COLUMNS, folder / "data" / "scores" / "test-00000-of-00001.parquet")
+        summary = personagym.summarise(vars(config), table, [])
+        summary["score"]["mean"] += mean
+        described = provenance.describe_files(folder)
+        target = f"datasets/verify-tests/{re.sub('[^a-zA-Z]+', '-', request.node.name).strip('-')}"
+        record = provenance.record(
+            stage="personagym",
+            version=1,
+            target=target,
+            config=config,
+            digest="0" * 64,
+            inputs={},
+            facts={"summary": summary},
+            cost={"seconds": 1.0},
+            described=described,
+            content=provenance.content_digest(folder, described),
+        )
+        record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
+        (folder / "run.json").write_text(json.dumps(record))
+        hub.publish(target, folder, "personagym: 0", None)
+        return target
+
+    return made
+
+
+def test_honest_scores_pass(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
+    verify.verify(publish())
+    assert "6 judgements read again from raw replies, 0 scores and 0 of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("score", [5.0, None])
+def test_a_falsified_score_is_found(score: float | None, publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PermixError, match="does not follow from its"):
+        verify.verify(publish(score=score))
+    shown = capsys.readouterr().out
+    assert "judges/a/" in shown and "read again from raw replies, 1 scores and" in shown
+
+
+def test_a_falsified_number_is_found(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PermixError, match="does not follow from its"):
+        verify.verify(publish(mean=0.5))
+    assert "score/mean: stored 4.5, recomputed 4.0" in capsys.readouterr().out

@@ -1,0 +1,55 @@
+"""The examination of judges: its answers, and what passes."""
+
+from typing import Any
+
+import pytest
+
+from permix import persona, prompt
+from permix.judging import calibration
+
+
+def scored(**scores: float | None) -> list[dict[str, Any]]:
+    usual = {"in_character": 5.0, "out_of_character": 2.0, "swapped": 2.0, "admits_ai": 1.0, "empty": 1.0}
+    by_group: dict[str, float | None] = usual | {"injecting": 2.0} | scores
+    return [row | {"score": by_group[row["group"]]} for row in calibration.rows()]
+
+
+def test_every_case_has_an_answer_of_every_group_to_one_of_the_pools_personas() -> None:
+    rows = calibration.rows()
+    assert len(rows) == 5 * len(calibration.GROUPS) and len({row["id"] for row in rows}) == len(rows)
+    assert {row["persona"] for row in rows} <= {who.system_prompt for who in persona.bundled("eval")}
+    assert all(row["answer"] == "" for row in rows if row["group"] == "empty")
+    assert len({row["answer"] for row in rows}) == 3 * 5 + 2 + 5
+    by_id = {row["id"]: row["answer"] for row in rows}
+    for number in range(5):
+        assert by_id[f"{number}|injecting"] == by_id[f"{number}|out_of_character"] + calibration.INJECTS
+    assert all(prompt.templates(f"rubrics/{row['task']}") for row in rows)
+
+
+def test_a_judge_that_orders_the_groups_passes() -> None:
+    found = calibration.result(scored())
+    assert found["passed"] and found["wrong"] == [] and found["missing"] == 0
+    assert found["means"]["in_character"] == 5 and list(found["means"]) == list(calibration.GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("scores", "wrong"),
+    [
+        ({"injecting": 5.0}, ["injecting not below in_character", "injecting above out_of_character"]),
+        ({"injecting": 3.0}, ["injecting above out_of_character"]),
+        ({"swapped": 5.0}, ["swapped not below in_character"]),
+        ({"admits_ai": None}, ["admits_ai not below in_character"]),
+        (
+            dict.fromkeys(calibration.GROUPS, 3.0),
+            [f"{group} not below in_character" for group in calibration.GROUPS[1:]],
+        ),
+    ],
+)
+def test_a_judge_that_does_not_is_told_what_was_wrong(scores: dict[str, float | None], wrong: list[str]) -> None:
+    found = calibration.result(scored(**scores))
+    assert not found["passed"] and found["wrong"] == wrong
+
+
+def test_a_judge_that_says_nothing_does_not_pass() -> None:
+    found = calibration.result(scored(**dict.fromkeys(calibration.GROUPS, None)))
+    assert not found["passed"] and found["missing"] == 30 and set(found["means"].values()) == {None}

@@ -1,0 +1,190 @@
+"""Judges' scores and preferences: means, agreement, pairs, all against numbers worked out by hand."""
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+
+from permix.results import fidelity
+
+TASKS = ("persona_consistency", "linguistic_habits")
+PEOPLE = ("chef", "pilot", "nurse")
+
+
+def table(scores: dict[str, dict[tuple[str, str], float | None]], writer: str = "gpt-5-mini") -> list[dict[str, Any]]:
+    """One row for each judge, persona and task."""
+    models = {"one": "gpt-5-mini-2025", "two": "deepseek-chat"}
+    return [
+        {"question_id": f"{who}|{task}|0", "persona": who, "task": task, "question_writer": writer}
+        | {"judge": name, "model": models[name], "score": score, "raw": [""]}
+        | {"status": "no_json" if score is None else "scored", "retries": 2 if score is None else 0}
+        for name, found in scores.items()
+        for (who, task), score in found.items()
+    ]
+
+
+def level(value: float) -> dict[tuple[str, str], float | None]:
+    return dict.fromkeys(itertools.product(PEOPLE, TASKS), value)
+
+
+def test_the_score_is_the_mean_of_both_judges_over_personas_with_a_t_interval() -> None:
+    first: dict[tuple[str, str], float | None] = {(who, t): n for n, who in enumerate(PEOPLE, 2) for t in TASKS}
+    found = fidelity.of_scores(table({"one": first, "two": level(4.0)}), ())
+    assert (found["questions"], found["personas"], found["score"]["scored"]) == (6, 3, 6)
+    assert found["score"]["mean"] == pytest.approx(3.5)
+    half = 4.303 * 0.5 / 3**0.5  # the personas' means are 3, 3.5 and 4
+    assert (found["score"]["low"], found["score"]["high"]) == (pytest.approx(3.5 - half), pytest.approx(3.5 + half))
+    assert found["judges"]["one"]["mean"] == 3 and found["judges"]["two"]["mean"] == 4
+    assert found["judges"]["two"]["low"] == found["judges"]["two"]["high"] == 4
+    assert found["score"]["by_persona"]["chef"]["mean"] == 3 and list(found["score"]["tasks"]) == list(TASKS)
+
+
+def test_a_missing_score_is_left_out_and_never_counts_as_zero() -> None:
+    first = level(4.0) | {("chef", TASKS[0]): None}
+    found = fidelity.of_scores(table({"one": first, "two": level(2.0)}), ())
+    assert found["judges"]["one"]["mean"] == 4
+    assert (found["judges"]["one"]["missing"], found["judges"]["one"]["statuses"]["no_json"]) == (1, 1)
+    assert found["judges"]["one"]["retries"] == 2
+    assert (found["score"]["mean"], found["score"]["scored"]) == (3, 5)  # not pulled to the judge that did answer
+
+
+def test_a_judge_that_never_answered_does_not_empty_the_score() -> None:
+    found = fidelity.of_scores(table({"one": dict.fromkeys(level(1.0), None), "two": level(2.0)}), ())
+    assert found["score"]["mean"] == 2 and found["judges"]["one"]["mean"] is None and found["agreement"] == {}
+
+
+def test_judges_of_another_family_than_the_writers_stand_apart() -> None:
+    both = {"one": level(5.0), "two": level(2.0)}
+    found = fidelity.of_scores(table(both), ("gpt-5-mini",))
+    assert found["independent"]["judges"] == ["two"] and found["independent"]["mean"] == 2
+    assert found["text_writers"] == ["gpt-5-mini"]
+    also = fidelity.of_scores(table(both), ("deepseek-ai/DeepSeek-V3",))
+    assert also["independent"]["judges"] == [] and also["independent"]["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("gpt-5-mini-2025-08-07", "OpenAI"),
+        ("o4-mini", "OpenAI"),
+        ("deepseek-chat", "DeepSeek"),
+        ("own/judge", "own/judge"),
+        ("meta-llama/Llama-3.1-70B-Instruct", "Llama"),
+        ("Qwen/Qwen3-32B", "Qwen"),
+        ("google/gemma-3-27b-it", "Gemma"),
+    ],
+)
+def test_the_family_is_read_off_the_models_name(model: str, family: str) -> None:
+    assert fidelity.family(model) == family
+
+
+def agreed(first: list[float], second: list[float]) -> dict[str, Any]:
+    names = [f"q{n}" for n in range(len(first))]
+    where = {name: (PEOPLE[n % 3], TASKS[0]) for n, name in enumerate(names)}
+    return fidelity.agreement(dict(zip(names, first, strict=True)), dict(zip(names, second, strict=True)), where)
+
+
+def test_agreement_of_equal_shifted_and_opposite_judges() -> None:
+    scores = [1.0, 2.0, 3.0, 4.0, 5.0, 3.0]
+    same = agreed(scores, scores)
+    assert (same["kappa"], same["spearman"], same["equal"]) == (1, pytest.approx(1), 1)
+    lower = agreed(scores, [max(score - 1, 1.0) for score in scores])
+    assert lower["spearman"] == pytest.approx((16.5 / 17) ** 0.5) and 0 < lower["kappa"] < 1
+    assert lower["difference"]["mean"] == pytest.approx(-5 / 6) and lower["equal"] == pytest.approx(1 / 6)
+    opposite = agreed(scores, [6 - score for score in scores])
+    assert opposite["kappa"] == pytest.approx(-1) and opposite["spearman"] == pytest.approx(-1)
+
+
+def test_quadratic_kappa_of_a_worked_example() -> None:
+    """Observed squared differences 1, 0, 0, 4; expected over all 16 pairs: 38 / 16."""
+    found = agreed([1.0, 2.0, 3.0, 3.0], [2.0, 2.0, 3.0, 5.0])
+    expected = sum((a - b) ** 2 for a in (1, 2, 3, 3) for b in (2, 2, 3, 5)) / 16
+    assert found["kappa"] == pytest.approx(1 - (5 / 4) / expected)
+
+
+def test_agreement_that_is_not_defined_is_none() -> None:
+    constant = agreed([3.0] * 4, [3.0] * 4)
+    assert constant["kappa"] is None and constant["spearman"] is None and constant["equal"] == 1
+
+
+def test_variants_are_compared_question_by_question_and_tested_over_personas() -> None:
+    first = table({"one": level(2.0), "two": level(3.0)})
+    second = table({"one": level(3.0), "two": level(3.0) | {("chef", TASKS[0]): None}})
+    found = fidelity.compare(first, second)
+    assert found["mean"]["questions"] == 6 and set(found) == {"mean", *TASKS}
+    assert found[TASKS[1]]["mean"] == 0.5 and found[TASKS[1]]["p_value"] == 0.25  # 2 of the 8 exchanges of 3 personas
+    assert found[TASKS[0]]["mean"] == pytest.approx((1 + 0.5 + 0.5) / 3)  # chef has the first judge alone
+    assert fidelity.compare(first, first)["mean"] | {"questions": 6} == {
+        "mean": 0,
+        "low": 0,
+        "high": 0,
+        "p_value": 1,
+        "questions": 6,
+    }
+
+
+def test_the_test_of_two_equal_variants_is_rarely_significant() -> None:
+    rng, low = random.Random(0), 0
+    for _ in range(200):
+        one, two = (
+            [
+                {
+                    "question_id": f"{who}{n}",
+                    "persona": f"{who}",
+                    "task": TASKS[0],
+                    "judge": "one",
+                    "score": rng.randint(1, 5),
+                }
+                for who in range(8)
+                for n in range(3)
+            ]
+            for _ in range(2)
+        )
+        low += fidelity.compare(one, two)["mean"]["p_value"] <= 0.05
+    assert 2 <= low <= 20
+
+
+def verdicts(*pairs: tuple[float | None, float | None], judge: str = "one") -> list[dict[str, Any]]:
+    """Rows of both orders; each pair is what was said of the answer shown first, the first model's and the other's."""
+    return [
+        {"problem_id": f"p{n}", "persona": "chef", "judge": judge, "order": order, "score": score, "model": "m"}
+        | {"status": "no_json" if score is None else "scored", "retries": 0, "raw": [""]}
+        for n, pair in enumerate(pairs)
+        for order, score in zip(("first", "second"), pair, strict=True)
+    ]
+
+
+def test_wins_need_both_orders_and_a_flip_is_a_tie() -> None:
+    wins, losses, flips, half, missing = [(1, -1)] * 5, [(-1, 1)] * 2, [(1, 1)] * 2, [(0, -1)], [(None, 1)]
+    found = fidelity.of_preferences(verdicts(*wins, *losses, *flips, *half, *missing))["one"]
+    assert (found["first_wins"], found["second_wins"], found["ties"], found["flips"]) == (5, 2, 3, 2)
+    assert (found["pairs"], found["not_judged"], found["missing"]) == (11, 1, 1)
+    assert found["first_wr"]["value"] == 0.5 and found["second_wr"]["value"] == 0.2
+    assert found["first_wr_no_tie"]["value"] == pytest.approx(5 / 7) and found["net_margin"]["value"] == pytest.approx(
+        0.3
+    )
+    assert found["net_margin"]["low"] < 0.3 < found["net_margin"]["high"]
+    assert found["first_wr"]["low"] < 0.5 < found["first_wr"]["high"]
+    assert found["p_value"] == pytest.approx(2 * (29 / 128))  # a sign test of 5 against 2
+    assert found["by_persona"]["chef"]["first_wins"] == 5
+
+
+def test_a_judge_that_always_takes_what_it_sees_first_gives_ties_alone() -> None:
+    found = fidelity.of_preferences(verdicts(*[(1, 1)] * 8))["one"]
+    assert (found["ties"], found["flips"], found["first_shown"]) == (8, 8, 1)
+    assert found["first_wr"]["value"] == 0 and found["first_wr_no_tie"]["value"] is None and found["p_value"] == 1
+
+
+def test_exchanging_the_models_exchanges_the_numbers() -> None:
+    there = verdicts((1, -1), (1, -1), (0, 0), (-1, 1), (1, 1))
+    back = [row | {"order": "second" if row["order"] == "first" else "first"} for row in there]
+    one, two = (fidelity.of_preferences(rows)["one"] for rows in (there, back))
+    assert one["first_wr"]["value"] == two["second_wr"]["value"]
+    assert one["net_margin"]["value"] == -two["net_margin"]["value"]
+    assert one["p_value"] == two["p_value"]
+
+
+def test_one_problem_has_no_interval() -> None:
+    found = fidelity.of_preferences(verdicts((1, -1)))["one"]
+    assert found["net_margin"] == {"value": 1, "low": None, "high": None} and found["p_value"] is None

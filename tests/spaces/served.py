@@ -1,0 +1,52 @@
+"""A Space's app, in a process of its own as the Hub would start it."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from permix import files
+from tests import real
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@contextmanager
+def serve(space: str, folder: Path, **environment: str) -> Iterator[str]:
+    """Run the app of spaces/<space> in the empty folder `folder`; its address, once it answers."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    kept = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1", "GRADIO_SERVER_PORT": str(port)}
+    with (folder / "stderr").open("w") as stderr:
+        app = subprocess.Popen(
+            [sys.executable, str(files.SPACES / space / "app.py")],
+            env=os.environ | kept | environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    assert app.stdout is not None
+    try:
+        if not any("Running on local URL" in line for line in app.stdout):
+            raise AssertionError(f"{space} did not start:\n{(folder / 'stderr').read_text()}")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        app.terminate()
+        app.wait(20)
+        app.stdout.close()
+
+
+def need_browser() -> str:
+    """The path of Chromium; skips where it or playwright is missing, fails under PERMIX_REAL=1."""
+    real.need("playwright", "pip install playwright")
+    if not CHROMIUM.exists():
+        sentence = f"{CHROMIUM} is not there: apt-get install chromium"
+        (pytest.fail if os.environ.get("PERMIX_REAL") == "1" else pytest.skip)(sentence)
+    return str(CHROMIUM)

@@ -1,0 +1,199 @@
+"""spaces/permix-chat, driven by gradio_client on the embedded Hub with the adapters of recipe smoke."""
+
+import ast
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from huggingface_hub import HfApi
+
+from permix import files
+from permix.embedded_hub import launch
+from permix.verifier import Verifier
+from tests.spaces.served import serve
+
+SPACE = files.SPACES / "permix-chat"
+ORG = "permix-smoke"
+ADAPTER, OTHER = f"{ORG}/permix-toy-permix-rlvr", f"{ORG}/permix-toy-rlvr"
+QUESTION = "Ana has 12 apples. She buys 7 more apples. How many apples does Ana have?"
+Ask = Callable[..., dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def running(smoke: Path) -> launch.Running:
+    return launch.attach(smoke / "hub")
+
+
+@pytest.fixture(scope="module")
+def broken(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Adapters that cannot speak through the base, in an organisation of their own."""
+    api = HfApi(endpoint=running.url, token=running.token)
+    good = Path(api.snapshot_download(ADAPTER, local_dir=tmp_path_factory.mktemp("good")))
+    config = json.loads((good / "adapter_config.json").read_text())
+
+    def publish(name: str, weights: bytes | None = None, **changes: Any) -> None:
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "adapter_config.json").write_text(json.dumps(config | changes))
+        if weights is None:
+            shutil.copy(good / "adapter_model.safetensors", folder)
+        elif weights:
+            (folder / "adapter_model.safetensors").write_bytes(weights)
+        api.create_repo(f"broken/{name}")
+        api.upload_folder(repo_id=f"broken/{name}", folder_path=folder)
+
+    whole = (good / "adapter_model.safetensors").read_bytes()
+    publish("cut", whole[: len(whole) // 2])
+    publish("rank", r=config["r"] * 2)
+    publish("targets", target_modules=[*config["target_modules"], "lm_head"])
+    publish("nowhere", target_modules=["no_such_layer"])
+    publish("foreign", base_model_name_or_path="meta-llama/Llama-3.1-8B")
+    publish("later", revision="0" * 40)
+    publish("prompt", peft_type="PROMPT_TUNING")
+    publish("layers", layer_replication=[[0, 1], [0, 1]])
+    publish("regex", target_modules="(a+)+b")
+    publish("weightless", b"")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chat")
+
+
+@pytest.fixture(scope="module")
+def chat(running: launch.Running, broken: None, folder: Path) -> Iterator[Client]:
+    with serve("permix-chat", folder, **launch.client_environment(running, folder), PERMIX_ORG=ORG) as url:
+        yield Client(url, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def ask(chat: Client) -> Ask:
+    def ask(question: str = QUESTION, **how: Any) -> dict[str, str]:
+        answer: dict[str, str] = chat.predict(question, **{"max_tokens": 24} | how, api_name="/ask")
+        return answer
+
+    return ask
+
+
+def test_the_adapters_come_with_their_results_and_the_personas_with_their_prompts(chat: Client) -> None:
+    found = {one["repo"]: one["results"] for one in chat.predict(api_name="/adapters")}
+    assert set(found) == {ADAPTER, OTHER}
+    assert set(found[ADAPTER]["arithmetic"]) >= {"worst", "mean", "best", "none"}
+    personas = chat.predict(api_name="/personas")
+    assert personas["none"] == "" and personas["dumb"].startswith("You are dumb") and len(personas) == 2 + 25 + 16
+
+
+def test_a_seed_decides_an_answer_and_switching_adapters_leaves_no_trace(ask: Ask) -> None:
+    casts = [{"adapter": name, "system": system} for name in (ADAPTER, "", OTHER) for system in ("", "You are a poet.")]
+    first = [ask(**cast, temperature=1) for cast in casts]
+    assert first == [ask(**cast, temperature=1) for cast in casts]
+    assert len({answer["text"] for answer in first}) > 1
+    assert ask(temperature=1, seed=1) != ask(temperature=1, seed=2)
+    assert ask(temperature=0, seed=1) == ask(temperature=0, seed=2)
+
+
+def test_two_visitors_at_once_get_what_each_would_get_alone(ask: Ask) -> None:
+    casts = [{"adapter": name, "temperature": 1.0, "seed": seed} for name in (ADAPTER, OTHER, "") for seed in (1, 2)]
+    alone = [ask(**cast) for cast in casts]
+    with ThreadPoolExecutor(4) as visitors:
+        assert list(visitors.map(lambda cast: ask(**cast), casts)) == alone
+
+
+def test_a_known_answer_brings_a_verdict(ask: Ask) -> None:
+    assert ask()["verdict"] == ""
+    assert ask(answer="19")["verdict"][0] in "✓✗"
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"question": " \n"}, "The question is empty"),
+    ({"question": "x" * 100_000}, "The question has 100,000 characters"),
+    ({"system": "x" * 3000}, "The system prompt has 3,000 characters"),
+    ({"answer": "9" * 300}, "The known answer has 300 characters"),
+    ({"seed": -1}, "The seed should be between"),
+    ({"temperature": "hot"}, "The temperature should be a number"),
+    ({"max_tokens": 10**9}, "The length should be between"),
+    ({"question": "é" * 2000}, "tokens and an answer of 24, but the model reads 2048"),
+    ({"adapter": "<img src=x>"}, "no name of a repository"),
+    ({"adapter": f"{ORG}/nothing"}, "There is no permix-smoke/nothing"),
+    ({"adapter": f"{ORG}/permix-toy-base"}, "is no adapter"),
+    ({"adapter": "broken/cut"}, "broken or of another base"),
+    ({"adapter": "broken/rank"}, "size mismatch"),
+    ({"adapter": "broken/targets"}, "2 tensors are missing"),
+    ({"adapter": "broken/nowhere"}, "not found in the base model"),
+    ({"adapter": "broken/foreign"}, "was made for the base meta-llama/Llama-3.1-8B"),
+    ({"adapter": "broken/later"}, "was made for the base permix-smoke/permix-toy-base@0000"),
+    ({"adapter": "broken/prompt"}, "PROMPT_TUNING"),
+    ({"adapter": "broken/layers"}, "uses layer_replication"),
+    ({"adapter": "broken/regex"}, "a list of target_modules"),
+    ({"adapter": "broken/weightless"}, "is no adapter"),
+]
+
+
+@pytest.mark.parametrize(("how", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
+def test_what_cannot_be_done_gives_a_sentence_and_the_app_goes_on(ask: Ask, how: dict[str, Any], sentence: str) -> None:
+    before = ask(adapter=ADAPTER, temperature=0)
+    with pytest.raises(AppError) as refused:
+        ask(**how)
+    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+    assert ask(adapter=ADAPTER, temperature=0) == before
+
+
+def test_nothing_typed_is_logged(ask: Ask, folder: Path) -> None:
+    secret = "xylophone-7731"
+    ask(f"My {secret}", system=f"You are {secret}.", answer=secret)
+    with pytest.raises(AppError):
+        ask("My question", adapter=f"{ORG}/{secret}")
+    assert secret not in (folder / "stderr").read_text()
+
+
+def test_without_a_hub_the_page_is_there_and_says_so(tmp_path: Path) -> None:
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "PERMIX_ORG": ORG}
+    with serve("permix-chat", tmp_path, **nowhere) as url:
+        chat = Client(url, verbose=False)
+        assert chat.predict(api_name="/adapters") == [] and set(chat.predict(api_name="/personas")) == {
+            "none",
+            "helpful",
+        }
+        with pytest.raises(AppError, match="the Hub does not answer"):
+            chat.predict(QUESTION, api_name="/ask")
+
+
+def test_the_verdict_is_that_of_permix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SPACE))
+    import verdict
+
+    marks = {"correct": "✓ correct", "wrong": "✗ wrong", "no_answer": "✗ no answer", "too_costly": "✗ too costly"}
+    texts = ["\\boxed{7}", "\\boxed{8}", "I do not know.", "The answer is 7.", "\\boxed{\\frac{14}{2}}", "7 or so"]
+    with Verifier() as verifier:
+        for text in texts:
+            assert verdict.verdict(text, "7").startswith(marks[verifier.grade(text, "7").status])
+    assert verdict.verdict("\\boxed{10^{10^{10}}}", "5/3").startswith("✗ too costly")
+    assert verdict.verdict("anything", " ") == ""
+    for name in ("verdict", "answer"):
+        sys.modules.pop(name)
+
+
+def test_the_space_stands_alone_and_pins_what_it_was_tested_with() -> None:
+    names: set[str] = set()
+    for path in SPACE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names |= {a.name for a in node.names} if isinstance(node, ast.Import) else set()
+            names |= {str(node.module)} if isinstance(node, ast.ImportFrom) else set()
+    assert not any(name.partition(".")[0] in ("permix", "tests") for name in names)
+    tested = dict(line.replace("_", "-").split("==") for line in constraints())
+    settings = yaml.safe_load((SPACE / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    assert settings["sdk_version"] == tested["gradio"] and len(settings["short_description"]) <= 60
+    pinned = [line.split("==") for line in (SPACE / "requirements.txt").read_text().split() if "==" in line]
+    assert len(pinned) >= 5 and [name for name, version in pinned if tested[name] != version] == []
+
+
+def constraints() -> list[str]:
+    lines = (files.ROOT / "constraints.txt").read_text().splitlines()
+    return [line.partition(";")[0].partition("#")[0].strip() for line in lines if "==" in line.partition("#")[0]]

@@ -1,0 +1,218 @@
+"""spaces/permix-chat in headless Chromium: every control, what goes wrong, two visitors, a phone."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import pytest
+
+from permix.embedded_hub import launch
+from tests.spaces.served import need_browser, serve
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page
+
+pytestmark = pytest.mark.real
+ORG = "permix-smoke"
+OTHER = f"{ORG}/permix-toy-rlvr"
+MARKUP = (
+    '<img src="/stolen" onerror="window.owned=1"> ${window.owned=2} {{owned}} ![i](/stolen) [x](javascript:owned=3)'
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    chromium = need_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def address(browser: "Browser", smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder, running = tmp_path_factory.mktemp("chat"), launch.attach(smoke / "hub")
+    with serve("permix-chat", folder, **launch.client_environment(running, folder), PERMIX_ORG=ORG) as url:
+        yield url
+
+
+@pytest.fixture
+def context(browser: "Browser", address: str) -> Iterator["BrowserContext"]:
+    made = browser.new_context(viewport={"width": 1200, "height": 1000}, base_url=address)
+    made.grant_permissions(["clipboard-read", "clipboard-write"])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: "BrowserContext") -> "Page":
+    return opened(context)
+
+
+def opened(context: "BrowserContext", **query: str) -> "Page":
+    """A visitor's page, once it shows what the Hub has."""
+    page = context.new_page()
+    page.goto(f"/?{urlencode(query)}")
+    page.get_by_text("Adapters of").wait_for()
+    return page
+
+
+def box(page: "Page", name: str) -> "Locator":
+    """The text box or list of one control."""
+    return page.locator(f"#{name} :is(textarea, input)").first
+
+
+def click(page: "Page", button: str) -> None:
+    """Press a button; what the page said before is taken away, so that `ended` waits for what comes now."""
+    page.evaluate("document.querySelector('#state p').textContent = ''")
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def ended(page: "Page") -> None:
+    page.locator("#state", has_text="Answered.").wait_for()
+
+
+def send(page: "Page", question: str) -> None:
+    box(page, "question").fill(question)
+    click(page, "Send")
+    ended(page)
+
+
+def choose(page: "Page", name: str, option: str) -> None:
+    box(page, name).fill(option)
+    page.get_by_role("option", name=option).first.click()
+
+
+def test_a_question_is_answered_again_stopped_copied_and_cleared(page: "Page") -> None:
+    page.get_by_role("button", name="Example: Apples").click()
+    page.wait_for_function("document.querySelector('#gold :is(input, textarea)').value === '19'")
+    page.evaluate("document.querySelector('#state p').textContent = ''")
+    box(page, "question").press("Enter")
+    ended(page)
+    assert page.locator("#verdict1").inner_text()[0] in "✓✗" and box(page, "question").input_value() == ""
+    send(page, "And how many has Tom?")
+    assert page.locator("#chat1 .user").count() >= 2
+    click(page, "Retry")
+    ended(page)
+    assert box(page, "seed").input_value() == "1"
+    page.locator("#chat1").get_by_role("button", name=re.compile("copy", re.I)).last.click()
+    assert page.evaluate("navigator.clipboard.readText()")
+    page.locator("#actions").get_by_role("button", name="Clear").click()
+    page.locator("#chat1 .user").first.wait_for(state="detached")
+    page.get_by_role("button", name="Retry").click()
+    page.get_by_text("There is nothing to ask again").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped.").wait_for()
+
+
+def test_adapters_personas_and_base_side_by_side(page: "Page") -> None:
+    choose(page, "persona1", "dumb")
+    page.wait_for_function("document.querySelector('#system1 textarea').value.startsWith('You are dumb')")
+    for way in ("two adapters", "two personas", "base and adapter"):
+        page.get_by_label(way).check()
+        page.locator("#chat2").wait_for()
+        page.locator("#adapter2").wait_for(state="visible" if way == "two adapters" else "hidden")
+        page.locator("#persona2").wait_for(state="visible" if way == "two personas" else "hidden")
+        send(page, "Ana has 2 apples and buys 3. How many has she?")
+        assert page.locator("#chat2 .bot").first.is_visible()
+    page.get_by_label("one answer").check()
+    page.locator("#chat2").wait_for(state="hidden")
+
+
+def test_a_link_restores_adapter_persona_question_and_seed(context: "BrowserContext") -> None:
+    first = opened(context)
+    choose(first, "adapter1", OTHER)
+    box(first, "system1").fill("You are a <poet> & {more}.")
+    first.wait_for_function("document.querySelector('#persona1 input').value === 'your own'")
+    box(first, "seed").fill("7")
+    box(first, "question").fill("What is 2 + 2?")
+    first.get_by_role("button", name="Link to this question").click()
+    first.wait_for_function("location.search.includes('seed=7')")
+    second = context.new_page()
+    second.goto(first.url)
+    second.wait_for_function("document.querySelector('#seed input')?.value === '7'")
+    shown = [box(second, name).input_value() for name in ("adapter1", "persona1", "system1", "question")]
+    assert OTHER in shown[0] and shown[1:] == ["your own", "You are a <poet> & {more}.", "What is 2 + 2?"]
+
+
+def test_a_link_with_nonsense_opens_the_page(context: "BrowserContext") -> None:
+    page = opened(context, compare=MARKUP, adapter=MARKUP, persona=MARKUP, seed="x", temperature="1e9", persona2="?")
+    assert box(page, "seed").input_value() == "0" and page.get_by_label("one answer").is_checked()
+    assert page.evaluate("window.owned") is None
+
+
+@pytest.mark.parametrize(
+    ("adapter", "question", "sentence"),
+    [
+        ("", " ", "is empty"),
+        ("", "x" * 100_000, "100,000 characters"),
+        (f"{ORG}/nothing", "Hi", "There is no permix-smoke/"),
+        (f"{ORG}/permix-toy-base", "Hi", "is no adapter"),
+        (MARKUP, "Hi", "is no name of a repository"),
+    ],
+    ids=["empty", "long", "unknown", "no adapter", "markup"],
+)
+def test_what_cannot_be_done_gives_a_sentence_and_the_page_goes_on(
+    page: "Page", adapter: str, question: str, sentence: str
+) -> None:
+    if adapter:
+        box(page, "adapter1").fill(adapter)
+        box(page, "adapter1").press("Tab")
+    box(page, "question").fill(question)
+    page.get_by_role("button", name="Send").click()
+    page.locator("#state", has_text=sentence).wait_for()
+    assert box(page, "question").input_value() == question and page.locator("#chat1 .user").count() == 0
+    assert page.evaluate("window.owned") is None
+    choose(page, "adapter1", OTHER)
+    send(page, "Hi")
+
+
+def test_markup_stays_text(page: "Page") -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    box(page, "system1").fill(MARKUP)
+    box(page, "gold").fill(MARKUP)
+    send(page, MARKUP)
+    assert MARKUP in page.locator("#chat1").inner_text().replace("\u2060", "")
+    assert page.evaluate("window.owned") is None and not any("stolen" in url for url in asked)
+
+
+def test_two_visitors_at_once_keep_their_own_chats(context: "BrowserContext") -> None:
+    pages = [opened(context), opened(context)]
+    for number, page in enumerate(pages):
+        box(page, "question").fill(f"I am visitor {number}.")
+        page.get_by_role("button", name="Send").click()
+    for number, page in enumerate(pages):
+        page.locator("#chat1 .bot").first.wait_for()
+        assert f"visitor {number}" in page.locator("#chat1").inner_text()
+        assert f"visitor {1 - number}" not in page.locator("#chat1").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_everything_without_scrolling_sideways(browser: "Browser", address: str, scheme: Any) -> None:
+    phone = browser.new_context(
+        viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True, color_scheme=scheme, base_url=address
+    )
+    page = opened(phone, compare="two personas", question="Hi")
+    page.get_by_role("button", name="Send").tap()
+    ended(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert ("dark" in page.evaluate("document.body.className")) == (scheme == "dark")
+    phone.close()
+
+
+def test_controls_have_names_and_the_keyboard_reaches_them_in_order(page: "Page") -> None:
+    names = ["Adapter", "Persona", "System prompt", "Question", "Known answer", "Seed"]
+    for name in names:
+        assert page.get_by_label(name).last.is_visible()
+    box(page, "question").focus()
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.innerText"))
+    assert reached == ["Send", "Stop", "Retry", "Clear"]
+    assert page.locator("#state [role=status]").count() == 1

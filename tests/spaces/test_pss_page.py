@@ -1,0 +1,97 @@
+"""The page of spaces/pss: a CSV table in, the metric's numbers out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file
+
+from permix import pss
+from tests.spaces.served import need_browser, serve
+
+ITEMS = [(who, problem, run) for who in ("poet", "expert", "child") for problem in range(8) for run in range(2)]
+SCORES = [float((problem * 5 + run + len(who)) % 8 > (2 if who == "poet" else 4)) for who, problem, run in ITEMS]
+TABLE = "Persona,problems,run,Score\n" + "".join(
+    f"{who},{problem},{run},{score}\n" for (who, problem, run), score in zip(ITEMS, SCORES, strict=True)
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("pss")
+    with serve("pss", folder) as found:
+        yield found
+    assert "Traceback" not in (folder / "stderr").read_text()
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Client:
+    return Client(address, verbose=False)
+
+
+def test_the_page_gives_the_metrics_numbers_with_their_intervals(page: Client) -> None:
+    words, numbers, _, people = page.predict(TABLE, None, 3, api_name="/pss")
+    who, problems, runs = zip(*ITEMS, strict=True)
+    result = pss.compute(SCORES, who, problems, runs, seed=3)
+    shown = {row[0]: row[1:] for row in numbers["data"]}
+    assert shown["PSS = worst / best"] == [
+        f"{result['pss']:.4f}",
+        f"{result['pss_low']:.4f} to {result['pss_high']:.4f}",
+    ]
+    assert shown["problems"][0] == "8" and shown["runs"][0] == "2" and len(shown) == 14
+    assert [row[0] for row in people["data"]] == sorted(result["accuracy"], key=result["accuracy"].__getitem__)
+    assert f"PSS {result['pss']:.3f}" in words or result["floor"]
+
+
+def test_accuracies_alone_give_pss_and_say_what_is_missing(page: Client, tmp_path: Path) -> None:
+    file = tmp_path / "accuracies.csv"
+    file.write_text("persona,score\nchild,0.33\nprofessor,0.353\n")
+    words, numbers, picture, people = page.predict("", handle_file(file), 0, api_name="/pss")
+    assert "0.935" in words and "problem" in words
+    assert numbers["data"][0][1] == "0.9348" and picture["data"] == [["child", 0.33], ["professor", 0.353]]
+    assert people["data"][0][:2] == ["child", 0.33]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ("", "not a CSV table"),
+        ("a,b\n1,2\n", "score and persona are needed"),
+        ("persona,score\na,70\nb,60\n", "outside"),
+        ("persona,score\na,1\n", "at least two personas"),
+        ("persona,score\na,\nb,1\n", "missing"),
+    ],
+)
+def test_a_bad_table_is_a_sentence(page: Client, table: str, sentence: str) -> None:
+    with pytest.raises(Exception, match=sentence):
+        page.predict(table, None, 0, api_name="/pss")
+
+
+def test_a_persona_is_no_markup(page: Client) -> None:
+    words, *_ = page.predict("persona,score\n<img src=x>,0.5\nb,1\n", None, 0, api_name="/pss")
+    assert "<img" not in words and "&lt;img" in words
+
+
+@pytest.mark.real
+def test_the_page_in_a_browser(address: str) -> None:
+    path = need_browser()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        screen: Any = browser.new_page(viewport={"width": 390, "height": 844})
+        asked: list[str] = []
+        screen.on("request", lambda request: asked.append(request.url))
+        screen.goto(address)
+        screen.get_by_role("button", name="Compute").click()
+        screen.get_by_text("Personas without any effect").wait_for()
+        screen.locator(".vega-embed").wait_for()
+        screen.get_by_role("textbox", name="CSV").fill("persona,score\na,70\nb,60\n")
+        screen.get_by_role("button", name="Compute").click()
+        screen.get_by_text("give shares, not percent").wait_for()
+        screen.get_by_role("button", name="Cite").click()
+        screen.get_by_text("oh2026permixrlvr").wait_for()
+        assert screen.evaluate("document.documentElement.scrollWidth") <= 390
+        assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+        browser.close()

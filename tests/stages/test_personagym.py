@@ -1,0 +1,235 @@
+"""A variant's answers and the judges' scores of them: a tiny model and two scripted judges over real HTTP."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix import chain, recipe
+from permix.engines.endpoint import pace
+from permix.errors import BadInput, PermixError
+from permix.judging import calibration
+from permix.models import Model
+from permix.results import fidelity
+from permix.stages import personagym, questions
+from tests import scripted_judge
+from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
+from tests.scripted_judge import says, scripted
+from tests.test_judge import parts_in
+from tests.tiny_model import make_tiny_model
+
+SERVED = {name: {"model": f"{name}-model", "url": "http://127.0.0.1:9/v1"} for name in ("w", "one", "two")}
+TOML: dict[str, Any] = {
+    "name": "own",
+    "benchmarks": ["arithmetic"],
+    "questions": {"model": "w"},
+    "personagym": {"judges": ["one", "two"], "max_tokens": 8},
+    "model": SERVED,
+}
+Made = tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny model and two questions to each of three personas."""
+    folder = tmp_path_factory.mktemp("inputs")
+    make_tiny_model(folder / "base")
+    asked = [
+        {"persona": who, "task": task, "question": f"What does {who} do?", "system_prompt": f"You are {who}."}
+        for who in ("a nurse", "a cook", "a lawyer")
+        for task in ("Persona Consistency", "Linguistic Habits")
+    ]
+    (folder / "rows").mkdir()
+    (folder / "rows" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    own = {"dataset": "me/q", "examples": False, "written_by": "gpt-5-mini"}
+    (config,) = questions.configs(recipe.parse({**TOML, "questions": own}, "own.toml"))
+    with parts_in(folder) as parts:
+        questions.run(config, {"questions": folder / "rows"}, folder / "questions", parts=parts)
+    return {"base": folder / "base", "questions": folder / "questions"}
+
+
+def config_of(**settings: Any) -> personagym.Config:
+    config = personagym.configs(recipe.parse(TOML, "own.toml"))[0]
+    return replace(config, **settings)
+
+
+@pytest.fixture
+def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
+    def run(first: Script, second: Script | None = None, *, at: str = "work", **settings: Any) -> Made:
+        with FaultyServer(first) as one, FaultyServer(second or first) as two, parts_in(tmp_path / at) as parts:
+            models = (Model(name="one", model="gpt-one", url=one.url), Model(name="two", model="other", url=two.url))
+            priced = tuple(replace(m, price_in=1.0, price_out=1.0, concurrency=2) for m in models)
+            config = config_of(judge_models=priced, **settings)
+            facts = personagym.run(config, inputs, tmp_path / at / "out", parts=parts)
+        return facts, personagym.read(tmp_path / at / "out"), one
+
+    return run
+
+
+def test_every_answer_is_scored_by_every_judge(made: Callable[..., Made]) -> None:
+    facts, rows, server = made(scripted())
+    assert [(row["judge"], row["question_id"]) for row in rows] == [
+        (name, f"{who}|{task}|0")
+        for name in ("one", "two")
+        for who in ("a nurse", "a cook", "a lawyer")
+        for task in ("persona_consistency", "linguistic_habits")
+    ]
+    for row in rows:
+        assert row["score"] == scripted_judge.usual(row) and row["status"] == "scored" and row["retries"] == 0
+        assert (row["model"], row["question_writer"]) == ("scripted-1", "gpt-5-mini") and len(row["raw"]) == 1
+        assert row["finish"] in ("stop", "length") and 0 < row["tokens_out"] <= 8 and row["base_dtype"] == "float32"
+    assert facts["rows"] == 12 and facts["summary"]["score"]["scored"] == 6
+    assert facts["summary"]["agreement"]["one, two"]["equal"] == 1
+    assert facts["cost"]["api_calls"] == 2 * (6 + 30) and facts["cost"]["completions"] == 6 and facts["cost"]["USD"] > 0
+    assert len(server.asked) == 36 and {a.body["temperature"] for a in server.asked} == {0.0}
+
+
+def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(made: Callable[..., Made]) -> None:
+    _, rows, server = made(scripted(), calibrate=False)
+    asked = {scripted_judge.parts(a)["question"]: a for a in server.asked if "lawyer" in a.question}
+    shown = scripted_judge.parts(asked["What does a lawyer do?"])
+    assert shown["persona"] == "You are a lawyer." and shown["answer"] in {row["answer"] for row in rows}
+    systems = {a.body["messages"][0]["content"] for a in server.asked}
+    assert len(systems) == 2 and any("Linguistic Habits:" in text for text in systems)
+
+
+def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made], tmp_path: Path) -> None:
+    def script(asked: Asked) -> Answer:
+        prose = scripted_judge.parts(asked)["question"] == "What does a cook do?"
+        return completion("Five!") if prose else scripted()(asked)
+
+    facts, rows, _ = made(script)
+    stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of()))
+    assert stored == anew and summary == facts["summary"] and len(stored["calibration"]) == 60
+    assert json.loads((tmp_path / "work" / "out" / "summary.json").read_text()) == summary
+    assert fidelity.of_scores(rows, ())["judges"]["one"]["missing"] == 2
+
+
+def test_an_interrupted_run_goes_on_without_asking_twice(made: Callable[..., Made], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="refuses requests without a key"):
+        made(scripted(), lambda _: error(401, "no key"))
+    answers = (tmp_path / "work" / "answers.jsonl").read_bytes()
+    facts, rows, first = made(scripted())
+    assert first.asked == [] and (tmp_path / "work" / "answers.jsonl").read_bytes() == answers
+    undisturbed, same, _ = made(scripted(), at="other")
+    assert rows == same and facts["summary"] == undisturbed["summary"]
+
+
+def test_a_judge_that_is_not_there_is_said_before_anything_is_sampled(inputs: dict[str, Path], tmp_path: Path) -> None:
+    with parts_in(tmp_path) as parts, pytest.raises(BadInput, match=r"http://127.0.0.1:9/v1 does not answer"):
+        personagym.run(config_of(), inputs, tmp_path / "out", parts=parts)
+    assert not (tmp_path / "answers.jsonl").exists()
+
+
+def test_a_judge_that_only_talks_is_missing_and_the_other_one_counts(made: Callable[..., Made]) -> None:
+    facts, rows, _ = made(scripted(), lambda _: completion("Lovely answer, a clear 5!"))
+    found = facts["summary"]
+    assert (found["judges"]["two"]["missing"], found["judges"]["two"]["mean"]) == (6, None)
+    assert found["judges"]["two"]["statuses"] == {"no_json": 6} and found["judges"]["two"]["retries"] == 12
+    assert found["score"]["mean"] == found["judges"]["one"]["mean"] and found["agreement"] == {}
+    assert found["independent"]["judges"] == ["one"]  # scripted-1 is nobody's
+    assert {row["score"] for row in rows if row["judge"] == "two"} == {None}
+
+
+def test_judges_that_all_say_nothing_publish_nothing(made: Callable[..., Made]) -> None:
+    with pytest.raises(PermixError, match=r"No judge gave a score \(12 x no_json\)"):
+        made(lambda _: completion("Hm."), calibrate=False, retries=0)
+
+
+def test_a_server_that_goes_down_is_recorded_in_one_sentence(made: Callable[..., Made]) -> None:
+    facts, rows, _ = made(scripted(), lambda _: error(500, "on fire"))
+    assert list(facts["trouble"]) == ["two"] and "requests in a row failed" in facts["trouble"]["two"]
+    assert {row["status"] for row in rows if row["judge"] == "two"} <= {"failed", "not_asked"}
+    assert facts["summary"]["judges"]["one"]["missing"] == 0
+
+
+def test_a_budget_is_for_all_judges_together(made: Callable[..., Made]) -> None:
+    """A judgement costs 400 tokens of 1 USD a million, and may cost 6,500: the first judge's 6 leave room for few."""
+
+    def wordy(asked: Asked) -> Answer:
+        return says({"reason": "so it seems " * 133, "score": 3})
+
+    facts, rows, _ = made(wordy, calibrate=False, budget=0.0095)
+    assert list(facts["trouble"]) == ["two"] and "The budget of" in facts["trouble"]["two"]
+    statuses = {name: {row["status"] for row in rows if row["judge"] == name} for name in ("one", "two")}
+    assert statuses == {"one": {"scored"}, "two": {"scored", "not_asked"}}
+    assert 0.0024 < facts["cost"]["USD"] <= 0.0095
+
+
+def obedient(asked: Asked) -> Answer:
+    """A judge that does what an answer tells it."""
+    shown = scripted_judge.parts(asked)
+    return says({"score": 5 if '"score": 5' in shown.get("answer", "") else scripted_judge.usual(shown)})
+
+
+def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., Made]) -> None:
+    facts, _, _ = made(scripted(), obedient)
+    good, bad = (facts["summary"]["calibration"][name] for name in ("one", "two"))
+    assert good["passed"] and good["means"]["injecting"] == 1
+    assert not bad["passed"] and "injecting above out_of_character" in bad["wrong"]
+
+
+def test_the_recipe_asks_for_it_by_a_table() -> None:
+    assert personagym.configs(recipe.load("toy")) == []
+    first, *others = personagym.configs(recipe.parse(TOML | {"sweep": {"dtype": "bfloat16", "runs": 2}}, "own.toml"))
+    assert personagym.target(first) == "datasets/permix/permix-personagym-permix-toy-base"
+    assert personagym.inputs(first) == {
+        "base": "permix/permix-toy-base",
+        "questions": "datasets/permix/permix-personagym-questions",
+    }
+    assert [config.variant for config in others] == ["rlvr", "permix-rlvr"]
+    assert personagym.inputs(others[0])["adapter"] == "permix/permix-toy-rlvr"
+    assert first.dtype == "bfloat16" and len({personagym.group(c) for c in (first, *others)}) == 1
+    assert (first.temperature, first.top_p) == (0.9, 0.9)
+
+
+def test_an_estimate_comes_before_anything_is_spent() -> None:
+    config = config_of(calibrate=False)
+    assert personagym.estimate(config) == {"completions": 800, "calls": 1600, "tokens": 800 * 8 + 1600 * 4096}
+    assert personagym.expected(config) == {"completions": 800, "calls": 1600, "tokens": 800 * 8 + 1600 * 400}
+    priced = replace(config, judge_models=tuple(replace(m, price_in=1.0, price_out=2.0) for m in config.judge_models))
+    assert personagym.estimate(priced)["USD"] == pytest.approx(1600 * (1300 + 2 * 4096) / 1e6)
+    assert personagym.expected(priced)["USD"] == pytest.approx(1600 * (1300 + 2 * 400) / 1e6)
+    assert personagym.estimate(config_of())["calls"] == 1600 + 2 * len(calibration.rows())
+
+
+def test_who_wrote_the_training_targets_is_known() -> None:
+    text = TOML | {"variants": ["base", "permix-sft-styled", "seqkd-gemma3-27b", "seqkd-toy"]}
+    written = {c.variant: c.text_writers for c in personagym.configs(recipe.parse(text, "own.toml"))}
+    assert written["permix-sft-styled"] == ("gpt-5-mini",) and written["seqkd-gemma3-27b"] == ("google/gemma-3-27b-it",)
+    assert written["base"] == written["seqkd-toy"] == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"judges": []}, r"judges is \[\]: name at least one"),
+        ({"judges": ["one", "one"]}, r"judges is \['one', 'one'\]: name at least one, and none twice"),
+        ({"judges": ["qwen3-32b"]}, r"\[personagym\] judges names qwen3-32b, which has no url"),
+        ({"judges": ["three"]}, r"There is no model 'three'"),
+        ({"judges": ["one"], "max_tokens": 0}, r"\[personagym\] max_tokens is 0: it should be at least 1"),
+        ({"judges": ["one"], "retries": -1}, r"\[personagym\] retries is -1: it should be 0 or more"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        personagym.configs(recipe.parse(TOML | {"personagym": table}, "own.toml"))
+
+
+def test_a_missing_key_is_said_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    plan = recipe.parse({"name": "own", "benchmarks": ["arithmetic"], "personagym": {}}, "own.toml")
+    steps = [step for step in chain.build(plan) if step.stage in ("questions", "personagym")]
+    assert [step.config.judges for step in steps[1:2]] == [("gpt-5-mini", "deepseek-v3.2")]  # type: ignore[attr-defined]
+    for step in steps:
+        with pytest.raises(BadInput, match=r"OPENAI_API_KEY is not set, and gpt-5-mini at https://"):
+            chain.check_packages([step])

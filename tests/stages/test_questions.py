@@ -1,0 +1,182 @@
+"""Questions for every persona and task, written by a scripted model over real HTTP, or taken from a dataset."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix import files, persona, recipe
+from permix.engines.endpoint import pace
+from permix.errors import BadInput, PermixError
+from permix.models import Model
+from permix.stages import questions
+from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion
+from tests.scripted_judge import says, scripted
+from tests.test_judge import parts_in
+
+TOML = {"name": "own", "benchmarks": ["arithmetic"], "questions": {"per_task": 2, "model": "w"}}
+WRITER = {"model": "gpt-w", "url": "http://127.0.0.1:9/v1"}
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
+
+
+def config_of(**settings: Any) -> questions.Config:
+    (config,) = questions.configs(recipe.parse({**TOML, "model": {"w": WRITER}}, "own.toml"))
+    return replace(config, **settings)
+
+
+def made(
+    script: Script, work: Path, inputs: dict[str, Path] | None = None, **settings: Any
+) -> tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]:
+    with FaultyServer(script) as server, parts_in(work) as parts:
+        config = config_of(writer=Model(name="w", model="good-model", url=server.url), **settings)
+        facts = questions.run(config, inputs or {"personas": files.PERSONAS}, work / "out", parts=parts)
+    return facts, questions.read(work / "out"), server
+
+
+def test_every_persona_gets_its_questions_in_every_task_with_examples(tmp_path: Path) -> None:
+    facts, rows, server = made(scripted(), tmp_path)
+    pool = persona.bundled("eval")
+    assert [row["question_id"] for row in rows] == [
+        f"{who.key}|{task}|{n}" for who in pool for task in questions.TASKS for n in range(2)
+    ]
+    assert len({row["question"] for row in rows}) == 160 and facts["rows"] == 160
+    assert all(row["examples"] == [f"An answer worth {n}." for n in range(1, 6)] for row in rows)
+    assert {(row["persona"], row["system_prompt"]) for row in rows} == {(who.key, who.system_prompt) for who in pool}
+    assert facts["writers"] == ["scripted-1"] and facts["without_questions"] == {}
+    assert facts["cost"]["api_calls"] == 80 + 160 == len(server.asked)
+    assert facts["tasks"] == dict.fromkeys(questions.TASKS, 32)
+
+
+def test_without_examples_only_the_questions_are_paid_for(tmp_path: Path) -> None:
+    facts, rows, _ = made(scripted(), tmp_path, examples=False)
+    assert {row["examples"] for row in rows} == {None} and facts["cost"]["api_calls"] == 80
+
+
+def few(asked: Asked) -> Answer:
+    return says({"questions": ["Only one?", " Only one? ", ""]})
+
+
+def prose(asked: Asked) -> Answer:
+    return completion("Sure! 1. What would you do?")
+
+
+@pytest.mark.parametrize(("wrong", "fault"), [(few, "too_few"), (prose, "no_json")])
+def test_a_persona_without_questions_is_recorded_and_the_others_go_on(
+    wrong: Script, fault: str, tmp_path: Path
+) -> None:
+    def script(asked: Asked) -> Answer:
+        first = asked.body["messages"][0]["content"]
+        return wrong(asked) if "lawyer" in first and "how the person talks" in first else scripted()(asked)
+
+    facts, rows, _ = made(script, tmp_path, examples=False)
+    assert facts["without_questions"] == {"lawyer|linguistic_habits": fault} and len(rows) == 158
+    assert (
+        facts["personas"]["lawyer"] == 8
+        and facts["personas"]["chef" if "chef" in facts["personas"] else "clever"] == 10
+    )
+
+
+def test_a_question_without_examples_is_counted(tmp_path: Path) -> None:
+    def script(asked: Asked) -> Answer:
+        is_example = asked.body["messages"][0]["content"].startswith("Somebody plays")
+        return says({"1": "bad", "5": "good"}) if is_example else scripted()(asked)
+
+    facts, rows, _ = made(script, tmp_path, per_task=1)
+    assert facts["without_examples"] == {"too_few": 80} and {row["examples"] for row in rows} == {None}
+
+
+def test_a_model_that_writes_nothing_stops_it(tmp_path: Path) -> None:
+    with pytest.raises(PermixError, match=r"wrote no question that can be used \(80 x no_json\)"):
+        made(prose, tmp_path)
+
+
+def test_half_a_character_does_not_break_the_file(tmp_path: Path) -> None:
+    text = '{"questions": ["Really? \\ud83d", "And then?"]}'
+    _, rows, _ = made(lambda _: completion(text), tmp_path, examples=False)
+    assert rows[0]["question"] == "Really? ?"
+
+
+def dataset(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Path]:
+    folder.mkdir()
+    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"questions": folder}
+
+
+def given(config: questions.Config, inputs: dict[str, Path], work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    with parts_in(work) as parts:
+        return questions.run(config, inputs, work / "out", parts=parts), questions.read(work / "out")
+
+
+OWN = {"dataset": "me/questions", "examples": False, "writer": None}
+
+
+def test_questions_of_a_dataset_cost_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"persona": "a nurse from Italy", "task": task, "question": f"{task} {n}?"}
+        for task in ("Toxicity", "Persona Consistency")
+        for n in range(3)
+    ]
+    inputs = dataset(tmp_path / "d", [*rows, {"persona": "a cook.", "task": "Toxicity", "question": "?"}])
+    facts, found = given(config_of(**OWN, limit=1, written_by="gpt-4o"), inputs, tmp_path)
+    assert [row["task"] for row in found] == ["toxicity_control"] * 2 + ["persona_consistency"] * 2
+    assert [row["number"] for row in found] == [0, 1, 0, 1] and facts["writers"] == ["gpt-4o"]
+    assert found[0]["system_prompt"].startswith("You are this person: a nurse from Italy. Answer")
+    assert facts["cost"]["api_calls"] == 0
+    assert given(config_of(**OWN), inputs, tmp_path / "all")[0]["personas"] == {"a nurse from Italy": 4, "a cook.": 1}
+
+
+def test_a_dataset_of_something_else_is_refused_before_anything_is_paid_for(tmp_path: Path) -> None:
+    inputs = dataset(tmp_path / "d", [{"persona": "a nurse", "task": "Small Talk", "question": "Hm?"}])
+    with pytest.raises(BadInput, match=r"Row 1 of me/questions should have .* its task is 'Small Talk'"):
+        questions.check(config_of(**OWN), inputs)
+
+
+def test_personagyms_own_questions_can_be_used(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "vsamuel2003" / "PersonaGym"
+    settings = OWN | {"dataset": "vsamuel2003/PersonaGym", "config": "benchmark-v1", "per_task": 10}
+    facts, rows = given(config_of(**settings), {"questions": folder}, tmp_path)
+    assert facts["rows"] == 10_000 and len(facts["personas"]) == 200
+    assert facts["tasks"] == dict.fromkeys(facts["tasks"], 2000) and set(facts["tasks"]) == set(questions.TASKS)
+    assert len({row["question_id"] for row in rows}) == 10_000
+
+
+def test_the_recipe_asks_for_it_by_a_table_and_names_its_model() -> None:
+    assert questions.configs(recipe.load("toy")) == []
+    config = config_of()
+    assert questions.target(config) == "datasets/permix/permix-personagym-questions"
+    assert questions.inputs(config) == {"personas": "datasets/permix/permix-personas"}
+    assert questions.estimate(config) == {"calls": 80 + 160, "tokens": 240 * 8192}
+    assert questions.expected(config) == {"calls": 240, "tokens": 240 * 500 + 160 * 80 + 160 * 600}
+    priced = replace(config, writer=Model(name="w", model="w", url="http://x/v1", price_in=1.0, price_out=10.0))
+    assert questions.estimate(priced)["USD"] == pytest.approx((240 * 350 + 240 * 8192 * 10) / 1e6)
+
+
+def test_no_key_or_model_is_needed_for_what_is_there_already() -> None:
+    text = {**TOML, "questions": {"dataset": "me/q", "examples": False}}
+    (config,) = questions.configs(recipe.parse(text, "own.toml"))
+    assert config.writer is None and questions.estimate(config) == {}
+    assert questions.inputs(config) == {"questions": "datasets/me/q"}
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        ({"per_task": 0}, r"\[questions\] per_task is 0: it should be at least 1"),
+        ({"budget": -1.0}, r"\[questions\] budget is -1.0: it should be at least 0"),
+        (
+            {"model": "qwen3-32b"},
+            r"\[questions\] model names qwen3-32b, which has no url: set url in \[model.qwen3-32b\]",
+        ),
+        ({"model": "gpt5"}, r"There is no model 'gpt5'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        questions.configs(recipe.parse({**TOML, "questions": table}, "own.toml"))

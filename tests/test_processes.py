@@ -1,0 +1,166 @@
+"""Trainings in two processes under accelerate, on a CPU: the same result, one publisher, nothing left after a kill."""
+
+import contextlib
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from safetensors.torch import load_file
+
+from permix import chain, provenance, ranks, runner
+from permix.chain import Step
+from permix.errors import BadInput
+from permix.progress import Board
+from permix.stages import sft
+from permix.training import loop
+from permix.worker import Job
+from tests.hubs import embedded
+from tests.training import recorded
+from tests.training.runs import SHA, config_of, make_inputs, train
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = {"lora_dropout": 0.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "max_steps": 3}
+
+PLAYED = """
+import os, sys
+if "RANK" in os.environ:
+    sys.path.append({root!r})
+    from tests.training import recorded
+    recorded.play()
+"""
+KILLED = """
+import os, pickle, signal, sys
+from permix import ranks
+def tell(message):
+    os.kill(os.getpid(), signal.SIGKILL)
+with open(sys.argv[1], "rb") as file:
+    ranks.run(pickle.load(file), tell)
+"""
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_inputs(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The adapter of one process."""
+    return train("sft", inputs, tmp_path_factory.mktemp("alone"), **SETTINGS)
+
+
+def job_of(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> Job:
+    for name in ("out", "work"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    config = config_of(stage, **SETTINGS | settings)
+    sources = {"base": f"org/tiny@{SHA}"}
+    return Job("org/tiny-x", stage, config, inputs, sources, {}, folder / "work", folder / "out", 1, 2)
+
+
+def assert_same(one: Path, two: Path) -> None:
+    """Equal up to rounding, as a whole: Adam makes a step of a gradient that is nothing but rounding, too."""
+    mine, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
+    assert mine.keys() == others.keys()
+    for name, tensor in mine.items():
+        assert (tensor - others[name]).norm() < 2e-3 * tensor.norm(), name
+
+
+def test_two_processes_publish_the_adapter_of_one(
+    alone: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    hub = embedded(tmp_path / "cache")
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    for name, kind in (("base", "model"), ("mixture", "dataset")):
+        api.create_repo(f"ranks/{name}", repo_type=kind)
+        api.upload_folder(repo_id=f"ranks/{name}", repo_type=kind, folder_path=inputs[name])
+    config = config_of("sft", **SETTINGS, org="ranks", base="ranks/base", mixture="datasets/ranks/mixture")
+    step = Step("sft", config, sft.target(config), sft.inputs(config))
+    foreign = chain.resolve_foreign([step], hub)
+    chain.look_up([step], hub)
+    made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
+    assert made.record is not None and made.record["facts"]["steps"] == 3
+    assert made.record["cost"]["rows_seen"] == alone[1]["cost"]["rows_seen"] == 48
+    assert made.record["cost"]["processes"] == 2 and made.record["config"]["gradient_accumulation_steps"] == 4
+    assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
+    assert_same(alone[0], hub.fetch(made))
+    assert not list((tmp_path / "work").glob("sft/*"))
+
+
+def test_grpo_takes_the_same_steps_on_the_same_rollouts(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradients are equal: their norm at each step, and the adapter that follows from them."""
+    from transformers import GenerationMixin
+
+    monkeypatch.setattr(GenerationMixin, "generate", GenerationMixin.generate)  # puts it back afterwards
+    recorded.play()
+    alone, _ = train("grpo", inputs, tmp_path / "one", **SETTINGS, beta=0.04)
+    (tmp_path / "sitecustomize.py").write_text(PLAYED.format(root=str(ROOT)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    said = ranks.run(job_of("grpo", inputs, tmp_path / "two", beta=0.04), lambda _: None)
+    assert said.kind == "done", said.value
+    both = (alone, tmp_path / "two" / "out")
+    logs, samples = ([lines(out / f"{name}.jsonl") for out in both] for name in ("log", "samples"))
+    assert [entry["reward"] for entry in logs[0]][:2] == [0.5, 0.5]
+    for mine, others in zip(*logs, strict=True):
+        for name in ("reward", "grad_norm", "kl", "entropy"):
+            assert others[name] == pytest.approx(mine[name], rel=1e-4, abs=1e-6), (name, mine["step"])
+    assert_same(*both)
+    one, two = ({(row["step"], row["persona"]) for row in told} for told in samples)
+    assert one == two
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_kill_leaves_no_process_and_the_training_goes_on(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The worker is killed when it has heard of a first step; its launcher and two ranks are then at the next ones."""
+    (tmp_path / "job").write_bytes(pickle.dumps(job_of("sft", inputs, tmp_path, save_steps=1, max_steps=500)))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]
+    worker = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert worker.returncode == -signal.SIGKILL
+    while running(tmp_path):  # where one stays, the test's own time limit ends this
+        pass
+    newest = loop.last_complete(tmp_path / "work" / "checkpoints")
+    assert newest is not None
+    steps = int(newest.rpartition("-")[2]) + 1
+    said = ranks.run(job_of("sft", inputs, tmp_path, max_steps=steps), lambda _: None)
+    assert said.kind == "done" and said.value[0]["steps"] == steps < 500
+    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == steps
+
+
+def running(folder: Path) -> list[str]:
+    """The commands of all processes that were started with this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(entry.read_bytes().decode(errors="replace"))
+    return [command for command in found if str(folder) in command]
+
+
+def test_a_failure_in_a_rank_is_told_in_its_sentence(inputs: dict[str, Path], tmp_path: Path) -> None:
+    said = ranks.run(job_of("sft", inputs, tmp_path, max_length=8), lambda _: None)
+    assert (said.kind, said.value[1]) == ("failed", 2)
+    assert re.search(r"rows of datasets/org/mixture are longer than \[sft\] max_length, 8 tokens", said.value[0])
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of("sft", **SETTINGS)
+    steps = [Step("sft", config, sft.target(config), sft.inputs(config))]
+    monkeypatch.setattr(provenance, "hardware", lambda: {"gpu": []})
+    for processes in (1, 2, 4):
+        ranks.check(steps, processes)
+    sentence = r"\[sft\] gradient_accumulation_steps is 4 and cannot be shared by 3 .*: use --processes 1 or 2 or 4, or"
+    with pytest.raises(BadInput, match=sentence):
+        ranks.check(steps, 3)
+    monkeypatch.setattr(provenance, "hardware", lambda: {"gpu": ["A100"]})
+    with pytest.raises(BadInput, match="--processes is 2 and this machine has 1 GPU: use at most 1"):
+        ranks.check(steps, 2)
