@@ -84,6 +84,14 @@ def until(steps: list[Step], stage: str | None) -> list[Step]:
     return [step for step in steps if step.target in wanted]
 
 
+def foreign(repo: str, hub: Hub, reader: str) -> Head:
+    """The head of a repository that `reader` needs; BadInput where the Hub does not have it."""
+    head = hub.head(repo)
+    if head is None:
+        raise BadInput(f"{repo} is needed by {reader} and is not on {hub.endpoint}: {_advice(repo, hub)}")
+    return head
+
+
 def resolve_foreign(steps: Iterable[Step], hub: Hub) -> dict[str, Head]:
     """The heads of all inputs that no step makes; BadInput for the first that the Hub does not have."""
     made = {step.target for step in steps}
@@ -91,12 +99,7 @@ def resolve_foreign(steps: Iterable[Step], hub: Hub) -> dict[str, Head]:
     for step in steps:
         for repo in step.needs.values():
             if repo not in made and repo not in heads:
-                head = hub.head(repo)
-                if head is None:
-                    raise BadInput(
-                        f"{repo} is needed by stage {step.stage} and is not on {hub.endpoint}: {_advice(repo, hub)}"
-                    )
-                heads[repo] = head
+                heads[repo] = foreign(repo, hub, f"stage {step.stage}")
     return heads
 
 

@@ -19,6 +19,7 @@ from permix.commands import (
     hub,
     import_logs,
     options,
+    overlap,
     phase,
     plan,
     power,
@@ -150,6 +151,7 @@ app.command()(export.export)
 app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(selectors.selectors)
+app.command()(overlap.overlap)
 app.command()(power.power)
 app.command()(recovery.recovery)
 app.command("import")(import_logs.import_logs)

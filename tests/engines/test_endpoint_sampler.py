@@ -140,14 +140,11 @@ def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
     assert "2 failed, the last with status 500: oops" in notes[-1]
 
 
-def test_a_server_that_fails_always_ends_the_run() -> None:
-    with (
-        FaultyServer(lambda asked: error(500, "oops")) as server,
-        pytest.raises(
-            PermixError, match=r"20 requests in a row failed at .* the last with status 500: oops.*run it again"
-        ),
-    ):
-        ask(server, requests(200), concurrency=4)
+@pytest.mark.parametrize(("count", "failed"), [(200, 20), (3, 3)])
+def test_a_server_that_fails_always_ends_the_run(count: int, failed: int) -> None:
+    sentence = rf"{failed} requests in a row failed at .* the last with status 500: oops.*run it again"
+    with FaultyServer(lambda asked: error(500, "oops")) as server, pytest.raises(PermixError, match=sentence):
+        ask(server, requests(count), concurrency=4)
     assert len(server.asked) < 30 * pace.TRIES
 
 

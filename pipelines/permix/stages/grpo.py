@@ -15,25 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from permix.errors import BadInput
 from permix.stage import Facts, Parts
 from permix.training import settings
-from permix.training.settings import TrainerConfig, inputs, target, trainer_keys
+from permix.training.settings import TrainerConfig
+from permix.training.settings import inputs as inputs
+from permix.training.settings import target as target
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
     from permix.training.rollouts import Reward
-
-__all__ = [
-    "CARD",
-    "NEEDS",
-    "RANKS",
-    "VERSION",
-    "Config",
-    "configs",
-    "estimate",
-    "inputs",
-    "run",
-    "target",
-    "trainer_keys",
-]
 
 CARD = "adapter"
 NEEDS = ("torch", "transformers", "trl", "peft")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "sweep"
-VERSION = 1
+VERSION = 2  # category in the rows; more statistics and recovery in the summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,11 +213,13 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
                 row |= completions.graded(row, verdict)
             completions.refuse_missing(name, table.values())
             completions.write(list(table.values()), out, name)
+        ran = any(p.kind == "code" for found in problems.values() for p in found)
+        sandbox = {"sandbox": verifier.sandbox} if ran else {}
     summary = summarise(config, {name: list(table.values()) for name, table in tables.items()})
     files.write_json(out / "summary.json", summary)
     usd = config.model.price(tokens["tokens_in"], tokens["tokens_out"]) if config.model else 0.0
     cost = {"completions": len(requests), **tokens} | ({"USD": round(usd, 6)} if usd else {})
-    return {"summary": summary, "engines": sorted(engines), "cost": cost}
+    return {"summary": summary, "engines": sorted(engines), **sandbox, "cost": cost}
 
 
 def _open(config: Config, inputs: Mapping[str, Path], parts: Parts) -> Sampler:

@@ -17,8 +17,9 @@ from permix.sampler import Completion, Endpoint, Journal, Request
 WAITING = 1024
 """Completions that may wait for whoever asked for them before nothing more is started: bounds the memory."""
 IN_A_ROW = 20
-"""Requests that fail one after another, all their tries included, when the server counts as down; of a smaller set, all
-but one alone, whose failure may be its own."""
+"""Requests that fail one after another, all their tries included, before the server counts as down: of fewer, all of
+them; but one request alone may fail for a reason of its own.
+"""
 Group = list[Completion]
 Finished: TypeAlias = "queue.SimpleQueue[tuple[Completion, bool] | None]"
 """Completions, and whether they are new (not from the cache); None at the end."""

@@ -1,0 +1,35 @@
+"""permix overlap: how much of a benchmark stands in a training mixture."""
+
+from typing import Annotated
+
+import typer
+
+from permix import benchmarks
+from permix.commands import options
+from permix.errors import BadInput
+
+
+def overlap(
+    mixture: Annotated[str, typer.Argument(help="A mixture: datasets/org/permix-mixture-...")],
+    benchmark: Annotated[list[str], typer.Option("--benchmark", help="One of ours.")],
+    hub: options.Hub = None,
+) -> None:
+    """Say how many problems of a benchmark share 8 words in a row with a training mixture."""
+    sources = [benchmarks.builtin(name) for name in benchmark]
+
+    from permix import chain, rows
+    from permix import hub as hubs
+    from permix.results import contamination
+
+    place = hubs.connect(hub)
+    head = chain.find(mixture, place)
+    assert head.record is not None
+    if head.record["stage"] != "mixtures":
+        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a mixture.")
+    data = rows.read(place.fetch(head) / "data" / "train-00000-of-00001.parquet")
+    texts = [" ".join([row["question"], *(one["content"] for one in row.get("completion") or [])]) for row in data]
+    for source in sources:
+        folder = place.fetch(chain.foreign(source.repo, place, "overlap")) if source.repo else None
+        found = benchmarks.load(source, folder)
+        shared = contamination.overlap(texts, [problem.question for problem in found])
+        print(f"{source.name}: {shared['found']} of {shared['test']} problems ({shared['share']:.1%}) share 8 words")

@@ -1,0 +1,28 @@
+"""permix overlap: benchmarks in training mixtures."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import permix
+
+MIXTURE = "datasets/permix-smoke/permix-mixture-arithmetic-rlvr"
+
+
+def test_the_problems_that_share_eight_words_are_counted(smoke: Path) -> None:
+    said = permix(smoke, "overlap", MIXTURE, "--benchmark", "arithmetic", "--benchmark", "arithmetic-long").stdout
+    first, second = said.splitlines()
+    assert first.startswith("arithmetic: ") and " of 500 problems (" in first and second.startswith("arithmetic-long: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((MIXTURE, "--benchmark", "aritmetic"), "There is no benchmark 'aritmetic': did you mean 'arithmetic'?"),
+        (("datasets/permix-smoke/permix-personas", "--benchmark", "arithmetic"), "made by stage personas"),
+        ((MIXTURE, "--benchmark", "gsm8k"), "datasets/openai/gsm8k is needed by overlap and is not on"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence: str, smoke: Path) -> None:
+    done = permix(smoke, "overlap", *arguments, check=False)
+    assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
