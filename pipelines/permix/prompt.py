@@ -9,6 +9,7 @@ from typing import Literal
 from permix.persona import Persona
 
 Messages = list[dict[str, str]]
+FOLDER = Path(__file__).with_name("prompts")
 
 BOXED = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 PLAIN = "{problem}"
@@ -92,8 +93,7 @@ def again(asked: Messages, reply: str, fault: str) -> Messages:
 
 def templates(*names: str) -> dict[str, str]:
     """The text files of prompts/ with these names, as they are."""
-    folder = Path(__file__).with_name("prompts")
-    return {name: (folder / f"{name}.txt").read_text(encoding="utf-8").strip() for name in names}
+    return {name: (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip() for name in names}
 
 
 def _text(name: str, **values: str) -> str:

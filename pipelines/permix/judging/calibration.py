@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from permix import prompt
@@ -21,7 +20,7 @@ second again, with an instruction to the judge."""
 
 def rows() -> list[Row]:
     """Every answer of the set: id, group, persona (its text), task, question, answer."""
-    cases = json.loads((Path(__file__).with_name("prompts") / "calibration.json").read_text(encoding="utf-8"))
+    cases = json.loads((prompt.FOLDER / "calibration.json").read_text(encoding="utf-8"))
     return [
         {"id": f"{number}|{group}", "group": group, "answer": _answer(case, group)}
         | {name: case[name] for name in ("persona", "task", "question")}
