@@ -105,7 +105,7 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
     shared += [*(more.OPTIONS if more else []), ("set", options.Set, []), ("benchmark", instead, [])]
     shared += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
     if hasattr(stage, "preview"):
-        text = "Show a few rows and what all would cost; publish nothing."
+        text = "Show a few rows and what all would cost; publish only what they are made of, where it is missing."
         shared.append(("preview", Annotated[bool, typer.Option("--preview", help=text)], False))
     shared += [(key, *_option(field, hints[key])) for key, field in own.items()]
     parameters = [

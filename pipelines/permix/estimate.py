@@ -38,7 +38,7 @@ ANSWER = {"arithmetic": 30, "gsm8k": 220, "math500": 450, "aime2024": 1200, "liv
 UNKNOWN_ANSWER = 400
 PROMPT = {"arithmetic": 50}
 UNKNOWN_PROMPT = 160
-PERSONAS = 16 + 2  # pool eval and the controls
+CONTROLS = 2  # personas beside the pool
 ASSUMPTIONS = (
     "problems: known sizes of the data sets, 500 where unknown; an answer's mean length: 220 tokens (gsm8k), "
     "450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
@@ -158,7 +158,7 @@ def _sweep(config: Any, on: Setting) -> Amount:
     """All personas x problems x runs of each benchmark."""
     total = Amount()
     for source in config.benchmarks:
-        completions = PERSONAS * config.runs * problems(source, config.limit)
+        completions = (config.pool_size + CONTROLS) * config.runs * problems(source, config.limit)
         if config.model:
             total += _served(config.model, config.max_tokens, completions, source)
         else:

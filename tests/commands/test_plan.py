@@ -55,7 +55,8 @@ def test_more_devices_take_less_time_and_the_same_completions() -> None:
     one, eight = amounts("paper"), amounts("paper", gpus=8)
     name = "Llama-3.1-8B-Instruct-rlvr"
     assert one[name].completions == pytest.approx(eight[name].completions, rel=0.01)
-    assert 4 < one[name].seconds / eight[name].seconds <= 8.5
+    # a decoding step reads the weights once, whether for the 64 completions of the batch or for an eighth of them
+    assert 2 < one[name].seconds / eight[name].seconds <= 8.5
 
 
 def test_four_bits_checkpointing_and_small_batches_save_memory() -> None:
@@ -78,7 +79,7 @@ def test_a_kl_term_and_checkpointing_cost_time() -> None:
 def test_limits_bound_what_is_counted() -> None:
     found = amounts("paper", "sweep.limit=10", "task.limit=80", "grpo.max_steps=5")
     assert found["permix-sweep-Llama-3.1-8B-Instruct-base"].completions == 18 * 5 * 30
-    assert found["Llama-3.1-8B-Instruct-sft"].steps == 15
+    assert found["Llama-3.1-8B-Instruct-sft"].steps == 3  # one batch of 128 holds them all
     assert found["Llama-3.1-8B-Instruct-rlvr"].steps == 5
 
 

@@ -15,7 +15,7 @@ from permix.targets import WriterConfig
 
 
 def preview(name: str, overrides: Sequence[str], stage: str, hub: str | None, work: Path | None) -> None:
-    """Make the first rows of the stage's artifact and publish nothing; what is answered is not paid for again."""
+    """Make the first rows of the stage's artifact and publish only its missing inputs; no answer is paid for twice."""
     plan = recipes.load(name, overrides)
     steps = chain.until(chain.build(plan), stage)
     if not steps:

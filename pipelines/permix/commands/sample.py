@@ -1,5 +1,6 @@
 """permix sample: one question to a published variant, or to any server, as a persona; several side by side."""
 
+import difflib
 import importlib.util
 import logging
 import os
@@ -144,7 +145,11 @@ def _personas(plan: Recipe, wanted: Sequence[str], hub: str | None) -> list[Pers
         parts = [part.strip() for part in text.split(",")]
         if text in pool or all(part in pool for part in parts):
             found += [pool[part] for part in ([text] if text in pool else parts)]
-        elif len(text.split()) > 1:
+        elif wrong := next(
+            (part for part in parts if len(parts) > 1 and part not in pool and len(part.split()) < 3), ""
+        ):
+            raise BadInput(f"There is no persona {wrong!r}: {nearest(wrong, pool)}")
+        elif len(text.split()) > 1 and not difflib.get_close_matches(text, pool, cutoff=0.8):
             found.append(Persona("your persona", "Own", text))
         else:
             raise BadInput(f"There is no persona {text!r}: {nearest(text, pool)} A text of your own has several words.")

@@ -83,8 +83,8 @@ def _text(benchmark: str, found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _fit(fit: Mapping[str, Any]) -> Iterator[str]:
-    beta = "none above 0" if fit["beta"] is None else f"{fit['beta']:.3g}"
-    yield f"  1/beta = {fit['shift']:.2f} [{fit['low']:.2f}, {fit['high']:.2f}], so beta = {beta}"
+    beta = "no beta above 0 fits" if fit["beta"] is None else f"so beta = {fit['beta']:.3g}"
+    yield f"  1/beta = {fit['shift']:.2f} [{fit['low']:.2f}, {fit['high']:.2f}], {beta}"
     said = "no sign that it differs" if fit["p_value"] > 0.05 else "it differs, against the proposition"
     yield f"  one shift for all personas: p = {fit['p_value']:.3f}, {said}"
     for name, part in fit["by_difficulty"].items():

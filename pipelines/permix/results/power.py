@@ -6,7 +6,7 @@ than others (luck). The standard deviations on the logit scale are assumed; what
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,7 @@ def power(
 
 
 def resolution(
-    size: Size, accuracy: float = 0.5, spread: float = 0.1, *, trials: int = 60, seed: int = 0
+    size: Size, accuracy: float = 0.5, spread: float = 0.15, *, trials: int = 60, seed: int = 0
 ) -> Resolution:
     """What a sweep of this size can tell apart, for a model of this accuracy and spread between its personas."""
     rng, same = np.random.default_rng(seed), levels(accuracy, spread, size.personas)
@@ -111,7 +111,9 @@ def too_small(size: Size, purpose: float = SMALL) -> str | None:
     found = resolution(size)
     if found.pss <= purpose:
         return None
-    enough = size.problems * (found.pss / purpose) ** 2
+    enough = size.problems
+    while (there := resolution(replace(size, problems=enough)).pss) > purpose:  # PSS of few problems is not normal
+        enough = math.ceil(enough * max(1.2, (there / purpose) ** 2))
     return (
         f"{size.problems} problems x {size.runs} runs x {size.personas} personas show differences of PSS from about "
         f"{found.pss:.2f} on, and personas without any effect would give PSS {found.noise_floor:.2f} (at accuracy .5): "

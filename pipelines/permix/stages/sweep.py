@@ -49,6 +49,7 @@ class Config(StageConfig):
     base_slug: str = given()
     toy: bool = given(default=False)
     personas: str = given()
+    pool_size: int = field(default=16, metadata={"given": True, "unhashed": True})  # for estimates and notes
     benchmarks: tuple[Source, ...] = given()
     adapter: str = field(default="", metadata={"given": True, "unhashed": True})  # its content is what is hashed
     model: Model | None = field(default=None, metadata={"given": True, "unhashed": True})
@@ -96,6 +97,8 @@ NEEDS = packages
 def configs(recipe: "Recipe") -> list[Config]:
     """One for each variant and seed; none where the recipe names no benchmark."""
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "personas": recipe.eval_personas_repo}
+    if recipe.eval_personas:
+        shared["pool_size"] = len(persona.from_file(Path(recipe.eval_personas)))
     shared |= {"benchmarks": recipe.benchmarks, **recipe.settings("sweep")}
     if not recipe.benchmarks:
         return []
@@ -151,7 +154,7 @@ def estimate(config: Config) -> dict[str, float]:
 
     completions, usd = 0, 0.0
     for source in config.benchmarks:
-        count = estimates.PERSONAS * config.runs * estimates.problems(source, config.limit)
+        count = (config.pool_size + len(persona.CONTROLS)) * config.runs * estimates.problems(source, config.limit)
         completions += count
         if config.model:
             usd += config.model.price(count * estimates.lengths(source)[0], count * config.max_tokens)
@@ -162,15 +165,18 @@ def notes(config: Config) -> list[str]:
     """What a person should know before it is made: where it is too small to show what the paper shows."""
     from permix import estimate as estimates
 
-    found = {s.name: _too_small(estimates.problems(s, config.limit), config.runs) for s in config.benchmarks}
+    sizes = {s.name: (estimates.problems(s, config.limit), config.runs, config.pool_size) for s in config.benchmarks}
+    found = {name: _too_small(*size) for name, size in sizes.items()}
     return [f"{name}: {sentence}" for name, sentence in found.items() if sentence]
 
 
 @functools.cache  # it simulates
-def _too_small(problems: int, runs: int) -> str | None:
+def _too_small(problems: int, runs: int, personas: int) -> str | None:
     from permix.results import power
 
-    return power.too_small(power.Size(problems, runs)) if problems > 1 else "PSS of one problem tells nothing."
+    if problems == 1:
+        return "PSS of one problem tells nothing."
+    return power.too_small(power.Size(problems, runs, personas))
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
