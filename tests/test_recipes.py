@@ -6,6 +6,7 @@ import pytest
 
 from permix import chain, costs, estimate, files, paper, recipe, shapes, variant
 from permix.stages import grpo, sft
+from permix.training import settings
 
 MARK = re.compile(r"# (stated|inferred|assumed): \S+")
 
@@ -28,7 +29,7 @@ def test_the_paper_recipe_leaves_no_trainer_setting_to_a_default() -> None:
     ours = {"use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_max_model_length"}
     ours |= {"use_transformers_continuous_batching", "completion_only_loss", "assistant_only_loss", "loss_type"}
     for table, page in (("sft", sft), ("grpo", grpo)):
-        wanted = set(page.trainer_keys(page.configs(loaded)[0])) - machine - ours  # type: ignore[attr-defined]
+        wanted = set(settings.trainer_keys(page.configs(loaded)[0])) - machine - ours  # type: ignore[attr-defined]
         assert wanted <= set(loaded.settings(table)), table
 
 

@@ -1,5 +1,6 @@
 """The recipe toy-full with tiny models: teachers and rewrites from the command line, through the real runner."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_teachers_and_rewrites_are_published_with_their_configurations(home: Pat
     code = "from datasets import load_dataset as l; n = 'tiny/permix-arithmetic-'; "
     code += "print([l(n + 'teacher-toy', c, split='train').num_rows for c in ('plain', 'persona')], "
     code += "l(n + 'styled', split='train')[0]['status'])"
-    done = permix(home, "hub", "exec", "--", "python", "-c", code)
+    done = permix(home, "hub", "exec", "--", sys.executable, "-c", code)
     assert done.stdout.split("\n")[-2] == "[12, 12] correct"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
     assert record["config"]["model"] == {"name": "good-model", "model": "good-model", "revision": ""}
     for secret in (KEY, server.url):
         assert not [path for path in home.rglob("*.json") if secret in path.read_text(errors="replace")]
-    card = permix(home, "hub", "exec", "--", "python", "-c", CARD).stdout
+    card = permix(home, "hub", "exec", "--", sys.executable, "-c", CARD).stdout
     assert "All completions of `good-model` under" in card
     assert "served by an endpoint; model string as reported: `good-model-0301`" in card
 

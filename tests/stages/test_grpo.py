@@ -87,7 +87,7 @@ def test_every_key_is_one_of_trls_own() -> None:
     from trl import GRPOConfig, ModelConfig
 
     config = config_of("grpo")
-    keys = set(grpo.trainer_keys(config))
+    keys = set(settings.trainer_keys(config))
     assert keys <= {f.name for f in dataclasses.fields(GRPOConfig)}
     assert {*settings.LORA, *settings.QUANTISATION} <= {f.name for f in dataclasses.fields(ModelConfig)}
     assert set(own_fields(grpo.Config)) == keys | {*settings.LORA, *settings.QUANTISATION}

@@ -61,7 +61,7 @@ def test_a_killed_training_ends_with_the_same_adapter(
 def test_every_key_is_one_of_trls_own() -> None:
     from trl import SFTConfig
 
-    keys = set(sft.trainer_keys(config_of("sft")))
+    keys = set(settings.trainer_keys(config_of("sft")))
     assert keys <= {f.name for f in dataclasses.fields(SFTConfig)}
     assert set(own_fields(sft.Config)) == keys | {*settings.LORA, *settings.QUANTISATION}
 
