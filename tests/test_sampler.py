@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from permix.errors import BadInput
-from permix.sampler import Adapter, Completion, Engine, Journal, Request, Sampling, digest, open_engine
+from permix.sampler import (
+    Adapter,
+    Completion,
+    Engine,
+    Journal,
+    Request,
+    Sampling,
+    digest,
+    open_engine,
+    packages_of,
+)
 
 
 def request(name: str, *, seed: int = 0, adapter: Adapter | None = None, stop: tuple[str, ...] = ()) -> Request:
@@ -117,3 +127,7 @@ def test_importing_the_sampler_imports_nothing_heavy() -> None:
     code = "import sys, permix.sampler; print({'torch', 'transformers', 'peft', 'numpy'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+def test_a_back_end_says_what_it_imports() -> None:
+    assert "vllm" in packages_of("vllm") and "vllm" not in packages_of("transformers")

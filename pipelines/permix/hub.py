@@ -7,6 +7,7 @@ one is meant.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ PATIENCE = 120.0
 UNREAD = ("original/*", "*.pth", "*.gguf", "onnx/*")
 """Files of base models that transformers never reads: not downloaded."""
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 def split(repo: str) -> tuple[str, str]:
@@ -318,6 +320,11 @@ def _damage(folder: Path, head: Head) -> str:
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
+
+
+def without_secrets() -> dict[str, str]:
+    """This process's environment for a child: no variable whose name says that it holds a secret."""
+    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
 def _forget_secrets() -> None:

@@ -22,12 +22,9 @@ from typing import Any
 from permix import cards, chain, eval_results, files, models, provenance, stages
 from permix.chain import Step
 from permix.errors import PermixError, Stopped
-from permix.hub import Head, Hub
+from permix.hub import Head, Hub, without_secrets
 from permix.progress import Board
 from permix.worker import START, Job, Message
-
-SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
-"""Environment variables of such names are not for children."""
 
 
 @dataclass
@@ -123,7 +120,7 @@ class Runner:
         here, there = Pipe()
         log = self.work / "logs" / f"worker-{len(crew)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if k not in self._keys and not SECRET.search(k)}
+        environment = {k: v for k, v in without_secrets().items() if k not in self._keys}
         environment |= {
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",

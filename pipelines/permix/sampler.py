@@ -119,6 +119,11 @@ class Completion:
     adapter_digest: str
 
 
+def packages_of(backend: Backend) -> tuple[str, ...]:
+    """What a back end imports, for the NEEDS of a stage."""
+    return ("torch", "transformers", "peft", *(["vllm"] if backend == "vllm" else []))
+
+
 class Sampler(Protocol):
     """A running engine. Completions come in any order, those of an earlier, killed call (`journal`) first."""
 

@@ -12,7 +12,7 @@ from permix.errors import BadInput, PermixError
 from permix.models import Model
 from permix.persona import Persona
 from permix.prompt import Messages
-from permix.sampler import Backend, Completion, Engine, Sampler
+from permix.sampler import Backend, Completion, Engine, Sampler, packages_of
 from permix.stage import Parts, StageConfig, given, unhashed
 from permix.verifier import Problem, Verdict
 
@@ -70,7 +70,7 @@ class WriterConfig(StageConfig):
 
 def packages(config: WriterConfig) -> tuple[str, ...]:
     """The packages that running the writer needs (a stage's NEEDS)."""
-    return ("torch", "transformers") if config.writer and config.writer.repo else ()
+    return packages_of(config.backend) if config.writer and config.writer.repo else ()
 
 
 def inputs(config: WriterConfig) -> dict[str, str]:

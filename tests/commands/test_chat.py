@@ -33,7 +33,7 @@ def test_the_command_serves_what_was_published_and_takes_the_app_with_it(smoke: 
 
 def test_where_nothing_was_published_it_says_what_to_run(tmp_path: Path) -> None:
     done = permix(tmp_path, "chat", check=False)
-    assert done.returncode == 1 and "permix has published nothing on" in done.stderr and "`permix run`" in done.stderr
+    assert done.returncode == 2 and "permix has published nothing on" in done.stderr and "`permix run`" in done.stderr
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -108,3 +108,8 @@ def nvidia_smi(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> No
     tool.write_text(f"#!/bin/sh\necho '{answer}'\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
+def test_a_gpu_without_an_estimate_is_refused(tmp_path: Path) -> None:
+    done = permix(tmp_path / "home", "plan", "--gpu", "a5000", check=False)
+    assert done.returncode == 2 and "are for the estimate: add --estimate" in done.stderr

@@ -1,7 +1,6 @@
 """permix chat: the Space permix-chat on this machine, on the adapters that `permix run` published."""
 
 import importlib.util
-import os
 import signal
 import socket
 import subprocess
@@ -12,7 +11,7 @@ import typer
 
 from permix import files
 from permix.commands import options
-from permix.errors import BadInput, PermixError
+from permix.errors import BadInput
 
 NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "train"}
 
@@ -31,10 +30,10 @@ def chat(
 
     place = hubs.connect(hub)
     if place.head(f"datasets/{org}/permix-personas") is None:
-        raise PermixError(
+        raise BadInput(
             f"{org} has published nothing on {place.endpoint} yet: run `permix run` first, or name another --org."
         )
-    environment = os.environ | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
+    environment = hubs.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
     environment |= {"HF_ENDPOINT": place.endpoint} | ({"HF_TOKEN": place.token} if place.token else {})
     environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
     app = files.SPACES / "permix-chat" / "app.py"

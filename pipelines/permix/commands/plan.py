@@ -11,6 +11,7 @@ from permix import chain
 from permix import recipe as recipes
 from permix.chain import Step
 from permix.commands import options
+from permix.errors import BadInput
 
 if TYPE_CHECKING:
     from permix.costs import Machine
@@ -44,6 +45,9 @@ def plan(
 
         _show_estimate(steps, machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
         return
+
+    if gpu or gpus > 1 or price_per_hour:
+        raise BadInput("--gpu, --gpus and --price-per-hour are for the estimate: add --estimate.")
 
     from permix import hub as hubs
 

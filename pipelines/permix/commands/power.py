@@ -41,7 +41,7 @@ def power(
         found = simulation.power(size, accuracy, spread, difference, seed=seed)
         visible = "".join(f"{getattr(can, name):8.3f}" for name in simulation.MEASURES)
         shares = "".join(f"{found[name]:8.2f}" if name in found else f"{'-':>8}" for name in simulation.MEASURES)
-        print(f"{size.problems:8}{size.runs:6}{can.noise_floor:9.3f}  {visible}{shares}")
+        print(f"{size.problems:8}{size.runs:6}{can.noise_floor:9.3f}  {visible}{shares}", flush=True)
         for name, share in found.items():
             if share >= power:
                 enough.setdefault(name, f"{size.problems} problems x {size.runs} runs")

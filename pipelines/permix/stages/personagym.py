@@ -23,7 +23,7 @@ from permix.judging import calibration, structured
 from permix.judging.structured import Client, Purse
 from permix.models import Model
 from permix.persona import Persona
-from permix.sampler import Adapter, Backend, Engine, Request, Sampling
+from permix.sampler import Adapter, Backend, Engine, Request, Sampling, packages_of
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.stages import questions, sweep
 
@@ -109,10 +109,8 @@ class Config(StageConfig):
 
 
 def packages(config: Config) -> tuple[str, ...]:
-    """What the back end imports."""
-    if config.model:
-        return ()
-    return ("torch", "transformers", "peft", *(["vllm"] if config.backend == "vllm" else []))
+    """What samples the answers imports."""
+    return () if config.model else packages_of(config.backend)
 
 
 NEEDS = packages

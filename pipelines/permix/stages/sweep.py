@@ -24,7 +24,7 @@ from permix.errors import BadInput
 from permix.models import Model
 from permix.persona import Persona
 from permix.results import numbers
-from permix.sampler import Adapter, Backend, Engine, Sampler
+from permix.sampler import Adapter, Backend, Engine, Sampler, packages_of
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.verifier import Problem
 
@@ -85,10 +85,8 @@ class Config(StageConfig):
 
 
 def packages(config: Config) -> tuple[str, ...]:
-    """What the back end imports."""
-    if config.model:
-        return ()
-    return ("torch", "transformers", "peft", *(["vllm"] if config.backend == "vllm" else []))
+    """What samples the answers imports."""
+    return () if config.model else packages_of(config.backend)
 
 
 NEEDS = packages
