@@ -145,7 +145,7 @@ def test_one_artifact_for_each_teacher_that_a_variant_learns_from() -> None:
         "model": base.target(base.configs(plan)[1]),
     }
     assert teachers.inputs(gemma)["model"] == "google/gemma-3-27b-it"
-    assert teachers.NEEDS(gemma) == ("torch", "transformers")
+    assert teachers.NEEDS(gemma) == ("torch", "transformers", "peft")
     assert teachers.configs(recipe.load("toy")) == []
 
 
