@@ -76,6 +76,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Running
 
 
 @pytest.fixture(scope="session")
+def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Running]:
+    """A Hub that runs Jobs and Spaces."""
+    found = launch.attach(tmp_path_factory.mktemp("working"), port=0)
+    launch.allow_jobs(found.root)
+    yield found
+    stop(found.root)
+
+
+@pytest.fixture(scope="session")
 def api(running: launch.Running) -> HfApi:
     """A client with the local administrator's token."""
     return HfApi(endpoint=running.url, token=running.token)

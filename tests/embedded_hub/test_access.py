@@ -166,7 +166,7 @@ def test_bodies_longer_than_the_limit_are_refused_before_they_are_read(wire: Wir
 
 
 def test_what_is_not_offered_says_so(wire: Wire, api: HfApi, repo: str) -> None:
-    for path in ("/api/papers/x", "/api/jobs/lab", "/api/settings/webhooks", f"/api/models/{repo}/lfs-files"):
+    for path in ("/api/papers/x", "/api/endpoints", "/api/settings/mcp", f"/api/models/{repo}/lfs-files"):
         answer = wire("GET", path)
         assert (answer.status, path in answer.json["error"]) == (501, True)
     assert wire("PATCH", f"/api/models/{repo}").status == 405

@@ -24,11 +24,16 @@ Root = Annotated[Path | None, typer.Option("--root", help="Its data directory; b
 def serve(
     root: Root = None,
     port: Annotated[int | None, typer.Option(help="Where to listen; by default 7862, or any that is free.")] = None,
+    jobs: Annotated[bool, typer.Option("--jobs", help="Run Jobs and Spaces: code of whoever may write to it.")] = False,
+    at_once: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; by default one per two cores.")] = None,
+    webhooks_to: Annotated[
+        list[str] | None, typer.Option(metavar="HOST[:PORT]", help="Call webhooks there too; repeatable.")
+    ] = None,
 ) -> None:
     """Run the embedded Hub until Ctrl-C."""
     from permix.embedded_hub import launch
 
-    launch.serve(_root(root), port)
+    launch.serve(_root(root), port, jobs, at_once, webhooks_to or [])
 
 
 @app.command("import")

@@ -8,8 +8,8 @@ import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,6 +95,8 @@ class Accounts:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
+        path.touch(0o600)  # secrets of webhooks, jobs and Spaces; SQLite gives its other files the same rights
+        path.chmod(0o600)
         self.sql.executescript(_SCHEMA)
 
     @property
@@ -107,6 +109,31 @@ class Accounts:
             self._local.connection = connection
         found: sqlite3.Connection = self._local.connection
         return found
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What this thread changes inside happens all at once or not at all; one inside another joins it."""
+        sql = self.sql
+        if sql.in_transaction:
+            yield
+            return
+        sql.execute("BEGIN IMMEDIATE")
+        self._local.then = []
+        try:
+            yield
+        except BaseException:
+            sql.execute("ROLLBACK")
+            raise
+        sql.execute("COMMIT")
+        for do in self._local.then:
+            do()
+
+    def when_done(self, do: Callable[[], None]) -> None:
+        """Do something once this thread's transaction is through: others see nothing of it before."""
+        if self.sql.in_transaction:
+            self._local.then.append(do)
+        else:
+            do()
 
     def setting(self, key: str) -> str:
         """A random value kept under `key`, made when first asked for."""
@@ -138,6 +165,10 @@ class Accounts:
         """Whom `token` stands for."""
         row = self.sql.execute("SELECT user, role, name, created FROM tokens WHERE hash=?", (_hash(token),)).fetchone()
         return self._account(*row) if row else None
+
+    def account_of(self, user: str, role: Role) -> Account:
+        """What `user` may see and do with a token of that role: for what happens later in their name."""
+        return self._account(user, role, "", "")
 
     def _account(self, user: str, role: Role, name: str, created: str) -> Account:
         if role == "admin":

@@ -2,6 +2,7 @@
 
 import errno
 import sqlite3
+from email.utils import formatdate
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -11,33 +12,48 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from permix.embedded_hub.accounts import Accounts
-from permix.embedded_hub.call import Hub, HubError, log
+from permix.embedded_hub.buckets import Buckets
+from permix.embedded_hub.call import Allowed, Hub, HubError, log
 from permix.embedded_hub.collected import Collections
 from permix.embedded_hub.discussions import Discussions
+from permix.embedded_hub.jobs import Jobs
 from permix.embedded_hub.lfs_store import LfsStore
 from permix.embedded_hub.pages import (
     account,
+    buckets,
     collections,
     commits,
     content,
     discussions,
     git,
     info,
+    jobs,
     lfs,
     people,
     refs,
     repos,
+    scheduled_jobs,
+    spaces,
+    webhooks,
     xet,
 )
+from permix.embedded_hub.running_spaces import RunningSpaces
 from permix.embedded_hub.storage import Store
+from permix.embedded_hub.webhooks import Webhooks
 from permix.embedded_hub.xet_store import XetStore
 
-PAGES = (account, content, info, repos, refs, commits, discussions, collections, lfs, xet, git, people)
+PAGES = (
+    account, content, info, repos, refs, commits, discussions, collections, lfs, xet, webhooks, jobs, scheduled_jobs,
+    spaces, buckets, git, people,
+)  # fmt: skip
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
-def open_hub(root: Path, instance: str = "") -> Hub:
-    """Open the data directory `root` and finish what a kill interrupted. Only one process may do this at a time."""
+def open_hub(root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> Hub:
+    """Open the data directory `root` and finish what a kill interrupted. Only one process may do this at a time.
+
+    `url` is where it will listen, `allowed` what it may do besides keeping repositories: by default nothing.
+    """
     accounts = Accounts(root / "hub.db")
     store = Store(root / "repos")
     for row, to in accounts.moves():
@@ -45,7 +61,11 @@ def open_hub(root: Path, instance: str = "") -> Hub:
         accounts.end_move(row, to if moved else None)
     secret = bytes.fromhex(accounts.setting("signing secret"))
     large, xorbs = LfsStore(root / "lfs"), XetStore(root / "xorbs")
-    return Hub(accounts, store, large, xorbs, Discussions(accounts), Collections(accounts), secret, instance)
+    return Hub(
+        accounts, store, large, xorbs, Discussions(accounts), Collections(accounts), Webhooks(accounts),
+        Jobs(accounts, root / "jobs"), RunningSpaces(accounts, root / "spaces"), Buckets(root / "buckets"),
+        allowed or Allowed(root), secret, instance, url,
+    )  # fmt: skip
 
 
 class App:
@@ -66,7 +86,10 @@ class App:
 
         async def watched(message: Message) -> None:
             nonlocal started
-            started = True
+            if message["type"] == "http.response.start":
+                started = True
+                # uvicorn's own date may be two seconds old, and clients compare it with the times in logs
+                message["headers"].append((b"date", formatdate(usegmt=True).encode()))
             await send(message)
 
         response: Response

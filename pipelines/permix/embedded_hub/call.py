@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode
 
@@ -17,12 +18,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub.accounts import KINDS, Account, Accounts, RepoRow
+from permix.embedded_hub.buckets import Buckets
 from permix.embedded_hub.collected import Collections
 from permix.embedded_hub.discussions import Discussions
 from permix.embedded_hub.git_reader import Entry
 from permix.embedded_hub.git_repo import GitRepo
+from permix.embedded_hub.jobs import Jobs
+from permix.embedded_hub.launch import JOBS_ALLOWED
 from permix.embedded_hub.lfs_store import LfsStore, Pointer
+from permix.embedded_hub.running_spaces import RunningSpaces
 from permix.embedded_hub.storage import Store
+from permix.embedded_hub.webhooks import Webhooks
 from permix.embedded_hub.xet_store import XetStore
 
 log = logging.getLogger("permix.embedded_hub")
@@ -46,6 +52,20 @@ class HubError(Exception):
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What a server may do besides keeping repositories: run code, and call others than this machine."""
+
+    root: Path
+    jobs: bool = False
+    webhook_hosts: frozenset[str] = frozenset()
+    """`host` or `host:port`, besides those of this machine."""
+
+    def runs_jobs(self) -> bool:
+        """Whether Jobs and Spaces run here: said at the start, or since then by `launch.allow_jobs`."""
+        return self.jobs or (self.root / JOBS_ALLOWED).exists()
+
+
+@dataclass(frozen=True)
 class Hub:
     """The parts of a running server."""
 
@@ -55,8 +75,15 @@ class Hub:
     xet: XetStore
     discussions: Discussions
     collections: Collections
+    webhooks: Webhooks
+    jobs: Jobs
+    spaces: RunningSpaces
+    buckets: Buckets
+    allowed: Allowed
     secret: bytes
     instance: str
+    url: str
+    """Where it listens."""
     names: threading.Lock = field(default_factory=threading.Lock)
     """Held while repositories appear, vanish or change their name: rare, and each is over in a few milliseconds."""
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from dulwich.gc import prune_unreachable_objects
 
+from permix.embedded_hub import keeping
 from permix.embedded_hub.accounts import KINDS, RepoRow
+from permix.embedded_hub.buckets import BUCKETS
 from permix.embedded_hub.call import Hub
 from permix.embedded_hub.git_repo import GitRepo
 
@@ -48,7 +50,15 @@ def collect(hub: Hub, age: float = AGE) -> Removed:
         for path in _old(incoming.iterdir(), age):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             removed.unfinished += 1
-    removed.xorb_addresses = hub.xet.forget(age, {row.id for row in repos})
+    there = {str(row.id) for row in repos}
+    for folder in hub.spaces.root.iterdir():  # of deleted Spaces
+        if folder.name not in there and not keeping.alive(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.unfinished += 1
+    for path in _old(hub.buckets.root.glob("*/objects/*"), age):
+        path.unlink(missing_ok=True)
+        removed.unfinished += 1
+    removed.xorb_addresses = hub.xet.forget(age, {row.id for row in [*repos, *hub.accounts.repos(BUCKETS)]})
     return removed
 
 

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from permix.errors import PermixError
 
 DEFAULT_PORT = 7862
 START_SECONDS = 20.0
+JOBS_ALLOWED = "jobs-allowed"
+"""The file in a data directory that lets its server run Jobs and Spaces."""
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 
 _leases: dict[Path, int] = {}
@@ -58,11 +60,26 @@ def attach(root: Path, port: int | None = None) -> Running:
     raise _silent(root)
 
 
-def serve(root: Path, port: int | None = None) -> None:
-    """Run the Hub of `root` here until Ctrl-C; prints its address."""
+def serve(
+    root: Path,
+    port: int | None = None,
+    jobs: bool = False,
+    at_once: int | None = None,
+    webhook_hosts: Sequence[str] = (),
+) -> None:
+    """Run the Hub of `root` here until Ctrl-C; prints its address.
+
+    With `jobs` it runs Jobs, `at_once` at a time, and Spaces; `webhook_hosts` (`host`, `host:port`) may be called
+    besides this machine.
+    """
     from permix.embedded_hub import server
 
-    server.run(root.expanduser().absolute(), port, leased=False)
+    server.run(root.expanduser().absolute(), port, False, jobs, at_once, webhook_hosts)
+
+
+def allow_jobs(root: Path) -> None:
+    """Let the Hub of `root` run Jobs and Spaces from now on, also while it runs: code of whoever may write to it."""
+    root.expanduser().absolute().joinpath(JOBS_ALLOWED).touch(0o600)
 
 
 def page_url(hub_url: str, repo: str) -> str:

@@ -11,8 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -20,8 +21,11 @@ import uvicorn
 from permix import files
 from permix.embedded_hub.accounts import LOCAL_USER, Accounts, NameTaken
 from permix.embedded_hub.app import App, open_hub
-from permix.embedded_hub.call import Hub, log
+from permix.embedded_hub.call import Allowed, Hub, log
+from permix.embedded_hub.courier import Courier
+from permix.embedded_hub.foreman import Foreman, start_for
 from permix.embedded_hub.launch import DEFAULT_PORT
+from permix.embedded_hub.space_host import SpaceHost
 from permix.errors import BadInput, PermixError
 
 FORMAT = 1
@@ -32,28 +36,41 @@ LINGER = float(os.environ.get("PERMIX_HUB_LINGER", "10"))
 """Seconds that a server started by `attach` outlives its last user."""
 
 
-def run(root: Path, port: int | None, leased: bool) -> None:
-    """Serve `root` until a signal, or when `leased` until nobody has used it for `LINGER` seconds.
+def run(
+    root: Path,
+    port: int | None,
+    leased: bool,
+    jobs: bool = False,
+    at_once: int | None = None,
+    webhook_hosts: Sequence[str] = (),
+) -> None:
+    """Serve `root` until a signal, or when `leased` until nobody has used it for `LINGER` seconds and no job runs.
 
-    PermixError when another process serves it, when its format is unknown, or when `port` is taken.
+    The other arguments as in `launch.serve`. PermixError when another process serves it, when its format is unknown, or
+    when `port` is taken.
     """
     root.mkdir(parents=True, exist_ok=True)
     _hold(root / "server.lock")
     check_format(root)
-    instance = secrets.token_hex(16)
-    hub = open_hub(root, instance)
-    local_token(root, hub.accounts)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     _allow_many_files()
+    instance, listening = secrets.token_hex(16), _listen(port)
+    number = listening.getsockname()[1]
+    allowed = Allowed(root, jobs, frozenset(one.lower() for one in webhook_hosts))
+    hub = open_hub(root, instance, f"http://127.0.0.1:{number}", allowed)
+    local_token(root, hub.accounts)
+    workers = (Foreman(hub, at_once), Courier(hub, partial(start_for, hub)), SpaceHost(hub))
     try:
-        listening = _listen(port)
-        number = listening.getsockname()[1]
         files.write_json(root / "server.json", {"pid": os.getpid(), "port": number, "instance": instance})
         if not leased:
             print(f"The embedded Hub of {root} listens on http://127.0.0.1:{number} (Ctrl-C ends it).", flush=True)
         threading.Thread(target=_collect_daily, args=(hub,), daemon=True).start()
+        for one in workers:
+            one.start()
         asyncio.run(_serve(App(hub), listening, root / "leases" if leased else None))
     finally:
+        for one in workers:
+            one.stop()
         (root / "server.json").unlink(missing_ok=True)
         hub.store.close()
 
@@ -97,15 +114,16 @@ async def _serve(app: App, listening: socket.socket, leases: Path | None) -> Non
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="off", access_log=False, log_level="warning",
         timeout_keep_alive=60, timeout_graceful_shutdown=5, server_header=False,
+        date_header=False,
     )  # fmt: skip
     server = _Server(config)
-    watching = asyncio.create_task(_leave_when_unused(server, leases)) if leases else None
+    watching = asyncio.create_task(_leave_when_unused(server, leases, app.hub)) if leases else None
     await server.serve([listening])
     if watching:
         watching.cancel()
 
 
-async def _leave_when_unused(server: uvicorn.Server, leases: Path) -> None:
+async def _leave_when_unused(server: uvicorn.Server, leases: Path, hub: Hub) -> None:
     descriptor = os.open(leases, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     unused_since: float | None = None
     while True:
@@ -113,6 +131,10 @@ async def _leave_when_unused(server: uvicorn.Server, leases: Path) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            unused_since = None
+            continue
+        if hub.jobs.busy():
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             unused_since = None
             continue
         unused_since = unused_since or time.monotonic()

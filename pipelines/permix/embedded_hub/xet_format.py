@@ -45,7 +45,10 @@ class Segment:
 class XetFile:
     """One file of a shard. Its segments stay in the shard until they are asked for: there may be a million."""
 
-    sha256: str
+    hash: str
+    """Xet's own, of the content's chunks; nothing here can compute it."""
+    sha256: str | None
+    """None for files of buckets."""
     size: int
     segments: "Segments"
 
@@ -117,14 +120,13 @@ def files_in(shard: memoryview) -> Iterator[XetFile]:
         if key == _BOOKEND:
             return
         start, after = at + _RECORD, at + _RECORD * (1 + count + (count if flags & _VERIFIED else 0))
-        if not flags & _WITH_SHA256:
-            raise Malformed("one of its files has no sha256")
-        if length - after < _RECORD:
+        end = after + (_RECORD if flags & _WITH_SHA256 else 0)
+        if length < end + _RECORD:
             raise Malformed("it ends within a file")
-        (sha256,) = struct.unpack_from("<32s", shard, after)
+        sha256 = _hex(struct.unpack_from("<32s", shard, after)[0]) if flags & _WITH_SHA256 else None
         segments = Segments(shard, start, count)
-        yield XetFile(_hex(sha256), sum(one.size for one in segments), segments)
-        at = after + _RECORD
+        yield XetFile(_hex(key), sha256, sum(one.size for one in segments), segments)
+        at = end
 
 
 def _chunk_header(header: memoryview) -> tuple[int, int, int]:

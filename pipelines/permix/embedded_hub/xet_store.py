@@ -2,6 +2,8 @@
 
 Clients remember which chunks they sent to an address, for three weeks, and never send them there again. So xorbs stay
 as long as their address is handed out; a new address (after a month, or when a xorb is missing) makes clients forget.
+Xet names xorbs and chunks by keyed BLAKE3, which neither Python nor hf_xet computes for others: a xorb is taken as what
+its name says, and a file made from it is kept only when its sha256 is the announced one.
 A xorb lies here unpacked: the content, then where each chunk ends, then how many there are.
 """
 
@@ -59,11 +61,15 @@ class XetStore:
         folder.stat()
         return XorbUpload(self.incoming / secrets.token_hex(16), folder / xorb)
 
-    def rebuild(self, repo: int, address: str, file: XetFile, lfs: LfsStore) -> None:
+    def content(self, repo: int, address: str, file: XetFile) -> Iterator[bytes]:
+        """The file's bytes, in pieces. MissingXorb; ValueError when its segments have other lengths than announced."""
+        return _content(self.root / str(repo) / address, file)
+
+    def rebuild(self, repo: int, address: str, file: XetFile, pointer: Pointer, lfs: LfsStore) -> None:
         """Put the file together in the LFS store. MissingXorb; ValueError when that does not give its sha256."""
-        arriving = lfs.receive(Pointer(file.sha256, file.size))
+        arriving = lfs.receive(pointer)
         try:
-            for piece in _content(self.root / str(repo) / address, file):
+            for piece in self.content(repo, address, file):
                 arriving.write(piece)
             arriving.finish()
         finally:

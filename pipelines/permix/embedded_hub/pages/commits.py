@@ -14,7 +14,7 @@ from dulwich.attrs import GitAttributes, Pattern, parse_git_attributes
 from dulwich.ignore import IgnoreFilter, read_ignore_patterns
 from starlette.responses import JSONResponse, Response
 
-from permix.embedded_hub import card
+from permix.embedded_hub import card, events
 from permix.embedded_hub.call import Call, Here, HubError
 from permix.embedded_hub.git_reader import HEADS, PULLS
 from permix.embedded_hub.git_repo import NoSuchBranch, StaleParent
@@ -40,7 +40,7 @@ def preupload(call: Call) -> Response:
         raise HubError(400, f"The body should hold files: a list of at most {PREUPLOAD_FILES} objects.")
     is_large = _large_rule(here.git.text(head, ".gitattributes") or "")
     ignored = _ignore_rule(str(call.json.get("gitIgnore") or here.git.text(head, ".gitignore") or ""))
-    paths = [_checked(one.get("path")) for one in files]
+    paths = [checked_path(one.get("path")) for one in files]
     there = [entry for path in paths if (entry := here.git.at(head, path)) and not entry.folder]
     pointers = call.pointers(here, there)
     oids = {entry.path: pointers[entry.path].oid if entry.path in pointers else entry.oid for entry in there}
@@ -68,7 +68,10 @@ def commit(call: Call) -> Response:
             opened = open_pull_request(call, here, branch, start, edits, wanted.message, description, "open")
             oid = here.commit(opened.ref)
         else:
-            oid, _ = here.git.commit(branch, wanted.edits, wanted.message, author, wanted.parent)
+            oid, moved = here.git.commit(branch, wanted.edits, wanted.message, author, wanted.parent)
+            events.pushed(call.hub, here.row)
+            if here.row.kind == "spaces" and branch == "main" and moved:
+                call.hub.spaces.restart_if_wanted(here.row.id)
     except NoSuchBranch:
         raise HubError(404, f"There is no branch {branch!r} in {here.address}.", "RevisionNotFound") from None
     except StaleParent as tip:
@@ -112,7 +115,7 @@ def _parse(call: Call, here: Here) -> _Wanted:
         elif key == "lfsFile":
             wanted.edits.append(_large_file(call, here, value))
         elif key in ("deletedFile", "deletedFolder"):
-            path = _checked(str(value.get("path") or "").rstrip("/"))
+            path = checked_path(str(value.get("path") or "").rstrip("/"))
             wanted.edits.append(Delete(path, folder=key == "deletedFolder"))
         else:
             raise HubError(400, f"Line {number} of the commit has the key {key!r}, which means nothing here.")
@@ -144,7 +147,7 @@ def _header(wanted: _Wanted, value: dict[str, Any]) -> None:
 
 
 def _file(value: dict[str, Any]) -> Put:
-    path, text = _checked(value.get("path")), value.get("content")
+    path, text = checked_path(value.get("path")), value.get("content")
     if not isinstance(text, str):
         raise HubError(400, f"The file {path!r} has no content.")
     content = _decoded(text, path) if value.get("encoding") == "base64" else text.encode(errors="replace")
@@ -157,7 +160,7 @@ def _file(value: dict[str, Any]) -> Put:
 
 
 def _large_file(call: Call, here: Here, value: dict[str, Any]) -> Put:
-    path, oid, size = _checked(value.get("path")), str(value.get("oid")), value.get("size")
+    path, oid, size = checked_path(value.get("path")), str(value.get("oid")), value.get("size")
     if value.get("algo") != "sha256" or not re.fullmatch("[0-9a-f]{64}", oid):
         raise HubError(400, f"The large file {path!r} needs algo sha256 and an oid of 64 hex digits.")
     stored = call.hub.lfs.size(oid) if call.hub.accounts.granted(here.row, [oid]) else None
@@ -177,7 +180,7 @@ def _branch(call: Call) -> str:
     return call.param("revision").removeprefix(HEADS)
 
 
-def _checked(path: Any) -> str:
+def checked_path(path: Any) -> str:
     """A path that git and every file system of a client can hold; 400 for all others."""
     parts = path.split("/") if isinstance(path, str) else [""]
     bad = any(part.lower() in ("", ".", "..", ".git") or len(part.encode(errors="replace")) > 255 for part in parts)

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from permix.embedded_hub import pull_request
+from permix.embedded_hub import events, pull_request
 from permix.embedded_hub.accounts import now
 from permix.embedded_hub.call import Call, Here, HubError, moment
 from permix.embedded_hub.discussions import Discussion, Event, Status
@@ -61,14 +61,17 @@ def create(call: Call) -> Response:
             number = _next_number(call, here)
             one = Discussion(here.row.id, number, title, call.who().user, now(), "open", None, None, None)
             call.hub.discussions.add(one)
-        _comment(call, one, description)
+        events.discussed(call.hub, here.row, one, "create", _comment(call, one, description))
     return JSONResponse({"num": one.num, "url": address(call, here, one), "pullRequest": bool(one.base)})
 
 
 def comment(call: Call) -> Response:
     """Say something."""
-    one = _the(call, participant(call))
-    return JSONResponse({"newMessage": _event(_comment(call, one, _text(call, "comment", COMMENT)))})
+    here = participant(call)
+    one = _the(call, here)
+    said = _comment(call, one, _text(call, "comment", COMMENT))
+    events.discussed(call.hub, here.row, one, "comment", said)
+    return JSONResponse({"newMessage": _event(said)})
 
 
 def rename(call: Call) -> Response:
@@ -78,6 +81,7 @@ def rename(call: Call) -> Response:
     title = _text(call, "title", TITLE)
     call.hub.discussions.set_title(one, title)
     data = {"from": one.title, "to": title}
+    events.discussed(call.hub, here.row, _the(call, here), "update")
     return JSONResponse({"newTitle": _event(call.hub.discussions.note(one, "title-change", call.who().user, data))})
 
 
@@ -92,7 +96,9 @@ def change_status(call: Call) -> Response:
         raise HubError(400, f"Pull request {one.num} is merged, which cannot be undone.")
     if call.json.get("comment"):
         _comment(call, one, _text(call, "comment", COMMENT))
-    return JSONResponse({"newStatus": _event(_set_status(call, one, wanted))})
+    noted = _set_status(call, one, wanted)
+    events.discussed(call.hub, here.row, _the(call, here), "update")
+    return JSONResponse({"newStatus": _event(noted)})
 
 
 def merge(call: Call) -> Response:
@@ -106,6 +112,8 @@ def merge(call: Call) -> Response:
     if call.json.get("comment"):
         _comment(call, one, _text(call, "comment", COMMENT))
     _set_status(call, one, "merged", merged)
+    events.pushed(call.hub, here.row)
+    events.discussed(call.hub, here.row, _the(call, here), "update")
     return JSONResponse({"mergeCommitId": merged})
 
 
@@ -160,7 +168,8 @@ def open_pull_request(
         here.git.propose(number, start, edits, message, me)
         one = Discussion(here.row.id, number, title, me, now(), status, base, start, None)
         call.hub.discussions.add(one)
-    _comment(call, one, description)
+    events.pushed(call.hub, here.row)
+    events.discussed(call.hub, here.row, one, "create", _comment(call, one, description))
     return one
 
 

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from permix.embedded_hub import card
 from permix.embedded_hub.accounts import RepoRow
 from permix.embedded_hub.call import Call, Here, HubError, moment
+from permix.embedded_hub.pages import spaces
 from permix.embedded_hub.routing import route
 
 PAGE_SIZE = 1000
@@ -94,9 +95,9 @@ def _facts(call: Call, here: Here, sha: str) -> Facts:
         known |= {"modelId": lambda: row.full_name, "library_name": library}
         known |= {"pipeline_tag": lambda: metadata().get("pipeline_tag"), "config": dict}
     if row.kind == "spaces":
-        host = re.sub("[^a-z0-9-]", "-", row.full_name.lower().replace("/", "-"))
-        stopped = {"stage": "STOPPED", "hardware": {"current": None, "requested": None}, "gcTimeout": None}
-        known |= {"sdk": lambda: row.sdk, "subdomain": lambda: host, "host": lambda: None, "runtime": lambda: stopped}
+        name, now = re.sub("[^a-z0-9-]", "-", row.full_name.lower().replace("/", "-")), call.hub.spaces.runtime(row.id)
+        known |= {"sdk": lambda: row.sdk, "subdomain": lambda: name, "runtime": lambda: spaces.described(now)}
+        known["host"] = lambda: f"http://127.0.0.1:{now.port}" if now.port else None
     return known
 
 

@@ -2,6 +2,7 @@
 
 from starlette.responses import JSONResponse, Response
 
+from permix.embedded_hub import events
 from permix.embedded_hub.call import Call, HubError
 from permix.embedded_hub.git_reader import HEADS, PULLS, TAGS
 from permix.embedded_hub.git_repo import BadRef, NoSuchBranch, RefExists
@@ -57,6 +58,7 @@ def super_squash(call: Call) -> Response:
     message = str(call.json.get("message") or "Super-squash branch")
     try:
         here.git.squash(call.param("ref"), message, call.who().user)
+        events.pushed(call.hub, here.row)
     except NoSuchBranch:
         raise HubError(404, f"There is no branch {call.param('ref')!r}.", "RevisionNotFound") from None
     return JSONResponse({})
@@ -66,6 +68,7 @@ def _create(call: Call, ref: str, target: str, message: str = "") -> Response:
     here = call.here("write")
     try:
         here.git.create_ref(ref, target, message, call.who().user)
+        events.pushed(call.hub, here.row)
     except RefExists:
         raise HubError(409, f"Reference already exists: {ref}.") from None
     except BadRef:
@@ -77,6 +80,7 @@ def _delete(call: Call, prefix: str) -> Response:
     here = call.here("write")
     if not here.git.delete_ref(prefix + call.param("ref")):
         raise HubError(404, f"There is no {call.param('ref')!r} to delete.", "RevisionNotFound")
+    events.pushed(call.hub, here.row)
     return JSONResponse({})
 
 

@@ -1,11 +1,14 @@
 """Repositories: create, delete, move, settings, and who may."""
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from permix.embedded_hub import events
 from permix.embedded_hub.accounts import KINDS, NameTaken, RepoRow, valid_name, valid_namespace
 from permix.embedded_hub.call import Call, HubError
+from permix.embedded_hub.pages.spaces import initial_values
 from permix.embedded_hub.routing import route
 from permix.embedded_hub.tree import Put
 
@@ -30,6 +33,7 @@ def create(call: Call) -> Response:
         raise HubError(400, f"A Space needs an sdk: one of {', '.join(SDKS)}.")
     if not me.may_write(namespace):
         raise HubError(403, f"The token {me.token_name!r} may not create repositories under {namespace}.")
+    values = initial_values(wanted) if kind == "spaces" else []
     with call.hub.names:
         there = call.hub.accounts.repo(kind, namespace, name)
         if there:
@@ -37,8 +41,13 @@ def create(call: Call) -> Response:
             raise HubError(409, sentence, url=_url(call, there))
         call.hub.store.create(kind, f"{namespace}/{name}", [Put(".gitattributes", GITATTRIBUTES)], me.user)
         call.hub.accounts.add_namespace(namespace, "org")
-        call.hub.accounts.add_repo(kind, namespace, name, private, sdk)
-    row = call.find(kind, namespace, name).row
+        with call.hub.accounts.transaction():
+            call.hub.accounts.add_repo(kind, namespace, name, private, sdk)
+            row = call.find(kind, namespace, name).row
+            for secret, key, value, description in values:
+                call.hub.spaces.put_value(row.id, secret, key, value, description)
+            events.repository(call.hub, row, "create")
+        events.pushed(call.hub, row)
     return JSONResponse({"url": _url(call, row), "name": row.full_name, "id": str(row.id)})
 
 
@@ -47,8 +56,11 @@ def delete(call: Call) -> Response:
     namespace, name = _split(call.json.get("name"), call.json.get("organization") or call.who().user)
     with call.hub.names:
         here = call.find(_kind(call.json.get("type")), namespace, name, "write")
-        call.hub.accounts.remove_repo(here.row)
-        call.hub.discussions.forget(here.row.id)
+        with call.hub.accounts.transaction():
+            events.repository(call.hub, here.row, "delete")
+            call.hub.accounts.remove_repo(here.row)
+            call.hub.discussions.forget(here.row.id)
+            call.hub.spaces.forget(here.row.id)
         call.hub.store.discard(here.row.kind, here.row.full_name)
     return JSONResponse({})
 
@@ -69,7 +81,9 @@ def move(call: Call) -> Response:
         call.hub.accounts.begin_move(here.row, target)
         call.hub.store.move(kind, here.row.full_name, target)
         try:
-            call.hub.accounts.end_move(here.row, target)
+            with call.hub.accounts.transaction():
+                call.hub.accounts.end_move(here.row, target)
+                events.moved(call.hub, here.row, call.find(kind, namespace, name).row)
         except NameTaken:  # pragma: no cover  (the lock above)
             raise HubError(409, f"There is a {kind[:-1]} {target} already.") from None
     return JSONResponse({"url": _url(call, call.find(kind, namespace, name).row)})
@@ -81,7 +95,10 @@ def settings(call: Call) -> Response:
     if call.json.get("gated"):
         raise HubError(501, "The embedded Hub has no gated repositories: make it private instead.")
     private = _private(call.json, default=here.row.private)
-    call.hub.accounts.set_private(here.row, private)
+    with call.hub.accounts.transaction():
+        call.hub.accounts.set_private(here.row, private)
+        row = replace(here.row, private=private)
+        events.repository(call.hub, row, "update", "repo.config", updatedConfig={"private": private})
     return JSONResponse({"private": private, "visibility": "private" if private else "public"})
 
 

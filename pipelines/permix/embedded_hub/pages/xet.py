@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from permix.embedded_hub.accounts import RepoRow
+from permix.embedded_hub.buckets import BUCKETS
 from permix.embedded_hub.call import Call, Hub, HubError
 from permix.embedded_hub.lfs_store import LARGEST, Pointer
 from permix.embedded_hub.routing import pour, route
@@ -28,9 +30,13 @@ IN_MEMORY = 1 << 20
 
 def write_token(call: Call) -> Response:
     """Where to send xorbs and shards of this repository, and the permission to do so."""
-    here = call.here("write")
-    address = call.hub.xet.address(here.row.id)
-    where = f"{call.hub.accounts.setting('xet')[:16]}/{here.row.id}/{address}"  # no two data directories have one URL
+    return token_for(call, call.here("write").row)
+
+
+def token_for(call: Call, row: RepoRow) -> Response:
+    """The same for a repository or a bucket that the caller may write to."""
+    address = call.hub.xet.address(row.id)
+    where = f"{call.hub.accounts.setting('xet')[:16]}/{row.id}/{address}"  # no two data directories have one URL
     until = int(time.time()) + TOKEN_LIFETIME
     url, token = f"{call.base}/_xet/{where}", f"{until}-{call.hub.sign(f'xet/{where}/{until}')}"
     headers = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(until)}
@@ -102,18 +108,25 @@ def _make(hub: Hub, repo: int, address: str, file: XetFile) -> None:
         raise HubError(404, "The repository has been deleted.", "RepoNotFound")
     if file.size > LARGEST:
         raise HubError(400, f"A file of {file.size} bytes is too large.")
-    with hub.xet.alone(file.sha256):
-        if hub.accounts.granted(row, [file.sha256]) and hub.lfs.has(Pointer(file.sha256, file.size)):
-            hub.lfs.touch(file.sha256)
+    sha256 = "" if row.kind == BUCKETS else file.sha256
+    if sha256 is None:
+        raise Malformed("one of its files has no sha256")
+    with hub.xet.alone(sha256 or file.hash):
+        if sha256 and hub.accounts.granted(row, [sha256]) and hub.lfs.has(Pointer(sha256, file.size)):
+            hub.lfs.touch(sha256)
             return
         try:
-            hub.xet.rebuild(repo, address, file, hub.lfs)
+            if sha256:
+                hub.xet.rebuild(repo, address, file, Pointer(sha256, file.size), hub.lfs)
+            else:
+                hub.buckets.receive(row, file.hash, file.size, hub.xet.content(repo, address, file))
         except MissingXorb as error:
             hub.xet.renew(repo, address)
             raise HubError(400, f"The xorb {error} is not here, or not all of it: upload again.") from None
         except ValueError as error:
-            raise HubError(400, f"The file {file.sha256} was refused: {error}.") from None
-        hub.accounts.grant(repo, file.sha256)
+            raise HubError(400, f"The file {sha256 or file.hash} was refused: {error}.") from None
+        if sha256:
+            hub.accounts.grant(repo, sha256)
 
 
 def _permitted(request: Request) -> tuple[Hub, int, str]:

@@ -1,0 +1,254 @@
+"""Jobs, as clients start and follow them; they really run."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
+
+from permix.embedded_hub import cron, launch
+from permix.embedded_hub.accounts import Accounts
+
+from .conftest import Wire, stop
+
+IMAGE = "python:3.12"
+
+
+@pytest.fixture(scope="session")
+def jobs(working: launch.Running) -> HfApi:
+    return HfApi(endpoint=working.url, token=working.token)
+
+
+def run(api: HfApi, program: str, **more: Any) -> Any:
+    return api.run_job(image=IMAGE, command=["python", "-c", program], namespace="permix", **more)
+
+
+def ended(api: HfApi, job: Any) -> tuple[str, str | None, list[str]]:
+    """Stage, message and log (without its first line) of a job that was followed to its end."""
+    lines = list(api.fetch_job_logs(job_id=job.id, follow=True, namespace="permix"))
+    found = api.inspect_job(job_id=job.id, namespace="permix").status
+    return found.stage, found.message, lines[1:]
+
+
+def test_a_job_runs_with_its_environment_and_nothing_else_and_its_secrets_are_never_told(
+    jobs: HfApi, working: launch.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "import os, sys; print(sorted(os.environ.items())); print('oops', file=sys.stderr)"
+    made = run(jobs, program, env={"COLOUR": "blue"}, secrets={"HF_TOKEN": "hf_very_secret"}, labels={"a": "1"})
+    assert made.docker_image == IMAGE and made.secrets == {"HF_TOKEN": None} and made.labels["a"] == "1"
+    stage, message, lines = ended(jobs, made)
+    assert (stage, message, lines[1]) == ("COMPLETED", None, "oops\n")
+    environment = dict(eval(lines[0]))
+    assert environment["COLOUR"] == "blue" and environment["HF_TOKEN"] == "hf_very_secret"
+    assert (environment["HF_ENDPOINT"], environment["JOB_ID"]) == (working.url, made.id)
+    assert {"ACCELERATOR", "CPU_CORES", "MEMORY"} < environment.keys() and "PYTEST_CURRENT_TEST" not in environment
+    first = next(iter(jobs.fetch_job_logs(job_id=made.id, namespace="permix")))
+    assert "the image python:3.12 is not used" in first
+    assert list(jobs.fetch_job_logs(job_id=made.id, tail=1, namespace="permix")) == ["oops\n"]
+    on_disk = [path for path in (working.root / "jobs" / made.id).rglob("*") if path.is_file() and path.name != "log"]
+    assert on_disk and not any(b"hf_very_secret" in path.read_bytes() for path in on_disk)
+    assert (working.root / "hub.db").stat().st_mode & 0o077 == 0
+
+
+def test_a_failing_job_is_tried_again_as_often_as_asked_and_is_an_error(jobs: HfApi) -> None:
+    stage, message, lines = ended(jobs, run(jobs, "print('in vain'); exit(3)", attempts=2))
+    assert (stage, message) == ("ERROR", "Job failed with exit code: 3")
+    assert lines == ["in vain\n", "Attempt 2 of 2.\n", "in vain\n"]
+    missing = jobs.run_job(image=IMAGE, command=["no-such-command"], namespace="permix")
+    assert ended(jobs, missing) == (
+        "ERROR", "Job failed with exit code: 127", ["no-such-command: No such file or directory\n"],
+    )  # fmt: skip
+
+
+def test_a_job_that_takes_too_long_is_ended_with_all_that_it_started(jobs: HfApi) -> None:
+    program = "import subprocess, time; print(subprocess.Popen(['sleep', '99']).pid, flush=True); time.sleep(99)"
+    stage, message, lines = ended(jobs, run(jobs, program, timeout=1))
+    assert stage == "ERROR" and "it ran longer than 1 s" in str(message)
+    assert _gone(int(lines[0]))
+
+
+def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(jobs: HfApi, working: launch.Running) -> None:
+    stubborn = "import signal, time; signal.signal(signal.SIGINT, print); print('up', flush=True); time.sleep(99)"
+    running = run(jobs, stubborn)
+    assert [line for _, line in zip(range(2), _following(jobs, running), strict=False)][1] == "up\n"
+    waiting = run(jobs, "print('never')", labels={"who": "waits"})
+    assert waiting.status.stage == "SCHEDULING"  # one at a time on a small machine
+    jobs.cancel_job(job_id=waiting.id, namespace="permix")
+    assert jobs.inspect_job(job_id=waiting.id, namespace="permix").status.stage == "CANCELED"
+    jobs.cancel_job(job_id=running.id, namespace="permix")
+    assert ended(jobs, running)[0] == "CANCELED"
+    jobs.cancel_job(job_id=running.id, namespace="permix")  # harmless
+    listed = list(jobs.list_jobs(namespace="permix", status="CANCELED", labels={"who": "waits"}))
+    assert [one.id for one in listed] == [waiting.id]
+    assert jobs.update_job_labels(job_id=waiting.id, labels={"x": "y"}, namespace="permix").labels == {"x": "y"}
+    again = jobs.rerun_job(job_id=waiting.id, namespace="permix")
+    assert again.initiator is not None and again.initiator.type == "duplicated-job"
+    assert ended(jobs, again)[::2] == ("COMPLETED", ["never\n"])
+
+
+def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -> None:
+    root = tmp_path / "hub"
+    first = launch.attach(root, 0)
+    launch.allow_jobs(root)
+    api = HfApi(endpoint=first.url, token=first.token)
+    program = "import os, time\nprint(os.getppid(), flush=True)\nwhile not os.path.exists('go'): time.sleep(.02)"
+    living, killed, after = (run(api, f"{program}\nprint({n})") for n in range(3))
+    next(line for line in _following(api, living) if line.strip().isdigit())
+    stop(root, signal.SIGKILL)
+    second = launch.attach(root, 0)
+    try:
+        api = HfApi(endpoint=second.url, token=second.token)
+        assert api.inspect_job(job_id=living.id, namespace="permix").status.stage == "RUNNING"
+        (root / "jobs" / living.id / "work" / "go").touch()
+        assert ended(api, living)[::2] == ("COMPLETED", [ended(api, living)[2][0], "0\n"])
+        keeper = next(int(line) for line in _following(api, killed) if line.strip().isdigit())
+        os.kill(keeper, signal.SIGKILL)
+        stage, message, _ = ended(api, killed)
+        assert stage == "ERROR" and "killed from outside" in str(message)
+        next(line for line in _following(api, after) if line.strip().isdigit())
+        stop(root, signal.SIGKILL)
+        (root / "jobs" / after.id / "work" / "go").touch()
+        while launch.held(root / "jobs" / after.id / "alive"):  # it ends while no server runs
+            time.sleep(0.01)
+        third = launch.attach(root, 0)
+        assert ended(HfApi(endpoint=third.url, token=third.token), after)[0] == "COMPLETED"
+    finally:
+        stop(root, signal.SIGKILL)
+
+
+def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
+    api: HfApi, jobs: HfApi, working: launch.Running
+) -> None:
+    with pytest.raises(HfHubHTTPError, match="runs no Jobs"):
+        run(api, "print(1)")
+    with closing(Accounts(working.root / "hub.db")) as accounts:
+        reader, other = (
+            accounts.new_token(name, name, "read" if name == "reader" else "write") for name in ("reader", "eve")
+        )
+        accounts.add_member("permix", "reader")
+    with pytest.raises(HfHubHTTPError, match="403"):
+        run(HfApi(endpoint=working.url, token=reader), "print(1)")
+    for refused in (lambda api: run(api, "print(1)"), lambda api: list(api.list_jobs(namespace="permix"))):
+        with pytest.raises(HfHubHTTPError, match="404"):
+            refused(HfApi(endpoint=working.url, token=other))
+    with pytest.raises(JobNotFoundError):
+        jobs.inspect_job(job_id="0" * 24, namespace="permix")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command": []}, {"command": "ls"}, {"command": ["a\0b"]}, {"dockerImage": None}, {"flavor": "cray"},
+        {"environment": {"a b": "c"}}, {"secrets": {"A": ["x"]}}, {"timeoutSeconds": 0}, {"attempts": 1000},
+        {"labels": {"a b": "c"}}, {"volumes": [{"type": "bucket", "source": "a/b", "mountPath": "/../x"}]},
+    ],
+)  # fmt: skip
+def test_what_is_no_job_is_refused(working: launch.Running, change: dict[str, Any]) -> None:
+    wire = Wire(int(working.url.rsplit(":", 1)[1]), working.token)
+    answer = wire("POST", "/api/jobs/permix", {"command": ["ls"], "dockerImage": "x"} | change)
+    assert answer.status == 400 and len(answer.json["error"]) < 300
+
+
+def test_the_command_line_follows_a_job(working: launch.Running, tmp_path: Path) -> None:
+    import subprocess
+
+    hf = Path(sys.executable).with_name("hf")
+    done = subprocess.run(
+        [hf, "jobs", "run", IMAGE, "python", "-c", "print('from', 'hf')"],
+        env=launch.environment(working, tmp_path), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0 and "from hf" in done.stdout, done.stderr
+
+
+def test_hardware_is_listed_with_prices(jobs: HfApi) -> None:
+    found = {one.name: one for one in jobs.list_jobs_hardware()}
+    assert found["cpu-basic"].accelerator is None
+    assert found["a100-large"].unit_cost_usd * 60 == pytest.approx(2.5, rel=1e-3)
+
+
+def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
+    program = "import json, os; print(json.loads(os.environ['WEBHOOK_PAYLOAD'])['event']['scope'])"
+    program += (
+        "; print([os.environ['WEBHOOK_' + name] for name in ('REPO_ID', 'REPO_TYPE', 'SECRET')], os.environ['K'])"
+    )
+    source = run(jobs, program, env={"WEBHOOK_PAYLOAD": '{"event": {"scope": "trial"}}'})
+    jobs.create_repo("lab/watched")
+    made = jobs.create_webhook(
+        job_id=source.id, watched=[{"type": "model", "name": "lab/watched"}], secret="s", secrets={"K": "k"}
+    )
+    assert made.job is not None and made.job.secrets == {"K": None}
+    jobs.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id="lab/watched")
+    deadline = time.monotonic() + 20
+    while not (found := [one for one in jobs.list_jobs(namespace="permix") if one.initiator.type == "webhook"]):
+        assert time.monotonic() < deadline
+    assert ended(jobs, found[0]) == ("COMPLETED", None, ["repo.content\n", "['lab/watched', 'model', 's'] k\n"])
+    assert len(found) == 1
+
+
+def test_scheduled_jobs_run_when_they_are_due_and_when_they_are_told(jobs: HfApi, working: launch.Running) -> None:
+    made = jobs.create_scheduled_job(
+        image=IMAGE, command=["python", "-c", "print('tick')"], schedule="@hourly", namespace="permix",
+        labels={"kind": "plan"}, secrets={"S": "hidden"},
+    )  # fmt: skip
+    assert made.status.next_job_run_at is not None and made.status.next_job_run_at.minute == 0
+    assert made.job_spec.secrets == {"S": None}
+    told = jobs.trigger_scheduled_job(scheduled_job_id=made.id, namespace="permix")
+    assert ended(jobs, told)[2] == ["tick\n"] and told.initiator.type == "scheduled-job"
+    jobs.suspend_scheduled_job(scheduled_job_id=made.id, namespace="permix")
+    assert jobs.inspect_scheduled_job(scheduled_job_id=made.id, namespace="permix").suspend
+    jobs.update_scheduled_job_schedule(scheduled_job_id=made.id, schedule="30 2 * * mon", namespace="permix")
+    with closing(Accounts(working.root / "hub.db")) as accounts:
+        accounts.sql.execute("UPDATE scheduled_jobs SET due=0, suspended=0")
+    ended(jobs, run(jobs, "print('wakes the foreman')"))
+    found = jobs.list_scheduled_jobs(namespace="permix", labels={"kind": "plan"})[0]
+    assert found.status.last_job is not None and found.status.last_job.id != told.id
+    assert found.status.next_job_run_at is not None and found.status.next_job_run_at.weekday() == 0
+    jobs.resume_scheduled_job(scheduled_job_id=made.id, namespace="permix")
+    jobs.update_scheduled_job_labels(scheduled_job_id=made.id, labels={}, namespace="permix")
+    jobs.delete_scheduled_job(scheduled_job_id=made.id, namespace="permix")
+    assert jobs.list_scheduled_jobs(namespace="permix") == []
+    with pytest.raises(HfHubHTTPError, match="means nothing here"):
+        jobs.create_scheduled_job(image=IMAGE, command=["ls"], schedule="often", namespace="permix")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "expected"),
+    [
+        ("@hourly", "2026-01-31T23:59:59", "2026-02-01T00:00"),
+        ("*/15 9-17 * * mon-fri", "2026-11-20T17:45:00", "2026-11-23T09:00"),
+        ("0 0 29 2 *", "2026-03-01T00:00:00", "2028-02-29T00:00"),
+        ("0 12 13 * fri", "2026-11-01T00:00:00", "2026-11-06T12:00"),  # either day is enough
+        ("5,10 0 * jan,mar 7", "2026-01-31T12:00:00", "2026-03-01T00:05"),
+        ("59 23 31 12 *", "2026-12-31T23:59:00", "2027-12-31T23:59"),
+    ],
+)
+def test_the_next_time_of_a_schedule(schedule: str, after: str, expected: str) -> None:
+    found = cron.next_time(schedule, datetime.fromisoformat(after).replace(tzinfo=UTC).timestamp())
+    assert datetime.fromtimestamp(found, UTC).strftime("%Y-%m-%dT%H:%M") == expected
+
+
+@pytest.mark.parametrize(
+    "schedule", ["", "* * * *", "60 * * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "0 0 31 2 *"]
+)
+def test_what_is_no_schedule(schedule: str) -> None:
+    with pytest.raises(cron.BadSchedule):
+        cron.next_time(schedule, 0)
+
+
+def _following(api: HfApi, job: Any) -> Iterator[str]:
+    return iter(api.fetch_job_logs(job_id=job.id, follow=True, namespace="permix"))
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().split()[2] == "Z"
+    except OSError:
+        return True
