@@ -1,0 +1,1 @@
+"""What the workflows of .github/workflows do, one function for each step: `permix ci <step>`."""

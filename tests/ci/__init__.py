@@ -1,0 +1,1 @@
+"""What the workflows of GitHub do."""

@@ -1,0 +1,205 @@
+"""`--on jobs` and permix jobs, on the embedded Hub: a sweep of a served model in Jobs of one's own machine."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix import asked
+from permix.asked import Terms
+from permix.commands import run as runs
+from permix.errors import BadInput
+from permix.jobs import bundle, follow, price, steps, submit
+from tests import hubs
+from tests.commands.test_sweep import KEY, add
+from tests.conftest import permix
+from tests.faulty_server import Answer, Asked, FaultyServer, error
+from tests.kills import hub_of
+
+SWEEP = "datasets/permix-smoke/permix-sweep-good-model-served"
+
+
+class Gate:
+    """Answers sums, but not while it is closed: then it asks for patience."""
+
+    closed = False
+
+    def __call__(self, question: Asked) -> Answer:
+        return error(429, "Slow down.") if self.closed else add(question)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("jobs") / "home"
+    permix(home, "personas", "--recipe", "smoke")
+    return home
+
+
+@pytest.fixture(scope="module")
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture(scope="module")
+def server(gate: Gate) -> Iterator[FaultyServer]:
+    with FaultyServer(gate) as server:
+        yield server
+
+
+def words(server: FaultyServer, tag: str, *more: str, key: str = "MY_KEY") -> list[str]:
+    asked = ["sweep", "--endpoint", server.url, "--model", "good-model", "--key", key, "--set", f"tag={tag}"]
+    return [*asked, "--limit", "2", "--runs", "1", "--benchmark", "arithmetic", "--recipe", "smoke", *more]
+
+
+def started(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    return subprocess.Popen(
+        [sys.executable, "-m", "permix", *arguments],
+        env=kept | {"PERMIX_HOME": str(home), "MY_KEY": KEY},
+        cwd=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def its_job(child: "subprocess.Popen[str]") -> str:
+    """The Job that a command tells of; returned when it has begun to follow it."""
+    assert child.stderr
+    found = next(m for line in child.stderr if (m := re.match("Job ([0-9a-f]{24}) makes", line)))
+    next(line for line in child.stderr if line.startswith("The embedded Hub runs this job"))
+    return str(found[1])
+
+
+def record(home: Path, repo: str) -> dict[str, Any]:
+    head = hub_of(home).head(repo)
+    assert head and head.record and head.intact
+    return dict(head.record)
+
+
+def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer) -> None:
+    here = permix(home, *words(server, "here"), MY_KEY=KEY)
+    there = permix(home, *words(server, "there", "--on", "jobs", "--max-cost", "1"), MY_KEY=KEY)
+    again = permix(home, *words(server, "there", "--on", "jobs"), MY_KEY=KEY)
+    assert "1 Job on cpu-basic, 0.01 USD an hour: about 0.0 h and 0.00 USD" in there.stderr
+    assert there.stdout.splitlines()[1:] == here.stdout.splitlines()[1:]
+    assert again.stdout == there.stdout and "Job" not in again.stderr, "what is current needs no Job"
+    one, other = record(home, f"{SWEEP}-here"), record(home, f"{SWEEP}-there")
+    for name in ("digest", "content_digest", "files", "code"):
+        assert one[name] == other[name]
+    listed = permix(home, "jobs").stdout
+    assert "COMPLETED" in listed and "permix sweep --recipe smoke" in listed
+    log = permix(home, "jobs", "logs", listed.split()[0]).stdout
+    kept = [path.read_bytes() for path in (home / "jobs").iterdir()]
+    hub = hub_of(home)
+    head = hub.head("datasets/permix-smoke/permix-jobs")
+    assert head
+    sent = [hub.download(f"{head.repo}@{head.sha}", path).read_bytes() for path in head.files]
+    for secret in (KEY, str(hub.token)):
+        assert secret not in log + listed + there.stderr
+        assert not any(secret.encode() in data for data in (*kept, *sent))
+
+
+def test_a_killed_or_interrupted_command_finds_its_job_again(home: Path, server: FaultyServer, gate: Gate) -> None:
+    command = words(server, "lost", "--on", "jobs")
+    gate.closed = True
+    first = started(home, *command)
+    job = its_job(first)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second = started(home, *command)
+    assert its_job(second) == job
+    second.send_signal(signal.SIGINT)
+    assert f"detached; Job {job} goes on: `permix jobs attach {job}`" in second.communicate()[1]
+    assert second.returncode == 130
+    left = permix(home, *command, "--detach", MY_KEY=KEY)
+    assert left.stdout == f"{job}\n" and f"This command runs already, in Job {job}." in left.stderr
+    gate.closed = False
+    attached = permix(home, "jobs", "attach", job)
+    assert f"made     {SWEEP}-lost" in attached.stderr
+    jobs = list(hub_of(home).api.list_jobs(namespace="permix-smoke"))
+    assert [one.id for one in jobs if one.command and one.id == job] == [job] and jobs[0].id == job, "no second one"
+
+
+def test_a_job_is_cancelled_and_one_that_fails_says_why(home: Path, server: FaultyServer, gate: Gate) -> None:
+    gate.closed = True
+    waiting = started(home, *words(server, "cancelled", "--on", "jobs"))
+    job = its_job(waiting)
+    permix(home, "jobs", "cancel", job)
+    assert f"permix: Job {job} ended with CANCELED: " in waiting.communicate()[1] and waiting.returncode == 1
+    gate.closed = False
+    failed = permix(home, *words(server, "wrong", "--on", "jobs", "--max-tokens", "7"), check=False, MY_KEY="nope")
+    last = failed.stderr.splitlines()[-1]
+    assert failed.returncode == 2 and "ended with ERROR: " in last and "key" in last and "nope" not in last
+    late = permix(home, *words(server, "late", "--on", "jobs", "--timeout", "1s"), check=False, MY_KEY=KEY)
+    assert late.returncode == 1 and "ended with ERROR: Job timeout" in late.stderr.splitlines()[-1]
+    for tag in ("cancelled", "wrong", "late"):
+        assert hub_of(home).head(f"{SWEEP}-{tag}") is None, "nothing is published in part"
+
+
+def test_a_sweep_fans_out_over_benchmarks(home: Path, server: FaultyServer) -> None:
+    more = ("--benchmark", "arithmetic-long", "--on", "jobs", "--fan-out", "benchmarks")
+    done = permix(home, *words(server, "fan", *more), MY_KEY=KEY)
+    assert done.stderr.startswith("Note: ") and "2 Jobs on cpu-basic" in done.stderr
+    assert re.findall(r"^(datasets/\S+)@", done.stdout, re.MULTILINE) == [
+        f"{SWEEP}-{name}-fan" for name in ("arithmetic", "arithmetic-long")
+    ]
+
+
+def test_two_jobs_never_make_the_same_artifact() -> None:
+    chosen = asked.Asked("smoke", (), "sweep")
+    plans = [asked.Plan.of(part) for part in chosen.parts("variants")]
+    assert [plan.recipe.variants for plan in plans] == [("base",), ("rlvr",), ("permix-rlvr",)]
+    with pytest.raises(BadInput, match="Several Jobs would make datasets/permix-smoke/permix-personas: make it first"):
+        steps.make(plans, Terms("cpu-basic", "1h", None, True, "variants"), hubs.embedded(Path("unused")))
+
+
+def test_what_cannot_be_submitted_is_one_sentence() -> None:
+    hub = hubs.embedded(Path("unused"))
+    with pytest.raises(BadInput, match=r"There is no flavor 'a100-lrage' on .*: did you mean 'a100-large'\?"):
+        price.flavor("a100-lrage", hub)
+    steps_ = asked.Plan.of(asked.Asked("paper", (), "personas")).steps
+    dear = price.flavor("a100-large", hub)
+    assert "1 Job on a100-large, 2.50 USD an hour: " in price.check(dear, [steps_], "4h", 10.0, hub)
+    advice = "may cost 20.00 USD, and --max-cost is 5.00: lower --timeout to 60m, or raise --max-cost"
+    with pytest.raises(BadInput, match=f"2 Jobs on a100-large for at most 4h {advice}"):
+        price.check(dear, [steps_, steps_], "4h", 5.0, hub)
+    with pytest.raises(BadInput, match="are for Jobs: add --on jobs"):
+        runs.terms_of("here", "a100-large", "", None, True)
+    with pytest.raises(BadInput, match="There is no Job 000 on"):
+        follow.find(hub, "000")
+
+
+def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('base = "org/model"\nbenchmarks = ["arithmetic"]\nvariants = ["base"]\n')
+    (tmp_path / "crew.json").write_text(json.dumps([{"key": "cook", "category": "c", "system_prompt": "Cook."}]))
+    people = f'personas.eval="{tmp_path}/crew.json"'
+    plan = asked.Plan.of(asked.Asked(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
+    found = steps.command(plan)
+    assert set(found.contents) == {"own.toml", "personas/crew.json"} and found.extras == ("train",)
+    changes = ["--set", people, "--set", "sweep.runs=2", "--set", 'personas.eval="personas/crew.json"']
+    assert list(found.arguments) == ["sweep", "--recipe", "own.toml", *changes, "--workers", "1"]
+    assert bundle.make(found.arguments, found.contents, ()) == bundle.make(found.arguments, found.contents, ())
+    other = submit.Command(found.org, found.arguments, found.contents | {"own.toml": b"x"}, {}, ())
+    assert other.digest != found.digest
+
+
+def test_requirements_are_pinned_to_what_is_installed_here() -> None:
+    core, train = bundle.requirements([]), bundle.requirements(["train"])
+    assert set(core) < set(train) and "huggingface-hub==2.4.0" in core
+    assert all("==" in line and "+" not in line for line in train)
+
+
+def test_a_duration_in_seconds() -> None:
+    assert [price.seconds(text) for text in ("45s", "1.5h", "2d")] == [45, 5400, 172800]
+    for odd in ("", "4", "h", "-1h", "0s"):
+        with pytest.raises(BadInput, match="--timeout"):
+            price.seconds(odd)
+    assert runs.terms_of("here", "", "", None, True) is None

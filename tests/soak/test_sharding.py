@@ -1,0 +1,25 @@
+"""FSDP by the recipe's accelerate file: real shards in two processes, on a CPU."""
+
+from pathlib import Path
+
+import pytest
+
+from permix import ranks
+from tests.test_processes import SETTINGS, assert_same, in_every_rank, job_of
+from tests.training.runs import make_inputs, train
+
+
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_fsdp_by_trls_own_file_gives_an_adapter_that_loads(
+    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every matrix is cut in two, also the adapter's; accelerate shards over GPUs only, and here it is let to."""
+    inputs = make_inputs(tmp_path / "inputs")
+    in_every_rank("sharded", "allow_without_gpus", tmp_path, monkeypatch)
+    said = ranks.run(job_of(stage, inputs, tmp_path, accelerate_config="fsdp2"), lambda _: None)
+    assert said.kind == "done", said.value
+    assert (tmp_path / "work" / "halved").read_text() == "True"
+    alone, facts = train(stage, inputs, tmp_path / "alone", **SETTINGS)
+    assert said.value[0]["steps"] == facts["steps"]
+    if stage == "sft":  # GRPO's processes sample other completions than one does
+        assert_same(alone, tmp_path / "out")

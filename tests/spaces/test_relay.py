@@ -1,0 +1,158 @@
+"""spaces/permix-relay between the embedded Hub and a stand-in for GitHub, all over HTTP."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from permix import files
+from tests import hubs, scripted_github
+from tests.scripted_github import TOKEN, GitHub
+from tests.spaces.served import serve
+
+SECRET = "a secret of the webhook"
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def api() -> HfApi:
+    hub = hubs.embedded(Path("unused"))
+    return HfApi(endpoint=hub.endpoint, token=hub.token)
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    with scripted_github.serve() as github:
+        yield github
+
+
+def push(api: HfApi, adapter: str, path: str = "adapter_model.safetensors") -> str:
+    """Change one file of an adapter; return the commit."""
+    api.create_repo(adapter, exist_ok=True)
+    added = CommitOperationAdd(path, f"---\nlicense: mit\n---\n{next(_numbers)}".encode())
+    return str(api.create_commit(adapter, [added], commit_message="m").oid)
+
+
+@contextmanager
+def relay(api: HfApi, github: GitHub, folder: Path, *watched: str, **more: str) -> Iterator[str]:
+    """The Space, watching; its address."""
+    folder.mkdir(exist_ok=True)
+    own = {"WEBHOOK_SECRET": SECRET, "PERMIX_WATCHED": " ".join(watched), "GITHUB_REPOSITORY": "lab/permix"}
+    own |= {"GITHUB_API_URL": github.url, "GITHUB_TOKEN": TOKEN, "GRADIO_SERVER_NAME": "127.0.0.1"}
+    own |= {"HF_ENDPOINT": str(api.endpoint), "HF_TOKEN": str(api.token), "RELAY_STATE": str(folder / "relay.db")}
+    with serve("permix-relay", folder, **own | more) as address:
+        yield address
+
+
+def send(address: str, body: Any, secret: str = SECRET) -> tuple[int, dict[str, Any]]:
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        connection.request("POST", "/webhook", data, {"X-Webhook-Secret": secret})
+        found = connection.getresponse()
+        return found.status, json.loads(found.read())
+    finally:
+        connection.close()
+
+
+def told(adapter: str, kind: str = "model", scope: str = "repo.content") -> dict[str, Any]:
+    """A webhook as the Hub sends it; of it the relay believes no more than the name."""
+    return {"event": {"action": "update", "scope": scope}, "repo": {"type": kind, "name": adapter, "headSha": "0" * 40}}
+
+
+def state(address: str) -> dict[str, Any]:
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
+    connection.request("GET", "/")
+    found = json.loads(connection.getresponse().read())
+    connection.close()
+    return dict(found)
+
+
+def test_weights_are_sent_on_once_and_a_card_never(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+    other = "relay/other"
+    first, second = push(api, "relay/one"), push(api, other)
+    with relay(api, github, tmp_path, "relay/one", other) as address:
+        github.wait_for(2)  # what was pushed before it started
+        assert sorted(github.evaluations) == [("relay/one", first), (other, second)]
+        path, body = github.taken[0]
+        assert path == "/repos/lab/permix/dispatches" and body["event_type"] == "hub-model-updated"
+        push(api, "relay/one")
+        for _ in range(3):  # replays
+            assert send(address, told("relay/one"))[0] == 202
+        for path in ("README.md", "run.json", ".eval_results/permix.yaml"):
+            push(api, "relay/one", path)
+            assert send(address, told("relay/one"))[0] == 202
+        last = push(api, other)
+        assert send(address, told(other))[0] == 202
+        github.wait_for(4)
+        assert [name for name, _ in github.evaluations[2:]] == ["relay/one", other]
+        assert github.evaluations[3][1] == last
+        shown = state(address)
+    assert [row["adapter"] for row in shown["watched"]] == ["relay/one", other]
+    logged = (tmp_path / "stderr").read_text()
+    assert TOKEN not in json.dumps(shown) + logged and SECRET not in json.dumps(shown) + logged
+
+
+def test_what_is_no_webhook_of_ours_reaches_nobody(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+    with relay(api, github, tmp_path, "relay/none-yet") as address:
+        known = told("relay/none-yet")
+        assert send(address, known, secret="a secret of the webhoop")[0] == 401
+        assert send(address, known, secret="")[0] == 401
+        assert send(address, b"x" * (2 << 20))[0] == 413
+        for odd in (b"", b"{}", b"[]", b"[" * 100_000, {"event": 1, "repo": []}, told(["x"])):  # type: ignore[arg-type]
+            assert send(address, odd)[0] == 400
+        for other in (
+            told("relay/unknown"),
+            told("relay/none-yet", "dataset"),
+            told("relay/none-yet", scope="discussion"),
+        ):
+            assert send(address, other) == (200, {"said": "not watched"})
+        assert send(address, known)[0] == 202
+        assert github.asked == 0
+
+
+def test_a_flood_is_sent_away_and_costs_github_one_dispatch(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+    push(api, "relay/flood")
+    with relay(api, github, tmp_path, "relay/flood", RELAY_PER_MINUTE="20") as address:
+        answers = [send(address, told("relay/flood"))[0] for _ in range(60)]
+        github.wait_for(1)
+        assert set(answers) == {202, 429} and answers[:20] == [202] * 20 and answers.count(202) < 30
+    assert len(github.taken) == 1
+
+
+def test_nothing_is_lost_when_github_fails_and_the_relay_is_killed(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+    sha = push(api, "relay/kept")
+    github.failing = [(500, {}), (429, {"Retry-After": "1"}), (403, {}), *[(503, {})] * 1000]
+    with relay(api, github, tmp_path, "relay/kept"), github.changed:
+        assert github.changed.wait_for(lambda: github.asked >= 3, 60)
+    assert github.taken == []
+    github.failing = []
+    with relay(api, github, tmp_path, "relay/kept"):
+        github.wait_for(1)
+    with relay(api, github, tmp_path, "relay/kept") as address:  # its disk remembers
+        assert send(address, told("relay/kept"))[0] == 202
+        assert state(address)["watched"][0]["revision"] == sha
+    assert github.evaluations == [("relay/kept", sha)]
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({}, "WEBHOOK_SECRET is not set"),
+        ({"WEBHOOK_SECRET": "short"}, "less than 16 characters"),
+        ({"WEBHOOK_SECRET": SECRET}, "PERMIX_WATCHED is not set"),
+    ],
+)
+def test_a_relay_without_what_it_needs_says_so(variables: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(files.SPACES / "permix-relay" / "app.py")]
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
