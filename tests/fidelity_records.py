@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from permix import persona, prompt
-from permix.judging import calibration
+from permix.judging import calibration, checks
 from permix.stages import personagym, preference, questions
 
 TABLES = {"questions": {"per_task": 1}, "personagym": {"budget": 5.0}, "preference": {"only_personas": ("lawyer",)}}
@@ -12,7 +12,7 @@ TABLES = {"questions": {"per_task": 1}, "personagym": {"budget": 5.0}, "preferen
 JUDGES = {"gpt-5-mini": "gpt-5-mini-2025-08-07", "deepseek-v3.2": "deepseek-chat"}
 FILES = {
     "questions": ["data/test-00000-of-00001.parquet"],
-    "personagym": [f"data/{part}/test-00000-of-00001.parquet" for part in ("scores", "calibration")] + ["summary.json"],
+    "personagym": [f"data/{part}/test-00000-of-00001.parquet" for part in personagym.PARTS] + ["summary.json"],
     "preference": ["data/test-00000-of-00001.parquet", "summary.json"],
 }
 
@@ -23,15 +23,20 @@ def facts() -> dict[str, dict[str, Any]]:
     rng = random.Random(0)
     scored = [
         {"question_id": f"{who.key}|{task}|0", "persona": who.key, "task": task, "question_writer": "gpt-5-mini"}
+        | {"answer": "Well! " * rng.randint(1, 9)}
         | _said(name, float(rng.randint(1, 5)) if rng.random() > 0.1 else None)
         for name in JUDGES
         for who in persona.bundled("eval")
         for task in questions.TASKS
     ]
     calibrated = [row | _said(name, float(rng.randint(1, 5))) for name in JUDGES for row in calibration.rows()]
-    gym = {"variant": "rlvr", "base": "o/b", "seed": 0, "text_writers": ["gpt-5-mini"]}
+    probed = [row | _said(row["judge"], 3.0) | {"check": check} for row in scored[::9] for check in checks.CHECKS]
+    third = [row | _said("third", 3.0) for row in scored[:4]]
+    found = {"scores": scored + third, "calibration": calibrated, "checks": probed}
+    gym = {"variant": "rlvr", "base": "o/b", "seed": 0, "text_writers": ["gpt-5-mini"], "tiebreaker": "third"}
     judged = [
-        {"problem_id": f"p{n}", "persona": who, "order": order} | _said("deepseek-v3.2", float(rng.randint(-1, 1)))
+        {"problem_id": f"p{n}", "persona": who, "order": order, "first": "one", "second": "another"}
+        | _said("deepseek-v3.2", float(rng.randint(-1, 1)))
         for n in range(6)
         for who in ("lawyer", "a | b")
         for order in preference.ORDERS
@@ -46,12 +51,14 @@ def facts() -> dict[str, dict[str, Any]]:
             "writers": ["gpt-5-mini-2025-08-07"],
             "trouble": "",
             "prompts": prompt.templates("questions", "examples"),
+            "not_copied": [],
         },
         "personagym": {
             "rows": len(scored),
-            "summary": personagym.summarise(gym, scored, calibrated),
+            "summary": personagym.summarise(gym, found),
             "trouble": {"deepseek-v3.2": trouble},
             "prompts": prompt.templates("score"),
+            "not_copied": ["A bug | of upstream's."],
         },
         "preference": {
             "rows": len(judged),
@@ -66,4 +73,4 @@ def facts() -> dict[str, dict[str, Any]]:
 
 def _said(name: str, score: float | None) -> dict[str, Any]:
     status = "no_json" if score is None else "scored"
-    return {"judge": name, "model": JUDGES[name], "score": score, "status": status, "retries": 0, "raw": [""]}
+    return {"judge": name, "model": JUDGES.get(name, name), "score": score, "status": status, "retries": 0, "raw": [""]}

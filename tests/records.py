@@ -15,6 +15,7 @@ from tests import fidelity_records
 SHA = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("arithmetic", "arithmetic-long")
 LEVELS = {"base": (0.35, 0.85, 0.6), "rlvr": (0.55, 0.95, 0.97), "permix-rlvr": (0.8, 0.97, 0.9)}
+SHARED = {"arithmetic": {"n": 8, "train": 400, "test": 500, "found": 7, "share": 0.014}}
 VOICES = {"base": 0.9, "rlvr": 0.75, "permix-rlvr": 0.89}
 FILES = {
     "personas": ["data/train-00000-of-00001.parquet", "data/eval-00000-of-00001.parquet"],
@@ -66,6 +67,7 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
         ]
         for row in results[benchmark]:
             row |= {
+                "erratum": "",
                 "category": next(p.category for p in personas if p.key == row["persona"]),
                 "seed": 1,
                 "prompt_digest": "0",
@@ -152,7 +154,7 @@ def records(plan: recipe.Recipe, folder: Path) -> Iterator[tuple[str, dict[str, 
         "teachers": {"rows": 790} | dict.fromkeys(("plain", "persona"), answered),
         "rewrites": {"rows": 399, "problems": 400, "rejected": {"wrong": 5}, "left_out": {"wrong": 1}}
         | {"prompts": prompt.templates("rewrite"), "statuses": {"correct": 399}, "personas": {"chemist": 399}},
-        "mixtures": {"rows": 400, "problems": 400, "personas": {"chemist": 210, "economist": 190}},
+        "mixtures": {"rows": 400, "problems": 400, "personas": {"chemist": 210, "economist": 190}, "overlap": SHARED},
         "sft": {"steps": 38, "loss_last": 0.4, "mixture": {"rows": 395, "sources": {"targets": f"datasets/o/t@{SHA}"}}},
         "grpo": {"steps": 50, "reward_first": 0.66, "reward_last": 0.91}
         | {"by_persona": {"chef": {"accuracy": 0.5, "truncated": 0.0}, "poet": {"truncated": 1.0}}},

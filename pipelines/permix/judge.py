@@ -59,8 +59,7 @@ def _chosen(field: str, scores: Mapping[Any, float]) -> Form:
             raise Misfit("out_of_range", f'"{field}" was {value!r:.50}: it should be one of {allowed}.')
         return scores[value]
 
-    schema = {"reason": {"type": "string"}, field: {"type": kind, "enum": list(scores)}}
-    return Form(structured.closed(schema), read)
+    return structured.json_of({"reason": {"type": "string"}, field: {"type": kind, "enum": list(scores)}}, read)
 
 
 SCORE = _chosen("score", {score: float(score) for score in range(1, 6)})

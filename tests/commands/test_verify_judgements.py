@@ -52,7 +52,8 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
         config = personagym.Config(variant="base", base="o/b", base_slug="b", **settings)
         folder = tmp_path / "gym"
         rows.write(table, personagym.COLUMNS, folder / "data" / "scores" / "test-00000-of-00001.parquet")
-        summary = personagym.summarise(vars(config), table, [])
+        found = {"scores": table, "calibration": [], "checks": []}
+        summary = personagym.summarise(vars(config), found)
         summary["score"]["mean"] += mean
         described = provenance.describe_files(folder)
         target = f"datasets/verify-tests/{re.sub('[^a-zA-Z]+', '-', request.node.name).strip('-')}"

@@ -17,7 +17,7 @@ def table(scores: dict[str, dict[tuple[str, str], float | None]], writer: str = 
     models = {"one": "gpt-5-mini-2025", "two": "deepseek-chat"}
     return [
         {"question_id": f"{who}|{task}|0", "persona": who, "task": task, "question_writer": writer}
-        | {"judge": name, "model": models[name], "score": score, "raw": [""]}
+        | {"answer": f"{who}: {task}", "judge": name, "model": models.get(name, name), "score": score, "raw": [""]}
         | {"status": "no_json" if score is None else "scored", "retries": 2 if score is None else 0}
         for name, found in scores.items()
         for (who, task), score in found.items()
@@ -77,6 +77,42 @@ def test_judges_of_another_family_than_the_writers_stand_apart() -> None:
 )
 def test_the_family_is_read_off_the_models_name(model: str, family: str) -> None:
     assert fidelity.family(model) == family
+
+
+def test_a_third_judge_settles_what_two_score_far_apart_by_the_median() -> None:
+    """Both agree on all but one: 5 and 1, where the third says 2."""
+    apart = ("chef", TASKS[0])
+    rows = table({"one": level(4.0) | {apart: 5.0}, "two": level(4.0) | {apart: 1.0}, "third": {apart: 2.0}})
+    two = [row for row in rows if row["judge"] != "third"]
+    assert fidelity.disputed(two, 2) == ["chef|persona_consistency|0"] and fidelity.disputed(two, 5) == []
+    found = fidelity.of_scores(rows, (), "third")
+    assert set(found["judges"]) == {"one", "two"} and list(found["agreement"]) == ["one, two"]
+    assert found["score"]["mean"] == pytest.approx((3.5 + 4 + 4) / 3)
+    assert found["settled"]["mean"] == pytest.approx((3 + 4 + 4) / 3) and found["settled"]["asked"] == 1
+    assert fidelity.of_scores(two, ())["settled"] is None
+    silent = fidelity.of_scores([*two, rows[-1] | {"score": None, "status": "no_json"}], (), "third")
+    assert (silent["settled"]["mean"], silent["settled"]["missing"]) == (pytest.approx(silent["score"]["mean"]), 1)
+
+
+def test_a_check_says_how_far_scores_moved_and_how_often_not() -> None:
+    rows = table({"one": level(3.0)})
+    moved = [(row, 5.0 if row["persona"] == "chef" else 3.0) for row in rows]
+    probed = [row | {"check": "said_twice", "score": score} for row, score in moved]
+    by_check = fidelity.of_checks([*probed, probed[0] | {"check": "repeated", "score": None}], rows)["one"]
+    assert by_check["said_twice"] | {"low": 0, "high": 0} == {
+        "mean": pytest.approx(2 / 3),
+        "low": 0,
+        "high": 0,
+        "questions": 6,
+        "equal": pytest.approx(4 / 6),
+    }
+    assert by_check["repeated"] == {"mean": None, "low": None, "high": None, "questions": 0, "equal": None}
+
+
+def test_scores_that_follow_the_answers_length_are_seen() -> None:
+    rows = [row | {"answer": "x" * n, "score": 1.0 + n} for n, row in enumerate(table({"one": level(1.0)})[:5])]
+    assert fidelity.of_scores(rows, ())["judges"]["one"]["length"] == pytest.approx(1)
+    assert fidelity.of_scores(table({"one": level(1.0)}), ())["judges"]["one"]["length"] is None
 
 
 def agreed(first: list[float], second: list[float]) -> dict[str, Any]:
@@ -150,6 +186,7 @@ def verdicts(*pairs: tuple[float | None, float | None], judge: str = "one") -> l
     return [
         {"problem_id": f"p{n}", "persona": "chef", "judge": judge, "order": order, "score": score, "model": "m"}
         | {"status": "no_json" if score is None else "scored", "retries": 0, "raw": [""]}
+        | {"first": "a long answer", "second": "short"}
         for n, pair in enumerate(pairs)
         for order, score in zip(("first", "second"), pair, strict=True)
     ]
@@ -167,12 +204,13 @@ def test_wins_need_both_orders_and_a_flip_is_a_tie() -> None:
     assert found["net_margin"]["low"] < 0.3 < found["net_margin"]["high"]
     assert found["first_wr"]["low"] < 0.5 < found["first_wr"]["high"]
     assert found["p_value"] == pytest.approx(2 * (29 / 128))  # a sign test of 5 against 2
+    assert found["longer"] == pytest.approx((10 + 2 + 1) / (10 + 4 + 4 + 1 + 1))  # the first model's is the longer one
     assert found["by_persona"]["chef"]["first_wins"] == 5
 
 
 def test_a_judge_that_always_takes_what_it_sees_first_gives_ties_alone() -> None:
     found = fidelity.of_preferences(verdicts(*[(1, 1)] * 8))["one"]
-    assert (found["ties"], found["flips"], found["first_shown"]) == (8, 8, 1)
+    assert (found["ties"], found["flips"], found["first_shown"], found["longer"]) == (8, 8, 1, 0.5)
     assert found["first_wr"]["value"] == 0 and found["first_wr_no_tie"]["value"] is None and found["p_value"] == 1
 
 

@@ -43,19 +43,57 @@ def test_a_benchmark_or_variant_that_the_paper_lacks_gets_none() -> None:
     assert paper_tables.beside(line("seqkd-toy"), paper.BASE) == {}
 
 
-def test_a_public_model_stands_beside_tables_8_and_9() -> None:
+MODELS = {"base": 0.42, "google/gemma-3-1b-it": 0.3, "org/other": 0.4}
+
+
+def sheets_of_models(base_slug: str) -> dict[str, Sheet]:
+    everyone = (*persona.CONTROLS, *persona.bundled("eval"))
     people = [
-        {"variant": "base", "benchmark": b, "persona": p.key, "accuracy": 0.4}
+        {"variant": name, "benchmark": b, "persona": p.key, "accuracy": value}
+        | {"accuracy_low": value - 0.02, "accuracy_high": value + 0.02}
         for b in ("math500", "gsm8k")
-        for p in (*persona.CONTROLS, *persona.bundled("eval"))
+        for name, value in MODELS.items()
+        for p in everyone
     ]
-    sheet = paper_tables.base_personas(people, "Llama-3.1-8B-Instruct")
-    assert sheet is not None and sheet.columns == ["persona", "math500", "paper", "gsm8k"]
-    assert {row[0]: row[2] for row in sheet.rows}["kindergarten"] == "0.322"
-    assert {row[0]: row[2] for row in sheet.rows}["none"] == "-"
-    other = paper_tables.base_personas(people, "permix-toy")
-    assert other is not None and other.columns == ["persona", "math500", "gsm8k"]
-    assert paper_tables.base_personas([], "permix-toy") is None
+    people += [row | {"variant": "rlvr"} for row in people[:1]]
+    lines = [line(name, b) for name in MODELS for b in ("math500", "gsm8k")]
+    return {sheet.name: sheet for sheet in paper_tables.models(people, lines, base_slug)}
+
+
+def test_every_public_model_stands_beside_tables_8_and_9() -> None:
+    sheets = sheets_of_models("Llama-3.1-8B-Instruct")
+    assert list(sheets) == ["models-math500", "models-gsm8k"] and sheets["models-math500"].title.endswith("Table 8)")
+    assert sheets["models-math500"].columns == ["persona", "Llama-3.1-8B-Instruct", "gemma-3-1b-it", "other"]
+    rows = {row[0]: row[1:] for row in sheets["models-math500"].rows}
+    assert rows["easygoing"] == ["0.420 (0.441≈)", "0.300 (0.230)", "0.400"] and rows["none"][0] == "0.420"
+    assert rows["kindergarten"][0] == "0.420 (0.322)" and rows["PSS"][2] == "0.700"
+    assert rows["PSS"][0].startswith("0.700 (") and "In brackets" in sheets["models-math500"].note
+    assert sheets["models-gsm8k"].rows[-1][1] == "0.700 (0.956)", "Table 2 has the base's"
+    assert sheets["models-gsm8k"].rows[-1][2:] == ["0.700", "0.700"]
+    assert sheets_of_models("permix-toy")["models-math500"].rows[2][1] == "0.420"
+    assert paper_tables.models([], [], "permix-toy") == []
+
+
+def test_judges_scores_stand_beside_table_10() -> None:
+    scores = {"persona_consistency": 3.2, "mean": 2.9}
+    ends = {f"{key}{end}": value + d for key, value in scores.items() for end, d in (("_low", -0.2), ("_high", 0.2))}
+    row = {"variant": "base", "title": "Base", "benchmark": "personagym", "judges": "one, two", **scores, **ends}
+    sheet = paper_tables.personagym([row], paper.BASE)
+    assert sheet and sheet.columns == ["variant", "persona consistency", "mean"]
+    assert sheet.rows == [["Base", "3.200 (3.190≈)", "2.900 (2.760≈)"]] and "one, two" in sheet.note
+    assert paper_tables.personagym([], paper.BASE) is None
+
+
+def test_a_preference_stands_beside_the_one_number_of_table_1() -> None:
+    rate = {"value": 0.4, "low": 0.35, "high": 0.45}
+    judge = dict.fromkeys(("first_wr", "second_wr", "first_wr_no_tie", "second_wr_no_tie", "net_margin"), rate)
+    judge |= {"first_wins": 4, "second_wins": 4, "ties": 2}
+    found = {"first": "Llama-3.1-8B-Instruct-base", "second": "Qwen3-32B-base", "judges": {"deepseek-v3.2": judge}}
+    rows = paper_tables.preference(found).rows
+    assert rows[0][1:] == ["Llama-3.1-8B-Instruct-base", *["0.400 [0.35, 0.45]"] * 3, "0.502"]
+    assert rows[1][4:] == ["-0.400 [-0.45, -0.35]", "-"] and rows[2][1:3] == ["tie", "0.200"]
+    judge["first_wr"] = {"value": 0.48, "low": 0.45, "high": 0.51}
+    assert paper_tables.preference(found).rows[0][-1] == "0.502≈"
 
 
 def test_settings_stand_beside_the_papers() -> None:

@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 from permix import chain, recipe
-from permix.engines.endpoint import pace
 from permix.errors import BadInput, PermixError
-from permix.judging import calibration
-from permix.models import Model
+from permix.judging import calibration, checks
 from permix.results import fidelity
 from permix.stages import personagym, questions
 from tests import scripted_judge
 from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
+from tests.judged import hurry as hurry
+from tests.judged import judges, parts_in
 from tests.scripted_judge import says, scripted
-from tests.test_judge import parts_in
 from tests.tiny_model import make_tiny_model
 
 SERVED = {name: {"model": f"{name}-model", "url": "http://127.0.0.1:9/v1"} for name in ("w", "one", "two")}
@@ -30,12 +29,6 @@ TOML: dict[str, Any] = {
     "model": SERVED,
 }
 Made = tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "BACKOFF", 0.001)
-    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +57,11 @@ def config_of(**settings: Any) -> personagym.Config:
 
 @pytest.fixture
 def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
-    def run(first: Script, second: Script | None = None, *, at: str = "work", **settings: Any) -> Made:
-        with FaultyServer(first) as one, FaultyServer(second or first) as two, parts_in(tmp_path / at) as parts:
-            models = (Model(name="one", model="gpt-one", url=one.url), Model(name="two", model="other", url=two.url))
-            priced = tuple(replace(m, price_in=1.0, price_out=1.0, concurrency=2) for m in models)
-            config = config_of(judge_models=priced, **settings)
+    def run(*scripts: Script, at: str = "work", **settings: Any) -> Made:
+        with judges(*(scripts * 2)[: max(len(scripts), 2)]) as (servers, models), parts_in(tmp_path / at) as parts:
+            config = config_of(judge_models=models, **settings)
             facts = personagym.run(config, inputs, tmp_path / at / "out", parts=parts)
-        return facts, personagym.read(tmp_path / at / "out"), one
+        return facts, personagym.read(tmp_path / at / "out"), servers[0]
 
     return run
 
@@ -178,6 +169,49 @@ def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., 
     assert not bad["passed"] and "injecting above out_of_character" in bad["wrong"]
 
 
+def swayed(asked: Asked) -> Answer:
+    """A judge that likes length: two points more for an answer of two parts."""
+    shown = scripted_judge.parts(asked)
+    return says({"score": min(5, scripted_judge.usual(shown | {"answer": "x"}) + 2 * ("\n\n" in shown["answer"]))})
+
+
+def test_a_judge_that_follows_length_is_found_out(made: Callable[..., Made], tmp_path: Path) -> None:
+    facts, _, server = made(swayed, lambda _: says({"score": 3}), calibrate=False, checks=4)
+    one, two = (facts["summary"]["checks"][name] for name in ("one", "two"))
+    assert set(one) == {"repeated", "said_twice"}  # these questions have no examples to show backwards
+    assert (one["repeated"]["mean"], one["repeated"]["equal"], one["said_twice"]["equal"]) == (0, 1, 0)
+    assert one["said_twice"]["mean"] > 0 and two["said_twice"]["mean"] == 0 and two["said_twice"]["questions"] == 4
+    assert len(server.asked) == 6 + 2 * 4
+    stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of()))
+    assert stored == anew and summary == facts["summary"] and len(stored["checks"]) == 16
+
+
+def test_the_examples_of_the_scores_can_be_shown_backwards() -> None:
+    row = {"question_id": "q", "persona": "p", "description": "d", "task": "linguistic_habits", "question": "?"}
+    rows, items = checks.chosen({"q": row | {"examples": ["bad", "b", "c", "d", "good"]}}, {"q": "Hm."}, 1)
+    shown = {rows[item.id]["check"]: item.messages[1]["content"] for item in items}
+    assert shown["repeated"].index("bad") < shown["repeated"].index("good")
+    assert shown["examples_backwards"].index("good") < shown["examples_backwards"].index("bad")
+    assert "Hm.\n\nHm." in shown["said_twice"] and len(items) == len(checks.CHECKS)
+
+
+def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made], tmp_path: Path) -> None:
+    def strict(asked: Asked) -> Answer:
+        return says({"score": 1 if "a cook" in scripted_judge.parts(asked)["persona"] else 4})
+
+    third = {"calibrate": False, "tiebreaker": "three"}
+    facts, rows, _ = made(lambda _: says({"score": 4}), strict, lambda _: says({"score": 3}), **third)
+    asked = [row["question_id"] for row in rows if row["judge"] == "three"]
+    assert asked == ["a cook|persona_consistency|0", "a cook|linguistic_habits|0"]
+    found = facts["summary"]
+    assert found["settled"]["mean"] == pytest.approx((4 + 3 + 4) / 3) and found["score"]["mean"] == pytest.approx(3.5)
+    assert facts["cost"]["api_calls"] == 6 + 6 + 2
+    stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of(**third, judge_models=())))
+    assert stored == anew and summary == found
+    same, *_ = made(*[lambda _: says({"score": 4})] * 3, at="agreed", **third)
+    assert same["summary"]["settled"]["asked"] == 0 and same["cost"]["api_calls"] == 12
+
+
 def test_the_recipe_asks_for_it_by_a_table() -> None:
     assert personagym.configs(recipe.load("toy")) == []
     first, *others = personagym.configs(recipe.parse(TOML | {"sweep": {"dtype": "bfloat16", "runs": 2}}, "own.toml"))
@@ -207,6 +241,8 @@ def test_who_wrote_the_training_targets_is_known() -> None:
     written = {c.variant: c.text_writers for c in personagym.configs(recipe.parse(text, "own.toml"))}
     assert written["permix-sft-styled"] == ("gpt-5-mini",) and written["seqkd-gemma3-27b"] == ("google/gemma-3-27b-it",)
     assert written["base"] == written["seqkd-toy"] == ()
+    others = recipe.parse(text | {"questions": {"dataset": "me/q", "model": "w"}}, "own.toml")
+    assert personagym.configs(others)[0].text_writers == ("w-model",)  # who wrote the examples of the scores
 
 
 @pytest.mark.parametrize(
@@ -217,7 +253,9 @@ def test_who_wrote_the_training_targets_is_known() -> None:
         ({"judges": ["qwen3-32b"]}, r"\[personagym\] judges names qwen3-32b, which has no url"),
         ({"judges": ["three"]}, r"There is no model 'three'"),
         ({"judges": ["one"], "max_tokens": 0}, r"\[personagym\] max_tokens is 0: it should be at least 1"),
-        ({"judges": ["one"], "retries": -1}, r"\[personagym\] retries is -1: it should be 0 or more"),
+        ({"judges": ["one"], "tiebreaker": "two"}, r"tiebreaker is 'two': it should be one more than two judges"),
+        ({"judges": ["one"], "upstream": "a/b", "checks": 3}, r"upstream has neither tiebreaker nor checks"),
+        ({"judges": ["one"], "retries": -1}, r"\[personagym\] retries is -1: it should be at least 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:

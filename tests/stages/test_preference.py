@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from permix import files, recipe
-from permix.engines.endpoint import pace
 from permix.errors import BadInput, PermixError
-from permix.models import Model
 from permix.stages import preference, sweep
 from tests import records, scripted_judge
 from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion
+from tests.judged import hurry as hurry
+from tests.judged import judges, parts_in
 from tests.scripted_judge import scripted
-from tests.test_judge import parts_in
 
 TOML: dict[str, Any] = {
     "name": "own",
@@ -26,12 +25,6 @@ TOML: dict[str, Any] = {
 }
 Made = tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]
 ANSWERS = {"base": "Goo goo, I count on my fingers!", "rlvr": "The answer is 4."}
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "BACKOFF", 0.001)
-    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +47,11 @@ def config_of(**settings: Any) -> preference.Config:
 @pytest.fixture
 def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     def run(script: Script, **settings: Any) -> Made:
-        with FaultyServer(script) as server, parts_in(tmp_path) as parts:
-            config = config_of(judge_models=(Model(name="one", model="m", url=server.url),), **settings)
+        with judges(script) as (servers, models), parts_in(tmp_path) as parts:
+            config = config_of(judge_models=models, **settings)
             facts = preference.run(config, inputs, tmp_path / "out", parts=parts)
         stored, _, _ = preference.replay(tmp_path / "out", vars(config))
-        return facts, stored["test"], server
+        return facts, stored["test"], servers[0]
 
     return run
 

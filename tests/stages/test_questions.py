@@ -8,22 +8,16 @@ from typing import Any
 import pytest
 
 from permix import files, persona, recipe
-from permix.engines.endpoint import pace
 from permix.errors import BadInput, PermixError
 from permix.models import Model
 from permix.stages import questions
 from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion
+from tests.judged import hurry as hurry
+from tests.judged import parts_in
 from tests.scripted_judge import says, scripted
-from tests.test_judge import parts_in
 
 TOML = {"name": "own", "benchmarks": ["arithmetic"], "questions": {"per_task": 2, "model": "w"}}
 WRITER = {"model": "gpt-w", "url": "http://127.0.0.1:9/v1"}
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "BACKOFF", 0.001)
-    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
 
 
 def config_of(**settings: Any) -> questions.Config:

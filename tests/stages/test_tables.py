@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import random
 import re
 import shutil
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import cards, files, paper, provenance, recipe
+from permix import cards, files, paper, persona, provenance, recipe, rows
 from permix.errors import BadInput
-from permix.stages import cases, grpo, sweep, tables
-from tests import records
+from permix.results import fidelity
+from permix.stages import cases, grpo, personagym, preference, sweep, tables
+from tests import fidelity_records, records
 
 RUNS = (("base", 0), ("rlvr", 0), ("rlvr", 1), ("permix-rlvr", 0), ("permix-rlvr", 1))
 CONFIG = tables.Config(
@@ -121,7 +123,7 @@ def test_clear_effects_are_shown_with_one_seed(one_seed: Made) -> None:
     assert verdicts["pss", "base", "permix-rlvr"]["verdict"] == "shown"
     assert verdicts["voice", "base", "rlvr"]["verdict"] == "shown"
     assert verdicts["pss", "base", "permix-rlvr"]["interval"] == "bootstrap over problems"
-    assert len(verdicts) == 10
+    assert len(verdicts) == 13
 
 
 def test_two_seeds_show_less_than_their_differences_suggest(two_seeds: Made) -> None:
@@ -179,8 +181,85 @@ def test_printed_tables_hold_the_same_numbers(two_seeds: Made) -> None:
         assert any(
             "RLVR" in text and worst in text for text in (folder / f"arithmetic.{ending}").read_text().splitlines()
         )
-    sheets = {"variants", "base-personas", "training", "pools", "theory", "statements"}
+    sheets = {"variants", "training", "pools", "theory", "statements", *(f"models-{b}" for b in records.BENCHMARKS)}
     assert {path.stem for path in folder.iterdir()} == {*records.BENCHMARKS, *sheets}
+
+
+JUDGED = dataclasses.replace(ONE_SEED, judged=True, preference="datasets/permix/permix-preference-a-vs-b", toy=False)
+
+
+@pytest.fixture(scope="module")
+def judgements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """PersonaGym scores of every variant, in which each loses one point to the one before, and a preference."""
+    folder, found = tmp_path_factory.mktemp("judged"), {}
+    rng = random.Random(0)
+    asked = [(who.key, task) for who in persona.bundled("eval") for task in personagym.questions.TASKS]
+    first = {(judge, *key): rng.randint(3, 5) for judge in ("one", "two") for key in asked}
+    said = {"model": "m", "status": "scored", "retries": 0, "question_writer": "w", "raw": "{}", "answer": "Well!"}
+    for number, (name, seed) in enumerate(JUDGED.runs):
+        table = [
+            {"question_id": f"{who}|{task}", "persona": who, "task": task, "judge": judge, "score": score - number}
+            | said
+            for (judge, who, task), score in first.items()
+        ]
+        place = found[f"personagym/{name}-seed{seed}"] = folder / name
+        files.write_json(place / "summary.json", fidelity.of_scores(table, ()))
+        columns = dict.fromkeys(table[0], "string") | {"score": "float32"}
+        rows.write(table, columns | {"retries": "int32"}, place / "data/scores/test-00000-of-00001.parquet")
+    preferred = [
+        {"problem_id": f"p{n}", "persona": "lawyer", "order": order, "judge": "one", "score": 1.0}
+        | said
+        | {"first": "one", "second": "another"}
+        for n in range(6)
+        for order in preference.ORDERS
+    ]
+    summary = {"first": "x-base", "second": "x-rlvr", "judges": fidelity.of_preferences(preferred)}
+    files.write_json(folder / "preference" / "summary.json", summary)
+    return found | {"preference": folder / "preference"}
+
+
+def test_judges_scores_stand_in_table_10_the_figure_and_the_statements(
+    inputs: dict[str, Path], judgements: dict[str, Path], tmp_path: Path
+) -> None:
+    out, facts = make(JUDGED, {**inputs, **judgements}, tmp_path / "out")
+    with (out / "tables" / "personagym.csv").open() as file:
+        scores = {row["variant"]: float(row["persona consistency"]) for row in csv.DictReader(file)}
+    assert list(scores) == ["Base", "RLVR", "PerMix-RLVR"] and scores["Base"] > scores["RLVR"] > scores["PerMix-RLVR"]
+    assert line((out, facts), "rlvr")["persona_consistency"] == pytest.approx(scores["RLVR"], abs=5e-4)
+    assert "persona_consistency" in (out / "figures" / "tradeoff.csv").read_text().splitlines()[0]
+    said = {row["quote"]: row["ours"] for row in facts["statements"]}
+    lost = said["RLVR attenuates persona fidelity"]
+    assert (lost["verdict"], lost["inside_noise"]) == ("holds", False)
+    assert "one,x-base," in (out / "tables" / "preference.csv").read_text()
+    page = (out / "report.html").read_text()
+    assert "Persona fidelity by PersonaGym" in page and "Which model stays more in character" in page
+
+
+def test_scores_by_other_judges_are_refused(
+    inputs: dict[str, Path], judgements: dict[str, Path], tmp_path: Path
+) -> None:
+    place = shutil.copytree(judgements["personagym/rlvr-seed0"], tmp_path / "other")
+    summary = json.loads((place / "summary.json").read_text())
+    summary["judges"].pop("one")
+    files.write_json(place / "summary.json", summary)
+    with pytest.raises(BadInput, match="PersonaGym scores of base-seed0 and rlvr-seed0 differ in judges: make both"):
+        make(JUDGED, {**inputs, **judgements, "personagym/rlvr-seed0": place}, tmp_path / "out")
+
+
+def test_a_recipe_with_judges_asks_for_their_scores() -> None:
+    plan = records.toy_recipe()
+    plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})
+    (config,) = tables.configs(plan)
+    wanted = {step.target(c) for step in (personagym, preference) for c in step.configs(plan)}
+    assert wanted < set(tables.inputs(config).values())
+
+
+def test_without_a_base_one_sentence_says_what_is_left_out(inputs: dict[str, Path], tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, runs=(("rlvr", 0), ("permix-rlvr", 0)))
+    _, facts = make(config, inputs, tmp_path / "out")
+    assert facts["theory"] == [] and line((tmp_path, facts), "rlvr")["recovery_base"] is None
+    assert {(c["first"], c["second"]) for c in facts["claims"]} == {("rlvr", "permix-rlvr")}
+    assert "No sweep of the base: " in tables.as_text(facts)
 
 
 def test_a_sweep_without_the_benchmark_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Ask a served model for JSON of one form: a reply that does not have it is asked for again, with the reason."""
+"""Ask a served model for a reply of one form: one that does not have it is asked for again, with the reason."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from permix.prompt import Messages
 from permix.sampler import Completion, Request, Sampler, Sampling
 from permix.stage import Parts
 
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n\s*```\s*", re.DOTALL)
+_FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
 
 
 class Misfit(Exception):
@@ -26,10 +26,14 @@ class Misfit(Exception):
 
 @dataclass(frozen=True)
 class Form:
-    """What is asked for: a JSON Schema, and what makes a value of the object that came (or raises Misfit)."""
+    """What is asked for: what makes a value of a reply's text (or raises Misfit), and its JSON Schema where it has one.
 
-    schema: Mapping[str, Any]
-    read: Callable[[Mapping[str, Any]], Any]
+    `again` makes the chat that asks once more: of the one before, the reply, and what was wrong with it.
+    """
+
+    read: Callable[[str], Any]
+    schema: Mapping[str, Any] | None = None
+    again: Callable[[Messages, str, str], Messages] = prompt.again
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,32 @@ class Reply:
 
 
 def read(text: str, form: Form) -> Any:
-    """The value in one raw reply, alone or in a code fence; Misfit where there is none."""
+    """The value in one raw reply; Misfit where there is none."""
     if not text.strip():
         raise Misfit("empty", "Your reply was empty.")
+    return form.read(text)
+
+
+def json_of(properties: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> Form:
+    """The form of a JSON object with just these properties, in this order, alone or in a code fence."""
+
+    def read_text(text: str) -> Any:
+        try:
+            found = json.loads(unfenced(text))
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise Misfit("no_json", "Your reply was not one JSON object.")
+        return read(found)
+
+    closed = {"properties": dict(properties), "required": list(properties), "additionalProperties": False}
+    return Form(read_text, {"type": "object", **closed})
+
+
+def unfenced(text: str) -> str:
+    """`text`, or what is in the code fence that it consists of."""
     fenced = _FENCED.fullmatch(text)
-    try:
-        found = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise Misfit("no_json", "Your reply was not one JSON object.")
-    return form.read(found)
+    return fenced[1] if fenced else text
 
 
 def served(model: Model, where: str) -> Model:
@@ -67,16 +86,6 @@ def served(model: Model, where: str) -> Model:
             f"{where} names {model.name}, which has no url: set url in [model.{model.name}] to its server's."
         )
     return model
-
-
-def closed(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON Schema of an object with just these properties, in this order."""
-    return {
-        "type": "object",
-        "properties": dict(properties),
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 @dataclass
@@ -91,9 +100,9 @@ class Client:
     """One served model. `trouble` says in one sentence why the asking ended early, if it did."""
 
     def __init__(self, model: Model, parts: Parts, sampling: Sampling, retries: int, purse: Purse) -> None:
-        self.model, self.trouble = model, ""
+        self.model, self.sampling, self.trouble = model, sampling, ""
         self.tokens_in = self.tokens_out = self.completions = 0
-        self._parts, self._sampling, self._retries, self._purse = parts, sampling, retries, purse
+        self._parts, self._retries, self._purse = parts, retries, purse
 
     def open(self) -> Sampler:
         """Reach the server; BadInput where it does not answer or refuses the key, PermixError where nothing is left."""
@@ -102,27 +111,33 @@ class Client:
             raise PermixError(f"The budget of {self._purse.limit:g} USD is reached.")
         return self._parts.sampler(self.model.endpoint(left if self._purse.limit else 0.0))
 
-    def ask(self, asked: Mapping[str, Messages], form: Form, what: str, *seeds: object) -> dict[str, Reply]:
+    def ask(
+        self, asked: Mapping[str, Messages], form: Form, what: str, *seeds: object, sampling: Sampling | None = None
+    ) -> dict[str, Reply]:
         """The replies by the ids of `asked`, in rounds: each asks again what the one before got wrong.
 
-        `what` names the journals, one for each round; `seeds` and the id decide the noise.
+        `what` names the journals, one for each round; `seeds` and the id decide the noise; `sampling` is the client's
+        unless it is given.
         """
+        schema = json.dumps(form.schema) if form.schema else ""
+        settings = replace(sampling or self.sampling, json_schema=schema)
         replies = {key: Reply() for key in asked}
         open_chats = dict(asked)
         for attempt in range(1 + self._retries):
             wrong = {}
-            for done in self._sample(open_chats, form, f"{what}-{attempt}", *seeds, attempt):
+            for done in self._sample(open_chats, settings, f"{what}-{attempt}", *seeds, attempt):
                 reply = replies[done.id] = _after(replies[done.id], done, form)
                 if reply.fault not in ("", "failed"):
                     said = _fault(done.text, form)
-                    wrong[done.id] = prompt.again(asked[done.id], done.text, said)
+                    wrong[done.id] = form.again(asked[done.id], done.text, said)
             open_chats = {key: wrong[key] for key in asked if key in wrong}
             if not open_chats or self.trouble:
                 break
         return replies
 
-    def _sample(self, chats: Mapping[str, Messages], form: Form, name: str, *seeds: object) -> Iterator[Completion]:
-        sampling = replace(self._sampling, json_schema=json.dumps(form.schema))
+    def _sample(
+        self, chats: Mapping[str, Messages], sampling: Sampling, name: str, *seeds: object
+    ) -> Iterator[Completion]:
         requests = [Request(key, chat, sampling, targets.seed_of(*seeds, key)) for key, chat in chats.items()]
         journal = self._parts.work / f"{name}.jsonl"
         try:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from permix import variant
+
 Row = dict[str, Any]
 
 BASE = "Llama-3.1-8B-Instruct"
@@ -42,9 +44,22 @@ def rows() -> tuple[Row, ...]:
     return tuple(_rows())
 
 
+@functools.cache
 def values() -> dict[tuple[str, str, str], float]:
     """{(row, benchmark, measure): value} of the controlled experiment and the public models' PSS."""
     return {(r["row"], r["benchmark"], r["measure"]): r["value"] for r in rows() if not r["persona"]}
+
+
+@functools.cache
+def accuracies() -> dict[tuple[str, str, str], float]:
+    """{(model, benchmark, persona): accuracy} of Tables 8 and 9."""
+    return {(r["row"], r["benchmark"], r["persona"]): r["value"] for r in rows() if r["measure"] == "accuracy"}
+
+
+def family(name: str) -> tuple[str, ...]:
+    """The models of one of FAMILIES in Tables 8 and 9, from the smallest to the largest."""
+    models: list[str] = printed("tables_8_9")["table8_math500"]["models"]
+    return tuple(model for model in models if model.startswith(FAMILIES[name]))
 
 
 def model_of(base_slug: str) -> str | None:
@@ -57,7 +72,22 @@ def model_of(base_slug: str) -> str | None:
     )
 
 
+def rows_of(name: str, base_slug: str) -> tuple[str, ...]:
+    """The paper's rows that the variant `name` of a base stands beside, () where it has none.
+
+    Those of the controlled experiment where the base is its base, of Tables 8 and 9 where the model is one of theirs.
+    """
+    found = variant.other(name)
+    slug = found.slug if found else base_slug if name == "base" else ""
+    controlled = [] if found or base_slug != BASE else [name]
+    return (*controlled, *filter(None, [model_of(slug)]))
+
+
 def _rows() -> Iterator[Row]:
+    preferred = printed("table_1")
+    for model, share in preferred["win_rate_percent"].items():
+        where = {"persona": preferred["persona"], "percent": True}
+        yield from _cells("1", model, preferred["benchmark"], {"win_rate": share}, **where)
     controlled = printed("tables_2_3_4_10_11_12")
     for number in ("2", "3"):
         for row in controlled[f"table{number}"]:

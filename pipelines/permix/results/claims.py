@@ -13,8 +13,10 @@ Row = Mapping[str, Any]
 Interval = tuple[float | None, float | None]
 Verdict = Literal["shown", "not shown", "the opposite"]
 
+FIDELITY = {"voice": "binomial", "recovery": "bootstrap of each"}
+"""Shares of answers in character, and whose intervals a difference of one seed is made of."""
 KEPT = 0.05
-"""Voice is kept when it falls by less than this; fixed before any result was seen."""
+"""Fidelity is kept when it falls by less than this; fixed before any result was seen."""
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % points of Student's t for 1, 2, … degrees of freedom; the last one is used for more (it is the wider)."""
 _Z = 1.959964
@@ -24,7 +26,7 @@ _Z = 1.959964
 class Claim:
     """`measure` of variant `second` lies above (rises), below (falls) or not much below (is kept) that of `first`."""
 
-    measure: Literal["worst", "mean", "pss", "voice"]
+    measure: str
     first: str
     second: str
     says: Literal["rises", "falls", "is kept"]
@@ -37,9 +39,9 @@ CLAIMS = (
         for a, b in (("base", "rlvr"), ("rlvr", "permix-rlvr"))
     ),
     Claim("pss", "base", "permix-rlvr", "rises"),
-    Claim("voice", "base", "rlvr", "falls"),
-    Claim("voice", "rlvr", "permix-rlvr", "rises"),
-    Claim("voice", "base", "permix-rlvr", "is kept"),
+    *(Claim(measure, "base", "rlvr", "falls") for measure in FIDELITY),
+    *(Claim(measure, "rlvr", "permix-rlvr", "rises") for measure in FIDELITY),
+    *(Claim(measure, "base", "permix-rlvr", "is kept") for measure in FIDELITY),
 )
 
 
@@ -72,7 +74,7 @@ def examine(
     only once (the base model is not trained).
     """
     first, second = (
-        [r for r in rows if r["variant"] == name and r[claim.measure] is not None]
+        [r for r in rows if r["variant"] == name and r.get(claim.measure) is not None]
         for name in (claim.first, claim.second)
     )
     by_seed = {r["seed"]: r for r in first}
@@ -87,9 +89,9 @@ def examine(
         interval, how = (low, high), f"t over {len(pairs)} seeds"
         if len(first) == 1:
             interval = _apart(mean, first[0], claim.measure, interval)
-    elif claim.measure == "voice":
-        mean, how = differences[0], "binomial"
-        interval = _apart(mean, pairs[0][0], "voice", _shifted(pairs[0][1], "voice", mean))
+    elif claim.measure in FIDELITY:
+        mean, how = differences[0], FIDELITY[claim.measure]
+        interval = _apart(mean, pairs[0][0], claim.measure, _shifted(pairs[0][1], claim.measure, mean))
     else:
         found = paired(*pairs[0])
         mean, how = differences[0], "bootstrap over problems"

@@ -1,11 +1,25 @@
 """Is a benchmark in the training set? Overlap of word n-grams (as in Brown et al. 2020, GPT-3, App. C)."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from permix.verifier import Problem
 
 N = 8
 _WORD = re.compile(r"\w+")
+
+
+def of_mixture(rows: Iterable[Mapping[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:
+    """How many of a benchmark's problems share `N` words in a row with a question or a target of a mixture's rows.
+
+    Keys as of `overlap`, without the positions; personas are left out, for they stand in every prompt of an evaluation.
+    """
+    # each text once: a problem comes again in every epoch
+    texts = {text for row in rows for text in (row["question"], *(m["content"] for m in row.get("completion") or ()))}
+    found = overlap(texts, [problem.question for problem in problems])
+    del found["positions"]
+    return found
 
 
 def overlap(train_texts: Iterable[str], test_texts: Sequence[str], n: int = N) -> dict[str, Any]:

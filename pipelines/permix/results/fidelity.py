@@ -37,16 +37,18 @@ def family(model: str) -> str:
     return next((name for name, pattern in FAMILIES.items() if re.match(pattern, model.lower())), model)
 
 
-def of_scores(table: Sequence[Row], text_writers: Iterable[str]) -> Numbers:
+def of_scores(table: Sequence[Row], text_writers: Iterable[str], tiebreaker: str = "") -> Numbers:
     """Every number of a personagym artifact, from its rows, one for each question and judge.
 
     `score`: the mean of all judges that gave any, on the questions that each of them scored; `judges`: each alone;
-    `independent`: of the judges of another family than `text_writers`, the models that wrote questions and targets.
+    `independent`: of the judges of another family than `text_writers`, the models that wrote questions and targets;
+    `settled`: of all, with the median of their scores and that of the `tiebreaker` where it gave one (None without).
     """
     where = {row["question_id"]: (row["persona"], row["task"]) for row in table}
     by_judge = {name: [row for row in table if row["judge"] == name] for name in _names(table, "judge")}
     scores = {name: _scored(rows) for name, rows in by_judge.items()}
-    counted = [name for name, found in scores.items() if found]
+    third = scores.get(tiebreaker, {})
+    counted = [name for name, found in scores.items() if found and name != tiebreaker]
     writers = sorted({*text_writers, *(row["question_writer"] for row in table)})
     families = {name: family(next((r["model"] for r in rows if r["model"]), name)) for name, rows in by_judge.items()}
     others = [name for name in counted if families[name] not in {family(writer) for writer in writers}]
@@ -55,15 +57,43 @@ def of_scores(table: Sequence[Row], text_writers: Iterable[str]) -> Numbers:
         "personas": len(_names(table, "persona")),
         "score": _levels(_mean_of([scores[name] for name in counted]), where),
         "judges": {
-            name: _levels(scores[name], where) | _said(rows) | {"family": families[name]}
+            name: _levels(scores[name], where) | _said(rows) | {"family": families[name], "length": _by_length(rows)}
             for name, rows in by_judge.items()
+            if name != tiebreaker
         },
+        "settled": _settled([scores[name] for name in counted], third, by_judge.get(tiebreaker, ()), where)
+        if tiebreaker
+        else None,
         "text_writers": writers,
         "independent": {"judges": others, **_levels(_mean_of([scores[name] for name in others]), where)},
         "agreement": {
             f"{a}, {b}": agreement(scores[a], scores[b], where) for a, b in itertools.combinations(counted, 2)
         },
     }
+
+
+def disputed(table: Sequence[Row], least: float) -> list[str]:
+    """The questions whose scores lie `least` or more apart, in their order."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    for row in table:
+        if row["score"] is not None:
+            scores[row["question_id"]].append(row["score"])
+    return [key for key, found in scores.items() if max(found) - min(found) >= least]
+
+
+def of_checks(probed: Sequence[Row], table: Sequence[Row]) -> dict[str, dict[str, Numbers]]:
+    """{judge: {what was changed: how the score moved by it, over personas, and how often not at all}}."""
+    before = {(row["judge"], row["question_id"]): row["score"] for row in table}
+    found: dict[str, dict[str, Numbers]] = defaultdict(dict)
+    for name, check in dict.fromkeys((row["judge"], row["check"]) for row in probed):
+        gaps, who = {}, {}
+        for row in probed:
+            old = before.get((name, row["question_id"]))
+            if (row["judge"], row["check"]) == (name, check) and row["score"] is not None and old is not None:
+                gaps[row["question_id"]], who[row["question_id"]] = row["score"] - old, row["persona"]
+        same = sum(gap == 0 for gap in gaps.values()) / len(gaps) if gaps else None
+        found[name][check] = _clustered(gaps, who) | {"questions": len(gaps), "equal": same}
+    return dict(found)
 
 
 def agreement(first: Mapping[str, float], second: Mapping[str, float], where: Mapping[str, tuple[str, str]]) -> Numbers:
@@ -122,18 +152,27 @@ def _preferred(table: Sequence[Row]) -> Numbers:
         pairs[row["problem_id"], row["persona"]][row["order"]] = None if row["score"] is None else sign * row["score"]
     judged = {key: found for key, found in pairs.items() if None not in found.values() and len(found) == 2}
     outcomes = {key: _won(*found.values()) for key, found in judged.items()}  # type: ignore[arg-type]
-    decided = [row["score"] for row in table if row["score"]]
+    decided = [row for row in table if row["score"]]
+    shown = [row["score"] > 0 for row in decided]
+    longer = [(row["score"] > 0) == ahead for row in decided for ahead in _ahead(row)]
     return _said(table) | {
         "pairs": len(pairs),
         "not_judged": len(pairs) - len(judged),
         "flips": sum(set(found.values()) == {1.0, -1.0} for found in judged.values()),
-        "first_shown": sum(score > 0 for score in decided) / len(decided) if decided else None,
+        "first_shown": sum(shown) / len(shown) if shown else None,
+        "longer": sum(longer) / len(longer) if longer else None,
         **_rates(outcomes),
         "by_persona": {
             who: _rates({key: won for key, won in outcomes.items() if key[1] == who})
             for who in _names(table, "persona")
         },
     }
+
+
+def _ahead(row: Row) -> list[bool]:
+    """Whether the answer that was shown first is the longer one; nothing where both are equally long."""
+    first, second = len(row["first"]), len(row["second"])
+    return [] if first == second else [(first > second) == (row["order"] == "first")]
 
 
 def _won(one: float, two: float) -> float:
@@ -171,6 +210,27 @@ def _ratio(total: Floats, over: Sequence[int], under: Sequence[int], again: Floa
     low, high = np.quantile(sample, [0.025, 0.975]) if len(sample) else (None, None)
     ends = {"low": None if low is None else float(low), "high": None if high is None else float(high)}
     return {"value": float(total @ over / (total @ under)), **ends}
+
+
+def _settled(
+    scores: Sequence[Mapping[str, float]],
+    third: Mapping[str, float],
+    table: Sequence[Row],
+    where: Mapping[str, tuple[str, str]],
+) -> Numbers:
+    """The mean of the judges, or the median of all where there is a third score."""
+    both = _mean_of(scores)
+    medians = {key: float(np.median([*(s[key] for s in scores if key in s), third[key]])) for key in third}
+    return _levels(both | medians, where) | _said(table) | {"asked": len(table)}
+
+
+def _by_length(table: Sequence[Row]) -> float | None:
+    """Spearman's rank correlation of a judge's scores with the answers' lengths in characters."""
+    pairs = [(row["score"], len(row["answer"])) for row in table if row["score"] is not None]
+    scores, lengths = (
+        np.array(column, dtype=np.float64) for column in (zip(*pairs, strict=True) if pairs else ((), ()))
+    )
+    return _correlation(_ranks(scores), _ranks(lengths))
 
 
 def _levels(scores: Mapping[str, float], where: Mapping[str, tuple[str, str]]) -> Numbers:

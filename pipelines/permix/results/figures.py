@@ -4,8 +4,10 @@ Each is written as PNG and SVG, on a light sheet with rounded corners, so that t
 """
 
 import io
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +23,12 @@ Line = Mapping[str, Any]
 INK, FAINT, GRID, SHEET = "#1f2733", "#5b6675", "#dfe3e8", "#f7f8fa"
 COLOURS = {"none": "#667180", "gold": "#8a6508", "styled": "#8a6508", "teacher": "#8653ae", "verifier": "#1c6fb8"}
 MIXED = {"gold": "#b4520a", "styled": "#b4520a", "teacher": "#ad3f8b", "verifier": "#c8384c"}
+OTHERS = (
+    *("#1c6fb8", "#c8384c", "#2f7d4f", "#8653ae", "#b4520a", "#0b7285"),
+    *("#ad3f8b", "#66700f", "#4557b8", "#8a6508", "#3f6f2e", "#6d4c41"),
+)
+"""Of models beside the base, in their order, with SHAPES in turn."""
+SHAPES = ("s", "^", "D", "v", "P")
 MARKERS = {"styled": "^", "llama3.1-70b": "^", "gemma3-27b": "v"}  # where two variants share a colour
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -41,12 +49,33 @@ STYLE = {
 TOY = "Toy world: it demonstrates the method; effect sizes follow from how that world was designed."
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a variant is drawn in every figure."""
+
+    colour: str
+    marker: str
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A look for each variant: its own, or for models beside the base the next of OTHERS and SHAPES."""
+    found: dict[str, Look] = {}
+    others = map(Look, itertools.cycle(OTHERS), itertools.cycle(SHAPES))
+    for name in dict.fromkeys(names):
+        row = variant.get(name)
+        own = Look(
+            (MIXED if row.persona else COLOURS)[row.target or "none"], MARKERS.get(row.teacher or row.target, "o")
+        )
+        found[name] = next(others) if variant.other(name) else own
+    return found
+
+
 def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
     """Per benchmark: accuracy under every persona, PSS with its noise floor, and voice where it was measured.
 
     `lines` and `people` as stage tables makes them; writes `<stem>.png` and `<stem>.svg`.
     """
-    benchmarks, variants = _names(lines, "benchmark"), _names(lines, "variant")
+    benchmarks, variants = _names(lines, "benchmark"), looks(_names(lines, "variant"))
     spoken = any(line["voice"] is not None for line in lines)
     widths = [2.3, 1.25, 1.0] if spoken else [2.3, 1.25]
     with matplotlib.rc_context(STYLE):
@@ -55,17 +84,17 @@ def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: b
         grid = figure.subplots(len(benchmarks), len(widths), squeeze=False, sharey=True, width_ratios=widths)
         for axes, benchmark in zip(grid, benchmarks, strict=True):
             of = [line for line in lines if line["benchmark"] == benchmark]
-            _ranges(axes[0], of, _accuracies(people, benchmark), benchmark)
-            _bars(axes[1], of, "pss", "PSS = worst / best")
+            _ranges(axes[0], of, variants, _accuracies(people, benchmark), benchmark)
+            _bars(axes[1], of, variants, "pss", "PSS = worst / best")
             if spoken:
-                _bars(axes[2], of, "voice", "voice: in character")
+                _bars(axes[2], of, variants, "voice", "voice: in character")
         finish(figure, stem, _legend(), "How much does a persona move the answers?", TOY if toy else "")
 
 
 def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
     """Accuracy of every variant under each persona, hardest persona of the first variant on top, controls below."""
-    benchmarks, variants = _names(lines, "benchmark"), _names(lines, "variant")
-    first = _accuracies(people, benchmarks[0])[variants[0]]
+    benchmarks, variants = _names(lines, "benchmark"), looks(_names(lines, "variant"))
+    first = _accuracies(people, benchmarks[0])[next(iter(variants))]
     controls = [c.key for c in persona.CONTROLS]
     order = sorted((k for k in first if k not in controls), key=lambda k: (first[k], k)) + [
         k for k in controls if k in first
@@ -80,32 +109,30 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
                 axes.plot(
                     [min(values), max(values)], [height, height], color=GRID, lw=3, zorder=1, solid_capstyle="round"
                 )
-                for name, value in zip(variants, values, strict=True):
-                    axes.plot(
-                        value,
-                        height,
-                        "D" if who in controls else marker(name),
-                        color=colour(name),
-                        ms=6,
-                        zorder=3,
-                        mec=SHEET,
-                        mew=0.7,
-                    )
+                for look, value in zip(variants.values(), values, strict=True):
+                    shape, edge = "D" if who in controls else look.marker, {"mec": SHEET, "mew": 0.7}
+                    axes.plot(value, height, shape, color=look.colour, ms=6, zorder=3, **edge)
             axes.axhline(len(order) - sum(who not in controls for who in order) - 0.5, color=FAINT, lw=0.7, ls=":")
             axes.set_yticks(range(len(order)), [_label(who) for who in reversed(order)])
             _frame(axes, f"{benchmark}: accuracy")
         handles = [
-            Line2D([], [], ls="", marker=marker(name), color=colour(name), label=variant.get(name).title)
-            for name in variants
+            Line2D([], [], ls="", marker=look.marker, color=look.colour, label=variant.get(name).title)
+            for name, look in variants.items()
         ]
         finish(figure, stem, handles, "Accuracy under each persona", TOY if toy else "")
 
 
-def _ranges(axes: Axes, lines: Sequence[Line], found: Mapping[str, Mapping[str, float]], benchmark: str) -> None:
+def _ranges(
+    axes: Axes,
+    lines: Sequence[Line],
+    shown: Mapping[str, Look],
+    found: Mapping[str, Mapping[str, float]],
+    benchmark: str,
+) -> None:
     """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines."""
     controls = {"none": "D", "helpful": "s"}
     for height, line in _rows(lines):
-        tint, accuracy = colour(line["variant"]), found[line["variant"]]
+        tint, accuracy = shown[line["variant"]].colour, found[line["variant"]]
         low, *_, high = order = sorted((value, who) for who, value in accuracy.items() if who not in controls)
         values = [value for value, _ in order]
         axes.plot([low[0], high[0]], [height] * 2, color=tint, alpha=0.22, lw=9, solid_capstyle="round", zorder=1)
@@ -122,14 +149,16 @@ def _ranges(axes: Axes, lines: Sequence[Line], found: Mapping[str, Mapping[str, 
     _frame(axes, f"{benchmark}: accuracy, one dot per persona")
 
 
-def _bars(axes: Axes, lines: Sequence[Line], name: Literal["pss", "voice"], title: str) -> None:
+def _bars(
+    axes: Axes, lines: Sequence[Line], shown: Mapping[str, Look], name: Literal["pss", "voice"], title: str
+) -> None:
     """A bar with its interval per variant; beside PSS, where it would lie if personas had no effect."""
     for height, line in _rows(lines):
         value, low, high = line[name], line.get(f"{name}_low"), line.get(f"{name}_high")
         if value is None:
             axes.annotate("not defined" if name == "pss" else "not measured", (0.02, height), color=FAINT, va="center")
             continue
-        axes.barh(height, value, height=0.52, color=colour(line["variant"]), zorder=2)
+        axes.barh(height, value, height=0.52, color=shown[line["variant"]].colour, zorder=2)
         if low is not None and high is not None:
             axes.plot([max(low, 0), min(high, 1)], [height] * 2, color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
         if name == "pss" and line["pss_null"] is not None:
@@ -212,18 +241,6 @@ def _accuracies(people: Sequence[Line], benchmark: str) -> dict[str, dict[str, f
 
 def _names(lines: Sequence[Line], key: str) -> list[str]:
     return list(dict.fromkeys(line[key] for line in lines))
-
-
-def colour(name: str) -> str:
-    """The colour of a variant in every figure."""
-    row = variant.get(name)
-    return (MIXED if row.persona else COLOURS)[row.target or "none"]
-
-
-def marker(name: str) -> str:
-    """The marker of a variant, which tells apart two of one colour."""
-    row = variant.get(name)
-    return MARKERS.get(row.teacher or row.target, "o")
 
 
 def _label(who: str) -> str:

@@ -65,8 +65,8 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
 def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[str, dict[str, float | None]]:
     """Second minus first in pss, worst, best, mean, pss_corrected and under each control, on the rows they share.
 
-    {measure: {"difference", "low", "high", "p_value"}}. BadInput where the two sweeps did not answer the same problems
-    under the same personas equally often.
+    {measure: {"difference", "low", "high", "p_value"}}, None where it is not defined.
+    BadInput where the two sweeps did not answer the same problems under the same personas equally often.
     """
     from permix import pss
 
@@ -89,8 +89,10 @@ def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[
 
 
 def _difference(found: Mapping[str, float], name: str) -> dict[str, float | None]:
-    ends = {end: _defined(found[f"{name}_{end}"]) for end in ("low", "high", "p_value")}
-    return {"difference": _defined(found[name]), **ends}
+    low, high, p = (_defined(found[f"{name}_{end}"]) for end in ("low", "high", "p_value"))
+    if low == high:  # every resample is the same: that says nothing of how far the difference may lie elsewhere
+        low = high = None
+    return {"difference": _defined(found[name]), "low": low, "high": high, "p_value": p}
 
 
 def _repeated(table: Sequence[Row], runs: int) -> tuple[dict[int, dict[str, float]], dict[str, float] | None]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from permix import files, paper
+from permix import files, paper, variant
 from permix.persona import Persona
-from permix.results import verdicts
+from permix.results import judged, table_lines, verdicts
 
 Line = Mapping[str, Any]
 MEASURES = ("worst", "best", "mean", "pss")
+FIDELITY = {"voice": "voice", "recovery": "recovery", "recovery_base": "recovery by base"}
+"""Measures of fidelity on a benchmark's own answers, and their columns."""
 NOISE = "≈"
 """Behind a value of the paper's: the difference to ours is inside the noise."""
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"≈": r"$\approx$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
@@ -30,23 +32,25 @@ class Sheet:
     note: str = ""
 
 
-def beside(line: Line, base_slug: str) -> dict[str, dict[str, Any]]:
+def beside(line: Line, base_slug: str, measures: Sequence[str] = MEASURES) -> dict[str, dict[str, Any]]:
     """{measure: the paper's value, and whether the difference is inside the noise}, where the paper has this very cell.
 
     The paper prints no interval; its cell is as large a sample as ours, so ours is widened by the square root of 2.
     """
     found: dict[str, dict[str, Any]] = {}
-    for measure in MEASURES:
-        printed = paper.values().get((line["variant"], line["benchmark"], measure))
-        if base_slug != paper.BASE or printed is None or line[measure] is None:
-            continue
-        low, high = line[f"{measure}_low"], line[f"{measure}_high"]
-        inside = None
-        if low is not None and high is not None:
-            end = low if printed < line[measure] else high
-            inside = abs(printed - line[measure]) <= math.sqrt(2) * abs(end - line[measure])
-        found[measure] = {"paper": printed, "inside_noise": inside}
+    for row in paper.rows_of(line["variant"], base_slug):
+        for measure in measures:
+            printed = paper.values().get((row, line["benchmark"], measure))
+            if printed is not None and line[measure] is not None:
+                found.setdefault(measure, {"paper": printed, "inside_noise": _inside(printed, line, measure)})
     return found
+
+
+def _inside(printed: float, line: Line, measure: str) -> bool | None:
+    value, low, high = (line[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    if low is None or high is None:
+        return None
+    return bool(abs(printed - value) <= math.sqrt(2) * abs((low if printed < value else high) - value))
 
 
 def variants(lines: Sequence[Line], base_slug: str) -> Sheet:
@@ -56,40 +60,108 @@ def variants(lines: Sequence[Line], base_slug: str) -> Sheet:
     columns = ["variant", "benchmark"]
     for measure in MEASURES:
         columns += [measure if measure != "pss" else "PSS", *(["paper"] if measure in shown else [])]
-    columns += ["no persona", "worst - no persona", "voice", "tokens"]
+    columns += ["no persona", "worst - no persona", *FIDELITY.values(), "tokens"]
     rows = []
     for line, found in zip(lines, printed, strict=True):
         row = [line["title"], line["benchmark"]]
         for measure in MEASURES:
             row += [_decimal(line[measure]), *([_printed(found.get(measure))] if measure in shown else [])]
         tokens = "-" if line["tokens_out"] is None else f"{line['tokens_out']:.0f}"
-        row += [_decimal(line["none"]), _signed(line["worst_minus_none"]), _decimal(line["voice"]), tokens]
-        rows.append(row)
-    note = "tokens: mean length of a completion."
+        spoken = [_decimal(line.get(measure)) for measure in FIDELITY]
+        rows.append([*row, _decimal(line["none"]), _signed(line["worst_minus_none"]), *spoken, tokens])
+    note = (
+        "recovery: how often a classifier that learned on other problems names the persona of an answer; by base: one "
+        f"that learned from the base's answers, on {table_lines.TEXTS:,} at most. tokens: mean length of a completion."
+    )
     if shown:
         note += f" {NOISE}: the difference between the paper's value and ours is inside the noise."
     return Sheet("variants", "Robustness of every variant (the paper's Tables 2, 3, 4, 11, 12)", columns, rows, note)
 
 
-def base_personas(people: Sequence[Line], base_slug: str) -> Sheet | None:
-    """Tables 8 and 9: the base under every persona, with the paper's column where the base is one of its models."""
-    own = [row for row in people if row["variant"] == "base"]
-    benchmarks = list(dict.fromkeys(row["benchmark"] for row in own))
-    if not own:
+def models(people: Sequence[Line], lines: Sequence[Line], base_slug: str) -> list[Sheet]:
+    """Tables 8 and 9, a sheet for each benchmark: every model as it is under every persona, the paper's value beside.
+
+    A cell reads `ours (the paper's)`; the last row is PSS.
+    """
+    found = []
+    for benchmark in dict.fromkeys(row["benchmark"] for row in people):
+        own = [r for r in people if r["benchmark"] == benchmark and variant.get(r["variant"]).trainer == "none"]
+        if not own:
+            continue
+        names = {row["variant"]: model_title(row["variant"], base_slug) for row in own}
+        cells = {(row["variant"], row["persona"]): row for row in own}
+        persons = list(dict.fromkeys(row["persona"] for row in own))
+        rows = [[who, *(_model_cell(cells[name, who], base_slug) for name in names)] for who in persons]
+        pss = {line["variant"]: line for line in lines if line["benchmark"] == benchmark}
+        rows.append(["PSS", *(_both(pss[n]["pss"], beside(pss[n], base_slug, ["pss"]).get("pss")) for n in names)])
+        note = ""
+        if any("(" in cell for row in rows for cell in row[1:]):
+            note = f"In brackets: the paper's value. {NOISE}: the difference is inside the noise."
+        number = {"math500": " 8", "aime2024": " 9"}.get(benchmark, "s 8, 9")
+        title = f"Models as they are under every persona: {benchmark} (the paper's Table{number})"
+        found.append(Sheet(f"models-{benchmark}", title, ["persona", *names.values()], rows, note))
+    return found
+
+
+def model_title(name: str, base_slug: str) -> str:
+    """The name of an untrained row: the model's own."""
+    return base_slug if name == "base" else variant.get(name).title
+
+
+def _model_cell(row: Line, base_slug: str) -> str:
+    printed = None
+    for model in paper.rows_of(row["variant"], base_slug):
+        value = paper.accuracies().get((model, row["benchmark"], row["persona"]))
+        if value is not None:
+            printed = {"paper": value, "inside_noise": _inside(value, row, "accuracy")}
+    return _both(row["accuracy"], printed)
+
+
+def _both(ours: float | None, printed: Mapping[str, Any] | None) -> str:
+    return _decimal(ours) + ("" if printed is None else f" ({_printed(printed)})")
+
+
+def personagym(lines: Sequence[Line], base_slug: str) -> Sheet | None:
+    """Table 10, and the PersonaGym columns of Tables 2 and 3: judges' scores from 1 to 5 by task."""
+    if not lines:
         return None
-    model = paper.model_of(base_slug)
-    cells = {(r["persona"], r["benchmark"]): r["value"] for r in paper.rows() if model and r["row"] == model}
-    shown = [b for b in benchmarks if any(key[1] == b for key in cells)]
-    accuracy = {(row["persona"], row["benchmark"]): row["accuracy"] for row in own}
-    columns = ["persona", *(name for b in benchmarks for name in (b, *(["paper"] if b in shown else [])))]
+    measures = judged.measures(lines[0])
+    columns = ["variant", *(measure.replace("_", " ") for measure in measures)]
     rows = []
-    for who in dict.fromkeys(row["persona"] for row in own):
-        row = [who]
-        for b in benchmarks:
-            row += [_decimal(accuracy[who, b]), *([_decimal(cells.get((who, b)))] if b in shown else [])]
-        rows.append(row)
-    note = f"paper: {model} in the paper's Tables 8 and 9." if shown else ""
-    return Sheet("base-personas", "The base model under every persona (the paper's Tables 8, 9)", columns, rows, note)
+    for line in lines:
+        printed = beside(line, base_slug, measures)
+        rows.append([line["title"], *(_both(line[m], printed.get(m)) for m in measures)])
+    note = f"Scores from 1 to 5 by {lines[0]['judges']}, mean over personas."
+    if any("(" in cell for row in rows for cell in row[1:]):
+        note += f" In brackets: the paper's value. {NOISE}: the difference is inside the noise."
+    return Sheet("personagym", "Persona fidelity by PersonaGym (the paper's Table 10)", columns, rows, note)
+
+
+def preference(found: Mapping[str, Any]) -> Sheet:
+    """Table 1: which of two models stays more in character, by each judge, from the summary of stage preference."""
+    columns = ["judge", "model", "WR", "WR (no-tie)", "net margin", "paper: WR"]
+    names = {which: found[which] for which in ("first", "second")}
+    printed = {model: share / 100 for model, share in paper.printed("table_1")["win_rate_percent"].items()}
+    rows = []
+    for name, by in found["judges"].items():
+        for which, model in names.items():
+            rate = by[f"{which}_wr"]
+            said = printed.get(paper.model_of(model.removesuffix("-base")) or "")
+            line = {"wr": rate["value"], "wr_low": rate["low"], "wr_high": rate["high"]}
+            cell = None if said is None or rate["value"] is None else {"paper": said}
+            if cell is not None and said is not None:
+                cell["inside_noise"] = _inside(said, line, "wr")
+            margin = _ranged(by["net_margin"], sign=1 if which == "first" else -1)
+            shares = [_ranged(rate), _ranged(by[f"{which}_wr_no_tie"]), margin]
+            rows.append([name, model, *shares, _printed(cell)])
+        judged_pairs = by["first_wins"] + by["second_wins"] + by["ties"]
+        tied = _decimal(by["ties"] / judged_pairs) if judged_pairs else "-"
+        rows.append([name, "tie", tied, "-", "-", "-"])
+    note = (
+        "WR: share of pairs in which a model is preferred in both orders; net margin: its WR less the other's, with "
+        f"95 % intervals over problems. {NOISE}: the difference between the paper's value and ours is inside the noise."
+    )
+    return Sheet("preference", "Which model stays more in character (the paper's Table 1)", columns, rows, note)
 
 
 def training(settings: Sequence[tuple[str, str, str]]) -> Sheet:
@@ -194,6 +266,14 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
+
+
+def _ranged(found: Mapping[str, float | None], sign: int = 1) -> str:
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return _decimal(value)
+    ends = sorted((sign * low, sign * high))
+    return f"{sign * value:.3f} [{ends[0]:.2f}, {ends[1]:.2f}]"
 
 
 def _printed(found: Mapping[str, Any] | None) -> str:

@@ -29,6 +29,7 @@ SPACE = 1 << 18  # hashed features
 KEPT = 1024  # features the classifier sees
 RIDGE = 1.0  # on rows of length 1
 FOLDS = 5
+CONTROLS = {control.key for control in persona.CONTROLS}
 CLOSE = 1e-6  # scores nearer than this are a tie, whatever another machine's last bit says
 _BOXED = re.compile(r"\\boxed\s*\{(?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+\}")
 _ANNOUNCED = re.compile(r"(\banswer\s?(?:is\b|:)|^####|^A:)[^\n]*?(?=[.!?](?:\s|$)|$)", re.IGNORECASE | re.MULTILINE)
@@ -37,35 +38,64 @@ _WORD = re.compile(r"\w+|[^\w\s]|\n")
 
 
 def of_rows(table: Sequence[Row], *, draws: int) -> dict[str, Any] | None:
-    """Recovery within one sweep on one benchmark: learned and measured on its own answers; see `across`."""
+    """Recovery within one sweep on one benchmark: learned and measured on its own answers; see `Learned.ask`."""
     return across(table, table, draws=draws)
 
 
 def across(learned: Sequence[Row], asked: Sequence[Row], *, draws: int) -> dict[str, Any] | None:
-    """Recovery of the personas of `asked` by a classifier that learned them from `learned`, never on one problem.
+    """Recovery of the personas of `asked` by a classifier that learned them from `learned`; see `Learned.ask`."""
+    found = learn(learned)
+    return None if found is None else found.ask(asked, draws=draws)
 
-    {"accuracy", "low", "high", "chance", "by_persona": {persona: share}, "taken_for": {persona: another or None}}:
-    balanced accuracy, its 95 % interval, and whom each persona is most often mistaken for. The interval is a bootstrap
-    over problems, widened because the folds learn from much the same answers (Nadeau and Bengio 2003, section 3). An
-    empty completion is not recovered, one without any known word is a guess. None where completions are not recorded,
-    and for less than two personas or problems. BadInput where the two have other personas.
+
+def learn(table: Sequence[Row], largest: int = LARGEST) -> "Learned | None":
+    """What classifiers learn of the personas from at most so many answers, each without one fold of the problems.
+
+    None where completions are not recorded, and for less than two personas or problems.
     """
-    ours, theirs = _personas(learned), _personas(asked)
-    if odd := set(ours) ^ set(theirs):
-        raise BadInput(f"Only one of the two sweeps has the persona {min(odd)!r}: give sweeps of the same personas.")
-    recorded = all(row.get("completion") is not None for table in (learned, asked) for row in table)
-    if not recorded or len(ours) < 2 or len({row["problem_id"] for row in asked}) < 2:
+    people = _personas(table)
+    if not _usable(table, people):
         return None
-    one = _read(learned, ours)
-    two = one if asked is learned else _read(asked, ours)
-    fold = _folds({*one.problem, *two.problem})
-    held_out, tested = (np.array([fold[p] for p in texts.problem]) for texts in (one, two))
-    credit = np.zeros((len(two.who), len(ours)))
-    for number in range(FOLDS):
-        classifier = _fit(one, held_out != number, len(ours))
-        credit[tested == number] = _classify(two, tested == number, classifier)
-    credit[~two.spoken] = 0
-    return _summary(credit, two, ours, draws, max(fold.values()) + 1)
+    texts = _read(table, people, largest)
+    fold = _folds(set(texts.problem))
+    held_out = np.array([fold[problem] for problem in texts.problem])
+    classifiers = tuple(_fit(texts, held_out != number, len(people)) for number in range(max(fold.values()) + 1))
+    return Learned(people, fold, classifiers, table, texts, largest)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """One classifier for each fold of the problems, which has not seen that fold."""
+
+    people: Sequence[str]
+    fold: Mapping[str, int]
+    classifiers: Sequence["_Classifier"]
+    table: Sequence[Row]
+    texts: "_Texts"
+    largest: int
+
+    def ask(self, table: Sequence[Row], *, draws: int) -> dict[str, Any] | None:
+        """Recovery of the personas of a sweep's answers, never by a classifier that has seen their problem.
+
+        {"accuracy", "low", "high", "chance", "by_persona": {persona: share}, "taken_for": {persona: another or None}}:
+        balanced accuracy, its 95 % interval, and whom each persona is most often mistaken for. The interval is a
+        bootstrap over problems, widened because the folds learn from much the same answers (Nadeau and Bengio 2003,
+        section 3). An empty completion is not recovered, one without any known word is a guess. None as in `learn`.
+        BadInput where the answers are of other personas.
+        """
+        if odd := set(self.people) ^ {row["persona"] for row in table} - CONTROLS:
+            raise BadInput(
+                f"Only one of the two sweeps has the persona {min(odd)!r}: give sweeps of the same personas."
+            )
+        if not _usable(table, self.people):
+            return None
+        texts = self.texts if table is self.table else _read(table, self.people, self.largest)
+        fold = np.array([self.fold.get(problem, 0) for problem in texts.problem])  # unseen: any classifier will do
+        credit = np.zeros((len(texts.who), len(self.people)))
+        for number, classifier in enumerate(self.classifiers):
+            credit[fold == number] = _classify(texts, fold == number, classifier)
+        credit[~texts.spoken] = 0
+        return _summary(credit, texts, self.people, draws, len(self.classifiers))
 
 
 def bare(completion: str) -> str:
@@ -86,15 +116,20 @@ class _Texts:
 
 
 def _personas(table: Sequence[Row]) -> list[str]:
-    return sorted({row["persona"] for row in table} - {control.key for control in persona.CONTROLS})
+    return sorted({row["persona"] for row in table} - CONTROLS)
 
 
-def _read(table: Sequence[Row], people: Sequence[str]) -> _Texts:
+def _usable(table: Sequence[Row], people: Sequence[str]) -> bool:
+    recorded = all(row.get("completion") is not None for row in table)
+    return recorded and len(people) > 1 and len({row["problem_id"] for row in table}) > 1
+
+
+def _read(table: Sequence[Row], people: Sequence[str], largest: int) -> _Texts:
     """The features of the personas' answers, in an order of their own: that of the rows changes nothing."""
     number = {who: i for i, who in enumerate(people)}
     rows = [row for row in table if row["persona"] in number]
     pairs = sorted({(row["run"], crc32(row["problem_id"].encode()), row["problem_id"]) for row in rows})
-    kept = {(run, problem) for run, _, problem in pairs[: LARGEST // len(people)]}
+    kept = {(run, problem) for run, _, problem in pairs[: largest // len(people)]}
     rows = [row for row in rows if (row["run"], row["problem_id"]) in kept]
     rows.sort(key=lambda row: (row["problem_id"], row["run"], row["persona"]))
     found = [np.fromiter(_features(row["completion"]), np.int64) for row in rows]

@@ -11,9 +11,14 @@ Cell = tuple[str, str, str]
 TEACHERS = ("qwen3-32b", "llama3.1-70b", "gemma3-27b")
 SEQKD = tuple(f"seqkd-{t}" for t in TEACHERS)
 PERMIX_SEQKD = tuple(f"permix-seqkd-{t}" for t in TEACHERS)
+DISTILLED = (*SEQKD, *PERMIX_SEQKD)
 TEACHER_FREE = ("base", "sft", "permix-sft-gold", "permix-sft-styled", "rlvr")
+BOTH = ("math500", "aime2024")
 MATH, CODE = ("gsm8k", "math500"), ("livecodebench-easy", "livecodebench-medium")
 GYM = ("personagym",)
+OURS, PLAIN, GOLD, STYLED = "permix-rlvr", "rlvr", "permix-sft-gold", "permix-sft-styled"
+SCORE = "persona_consistency"
+QWEN, LLAMA, GEMMA = map(paper.family, paper.FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -51,139 +56,135 @@ class Statement:
     reading: str = ""
 
 
-def _statements() -> Iterator[Statement]:
-    def above(
-        measures: str, rows: str | Sequence[str], others: Sequence[str], benchmarks: Sequence[str], times: float = 1.0
-    ) -> Above:
-        left = (rows,) if isinstance(rows, str) else tuple(rows)
-        return Above(tuple(measures.split()), left, tuple(others), tuple(benchmarks), times)
+def _above(
+    measures: str, rows: str | Sequence[str], others: Sequence[str], benchmarks: Sequence[str], times: float = 1.0
+) -> Above:
+    left = (rows,) if isinstance(rows, str) else tuple(rows)
+    return Above(tuple(measures.split()), left, tuple(others), tuple(benchmarks), times)
 
-    def says(quote: str, section: str, *parts: Above, reading: str = "") -> Statement:
-        return Statement(quote, section, parts, reading)
 
-    ours, plain, gold, styled = "permix-rlvr", "rlvr", "permix-sft-gold", "permix-sft-styled"
-    models = paper.printed("tables_8_9")["table8_math500"]["models"]
-    qwen, llama, gemma = ([m for m in models if m.startswith(start)] for start in paper.FAMILIES.values())
-    both, distilled, score = ("math500", "aime2024"), (*SEQKD, *PERMIX_SEQKD), "persona_consistency"
-    yield says(
+def _says(quote: str, section: str, *parts: Above, reading: str = "") -> Statement:
+    return Statement(quote, section, parts, reading)
+
+
+STATEMENTS = (
+    _says(
         "improves persona stability score (PSS) over RLVR by +21.2% on MATH500",
         "Abstract",
-        above("pss", ours, [plain], ["math500"], 1.2115),
-    )
-    yield says(
-        "enhancing persona fidelity by +11.4% on PersonaGym", "Abstract", above(score, ours, [plain], GYM, 1.1135)
-    )
-    yield says(
+        _above("pss", OURS, (PLAIN,), ["math500"], 1.2115),
+    ),
+    _says("enhancing persona fidelity by +11.4% on PersonaGym", "Abstract", _above(SCORE, OURS, (PLAIN,), GYM, 1.1135)),
+    _says(
         "Qwen3 models consistently achieve higher PSS than Llama3 and Gemma3 across both benchmarks",
         "3.1",
-        above("pss", qwen, [*llama, *gemma], both),
+        _above("pss", QWEN, [*LLAMA, *GEMMA], BOTH),
         reading="every model of the one family above every model of the others",
-    )
-    yield says(
+    ),
+    _says(
         "a clear family-level ordering in persona robustness",
         "C.1",
-        above("pss", "Qwen3", ["Gemma3"], both),
-        above("pss", "Gemma3", ["Llama3"], both),
+        _above("pss", "Qwen3", ["Gemma3"], BOTH),
+        _above("pss", "Gemma3", ["Llama3"], BOTH),
         reading="means of the families",
-    )
-    yield says(
+    ),
+    _says(
         "Qwen3 consistently achieves the highest PSS",
         "C.1",
-        above("pss", qwen[-1], [llama[-1], gemma[-1]], both),
+        _above("pss", QWEN[-1], [LLAMA[-1], GEMMA[-1]], BOTH),
         reading="the largest models",
-    )
-    yield says(
+    ),
+    _says(
         "Llama3 exhibits the lowest PSS",
         "C.1",
-        above("pss", [qwen[-1], gemma[-1]], [llama[-1]], both),
+        _above("pss", [QWEN[-1], GEMMA[-1]], [LLAMA[-1]], BOTH),
         reading="the largest models",
-    )
-    yield says(
+    ),
+    _says(
         "scaling generally improves stability within a family",
         "C.1",
-        *(above("pss", family[-1], family[:1], both) for family in (qwen, llama, gemma)),
+        *(_above("pss", family[-1], family[:1], BOTH) for family in (QWEN, LLAMA, GEMMA)),
         reading="the largest model against the smallest",
-    )
-    yield says("RLVR attenuates persona fidelity", "3.1", above(score, "base", [plain], GYM))
-    yield says(
+    ),
+    _says("RLVR attenuates persona fidelity", "3.1", _above(SCORE, "base", (PLAIN,), GYM)),
+    _says(
         "standard RLVR shows improvements in both accuracy and persona robustness",
         "4.2.2",
-        above("mean pss", plain, ["base"], MATH),
-    )
-    yield says("PerMix-RLVR significantly outperforms these gains", "4.2.2", above("mean pss", ours, [plain], MATH))
-    yield says(
+        _above("mean pss", PLAIN, ["base"], MATH),
+    ),
+    _says("PerMix-RLVR significantly outperforms these gains", "4.2.2", _above("mean pss", OURS, (PLAIN,), MATH)),
+    _says(
         "substantially elevates the worst-case performance compared to RLVR",
         "4.2.2",
-        above("worst", ours, [plain], MATH),
-    )
-    yield says(
+        _above("worst", OURS, (PLAIN,), MATH),
+    ),
+    _says(
         "inherently minimizes persona influence and increases PSS",
         "4.2.2",
-        above("pss", gold, ["sft"], MATH),
+        _above("pss", GOLD, ["sft"], MATH),
         reading="PerMix-SFT on gold targets against SFT",
-    )
-    yield says(
-        "accompanied by a significant degradation in overall accuracy", "4.2.2", above("mean", "base", [gold], MATH)
-    )
-    yield says(
+    ),
+    _says(
+        "accompanied by a significant degradation in overall accuracy", "4.2.2", _above("mean", "base", (GOLD,), MATH)
+    ),
+    _says(
         "a drastic decline in PSS",
         "4.2.2",
-        above("pss", gold, [styled], MATH),
+        _above("pss", GOLD, (STYLED,), MATH),
         reading="PerMix-SFT on styled targets against gold ones",
-    )
-    for measure in ("mean", "pss"):
-        yield says(
+    ),
+    *(
+        _says(
             "maintains superior accuracy alongside highest PSS",
             "4.2.2",
-            above(measure, ours, TEACHER_FREE, MATH),
+            _above(measure, OURS, TEACHER_FREE, MATH),
             reading=f"{measure}, among the teacher-free methods",
         )
-    yield says(
+        for measure in ("mean", "pss")
+    ),
+    _says(
         "achieves a higher consistency score even when compared to PerMix-SFT",
         "4.2.2",
-        above(score, ours, [styled], GYM),
-    )
-    yield says(
+        _above(SCORE, OURS, (STYLED,), GYM),
+    ),
+    _says(
         "accuracy and PSS levels comparable to distillation methods",
         "4.2.3",
-        above("mean pss", ours, distilled, MATH, 0.95),
+        _above("mean pss", OURS, DISTILLED, MATH, 0.95),
         reading="at least 95 % of each",
-    )
-    yield says("achieving the highest worst-case accuracies", "4.2.3", above("worst", ours, distilled, MATH))
-    yield says(
+    ),
+    _says("achieving the highest worst-case accuracies", "4.2.3", _above("worst", OURS, DISTILLED, MATH)),
+    _says(
         "a higher PersonaGym consistency score than the distillation baselines",
         "4.2.3",
-        above(score, ours, PERMIX_SEQKD, GYM),
+        _above(SCORE, OURS, PERMIX_SEQKD, GYM),
         reading="those with personas in the teacher's prompt",
-    )
-    yield says(
+    ),
+    _says(
         "standard RLVR appears particularly vulnerable",
         "4.2.4",
-        above("pss", "base", [plain], CODE),
+        _above("pss", "base", (PLAIN,), CODE),
         reading="in code its PSS is below the base's",
-    )
-    yield says(
+    ),
+    _says(
         "consistently improves persona robustness over the base model on both Easy and Medium splits",
         "4.2.4",
-        above("pss", ours, ["base"], CODE),
-    )
-    yield says(
+        _above("pss", OURS, ["base"], CODE),
+    ),
+    _says(
         "the most competitive teacher-free approach by significantly enhancing worst-case performance",
         "4.2.4",
-        above("worst", ours, TEACHER_FREE, CODE),
-    )
-    yield says(
+        _above("worst", OURS, TEACHER_FREE, CODE),
+    ),
+    _says(
         "PerMix-RLVR achieves the best performance on PersonaGym",
         "C.2",
-        above("mean", ours, [*TEACHER_FREE, *distilled], GYM),
+        _above("mean", OURS, [*TEACHER_FREE, *DISTILLED], GYM),
         reading="mean of the five tasks",
-    )
-    yield says(
+    ),
+    _says(
         "consistently improves worst-case performance and robustness across various personas",
         "5",
-        above("worst pss", ours, ["base"], [*MATH, *CODE, "aime2024"]),
+        _above("worst pss", OURS, ["base"], [*MATH, *CODE, "aime2024"]),
         reading="over the base, on every benchmark in math and code but LiveCodeBench Hard, where all PSS are 0",
-    )
-
-
-STATEMENTS = tuple(_statements())
+    ),
+)

@@ -86,6 +86,15 @@ def columns(folder: Path, benchmark: str, names: Sequence[str]) -> dict[str, lis
     return found
 
 
+def answers(folder: Path, benchmark: str, runs: int) -> list[dict[str, Any]]:
+    """Persona, problem, run and completion of a sweep's first `runs` runs on one benchmark."""
+    import pyarrow.parquet as parquet
+
+    path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
+    names, first = ["persona", "problem_id", "run", "completion"], [("run", "<", runs)]
+    return [dict(row) for row in parquet.read_table(path, columns=names, filters=first).to_pylist()]
+
+
 def summary(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
     """A sweep's numbers on one benchmark; BadInput where it has none."""
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["benchmarks"]

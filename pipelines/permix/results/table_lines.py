@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from permix import persona, variant
-from permix.results import claims
+from permix.results import claims, judged
 
 Row = dict[str, Any]
 MEASURED = ("worst", "best", "mean", "pss", "pss_corrected")  # each with _low and _high
@@ -21,7 +21,24 @@ ALONE = (
     "std_runs",
     "mean_of_run_pss",
 )
-OUTSIDE = ("none", "helpful", "recovery", "voice", "truncated", "tokens_out")
+ANNOTATED = (
+    "worst",
+    "best",
+    "mean",
+    "pss",
+    "pss_null",
+    "p_value",
+    "pss_corrected",
+    "none",
+    "helpful",
+    "recovery",
+    "recovery_base",
+    "voice",
+)
+"""What an adapter's card shows."""
+OUTSIDE = ("none", "helpful", "recovery", "recovery_base", "voice", "truncated", "tokens_out")
+TEXTS = 4_000
+"""Answers of a sweep that tell its recovery by a classifier of the base's: enough for an interval of .02."""
 
 
 def read(
@@ -39,9 +56,47 @@ def read(
             rows.append({"variant": name, "title": title, "seed": seed, "benchmark": benchmark, **_numbers(found)})
             for who, accuracy in found["accuracy"].items():
                 voice = (found["voice_by_persona"] or {}).get(who)
-                where = {"variant": name, "seed": seed, "benchmark": benchmark}
-                people.append({**where, "persona": who, "accuracy": accuracy, "voice": voice})
+                where = {"variant": name, "seed": seed, "benchmark": benchmark, "persona": who, "accuracy": accuracy}
+                ends = {f"accuracy_{end}": found["by_persona"][who][end] for end in ("low", "high")}
+                people.append({**where, **ends, "voice": voice})
+        _by_base([row for row in rows if row["benchmark"] == benchmark], folders)
     return rows, people
+
+
+def _by_base(rows: Sequence[Row], folders: Mapping[str, Path]) -> None:
+    """Add `recovery_base` to the rows of one benchmark: recovery by a classifier that learned from the base's answers.
+
+    Where `recovery` asks whether personas differ, this asks whether they still sound as the base played them. None
+    without a base.
+    """
+    from permix.results import recovery, sweeps
+
+    def answers(row: Row) -> list[Row]:
+        runs = math.ceil(TEXTS / (row["problems"] * row["personas"]))  # recovery takes the first runs first
+        return sweeps.answers(folders[f"{row['variant']}-seed{row['seed']}"], row["benchmark"], runs)
+
+    base = next((row for row in rows if row["variant"] == "base"), None)
+    learned = recovery.learn(answers(base), TEXTS) if base else None
+    for row in rows:
+        found = (learned.ask(answers(row), draws=1000) if learned else None) or {}
+        ends = (("", "accuracy"), ("_low", "low"), ("_high", "high"))
+        row |= {f"recovery_base{end}": found.get(key) for end, key in ends}
+
+
+def annotation(row: Row, sweep: str) -> list[Row]:
+    """The numbers of one row of `read`, as the cards of adapters show them; `sweep` is their datasets/org/name@sha."""
+    return [
+        {
+            "benchmark": row["benchmark"],
+            "sweep": sweep,
+            "metric": name,
+            "value": row[name],
+            "low": row.get(f"{name}_low"),
+            "high": row.get(f"{name}_high"),
+        }
+        for name in ANNOTATED
+        if row[name] is not None
+    ]
 
 
 def _numbers(found: Mapping[str, Any]) -> Row:
@@ -62,6 +117,20 @@ def _numbers(found: Mapping[str, Any]) -> Row:
 def _number(value: float | None) -> float | None:
     """None for what is not defined: JSON has no nan."""
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def of_variants(rows: Sequence[Row]) -> list[Row]:
+    """One line for each benchmark and variant, in the order of the rows."""
+    keys = dict.fromkeys((row["benchmark"], row["variant"]) for row in rows)
+    return [over_seeds([row for row in rows if (row["benchmark"], row["variant"]) == key]) for key in keys]
+
+
+def add_consistency(lines: Sequence[Row], scored: Sequence[Row]) -> None:
+    """Put the judges' score of each variant's persona consistency (results.judged) beside its sweeps; None without."""
+    by = {row["variant"]: row for row in scored}
+    names = [f"{judged.CONSISTENCY}{end}" for end in ("", "_low", "_high")]
+    for line in lines:
+        line |= {name: by.get(line["variant"], {}).get(name) for name in names}
 
 
 def over_seeds(rows: Sequence[Row]) -> Row:

@@ -35,13 +35,18 @@ def of_sweep(summary: Mapping[str, Any]) -> str:
     for name, found in summary["benchmarks"].items():
         pss, people = found["pss"], found["accuracy"]
         size = f"{found['problems']} problems x {found['runs']} runs x {found['personas']} personas"
-        shown = [f"{key} {_ranged(pss, key)}" for key in ("pss", "worst", "best", "mean", "pss_corrected")]
+        keys = ("pss", "worst", "best", "mean", "pss_corrected")
+        shown = [f"{key} {_ranged(pss, key)}" for key in keys if pss[key] is not None]
+        shown += [] if pss["best"] else ["pss is not defined: no persona has a right answer"]
         beside = [f"personas without effect: {_decimal(pss['pss_null'])} (p {_decimal(pss['p_value'])})"]
         if recovered := found.get("recovery"):
             ends = {f"recovery_{end}": recovered[end] for end in ("low", "high")}
             beside.append(f"recovery {_ranged({'recovery': recovered['accuracy'], **ends}, 'recovery')}")
         controls = [f"{key} {_decimal(people[key])}" for key in ("none", "helpful") if key in people]
         floor = ["worst reaches 0, so PSS means nothing"] if pss["floor"] else []
+        if sound := found.get("sound"):
+            value = _ranged(sound["pss"], "pss") if "pss" in sound else "–"
+            floor.append(f"pss without the {len(sound['left_out'])} problems that are marked as broken {value}")
         width = max(map(len, people))
         table = [
             f"  {who:{width}}  {_ranged({'a': people[who], 'a_low': ends['low'], 'a_high': ends['high']}, 'a')}"
@@ -70,6 +75,7 @@ def legend(facts: Mapping[str, Any]) -> str:
             "recov.: recovery, how often a classifier that learned on other problems names the persona of an answer "
             "from its text, mean over personas (guessing: 1 / personas)."
         )
+    text += facts.get("notes", [])
     if facts["toy"]:
         text.append("voice: share of answers in the persona's own voice, by the toy world's exact markers.")
         text.append(
@@ -96,7 +102,7 @@ COLUMNS: dict[str, Callable[[Line], str]] = {
     "worst": lambda line: _decimal(line["worst"]),
     "best": lambda line: _decimal(line["best"]),
     "mean": lambda line: _decimal(line["mean"]),
-    "PSS [95 %]": lambda line: _ranged(line, "pss") + _mark(line),
+    "PSS [95 %]": lambda line: "none right" if line["pss"] is None else _ranged(line, "pss") + _mark(line),
     "noise": lambda line: _decimal(line["pss_null"]),
     "p": lambda line: _decimal(line["p_value"]),
     "corr.": lambda line: _decimal(line["pss_corrected"]),

@@ -5,6 +5,7 @@ chance. For printed cells that is a rough bound, since the paper prints no inter
 accuracy, a spread of 1 among judges' scores.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,14 +35,10 @@ class Printed:
     """The paper's own cells."""
 
     def __init__(self) -> None:
-        self._cells = paper.values()
-        for name, start in paper.FAMILIES.items():
+        self._cells = dict(paper.values())
+        for name in paper.FAMILIES:
             for benchmark in ("math500", "aime2024"):
-                found = [
-                    v
-                    for (row, b, m), v in self._cells.items()
-                    if row.startswith(start) and (b, m) == (benchmark, "pss")
-                ]
+                found = [self._cells[model, benchmark, "pss"] for model in paper.family(name)]
                 self._cells |= {(name, benchmark, "pss"): math.fsum(found) / len(found)}
 
     def value(self, cell: Cell) -> float | None:
@@ -75,32 +72,45 @@ class Printed:
         found = [self._cells.get((row, benchmark, end)) for end in ("worst", "best")]
         if found[0] is not None and found[1] is not None:
             return found[0], found[1]
-        shares = [r["value"] for r in paper.rows() if r["row"] == row and r["benchmark"] == benchmark and r["persona"]]
+        shares = [value for (model, on, _), value in paper.accuracies().items() if (model, on) == (row, benchmark)]
         return (min(shares), max(shares)) if shares else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Our cells: the rows of all sweeps (stage tables), and the paired bootstrap of two of them.
+    """Our cells: the rows of all sweeps and PersonaGym scores (stage tables), and the paired test of two of them.
 
-    In the toy world its own benchmarks stand for the paper's by role, and voice for PersonaGym's consistency.
+    In the toy world its own benchmarks stand for the paper's by role, and voice for PersonaGym's consistency. A public
+    model's row is the model of that name, a family's the mean over all its models.
     """
 
     rows: Sequence[Mapping[str, Any]]
     paired: Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
     toy: bool
+    base_slug: str = ""
+
+    @functools.cached_property
+    def _models(self) -> dict[str, str]:
+        """{public model of the paper's: the variant that it is here}."""
+        names = dict.fromkeys(row["variant"] for row in self.rows)
+        return {model: name for name in names for model in paper.rows_of(name, self.base_slug) if model != name}
 
     def value(self, cell: Cell) -> float | None:
-        """The mean over seeds."""
+        """The mean over seeds, of a family over its models; None where one of them is missing."""
         benchmark, measure = self._ours(cell)
-        found = [r[measure] for r in self._on(benchmark) if r["variant"] == cell[0] and r.get(measure) is not None]
+        if cell[0] in paper.FAMILIES:
+            models = paper.family(cell[0])
+            found = [value for model in models if (value := self.value((model, *cell[1:]))) is not None]
+            return math.fsum(found) / len(found) if len(found) == len(models) else None
+        name = self._models.get(cell[0], cell[0])
+        found = [r[measure] for r in self._on(benchmark) if r["variant"] == name and r.get(measure) is not None]
         return math.fsum(found) / len(found) if found else None
 
     def interval(self, left: Cell, right: Cell) -> tuple[float, float] | None:
-        """Over seeds, or the paired bootstrap of a single one, as for every other difference of ours."""
+        """Over seeds, or the paired test of a single one, as for every other difference of ours; none for families."""
         benchmark, measure = self._ours(left)
-        claim = claims.Claim(measure, right[0], left[0], "rises")  # type: ignore[arg-type]
-        found = claims.examine(claim, self._on(benchmark), self.paired)
+        first, second = (self._models.get(cell[0], cell[0]) for cell in (right, left))
+        found = claims.examine(claims.Claim(measure, first, second, "rises"), self._on(benchmark), self.paired)
         return None if found is None or found["low"] is None else (found["low"], found["high"])
 
     def _on(self, benchmark: str) -> list[Mapping[str, Any]]:

@@ -48,7 +48,10 @@ Condition = tuple[str, str]  # persona, problem
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`sweeps`: the (variant, seed) of every sweep; `random`: how many conditions of each benchmark are drawn."""
+    """`sweeps`: the (variant, seed) of every sweep.
+
+    random: conditions of each benchmark that are drawn beside those that the rule names
+    """
 
     base_slug: str = given()
     sweeps: tuple[tuple[str, int], ...] = given()
@@ -87,6 +90,11 @@ def inputs(config: Config) -> dict[str, str]:
         name: sweep.repository(config.org, config.tag, config.base_slug, name, seed) for name, seed in config.sweeps
     }
     return made | {f"benchmark/{s.name}": s.repo for s in config.benchmarks if s.repo}
+
+
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    """Of the benchmarks' datasets what their splits need."""
+    return benchmarks.reads(config.benchmarks)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:

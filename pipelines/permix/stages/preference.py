@@ -16,39 +16,38 @@ from typing import TYPE_CHECKING, Any
 from permix import benchmarks, files, judge, persona, prompt, rows
 from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
-from permix.judge import Item, ModelJudge
-from permix.judging import structured
-from permix.judging.structured import Client, Purse
-from permix.models import Model
+from permix.judge import Item
+from permix.judging import panel, structured
+from permix.judging.panel import SAID, JudgedConfig, Panel
 from permix.prompt import Messages
-from permix.sampler import Sampling
-from permix.stage import Facts, Parts, StageConfig, given, unhashed
-from permix.stages import personagym, sweep
+from permix.stage import Facts, Parts, given
+from permix.stages import sweep
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "preference"
 VERSION = 1
-COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | personagym.SAID
+COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | SAID
 PERSONAS, PROBLEMS = 16, 500  # for the estimate, where the recipe does not bound them
 ORDERS = "first", "second"  # which model's answer is shown first
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(StageConfig):
-    """`first` and `second` are each a variant of the recipe, or the Hub id of a sweep.
+class Config(JudgedConfig):
+    """Which answers are compared.
 
-    `only_personas` are keys of the pool (empty: all); `limit` bounds the problems (0: all); `budget` (USD, 0: no limit)
-    is for all judges together.
+    first: a variant of the recipe, or the Hub id of a sweep
+    second: the other one
+    only_personas: keys of the pool (empty: all)
+    limit: the first so many problems (0: all)
     """
 
     benchmark: Source = given()
     personas: str = given()
     sweeps: tuple[str, ...] = given()
     names: tuple[str, ...] = given()
-    judge_models: tuple[Model, ...] = given()
     toy: bool = given(default=False)
     asked: int = field(default=0, metadata={"given": True, "unhashed": True})  # pairs, for the estimate
     first: str = "base"
@@ -56,18 +55,12 @@ class Config(StageConfig):
     only_personas: tuple[str, ...] = ()
     judges: tuple[str, ...] = ("deepseek-v3.2",)
     limit: int = 0
-    judge_temperature: float = 0.0
-    judge_max_tokens: int = 4096
-    retries: int = 2
-    budget: float = unhashed(0.0)
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        for name in ("limit", "judge_temperature", "retries", "budget"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"[preference] {name} is {getattr(self, name)}: it should be 0 or more.")
-        if not self.judges or len(set(self.judges)) < len(self.judges):
-            raise BadInput(f"[preference] judges is {list(self.judges)}: name at least one, and none twice.")
+        super().__post_init__()
+        if self.limit < 0:
+            raise BadInput(f"[preference] limit is {self.limit}: it should be 0 or more.")
         if len(set(self.sweeps)) < 2:
             raise BadInput(f"[preference] first and second are both {self.first!r}: name two models.")
 
@@ -104,29 +97,24 @@ def inputs(config: Config) -> dict[str, str]:
 
 def estimate(config: Config) -> dict[str, float]:
     """Calls without retries, and at most so many tokens and USD, where the recipe states prices."""
-    return personagym.judging_cost(config.judge_models, 2 * config.asked, config.judge_max_tokens)
+    return panel.cost(config.judge_models, 2 * config.asked, config.judge_max_tokens)
 
 
 def expected(config: Config) -> dict[str, float]:
     """The same with judgements of usual length."""
-    tokens = min(config.judge_max_tokens, personagym.JUDGEMENT_TOKENS)
-    return personagym.judging_cost(config.judge_models, 2 * config.asked, tokens)
+    tokens = min(config.judge_max_tokens, panel.JUDGEMENT_TOKENS)
+    return panel.cost(config.judge_models, 2 * config.asked, tokens)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Show every pair to every judge in both orders; a pair without both verdicts is counted and left out."""
     pairs, unpaired = _pairs(config, inputs)
-    items = [Item(f"{number}|{order}", _shown(pair, order)) for number, pair in enumerate(pairs) for order in ORDERS]
-    by_id = {f"{n}|{order}": (pair["row"] | {"order": order}) for n, pair in enumerate(pairs) for order in ORDERS}
-    purse = Purse(config.budget)
-    sampling = Sampling(temperature=config.judge_temperature, max_tokens=config.judge_max_tokens)
-    clients = [Client(model, parts, sampling, config.retries, purse) for model in config.judge_models]
-    judged = [
-        by_id[found.id] | personagym.said(name, found)
-        for number, (name, client) in enumerate(zip(config.judges, clients, strict=True))
-        for found in ModelJudge(client, judge.PREFERENCE, f"judge-{number}", config.seed).judge(items)
-    ]
-    personagym.refuse_silence(judged, clients)
+    shown = {f"{n}|{order}": (pair, order) for n, pair in enumerate(pairs) for order in ORDERS}
+    known = {key: pair["row"] | {"order": order} for key, (pair, order) in shown.items()}
+    items = [Item(key, _shown(pair, order)) for key, (pair, order) in shown.items()]
+    judges = Panel(config.judges, config, parts)
+    judged = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, known)]
+    judges.refuse_silence(judged)
     rows.write(judged, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
     summary = summarise(vars(config), judged)
     files.write_json(out / "summary.json", summary)
@@ -135,9 +123,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "pairs": len(pairs),
         "unpaired": unpaired,
         "summary": summary,
-        "trouble": {c.model.name: c.trouble for c in clients if c.trouble},
+        "trouble": judges.trouble,
         "prompts": prompt.templates("compare", "compare_item", "again"),
-        "cost": structured.spent(clients),
+        "cost": judges.spent,
     }
 
 

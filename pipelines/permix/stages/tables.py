@@ -1,11 +1,13 @@
 """Put the sweeps of all variants side by side: the paper's tables, figures and statements with our numbers in them.
 
-In:  the sweep of every variant and seed, its adapter where it is trained (for the log), personas, cases
+In:  the sweep of every variant and seed, its adapter where it is trained (for the log), personas, cases;
+     PersonaGym scores and the preference where the recipe has judges
 Out: data/ours/test-00000-of-00001.parquet      one row per variant, seed and benchmark
      data/personas/test-00000-of-00001.parquet  one row per variant, seed, benchmark and persona
      data/paper/test-00000-of-00001.parquet     the paper's printed numbers
      tables/<benchmark>.{md,csv,tex}            one line per variant, over its seeds
-     tables/{variants,base-personas,training,pools,theory,statements}.{md,csv,tex}    the paper's tables beside ours
+     tables/{variants,models-<benchmark>,personagym,preference,training,pools,theory,statements}.{md,csv,tex}
+                                                the paper's tables beside ours
      figures/*.{png,svg,csv}                    pictures, and the numbers in them
      report.html                                all of it on one page that opens offline
 
@@ -13,29 +15,31 @@ Over several seeds a number is their mean, with a 95 % t interval between them; 
 bootstrap interval over problems.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permix import files, paper, persona, stages, variant
-from permix.results import claims, table_lines, tabular
+from permix.results import table_lines, tabular
 from permix.results.tabular import as_text as as_text
 from permix.stage import Facts, Parts, StageConfig, given, own_fields
-from permix.stages import cases, sweep
+from permix.stages import cases, personagym, preference, sweep
 
 if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "tables"
-VERSION = 2  # the paper's values, theory, statements, report
+VERSION = 3  # Tables 1, 8, 9 and 10, recovery by the base's classifier, probes of the training
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`runs`: the (variant, seed) of every sweep; `training`: (the paper's table, setting, value) of every trainer."""
+    """`runs`: the (variant, seed) of every sweep; `training`: (the paper's table, setting, value) of every trainer.
+
+    `judged`: there are PersonaGym scores of every run; `preference`: the artifact of pairwise judgements, if any.
+    """
 
     base_slug: str = given()
     runs: tuple[tuple[str, int], ...] = given()
@@ -43,6 +47,8 @@ class Config(StageConfig):
     personas: str = given()
     toy: bool = given(default=False)
     training: tuple[tuple[str, str, str], ...] = given(default=())
+    judged: bool = given(default=False)
+    preference: str = given(default="")
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -52,7 +58,8 @@ def configs(recipe: "Recipe") -> list[Config]:
         return []
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "base_slug": recipe.base_slug, "benchmarks": names}
     shared |= {"runs": tuple(recipe.runs()), "personas": recipe.eval_personas_repo, "toy": recipe.base == "toy"}
-    return [Config(**shared, training=_training(recipe))]
+    shared["preference"] = next((preference.target(config) for config in preference.configs(recipe)), "")
+    return [Config(**shared, training=_training(recipe), judged="personagym" in recipe.tables)]
 
 
 def target(config: Config) -> str:
@@ -68,51 +75,58 @@ def inputs(config: Config) -> dict[str, str]:
     }
     trained = [(name, seed) for name, seed in config.runs if variant.get(name).trainer != "none"]
     found |= {f"adapter/{name}-seed{seed}": _adapter(config, name, seed) for name, seed in trained}
-    several = len(dict(config.runs)) > 1
-    side_by_side = {"cases": cases.repository(config.org, config.tag)} if several else {}
-    return found | {"personas": config.personas} | side_by_side
+    if config.judged:
+        where = config.org, config.tag, config.base_slug
+        found |= {
+            f"personagym/{name}-seed{seed}": personagym.repository(*where, name, seed) for name, seed in config.runs
+        }
+    if config.preference:
+        found["preference"] = config.preference
+    if len(dict(config.runs)) > 1:
+        found["cases"] = cases.repository(config.org, config.tag)
+    return found | {"personas": config.personas}
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Write data, tables, figures and the report."""
-    from permix.results import figures, paper_tables, report, sweeps, verdicts
+    from permix.results import claims, judged, paper_tables, report, sweeps, verdicts
 
     folders = {f"{name}-seed{seed}": inputs[f"{name}-seed{seed}"] for name, seed in config.runs}
     for benchmark in config.benchmarks:
         sweeps.refuse_unequal(folders, benchmark)
     rows, people = table_lines.read(config.runs, config.benchmarks, folders)
-    keys = dict.fromkeys((r["benchmark"], r["variant"]) for r in rows)
-    lines = [table_lines.over_seeds([r for r in rows if (r["benchmark"], r["variant"]) == key]) for key in keys]
+    lines = table_lines.of_variants(rows)
     tables = {b: [line for line in lines if line["benchmark"] == b] for b in config.benchmarks}
+    scored = {name: inputs[f"personagym/{name}"] for name in folders} if config.judged else {}
+    gym = judged.read(config.runs, scored) if scored else []
+    table_lines.add_consistency(lines, judged_lines := judged.of_variants(gym))
     for name, data in (("ours", rows), ("personas", people), ("paper", paper.rows())):
         _write_parquet(data, out / "data" / name / "test-00000-of-00001.parquet")
     for benchmark, of in tables.items():
         for ending, written in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
             files.write_bytes(out / "tables" / f"{benchmark}.{ending}", written(of).encode())
-    paired = sweeps.pairing(folders)
+    paired = judged.pairing(scored, sweeps.pairing(folders))
     found = [claims.examine(c, [r for r in rows if r["benchmark"] == b], paired) for b in tables for c in claims.CLAIMS]
-    said = verdicts.table(verdicts.Measured(rows, paired, config.toy))
+    said = verdicts.table(verdicts.Measured([*rows, *gym], paired, config.toy, config.base_slug))
     tested = _theory(config, folders)
-    pools = [persona.load(inputs["personas"], split) for split in ("train", "eval")]
     sheets = [
         paper_tables.variants(lines, config.base_slug),
-        paper_tables.base_personas(people, config.base_slug),
+        *paper_tables.models(people, lines, config.base_slug),
+        paper_tables.personagym(judged_lines, config.base_slug),
+        paper_tables.preference(judged.summary(inputs["preference"])) if config.preference else None,
         paper_tables.training(config.training),
         paper_tables.theory(tested),
         paper_tables.statements(said, toy=config.toy),
-        paper_tables.pools(*pools),
+        paper_tables.pools(*(persona.load(inputs["personas"], split) for split in ("train", "eval"))),
     ]
     for sheet in (filled := [sheet for sheet in sheets if sheet and sheet.rows]):
         paper_tables.write(sheet, out / "tables")
-    figures.summary(lines, people, out / "figures" / "summary", toy=config.toy)
-    figures.personas(lines, people, out / "figures" / "personas", toy=config.toy)
-    for name, data in (("summary", lines), ("personas", people)):
-        files.write_bytes(out / "figures" / f"{name}.csv", tabular.as_csv(data).encode())
     _figures(config, inputs, lines, people, tested, out / "figures")
     facts = {
         "rows": len(rows),
         "toy": config.toy,
         "tables": tables,
+        "notes": _notes(config),
         "claims": [claim for claim in found if claim],
         "statements": said,
         "theory": [{k: v for k, v in line.items() if k != "styles"} for line in tested],  # the figure has them
@@ -123,6 +137,14 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     title = f"{target(config).removeprefix('datasets/')}: {config.base_slug}"
     files.write_bytes(out / "report.html", report.page(title, facts, filled, shown, out / "figures").encode())
     return facts
+
+
+def _notes(config: Config) -> list[str]:
+    """What these tables cannot say."""
+    trained = [name for name in dict(config.runs) if variant.get(name).trainer != "none"]
+    if not trained or "base" in dict(config.runs):
+        return []
+    return ["No sweep of the base: what training changes, recovery by the base and theory are left out."]
 
 
 def _theory(config: Config, folders: Mapping[str, Path]) -> list[Row]:
@@ -154,11 +176,14 @@ def _figures(
     folder: Path,
 ) -> None:
     """The paper's figures, as far as there is something to draw."""
-    from permix.results import paper_figures, sweeps
+    from permix.results import dynamics, figures, paper_figures, sweeps
 
+    figures.summary(lines, people, folder / "summary", toy=config.toy)
+    figures.personas(lines, people, folder / "personas", toy=config.toy)
+    for name, data in (("summary", lines), ("personas", people)):
+        files.write_bytes(folder / f"{name}.csv", tabular.as_csv(data).encode())
     paper_figures.lottery(people, folder / "lottery", toy=config.toy)
-    if any(line["voice"] is not None and line["pss"] is not None for line in lines):
-        paper_figures.tradeoff(lines, folder / "tradeoff", toy=config.toy)
+    paper_figures.tradeoff(lines, folder / "tradeoff", toy=config.toy)
     benchmark, methods = config.benchmarks[0], {}
     for name, seed in reversed(config.runs):
         methods[name] = sweeps.summary(inputs[f"{name}-seed{seed}"], name, benchmark)["methods"]
@@ -168,15 +193,8 @@ def _figures(
         shown[title] = {who: row["predicted"] for who, row in line["styles"]["personas"].items()}
     if shown:
         paper_figures.styles(shown, benchmark, folder / "styles")
-    logs = {
-        name.removeprefix("adapter/"): [
-            json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
-        for name, path in inputs.items()
-        if name.startswith("adapter/") and (path / "log.jsonl").is_file()
-    }
-    if rewarded := {name: log for name, log in logs.items() if any(row.get("reward") is not None for row in log)}:
-        paper_figures.dynamics(rewarded, folder / "dynamics")
+    trained = {n.removeprefix("adapter/"): path for n, path in inputs.items() if n.startswith("adapter/")}
+    dynamics.draw({name: dynamics.read(path) for name, path in trained.items()}, folder / "dynamics")
 
 
 def _training(recipe: "Recipe") -> tuple[tuple[str, str, str], ...]:
@@ -225,15 +243,8 @@ def _annotations(config: Config, rows: Sequence[Row], sources: Mapping[str, str]
         if variant.get(row["variant"]).trainer == "none":
             continue
         adapter = _adapter(config, row["variant"], row["seed"])
-        where = {"benchmark": row["benchmark"], "sweep": sources[f"{row['variant']}-seed{row['seed']}"]}
-        names = ["worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected", "none", "helpful"]
-        names += ["recovery", "voice"]
-        numbers = [
-            {"metric": n, "value": row[n], "low": row.get(f"{n}_low"), "high": row.get(f"{n}_high")}
-            for n in names
-            if row[n] is not None
-        ]
-        found.setdefault(adapter, {"rows": []})["rows"] += [where | number for number in numbers]
+        source = sources[f"{row['variant']}-seed{row['seed']}"]
+        found.setdefault(adapter, {"rows": []})["rows"] += table_lines.annotation(row, source)
     return found
 
 

@@ -1,0 +1,58 @@
+"""The answers of one variant to PersonaGym's questions, still without a score."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from permix import prompt, targets
+from permix.errors import PermixError
+from permix.judging.procedure import Procedure
+from permix.persona import Persona
+from permix.sampler import Adapter, Engine, Request, Sampling
+from permix.stage import Parts
+
+if TYPE_CHECKING:
+    from permix.stages.personagym import Config
+
+COLUMNS = {
+    "question_id": "string",
+    "persona": "string",
+    "category": "string",
+    "task": "string",
+    "question": "string",
+    "question_writer": "string",
+    "answer": "string",
+    "finish": "string",
+    "tokens_out": "int32",
+    "seed": "int64",
+    "adapter_digest": "string",
+    "base_dtype": "string",
+}
+ENGINE = ("backend", "batch_size", "dtype", "gpus", "tensor_parallel", "max_lora_rank")
+Row = dict[str, Any]
+
+
+def sample(
+    config: "Config", inputs: Mapping[str, Path], asked: Mapping[str, Row], way: Procedure, parts: Parts
+) -> dict[str, Row]:
+    """One row (COLUMNS) for each of the questions `asked`, by id; PermixError where an answer failed."""
+    adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
+    requests, found = [], {}
+    for key, row in asked.items():
+        chat = prompt.messages(row["question"], Persona(row["persona"], "", way.system_prompt(row)), "plain")
+        seed = targets.seed_of("personagym", config.seed, config.variant, key)
+        requests.append(Request(key, chat, sampling, seed, adapter))
+        kept = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}
+        found[key] = kept | {"question_writer": row["writer"], "seed": seed}
+    if config.model:
+        sampler = parts.sampler(config.model.endpoint())
+    else:
+        engine = {name: getattr(config, name) for name in ENGINE}
+        sampler = parts.sampler(Engine(base=inputs["base"], threads=parts.threads, **engine))
+    for done in sampler.sample(requests, journal=parts.work / "answers.jsonl", progress=parts.progress):
+        sampled = {"answer": done.text, "finish": done.finish, "tokens_out": done.tokens_out}
+        found[done.id] |= sampled | {"adapter_digest": done.adapter_digest, "base_dtype": sampler.dtype}
+    if failed := sum(row["finish"] == "error" for row in found.values()):
+        raise PermixError(f"{failed} answers failed (engine_error): run it again, only these are made anew.")
+    return found

@@ -1,0 +1,93 @@
+"""PersonaGym with permix's own prompts: replies in JSON, one answer judged at a time (C.2 prints no prompt)."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from permix import judge, prompt
+from permix.judge import Item, Judgement, ModelJudge
+from permix.judging import structured
+from permix.judging.procedure import TASKS, Row, question, text_of
+from permix.judging.structured import Client, Form, Misfit
+from permix.persona import Persona
+
+SCORES = ("1", "2", "3", "4", "5")
+
+
+class Own:
+    """permix.judging.procedure.Procedure"""
+
+    not_copied: ClassVar[tuple[str, ...]] = ()
+
+    def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
+        """One call for each persona and task."""
+        cells = {f"{who.key}|{task}": (who, task) for who in pool for task in TASKS}
+        asked = {
+            key: prompt.interviewing(who.system_prompt, task, TASKS[task], count) for key, (who, task) in cells.items()
+        }
+        replies = client.ask(asked, _list_of(count), "questions", "questions", seed)
+        found = [
+            question(who, task, number, text, reply.model)
+            for key, reply in replies.items()
+            for who, task in [cells[key]]
+            for number, text in enumerate(reply.value or ())
+        ]
+        return found, {key: reply.fault for key, reply in replies.items() if reply.value is None}
+
+    def exemplify(self, client: Client, rows: Sequence[Row], seed: int) -> dict[str, str]:
+        """One call for each question."""
+        asked = {
+            row["question_id"]: prompt.exemplifying(row["description"], row["task"], row["question"]) for row in rows
+        }
+        form = structured.json_of({score: {"type": "string"} for score in SCORES}, _examples)
+        replies = client.ask(asked, form, "examples", "examples", seed)
+        for row in rows:
+            row["examples"] = replies[row["question_id"]].value
+        return {key: reply.fault for key, reply in replies.items() if reply.value is None}
+
+    def system_prompt(self, row: Row) -> str:
+        """The persona's own."""
+        return str(row["system_prompt"])
+
+    def judge(
+        self, client: Client, what: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
+    ) -> Iterator[Judgement]:
+        """One call for each answer."""
+        items = [Item(key, scoring(rows[key], answer)) for key, answer in answers.items()]
+        return ModelJudge(client, judge.SCORE, what, seed).judge(items)
+
+    def prompts(self) -> dict[str, str]:
+        """permix.prompt's text files."""
+        return prompt.templates(
+            *("questions", "examples", "score", "score_item", "again"),
+            *(f"{kind}/{task}" for kind in ("tasks", "rubrics") for task in TASKS),
+        )
+
+
+def scoring(row: Row, answer: str, *, backwards: bool = False) -> prompt.Messages:
+    """The chat in which a judge scores an answer to the question of `row`; `backwards`: the best example first."""
+    examples = row["examples"] or ()
+    return prompt.scoring(row["description"], row["task"], row["question"], examples, answer, backwards=backwards)
+
+
+def again(scored: Sequence[Row]) -> list[Row]:
+    """The rows with scores read anew, each from its last reply."""
+    return [judge.again(row, judge.SCORE) for row in scored]
+
+
+def _list_of(count: int) -> Form:
+    def read(reply: Mapping[str, Any]) -> list[str]:
+        given = reply.get("questions")
+        texts = list(dict.fromkeys(text_of(text) for text in given)) if isinstance(given, list) else []
+        texts = [text for text in texts if text]
+        if len(texts) < count:
+            raise Misfit("too_few", f"Your reply had {len(texts)} different questions: it should have {count}.")
+        return texts[:count]
+
+    return structured.json_of({"questions": {"type": "array", "items": {"type": "string"}}}, read)
+
+
+def _examples(reply: Mapping[str, Any]) -> list[str]:
+    texts = [text_of(reply.get(score)) for score in SCORES]
+    if not all(texts):
+        raise Misfit("too_few", "Your reply should have an answer under each of the keys 1 to 5.")
+    return texts

@@ -1,0 +1,119 @@
+"""The judges of one artifact: what a recipe sets of them, their rows, and what they cost."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from permix.errors import BadInput, PermixError
+from permix.judge import Item, Judgement, ModelJudge
+from permix.judging import structured
+from permix.judging.structured import Client, Form, Purse
+from permix.models import Model
+from permix.sampler import Sampling
+from permix.stage import Parts, StageConfig, given, unhashed
+
+SAID = {
+    "judge": "string",
+    "model": "string",
+    "score": "float32",
+    "status": "string",
+    "retries": "int32",
+    "raw": "strings",
+}
+"""The columns of what a judge said."""
+SCORING_TOKENS, JUDGEMENT_TOKENS = 1300, 400  # of what a judge reads, and writes with some thinking
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedConfig(StageConfig):
+    """Who judges and how.
+
+    judges: names of [model.*]
+    judge_temperature: of the judges' replies; 0 is greedy
+    judge_max_tokens: cuts a judge's reply after so many tokens
+    retries: how often an unreadable reply is asked for again at most
+    budget: USD for all judges together (0: no limit)
+    """
+
+    judge_models: tuple[Model, ...] = given()
+    judges: tuple[str, ...] = ("gpt-5-mini", "deepseek-v3.2")
+    judge_temperature: float = 0.0
+    judge_max_tokens: int = 4096  # a reasoning model thinks within it
+    retries: int = 2
+    budget: float = unhashed(0.0)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        table = type(self).__module__.rpartition(".")[2]
+        for name, least in (("judge_max_tokens", 1), ("judge_temperature", 0), ("retries", 0), ("budget", 0)):
+            if getattr(self, name) < least:
+                raise BadInput(f"[{table}] {name} is {getattr(self, name)}: it should be at least {least}.")
+        if not self.judges or len(set(self.judges)) < len(self.judges):
+            raise BadInput(f"[{table}] judges is {list(self.judges)}: name at least one, and none twice.")
+
+
+class Panel:
+    """A client for each judge, by the recipe's name of it; they spend from one purse."""
+
+    def __init__(self, names: Sequence[str], config: JudgedConfig, parts: Parts) -> None:
+        """`names` are those of `config.judge_models`, in their order."""
+        sampling = Sampling(temperature=config.judge_temperature, max_tokens=config.judge_max_tokens)
+        purse = Purse(config.budget)
+        self._seed = config.seed
+        self.clients = {
+            name: Client(model, parts, sampling, config.retries, purse)
+            for name, model in zip(names, config.judge_models, strict=True)
+        }
+
+    def reach(self) -> None:
+        """Open every judge; BadInput for the first that is not there."""
+        for client in self.clients.values():
+            client.open()
+
+    def journal(self, name: str, what: str) -> str:
+        """What the journals of the judge called `name` are called."""
+        return f"{what}-{list(self.clients).index(name)}"
+
+    def rows(self, name: str, what: str, form: Form, items: Sequence[Item], known: Mapping[str, Row]) -> list[Row]:
+        """What the judge called `name` said of every item, on the rows `known` by the items' ids."""
+        if not items:
+            return []
+        judge = ModelJudge(self.clients[name], form, self.journal(name, what), self._seed)
+        return said(name, judge.judge(items), known)
+
+    def refuse_silence(self, judged: Sequence[Row]) -> None:
+        """Raise PermixError where no judge gave any score: there is nothing to publish."""
+        if all(row["score"] is None for row in judged):
+            counts = Counter(row["status"] for row in judged)
+            what = ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))
+            why = next(iter(self.trouble.values()), "the next try asks for all anew.")
+            raise PermixError(f"No judge gave a score ({what}): {why}")
+
+    @property
+    def trouble(self) -> dict[str, str]:
+        """Why judges ended early, those that did."""
+        return {name: client.trouble for name, client in self.clients.items() if client.trouble}
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """What the judges cost, for the run record."""
+        return structured.spent(self.clients.values())
+
+
+def said(name: str, judged: Iterable[Judgement], rows: Mapping[str, Row]) -> list[Row]:
+    """`rows` by the ids of what was judged, each with the columns of what the judge called `name` said."""
+    return [
+        rows[j.id]
+        | {"judge": name, "model": j.model, "score": j.score, "status": j.status}
+        | {"retries": j.retries, "raw": list(j.raw)}
+        for j in judged
+    ]
+
+
+def cost(judges: Sequence[Model], items: int, tokens: int) -> dict[str, float]:
+    """What so many items cost with all judges, at so many tokens a judgement."""
+    usd = sum(model.price(items * SCORING_TOKENS, items * tokens) for model in judges)
+    calls = items * len(judges)
+    return {"calls": calls, "tokens": calls * tokens} | ({"USD": usd} if usd else {})

@@ -1,0 +1,204 @@
+"""PersonaGym as its authors do it (vsamuel2003/PersonaGym, MIT; Samuel et al. 2025), with their prompts, step by step.
+
+1. the settings that suit a persona, of 150    2. the questions of each task in these settings
+3. answers of one turn under upstream's system message
+4. for five question-answer pairs at once: examples of all scores, then every rubric filled in and all five judged
+
+The prompts are read from a folder with FILES. Steps 1 and 2 are skipped where the questions are there already. Two
+things differ by design: the examples of step 4 do not depend on the answers, so they are written once for all variants;
+models, their number and the number of questions are the recipe's.
+"""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from permix.errors import BadInput
+from permix.judge import Judgement
+from permix.judging import upstream_replies as replied
+from permix.judging.procedure import TASKS, Row, question
+from permix.judging.structured import Client, Form, Reply
+from permix.persona import Persona
+from permix.prompt import Messages
+from permix.sampler import Sampling
+
+NOT_COPIED = (
+    "The examples of a group were cut to one string of which each rubric got a single character; here the k-th rubric "
+    "gets the k-th set.",
+    "The system message of the judges did not reach the second judge; here it reaches all.",
+    "A reply that could not be parsed counted 0 and halved the group's score; here its scores are missing.",
+    'Scores like "**5**" or "is: 5" were not read, and no range was checked; here they are read, from 1 to 5 alone.',
+    "A question list that did not parse was used character by character, one of a wrong length as it was; here it is "
+    "asked for again and then recorded as missing.",
+    'A request that failed three times gave the answer "Error", which was judged; here nothing is published.',
+)
+"""Upstream's known bugs."""
+GROUP = 5  # question-answer pairs in one call
+FILES = {
+    "select_settings": ("prompts/in_scripts/select_settings.txt", ("persona", "settings_list")),
+    "generate_questions": ("prompts/in_scripts/generate_questions.txt", ("persona", "task", "description")),
+    "agent_system": ("prompts/in_scripts/agent_system.txt", ("persona",)),
+    "example": ("prompts/score_examples/prompt.txt", ("persona", "question", "rubric")),
+    "examples": ("prompts/score_examples/parallel_examples.txt", ("rubrics",)),
+    "judge_system": ("prompts/rubric_grading/sys_prompt.txt", ()),
+    "grading": ("prompts/rubric_grading/prompt.txt", ("rubrics",)),
+    "requirements": ("question_requirements.json", ()),
+    "settings": ("settings.json", ()),
+}
+"""Every text but the rubrics: where it lies, and what it has room for."""
+NAMES = TASKS | {"toxicity_control": "Toxicity"}
+RUBRIC = ("persona", "question", "response", "score_example")
+
+
+class Upstream:
+    """permix.judging.procedure.Procedure"""
+
+    not_copied: ClassVar[tuple[str, ...]] = NOT_COPIED
+
+    def __init__(self, folder: Path) -> None:
+        """Read the prompts; BadInput names what is missing."""
+        files = FILES | {f"rubric/{task}": (f"rubrics/{name}.txt", RUBRIC) for task, name in NAMES.items()}
+        self._texts = {name: _read(folder, path, room) for name, (path, room) in files.items()}
+        self._settings, self._requirements = (_json(self._texts, name) for name in ("settings", "requirements"))
+
+    def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
+        """Steps 1 and 2: a call for each persona, then one for each of its tasks."""
+        sampling = replace(client.sampling, temperature=0.9, top_p=0.9)
+        asked = {
+            who.key: self._user("select_settings", persona=_person(who.system_prompt), settings_list=self._settings)
+            for who in pool
+        }
+        chosen = client.ask(asked, replied.texts(None), "settings", "settings", seed, sampling=sampling)
+        cells = {f"{who.key}|{task}": (who, task) for who in pool for task in TASKS if chosen[who.key].value}
+        asked = {key: self._interview(who, task, chosen[who.key].value, count) for key, (who, task) in cells.items()}
+        replies = client.ask(asked, replied.texts(count), "questions", "questions", seed, sampling=sampling)
+        found = [
+            question(who, task, number, text, replies[key].model)
+            for key, (who, task) in cells.items()
+            for number, text in enumerate(replies[key].value or ())
+        ]
+        missing = {f"{who.key}|{task}": chosen[who.key].fault for who in pool for task in TASKS}
+        missing |= {key: reply.fault for key, reply in replies.items()}
+        return found, {key: fault for key, fault in missing.items() if fault}
+
+    def exemplify(self, client: Client, rows: Sequence[Row], seed: int) -> dict[str, str]:
+        """Step 4, its first part: a call for five questions of a persona and task."""
+        together = {group[0]["question_id"]: group for group in groups(rows)}
+        chats = {
+            key: self._user("examples", rubrics=[self._example(row) for row in group])
+            for key, group in together.items()
+        }
+        sampling = replace(client.sampling, temperature=0.0)
+        replies = _ask(client, together, chats, replied.examples, "examples", "examples", seed, sampling=sampling)
+        for key, group in together.items():
+            for place, row in enumerate(group):
+                row["examples"] = replies[key].value[place] if replies[key].value else None
+        return {
+            row["question_id"]: replies[key].fault for key in together for row in together[key] if replies[key].fault
+        }
+
+    def system_prompt(self, row: Row) -> str:
+        """Step 3."""
+        return self._fill("agent_system", persona=_person(row["description"]))
+
+    def judge(
+        self, client: Client, what: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
+    ) -> Iterator[Judgement]:
+        """Step 4: a call for five answers; a score that its reply does not hold is missing."""
+        together = {group[0]["question_id"]: group for group in groups([rows[key] for key in answers])}
+        told = {"role": "system", "content": self._texts["judge_system"].strip()}
+        chats = {
+            key: [told, *self._user("grading", rubrics=[self._rubric(r, answers[r["question_id"]]) for r in group])]
+            for key, group in together.items()
+        }
+        replies = _ask(client, together, chats, replied.scores, what, "judge", seed)
+        for key, group in together.items():
+            for place, row in enumerate(group):
+                score, status = replied.said(replies[key].raw, replies[key].fault, place)
+                yield Judgement(row["question_id"], score, replies[key].raw, replies[key].model, status)
+
+    def prompts(self) -> dict[str, str]:
+        """Upstream's, as they are."""
+        return dict(self._texts)
+
+    def _interview(self, who: Persona, task: str, settings: Sequence[str], count: int) -> Messages:
+        values = {"persona": _person(who.system_prompt), "task": NAMES[task]}
+        values["description"] = self._requirements.get(NAMES[task], "")
+        return self._user("generate_questions", settings=settings, num_questions=count, **values)
+
+    def _example(self, row: Row) -> str:
+        """The request for one question; the rubric keeps its placeholders."""
+        rubric = self._texts[f"rubric/{row['task']}"]
+        return self._fill("example", persona=_person(row["description"]), question=row["question"], rubric=rubric)
+
+    def _rubric(self, row: Row, answer: str) -> str:
+        shown = "\n\n".join(f"Score {n}: Response - {text}" for n, text in enumerate(row["examples"] or (), 1))
+        values = {"persona": _person(row["description"]), "question": row["question"], "response": answer}
+        return self._fill(f"rubric/{row['task']}", score_example=shown, **values)
+
+    def _user(self, name: str, **values: Any) -> Messages:
+        return [{"role": "user", "content": self._fill(name, **values)}]
+
+    def _fill(self, name: str, **values: Any) -> str:
+        """The text with its {names} filled in at once, so that braces in an answer stay what they are."""
+        return re.sub(r"\{(\w+)\}", lambda found: str(values.get(found[1], found[0])), self._texts[name])
+
+
+def again(scored: Sequence[Row]) -> list[Row]:
+    """The rows with scores read anew: the reply of a group, which stands in each of its rows, has theirs in order."""
+    found = {}
+    for group in groups(scored):
+        for place, row in enumerate(group):
+            score, status = replied.said(row["raw"], row["status"], place)
+            found[row["judge"], row["question_id"]] = {**row, "score": score, "status": status}
+    return [found[row["judge"], row["question_id"]] for row in scored]
+
+
+def groups(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of one persona and task (and judge), five at a time."""
+    cells: dict[tuple[str | None, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        cells[row.get("judge"), row["persona"], row["task"]].append(row)
+    return [cell[at : at + GROUP] for cell in cells.values() for at in range(0, len(cell), GROUP)]
+
+
+def _ask(
+    client: Client,
+    together: Mapping[str, Sequence[Row]],
+    chats: Mapping[str, Messages],
+    form: Callable[[int], Form],
+    what: str,
+    *seeds: object,
+    sampling: Sampling | None = None,
+) -> dict[str, Reply]:
+    """A reply for every group; groups of one size are asked for one form."""
+    found: dict[str, Reply] = {}
+    for size in sorted({len(group) for group in together.values()}):
+        asked = {key: chat for key, chat in chats.items() if len(together[key]) == size}
+        found |= client.ask(asked, form(size), f"{what}-{size}", *seeds, sampling=sampling)
+    return found
+
+
+def _read(folder: Path, path: str, room: Sequence[str]) -> str:
+    if not (folder / path).is_file():
+        raise BadInput(f"The folder of upstream's prompts has no {path}: it should hold PersonaGym's own.")
+    text = (folder / path).read_text(encoding="utf-8")
+    if missing := [name for name in room if f"{{{name}}}" not in text]:
+        raise BadInput(f"{path} of upstream's prompts has no {{{missing[0]}}}: it should be PersonaGym's own.")
+    return text
+
+
+def _json(texts: Mapping[str, str], name: str) -> Any:
+    try:
+        return json.loads(texts[name])
+    except ValueError as error:
+        raise BadInput(f"{FILES[name][0]} of upstream's prompts is not JSON ({error}).") from None
+
+
+def _person(description: str) -> str:
+    """A description as upstream's sentences take it: "a nurse who ..."."""
+    return description.removeprefix("You are ").rstrip(". ")
