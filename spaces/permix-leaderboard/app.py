@@ -1,21 +1,30 @@
 """The leaderboard of one organisation's sweeps: how far personas move each variant, and what the answers look like."""
 
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import arena
 import artifacts
 import gradio as gr
+import measuring
 import pandas as pd
 import shown
 from artifacts import ABSENT, CASES, TABLES, UNREADABLE, Artifact
 
 ORG = os.environ.get("PERMIX_ORG") or os.environ.get("SPACE_ID", "permix/").partition("/")[0]
 SOURCE = artifacts.Source(ORG)
+MEASURE = os.environ.get("PERMIX_MEASURE", "")  # "local", or the image of a Job; without it nothing is measured
+ARENA = os.environ.get("PERMIX_ARENA", "")  # minutes between two commits of votes; without it there are none
 FAILURES = (*ABSENT, *UNREADABLE)
 PICTURES = ("summary", "personas", "lottery", "tradeoff", "styles", "dynamics")
 THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
-    font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "Consolas", "monospace"]
+    primary_hue="indigo", font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+).set(  # gradio's own choices have less contrast than the 4.5 that WCAG asks for
+    body_text_color_subdued="*neutral_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
 )
 KINDS: dict[str, Literal["str", "markdown"]] = {  # of the table's columns; the others are numbers
     "variant": "str",
@@ -282,11 +291,17 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     number.input(case, [cases_of, number], one_case, api_visibility="private")
     gr.on([claims_tab.select, tables_of.input], claims, tables_of, said, api_name="claims", **quiet)
     open_report.click(report, tables_of, page, api_name="report", **quiet)
+    if MEASURE:
+        recipe, flavor = (os.environ.get(f"PERMIX_MEASURE_{name}") for name in ("RECIPE", "FLAVOR"))
+        measuring.tab(SOURCE, measuring.Queue(ORG, MEASURE, recipe or "laptop", flavor or "cpu-upgrade"))
+    if ARENA:
+        arena.tab(SOURCE, arena.Box(ORG, float(ARENA)))
     gr.Timer(60).tick(tick, seen, [status, newer], show_progress="hidden", api_visibility="private")
     gr.api(table)  # type: ignore[attr-defined]
     gr.api(completions)  # type: ignore[attr-defined]
 
 demo.queue(default_concurrency_limit=8)
+threading.Thread(target=SOURCE.board, daemon=True).start()  # so that the first visitor does not wait for the Hub
 
 if __name__ == "__main__":
     demo.launch(theme=THEME, css=shown.CSS)

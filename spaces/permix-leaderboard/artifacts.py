@@ -20,7 +20,8 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 Row = dict[str, Any]
 SWEEP, PERSONAGYM, PREFERENCE = "permix-sweep-", "permix-personagym-", "permix-preference-"
 TABLES, CASES, QUESTIONS = "permix-tables", "permix-cases", "permix-personagym-questions"
-READ = (SWEEP, PERSONAGYM, PREFERENCE, TABLES, CASES)
+VOTES = "permix-votes"
+READ = (SWEEP, PERSONAGYM, PREFERENCE, TABLES, CASES, VOTES)
 CONTROLS = ("none", "helpful")
 NUMBERS = ("worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected")
 ENDS = tuple(f"{name}_{end}" for name in ("pss", "worst", "best", "mean", "pss_corrected") for end in ("low", "high"))

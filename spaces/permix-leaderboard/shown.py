@@ -50,7 +50,9 @@ CSS = """
 .sides > section { flex: 1 1 18rem; min-width: 0; }
 .sides pre, .question { white-space: pre-wrap; overflow-wrap: anywhere; padding: .6rem .8rem; margin: .3rem 0 1rem;
   background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); border-radius: 6px; }
-.sides h3, .sides h4 { margin: .4rem 0 .2rem; overflow-wrap: anywhere; }
+.sides h2, .sides h3 { margin: .4rem 0 .2rem; overflow-wrap: anywhere; }
+.sides h2 { font-size: 1.1rem; }
+button.selected[role="tab"] { color: var(--body-text-color); }
 .notes { margin: .4rem 0 0; padding-left: 1.2rem; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; }
 .figures figure { flex: 1 1 24rem; margin: 0; min-width: 0; }
@@ -161,9 +163,9 @@ def side_by_side(sides: Iterable[tuple[str, Sequence[Row]]], question: str = "")
     """Completions of several variants to one problem, one column each."""
     columns = ""
     for label, rows in sides:
-        texts = "".join(f"<h4>{_verdict(row)}</h4><pre>{_cut(row['completion'])}</pre>" for row in rows)
+        texts = "".join(f"<h3>{_verdict(row)}</h3><pre>{_cut(row['completion'])}</pre>" for row in rows)
         texts = texts or sentence("It has no answer to this problem.")
-        columns += f"<section><h3>{escape(label)}</h3>{texts}</section>"
+        columns += f"<section><h2>{escape(label)}</h2>{texts}</section>"
     top = f'<div class="question">{_cut(question)}</div>' if question else ""
     return f'{top}<div class="sides">{columns}</div>'
 
@@ -230,9 +232,25 @@ def download(rows: Sequence[Row], board: Board, org: str) -> str:
     return f'<a download="{name}" href="data:text/csv;base64,{data}">Download what is shown ({len(flat)} rows, CSV)</a>'
 
 
+def blind(persona: str, question: str, left: str, right: str) -> str:
+    """Two answers to one problem under one persona, without a word on who wrote which."""
+    sides = "".join(
+        f"<section><h2>{name}</h2><pre>{_cut(text)}</pre></section>"
+        for name, text in (("Left", left), ("Right", right))
+    )
+    top = f'<p>Persona: <b>{escape(persona)}</b></p><div class="question">{_cut(question)}</div>'
+    return f'{top}<div class="sides">{sides}</div>'
+
+
 def sentence(text: str) -> str:
     """A sentence in place of what cannot be shown."""
     return f"<p>{escape(text)}</p>"
+
+
+def announced(text: str, url: str = "") -> str:
+    """A sentence that screen readers say when it changes, with the page that it is about."""
+    there = f' <a href="{escape(url)}" target="_blank" rel="noopener">{escape(url)}</a>' if url else ""
+    return f'<p role="status">{escape(text)}{there}</p>'
 
 
 def _cell(value: float | None, low: float, high: float) -> str:

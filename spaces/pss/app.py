@@ -20,7 +20,11 @@ EXAMPLE = "persona,problem,run,score\n" + "".join(
 ROWS = 1_000_000
 README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
 THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
-    font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "Consolas", "monospace"]
+    primary_hue="indigo", font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+).set(  # gradio's own choices have less contrast than the 4.5 that WCAG asks for
+    body_text_color_subdued="*neutral_600",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
 )
 SHOWN = {
     "pss": "PSS = worst / best",
@@ -121,12 +125,15 @@ with gr.Blocks(title="PSS") as demo:
             file = gr.File(file_types=[".csv"], type="filepath", label="or a file")
             seed = gr.Number(0, precision=0, label="seed of resampling")
             button = gr.Button("Compute", variant="primary")
-    words = gr.HTML()
+    shown = measure(EXAMPLE, None, 0)
+    words = gr.HTML(shown[0])
     with gr.Row():
-        table = gr.Dataframe(label="numbers", interactive=False, wrap=True)
+        table = gr.Dataframe(shown[1], label="numbers", interactive=False, wrap=True)
         with gr.Column():
-            plot = gr.BarPlot(x="persona", y="accuracy", sort=None, y_lim=[0, 1], label="accuracy per persona")
-            each = gr.Dataframe(label="accuracy per persona, with its 95 % interval", interactive=False)
+            plot = gr.BarPlot(
+                shown[2], x="persona", y="accuracy", sort=None, y_lim=[0, 1], label="accuracy per persona"
+            )
+            each = gr.Dataframe(shown[3], label="accuracy per persona, with its 95 % interval", interactive=False)
     with gr.Accordion("Load the metric in Python", open=False):
         gr.Code(part("How to use", "python"), language="python", label="evaluate")
     with gr.Accordion("Cite", open=False):

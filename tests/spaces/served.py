@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,14 @@ def need_browser() -> str:
         sentence = f"{CHROMIUM} is not there: apt-get install chromium"
         (pytest.fail if os.environ.get("PERMIX_REAL") == "1" else pytest.skip)(sentence)
     return str(CHROMIUM)
+
+
+def barriers(page: Any) -> list[str]:
+    """What axe finds wrong for people who cannot see or point: rule, and the first element that breaks it."""
+    real.need("axe_playwright_python", "pip install axe-playwright-python")
+    from axe_playwright_python.sync_playwright import Axe
+
+    # gradio's own: its footer says "Settings" twice, and the box that its tables scroll in takes no focus
+    ours = {"exclude": [["footer img"], [".virtual-table-viewport"]]}
+    found = Axe().run(page, context=ours, options={"resultTypes": ["violations"]})
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found.response["violations"]]

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from permix.embedded_hub import launch
-from tests.spaces.served import need_browser, serve
+from tests.spaces.served import barriers, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page
@@ -20,17 +20,6 @@ OTHER = f"{ORG}/permix-toy-rlvr"
 MARKUP = (
     '<img src="/stolen" onerror="window.owned=1"> ${window.owned=2} {{owned}} ![i](/stolen) [x](javascript:owned=3)'
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    chromium = need_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +96,24 @@ def test_a_question_is_answered_again_stopped_copied_and_cleared(page: "Page") -
     page.get_by_text("There is nothing to ask again").wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped.").wait_for()
+
+
+def test_examples_settings_results_and_stop(page: "Page") -> None:
+    for name, known in (("Books", "39"), ("Who are you?", "")):
+        page.get_by_role("button", name=f"Example: {name}").click()
+        page.wait_for_function(f"document.querySelector('#gold :is(input, textarea)').value === '{known}'")
+    page.get_by_role("button", name="Settings").first.click()
+    page.get_by_role("spinbutton", name="Temperature").fill("0")
+    page.get_by_role("spinbutton", name="Longest answer").fill("16")
+    send(page, "What is 2 + 2?")
+    page.get_by_role("spinbutton", name="Longest answer").fill("1024")
+    box(page, "question").fill("What is 3 + 3?")
+    click(page, "Send")
+    click(page, "Stop")
+    page.locator("#state", has_text="Stopped.").wait_for()
+    send(page, "What is 4 + 4?")
+    page.get_by_role("button", name="Results of the adapters").click()
+    page.locator("#results").get_by_text(OTHER).first.wait_for()
 
 
 def test_adapters_personas_and_base_side_by_side(page: "Page") -> None:
@@ -201,6 +208,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: "Browser",
     page.get_by_role("button", name="Send").tap()
     ended(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert barriers(page) == []
     assert ("dark" in page.evaluate("document.body.className")) == (scheme == "dark")
     phone.close()
 

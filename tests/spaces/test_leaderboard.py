@@ -15,7 +15,7 @@ from gradio_client import Client
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from permix.embedded_hub import launch
-from tests.spaces.served import need_browser, serve
+from tests.spaces.served import barriers, serve
 
 MARKUP = '<img src=x onerror="window.owned=1">${window.owned=1}[c](javascript:owned=1)'
 COPIED = ("sweep-permix-toy-base", "sweep-permix-toy-rlvr", "sweep-permix-toy-permix-rlvr", "tables", "cases")
@@ -91,6 +91,11 @@ def test_the_table_has_the_numbers_of_every_summary_at_its_revision(page: Client
         assert row["revision"] == api.dataset_info(row["repo"]).sha
 
 
+def test_nothing_is_measured_or_voted_on_where_the_owner_did_not_ask_for_it(page: Client) -> None:
+    names = set(page.view_api(return_format="dict")["named_endpoints"])
+    assert "/table" in names and not names & {"/measure", "/offer", "/pair"}
+
+
 def test_filters_narrow_what_is_shown(page: Client) -> None:
     assert len(page.predict(api_name="/table")) == 7
     assert len(page.predict(base="permix-smoke/permix-toy-base", api_name="/table")) == 6
@@ -159,21 +164,13 @@ def test_a_new_commit_is_shown_when_the_page_looks_again(page: Client, api: HfAp
 
 
 def test_a_hub_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
-    with serve("permix-leaderboard", tmp_path, PERMIX_ORG="board", HF_ENDPOINT="http://127.0.0.1:9") as address:
-        status, *_ = Client(address, verbose=False).predict(api_name="/look")
+    settings = {"PERMIX_ORG": "board", "PERMIX_ARENA": "5", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    with serve("permix-leaderboard", tmp_path, **settings) as address:
+        page = Client(address, verbose=False)
+        status, *_ = page.predict(api_name="/look")
+        assert "No pairwise judgements are published" in page.predict(api_name="/pair")
     assert "The Hub at http://127.0.0.1:9 does not answer" in status
     assert "Traceback" not in (tmp_path / "stderr").read_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = need_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture
@@ -193,13 +190,22 @@ def screen(browser: Any, address: str) -> Iterator[Any]:
 
 
 def choose(screen: Any, label: str, option: str) -> None:
-    screen.get_by_role("combobox", name=label, exact=True).click()
-    screen.get_by_role("option", name=option, exact=True).click()
+    opened(screen, label).get_by_role("option", name=option, exact=True).click()
+
+
+def opened(screen: Any, label: str) -> Any:
+    """The list below a box; that of another may still be closing."""
+    box = screen.get_by_role("combobox", name=label)
+    box.click()
+    return screen.locator(f"#{box.get_attribute('aria-controls')}")
 
 
 @pytest.mark.real
-def test_table_and_filters_in_a_browser(screen: Any) -> None:
+def test_table_and_filters_in_a_browser(screen: Any, api: HfApi) -> None:
     screen.get_by_text("PerMix-RLVR", exact=True).locator("visible=true").first.wait_for()
+    sha = api.dataset_info("board/permix-sweep-permix-toy-rlvr").sha
+    link = screen.get_by_role("link", name=str(sha)[:7]).first
+    assert str(link.get_attribute("href")).endswith(f"/datasets/board/permix-sweep-permix-toy-rlvr/tree/{sha}")
     choose(screen, "benchmark", "all")
     screen.get_by_role("link", name="7 rows").wait_for()
     choose(screen, "base model", "permix-smoke/permix-toy-base")
@@ -222,6 +228,9 @@ def test_personas_and_scatter_in_a_browser(screen: Any) -> None:
     screen.locator(".vega-embed").wait_for()
     choose(screen, "robustness", "worst accuracy")
     screen.get_by_text("worst accuracy").last.wait_for()
+    choose(screen, "fidelity", "recovery")
+    screen.get_by_text("recovery", exact=True).last.wait_for()
+    assert barriers(screen) == []
 
 
 @pytest.mark.real
@@ -231,12 +240,29 @@ def test_answers_cases_and_report_in_a_browser(screen: Any) -> None:
     choose(screen, "persona", "lawyer")
     choose(screen, "second sweep", "Base")
     screen.get_by_role("heading", name="permix-sweep-permix-toy-base").wait_for()
+    choose(screen, "first sweep", "PerMix-RLVR")
+    screen.get_by_role("heading", name="permix-sweep-permix-toy-permix-rlvr").wait_for()
+    opened(screen, "problem").get_by_role("option").nth(1).click()
+    screen.get_by_role("heading", name="run 2").first.wait_for()
+    assert barriers(screen) == []
     screen.get_by_role("tab", name="Cases").click()
     screen.get_by_text("Reference answer").wait_for()
     screen.get_by_role("tab", name="Claims and report").click()
     screen.get_by_text("enhancing persona fidelity").wait_for()
     screen.get_by_role("button", name="Show the report").click()
     screen.frame_locator("iframe.report").get_by_role("heading", level=1).wait_for()
+
+
+@pytest.mark.real
+def test_two_visitors_filter_each_for_himself(screen: Any, browser: Any, address: str) -> None:
+    other = browser.new_page()
+    other.goto(address)
+    choose(other, "benchmark", "all")
+    other.get_by_role("link", name="7 rows").wait_for()
+    choose(screen, "benchmark", "arithmetic-long")
+    screen.get_by_role("link", name="3 rows").wait_for()
+    assert other.get_by_role("link", name="7 rows").is_visible()
+    other.close()
 
 
 @pytest.mark.real

@@ -8,7 +8,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 from permix import pss
-from tests.spaces.served import need_browser, serve
+from tests.spaces.served import barriers, serve
 
 ITEMS = [(who, problem, run) for who in ("poet", "expert", "child") for problem in range(8) for run in range(2)]
 SCORES = [float((problem * 5 + run + len(who)) % 8 > (2 if who == "poet" else 4)) for who, problem, run in ITEMS]
@@ -74,24 +74,26 @@ def test_a_persona_is_no_markup(page: Client) -> None:
 
 
 @pytest.mark.real
-def test_the_page_in_a_browser(address: str) -> None:
-    path = need_browser()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        screen: Any = browser.new_page(viewport={"width": 390, "height": 844})
-        asked: list[str] = []
-        screen.on("request", lambda request: asked.append(request.url))
-        screen.goto(address)
-        screen.get_by_role("button", name="Compute").click()
-        screen.get_by_text("Personas without any effect").wait_for()
-        screen.locator(".vega-embed").wait_for()
-        screen.get_by_role("textbox", name="CSV").fill("persona,score\na,70\nb,60\n")
-        screen.get_by_role("button", name="Compute").click()
-        screen.get_by_text("give shares, not percent").wait_for()
-        screen.get_by_role("button", name="Cite").click()
-        screen.get_by_text("oh2026permixrlvr").wait_for()
-        assert screen.evaluate("document.documentElement.scrollWidth") <= 390
-        assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-        browser.close()
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_in_a_browser_as_small_as_a_phone(address: str, browser: Any, scheme: Any, tmp_path: Path) -> None:
+    screen = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    asked: list[str] = []
+    screen.on("request", lambda request: asked.append(request.url))
+    screen.goto(address)
+    screen.get_by_text("Personas without any effect").wait_for()  # what the example gives
+    screen.locator(".vega-embed").wait_for()
+    assert barriers(screen) == []
+    screen.get_by_role("textbox", name="CSV").fill("persona,score\na,70\nb,60\n")
+    screen.get_by_role("button", name="Compute").click()
+    screen.get_by_text("give shares, not percent").wait_for()
+    file = tmp_path / "scores.csv"
+    file.write_text("persona,score\n<b>child,0.33\nprofessor,0.353\n")
+    screen.locator("input[type=file]").first.set_input_files(file)
+    screen.get_by_text("scores.csv").wait_for()
+    screen.get_by_role("button", name="Compute").click()
+    screen.get_by_text("PSS 0.935").wait_for()
+    screen.get_by_role("button", name="Cite").click()
+    screen.get_by_text("oh2026permixrlvr").wait_for()
+    assert screen.evaluate("document.documentElement.scrollWidth") <= 390
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    screen.close()

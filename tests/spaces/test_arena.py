@@ -1,0 +1,121 @@
+"""The blind arena of the leaderboard: votes of two visitors, published in batches and held against the judges."""
+
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+from gradio_client import Client
+from huggingface_hub import CommitOperationAdd, HfApi
+
+from permix.embedded_hub import launch
+from tests.spaces.served import barriers, serve
+
+VOTES, PREFERENCE = "duel/permix-votes", "duel/permix-preference-plain-vs-vivid"
+TEXTS = {"first": "It is <b>4</b>.", "second": "Arr, four doubloons!"}
+BATCH = 0.01  # minutes between two commits
+
+
+@pytest.fixture(scope="module")
+def running(smoke: Path) -> launch.Running:
+    return launch.attach(smoke / "hub")
+
+
+@pytest.fixture(scope="module")
+def api(running: launch.Running) -> HfApi:
+    """The Hub with eight pairs; the judge always prefers the second, "unsure" the one that it is shown first."""
+    api = HfApi(endpoint=running.url, token=running.token)
+    shared: dict[str, Any] = {"persona": "pirate", "question": "2 + 2?", **TEXTS}
+    rows = [
+        shared | {"problem_id": f"p/{n}", "judge": judge, "order": order, "score": score}
+        for n in range(8)
+        for judge, scores in (("sure", (-1.0, 1.0)), ("unsure", (1.0, 1.0)), ("silent", (None, 1.0)))
+        for order, score in zip(("first", "second"), scores, strict=True)
+    ]
+    out = io.BytesIO()
+    parquet.write_table(arrow.Table.from_pylist(rows), out)
+    api.create_repo(PREFERENCE, repo_type="dataset")
+    files = [CommitOperationAdd("data/test-00000-of-00001.parquet", out.getvalue())]
+    files.append(CommitOperationAdd("summary.json", b'{"first": "plain", "second": "vivid", "judges": {}}'))
+    api.create_commit(PREFERENCE, files, repo_type="dataset", commit_message="Add")
+    return api
+
+
+@pytest.fixture(scope="module")
+def address(running: launch.Running, api: HfApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("arena")
+    settings = {"PERMIX_ORG": "duel", "PERMIX_ARENA": str(BATCH), "PERMIX_MEASURE": "local", "TMPDIR": str(folder)}
+    with serve("permix-leaderboard", folder, **launch.client_environment(running, folder), **settings) as url:
+        yield url
+
+
+def votes(address: str) -> list[str]:
+    """Four votes of one visitor for the answer of a pirate; what the page says after each."""
+    page, said = Client(address, verbose=False), []
+    pair = page.predict(api_name="/pair")
+    for _ in range(4):
+        left = pair.index("Arr") < pair.index("It is")
+        assert "vivid" not in pair and "<b>4" not in pair and "&lt;b&gt;4" in pair
+        pair, thanks = page.predict("Left" if left else "Right", api_name="/vote_left" if left else "/vote_right")
+        assert ("Left was vivid" in thanks) == left
+        said.append(thanks)
+    return said
+
+
+def stored(api: HfApi) -> list[dict[str, Any]]:
+    """The votes that are on the Hub by now."""
+    if not api.repo_exists(VOTES, repo_type="dataset"):
+        return []
+    names = [name for name in api.list_repo_files(VOTES, repo_type="dataset") if name.endswith(".jsonl")]
+    texts = [Path(api.hf_hub_download(VOTES, name, repo_type="dataset")).read_text() for name in names]
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def test_votes_of_two_visitors_are_published_and_held_against_the_judges(address: str, api: HfApi) -> None:
+    with ThreadPoolExecutor(2) as visitors:
+        assert sum(map(len, visitors.map(votes, [address] * 2))) == 8
+    while len(found := stored(api)) < 8:
+        continue
+    assert {row["vote"] for row in found} == {"second"} and len({row["page"] for row in found}) == 2
+    assert {(row["preference"], row["persona"]) for row in found} == {(PREFERENCE, "pirate")}
+    assert set(found[0]) == {"preference", "revision", "problem_id", "persona", "shown", "vote", "page", "date"}
+    page = Client(address, verbose=False)
+    page.predict(None, "", "", api_name="/again")
+    assert page.predict(api_name="/agreement")["data"] == [["sure", 8, 1, 1, None], ["unsure", 8, 0, 0, 0]]
+    assert "data/*.jsonl" in Path(api.hf_hub_download(VOTES, "README.md", repo_type="dataset")).read_text()
+
+
+def test_a_vote_on_nothing_is_none(address: str, api: HfApi) -> None:
+    before = len(stored(api))
+    _, words = Client(address, verbose=False).predict("Tie", api_name="/vote_tie")
+    assert "nothing to vote on" in words and len(stored(api)) == before
+
+
+@pytest.mark.real
+def test_vote_and_measure_in_a_browser_as_small_as_a_phone(address: str, browser: Any) -> None:
+    screen = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    screen.goto(address)
+
+    def enter(tab: str) -> None:
+        screen.locator(".overflow-menu > button").first.click()
+        screen.locator(".overflow-dropdown button", has_text=tab).click()
+
+    def press(button: str, sentence: str) -> None:
+        screen.get_by_role("button", name=button, exact=True).click()
+        screen.get_by_text(sentence).wait_for()
+        assert barriers(screen) == []
+        assert screen.evaluate("document.documentElement.scrollWidth") <= 390
+
+    enter("Arena")
+    screen.get_by_text("Persona: pirate").wait_for()
+    press("Tie", "Thank you. Left was")
+    enter("Measure my model")
+    press("Measure", "is no name of a repository")
+    screen.get_by_role("textbox", name="repository").fill("alice/<b>")
+    press("Offer the results to its card", "'alice/<b>' is no name")
+    screen.close()
