@@ -1,12 +1,13 @@
 """What a recipe asks for, and what of it is there."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
-from permix import chain, recipe, stages
+from permix import benchmarks, chain, recipe, stages
 from permix.errors import BadInput, PermixError
 from permix.hub import Hub
 from tests import trials
@@ -81,6 +82,20 @@ def test_inputs_from_elsewhere_are_resolved_at_their_revision(hub: Hub, org: str
     user = step(org, "b")
     user.needs = {"old": at}
     assert chain.resolve_foreign([user], hub)[at].sha == made["a"].sha
+
+
+def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "test.jsonl").write_text("{}")
+    sha = hub.publish("datasets/HuggingFaceH4/MATH-500", tmp_path / "copy", "a copy", None)
+    pinned = benchmarks.builtin("math500").repo
+    assert pinned.partition("@")[2] and chain.foreign(pinned, hub, "sweep").sha == sha
+    with pytest.raises(BadInput, match="has no revision"):
+        chain.foreign(f"{pinned[:-1]}x", hub, "sweep")
+    with pytest.raises(BadInput, match=f"has no revision '{pinned.partition('@')[2]}'"):
+        chain.foreign(pinned, replace(hub, embedded=False), "sweep")
 
 
 def test_an_input_that_is_not_there_names_who_needs_it(hub: Hub, org: str) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from permix import cli, recipe, stages
 from permix.__main__ import main
 from permix.commands import run as runs
-from permix.stage import own_fields
+from permix.stage import described, own_fields
 from tests.conftest import permix
 
 HEAVY = "torch transformers datasets huggingface_hub numpy pyarrow matplotlib starlette uvicorn dulwich trl peft rich"
@@ -51,6 +51,8 @@ def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> 
     wanted = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).Config)}
     assert wanted | {"--recipe", "--set", "--benchmark", "--hub", "--workers", "--work"} <= options
     assert all(option in shown for option in wanted)
+    undescribed = set(own_fields(stages.get(name).Config)) - set(described(stages.get(name).Config))
+    assert not undescribed, "they need a line `name: what it is` in the Config's docstring"
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> recipe.Recipe:

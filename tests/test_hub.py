@@ -95,6 +95,14 @@ def test_large_files_go_by_lfs_and_come_back(hub: Hub, repo: str, tmp_path: Path
     assert (hub.fetch(head) / "data.parquet").read_bytes() == (folder / "data.parquet").read_bytes()
 
 
+def test_of_a_large_dataset_only_the_named_files_are_fetched(hub: Hub, repo: str, tmp_path: Path) -> None:
+    hub.publish(repo, folder_of(tmp_path / "data", a="1", b="2"), "both", None)
+    head = hub.head(repo)
+    assert head
+    assert "b" not in {path.name for path in hub.fetch(head, ("a",)).iterdir()}
+    assert {path.name for path in hub.fetch(head).iterdir()} >= {"a", "b", "run.json"}
+
+
 def test_who_publishes_on_top_of_something_newer_is_refused(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     old = hub.head(repo)

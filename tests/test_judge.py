@@ -1,43 +1,22 @@
 """Judges over real HTTP: what they may get wrong, what is asked again, and what is missing then."""
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from permix import judge, prompt, sampler
-from permix.engines.endpoint import pace
+from permix import judge, prompt
 from permix.errors import BadInput
 from permix.judge import Item, Judgement, ModelJudge
 from permix.judging.structured import Client, Purse
 from permix.models import Model
-from permix.sampler import Endpoint, Engine, Sampler, Sampling
-from permix.stage import Parts
+from permix.sampler import Sampling
 from tests import scripted_judge
 from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
+from tests.judged import hurry as hurry
+from tests.judged import parts_in
 from tests.scripted_judge import says
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "BACKOFF", 0.001)
-    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
-
-
-@contextmanager
-def parts_in(work: Path) -> Iterator[Parts]:
-    """Parts with real samplers, closed at the end."""
-    with ExitStack() as opened:
-
-        def open_engine(engine: Engine | Endpoint) -> Sampler:
-            found = sampler.open_engine(engine)
-            opened.callback(found.close)
-            return found
-
-        yield Parts(work, {}, {}, lambda *_: None, 1, open_engine)
 
 
 def items(count: int = 3) -> list[Item]:

@@ -74,6 +74,9 @@ def test_a_pool_of_ones_own_is_not_under_the_papers_licence() -> None:
     inputs = {"task": GSM8K, "personas": "datasets/me/people"}
     found = licence.of("mixture", toy=False, variant=VARIANTS["permix-rlvr"], inputs=inputs)
     assert found.ids == ("mit", "other") and found.link == "https://huggingface.co/datasets/me/people"
+    inputs = {"personas": "datasets/me/permix-personas-toys"}
+    found = licence.of("personas", toy=False, variant=PLAIN, inputs=inputs)
+    assert found.ids == ("cc-by-4.0", "other") and found.name == "the-publishers-own"
 
 
 def test_every_builtin_model_is_known() -> None:

@@ -3,10 +3,10 @@
 import contextlib
 import json
 import pickle
-import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from permix import chain, provenance, ranks, runner
 from permix.chain import Step
 from permix.errors import BadInput
 from permix.progress import Board
-from permix.stages import sft
+from permix.stages import grpo, sft
 from permix.training import loop
 from permix.worker import Job
 from tests.hubs import embedded
@@ -28,12 +28,12 @@ from tests.training.runs import SHA, config_of, make_inputs, train
 ROOT = Path(__file__).parents[1]
 SETTINGS = {"lora_dropout": 0.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "max_steps": 3}
 
-PLAYED = """
+IN_EVERY_RANK = """
 import os, sys
 if "RANK" in os.environ:
     sys.path.append({root!r})
-    from tests.training import recorded
-    recorded.play()
+    from tests.training import {module}
+    {module}.{call}()
 """
 KILLED = """
 import os, pickle, signal, sys
@@ -64,36 +64,48 @@ def job_of(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -
     return Job("org/tiny-x", stage, config, inputs, sources, {}, folder / "work", folder / "out", 1, 2)
 
 
+def in_every_rank(module: str, call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each rank that is started from here on call a function of tests/training first."""
+    (folder / "sitecustomize.py").write_text(IN_EVERY_RANK.format(root=str(ROOT), module=module, call=call))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
 def assert_same(one: Path, two: Path) -> None:
     """Equal up to rounding, as a whole: Adam makes a step of a gradient that is nothing but rounding, too."""
     mine, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
     assert mine.keys() == others.keys()
     for name, tensor in mine.items():
-        assert (tensor - others[name]).norm() < 2e-3 * tensor.norm(), name
+        assert (tensor - others[name]).norm() < 5e-3 * tensor.norm(), name
 
 
-def test_two_processes_publish_the_adapter_of_one(
+def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
     alone: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    hub = embedded(tmp_path / "cache")
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    for name, kind in (("base", "model"), ("mixture", "dataset")):
-        api.create_repo(f"ranks/{name}", repo_type=kind)
-        api.upload_folder(repo_id=f"ranks/{name}", repo_type=kind, folder_path=inputs[name])
-    config = config_of("sft", **SETTINGS, org="ranks", base="ranks/base", mixture="datasets/ranks/mixture")
-    step = Step("sft", config, sft.target(config), sft.inputs(config))
-    foreign = chain.resolve_foreign([step], hub)
-    chain.look_up([step], hub)
-    made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
-    assert made.record is not None and made.record["facts"]["steps"] == 3
-    assert made.record["cost"]["rows_seen"] == alone[1]["cost"]["rows_seen"] == 48
-    assert made.record["cost"]["processes"] == 2 and made.record["config"]["gradient_accumulation_steps"] == 4
-    assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
-    assert_same(alone[0], hub.fetch(made))
-    assert not list((tmp_path / "work").glob("sft/*"))
+    """The worker is killed when it has heard of a first step; its launcher and two ranks are then at the next ones."""
+    job = job_of("sft", inputs, tmp_path, save_steps=1)
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]
+    worker = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert worker.returncode == -signal.SIGKILL
+    while running(tmp_path):  # where one stays, the test's own time limit ends this
+        pass
+    assert loop.complete(tmp_path / "work" / "checkpoints")
+    said = ranks.run(job, lambda _: None)
+    assert said.kind == "done" and said.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
+    assert_same(alone[0], tmp_path / "out")
+    assert len(lines(tmp_path / "out" / "log.jsonl")) == SETTINGS["max_steps"]
 
 
-def test_grpo_takes_the_same_steps_on_the_same_rollouts(
+def running(folder: Path) -> list[str]:
+    """The commands of all processes that were started with this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(entry.read_bytes().decode(errors="replace"))
+    return [command for command in found if str(folder) in command]
+
+
+def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_publishes(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gradients are equal: their norm at each step, and the adapter that follows from them."""
@@ -101,12 +113,30 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts(
 
     monkeypatch.setattr(GenerationMixin, "generate", GenerationMixin.generate)  # puts it back afterwards
     recorded.play()
-    alone, _ = train("grpo", inputs, tmp_path / "one", **SETTINGS, beta=0.04)
-    (tmp_path / "sitecustomize.py").write_text(PLAYED.format(root=str(ROOT)))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    said = ranks.run(job_of("grpo", inputs, tmp_path / "two", beta=0.04), lambda _: None)
-    assert said.kind == "done", said.value
-    both = (alone, tmp_path / "two" / "out")
+    settings = SETTINGS | {"beta": 0.04}
+    alone, _ = train("grpo", inputs, tmp_path / "one", **settings)
+
+    hub = embedded(tmp_path / "cache")
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    for name, kind in (("base", "model"), ("mixture", "dataset")):
+        api.create_repo(f"ranks/{name}", repo_type=kind)
+        api.upload_folder(repo_id=f"ranks/{name}", repo_type=kind, folder_path=inputs[name])
+    settings |= {"save_steps": 1, "checkpoint_branch": "keep"}
+    config = config_of("grpo", **settings, org="ranks", base="ranks/base", mixture="datasets/ranks/mixture")
+    step = Step("grpo", config, grpo.target(config), grpo.inputs(config))
+    foreign = chain.resolve_foreign([step], hub)
+    chain.look_up([step], hub)
+    in_every_rank("recorded", "play", tmp_path, monkeypatch)
+    made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
+    assert made.record is not None and made.record["facts"]["steps"] == 3
+    assert made.record["cost"]["processes"] == 2 and made.record["config"]["gradient_accumulation_steps"] == 4
+    assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
+    assert not list((tmp_path / "work").glob("grpo/*"))
+    (kept,) = (ref for ref in api.list_repo_refs(step.target).branches if ref.name != "main")
+    held = api.list_repo_files(step.target, revision=kept.name)
+    assert {name.split("/")[1] for name in held if name.startswith("checkpoints/")} == {"checkpoint-3"}
+
+    both = (alone, hub.fetch(made))
     logs, samples = ([lines(out / f"{name}.jsonl") for out in both] for name in ("log", "samples"))
     assert [entry["reward"] for entry in logs[0]][:2] == [0.5, 0.5]
     for mine, others in zip(*logs, strict=True):
@@ -121,35 +151,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_kill_leaves_no_process_and_the_training_goes_on(inputs: dict[str, Path], tmp_path: Path) -> None:
-    """The worker is killed when it has heard of a first step; its launcher and two ranks are then at the next ones."""
-    (tmp_path / "job").write_bytes(pickle.dumps(job_of("sft", inputs, tmp_path, save_steps=1, max_steps=500)))
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]
-    worker = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert worker.returncode == -signal.SIGKILL
-    while running(tmp_path):  # where one stays, the test's own time limit ends this
-        pass
-    newest = loop.last_complete(tmp_path / "work" / "checkpoints")
-    assert newest is not None
-    steps = int(newest.rpartition("-")[2]) + 1
-    said = ranks.run(job_of("sft", inputs, tmp_path, max_steps=steps), lambda _: None)
-    assert said.kind == "done" and said.value[0]["steps"] == steps < 500
-    assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == steps
-
-
-def running(folder: Path) -> list[str]:
-    """The commands of all processes that were started with this folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found.append(entry.read_bytes().decode(errors="replace"))
-    return [command for command in found if str(folder) in command]
-
-
 def test_a_failure_in_a_rank_is_told_in_its_sentence(inputs: dict[str, Path], tmp_path: Path) -> None:
-    said = ranks.run(job_of("sft", inputs, tmp_path, max_length=8), lambda _: None)
-    assert (said.kind, said.value[1]) == ("failed", 2)
-    assert re.search(r"rows of datasets/org/mixture are longer than \[sft\] max_length, 8 tokens", said.value[0])
+    job = replace(job_of("sft", inputs, tmp_path), stage="sftt")
+    said = ranks.run(job, lambda _: None)
+    assert (said.kind, said.value) == ("failed", ("There is no stage 'sftt': did you mean 'sft'?", 2)), said
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,8 +133,8 @@ def test_a_recipe_example_parses(text: str) -> None:
 
 def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: Path) -> None:
     printed = permix(smoke, "run", "--recipe", "smoke").stdout.split("Load what was published:\n")[1]
-    lines = printed.strip().splitlines()
-    assert len(lines) == 3
+    *lines, collection = printed.strip().splitlines()
+    assert len(lines) == 3 and collection.startswith("Collection: http://127.0.0.1:")
     for line in lines:
         done = shell(line, smoke, tmp_path)
         assert done.returncode == 0 and done.stdout.strip(), f"{line}\n{done.stderr}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from permix import chain, recipe
+from permix import benchmarks, chain, recipe
 from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.stages import grpo, sweep
@@ -117,6 +117,6 @@ def test_own_base_task_personas_and_benchmark(tmp_path: Path) -> None:
         "personas": "datasets/me/people",
         "adapter": "permix/model-rlvr-try",
         "benchmark/quiz": "datasets/me/quiz",
-        "benchmark/gsm8k": "datasets/openai/gsm8k",
+        "benchmark/gsm8k": benchmarks.builtin("gsm8k").repo,
     }
     assert sweep.target(config) == "datasets/permix/permix-sweep-model-rlvr-try"

@@ -6,13 +6,13 @@ that a user chose go into it and only a YAML writer quotes them right.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jinja2
 import yaml
 
-from permix import files, licence, variant
+from permix import files, hub, licence, variant
 from permix.errors import BadInput, nearest
 from permix.results import tabular
 
@@ -42,7 +42,7 @@ def is_toy(record: Record) -> bool:
     """True for an artifact of the toy world: its numbers follow from how that world was designed."""
     config = record["config"]
     names = [record["target"], *(source["repo"] for source in record["inputs"].values())]
-    tasks = [config.get("task"), *(config.get("benchmarks") or ())]
+    tasks = [config["task"]] if config.get("task") else config.get("benchmarks") or ()
     modules = [part.get("module") for part in tasks if isinstance(part, Mapping)]
     return bool(config.get("toy")) or any("/permix-toy" in name for name in names) or "arithmetic" in modules
 
@@ -74,17 +74,18 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         repos["base"] = record["config"]["variant"]  # no artifact that could be fetched, but its terms hold
     elif record["config"].get("variant") == "served":
         repos["base"] = record["config"]["base"]  # likewise
+    # whose texts pools are is told by the name under which they are published
+    asked = repos | ({"personas": record["target"]} if record["stage"] == "personas" else {})
     return {
         "record": record,
         "repo": repo,
         "org": repo.split("/")[0],
         "variant": row,
         "toy": toy,
-        "licence": licence.of(card, toy=toy, variant=row, inputs=repos, writer=_writer(record)),
+        "licence": licence.of(card, toy=toy, variant=row, inputs=asked, writer=_writer(record)),
         "base": record["inputs"].get("base"),
         "data": sorted(name for name in repos.values() if name.startswith("datasets/")),
         "results": rows,
-        "benchmarks": list(dict.fromkeys(row["benchmark"] for row in rows)),
         "settings": sorted(_flat({k: v for k, v in record["config"].items() if k not in ("org", "tag")})),
         "facts": sorted(_flat(record["facts"])),
         "sweep": _summary(record),
@@ -103,7 +104,7 @@ def _metadata(card: str, values: dict[str, Any]) -> dict[str, Any]:
     terms: licence.Licence = values["licence"]
     head: dict[str, Any] = {"license": terms.ids[0] if len(terms.ids) == 1 else list(terms.ids)}
     if terms.name:
-        head |= {"license_name": terms.name, "license_link": terms.link}
+        head |= {"license_name": terms.name} | ({"license_link": terms.link} if terms.link else {})
     head["language"] = "en"
     is_dataset = record["target"].startswith("datasets/")
     return head | (_dataset(card, values) if is_dataset else _model(card, values))
@@ -173,7 +174,7 @@ def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
         "metrics": ["accuracy", f"{values['org']}/pss"],
         "tags": [*shared, "lora", "trl", f"base_model:adapter:{base['repo']}"],
     }
-    if index := list(_index(values)):
+    if index := list(_index(values["org"], values["results"])):
         head["model-index"] = [{"name": values["repo"].split("/")[1], "results": index}]
     return head
 
@@ -200,11 +201,39 @@ _METRICS = {
 }
 
 
-def _index(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for benchmark in values["benchmarks"]:
-        rows = [row for row in values["results"] if row["benchmark"] == benchmark and row["value"] is not None]
+def results_on(card: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A card that somebody else wrote, with these results in its metadata and in a section at its end.
+
+    Other results stay; those of earlier sweeps in the same repositories go. Raises ValueError for metadata that are no
+    YAML.
+    """
+    from huggingface_hub import RepoCard
+
+    org = hub.split(rows[0]["sweep"])[1].partition("/")[0]
+    sweeps = {hub.split(row["sweep"])[1] for row in rows}
+    page = RepoCard(card if card.startswith("---") else f"---\n{{}}\n---\n\n{card}", ignore_metadata_errors=False)
+    metadata = dict(vars(page.data))
+    stored = metadata.get("model-index")
+    models = [model for model in stored if isinstance(model, dict)] if isinstance(stored, list) else []
+    others = [entry for model in models for entry in model.get("results") or []]
+    kept = [entry for entry in others if (entry.get("dataset") or {}).get("type") not in sweeps]
+    name = next((model["name"] for model in models if "name" in model), "adapter")
+    metadata["model-index"] = [{"name": name, "results": [*kept, *_index(org, rows)]}]
+    head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
+    table = _environment().get_template("_results.md").render(results=rows)
+    begin, end = _MARKS
+    body = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", "", page.text, flags=re.DOTALL).strip()
+    return f"---\n{head}---\n\n{body}\n\n{begin}\n## Under system personas\n\n{table.strip()}\n{end}\n"
+
+
+_MARKS = ("<!-- permix: results -->", "<!-- permix: end of results -->")
+
+
+def _index(org: str, results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for benchmark in dict.fromkeys(row["benchmark"] for row in results):
+        rows = [row for row in results if row["benchmark"] == benchmark and row["value"] is not None]
         found = {row["metric"]: row["value"] for row in rows}
-        kinds = {"pss": f"{values['org']}/pss"}
+        kinds = {"pss": f"{org}/pss"}
         metrics = [
             {"type": kinds.get(m, "accuracy"), "name": n, "value": found[m]} for m, n in _METRICS.items() if m in found
         ]

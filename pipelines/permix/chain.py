@@ -3,10 +3,11 @@
 import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from permix import models, provenance, stages
+from permix import benchmarks, models, provenance, stages
 from permix.errors import BadInput, PermixError
 from permix.hub import Head, Hub
 from permix.recipe import Recipe
@@ -47,6 +48,12 @@ class Step:
         estimate = getattr(self.module, "estimate", None)
         return dict(estimate(self.config)) if estimate else {}
 
+    def fetch(self, hub: Hub, heads: Mapping[str, Head]) -> dict[str, Path]:
+        """The folders of these inputs (name -> head), with at least the files that the stage reads."""
+        reads = getattr(self.module, "reads", None)
+        files = reads(self.config) if reads else {}
+        return {name: hub.fetch(head, files.get(name, ())) for name, head in heads.items()}
+
 
 def notes(steps: Iterable[Step]) -> list[str]:
     """What a person should know of the steps that are to be made, before it costs anything."""
@@ -86,6 +93,8 @@ def until(steps: list[Step], stage: str | None) -> list[Step]:
 
 def foreign(repo: str, hub: Hub, reader: str) -> Head:
     """The head of a repository that `reader` needs; BadInput where the Hub does not have it."""
+    if hub.embedded and "@" in repo and repo in benchmarks.pinned():
+        repo = repo.partition("@")[0]  # a pin is a commit of huggingface.co; a copy here has a commit of its own
     head = hub.head(repo)
     if head is None:
         raise BadInput(f"{repo} is needed by {reader} and is not on {hub.endpoint}: {_advice(repo, hub)}")
@@ -119,7 +128,8 @@ def settle(step: Step, heads: Mapping[str, Head]) -> bool:
     if any(repo not in heads for repo in step.needs.values()):
         return False
     step.sources = {name: heads[repo] for name, repo in step.needs.items()}
-    contents = {name: head.content_digest for name, head in step.sources.items()}
+    beside = getattr(step.module, "BESIDE", ())
+    contents = {name: h.content_digest for name, h in step.sources.items() if not name.startswith(beside)}
     step.digest = provenance.digest(step.stage, step.module.VERSION, step.config, contents)
     return True
 
@@ -140,12 +150,11 @@ def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) ->
         if step.state == "current":
             continue
         found = {
-            name: hub.fetch(heads[repo])
-            for name, repo in step.needs.items()
-            if repo in heads and repo.startswith("datasets/")
+            name: heads[repo] for name, repo in step.needs.items() if repo in heads and repo.startswith("datasets/")
         }
+        folders = step.fetch(hub, found)
         if check and found:
-            check(step.config, found)
+            check(step.config, folders)
 
 
 def check_packages(steps: Iterable[Step]) -> None:

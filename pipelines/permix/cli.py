@@ -11,13 +11,16 @@ import typer
 
 from permix import __version__, stages
 from permix.commands import (
+    calibrate,
     chat,
+    ci,
     claims,
     compare,
     doctor,
     export,
     hub,
     import_logs,
+    jobs,
     options,
     overlap,
     phase,
@@ -32,10 +35,11 @@ from permix.commands import (
     sweep,
     theory,
     verify,
+    watch,
 )
 from permix.commands import preview as previews
 from permix.recipe import table_of
-from permix.stage import own_fields
+from permix.stage import described, own_fields
 
 app = typer.Typer(
     help="Persona-robust post-training as a chain of Hugging Face Hub artifacts.",
@@ -83,18 +87,23 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
         hub: str | None,
         workers: int,
         work: Any,
+        processes: int,
         preview: bool = False,
+        fan_out: str = "none",
         **given: Any,
     ) -> None:
+        terms = run.terms_of(**{key: given.pop(key) for key, *_ in options.JOBS}, fan_out=fan_out)
         named = [f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names]
         if more:
             asked = {key: given.pop(key) for key, *_ in more.OPTIONS}
             recipe, named = more.recipe(recipe, **asked), named + more.changes(variant or [], **asked)
         fields = [f"{table_of(name)}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
+        changes = [*set, *named, *fields]
         if preview:
-            previews.preview(recipe, [*set, *named, *fields], name, hub, work)
+            previews.preview(recipe, changes, name, hub, work)
         else:
-            run.make(recipe, [*set, *named, *fields], until=name, hub=hub, workers=workers, work=work)
+            place: dict[str, Any] = {"hub": hub, "workers": workers, "work": work, "processes": processes}
+            run.make(recipe, changes, until=name, **place, terms=terms)
 
     of_these = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants.")]
     instead = Annotated[list[str], typer.Option("--benchmark", help="These benchmarks instead of the recipe's.")]
@@ -104,10 +113,13 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
     ]
     shared += [*(more.OPTIONS if more else []), ("set", options.Set, []), ("benchmark", instead, [])]
     shared += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
+    shared += [("processes", run.Processes, 1), *options.JOBS]
+    shared += [("fan_out", options.FanOut, "none")] if name == "sweep" else []
     if hasattr(stage, "preview"):
         text = "Show a few rows and what all would cost; publish only what they are made of, where it is missing."
         shared.append(("preview", Annotated[bool, typer.Option("--preview", help=text)], False))
-    shared += [(key, *_option(field, hints[key])) for key, field in own.items()]
+    what = described(stage.Config)
+    shared += [(key, *_option(field, hints[key], what.get(key, ""))) for key, field in own.items()]
     parameters = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
         for key, hint, default in shared
@@ -117,17 +129,21 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
     return command
 
 
-def _option(field: Field[Any], hint: Any) -> tuple[Any, Any]:
-    """The option of one Config field: its own type, a list for a tuple, the recipe's value when it is not given."""
+def _option(field: Field[Any], hint: Any, what: str) -> tuple[Any, Any]:
+    """The option of one Config field: its own type, a list for a tuple, the recipe's value when it is not given.
+
+    `what` says what it is.
+    """
     is_list = typing.get_origin(hint) is tuple
     one = typing.get_args(hint)[0] if is_list else hint
     one = one if one in (int, float, bool) else str
     kind: Any = list[one] if is_list else one  # type: ignore[valid-type]
-    default = "" if field.default is MISSING else f"Default: {field.default}."
+    default = "" if field.default in (MISSING, "", ()) else f" Default: {field.default}."
+    text = f"{what[:1].upper()}{what[1:]}.{default}"
     word = field.name.replace("_", "-")
     flag = f"--{word}/--no-{word}" if one is bool else f"--{word}"
     return Annotated[
-        kind if is_list else kind | None, typer.Option(flag, help=default, show_default=False)
+        kind if is_list else kind | None, typer.Option(flag, help=text, show_default=False)
     ], [] if is_list else None
 
 
@@ -147,6 +163,7 @@ app.command()(chat.chat)
 app.command()(theory.theory)
 app.command()(claims.claims)
 app.command()(phase.phase)
+app.command()(calibrate.calibrate)
 app.command()(export.export)
 app.command()(doctor.doctor)
 app.command()(compare.compare)
@@ -154,7 +171,10 @@ app.command()(selectors.selectors)
 app.command()(overlap.overlap)
 app.command()(power.power)
 app.command()(recovery.recovery)
+app.command()(watch.watch)
 app.command("import")(import_logs.import_logs)
 app.add_typer(hub.app, name="hub")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(ci.app, name="ci")
 for _name in stages.NAMES:
     app.command(_name, rich_help_panel="Stages")(_stage_command(_name, stages.get(_name)))

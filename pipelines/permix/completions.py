@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = {
     "problem_id": "string",
+    "erratum": "string",
     "persona": "string",
     "category": "string",
     "run": "int32",
@@ -53,6 +54,7 @@ def asked(
                     requests.append(Request(key, chat, sampling, seed, adapter))
                     tables[source.name][key] = {
                         "problem_id": problem.id,
+                        "erratum": problem.erratum,
                         "persona": who.key,
                         "category": who.category,
                         "run": run,

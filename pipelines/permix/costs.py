@@ -30,6 +30,8 @@ DEVICES = {
     "cpu": Device("CPU", math.inf, 2e11, 2e10),
     "t4": Device("T4", 16, 65e12, 320e9),
     "l4": Device("L4", 24, 121e12, 300e9),
+    "a10g": Device("A10G", 24, 70e12, 600e9),
+    "l40s": Device("L40S", 48, 362e12, 864e9),
     "a5000": Device("RTX A5000", 24, 111e12, 768e9),
     "4090": Device("RTX 4090", 24, 165e12, 1008e9),
     "a100": Device("A100", 80, 312e12, 2039e9),
@@ -103,11 +105,21 @@ def training_seconds(
 
 
 def training_weights(config: TrainerConfig, shape: Shape) -> float:
-    """Bytes of the frozen base: 4-bit layers with one scale for 64 weights (8 bits when nested), the rest in 16."""
+    """Bytes of the frozen base."""
     if config.load_in_4bit:
-        scales = (1 + 4 / 256) / 64 if config.use_bnb_nested_quant else 4 / 64
+        return model_weights(shape, "nf4-nested" if config.use_bnb_nested_quant else "nf4")
+    return model_weights(shape, "bfloat16" if config.bf16 or config.fp16 else "float32")
+
+
+def model_weights(shape: Shape, dtype: str) -> float:
+    """Bytes of a model in an engine's dtype; in 4 bits one scale for 64 weights (8 bits when nested), the rest in 16.
+
+    Source: arXiv 2305.14314.
+    """
+    if dtype.startswith("nf4"):
+        scales = (1 + 4 / 256) / 64 if dtype == "nf4-nested" else 4 / 64
         return shape.linear_parameters * (0.5 + scales) + (shape.parameters - shape.linear_parameters) * 2
-    return float(shape.parameters * (2 if config.bf16 or config.fp16 else 4))
+    return float(shape.parameters * (4 if dtype == "float32" else 2))
 
 
 def training_memory(config: TrainerConfig, shape: Shape, length: int, logits: int) -> float:

@@ -16,6 +16,7 @@ from permix.costs import (
     RESERVED,
     TRAINING,
     Machine,
+    model_weights,
     sampling_seconds,
     training_memory,
     training_seconds,
@@ -100,7 +101,8 @@ def _amount(step: Step, on: Setting) -> Amount:
     if step.stage in _BY_STAGE:
         return _BY_STAGE[step.stage](step.config, on)
     cost = step.module.expected(step.config) if hasattr(step.module, "expected") else step.cost
-    return Amount(completions=int(cost.get("completions", 0)), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
+    replies = cost.get("completions", 0) + cost.get("calls", 0)  # of models, and of those who write for them or judge
+    return Amount(completions=int(replies), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
 
 
 def problems(source: Source, limit: int = 0) -> int:
@@ -223,7 +225,7 @@ def toy_shape(config: Any) -> Shape:
 
 def _sampled(config: Any, shape: Shape, completions: int, source: Source, machine: Machine) -> Amount:
     """Sampling by stage sweep or teachers, with their settings of the engine."""
-    weights = shape.parameters * (4 if config.dtype == "float32" else 2)
+    weights = model_weights(shape, config.dtype)
     prompt, answer = lengths(source)
     mean = min(config.max_tokens, answer)
     vllm, devices = config.backend == "vllm", config.tensor_parallel

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -93,7 +93,7 @@ class Hub:
             raise BadInput(
                 f"There is no token for {self.endpoint}: set HF_TOKEN, or leave --hub away to use the embedded Hub."
             )
-        with self._sentences(f"ask {self.endpoint} who the token belongs to"):
+        with self.sentences(f"ask {self.endpoint} who the token belongs to"):
             me = self.api.whoami()
             names = {me["name"], *(o["name"] for o in me.get("orgs", []))}
         role = me.get("auth", {}).get("accessToken", {}).get("role")
@@ -106,7 +106,7 @@ class Hub:
     def check_read(self, repo: str) -> None:
         """Raise a sentence unless the repository is there and the token may read its files."""
         kind, name = split(repo)
-        with self._sentences(f"read {repo}"):
+        with self.sentences(f"read {repo}"):
             self.api.auth_check(name, repo_type=kind)
 
     def head(self, repo: str) -> Head | None:
@@ -115,7 +115,7 @@ class Hub:
 
         kind, name = split(repo)
         revision = repo.partition("@")[2] or None
-        with self._sentences(f"look up {repo} on {self.endpoint}"):
+        with self.sentences(f"look up {repo} on {self.endpoint}"):
             try:
                 info: Any = self.api.repo_info(
                     name, repo_type=kind, revision=revision, files_metadata=True, timeout=PATIENCE
@@ -139,7 +139,7 @@ class Hub:
         from huggingface_hub import hf_hub_download
 
         kind, name = split(repo)
-        with self._sentences(f"download {path} of {repo}"):
+        with self.sentences(f"download {path} of {repo}"):
             return Path(
                 hf_hub_download(
                     name,
@@ -152,16 +152,16 @@ class Hub:
                 )
             )
 
-    def fetch(self, head: Head) -> Path:
-        """All files of the repository at the head's commit; raise when they are not those that its record describes.
+    def fetch(self, head: Head, names: Sequence[str] = ()) -> Path:
+        """The repository's files at the head's commit, all or those with these names.
 
-        A damaged copy in the cache is downloaded again.
+        Raise when all are not those that its record describes; a damaged copy in the cache is downloaded again.
         """
         from huggingface_hub import snapshot_download
 
         kind, name = split(head.repo)
         for again in (False, True):
-            with self._sentences(f"download {head.repo}"):
+            with self.sentences(f"download {head.repo}"):
                 folder = Path(
                     snapshot_download(
                         name,
@@ -171,10 +171,11 @@ class Hub:
                         token=self.token or False,
                         cache_dir=self.cache,
                         force_download=again,
+                        allow_patterns=list(names) or None,
                         ignore_patterns=list(UNREAD),
                     )
                 )
-            damage = _damage(folder, head)
+            damage = _damage(folder, head, names)
             if not damage:
                 return folder
         raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
@@ -185,7 +186,7 @@ class Hub:
 
         kind, name = split(repo)
         paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-        with self._sentences(f"publish {repo}"):
+        with self.sentences(f"publish {repo}"):
             if parent is None:
                 self.api.create_repo(
                     name, repo_type=kind, exist_ok=True, space_sdk="gradio" if kind == "space" else None
@@ -202,9 +203,21 @@ class Hub:
             )
         return str(commit.oid)
 
-    def write_card(self, head: Head, card: str, results: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Replace README.md and evaluation results in a commit of its own; nothing where they are the same already."""
+    def write_card(
+        self,
+        head: Head,
+        card: str,
+        results: Mapping[str, bytes] = MappingProxyType({}),
+        *,
+        message: str = "Results onto the card",
+        propose: bool = False,
+    ) -> str:
+        """Replace README.md and evaluation results in a commit of its own; nothing where they are the same already.
+
+        With `propose`, a pull request where the token may not write; return its address, else "".
+        """
         from huggingface_hub import CommitOperationAdd
+        from huggingface_hub.errors import HfHubHTTPError
 
         kind, name = split(head.repo)
         wanted = {"README.md": card.encode(), **results}
@@ -214,30 +227,43 @@ class Hub:
             if path not in head.files or self.download(f"{head.repo}@{head.sha}", path).read_bytes() != content
         }
         if not changed:
-            return
-        with self._sentences(f"update the card of {head.repo}"):
-            self.api.create_commit(
-                name,
-                [CommitOperationAdd(path, content) for path, content in changed.items()],
-                commit_message="Results onto the card",
-                repo_type=kind,
-                parent_commit=head.sha,
-            )
+            return ""
+
+        def commit(create_pr: bool) -> Any:
+            operations = [CommitOperationAdd(path, content) for path, content in changed.items()]
+            how: dict[str, Any] = {"commit_message": message, "repo_type": kind, "parent_commit": head.sha}
+            return self.api.create_commit(name, operations, create_pr=create_pr, **how)
+
+        with self.sentences(f"update the card of {head.repo}"):
+            try:
+                commit(False)
+            except HfHubHTTPError as error:
+                if not propose or error.response.status_code != 403:
+                    raise
+                return str(commit(True).pr_url)
+        return ""
+
+    def pull_requests(self, repo: str) -> list[str]:
+        """The titles of all pull requests, also of closed ones."""
+        kind, name = split(repo)
+        with self.sentences(f"list the pull requests of {repo}"):
+            found = self.api.get_repo_discussions(name, repo_type=kind, discussion_type="pull_request")
+            return [one.title for one in found]
 
     def tags(self, repo: str) -> dict[str, str]:
         """{tag: commit}."""
         kind, name = split(repo)
-        with self._sentences(f"list the tags of {repo}"):
+        with self.sentences(f"list the tags of {repo}"):
             return {t.name: t.target_commit for t in self.api.list_repo_refs(name, repo_type=kind).tags}
 
     def tag(self, repo: str, name: str, sha: str) -> None:
         """Tag a commit; a tag that is there stays."""
         kind, repo_id = split(repo)
-        with self._sentences(f"tag {repo}"):
+        with self.sentences(f"tag {repo}"):
             self.api.create_tag(repo_id, tag=name, revision=sha, repo_type=kind, exist_ok=True)
 
     @contextmanager
-    def _sentences(self, what: str) -> Iterator[None]:
+    def sentences(self, what: str) -> Iterator[None]:
         """Turn the client's errors into one sentence."""
         import httpx2
 
@@ -307,13 +333,17 @@ def connect(url: str | None = None) -> Hub:
     return Hub(url.rstrip("/"), token, cache, embedded=False)
 
 
-def _damage(folder: Path, head: Head) -> str:
-    """What is wrong with a download; "" where it holds what the Hub lists and the record describes."""
+def _damage(folder: Path, head: Head, names: Sequence[str]) -> str:
+    """What is wrong with a download; "" where it holds what the Hub lists and the record describes.
+
+    Of a download of the files `names` alone, these are looked at.
+    """
     here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
     wanted = {path: size for path, (_, size) in head.files.items() if not any(fnmatch(path, p) for p in UNREAD)}
+    wanted = {path: size for path, size in wanted.items() if not names or path in names}
     if missing := [path for path, size in wanted.items() if here.get(path) != size]:
         return f"was not downloaded whole, {missing[0]} is missing or cut: run it again."
-    if head.record and provenance.content_digest(folder) != head.content_digest:
+    if not names and head.record and provenance.content_digest(folder) != head.content_digest:
         return "does not hold what its run.json says: make it again with --fresh."
     return ""
 

@@ -39,6 +39,12 @@ PERSONAS = Terms(
     "cc-by-4.0", "The persona texts are Tables 13-15 of the paper (Oh et al., arXiv:2604.08986), under CC BY 4.0."
 )
 
+OWN_PERSONAS = Terms(
+    "other",
+    "The pool eval was written by the publisher of this dataset; what may be done with it is theirs to say.",
+    name="the-publishers-own",
+)
+
 
 def _llama(version: str) -> Terms:
     return Terms(
@@ -108,7 +114,7 @@ def of(card: str, *, toy: bool, variant: Variant, inputs: Mapping[str, str], wri
     found: list[Terms] = []
     for kind in kinds:
         if kind == "personas" or (kind == "drawn" and variant.persona):
-            found.append(_personas(inputs))
+            found += _personas(inputs)
         elif kind == "writer" and author:
             terms = _terms(author)
             found += [terms] if terms.outputs or card in ("teacher", "rewrites", "questions") else []
@@ -129,9 +135,13 @@ def _writer(variant: Variant, toy: bool) -> str:
     return models.BUILTIN[variant.teacher].model if variant.teacher in models.BUILTIN else ""
 
 
-def _personas(inputs: Mapping[str, str]) -> Terms:
-    pool = inputs.get("personas", "/permix-personas")
-    return PERSONAS if pool.endswith("/permix-personas") else _terms(pool)
+def _personas(inputs: Mapping[str, str]) -> list[Terms]:
+    """Of the paper's pools, of those with a pool eval of the publisher's own, or of somebody's dataset."""
+    pool = inputs.get("personas", "/permix-personas").partition("@")[0]
+    name = pool.rpartition("/")[2]
+    if name == "permix-personas":
+        return [PERSONAS]
+    return [PERSONAS, OWN_PERSONAS] if name.startswith("permix-personas-") else [_terms(pool)]
 
 
 def _terms(source: str) -> Terms:

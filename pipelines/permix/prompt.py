@@ -61,12 +61,18 @@ def exemplifying(persona: str, task: str, question: str) -> Messages:
     return [{"role": "user", "content": _text("examples", rubric=_text(f"rubrics/{task}"), **parts)}]
 
 
-def scoring(persona: str, task: str, question: str, examples: Sequence[str], answer: str) -> Messages:
-    """The chat in which a judge scores an answer by the rubric of `task`; `examples` of the scores 1 to 5, or none."""
+def scoring(
+    persona: str, task: str, question: str, examples: Sequence[str], answer: str, *, backwards: bool = False
+) -> Messages:
+    """The chat in which a judge scores an answer by the rubric of `task`.
+
+    `examples` of the scores 1 to 5, or none; `backwards` shows them from 5 to 1.
+    """
     parts = {"persona": persona, "question": question, "answer": answer}
     marked = {name: quoted(name, text) for name, text in parts.items()}
-    shown = "\n".join(quoted(f"score-{score}", text) for score, text in enumerate(examples, 1))
-    marked["examples"] = f"\nFor comparison, an answer of each score:\n{shown}\n" if examples else ""
+    shown = [quoted(f"score-{score}", text) for score, text in enumerate(examples, 1)]
+    listed = "\n".join(reversed(shown) if backwards else shown)
+    marked["examples"] = f"\nFor comparison, an answer of each score:\n{listed}\n" if examples else ""
     return [
         {"role": "system", "content": _text("score", rubric=_text(f"rubrics/{task}"))},
         {"role": "user", "content": _text("score_item", **marked)},

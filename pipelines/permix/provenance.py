@@ -138,7 +138,12 @@ _ALWAYS = {"permix", "stage", "digest", "content_digest", "config", "inputs", "f
 
 
 def code() -> dict[str, Any]:
-    """The git commit that permix runs from and whether it was changed; both null outside a checkout."""
+    """The git commit that permix runs from and whether it was changed; both null outside a checkout.
+
+    In a Job, whose permix is a copy, those of the original: the variable PERMIX_CODE.
+    """
+    if original := os.environ.get("PERMIX_CODE"):
+        return dict(json.loads(original))
 
     def git(*arguments: str) -> str | None:
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from permix import files, provenance
 from permix.chain import Step
 from permix.errors import BadInput
+from permix.training import distributed
 from permix.training.settings import TrainerConfig
 from permix.worker import Job, Message, Samplers, end_with_parent, make
 
@@ -33,7 +34,7 @@ POLL = 0.2  # seconds
 
 
 def check(steps: Sequence[Step], processes: int) -> None:
-    """Raise BadInput unless there are GPUs enough (where there are any) and every batch can be shared evenly."""
+    """Raise BadInput unless there are GPUs enough (where there are any) and the trainings can be shared."""
     gpus = len(provenance.hardware()["gpu"])
     if processes > 1 and 0 < gpus < processes:
         have = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
@@ -41,6 +42,8 @@ def check(steps: Sequence[Step], processes: int) -> None:
     for step in steps:
         if isinstance(step.config, TrainerConfig):
             step.config.accumulation(processes)
+            if processes > 1:
+                distributed.check(step.config, gpus)
 
 
 def run(job: Job, tell: Callable[[Message], None]) -> Message:
@@ -74,13 +77,11 @@ def launch(folder: str, worker: int) -> None:
     job: Job = _job(folder)
     if sys.platform == "linux":  # the ranks are on one machine, whose name need not resolve
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    plain = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", "num_machines": 1}
-    files.write_json(
-        Path(folder) / "accelerate.json", plain | {"mixed_precision": "no", "num_processes": job.processes}
-    )
+    assert isinstance(job.config, TrainerConfig)
+    files.write_json(Path(folder) / "accelerate.json", distributed.launch_settings(job.config, job.processes))
     from accelerate.commands.launch import launch_command, launch_command_parser
 
-    options = ["--multi_gpu", "--config_file", f"{folder}/accelerate.json", "--num_processes", str(job.processes)]
+    options = ["--config_file", f"{folder}/accelerate.json"]
     options += ["--num_cpu_threads_per_process", str(job.threads), "--main_process_port", "0"]
     options += ["--log_dir", f"{folder}/logs", "--no_python"]
     launch_command(launch_command_parser().parse_args([*options, *_command("rank", Path(folder))]))

@@ -7,6 +7,7 @@ name, org, tag, seeds, base, variants, benchmarks      the experiment
 [model.x]                                              a teacher, rewriter or judge (a Model): new, or ours changed
 [toy] [mixtures] [grpo] [sweep] …                      settings of a stage; those of stage base are in [toy]
 [toy.teacher]                                          what the toy teacher has different from the toy base
+[calibrate]                                            grids for `permix calibrate` (permix.grid)
 """
 
 import re
@@ -18,9 +19,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from permix import benchmarks, files, models, persona, stages, variant
+from permix import benchmarks, files, grid, models, persona, stages, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
+from permix.grid import Calibration
 from permix.models import Model
 from permix.stage import StageConfig, own_fields
 
@@ -47,6 +49,7 @@ class Recipe:
     benchmarks: tuple[Source, ...] = ()
     models: Mapping[str, Model] = field(default_factory=lambda: models.BUILTIN)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    calibration: Calibration | None = None
 
     @property
     def base_repo(self) -> str:
@@ -127,8 +130,8 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
 
 def parse(data: Mapping[str, Any], where: str) -> Recipe:
     """Check a recipe's content and return it; `where` names it in errors."""
-    top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models")}
-    known = {*top, "benchmark", "personas", "model", *(table_of(stage) for stage in stages.NAMES)}
+    top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models", "calibration")}
+    known = {*top, "benchmark", "personas", "model", "calibrate", *(table_of(stage) for stage in stages.NAMES)}
     for key in data:
         if key not in known:
             raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
@@ -169,6 +172,9 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
         name: _model(name, table, f"[model.{name}] of {where}")
         for name, table in _table(data.get("model", {}), f"[model] of {where}").items()
     }
+    if "calibrate" in data:
+        found = _table(data["calibrate"], f"[calibrate] of {where}")
+        plain["calibration"] = grid.read(found, [source.name for source in sources], f"[calibrate] of {where}")
     recipe = Recipe(**plain, benchmarks=sources, models=named, tables=tables)
     _check_whole(recipe, where)
     return recipe

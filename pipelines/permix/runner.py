@@ -21,6 +21,7 @@ from typing import Any
 
 from permix import cards, chain, eval_results, files, models, provenance, stages
 from permix.chain import Step
+from permix.checkpoints import Branches
 from permix.errors import PermixError, Stopped
 from permix.hub import Head, Hub, without_secrets
 from permix.progress import Board
@@ -48,6 +49,10 @@ class Runner:
     board: Board
     processes: int = 1
     _keys: set[str] = field(default_factory=set, init=False)  # variables with the API keys of servers
+    _branches: Branches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._branches = Branches(self.hub, self.board)
 
     def run(self, steps: Sequence[Step], foreign: Mapping[str, Head]) -> dict[str, Head]:
         """Make every step that is not current; return {target: head}. A failure is raised after the others ended."""
@@ -156,7 +161,8 @@ class Runner:
         digests = {name: head.content_digest for name, head in step.sources.items()}
         self.board.start(step.target)
         try:
-            folders = {name: self.hub.fetch(head) for name, head in step.sources.items()}
+            folders = step.fetch(self.hub, step.sources)
+            self._branches.restore(step, folder / "work")
             names, where = (step.target, step.stage, step.config), (folder / "work", out)
             worker.pipe.send(
                 Job(
@@ -188,6 +194,7 @@ class Runner:
                 message = Message("failed", worker.steps[0].target, (_death(worker), 1))
             if message.kind == "progress":
                 self.board.update(message.key, *message.value)
+                self._branches.push(worker.steps[0], self._folder(worker.steps[0]) / "work")
                 continue
             step = worker.steps.pop(0)
             if message.kind == "failed":
@@ -253,6 +260,7 @@ class Runner:
             self.hub.tag(step.target, release, head.sha)
         for target, results in head.record["facts"].get("annotations", {}).items():
             annotate(self.hub, target, results)
+        self._branches.close(step, self._folder(step) / "work")
         shutil.rmtree(self._folder(step), ignore_errors=True)
 
     def _folder(self, step: Step) -> Path:

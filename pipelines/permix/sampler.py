@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from permix.progress import Progress
 
 Backend = Literal["transformers", "vllm"]
+Dtype = Literal["float32", "bfloat16", "float16", "nf4", "nf4-nested"]
+"""The precision of a base that is run here."""
 
 CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 """Given to every chat template, which ignores what it does not know: Llama's would put today's date into the prompt
@@ -25,7 +27,11 @@ CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample. Temperature 0 is greedy; `stop` strings end a completion and are not part of it.
+    """How to sample. `stop` strings end a completion and are not part of it.
+
+    temperature: of the sampling; 0 is greedy
+    top_p: samples among the likeliest tokens that have this probability together
+    max_tokens: cuts a completion after so many tokens
 
     `json_schema`, a JSON Schema as text, asks for a completion that follows it (vLLM and endpoints only).
     """
@@ -60,7 +66,12 @@ class Adapter:
 class Engine:
     """What an engine is opened for: the folder of one base model, and how to run it.
 
-    `gpus` replicas of the model, each over `tensor_parallel` devices, and adapters up to rank `max_lora_rank`: vLLM's.
+    backend: what runs the models here, transformers or vllm
+    batch_size: completions that are sampled together; changes rounding, and so the result
+    dtype: precision of the base: float32, bfloat16, float16, nf4 or nf4-nested (4 bits)
+    gpus: replicas of the model, of vLLM
+    tensor_parallel: devices of one replica, of vLLM; changes rounding
+    max_lora_rank: the highest rank of an adapter, of vLLM
     """
 
     base: Path

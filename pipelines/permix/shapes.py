@@ -4,9 +4,12 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from permix.errors import BadInput
+
+if TYPE_CHECKING:
+    from permix.hub import Hub
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,16 @@ def of_config(config: Mapping[str, Any]) -> Shape:
 
 @functools.cache
 def find(repo: str, hub: str | None) -> Shape:
+    """The shape of a model on the Hub at this address; that Hub is asked only where no table has the model."""
+    from permix import hub as hubs
+
+    return KNOWN.get(repo.partition("@")[0]) or on(hubs.connect(hub), repo)
+
+
+def on(place: "Hub", repo: str) -> Shape:
     """The shape of a model: from the table, else from its config.json on the Hub; BadInput where there is neither."""
     if (known := KNOWN.get(repo.partition("@")[0])) is not None:
         return known
-    from permix import hub as hubs
-
-    place = hubs.connect(hub)
     head = place.head(repo)
     if head is None or "config.json" not in head.files:
         raise BadInput(

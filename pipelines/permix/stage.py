@@ -3,10 +3,13 @@
     a docstring     what it does, the paper's section, `In:` and `Out:`
     CARD            its template in hub_cards/, without `.md`; "" where the artifact brings its README.md
     VERSION         an integer, raised when its results change
-    Config          frozen; the keys of the recipe's table [stage] are its fields
+    Config          frozen; the keys of the recipe's table [stage] are its fields, each described by a line of the
+                    docstring, `name: what it is`, which is what --help shows
     configs(recipe) one Config for each artifact that the recipe asks of this stage
     target(config)  the repository it publishes: `org/name`, `datasets/org/name` or `spaces/org/name`
     inputs(config)  {name: repository, with @revision where one is asked for}
+    BESIDE          optional: how names of inputs begin that facts alone tell of: the result does not depend on them
+    reads(config)   optional: {input: the files of it that are read}, where it need not be fetched whole
     run(config, inputs, out, *, parts) -> facts     writes the artifact's files into `out`; knows no Hub
     group(config)   optional: what artifacts that should share one process have in common
     estimate(config) optional: {"tokens": …}, what making it costs at most
@@ -20,6 +23,8 @@
 Heavy libraries are imported inside `run`.
 """
 
+import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -55,6 +60,20 @@ class StageConfig:
         """`org/stem`, with `-tag` and `-seed<n>` appended where they are set."""
         tag = f"-{self.tag}" if self.tag else ""
         return f"{self.org}/{stem}{tag}" + (f"-seed{self.seed}" if self.seed else "")
+
+
+_LINE = re.compile(r"^(\w+): (.+(?:\n {4}.+)*)", re.MULTILINE)
+
+
+def described(config: type[StageConfig]) -> dict[str, str]:
+    """What each field is, by the lines `name: what it is` in the docstrings of the Config and its base classes.
+
+    What is named as a field of Sampling or Engine is described there.
+    """
+    from permix.sampler import Engine, Sampling
+
+    texts = (inspect.cleandoc(cls.__doc__ or "") for cls in (Sampling, Engine, *reversed(config.__mro__)))
+    return {name: " ".join(line.split()) for text in texts for name, line in _LINE.findall(text)}
 
 
 def own_fields(config: type[StageConfig]) -> dict[str, Field[Any]]:

@@ -12,7 +12,7 @@ from permix.errors import BadInput, PermixError
 from permix.models import Model
 from permix.persona import Persona
 from permix.prompt import Messages
-from permix.sampler import Backend, Completion, Engine, Sampler, packages_of
+from permix.sampler import Backend, Completion, Dtype, Engine, Sampler, packages_of
 from permix.stage import Parts, StageConfig, given, unhashed
 from permix.verifier import Problem, Verdict
 
@@ -41,8 +41,9 @@ PROBLEMS = 7473
 class WriterConfig(StageConfig):
     """Who writes, for which problems and personas, and how the model is run.
 
-    `writer` None is the toy world's own generator. `backend`, `dtype`, `batch_size`, `gpus` and `tensor_parallel` are
-    for a model that is run here, `budget` (USD, 0: no limit) for one behind a server.
+    `writer` None is the toy world's own generator. The engine's settings are for a model that is run here.
+
+    budget: USD that a model behind a server may cost (0: no limit)
     """
 
     task: Source = given()
@@ -51,7 +52,7 @@ class WriterConfig(StageConfig):
     temperature: float = 0.0
     max_tokens: int = 1024
     backend: Backend = "transformers"
-    dtype: str = "bfloat16"
+    dtype: Dtype = "bfloat16"
     batch_size: int = 64  # hashed, as tensor_parallel: floating point may differ
     tensor_parallel: int = 1
     gpus: int = unhashed(1)

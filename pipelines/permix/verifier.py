@@ -52,6 +52,7 @@ class Problem:
     """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where there is one.
 
     Of a problem of kind code the gold answer are its tests as JSON (`permix.grading.code.suite`), or it has `tests`.
+    `erratum` says what is wrong with a problem that its source marks as broken.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Problem:
     kind: Kind = "math"
     rationale: str = ""
     tests: code.Tests | None = None
+    erratum: str = ""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def test_problems_carry_the_datasets_ids_and_golds_as_they_are(tmp_path: Path) -
 
 def test_by_name_it_is_read_from_its_only_split(tmp_path: Path) -> None:
     source = benchmarks.builtin("aime2024")
-    assert (source.repo, source.split) == ("datasets/HuggingFaceH4/aime_2024", "train")
+    assert (source.repo, source.split) == (f"datasets/{aime2024.DATASET}@{aime2024.REVISION}", "train")
     assert len(benchmarks.load(source, write(tmp_path, ROWS))) == 2
 
 

@@ -59,6 +59,12 @@ def test_a_split_is_a_release_and_a_difficulty(tmp_path: Path) -> None:
     assert len(livecodebench.load(folder, "release_v2-easy", limit=2)) == 2
 
 
+def test_a_problem_that_upstream_marks_as_broken_says_so(tmp_path: Path) -> None:
+    rows = [row("abc337_e"), row("3176", platform="leetcode", question_title="find-the-peaks"), row("a")]
+    found = [p.erratum for p in livecodebench.load(dataset(tmp_path, rows))]
+    assert found == ["interactive", "accepts several answers, its tests only one", ""]
+
+
 def test_a_problem_finds_its_public_and_private_tests(tmp_path: Path) -> None:
     stdin, function = livecodebench.load(dataset(tmp_path, [row("a"), FUNCTION]))
     assert stdin.kind == "code" and stdin.tests and function.tests
@@ -134,7 +140,8 @@ def test_every_difficulty_of_both_releases_is_a_benchmark(tmp_path: Path) -> Non
     for release in ("", "v6-"):
         for difficulty in livecodebench.DIFFICULTIES:
             source = benchmarks.builtin(f"livecodebench-{release}{difficulty}")
-            assert source.repo == "datasets/livecodebench/code_generation_lite"
+            assert source.repo == f"datasets/{livecodebench.DATASET}@{livecodebench.REVISION}"
+            assert source.files == (livecodebench.FILES if release else ("test.jsonl",))
             found[source.name] = [p.id.partition("/")[2] for p in benchmarks.load(source, folder)]
     assert found["livecodebench-hard"] == ["hard"] and found["livecodebench-v6-hard"] == ["hard", "new"]
     assert all(found.values())

@@ -1,6 +1,7 @@
 """A dataset of one's own: any columns, and whatever is wrong with it in one sentence."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -105,7 +106,8 @@ def test_an_answer_that_is_no_text_is_refused_with_its_row(answer: Any, tmp_path
 
 def test_a_benchmark_of_ours_by_name() -> None:
     found = benchmarks.builtin("gsm8k")
-    assert (found.repo, found.split, found.instruction) == ("datasets/openai/gsm8k", "test", "boxed")
+    assert re.fullmatch("datasets/openai/gsm8k@[0-9a-f]{40}", found.repo) and found.repo in benchmarks.pinned()
+    assert (found.split, found.instruction, found.files) == ("test", "boxed", ())
     assert benchmarks.builtin("arithmetic-long").repo == ""
     with pytest.raises(BadInput, match=r"no benchmark 'gsm': did you mean 'gsm8k'\? .*\[benchmark.gsm\] with dataset="):
         benchmarks.builtin("gsm")

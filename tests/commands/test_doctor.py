@@ -113,7 +113,7 @@ def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> Non
     done = asked(tmp_path, "--recipe", "laptop", "--set", "org=me")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "may write to me on http://127.0.0.1" in done.stdout
-    assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout and "datasets/openai/gsm8k can be rea" in done.stdout
+    assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout and "datasets/openai/gsm8k@" in done.stdout
 
 
 def test_a_gated_base_and_a_foreign_org_are_missing(tmp_path: Path) -> None:

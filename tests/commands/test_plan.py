@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from permix import chain, costs, estimate, recipe, shapes
+from permix.commands import plan
 from permix.errors import BadInput
 from tests.conftest import permix
 
@@ -28,8 +29,8 @@ def test_the_papers_grid_is_estimated_without_a_hub(tmp_path: Path) -> None:
     assert found["sft"][:2] == ["27", "177"] and found["grpo"][:2] == ["6", "934"]
     assert int(found["total"][2].replace(",", "")) > 2_000_000
     hours, usd = (float(cell.replace(",", "")) for cell in found["total"][-2:])
-    rewriting = float(found["rewrites"][-1])
-    assert usd == pytest.approx(hours * 8 * 0.5 + rewriting, rel=0.01) and rewriting > 1
+    bought = {stage: float(cells[-1]) for stage, cells in found.items() if cells[-2] == "–" != cells[-1]}
+    assert usd == pytest.approx(hours * 8 * 0.5 + sum(bought.values()), rel=0.01) and bought["rewrites"] > 1
     assert "An estimate for 8 x RTX A5000" in done.stdout and "Assumed:\n- problems" in done.stdout
     assert not (tmp_path / "home" / "hub").exists()
 
@@ -81,6 +82,22 @@ def test_limits_bound_what_is_counted() -> None:
     assert found["permix-sweep-Llama-3.1-8B-Instruct-base"].completions == 18 * 5 * 30
     assert found["Llama-3.1-8B-Instruct-sft"].steps == 3  # one batch of 128 holds them all
     assert found["Llama-3.1-8B-Instruct-rlvr"].steps == 5
+
+
+def test_a_model_in_four_bits_takes_a_quarter_of_its_16_bits() -> None:
+    name = "permix-sweep-Llama-3.1-8B-Instruct-base"
+    four, sixteen = (
+        amounts("paper", "sweep.backend=transformers", "sweep.batch_size=1", f"sweep.dtype={dtype}")[name].memory
+        for dtype in ("nf4", "bfloat16")
+    )
+    assert sixteen - four == pytest.approx(
+        shapes.find("meta-llama/Llama-3.1-8B-Instruct", None).linear_parameters * 1.4375
+    )
+
+
+def test_less_than_a_cent_is_not_called_nothing() -> None:
+    assert plan._amounts({"USD": 0.001, "tokens": 1200.0}) == "under 0.01 USD, 1,200 tokens"
+    assert plan._amounts({"USD": 12.5}) == "12.50 USD"
 
 
 def test_a_rewriter_behind_a_server_costs_money_and_no_hours() -> None:

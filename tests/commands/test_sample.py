@@ -35,6 +35,11 @@ def test_a_word_that_is_no_key_names_the_nearest() -> None:
         keys("dum")
 
 
+def test_an_empty_question_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(BadInput, match="The question is empty"):
+        sample.sample(" ")
+
+
 def test_sampling_is_the_recipes_own_unless_given() -> None:
     assert sample._sampling(PLAN, None, None).max_tokens == PLAN.settings("sweep")["max_tokens"]
     assert sample._sampling(PLAN, 0.0, 7).temperature == 0.0 and sample._sampling(PLAN, 0.0, 7).max_tokens == 7

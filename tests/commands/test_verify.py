@@ -41,7 +41,14 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
             for problem in QUESTIONS:
                 text = f"\\boxed{{{problem.gold if who.key == 'good' else '-1'}}}"
                 rows.append({"problem_id": problem.id, "persona": who.key, "completion": text, "finish": "stop"})
-                rows[-1] |= {"run": 0, "seed": 1, "prompt_digest": "0", "tokens_out": 4, "adapter_digest": ""}
+                rows[-1] |= {
+                    "run": 0,
+                    "erratum": "",
+                    "seed": 1,
+                    "prompt_digest": "0",
+                    "tokens_out": 4,
+                    "adapter_digest": "",
+                }
                 rows[-1] |= {"category": who.category, "base_dtype": "float32"}
         graded = sweep.regrade(rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")

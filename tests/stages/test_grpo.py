@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 
 from permix import provenance
+from permix.chain import Step
+from permix.checkpoints import Branches
 from permix.errors import BadInput
+from permix.progress import Board
 from permix.stage import own_fields
 from permix.stages import grpo
 from permix.training import settings
+from tests.hubs import embedded
 from tests.training.runs import SHA, config_of, make_inputs, train, train_killed
 
 
@@ -74,13 +79,29 @@ def test_samples_show_each_persona_at_its_first_and_last_step(trained: tuple[Pat
         assert sample["score"] == {"correct": 1.0}.get(sample["status"], 0.0)
 
 
-def test_a_killed_training_ends_with_the_same_adapter(
+def test_a_training_killed_here_ends_elsewhere_with_the_same_adapter(
     trained: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    train_killed("grpo", inputs, tmp_path, step=3)
-    out, facts = train("grpo", inputs, tmp_path)
+    """By way of a branch of the Hub, which holds one whole checkpoint, and in the end is deleted."""
+    train_killed("grpo", inputs, tmp_path / "here", step=3)
+    hub = embedded(tmp_path / "cache")
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    config = config_of("grpo", org="moves", checkpoint_branch="delete")
+    step = Step("grpo", config, grpo.target(config), {}, digest="0123456789abcdef")
+    here, there = (Branches(hub, Board(quiet=True)) for _ in range(2))
+    there.restore(step, tmp_path / "there" / "work")  # nothing is there yet
+    here.push(step, tmp_path / "here" / "work")
+    here.wait(step)
+    assert {ref.name for ref in api.list_repo_refs(step.target).branches} == {"checkpoint-0123456789ab", "main"}
+    assert api.list_repo_files(step.target) == [".gitattributes"]
+    held = api.list_repo_files(step.target, revision="checkpoint-0123456789ab")
+    assert {path.split("/")[1] for path in held if path.startswith("checkpoints/")} == {"checkpoint-2"}
+    there.restore(step, tmp_path / "there" / "work")
+    out, facts = train("grpo", inputs, tmp_path / "there")
     assert provenance.content_digest(out) == provenance.content_digest(trained[0])
     assert facts == trained[1]
+    there.close(step, tmp_path / "there" / "work")
+    assert [ref.name for ref in api.list_repo_refs(step.target).branches] == ["main"]
 
 
 def test_every_key_is_one_of_trls_own() -> None:
@@ -90,7 +111,7 @@ def test_every_key_is_one_of_trls_own() -> None:
     keys = set(settings.trainer_keys(config))
     assert keys <= {f.name for f in dataclasses.fields(GRPOConfig)}
     assert {*settings.LORA, *settings.QUANTISATION} <= {f.name for f in dataclasses.fields(ModelConfig)}
-    assert set(own_fields(grpo.Config)) == keys | {*settings.LORA, *settings.QUANTISATION}
+    assert set(own_fields(grpo.Config)) == keys | {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH}
 
 
 @pytest.mark.parametrize(

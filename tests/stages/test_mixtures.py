@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import benchmarks, persona, prompt, recipe, targets, variant
+from permix import benchmarks, chain, persona, prompt, recipe, targets, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput
+from permix.hub import Head
 from permix.stages import mixtures
 from tests.benchmarks.test_sources import QUIZ, quiz
 from tests.tiny_model import make_tiny_tokenizer
@@ -52,7 +53,9 @@ def test_both_variants_hold_the_same_problems_and_one_has_personas(pools: Path, 
         drawn = persona.draw(persona.bundled("train"), 0, row["problem_id"])
         assert row["persona"] == drawn.key
         assert row["prompt"] == prompt.messages(row["question"], by_key[row["persona"]], "plain")
+    overlap = plain_facts.pop("overlap")
     assert plain_facts == {"rows": 16, "problems": 16, "personas": {"none": 16}}
+    assert set(overlap) == {source.name for source in SMOKE.benchmarks} and mixed_facts["overlap"] == overlap
     assert mixed_facts["personas"] == dict(sorted(Counter(r["persona"] for r in mixed).items()))
 
 
@@ -82,6 +85,20 @@ def test_a_task_of_ones_own(pools: Path, tmp_path: Path) -> None:
     found, _ = rows(config, tmp_path / "a", personas=pools, task=quiz(tmp_path / "quiz", split="train"))
     assert [(r["gold"], r["kind"]) for r in found] == [("Ann", "exact"), ("3", "exact"), ("Here", "exact")]
     assert found[0]["prompt"][0]["content"].endswith("put your final answer within \\boxed{}.")
+
+
+def test_what_a_benchmark_shares_with_the_mixture_is_told_and_makes_nothing_stale(pools: Path, tmp_path: Path) -> None:
+    told = "Ann has twelve pens and buys three more of them, how many?"
+    task = replace(QUIZ, split="train")
+    config = config_of("rlvr", task=task, benchmarks=(replace(QUIZ, name="seen"),))
+    train = quiz(tmp_path / "train", [{"q": told, "a": "15"}, {"q": "Who?", "a": "Ann"}], "train")
+    seen = quiz(tmp_path / "seen", [{"q": told.upper(), "a": "15"}, {"q": "Where is it?", "a": "Here"}])
+    _, facts = rows(config, tmp_path / "a", personas=pools, task=train, **{"benchmark/seen": seen})
+    assert facts["overlap"] == {"seen": {"n": 8, "train": 2, "test": 2, "found": 1, "share": 0.5}}
+    assert mixtures.inputs(config)["benchmark/seen"] == "datasets/me/quiz"
+    steps = [chain.Step("mixtures", config, "datasets/o/m", needs) for needs in ({}, {"benchmark/seen": "r"})]
+    head = Head("r", "sha", {}, {"content_digest": "d"})
+    assert all(chain.settle(step, {"r": head}) for step in steps) and steps[0].digest == steps[1].digest
 
 
 def test_a_gold_that_cannot_be_checked_is_refused(pools: Path, tmp_path: Path) -> None:
@@ -160,6 +177,7 @@ def test_targets_that_a_model_wrote(
     chef = next(p for p in persona.bundled("train") if p.key == "chef") if who else None
     assert [row["prompt"] for row in found] == [prompt.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
     assert [row["completion"][0]["content"] for row in found] == ["It is 0.", "It is 9."]
+    del facts["overlap"]
     assert facts == {"rows": 2, "problems": 2, "personas": {who or "none": 2}, "tokens_of_targets": 14}
 
 

@@ -63,7 +63,7 @@ def test_every_key_is_one_of_trls_own() -> None:
 
     keys = set(settings.trainer_keys(config_of("sft")))
     assert keys <= {f.name for f in dataclasses.fields(SFTConfig)}
-    assert set(own_fields(sft.Config)) == keys | {*settings.LORA, *settings.QUANTISATION}
+    assert set(own_fields(sft.Config)) == keys | {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH}
 
 
 def test_one_page_serves_every_sft_row() -> None:

@@ -118,6 +118,19 @@ def test_the_numbers_are_those_of_the_rows() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -> None:
+    rows = scored({"none": 1.0, "helpful": 1.0, "sage": 1.0, "fool": 1.0})
+    first, *others = dict.fromkeys(row["problem_id"] for row in rows)
+    for row in rows:
+        row |= {"erratum": "", "score": 1.0} if row["problem_id"] != first else {"erratum": "wrong tests", "score": 0.0}
+    found = sweep.summarise(CONFIG, {"quiz": rows})["benchmarks"]["quiz"]
+    assert found["pss"]["mean"] == len(others) / (len(others) + 1)
+    assert found["sound"]["left_out"] == {first: "wrong tests"} and found["sound"]["problems"] == len(others)
+    assert found["sound"]["pss"]["mean"] == found["sound"]["accuracy"]["none"] == 1.0
+    sound = [row | {"erratum": ""} for row in rows]
+    assert "sound" not in sweep.summarise(CONFIG, {"quiz": sound})["benchmarks"]["quiz"]
+
+
 def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str, Any]]) -> None:
     out, facts = swept
     again = canonical(sweep.summarise(CONFIG, {name: sweep.read(out, name) for name in ("quiz", "arithmetic")}))
@@ -360,6 +373,7 @@ def test_the_estimate_counts_every_completion() -> None:
         ({"label": "a/b"}, "label is 'a/b': use letters"),
         ({"temperature": -0.1}, "temperature -0.1"),
         ({"top_p": 0.0}, "top_p 0.0"),
+        ({"backend": "vllm", "dtype": "nf4"}, "dtype is 'nf4', which vLLM has not"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], sentence: str) -> None:

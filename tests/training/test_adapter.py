@@ -44,7 +44,7 @@ def test_a_fresh_process_gets_the_logits_of_the_end_of_training(inputs: dict[str
     base = api.upload_folder(repo_id="org/tiny", folder_path=inputs["base"]).oid
     parts = parts_of(tmp_path)
     parts.sources = {"base": f"org/tiny@{base}"}
-    adapter.save(trainer.model, trainer.processing_class, parts, tmp_path / "out")
+    adapter.save(trainer, parts, tmp_path / "out")
     api.create_repo("org/tiny-sft")
     lora = api.upload_folder(repo_id="org/tiny-sft", folder_path=tmp_path / "out").oid
     written = json.loads((tmp_path / "out" / "adapter_config.json").read_text())

@@ -5,18 +5,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from permix import files
 from permix.errors import PermixError
 from permix.training import loop
 from tests.training.runs import config_of
 
 
-def test_only_a_checkpoint_that_was_finished_counts(tmp_path: Path) -> None:
-    assert loop.last_complete(tmp_path) is None
-    for step, finished in ((2, True), (10, True), (12, False)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
+def test_training_goes_on_from_a_checkpoint_that_was_finished_and_is_not_its_end(tmp_path: Path) -> None:
+    assert loop.resumable(tmp_path) is None
+    for step, finished in ((2, True), (10, True), (12, True), (14, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        files.write_json(folder / "trainer_state.json", {"global_step": step, "max_steps": 12})
         if finished:
-            (tmp_path / f"checkpoint-{step}" / "complete").touch()
-    assert loop.last_complete(tmp_path) == str(tmp_path / "checkpoint-10")
+            (folder / "complete").touch()
+    assert [path.name for path in loop.complete(tmp_path)] == ["checkpoint-12", "checkpoint-10", "checkpoint-2"]
+    assert loop.resumable(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
 def test_out_of_memory_says_what_to_lower() -> None:

@@ -1,9 +1,11 @@
 """Where problems come from: a benchmark of ours (one module each) or columns of any Hub dataset.
 
-A module of this folder has DATASET (a Hub id, or "" where it makes its own problems), CONFIG,
-`load(folder, split, limit) -> list[Problem]` and `check(folder)`.
+A module of this folder has DATASET (a Hub id, or "" where it makes its own problems), the REVISION of huggingface.co
+that is measured on, CONFIG, `load(folder, split, limit) -> list[Problem]` and `check(folder)`; optionally
+`files(split)`, the files that a split is read from, where the others are large.
 """
 
+import functools
 import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -55,6 +57,12 @@ class Source:
         """The dataset's repository, or "" where the problems are made here."""
         return f"datasets/{self.dataset}" if self.dataset else ""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The dataset's files that hold these problems; () where all are fetched."""
+        page: Any = importlib.import_module(f"permix.benchmarks.{self.module}") if self.module else None
+        return tuple(page.files(self.split)) if hasattr(page, "files") else ()
+
 
 def builtin(name: str) -> Source:
     """The benchmark of ours called `name`."""
@@ -63,9 +71,19 @@ def builtin(name: str) -> Source:
         raise BadInput(f"There is no benchmark {name!r}: {nearest(name, _BUILTIN)} {own}")
     module, split, instruction = _BUILTIN[name]
     page = importlib.import_module(f"permix.benchmarks.{module}")
-    return Source(
-        name=name, module=module, dataset=page.DATASET, config=page.CONFIG, split=split, instruction=instruction
-    )
+    dataset = f"{page.DATASET}@{page.REVISION}" if page.DATASET else ""
+    return Source(name=name, module=module, dataset=dataset, config=page.CONFIG, split=split, instruction=instruction)
+
+
+@functools.cache
+def pinned() -> frozenset[str]:
+    """The repositories of our benchmarks, each at its revision."""
+    return frozenset(filter(None, (builtin(name).repo for name in _BUILTIN)))
+
+
+def reads(sources: Iterable[Source]) -> dict[str, tuple[str, ...]]:
+    """A stage's `reads` of the inputs benchmark/<name>."""
+    return {f"benchmark/{source.name}": source.files for source in sources if source.files}
 
 
 def load(source: Source, folder: Path | None) -> list[Problem]:

@@ -11,6 +11,7 @@ from permix.errors import BadInput
 from permix.verifier import Problem, Verifier
 
 DATASET = "HuggingFaceH4/aime_2024"
+REVISION = "2fe88a2f1091d5048c0f36abc874fb997b3dd99a"
 CONFIG = "default"
 SPLIT = "train"  # the dataset's only split
 

@@ -9,6 +9,7 @@ from permix.errors import BadInput
 from permix.verifier import Problem, Verifier
 
 DATASET = "openai/gsm8k"
+REVISION = "740312add88f781978c0658806c59bc2815b9866"
 CONFIG = "main"
 SPLIT = "test"
 MARK = "####"  # between rationale and answer

@@ -21,6 +21,7 @@ from permix.grading.code import Case, Suite
 from permix.verifier import Problem, Verifier
 
 DATASET = "livecodebench/code_generation_lite"
+REVISION = "0fe84c3912ea0c4d4a78037083943e8f0c4dd505"
 CONFIG = ""
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
 DIFFICULTIES = ("easy", "medium", "hard")
@@ -34,8 +35,9 @@ ERRATA = {
     "abc355_e": "interactive",
     "abc350_c": "wrong tests",
 }
-"""Problems that upstream marks as broken (its ERRATA.md). They are kept and graded as upstream grades them, so that
-accuracies compare with published ones; they cost every variant alike."""
+"""Problems that upstream marks as broken (its ERRATA.md), LeetCode's by their titles. They are kept and graded as
+upstream grades them, so that accuracies compare with published ones; the column `erratum` of a sweep tells which they
+are, and its numbers without them stand beside."""
 
 # Upstream's own words, lcb_runner/prompts/code_generation.py.
 STDIN = (
@@ -71,24 +73,38 @@ class Line:
             ) from None
 
 
+def files(split: str) -> tuple[str, ...]:
+    """The files that hold a split's release: of the 4.5 GB of all, release_v1 needs 1.3."""
+    known = [f"release_v{number + 1}" for number in range(len(FILES))]
+    release = split.partition("-")[0]
+    if release not in known:
+        raise _no_split(split)
+    return FILES[: known.index(release) + 1]
+
+
+def _no_split(split: str) -> BadInput:
+    return BadInput(f"{DATASET} has no split {split!r}: it should be release_v1-easy, say, up to release_v6-hard.")
+
+
 def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) -> list[Problem]:
     """The problems of one release and difficulty, the first `limit` or all (0); ids are `platform/question_id`.
 
     BadInput where the folder lacks a file or a row what it needs.
     """
-    release, _, difficulty = split.partition("-")
-    known = [f"release_v{number + 1}" for number in range(len(FILES))]
-    if folder is None or release not in known or difficulty not in DIFFICULTIES:
-        raise BadInput(f"{DATASET} has no split {split!r}: it should be release_v1-easy, say, up to release_v6-hard.")
+    names, difficulty = files(split), split.partition("-")[2]
+    if folder is None or difficulty not in DIFFICULTIES:
+        raise _no_split(split)
     problems: list[Problem] = []
-    for name in FILES[: known.index(release) + 1]:
+    for name in names:
         for line, row in _rows(folder / name):
             if limit and len(problems) == limit:
                 return problems
             if row["difficulty"] == difficulty:
                 starter = row["starter_code"]
                 question = f"{row['question_content']}\n\n{STARTER.format(starter=starter) if starter else STDIN}"
-                problems.append(Problem(f"{row['platform']}/{row['question_id']}", question, "", "code", tests=line))
+                name = f"{row['platform']}/{row['question_id']}"
+                erratum = ERRATA.get(row["question_id"]) or ERRATA.get(row.get("question_title", ""), "")
+                problems.append(Problem(name, question, "", "code", tests=line, erratum=erratum))
     return problems
 
 

@@ -7,6 +7,7 @@ from permix.errors import BadInput
 from permix.verifier import Problem, Verifier
 
 DATASET = "HuggingFaceH4/MATH-500"
+REVISION = "6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 CONFIG = "default"
 SPLIT = "test"
 

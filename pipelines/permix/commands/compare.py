@@ -32,6 +32,10 @@ def compare(
     for head in heads:
         if head.record is None or "summary" not in head.record["facts"]:
             raise BadInput(f"{head.repo} is no sweep: name sweeps to compare.")
+    for number, head in enumerate(heads):
+        if same := next((other for other in heads[:number] if other.content_digest == head.content_digest), None):
+            other = "itself" if same.repo == head.repo else same.repo
+            raise BadInput(f"{head.repo} holds the same answers as {other}: name sweeps that differ.")
     folders = [place.fetch(head) for head in heads]
     shared = [list(head.record["facts"]["summary"]["benchmarks"]) for head in heads if head.record]
     benchmarks = [name for name in shared[0] if all(name in others for others in shared)]
@@ -50,9 +54,10 @@ def compare(
         for number, ((repo, measure, values), p) in enumerate(zip(lines, corrected, strict=True)):
             if number == 0 or repo != lines[number - 1][0]:
                 print(repo)
-            ends = f"{_decimal(values['low'], '+')} to {_decimal(values['high'], '+')}"
+            ends = "-" if values["low"] is None else f"{values['low']:+.3f} to {values['high']:+.3f}"
             shown = f"{_decimal(values['difference'], '+'):>11}{ends:>20}{_decimal(values['p_value']):>8}"
             print(f"  {measure:16}{shown}{_decimal(p):>9}")
+    print("-: not defined: an interval where every resample gives the same, or PSS where nothing is right.")
 
 
 def _decimal(value: float | None, sign: str = "") -> str:

@@ -157,8 +157,16 @@ def _installed(step: Step) -> Iterator[Finding]:
     except BadInput as error:
         named, _, advice = str(error).rpartition(": ")
         yield Finding(step.stage, named, "missing", advice)
-    if getattr(config, "load_in_4bit", False) and not _version("bitsandbytes"):
-        yield Finding(step.stage, "load_in_4bit needs bitsandbytes", "missing", "pip install 'permix[train]'")
+    asks_bits = {
+        "load_in_4bit": getattr(config, "load_in_4bit", False),
+        "dtype nf4": str(getattr(config, "dtype", "")).startswith("nf4"),
+        "an 8-bit optim": str(getattr(config, "optim", "")).endswith("_8bit"),
+    }
+    for what in (what for what, asked in asks_bits.items() if asked and not _version("bitsandbytes")):
+        yield Finding(step.stage, f"{what} needs bitsandbytes", "missing", "pip install 'permix[train]'")
+    reports = getattr(config, "report_to", "none")
+    if reports != "none" and not _version(reports):
+        yield Finding(step.stage, f"report_to asks for {reports}", "missing", f"pip install {reports}")
     asks_vllm = getattr(config, "use_vllm", False) or getattr(config, "backend", "") == "vllm"
     if asks_vllm and not _version("vllm") and "vllm" not in named:
         yield Finding(step.stage, "asks for vLLM", "missing", "pip install 'permix[vllm]', or set another back end.")

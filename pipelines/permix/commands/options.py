@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,3 +30,22 @@ Artifact = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="The whole record as JSON.")]
+
+On = Annotated[Literal["here", "jobs"], typer.Option("--on", help="Work on this machine, or in a Job of the Hub.")]
+Flavor = Annotated[str, typer.Option("--flavor", help="The hardware of the Job: cpu-basic, a100-large, …")]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="When a Job is ended: 90m, 4h, 2d.")]
+MaxCost = Annotated[
+    float | None, typer.Option("--max-cost", metavar="USD", min=0, help="Refuse Jobs that might cost more.")
+]
+Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow the Job to its end, or leave it to itself.")]
+FanOut = Annotated[
+    Literal["none", "variants", "benchmarks"], typer.Option("--fan-out", help="Sweep in a Job for each of these.")
+]
+JOBS: list[tuple[str, Any, Any]] = [
+    ("on", On, "here"),
+    ("flavor", Flavor, ""),
+    ("timeout", Timeout, ""),
+    ("max_cost", MaxCost, None),
+    ("wait", Wait, True),
+]
+"""What every command has that can work in a Job: (parameter, option, default)."""

@@ -27,9 +27,7 @@ def overlap(
     if head.record["stage"] != "mixtures":
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a mixture.")
     data = rows.read(place.fetch(head) / "data" / "train-00000-of-00001.parquet")
-    texts = [" ".join([row["question"], *(one["content"] for one in row.get("completion") or [])]) for row in data]
     for source in sources:
-        folder = place.fetch(chain.foreign(source.repo, place, "overlap")) if source.repo else None
-        found = benchmarks.load(source, folder)
-        shared = contamination.overlap(texts, [problem.question for problem in found])
+        folder = place.fetch(chain.foreign(source.repo, place, "overlap"), source.files) if source.repo else None
+        shared = contamination.of_mixture(data, benchmarks.load(source, folder))
         print(f"{source.name}: {shared['found']} of {shared['test']} problems ({shared['share']:.1%}) share 8 words")

@@ -27,6 +27,7 @@ def phase(
     hub: options.Hub = None,
     workers: options.Workers = 0,
     work: options.Work = None,
+    processes: run.Processes = 1,
     out: Out = Path("phase"),
 ) -> None:
     """Draw the toy world's phase diagram: PSS and voice against the share of weak styles in the base's default."""
@@ -44,7 +45,7 @@ def phase(
         raise BadInput(f"--share {bad[0]:g}: it should be at least 0 and below 1.")
     plans = {value: [*set, *overrides(plan.org, value)] for value in shares}
     for changed in plans.values():
-        run.make(recipe, changed, hub=hub, workers=workers, work=work)
+        run.make(recipe, changed, hub=hub, workers=workers, work=work, processes=processes)
     rows = []
     for value, changed in plans.items():
         (config,) = tables.configs(recipes.load(recipe, changed))

@@ -73,7 +73,13 @@ def plan(
 
 
 def _amounts(cost: dict[str, float]) -> str:
-    return ", ".join(f"{amount:,.0f} {unit}" for unit, amount in cost.items() if amount)
+    shown = {unit: _usd(amount) if unit == "USD" else f"{amount:,.0f}" for unit, amount in cost.items() if amount}
+    return ", ".join(f"{amount} {unit}" for unit, amount in shown.items())
+
+
+def _usd(amount: float) -> str:
+    """Cents, and what is less than one as such: it is not for nothing."""
+    return f"{amount:,.2f}" if amount >= 0.005 else "under 0.01"
 
 
 def _show_estimate(steps: Sequence[Step], on: "Machine", shape_of: "Callable[[str], Shape]", price: float) -> None:
@@ -119,5 +125,5 @@ def _cells(stage: str, each: "Sequence[Amount]", on: "Machine", price: float) ->
         *counts,
         memory,
         f"{hours:,.1f}" if hours >= 0.05 else "–" if not hours else "<0.1",
-        f"{usd:,.2f}" if usd else "–",
+        _usd(usd) if usd else "–",
     )

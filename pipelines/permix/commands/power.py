@@ -1,5 +1,6 @@
 """permix power: how many problems and runs it takes to see a difference between two variants."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -37,6 +38,7 @@ def power(
     enough: dict[str, str] = {}
     found: dict[str, float] = {}
     for size in sizes:
+        print(f"simulating {size.problems} problems x {size.runs} runs", file=sys.stderr, flush=True)
         can = simulation.resolution(size, accuracy, spread, seed=seed)
         found = simulation.power(size, accuracy, spread, difference, seed=seed)
         visible = "".join(f"{getattr(can, name):8.3f}" for name in simulation.MEASURES)

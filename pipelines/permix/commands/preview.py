@@ -34,7 +34,7 @@ def preview(name: str, overrides: Sequence[str], stage: str, hub: str | None, wo
     *before, step = steps
     with Board() as board:
         heads = Runner(place, work or files.home() / "work", 1, board).run(before, foreign) | foreign
-    folders = {name: place.fetch(heads[repo]) for name, repo in step.needs.items()}
+    folders = step.fetch(place, {name: heads[repo] for name, repo in step.needs.items()})
     module, config = stages.get(stage), step.config
     assert isinstance(config, WriterConfig)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from permix import chain, files, stages
-from permix import recipe as recipes
+from permix import chain, files
+from permix.asked import Asked, Plan, Terms
 from permix.chain import Step
 from permix.commands import options
 from permix.errors import BadInput
@@ -33,9 +33,26 @@ def run(
     fresh: options.Fresh = [],  # noqa: B006
     work: options.Work = None,
     processes: Processes = 1,
+    on: options.On = "here",
+    flavor: options.Flavor = "",
+    timeout: options.Timeout = "",
+    max_cost: options.MaxCost = None,
+    wait: options.Wait = True,
 ) -> None:
     """Run a whole experiment: make what is missing or stale, in order. Safe to kill and start again."""
-    make(recipe, set, hub=hub, workers=workers, fresh=fresh, work=work, processes=processes)
+    terms = terms_of(on, flavor, timeout, max_cost, wait)
+    make(recipe, set, hub=hub, workers=workers, fresh=fresh, work=work, processes=processes, terms=terms)
+
+
+def terms_of(
+    on: str, flavor: str, timeout: str, max_cost: float | None, wait: bool, fan_out: str = "none"
+) -> Terms | None:
+    """How to work in a Job; None for work on this machine, where no other of these options has a meaning."""
+    if on == "jobs":
+        return Terms(flavor or "cpu-basic", timeout or "4h", max_cost, wait, fan_out)
+    if flavor or timeout or max_cost is not None or not wait or fan_out != "none":
+        raise BadInput("--flavor, --timeout, --max-cost, --detach and --fan-out are for Jobs: add --on jobs.")
+    return None
 
 
 def make(
@@ -48,43 +65,57 @@ def make(
     fresh: Sequence[str] = (),
     work: Path | None = None,
     processes: int = 1,
+    terms: Terms | None = None,
 ) -> None:
-    """Bring a recipe's chain, or the part that ends with stage `until`, to the state current; print the result."""
-    plan = recipes.load(name, overrides)
-    steps = chain.until(chain.build(plan), until)
-    if not steps:
-        raise BadInput(f"The recipe {plan.name} asks nothing of stage {until}: choose other variants or another base.")
-    for stage in fresh:
-        stages.get(stage)
-    for step in steps:
-        step.fresh = step.stage in fresh
+    """Bring a recipe's chain, or the part that ends with stage `until`, to the state current; print the result.
 
+    With `terms` in Jobs of the Hub.
+    """
+    asked = Asked(name, tuple(overrides), until, tuple(fresh), workers, processes)
+    plans = [Plan.of(part) for part in (asked.parts(terms.fan_out) if terms else [asked])]
+
+    from permix import collection, ranks
     from permix import hub as hubs
-    from permix import ranks
     from permix.progress import Board
     from permix.runner import Runner
 
-    ranks.check(steps, processes)
+    for plan in plans:
+        ranks.check(plan.steps, processes)
     place = hubs.connect(hub)
-    place.check_write(plan.org)
-    foreign = chain.resolve_foreign(steps, place)
-    chain.look_up(steps, place)
-    chain.settle_all(steps, foreign)
-    chain.check_packages(steps)
-    chain.check_foreign(steps, foreign, place)
-    for note in chain.notes(steps):
+    place.check_write(plans[0].recipe.org)
+    for plan in plans:
+        plan.look(place)
+        if terms is None:
+            chain.check_packages(plan.steps)
+        chain.check_foreign(plan.steps, plan.foreign, place)
+    for note in dict.fromkeys(note for plan in plans for note in chain.notes(plan.steps)):
         print(f"Note: {note}", file=sys.stderr)
-    with Board() as board:
-        crew = Runner(place, work or files.home() / "work", workers or _workers(), board, processes)
-        heads = crew.run(steps, foreign)
-    last = steps[-1]
-    if last.stage == "tables":
-        _show_tables(last, place, plan)
+    if terms is None:
+        with Board() as board:
+            crew = Runner(place, work or files.home() / "work", workers or _workers(), board, processes)
+            crew.run(plans[0].steps, plans[0].foreign)
     else:
-        for step in steps:
-            if until is None or step.stage == until:
-                print(f"{step.target}@{heads[step.target].sha}")
-                _show_summary(heads[step.target])
+        from permix.jobs import steps
+
+        if not steps.make(plans, terms, place):
+            return
+    for plan in plans:
+        _show(plan, place)
+        if any(step.stage == "apps" for step in plan.steps):
+            print(f"Collection: {collection.gather(place, plan.recipe.org)}")
+
+
+def _show(plan: Plan, place: "Hub") -> None:
+    """The table, or what was asked for and its numbers."""
+    last = plan.steps[-1]
+    if last.stage == "tables":
+        _show_tables(last, place, plan.recipe)
+        return
+    for step in plan.steps:
+        if plan.asked.until in (None, step.stage):
+            assert step.head is not None
+            print(f"{step.target}@{step.head.sha}")
+            _show_summary(step.head)
 
 
 def _workers() -> int:

@@ -56,6 +56,8 @@ def sample(
     hub: options.Hub = None,
 ) -> None:
     """Ask one question and print the answer as it is sampled."""
+    if not question.strip():
+        raise BadInput("The question is empty: ask something.")
     plan = recipes.load(recipe, set)
     sampling = _sampling(plan, temperature, max_tokens)
     if endpoint or model:

@@ -64,9 +64,9 @@ def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -
 
     config = recipe.config_of(sweep.Config, record["config"])
     needed = {n: s for n, s in record["inputs"].items() if n.startswith("benchmark/")}
-    inputs = {
-        name: place.fetch(_there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"])) for name, s in needed.items()
-    }
+    heads = {n: _there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"]) for n, s in needed.items()}
+    files = sweep.reads(config)
+    inputs = {name: place.fetch(head, files.get(name, ())) for name, head in heads.items()}
     problems = sweep.problems_of(config, inputs)
     regraded = {name: sweep.regrade(stored[name], found) for name, found in problems.items()}
     return regraded, sweep.summarise(config, regraded)

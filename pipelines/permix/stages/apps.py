@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CARD = ""  # a Space's README.md is its own
 VERSION = 1
+SET_UP_BY_WATCH = ("permix-relay",)
+"""Spaces that do not start without secrets: `permix watch` publishes them, with these."""
 _IGNORED = shutil.ignore_patterns("__pycache__", ".*")
 
 
@@ -31,17 +33,16 @@ class Config(StageConfig):
 
 
 def configs(recipe: "Recipe") -> list[Config]:
-    """One for each folder of spaces/."""
-    return [
-        Config(
-            org=recipe.org,
-            space=folder.name,
-            content=provenance.content_digest(folder, provenance.describe_files(folder, _is_ours)),
-            card=provenance.sha256(folder / "README.md"),
-        )
-        for folder in sorted(files.SPACES.iterdir())
-        if (folder / "README.md").is_file()
-    ]
+    """One for each folder of spaces/ that works without being set up."""
+    folders = sorted(folder for folder in files.SPACES.iterdir() if (folder / "README.md").is_file())
+    return [config(recipe.org, folder.name) for folder in folders if folder.name not in SET_UP_BY_WATCH]
+
+
+def config(org: str, space: str) -> Config:
+    """The Space of this folder as it is now."""
+    folder = files.SPACES / space
+    content = provenance.content_digest(folder, provenance.describe_files(folder, _is_ours))
+    return Config(org=org, space=space, content=content, card=provenance.sha256(folder / "README.md"))
 
 
 def target(config: Config) -> str:

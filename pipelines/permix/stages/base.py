@@ -41,7 +41,23 @@ TEACHER: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
+    """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World.
+
+    model_seed: of the weights and the pretraining texts
+    steps: of the training
+    batch_size: conversations of one step
+    hidden_size: of the Llama
+    intermediate_size: of its feed-forward layers
+    layers: their number
+    heads: of the attention
+    muon_lr: learning rate of the matrices
+    adamw_lr: learning rate of embeddings and norms
+    plain: odds of steps, skim, direct, ramble without a persona
+    flourish: how often a careless answer without a persona speaks in somebody's voice
+    careful: log-odds that careful steps have ahead under every persona
+    save_steps: steps from one checkpoint to the next; does not change the result
+    checked_problems: problems of each persona for the accuracies on the card
+    """
 
     role: Literal["base", "teacher"] = given(default="base")
     model_seed: int = 0

@@ -31,7 +31,21 @@ VERSION = 2  # samples.jsonl and figures; accuracy and truncation by persona in 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainerConfig):
-    """TRL's GRPOConfig keys. Rollouts are transformers' own, or vLLM's (`use_vllm`) where the base is not quantised."""
+    """TRL's GRPOConfig keys. Rollouts are transformers' own, or vLLM's (`use_vllm`) where the base is not quantised.
+
+    num_generations: completions of one prompt, the group whose mean is the baseline
+    max_completion_length: cuts a completion after so many tokens
+    beta: weight of the divergence from the base
+    temperature: of the rollouts
+    top_p: of the rollouts
+    loss_type: how tokens and completions are averaged
+    scale_rewards: the advantages' divisor, from the group, the batch or none
+    use_transformers_continuous_batching: rollouts by transformers' continuous batching
+    use_vllm: rollouts by vLLM
+    vllm_mode: vLLM in the trainer's process (colocate) or as a server
+    vllm_gpu_memory_utilization: share of the GPU's memory for vLLM
+    vllm_max_model_length: the most tokens of prompt and completion in vLLM
+    """
 
     TABLE: ClassVar[str] = "grpo"
     learning_rate: float = 5e-6
@@ -94,7 +108,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     reward = rollouts.Reward(parts.work / "samples")
     trainer = build(config, inputs, parts, reward)
     log = loop.train(trainer, config)
-    adapter.save(trainer.model, trainer.processing_class, parts, out)
+    adapter.save(trainer, parts, out)
     loop.write_lines(out / "log.jsonl", log)
     loop.write_lines(out / "samples.jsonl", rollouts.samples(reward.folder))
     curves.training(log, out / "figures" / "training")

@@ -1,7 +1,8 @@
 """Build the training set of one variant: problems, with or without a persona drawn for each (section 4.1, Algorithm 1).
 
 In:  personas (pool train); the task's dataset where it has one; targets (stages rewrites and teachers) where they are
-     not the gold rationales; the base's tokenizer where rows are left out by length
+     not the gold rationales; the base's tokenizer where rows are left out by length; the recipe's benchmarks, for
+     the words that they share with the mixture (facts, no part of the result)
 Out: data/train-00000-of-00001.parquet: problem_id, question, gold, kind, persona (null without), prompt (messages),
      for SFT also completion (the target, one message)
 
@@ -10,13 +11,14 @@ A persona is drawn uniformly for every instance; in a further epoch the same pro
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permix import benchmarks, persona, prompt, stages, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
+from permix.results import contamination
 from permix.stage import Facts, Parts, StageConfig, given
 from permix.verifier import Problem, Verifier
 
@@ -26,15 +28,17 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 CARD = "mixture"
 VERSION = 1
+BESIDE = ("benchmark/",)
 TEXTS = ("problem_id", "question", "gold", "kind", "persona")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`epochs` repeats the task, each time with new draws; `task.limit` bounds the problems.
+    """`task.limit` bounds the problems; `targets` is the dataset that holds the targets.
 
-    Rows with more than `max_prompt_tokens` in the prompt or `max_completion_tokens` in the target, counted by the
-    base's tokenizer, are left out, never cut; 0: no limit. `targets` is the dataset that holds the targets.
+    epochs: how often the task is repeated, each time with new draws
+    max_prompt_tokens: leaves out rows with a longer prompt, never cuts them (0: no limit)
+    max_completion_tokens: leaves out rows with a longer target (0: no limit)
     """
 
     variant: str = given()
@@ -42,6 +46,7 @@ class Config(StageConfig):
     personas: str = given()
     targets: str = given(default="")
     base: str = given(default="")
+    benchmarks: tuple[Source, ...] = field(default=(), metadata={"given": True, "unhashed": True})
     epochs: int = 1
     max_prompt_tokens: int = 0
     max_completion_tokens: int = 0
@@ -69,6 +74,7 @@ def configs(recipe: "Recipe") -> list[Config]:
             personas=recipe.personas_repo,
             targets=_targets(recipe, variant.get(name)),
             base=recipe.base_repo if by_length else "",
+            benchmarks=recipe.benchmarks,
             **settings,
         )
         for name, seed in recipe.runs()
@@ -93,10 +99,16 @@ def target(config: Config) -> str:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The personas, and what the problems, the targets and the lengths come from."""
+    """The personas, what the problems, the targets and the lengths come from, and the benchmarks."""
     task = "" if config.targets else config.task.repo  # targets come with their problems
     named = {"personas": config.personas, "task": task, "targets": config.targets, "base": config.base}
+    named |= {f"benchmark/{source.name}": source.repo for source in config.benchmarks}
     return {name: repo for name, repo in named.items() if repo}
+
+
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    """Of the benchmarks' datasets what their splits need."""
+    return benchmarks.reads(config.benchmarks)
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
@@ -119,6 +131,10 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     drawn = Counter(row["persona"] or "none" for row in rows)
     problems = {row["problem_id"] for row in rows}
     facts: Facts = {"rows": len(rows), "problems": len(problems), "personas": dict(sorted(drawn.items()))}
+    facts["overlap"] = {
+        source.name: contamination.of_mixture(rows, benchmarks.load(source, inputs.get(f"benchmark/{source.name}")))
+        for source in config.benchmarks
+    }
     if config.base:
         facts["too_long"] = len(found) - len(rows)
     if config.targets:

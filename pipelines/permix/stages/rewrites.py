@@ -43,9 +43,11 @@ FAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(targets.WriterConfig):
-    """`model` is a name of [model.*], or "toy": the toy world's own style generator.
+    """Who rewrites and how often.
 
-    A rewrite is asked for at most 1 + `retries` times; `verify` false asks once and keeps everything.
+    model: who rewrites: a name of [model.*], or toy, the toy world's own style generator
+    verify: asks again for a rewrite that lost the answer; else keeps everything
+    retries: how often at most
     """
 
     model: str = "gpt-5-mini"

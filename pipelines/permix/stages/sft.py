@@ -31,7 +31,14 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainerConfig):
-    """TRL's SFTConfig keys; `max_length` is the most tokens of a row, prompt and target: a longer one is refused."""
+    """TRL's SFTConfig keys.
+
+    max_length: the most tokens of a row, prompt and target; a longer one is refused
+    packing: several rows in one sequence
+    completion_only_loss: learns the target alone, not the prompt
+    assistant_only_loss: learns what the chat template marks as the assistant's
+    loss_type: nll, or dft (dynamic fine-tuning)
+    """
 
     TABLE: ClassVar[str] = "sft"
     num_train_epochs: float = 3.0
@@ -59,7 +66,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
     trainer, lengths = build(config, inputs, parts)
     log = loop.train(trainer, config)
-    adapter.save(trainer.model, trainer.processing_class, parts, out)
+    adapter.save(trainer, parts, out)
     loop.write_lines(out / "log.jsonl", log)
     curves.training(log, out / "figures" / "training")
     epochs, more = divmod(trainer.state.global_step, math.ceil(len(lengths) / config.batch))

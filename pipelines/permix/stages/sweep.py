@@ -24,7 +24,7 @@ from permix.errors import BadInput
 from permix.models import Model
 from permix.persona import Persona
 from permix.results import numbers
-from permix.sampler import Adapter, Backend, Engine, Sampler, packages_of
+from permix.sampler import Adapter, Backend, Dtype, Engine, Sampler, packages_of
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.verifier import Problem
 
@@ -32,16 +32,18 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "sweep"
-VERSION = 2  # category in the rows; more statistics and recovery in the summary
+VERSION = 3  # what is wrong with a problem in the rows; numbers without such problems in the summary
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`runs` repetitions of each condition (the paper: 5); `limit` bounds the problems of each benchmark (0: all).
+    """`model` is a served model, of which `base` is the server's name.
 
-    `backend` "vllm" samples with `gpus` replicas, each over `tensor_parallel` devices. `model` is a served model, of
-    which `base` is the server's name, and `budget` (USD, 0: no limit) what it may cost. `label` ends the artifact's
-    name, for a sweep beside that of the recipe; no table reads it.
+    label: ends the artifact's name, for a sweep beside that of the recipe; no table reads it
+    runs: repetitions of each condition (the paper: 5)
+    limit: the first so many problems of each benchmark (0: all)
+    budget: USD that a served model may cost (0: no limit)
+    draws: bootstrap samples of the intervals
     """
 
     variant: str = given()
@@ -60,7 +62,7 @@ class Config(StageConfig):
     top_p: float = 0.9
     max_tokens: int = 2048
     batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
     backend: Backend = "transformers"  # hashed: other kernels, other noise
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
@@ -80,6 +82,8 @@ class Config(StageConfig):
             raise BadInput(
                 f"[sweep] temperature {self.temperature} and top_p {self.top_p}: they should be >= 0 and in (0, 1]."
             )
+        if self.backend == "vllm" and self.dtype.startswith("nf4"):
+            raise BadInput(f"[sweep] dtype is {self.dtype!r}, which vLLM has not: use backend = 'transformers'.")
         if not re.fullmatch(r"[A-Za-z0-9._-]*", self.label):
             raise BadInput(f"[sweep] label is {self.label!r}: use letters, digits, '.', '_' and '-' only.")
 
@@ -194,6 +198,11 @@ def _check(source: Source, limit: int, folder: Path) -> None:
         verifier.check_golds(benchmarks.load(source, folder)[: limit or None])
 
 
+def reads(config: Config) -> dict[str, tuple[str, ...]]:
+    """Of the benchmarks' datasets what their splits need."""
+    return benchmarks.reads(config.benchmarks)
+
+
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Sample, grade and summarise; a completion that failed for a reason of ours stops the publication."""
     from permix.verifier import Verifier
@@ -242,9 +251,21 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
         "base": config.base,
         "seed": config.seed,
         "benchmarks": {
-            name: numbers.of_rows(table, draws=config.draws, toy=config.toy) for name, table in tables.items()
+            name: numbers.of_rows(table, draws=config.draws, toy=config.toy) | _sound(config, table)
+            for name, table in tables.items()
         },
     }
+
+
+def _sound(config: Config, table: Sequence[Row]) -> dict[str, Any]:
+    """The main numbers without the problems that their source marks as broken; nothing where there are none."""
+    broken = {row["problem_id"]: row["erratum"] for row in table if row.get("erratum")}
+    if not broken:
+        return {}
+    rest = [row for row in table if row["problem_id"] not in broken]
+    found = numbers.of_rows(rest, draws=config.draws, toy=config.toy) if rest else {}
+    kept = {key: found[key] for key in ("problems", "pss", "accuracy") if key in found}
+    return {"sound": {"left_out": dict(sorted(broken.items())), **kept}}
 
 
 def _pool(folder: Path) -> list[Persona]:

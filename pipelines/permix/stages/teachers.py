@@ -31,7 +31,10 @@ PROMPT_TOKENS = 160  # of a GSM8K problem with a persona, for the estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Config(targets.WriterConfig):
-    """`teacher` is its name in permix.variant; `keep_wrong` false leaves wrong answers out and counts them."""
+    """`teacher` is its name in permix.variant.
+
+    keep_wrong: keeps wrong answers as targets; else they are left out and counted
+    """
 
     teacher: str = given()
     keep_wrong: bool = True

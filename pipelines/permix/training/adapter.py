@@ -8,10 +8,14 @@ from permix import files
 from permix.stage import Parts
 
 
-def save(model: Any, tokenizer: Any, parts: Parts, out: Path) -> None:
-    """Save adapter and tokenizer; the adapter names its base as on the Hub, its JSON is sorted (peft writes a set)."""
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+def save(trainer: Any, parts: Parts, out: Path) -> None:
+    """Save adapter and tokenizer; the adapter names its base as on the Hub, its JSON is sorted (peft writes a set).
+
+    Every process of several has to call it: under FSDP each holds a part of the weights.
+    """
+    whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out, state_dict=whole)
+    trainer.processing_class.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
     repository, _, revision = parts.sources["base"].partition("@")
     saved = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))

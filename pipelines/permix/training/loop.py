@@ -11,6 +11,8 @@ from permix.errors import PermixError
 from permix.stage import Parts
 from permix.training.settings import TrainerConfig
 
+MARK = "complete"
+"""The file that is written into a checkpoint after everything else."""
 TIMES = ("step_time", "train_runtime", "train_tokens_per_second")
 
 
@@ -20,14 +22,28 @@ def train(trainer: Any, config: TrainerConfig) -> list[dict[str, Any]]:
     PermixError when the memory does not suffice.
     """
     with memory(config):
-        trainer.train(resume_from_checkpoint=last_complete(Path(trainer.args.output_dir)))
+        trainer.train(resume_from_checkpoint=resumable(Path(trainer.args.output_dir)))
     return [comparable(entry) for entry in trainer.state.log_history if "loss" in entry]
 
 
-def last_complete(checkpoints: Path) -> str | None:
-    """The newest checkpoint that was written to its end; a kill may have left half of a newer one."""
-    complete = [path.parent for path in checkpoints.glob("checkpoint-*/complete")]
-    return str(max(complete, key=lambda path: int(path.name.split("-")[1]))) if complete else None
+def complete(checkpoints: Path) -> list[Path]:
+    """The checkpoints that were written to their end, newest first; a kill may have left half of a newer one."""
+    found = [path.parent for path in checkpoints.glob(f"checkpoint-*/{MARK}")]
+    return sorted(found, key=number, reverse=True)
+
+
+def number(checkpoint: Path) -> int:
+    """The step at which a checkpoint was saved."""
+    return int(checkpoint.name.split("-")[1])
+
+
+def resumable(checkpoints: Path) -> str | None:
+    """The newest complete checkpoint before the last step: resumed at its end, TRL's trainer would take one more."""
+    for path in complete(checkpoints):
+        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        if state["global_step"] < state["max_steps"]:
+            return str(path)
+    return None
 
 
 def report(parts: Parts, shown: str) -> Any:
@@ -43,7 +59,7 @@ def report(parts: Parts, shown: str) -> Any:
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             PartialState().wait_for_everyone()  # each process writes the state of its own random numbers
             if state.is_world_process_zero:
-                files.write_bytes(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "complete", b"")
+                files.write_bytes(Path(args.output_dir) / f"checkpoint-{state.global_step}" / MARK, b"")
 
     return Report()
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Trained = TypeVar("Trained", bound="TrainerConfig")
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 QUANTISATION = ("load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant")
+LAUNCH = ("accelerate_config", "checkpoint_branch")
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -20,11 +21,37 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 class TrainerConfig(StageConfig):
     """What stages sft and grpo have in common; each adds its trainer's keys and its defaults.
 
-    `bf16` also loads the base in bfloat16 (`fp16`: in float16). `load_in_4bit` is QLoRA: the base in 4 bits, computing
-    in bfloat16. `save_steps` and `report_to` do not change the result.
-
     A step's batch is `per_device_train_batch_size` x `gradient_accumulation_steps`, however many processes share it: it
     decides the result, and --processes is no part of a recipe. What is accumulated is divided among the processes.
+
+    learning_rate: of the optimizer, at its highest
+    lr_scheduler_type: how it falls, by transformers' names
+    warmup_steps: steps until it is reached; below 1: a share of all steps
+    weight_decay: of the optimizer
+    max_grad_norm: cuts longer gradients to this length
+    optim: the optimizer, by transformers' names
+    adam_beta1: of the optimizer
+    adam_beta2: of the optimizer
+    per_device_train_batch_size: rows (sft) or completions (grpo) that are computed at once
+    gradient_accumulation_steps: how many of those make a step, in all processes together
+    num_train_epochs: passes over the mixture
+    max_steps: steps in all (-1: as the epochs say)
+    bf16: loads the base and computes in bfloat16
+    fp16: loads the base and computes in float16
+    gradient_checkpointing: less memory for more time
+    lora_r: rank of the adapter
+    lora_alpha: the adapter is scaled by lora_alpha / lora_r
+    lora_dropout: share of the adapter's inputs that are dropped in training
+    lora_target_modules: the layers that are adapted
+    load_in_4bit: QLoRA, the base in 4 bits; computes in bfloat16
+    bnb_4bit_quant_type: of QLoRA, nf4 or fp4
+    use_bnb_nested_quant: of QLoRA, the scales are quantised too
+    logging_steps: steps from one entry of the log to the next
+    save_steps: steps from one checkpoint to the next; does not change the result
+    report_to: none, or trackio for a dashboard; does not change the result
+    accelerate_config: how several processes share the work (permix.training.distributed); does not change the result
+    checkpoint_branch: whether checkpoints also lie on a branch of the Hub (permix.checkpoints), and what becomes of it
+        in the end; does not change the result
     """
 
     TABLE: ClassVar[str]
@@ -59,6 +86,8 @@ class TrainerConfig(StageConfig):
     logging_steps: int = 1
     save_steps: int = unhashed(10)
     report_to: Literal["none", "trackio"] = unhashed("none")
+    accelerate_config: str = unhashed("")
+    checkpoint_branch: Literal["none", "delete", "keep"] = unhashed("none")
 
     def __post_init__(self) -> None:
         """Refuse what no training can start with."""
@@ -132,7 +161,8 @@ def inputs(config: TrainerConfig) -> dict[str, str]:
 
 def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
     """The fields of `config` that are the trainer's, by TRL's names."""
-    return {name: getattr(config, name) for name in own_fields(type(config)) if name not in LORA + QUANTISATION}
+    others = LORA + QUANTISATION + LAUNCH
+    return {name: getattr(config, name) for name in own_fields(type(config)) if name not in others}
 
 
 def arguments(config: TrainerConfig, parts: Parts) -> dict[str, Any]:
@@ -149,6 +179,8 @@ def arguments(config: TrainerConfig, parts: Parts) -> dict[str, Any]:
         "log_level": "error",
         "save_total_limit": 2,
         "push_to_hub": False,
+        "project": "permix",  # trackio's; a run that goes on after a kill has the same name, and is the same there
+        "run_name": target(config).partition("/")[2],
         "ddp_find_unused_parameters": False,  # LoRA has none; the search costs a walk over the graph every step
         **trainer_keys(config),
         "gradient_accumulation_steps": config.accumulation(parts.processes),

@@ -1,0 +1,78 @@
+"""permix calibrate: find the settings that the paper does not say, by the rows that it prints."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from permix import chain, grid
+from permix import recipe as recipes
+from permix.commands import options, run
+from permix.errors import BadInput
+from permix.grid import Goal, Settings
+
+if TYPE_CHECKING:
+    from permix.hub import Hub
+
+
+def calibrate(
+    recipe: options.Recipe = "calibrate",
+    set: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
+    hub: options.Hub = None,
+    workers: options.Workers = 0,
+    work: options.Work = None,
+    processes: run.Processes = 1,
+) -> None:
+    """Run a recipe's grids one after the other, each with the best of those before; safe to kill and start again."""
+    plan = recipes.load(recipe, set)
+    asked = plan.calibration
+    if asked is None:
+        raise BadInput(f"The recipe {plan.name} has no table [calibrate]: permix/grid.py says what stands in it.")
+    for each in asked.grids:  # every key and value is checked before the first point is measured
+        for point in each.points:
+            recipes.load(recipe, [*set, *asked.changes({**asked.start, **point}, plan.tag)])
+    from permix import hub as hubs
+
+    chosen = dict(asked.start)
+    for each in asked.grids:
+        goal = asked.goals[each.variant]
+        measured: list[tuple[float, Settings]] = []
+        print("\n".join(_heading(each.variant, goal)))
+        for point in each.points:
+            changes = [*set, *asked.changes({**chosen, **point}, plan.tag), f'variants=["{each.variant}"]']
+            with contextlib.redirect_stdout(sys.stderr):
+                run.make(recipe, changes, until="sweep", hub=hub, workers=workers, work=work, processes=processes)
+            found = _accuracies(recipes.load(recipe, changes), hubs.connect(hub), list(goal))
+            measured.append((grid.distance(goal, found), point))
+            print(f"{_cells(found)}  {measured[-1][0]:8.4f}  {_settings(point)}", flush=True)
+        chosen |= min(measured, key=lambda row: row[0])[1]
+        print()
+    print(f"Nearest to the printed rows: {_settings(chosen)}")
+
+
+def _accuracies(plan: recipes.Recipe, place: "Hub", benchmarks: Sequence[str]) -> Goal:
+    """Worst and best accuracy of the only variant of `plan`, means over its seeds."""
+    targets = [step.target for step in chain.build(plan) if step.stage == "sweep"]
+    records = [chain.find(target, place).record or {} for target in targets]
+    of_seed = [record["facts"]["summary"]["benchmarks"] for record in records]
+    return {
+        name: (
+            sum(found[name]["pss"]["worst"] for found in of_seed) / len(of_seed),
+            sum(found[name]["pss"]["best"] for found in of_seed) / len(of_seed),
+        )
+        for name in benchmarks
+    }
+
+
+def _heading(variant: str, goal: Goal) -> list[str]:
+    titles = "  ".join(f"{name[:20]:>20}" for name in goal)
+    return [f"{variant}: worst - best (PSS)", f"{titles}  distance", f"{_cells(goal)}{'':10}  as printed"]
+
+
+def _cells(found: Goal) -> str:
+    cells = [f"{low:.3f} - {high:.3f} ({low / high if high else 0:.3f})" for low, high in found.values()]
+    return "  ".join(f"{cell:>20}" for cell in cells)
+
+
+def _settings(settings: Settings) -> str:
+    return ", ".join(f"{key} = {value}" for key, value in settings.items())

@@ -1,0 +1,185 @@
+"""A sweep against lm-evaluation-harness 0.4.13: same model, prompts, sampling, output tokens and batch.
+
+Once as a person would run it, a launch for each variant and persona (three are timed, the others are as many times
+their median), against `permix sweep` from its start to the published artifacts; once with lm-eval's Python API and the
+model kept in memory, against stage sweep with its engine kept in memory.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from permix import persona, recipe
+from permix.sampler import Engine, Sampler, open_engine
+from permix.stage import Parts
+from permix.stages import personas, sweep
+from tests.bench.row import Row
+from tests.conftest import permix
+from tests.engines.test_transformers_sampler import make_adapter
+from tests.tiny_model import make_tiny_model
+
+VERSION = "0.4.13"
+VARIANTS, PROBLEMS, RUNS, TOKENS, BATCH = 3, 100, 2, 32, 200
+LAUNCHES, ROUNDS = 3, 3
+RECIPE = f"""
+base = "own/tiny"
+org = "own"
+variants = ["base", "own/tiny+own/one", "own/tiny+own/two"]
+benchmarks = ["sums"]
+[benchmark.sums]
+dataset = "own/sums"
+instruction = "plain"
+[sweep]
+runs = {RUNS}
+temperature = 0.6
+top_p = 0.9
+max_tokens = {TOKENS}
+batch_size = {BATCH}
+"""
+TASK = f"""
+task: sums
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: FOLDER/sums/test.jsonl}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs:
+  {{until: ["<|end|>"], max_gen_toks: {TOKENS}, do_sample: true, temperature: 0.6, top_p: 0.9, top_k: 0}}
+repeats: {RUNS}
+filter_list: [{{name: all, filter: [{{function: take_first}}]}}]
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+"""
+API = f"""
+import json, sys, time
+from lm_eval import simple_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+folder = sys.argv[1]
+model = HFLM(pretrained=folder + "/tiny", device="cpu", batch_size={BATCH}, dtype="float32")
+tasks = TaskManager(include_path=folder + "/tasks")
+for line in sys.stdin:
+    started = time.perf_counter()
+    for text in json.loads(line):
+        simple_evaluate(model, tasks=["sums"], task_manager=tasks, system_instruction=text or None,
+            apply_chat_template=True, bootstrap_iters=0, log_samples=True)
+    print("seconds", time.perf_counter() - started, flush=True)
+"""
+
+
+def rows() -> Iterator[Row]:
+    """Nothing where the package index is out of reach."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            python = _install(folder)
+        except subprocess.CalledProcessError as error:
+            print(f"  left out: lm-eval {VERSION} does not install here: {error.stderr[-300:]}", file=sys.stderr)
+            return
+        _make(folder)
+        yield _by_launches(folder, python)
+        yield _in_memory(folder, python)
+
+
+def _install(folder: Path) -> Path:
+    """A Python with lm-eval and, below it, all that is installed here."""
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    (own,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    (own / "beneath.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = folder / "venv" / "bin" / "python"
+    asked = ["-m", "pip", "install", "-q", "--disable-pip-version-check", f"lm_eval[hf]=={VERSION}"]
+    subprocess.run([python, *asked], check=True, capture_output=True, text=True)
+    return python
+
+
+def _make(folder: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    make_tiny_model(folder / "tiny", hidden=128)
+    weights = load_file(folder / "tiny" / "model.safetensors")
+    weights["lm_head.weight"][1] = torch.zeros(128)  # the end token: the other logits are far from 0
+    save_file(weights, folder / "tiny" / "model.safetensors", {"format": "pt"})
+    for seed, name in enumerate(("one", "two")):
+        make_adapter(folder / "tiny", folder / name, seed=seed)
+    (folder / "sums").mkdir()
+    problems = [{"question": f"What is {n} plus {n}?", "answer": str(2 * n)} for n in range(PROBLEMS)]
+    (folder / "sums" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    (folder / "pools").mkdir()
+    personas.run(personas.configs(recipe.load("toy"))[0], {}, folder / "pools", parts=None)  # type: ignore[arg-type]
+    (folder / "tasks").mkdir()
+    (folder / "tasks" / "sums.yaml").write_text(TASK.replace("FOLDER", str(folder)))
+    (folder / "bench.toml").write_text(RECIPE)
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
+
+
+def _by_launches(folder: Path, python: Path) -> Row:
+    pool = persona.bundled("eval")
+    launches = []
+    for adapter, who in zip(("", ",peft=one", ",peft=two"), pool, strict=False):
+        asked = ["--model", "hf", "--model_args", f"pretrained=tiny,dtype=float32{adapter}", "--device", "cpu"]
+        asked += ["--tasks", "sums", "--include_path", "tasks", "--batch_size", str(BATCH), "--log_samples"]
+        asked += ["--system_instruction", who.system_prompt, "--apply_chat_template", "--output_path", "logs"]
+        started = time.perf_counter()
+        subprocess.run(
+            [python, "-m", "lm_eval", *asked], cwd=folder, env=_environment(), check=True, capture_output=True
+        )
+        launches.append(time.perf_counter() - started)
+    assert len(launches) == LAUNCHES
+    theirs = statistics.median(launches) * VARIANTS * len(pool)
+    home = folder / "home"
+    for path, repo in (("tiny", "own/tiny"), ("one", "own/one"), ("two", "own/two"), ("sums", "datasets/own/sums")):
+        permix(home, "hub", "import", str(folder / path), repo)
+    started = time.perf_counter()
+    permix(home, "sweep", "--recipe", str(folder / "bench.toml"), "--workers", "1")
+    ours = time.perf_counter() - started
+    size = f"{VARIANTS} variants x {len(pool)} personas x {PROBLEMS} problems x {RUNS} runs"
+    each = ", ".join(f"{seconds:.0f}" for seconds in launches)
+    detail = f"{ours:.0f} s, controls too / {theirs:.0f} s, extrapolated from {LAUNCHES} launches ({each} s)"
+    return Row(f"sweep of {size}, time / lm-eval, a launch each", ours / theirs, 0.1, detail=detail)
+
+
+def _in_memory(folder: Path, python: Path) -> Row:
+    """One variant, all personas and controls; turn by turn on one thread each."""
+    pool = [*persona.CONTROLS, *persona.bundled("eval")]
+    environment = _environment() | {"OMP_NUM_THREADS": "1"}
+    script = [python, "-c", API, folder]
+    quiet: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with (
+        subprocess.Popen(script, text=True, env=environment, **quiet) as child,
+        closing(open_engine(Engine(folder / "tiny", batch_size=BATCH))) as engine,
+    ):
+        assert child.stdin and child.stdout
+        theirs, ours = [], []
+        for _ in range(1 + ROUNDS):
+            child.stdin.write(json.dumps([who.system_prompt for who in pool]) + "\n")
+            child.stdin.flush()
+            theirs.append(next(float(line.split()[1]) for line in child.stdout if line.startswith("seconds ")))
+            started = time.perf_counter()
+            _sweep(folder, engine)
+            ours.append(time.perf_counter() - started)
+        child.stdin.close()
+    one, other = statistics.median(ours[1:]), statistics.median(theirs[1:])
+    detail = f"{one:.1f} s / {other:.1f} s, {len(pool) * PROBLEMS * RUNS} completions of {TOKENS} tokens"
+    return Row("sweep of a variant in memory, time / lm-eval's Python API", one / other, 0.95, detail=detail)
+
+
+def _sweep(folder: Path, engine: Sampler) -> None:
+    """The stage from the requests to the summary; grading, statistics and files included."""
+    config = sweep.configs(recipe.load(str(folder / "bench.toml")))[0]
+    inputs = {"base": folder / "tiny", "personas": folder / "pools", "benchmark/sums": folder / "sums"}
+    with tempfile.TemporaryDirectory() as name:
+        parts = Parts(Path(name), {}, {}, lambda *_: None, 1, lambda _: engine)
+        sweep.run(config, inputs, Path(name) / "out", parts=parts)

@@ -1,0 +1,26 @@
+"""FSDP without GPUs: accelerate shards over GPUs only, although torch shards on a CPU too."""
+
+from typing import Any
+
+
+def allow_without_gpus() -> None:
+    """Let accelerate take an FSDP file at its word, and write down in the work folder whether weights were halved."""
+    from accelerate import state
+    from accelerate.utils import DistributedType
+
+    from permix.training import adapter
+
+    start, save = state.AcceleratorState.__init__, adapter.save
+
+    def shard(self: Any, *arguments: Any, fsdp_plugin: Any = None, **keywords: Any) -> None:
+        start(self, *arguments, fsdp_plugin=fsdp_plugin, **keywords)
+        if fsdp_plugin is not None:
+            self.fsdp_plugin, self.distributed_type = fsdp_plugin, DistributedType.FSDP
+            state.PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    def look_and_save(trainer: Any, parts: Any, out: Any) -> None:
+        halved = all(weight.to_local().numel() < weight.numel() for weight in trainer.model.parameters())
+        (parts.work / "halved").write_text(str(halved))
+        save(trainer, parts, out)
+
+    state.AcceleratorState.__init__, adapter.save = shard, look_and_save
