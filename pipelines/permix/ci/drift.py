@@ -63,7 +63,9 @@ def _adapter(folder: Path, hub: "Hub") -> str:
     base = hub.head(f"{config.base_model_name_or_path}{f'@{config.revision}' if config.revision else ''}")
     if base is None:
         raise PermixError(f"its base {config.base_model_name_or_path} is gone")
-    of_base = AutoConfig.from_pretrained(hub.download(f"{base.repo}@{base.sha}", "config.json").parent)
+    # peft looks into the base's config.json by itself, so the base is the folder that was fetched.
+    config.base_model_name_or_path = str(hub.download(f"{base.repo}@{base.sha}", "config.json").parent)
+    of_base = AutoConfig.from_pretrained(config.base_model_name_or_path)
     with torch.device("meta"):
         empty = AutoModelForCausalLM.from_config(of_base)
         empty.name_or_path = config.base_model_name_or_path  # peft warns of a base that seems to be another
