@@ -16,7 +16,7 @@ demo: install    ## The whole experiment on the toy world, on an embedded Hub
 	$(BIN)/permix run
 
 test: install lint  ## Every test that needs nothing but this machine
-	$(BIN)/python -m pytest --ignore tests/soak
+	$(BIN)/python -m pytest --ignore tests/soak -n auto --maxprocesses 8 --dist loadfile
 
 test-hub: install ## The client battery against another Hub: make test-hub HUB=https://... ORG=... (token in HF_TOKEN)
 	PERMIX_TEST_HUB=$(HUB) PERMIX_TEST_ORG=$(ORG) PERMIX_TEST_TOKEN="$$HF_TOKEN" \

@@ -1,6 +1,7 @@
 """Fixtures of all tests: no network but loopback, and a home of its own for every test session."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 # Before any Hub library is imported: nothing of the user's own is read or written.
 os.environ["PERMIX_HOME"] = tempfile.mkdtemp(prefix="permix-test-")
@@ -65,8 +67,16 @@ def permix(home: Path, *arguments: str, check: bool = True, **environment: str) 
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PERMIX_HOME in which `permix run --recipe smoke` has run to its end."""
-    home = tmp_path_factory.mktemp("smoke")
-    permix(home, "run", "--recipe", "smoke")
+def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A PERMIX_HOME in which `permix run --recipe smoke` ran to its end: once, and each worker has a copy."""
+    once = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        once = once.parent  # that of all workers
+    with FileLock(once / "smoke.lock"):
+        if not (once / "smoke-made").is_dir():
+            permix(once / "smoke-making", "run", "--recipe", "smoke")
+            (once / "smoke-making").rename(once / "smoke-made")
+    home = tmp_path_factory.mktemp("smoke") / "home"
+    running = shutil.ignore_patterns("*.lock", "server.json", "leases")  # belongs to a Hub that serves the other folder
+    shutil.copytree(once / "smoke-made", home, ignore=running)
     return home
