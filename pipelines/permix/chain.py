@@ -179,7 +179,7 @@ def find(repo: str, hub: Hub) -> Head:
         others = [f"{kind}{repo}" for kind in ("datasets/", "spaces/") if not repo.startswith(("datasets/", "spaces/"))]
         there = next((other for other in others if hub.head(other)), None)
         advice = f"did you mean {there}?" if there else "`permix plan` names those of a recipe."
-        raise BadInput(f"There is no {repo} on {hub.endpoint}: {advice}")
+        raise BadInput(f"There is no repository {repo} on {hub.endpoint}: {advice}")
     if head.record is None:
         raise PermixError(f"{repo} has no run.json: it was not made by permix.")
     return head

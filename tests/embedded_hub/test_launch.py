@@ -108,7 +108,7 @@ def test_data_of_another_format_is_left_alone(root: Path) -> None:
 def test_a_second_server_of_one_data_directory_is_refused(running: launch.Running) -> None:
     from permix.embedded_hub import server
 
-    with pytest.raises(PermixError, match="runs already"):
+    with pytest.raises(PermixError, match=f"runs already on {running.url}: "):
         server.run(running.root, 0, leased=False)
 
 

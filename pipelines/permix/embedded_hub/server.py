@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 import resource
@@ -97,7 +98,10 @@ def _hold(lock: Path) -> None:
         time.sleep(0.02)  # who asks whether it is held holds it for an instant
     os.close(descriptor)
     advice = "`permix hub exec` uses it, and it ends by itself when no command needs it."
-    raise PermixError(f"The embedded Hub of {lock.parent} runs already: {advice}")
+    where = ""
+    with suppress(OSError, ValueError, KeyError):  # it may be just about to write it
+        where = f" on http://127.0.0.1:{json.loads((lock.parent / 'server.json').read_text())['port']}"
+    raise PermixError(f"The embedded Hub of {lock.parent} runs already{where}: {advice}")
 
 
 class _Server(uvicorn.Server):

@@ -128,7 +128,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         if not asked:
             break
     if not rows:
-        raise PermixError(f"No rewrite of {config.model} was kept ({_counted(rejected)}): look at some with --preview.")
+        last = made[-1].text.strip()[-200:] or "(nothing)"
+        raise PermixError(f"No rewrite of {config.model} was kept ({_counted(rejected)}). The last ended: {last}")
     kept = [rows[name] for name in problems if name in rows]
     targets.write(kept, out / "data" / "train-00000-of-00001.parquet")
     return {
