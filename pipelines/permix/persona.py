@@ -5,11 +5,11 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from permix import files
+from permix import files, rows
 from permix.errors import BadInput
 
 
@@ -35,10 +35,10 @@ def draw(pool: Sequence[Persona], seed: int, problem_id: str, epoch: int = 0) ->
     return pool[int.from_bytes(key[:8], "big") % len(pool)]
 
 
-def read(rows: Iterable[dict[str, Any]], where: str) -> list[Persona]:
-    """Check and return the personas in `rows`; `where` names their place in the error."""
+def read(table: Iterable[dict[str, Any]], where: str) -> list[Persona]:
+    """Check and return the personas in `table`; `where` names their place in the error."""
     pool: list[Persona] = []
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(table, 1):
         missing = [k for k in ("key", "category", "system_prompt") if not isinstance(row.get(k), str)]
         if missing:
             raise BadInput(f"Persona {number} of {where} has no text under {', '.join(missing)}: add it.")
@@ -70,25 +70,23 @@ def load(folder: Path, split: Literal["train", "eval"]) -> list[Persona]:
     plain = folder / f"{split}.json"
     if plain.is_file():
         try:
-            rows = json.loads(plain.read_text(encoding="utf-8"))
+            table = json.loads(plain.read_text(encoding="utf-8"))
         except ValueError as error:
             raise BadInput(f"{plain.name} is not JSON ({error}): it should be a list of personas.") from None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
             raise BadInput(f"{plain.name} should be a list of objects with key, category and system_prompt.")
-        return read(rows, plain.name)
-    from permix import benchmarks
-
-    source = benchmarks.Source(name="personas", dataset="the personas dataset", split=split)
+        return read(table, plain.name)
+    called = "the personas dataset"
     try:
-        rows = benchmarks.rows(folder, source)
+        found = rows.of_split(folder, called, split)
     except BadInput as error:
         if split == "train":
             raise
         try:  # where no card names the splits, `datasets` calls a file eval.* the split test
-            rows = benchmarks.rows(folder, replace(source, split="test"))
+            found = rows.of_split(folder, called, "test")
         except BadInput:
             raise error from None
-    return read(rows, f"split {split!r}")
+    return read(found, f"split {split!r}")
 
 
 def from_file(path: Path) -> list[Persona]:
@@ -97,14 +95,14 @@ def from_file(path: Path) -> list[Persona]:
         raise BadInput(f"There is no file {path}: give the path of a JSON or TOML file with personas.")
     try:
         text = path.read_text(encoding="utf-8")
-        rows = tomllib.loads(text).get("persona") if path.suffix == ".toml" else json.loads(text)
+        table = tomllib.loads(text).get("persona") if path.suffix == ".toml" else json.loads(text)
     except ValueError as error:
         raise BadInput(f"{path.name} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
         raise BadInput(
             f"{path.name} should be a list of objects with key, category and system_prompt (in TOML: [[persona]])."
         )
-    return read(rows, path.name)
+    return read(table, path.name)
 
 
 def label(path: str) -> str:

@@ -1,8 +1,10 @@
-"""Rows as Parquet files."""
+"""Rows of datasets: ours as Parquet files, anybody's as `datasets` reads them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from permix.errors import BadInput
 
 
 def write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: Path) -> None:
@@ -22,3 +24,26 @@ def read(path: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as parquet
 
     return [dict(row) for row in parquet.read_table(path).to_pylist()]
+
+
+def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[dict[str, Any]]:
+    """All rows of one split of the dataset in `folder`, read as `datasets` reads it from the Hub.
+
+    BadInput, which calls it `dataset`, where it cannot be read.
+    """
+    import tempfile
+
+    import datasets
+
+    datasets.disable_progress_bars()
+    # The cache key of a local folder ignores its content, so each reading gets a cache of its own.
+    with tempfile.TemporaryDirectory() as cache:
+        settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
+        try:
+            found = datasets.load_dataset(str(folder), config or None, split=split, **settings)
+        except (ValueError, OSError, StopIteration, RuntimeError, datasets.exceptions.DatasetsError) as error:
+            said = str(error.__cause__ or error) or "it is empty"
+            reason = " ".join(said.replace(str(folder), dataset).split()).rstrip(".!")
+            wanted = f"The split {split!r}" + (f" of config {config!r}" if config else "")
+            raise BadInput(f"{wanted} of {dataset} cannot be read: {reason}.") from None
+        return [dict(row) for row in found]

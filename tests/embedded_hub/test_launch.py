@@ -155,7 +155,7 @@ def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_in_the_foreground_says_where_it_is_and_ends_in_good_order(root: Path, how: signal.Signals) -> None:
-    program = "import sys, pathlib, permix.embedded_hub.launch as launch; launch.serve(pathlib.Path(sys.argv[1]), 0)"
+    program = "import sys, pathlib, permix.embedded_hub.server as server; server.run(pathlib.Path(sys.argv[1]), 0)"
     environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
     with subprocess.Popen(
         [sys.executable, "-c", program, str(root)], env=environment, stdout=subprocess.PIPE

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from permix import rows
 from permix.errors import BadInput, nearest
 from permix.prompt import Instruction
 from permix.verifier import Kind, Problem
@@ -94,30 +95,10 @@ def load(source: Source, folder: Path | None) -> list[Problem]:
         )
     else:
         assert folder is not None
-        problems = list(_columns(source, rows(folder, source)))
+        problems = list(_columns(source, rows.of_split(folder, source.dataset, source.split, source.config)))
     if not problems:
         raise BadInput(f"The split {source.split!r} of {source.dataset or source.name} holds no problem.")
     return problems
-
-
-def rows(folder: Path, source: Source) -> list[dict[str, Any]]:
-    """All rows of the source's split in a dataset folder, read as `datasets` reads it from the Hub."""
-    import tempfile
-
-    import datasets
-
-    datasets.disable_progress_bars()
-    # The cache key of a local folder ignores its content, so each reading gets a cache of its own.
-    with tempfile.TemporaryDirectory() as cache:
-        settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
-        try:
-            found = datasets.load_dataset(str(folder), source.config or None, split=source.split, **settings)
-        except (ValueError, OSError, StopIteration, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            said = str(error.__cause__ or error) or "it is empty"
-            reason = " ".join(said.replace(str(folder), source.dataset).split()).rstrip(".!")
-            wanted = f"The split {source.split!r}" + (f" of config {source.config!r}" if source.config else "")
-            raise BadInput(f"{wanted} of {source.dataset} cannot be read: {reason}.") from None
-        return [dict(row) for row in found]
 
 
 def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Problem]:

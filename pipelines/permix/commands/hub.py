@@ -31,9 +31,9 @@ def serve(
     ] = None,
 ) -> None:
     """Run the embedded Hub until Ctrl-C."""
-    from permix.embedded_hub import launch
+    from permix.embedded_hub import server
 
-    launch.serve(_root(root), port, jobs, at_once, webhooks_to or [])
+    server.run(_root(root), port, jobs=jobs, at_once=at_once, webhook_hosts=webhooks_to or [])
 
 
 @app.command("import")

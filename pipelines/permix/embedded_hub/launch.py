@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,23 +58,6 @@ def attach(root: Path, port: int | None = None) -> Running:
         if found:
             return found
     raise _silent(root)
-
-
-def serve(
-    root: Path,
-    port: int | None = None,
-    jobs: bool = False,
-    at_once: int | None = None,
-    webhook_hosts: Sequence[str] = (),
-) -> None:
-    """Run the Hub of `root` here until Ctrl-C; prints its address.
-
-    With `jobs` it runs Jobs, `at_once` at a time, and Spaces; `webhook_hosts` (`host`, `host:port`) may be called
-    besides this machine.
-    """
-    from permix.embedded_hub import server
-
-    server.run(root.expanduser().absolute(), port, False, jobs, at_once, webhook_hosts)
 
 
 def allow_jobs(root: Path) -> None:

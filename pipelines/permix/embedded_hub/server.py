@@ -40,15 +40,16 @@ LINGER = float(os.environ.get("PERMIX_HUB_LINGER", "10"))
 def run(
     root: Path,
     port: int | None,
-    leased: bool,
+    leased: bool = False,
     jobs: bool = False,
     at_once: int | None = None,
     webhook_hosts: Sequence[str] = (),
 ) -> None:
     """Serve `root` until a signal, or when `leased` until nobody has used it for `LINGER` seconds and no job runs.
 
-    The other arguments as in `launch.serve`. PermixError when another process serves it, when its format is unknown, or
-    when `port` is taken.
+    With `jobs` it runs Jobs, `at_once` at a time, and Spaces; `webhook_hosts` (`host`, `host:port`) may be called
+    besides this machine. Prints its address unless `leased`. PermixError when another process serves `root`, when its
+    format is unknown, or when `port` is taken.
     """
     root.mkdir(parents=True, exist_ok=True)
     _hold(root / "server.lock")

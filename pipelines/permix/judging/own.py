@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from permix import judge, prompt
 from permix.judge import Item, Judgement, ModelJudge
 from permix.judging import structured
-from permix.judging.procedure import TASKS, Row, question, text_of
 from permix.judging.structured import Client, Form, Misfit
+from permix.judging.tasks import TASKS, Row, question, text_of
 from permix.persona import Persona
 
 SCORES = ("1", "2", "3", "4", "5")

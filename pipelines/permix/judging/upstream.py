@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 from permix.errors import BadInput
 from permix.judge import Judgement
 from permix.judging import upstream_replies as replied
-from permix.judging.procedure import TASKS, Row, question
 from permix.judging.structured import Client, Form, Reply
+from permix.judging.tasks import TASKS, Row, question
 from permix.persona import Persona
 from permix.prompt import Messages
 from permix.sampler import Sampling

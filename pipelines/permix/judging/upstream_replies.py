@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 
 from permix.judging import structured
-from permix.judging.procedure import text_of
 from permix.judging.structured import Form, Misfit
+from permix.judging.tasks import text_of
 from permix.prompt import Messages
 
 _EVALUATION = re.compile(r"\((\d+)\)\s*Evaluation:")

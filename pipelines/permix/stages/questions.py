@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, prompt, rows
-from permix.benchmarks import Source
+from permix import persona, prompt, rows
 from permix.errors import BadInput, PermixError
-from permix.judging import procedure, structured
-from permix.judging.procedure import TASKS, text_of
+from permix.judging import procedure, structured, tasks
 from permix.judging.structured import Client, Purse
+from permix.judging.tasks import TASKS, text_of
 from permix.judging.upstream import GROUP
 from permix.models import Model
 from permix.persona import Persona
@@ -216,12 +215,11 @@ def read(folder: Path) -> list[Row]:
 
 def _given(config: Config, folder: Path) -> list[Row]:
     """The questions of a dataset: columns persona, task, question; category and system_prompt where it has them."""
-    source = Source(name="questions", dataset=config.dataset, config=config.config, split=config.split)
     names = {title.lower(): task for task, title in TASKS.items()} | {task: task for task in TASKS}
     names["toxicity"] = "toxicity_control"  # PersonaGym's own data says so
     found: list[Row] = []
     numbers, people = Counter[str](), dict[str, None]()
-    for at, row in enumerate(benchmarks.rows(folder, source), 1):
+    for at, row in enumerate(rows.of_split(folder, config.dataset, config.split, config.config), 1):
         who, task, question = (text_of(row.get(name)) for name in ("persona", "task", "question"))
         if not who or not question or task.lower() not in names:
             known = ", ".join(TASKS.values())
@@ -238,7 +236,7 @@ def _given(config: Config, folder: Path) -> list[Row]:
         said = text_of(row.get("system_prompt"))
         person = Persona(who, text_of(row.get("category")), said or prompt.identity(who))
         writer = config.written_by or config.dataset
-        found.append(procedure.question(person, task, numbers[f"{who}|{task}"], question, writer, said or who))
+        found.append(tasks.question(person, task, numbers[f"{who}|{task}"], question, writer, said or who))
         numbers[f"{who}|{task}"] += 1
     return found
 
