@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from permix import sampler
+from permix import engines
 from permix.engines.endpoint import pace
 from permix.models import Model
 from permix.sampler import Endpoint, Engine, Sampler
@@ -30,7 +30,7 @@ def parts_in(work: Path) -> Iterator[Parts]:
     with ExitStack() as opened:
 
         def open_engine(engine: Engine | Endpoint) -> Sampler:
-            found = sampler.open_engine(engine)
+            found = engines.open_engine(engine)
             opened.callback(found.close)
             return found
 

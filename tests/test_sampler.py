@@ -6,18 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from permix.engines import open_engine
 from permix.errors import BadInput
-from permix.sampler import (
-    Adapter,
-    Completion,
-    Engine,
-    Journal,
-    Request,
-    Sampling,
-    digest,
-    open_engine,
-    packages_of,
-)
+from permix.sampler import Adapter, Completion, Engine, Journal, Request, Sampling, digest, packages_of
 
 
 def request(name: str, *, seed: int = 0, adapter: Adapter | None = None, stop: tuple[str, ...] = ()) -> Request:

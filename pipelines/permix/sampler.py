@@ -158,23 +158,6 @@ class Sampler(Protocol):
         ...
 
 
-def open_engine(engine: Engine | Endpoint) -> Sampler:
-    """Load the base model of `engine` or reach the server; BadInput where it is not there or not runnable."""
-    if isinstance(engine, Endpoint):
-        from permix.engines.endpoint_sampler import EndpointSampler
-
-        return EndpointSampler(engine)
-    if not (engine.base / "config.json").is_file():
-        raise BadInput(f"{engine.base} holds no config.json: give the folder of a base model.")
-    if engine.backend == "transformers":
-        from permix.engines.transformers_sampler import TransformersSampler
-
-        return TransformersSampler(engine)
-    from permix.engines.vllm_sampler import VllmSampler
-
-    return VllmSampler(engine)
-
-
 def digest(requests: Sequence[Request]) -> str:
     """What is asked for, as a sha256: the same for any order of `requests`; BadInput where an id stands twice."""
     lines = {r.id: [r.id, r.messages, asdict(r.sampling), r.seed, r.adapter and r.adapter.digest] for r in requests}

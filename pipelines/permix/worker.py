@@ -66,7 +66,7 @@ class Samplers:
         self._open: tuple[Engine | Endpoint, Sampler] | None = None
 
     def __call__(self, engine: Engine | Endpoint) -> Sampler:
-        from permix.sampler import open_engine
+        from permix.engines import open_engine
 
         if self._open and self._open[0] == engine:
             return self._open[1]

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import openai
 
-from permix.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling, open_engine
+from permix.engines import open_engine
+from permix.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling
 from tests.bench.row import Row
 from tests.engines.served import vllm_serve
 from tests.tiny_model import make_tiny_model

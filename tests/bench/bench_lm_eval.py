@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from permix import persona, recipe
-from permix.sampler import Engine, Sampler, open_engine
+from permix.engines import open_engine
+from permix.sampler import Engine, Sampler
 from permix.stage import Parts
 from permix.stages import personas, sweep
 from tests.bench.row import Row

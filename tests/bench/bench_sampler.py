@@ -17,7 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from permix import sampler
-from permix.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling, open_engine
+from permix.engines import open_engine
+from permix.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling
 from tests.bench.row import Row
 from tests.engines.test_transformers_sampler import make_adapter
 from tests.tiny_model import make_tiny_model

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from permix.engines import open_engine
 from permix.engines.endpoint import client, pace
 from permix.engines.endpoint.dialect import Dialect
 from permix.engines.endpoint.spending import most
 from permix.engines.endpoint_sampler import EndpointSampler
 from permix.errors import BadInput, PermixError
-from permix.sampler import Adapter, Completion, Endpoint, Request, Sampling, open_engine
+from permix.sampler import Adapter, Completion, Endpoint, Request, Sampling
 from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion, error, fine
 
 KEY = "sk-secret-0123456789"
@@ -338,7 +339,8 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}]
-from permix.sampler import Endpoint, open_engine
+from permix.engines import open_engine
+from permix.sampler import Endpoint
 from tests.engines.test_endpoint_sampler import requests
 sampler = open_engine(Endpoint("good-model", {url!r}, concurrency=4))
 for i, _ in enumerate(sampler.sample(requests(), Path({journal!r}))):
@@ -575,7 +577,8 @@ def test_no_requests_give_no_completions(tmp_path: Path) -> None:
 MANY = """
 import resource, sys
 sys.path[:0] = [{root!r}]
-from permix.sampler import Endpoint, open_engine
+from permix.engines import open_engine
+from permix.sampler import Endpoint
 from tests.engines.test_endpoint_sampler import requests
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 sampler, asked = open_engine(Endpoint("good-model", {url!r})), requests({count})

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from permix.engines import open_engine
 from permix.engines.streaming import pieces
 from permix.errors import BadInput
-from permix.sampler import Engine, Request, Sampler, Sampling, open_engine
+from permix.sampler import Engine, Request, Sampler, Sampling
 from tests.tiny_model import make_tiny_model
 
 

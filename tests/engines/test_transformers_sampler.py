@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from permix.engines import decoding
+from permix.engines import decoding, open_engine
 from permix.engines.transformers_sampler import plan
 from permix.errors import BadInput, PermixError
-from permix.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling, open_engine
+from permix.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling
 from permix.training.model import load_base
 from tests.tiny_model import make_tiny_model
 from tests.training.runs import config_of
@@ -207,7 +207,8 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}]
-from permix.sampler import Engine, open_engine
+from permix.engines import open_engine
+from permix.sampler import Engine
 from tests.engines.test_transformers_sampler import requests
 engine = open_engine(Engine(Path({base!r}), batch_size=4))
 for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from permix.engines import open_engine
 from permix.errors import BadInput
-from permix.sampler import Endpoint, Engine, Request, Sampling, open_engine
+from permix.sampler import Endpoint, Engine, Request, Sampling
 from tests.real import need
 from tests.tiny_model import make_tiny_model
 

@@ -16,9 +16,10 @@ import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
+from permix.engines import open_engine
 from permix.engines.vllm_sampler import CHUNK, plan
 from permix.errors import BadInput, PermixError
-from permix.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling, open_engine
+from permix.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling
 from tests.engines.test_transformers_sampler import LORA_FILE, by_id, make_adapter, requests
 from tests.real import need
 from tests.tiny_model import make_tiny_model
@@ -258,7 +259,8 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{root!r}]
-from permix.sampler import Engine, open_engine
+from permix.engines import open_engine
+from permix.sampler import Engine
 from tests.engines.test_transformers_sampler import requests
 engine = open_engine(Engine(Path({base!r}), backend="vllm", batch_size=2, gpus=2))
 for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from permix.engines import open_engine
 from permix.errors import BadInput
-from permix.sampler import Adapter, Endpoint, Engine, open_engine
+from permix.sampler import Adapter, Endpoint, Engine
 from tests.engines.served import vllm_serve
 from tests.engines.test_transformers_sampler import by_id, make_adapter, requests
 from tests.real import need

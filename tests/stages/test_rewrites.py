@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import benchmarks, persona, prompt, recipe, sampler, targets
+from permix import benchmarks, engines, persona, prompt, recipe, targets
 from permix.engines.endpoint import pace
 from permix.errors import BadInput, PermixError
 from permix.models import Model
@@ -41,7 +41,7 @@ def made(config: rewrites.Config, work: Path, **inputs: Path) -> tuple[dict[str,
     with ExitStack() as opened:
 
         def open_engine(engine: Engine | Endpoint) -> Sampler:
-            found = sampler.open_engine(engine)
+            found = engines.open_engine(engine)
             opened.callback(found.close)
             return found
 

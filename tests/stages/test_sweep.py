@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, completions, provenance, recipe, sampler
+from permix import benchmarks, completions, engines, provenance, recipe
 from permix.errors import BadInput, PermixError
 from permix.models import Model
 from permix.provenance import canonical
@@ -57,7 +57,7 @@ def parts_of(work: Path, opened: Callable[[Engine], Sampler]) -> Parts:
 
 @pytest.fixture(scope="module")
 def engine(inputs: dict[str, Path]) -> Iterator[Sampler]:
-    found = sampler.open_engine(Engine(base=inputs["base"], batch_size=8))
+    found = engines.open_engine(Engine(base=inputs["base"], batch_size=8))
     yield found
     found.close()
 
@@ -291,7 +291,7 @@ def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> 
 def opened(config: sweep.Config) -> Iterator[Parts]:
     """Parts with a sampler of the served model."""
     assert config.model
-    sampling = sampler.open_engine(config.model.endpoint())
+    sampling = engines.open_engine(config.model.endpoint())
     with tempfile.TemporaryDirectory() as work:
         yield parts_of(Path(work), lambda _: sampling)
     sampling.close()

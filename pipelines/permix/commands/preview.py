@@ -21,8 +21,8 @@ def preview(name: str, overrides: Sequence[str], stage: str, hub: str | None, wo
     if not steps:
         raise BadInput(f"The recipe {plan.name} asks nothing of stage {stage}: choose other variants.")
 
+    from permix import engines, sampler
     from permix import hub as hubs
-    from permix import sampler
     from permix.progress import Board
     from permix.runner import Runner
 
@@ -40,7 +40,7 @@ def preview(name: str, overrides: Sequence[str], stage: str, hub: str | None, wo
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as opened:
 
         def open_engine(engine: sampler.Engine | sampler.Endpoint) -> sampler.Sampler:
-            found = sampler.open_engine(engine)
+            found = engines.open_engine(engine)
             opened.callback(found.close)
             return found
 

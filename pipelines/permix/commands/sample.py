@@ -16,10 +16,11 @@ from permix import persona as personas
 from permix import prompt
 from permix import recipe as recipes
 from permix.commands import options
+from permix.engines import open_engine
 from permix.errors import BadInput, nearest
 from permix.persona import Persona
 from permix.recipe import Recipe
-from permix.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling, open_engine
+from permix.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
 
 if TYPE_CHECKING:
     from permix.hub import Head, Hub
