@@ -1,6 +1,7 @@
 """Fixtures of all tests: no network but loopback, and a home of its own for every test session."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -8,10 +9,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from permix.hub import Hub
 
 # Before any Hub library is imported: nothing of the user's own is read or written.
 os.environ["PERMIX_HOME"] = tempfile.mkdtemp(prefix="permix-test-")
@@ -80,3 +84,17 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     running = shutil.ignore_patterns("*.lock", "server.json", "leases")  # belongs to a Hub that serves the other folder
     shutil.copytree(once / "smoke-made", home, ignore=running)
     return home
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> "Hub":
+    """The embedded Hub of all tests, seen through a cache of the test's own."""
+    from tests.hubs import embedded
+
+    return embedded(tmp_path / "cache")
+
+
+@pytest.fixture
+def org(request: pytest.FixtureRequest) -> str:
+    """An organisation of the test's own on the Hub."""
+    return re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")

@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from permix import benchmarks, files, persona, prompt, provenance, recipe, stages
+from permix.hub import Hub
 from permix.results import sweeps as read_sweeps
+from permix.stage import StageConfig
 from permix.stages import cases, export, sweep, tables
 from tests import fidelity_records
+
+Inputs = Mapping[str, Mapping[str, str]]
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("arithmetic", "arithmetic-long")
@@ -44,6 +48,28 @@ def foreign_recipe() -> recipe.Recipe:
     own = {"dataset": "openai/gsm8k", "config": "main"}
     text = {"base": "meta-llama/Llama-3.1-8B-Instruct", "task": own, "benchmark": {"gsm": own}}
     return recipe.parse({"name": "own", **text}, "own.toml")
+
+
+def publish(
+    hub: Hub, stage: str, target: str, folder: Path, config: StageConfig, inputs: Inputs | None = None, **facts: Any
+) -> str:
+    """Publish `folder` as the artifact `target` of `stage`, with the record that the runner would write; its commit."""
+    described = provenance.describe_files(folder)
+    record = provenance.record(
+        stage=stage,
+        version=1,
+        target=target,
+        config=config,
+        digest="0" * 64,
+        inputs=inputs or {},
+        facts=facts,
+        cost={"seconds": 1.0},
+        described=described,
+        content=provenance.content_digest(folder, described),
+    )
+    record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
+    files.write_json(folder / "run.json", record)
+    return hub.publish(target, folder, f"{stage}: 0", hub.head(target))
 
 
 def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: bool = True) -> dict[str, Any]:

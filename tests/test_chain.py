@@ -11,23 +11,12 @@ from permix import benchmarks, chain, recipe, stages
 from permix.errors import BadInput, PermixError
 from permix.hub import Hub
 from tests import trials
-from tests.hubs import embedded
 from tests.trials import step
 
 
 @pytest.fixture(autouse=True)
 def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     trials.join(monkeypatch)
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Hub:
-    return embedded(tmp_path / "cache")
-
-
-@pytest.fixture
-def org(request: pytest.FixtureRequest) -> str:
-    return re.sub("[^a-z0-9]+", "-", request.node.name)[:40].strip("-")
 
 
 def test_two_rows_with_one_target_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +117,7 @@ def test_stages_look_at_foreign_inputs_unless_they_are_current(
 
 
 def test_finding_an_artifact_tells_nothing_from_not_ours(hub: Hub, org: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"There is no datasets/{org}/a on"):
+    with pytest.raises(BadInput, match=f"There is no repository datasets/{org}/a on"):
         chain.find(f"datasets/{org}/a", hub)
     HfApi(hub.endpoint, token=hub.token).create_repo(f"{org}/a", repo_type="dataset")
     with pytest.raises(PermixError, match=f"datasets/{org}/a has no run.json: it was not made by permix"):

@@ -8,20 +8,15 @@ import pytest
 import yaml
 from huggingface_hub import parse_eval_result_entries
 
-from permix import benchmarks, eval_results, files, provenance
+from permix import benchmarks, eval_results
 from permix.hub import Hub, split
 from permix.stages import sweep
-from tests.hubs import embedded
+from tests import records
 
 TASKS = (
     "name: GSM8K\ntasks:\n- {id: socratic, config: socratic, split: test}\n- {id: plain, config: main, split: test}\n"
 )
 ROW = {"benchmark": "gsm8k", "metric": "none", "value": 0.8125}
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Hub:
-    return embedded(tmp_path / "cache")
 
 
 def published(hub: Hub, folder: Path, *, registered: str = TASKS, **settings: Any) -> str:
@@ -35,21 +30,9 @@ def published(hub: Hub, folder: Path, *, registered: str = TASKS, **settings: An
     sha = hub.publish(dataset, folder / "gsm8k", "benchmark", hub.head(dataset))
     source = replace(benchmarks.builtin("gsm8k"), dataset=f"{org}/gsm8k", limit=settings.pop("bound", 0))
     config = sweep.Config(variant="rlvr", base="o/b", base_slug="b", personas="o/p", benchmarks=(source,), **settings)
-    record = provenance.record(
-        stage="sweep",
-        version=1,
-        target=target,
-        config=config,
-        digest="0" * 64,
-        inputs={"benchmark/gsm8k": {"repo": dataset, "revision": sha, "content_digest": "1" * 64}},
-        facts={},
-        cost={},
-        described={},
-        content="2" * 64,
-    )
+    inputs = {"benchmark/gsm8k": {"repo": dataset, "revision": sha, "content_digest": "1" * 64}}
     (folder / "sweep").mkdir()
-    files.write_json(folder / "sweep" / "run.json", record | {"release": "v1.0.0", "created": "2026-01-01T00:00:00Z"})
-    return f"{target}@{hub.publish(target, folder / 'sweep', 'sweep', hub.head(target))}"
+    return f"{target}@{records.publish(hub, 'sweep', target, folder / 'sweep', config, inputs)}"
 
 
 def test_the_accuracy_without_a_persona_is_the_benchmarks_result(hub: Hub, tmp_path: Path) -> None:

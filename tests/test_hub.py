@@ -18,14 +18,9 @@ from permix import hub as hubs
 from permix import provenance
 from permix.errors import BadInput, PermixError
 from permix.hub import Head, Hub
-from tests.hubs import Answer, answering, embedded, error
+from tests.hubs import Answer, answering, error
 
 METADATA = "---\nlicense: mit\n---\n"
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Hub:
-    return embedded(tmp_path / "cache")
 
 
 @pytest.fixture

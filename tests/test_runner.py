@@ -20,24 +20,12 @@ from permix.models import Model
 from permix.progress import Board
 from permix.stages import grpo
 from tests import records, trials
-from tests.hubs import embedded
 from tests.trials import facts, step
 
 
 @pytest.fixture(autouse=True)
 def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     trials.join(monkeypatch)
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Hub:
-    return embedded(tmp_path / "cache")
-
-
-@pytest.fixture
-def org(request: pytest.FixtureRequest) -> str:
-    """A name of one's own on the Hub."""
-    return re.sub("[^a-z0-9]+", "-", request.node.name)[:40].strip("-")
 
 
 def api(hub: Hub) -> HfApi:

@@ -8,24 +8,16 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from permix import hub as hubs
 from permix import provenance
 from permix.commands import export
 from permix.errors import BadInput, PermixError
 from permix.hub import Hub
 from permix.stages import export as stage
 from permix.stages import grpo
-from tests.hubs import embedded
+from tests import records
 from tests.tiny_model import make_tiny_model
 
 Publish = Callable[..., str]
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    found = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: found)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -61,22 +53,7 @@ def publish(hub: Hub, folders: tuple[Path, Path], request: pytest.FixtureRequest
         (adapter / "adapter_config.json").write_text(json.dumps(saved))
         (adapter / "README.md").unlink(missing_ok=True)
         config = grpo.Config(variant="rlvr", base=f"{org}/tiny", base_slug="tiny", mixture="datasets/o/m", **settings)
-        described = provenance.describe_files(adapter)
-        record = provenance.record(
-            stage="grpo",
-            version=1,
-            target=f"{org}/tiny-rlvr",
-            config=config,
-            digest="0" * 64,
-            inputs={},
-            facts={},
-            cost={"seconds": 1.0},
-            described=described,
-            content=provenance.content_digest(adapter, described),
-        )
-        record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
-        (adapter / "run.json").write_text(json.dumps(record))
-        hub.publish(f"{org}/tiny-rlvr", adapter, "grpo: 0", None)
+        records.publish(hub, "grpo", f"{org}/tiny-rlvr", adapter, config)
         return f"{org}/tiny-rlvr"
 
     return made

@@ -7,24 +7,16 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, persona, provenance
-from permix import hub as hubs
+from permix import benchmarks, persona
 from permix.commands import show, verify
 from permix.errors import BadInput, PermixError
 from permix.hub import Hub
 from permix.stages import sweep
+from tests import records
 from tests.benchmarks.test_sources import QUIZ
-from tests.hubs import embedded
 
 Publish = Callable[..., str]
 QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    found = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: found)
-    return found
 
 
 @pytest.fixture
@@ -58,24 +50,9 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
         sweep.write(graded, folder, used.name)
         summary = sweep.summarise(config, {used.name: graded})
         summary["benchmarks"][used.name]["pss"]["mean"] += mean
-        described = provenance.describe_files(folder)
         target = f"datasets/verify-tests/{request.node.name.replace('_', '-')[:60]}"
         inputs = {f"benchmark/{used.name}": {"repo": used.repo, "revision": "main"}} if used.repo else {}
-        record = provenance.record(
-            stage="sweep",
-            version=1,
-            target=target,
-            config=config,
-            digest="0" * 64,
-            inputs=inputs,
-            facts={"summary": summary},
-            cost={"seconds": 1.0},
-            described=described,
-            content=provenance.content_digest(folder, described),
-        )
-        record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
-        (folder / "run.json").write_text(json.dumps(record))
-        hub.publish(target, folder, "sweep: 0", None)
+        records.publish(hub, "sweep", target, folder, config, inputs, summary=summary)
         return target
 
     return made

@@ -1,6 +1,5 @@
 """`permix verify` on scores that do and do not follow from the judges' raw replies; no model is asked."""
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,23 +7,15 @@ from typing import Any
 
 import pytest
 
-from permix import hub as hubs
-from permix import provenance, rows
+from permix import rows
 from permix.commands import verify
 from permix.errors import PermixError
 from permix.hub import Hub
 from permix.stages import personagym
-from tests.hubs import embedded
+from tests import records
 
 Publish = Callable[..., str]
 PEOPLE, TASK = ("chef", "pilot", "nurse"), "persona_consistency"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    found = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: found)
-    return found
 
 
 def judged(who: str, name: str, raw: list[str], score: float | None, status: str) -> dict[str, Any]:
@@ -55,23 +46,8 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
         found = {"scores": table, "calibration": [], "checks": []}
         summary = personagym.summarise(vars(config), found)
         summary["score"]["mean"] += mean
-        described = provenance.describe_files(folder)
         target = f"datasets/verify-tests/{re.sub('[^a-zA-Z]+', '-', request.node.name).strip('-')}"
-        record = provenance.record(
-            stage="personagym",
-            version=1,
-            target=target,
-            config=config,
-            digest="0" * 64,
-            inputs={},
-            facts={"summary": summary},
-            cost={"seconds": 1.0},
-            described=described,
-            content=provenance.content_digest(folder, described),
-        )
-        record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
-        (folder / "run.json").write_text(json.dumps(record))
-        hub.publish(target, folder, "personagym: 0", None)
+        records.publish(hub, "personagym", target, folder, config, summary=summary)
         return target
 
     return made
