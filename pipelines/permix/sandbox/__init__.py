@@ -6,7 +6,29 @@ all privileges and filter system calls (`permix.sandbox.seccomp`). Where neither
 accepts that.
 """
 
+from permix.sandbox.backend import BackEnd
 from permix.sandbox.proof import choose, prove
-from permix.sandbox.session import Limits, Result, Sandbox, SandboxError, Session
+from permix.sandbox.session import Limits, Result, SandboxError, Session
 
 __all__ = ["Limits", "Result", "Sandbox", "SandboxError", "Session", "choose", "prove"]
+
+
+class Sandbox:
+    """Runs programs in one back end; safe to use from several threads."""
+
+    def __init__(self, back_end: BackEnd | None = None, limits: Limits | None = None) -> None:
+        self.back_end: BackEnd = back_end or choose()
+        self.limits = limits or Limits()
+
+    def open(self, program: str, entry: str = "", prelude: str = "") -> Session:
+        """A program to run on many inputs.
+
+        With `entry`, that method of its class Solution, or that function, is called on one JSON value a line.
+        `prelude` is trusted code that runs first, once; what it defines the program finds.
+        """
+        return Session(self.back_end, self.limits, program, entry, prelude)
+
+    def run(self, program: str, given: bytes = b"") -> Result:
+        """Run a program once."""
+        with self.open(program) as session:
+            return session.run(given)

@@ -11,7 +11,7 @@ from pathlib import Path
 from permix.errors import PermixError
 from permix.sandbox import backend
 from permix.sandbox.backend import SAFE, BackEnd
-from permix.sandbox.session import Limits, Sandbox, SandboxError, Session
+from permix.sandbox.session import Limits, SandboxError, Session
 
 ACCEPT_UNSAFE = "PERMIX_I_ACCEPT_UNSAFE"  # set to 1 by --i-accept-unsafe
 LIMITS = Limits(seconds=0.3, wall=0.6, memory=256 << 20, output=1 << 20, threads=8, files=50, disk=1 << 20)
@@ -56,7 +56,7 @@ def prove(back_end: BackEnd) -> dict[str, bool]:
     """Try every attack in the back end: {attack: whether it was stopped}. SandboxError where it does not start."""
     if reason := backend.lacks(back_end):
         raise SandboxError(reason)
-    with _bait() as names, Sandbox(back_end, LIMITS).open(_PROGRAM.format(names=names)) as session:
+    with _bait() as names, Session(back_end, LIMITS, _PROGRAM.format(names=names)) as session:
         plain = session.run(b"pass")
         if plain.output != b"through\n":  # what stops everything proves nothing
             raise SandboxError(f"it does not run a harmless program: {plain.detail or plain.status}")

@@ -60,7 +60,7 @@ class Session:
     own: else it could choose to be nobody's score.
     """
 
-    def __init__(self, back_end: BackEnd, limits: Limits, program: str, entry: str, prelude: str) -> None:
+    def __init__(self, back_end: BackEnd, limits: Limits, program: str, entry: str = "", prelude: str = "") -> None:
         self._back_end, self._limits, self._prelude = back_end, limits, prelude
         self._program = marshal.dumps((program.encode("utf-8", "replace").decode(), entry))
         self._process: subprocess.Popen[bytes] | None = None
@@ -180,26 +180,3 @@ def _code() -> bytes:
     """`permix.sandbox.inside`, compiled: there is no file of ours in the sandbox."""
     source = Path(inside.__file__)
     return marshal.dumps(compile(source.read_text(encoding="utf-8"), source.name, "exec", dont_inherit=True))
-
-
-class Sandbox:
-    """Runs programs in one back end; safe to use from several threads."""
-
-    def __init__(self, back_end: BackEnd | None = None, limits: Limits = Limits()) -> None:
-        from permix.sandbox.proof import choose
-
-        self.back_end: BackEnd = back_end or choose()
-        self.limits = limits
-
-    def open(self, program: str, entry: str = "", prelude: str = "") -> Session:
-        """A program to run on many inputs.
-
-        With `entry`, that method of its class Solution, or that function, is called on one JSON value a line.
-        `prelude` is trusted code that runs first, once; what it defines the program finds.
-        """
-        return Session(self.back_end, self.limits, program, entry, prelude)
-
-    def run(self, program: str, given: bytes = b"") -> Result:
-        """Run a program once."""
-        with self.open(program) as session:
-            return session.run(given)
