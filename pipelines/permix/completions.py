@@ -4,13 +4,17 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import prompt, rows
+from permix import rows
 from permix.errors import PermixError
+from permix.peers import PEERS, Question
 from permix.persona import Persona
-from permix.sampler import Adapter, Completion, Request, Sampling
+from permix.prompt import Messages
+from permix.sampler import Adapter, Completion, Request, Sampler, Sampling
+from permix.stage import Parts
 from permix.verifier import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -33,68 +37,129 @@ COLUMNS = {
     "adapter_digest": "string",
     "base_dtype": "string",
 }
+OF_PEERS = {"peer": "string", "rounds": "string"}
+"""Columns of a peer's sweep (permix.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
 Row = dict[str, Any]
 
 
-def asked(
-    config: "Config", personas: Sequence[Persona], problems: Mapping[str, Sequence[Problem]], adapter: Adapter | None
-) -> tuple[list[Request], dict[str, dict[str, Row]]]:
-    """One request for every condition, and {benchmark: {request id: row}}, still without completions."""
+@dataclass
+class Condition:
+    """One row to be: what is asked, its completions by step of the sweep's peer, and the row's own columns."""
+
+    id: str
+    asked: Question
+    row: Row
+    chats: list[Messages] = field(default_factory=list)
+    made: dict[str, Completion] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The completions so far."""
+        return {step: done.text for step, done in self.made.items()}
+
+
+def conditions(
+    config: "Config", personas: Sequence[Persona], problems: Mapping[str, Sequence[Problem]]
+) -> dict[str, list[Condition]]:
+    """{benchmark: every persona x problem x run}, still without completions."""
+    return {
+        source.name: [
+            Condition(
+                f"{source.name}|{problem.id}|{who.key}|{run}",
+                Question(problem.question, problem.kind, source.instruction, who),
+                {
+                    "problem_id": problem.id,
+                    "erratum": problem.erratum,
+                    "persona": who.key,
+                    "category": who.category,
+                    "run": run,
+                    "seed": seed_of(config, source.name, problem.id, who.key, run),
+                },
+            )
+            for who in personas
+            for problem in problems[source.name]
+            for run in range(config.runs)
+        ]
+        for source in config.benchmarks
+    }
+
+
+def sample(
+    config: "Config",
+    tables: Mapping[str, Sequence[Condition]],
+    adapter: Adapter | None,
+    sampler: Sampler,
+    parts: Parts,
+) -> None:
+    """Give every condition its completions, one round of the peer after the other, each with a journal of its own.
+
+    PermixError after a round in which the engine failed: the next one would rest on nothing.
+    """
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
-    requests: list[Request] = []
-    tables: dict[str, dict[str, Row]] = {source.name: {} for source in config.benchmarks}
-    for source in config.benchmarks:
-        for who in personas:
-            for problem in problems[source.name]:
-                chat = prompt.messages(problem.question, who, source.instruction)
-                digest = hashlib.sha256(json.dumps(chat).encode()).hexdigest()[:16]
-                for run in range(config.runs):
-                    seed = seed_of(config, source.name, problem.id, who.key, run)
-                    key = f"{source.name}|{problem.id}|{who.key}|{run}"
-                    requests.append(Request(key, chat, sampling, seed, adapter))
-                    tables[source.name][key] = {
-                        "problem_id": problem.id,
-                        "erratum": problem.erratum,
-                        "persona": who.key,
-                        "category": who.category,
-                        "run": run,
-                        "seed": seed,
-                        "prompt_digest": digest,
-                    }
-    return requests, tables
+    for number, steps in enumerate(PEERS[config.peer].rounds, 1):
+        requests, waiting = [], {}
+        for one in (one for table in tables.values() for one in table):
+            chats = {step.name: chat for step in steps if (chat := step.chat(one.asked, one.texts))}
+            for step, chat in chats.items():
+                one.chats.append(chat)
+                name = f"{one.id}|{step}" if step else one.id
+                waiting[name] = one, step
+                requests.append(Request(name, chat, sampling, _of_step(one.row["seed"], step), adapter))
+        journal = parts.work / ("completions.jsonl" if number == 1 else f"completions-{number}.jsonl")
+        for done in sampler.sample(requests, journal=journal, progress=parts.progress) if requests else ():
+            one, step = waiting[done.id]
+            one.made[step] = done
+        for benchmark, table in tables.items():
+            refuse_missing(
+                benchmark, ["engine_error" for one in table for c in one.made.values() if c.finish == "error"]
+            )
 
 
 def seed_of(config: "Config", benchmark: str, problem: str, who: str, run: int) -> int:
-    """The seed of one completion; equal seeds for two personas would give them equal noise."""
-    text = f"{config.seed}\0{config.variant}\0{benchmark}\0{who}\0{problem}\0{run}"
+    """The seed of one condition; equal seeds for two personas would give them equal noise."""
+    return _seed(f"{config.seed}\0{config.variant}\0{benchmark}\0{who}\0{problem}\0{run}")
+
+
+def _of_step(seed: int, step: str) -> int:
+    """The seed of one of several completions of a condition; that of an ordinary sweep is the condition's own."""
+    return _seed(f"{seed}\0{step}") if step else seed
+
+
+def _seed(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
-def sampled(done: Completion, dtype: str) -> Row:
-    """What a row has of its completion; `dtype` is the base's, "" where a server does not tell."""
+def sampled(one: Condition, peer: str, dtype: str) -> Row:
+    """The row with what it has of its completions; `dtype` is the base's, "" where a server does not tell."""
+    asked = one.chats[0] if not peer else one.chats
+    steps = [step.name for steps in PEERS[peer].rounds for step in steps]  # completions come in any order
+    made = {step: one.made[step] for step in steps if step in one.made}
+    rounds = {step: [done.text, done.finish, done.tokens_out] for step, done in made.items()}
     return {
-        "completion": done.text,
-        "finish": done.finish,
-        "tokens_out": done.tokens_out,
-        "adapter_digest": done.adapter_digest,
+        **one.row,
+        "prompt_digest": hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16],
+        "adapter_digest": next(iter(made.values())).adapter_digest,
         "base_dtype": dtype,
+        **answered(peer, rounds),
+        **({"peer": peer, "rounds": json.dumps(rounds, ensure_ascii=False)} if peer else {}),
     }
 
 
-def graded(row: Row, verdict: Verdict) -> Row:
-    """What a row has of its verdict; an engine that failed is no verdict."""
-    status = "engine_error" if row["finish"] == "error" else verdict.status
-    return {
-        "extracted": verdict.extracted,
-        "status": status,
-        "score": None if status == "engine_error" else verdict.score,
-    }
+def answered(peer: str, rounds: Mapping[str, Sequence[Any]]) -> Row:
+    """The completion that is graded and why it ended, by {step: [text, finish, tokens]}, and the tokens of all."""
+    chosen = PEERS[peer].answer({step: text for step, (text, *_) in rounds.items()})
+    text, finish, _ = rounds[chosen]
+    return {"completion": text, "finish": finish, "tokens_out": sum(tokens for *_, tokens in rounds.values())}
 
 
-def refuse_missing(benchmark: str, table: Iterable[Row]) -> None:
-    """PermixError where a row has no score, for a reason of ours."""
-    missing = Counter(row["status"] for row in table if row["score"] is None)
-    if missing:
+def graded(verdict: Verdict) -> Row:
+    """What a row has of its verdict."""
+    return {"extracted": verdict.extracted, "status": verdict.status, "score": verdict.score}
+
+
+def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:
+    """PermixError where rows have no score, for a reason of ours: their `statuses`."""
+    if missing := Counter(statuses):
         what = ", ".join(f"{count} x {status}" for status, count in sorted(missing.items()))
         raise PermixError(
             f"The sweep on {benchmark} has rows without a score ({what}): run it again, only these are made anew."
@@ -102,20 +167,22 @@ def refuse_missing(benchmark: str, table: Iterable[Row]) -> None:
 
 
 def regrade(table: Sequence[Row], problems: Sequence[Problem]) -> list[Row]:
-    """The rows graded anew from their completions."""
+    """The rows graded anew from their completions; of a peer, the one that counts is chosen anew, too."""
     from permix.verifier import Verifier
 
+    table = [row | answered(row["peer"], json.loads(row["rounds"])) if row.get("peer") else row for row in table]
     golds = {p.id: p for p in problems}
     if unknown := [row["problem_id"] for row in table if row["problem_id"] not in golds]:
         raise PermixError(f"The sweep answers {unknown[0]}, which its benchmark no longer holds: make the sweep again.")
     with Verifier() as verifier:
         verdicts = verifier.grade_many([(row["completion"], golds[row["problem_id"]]) for row in table])
-    return [row | graded(row, verdict) for row, verdict in zip(table, verdicts, strict=True)]
+    return [row | graded(verdict) for row, verdict in zip(table, verdicts, strict=True)]
 
 
 def write(table: Sequence[Row], folder: Path, benchmark: str) -> None:
     """Write the rows of one benchmark into a sweep artifact."""
-    rows.write(table, COLUMNS, _file(folder, benchmark))
+    more = OF_PEERS if table and table[0].get("peer") else {}
+    rows.write(table, COLUMNS | more, _file(folder, benchmark))
 
 
 def read(folder: Path, benchmark: str) -> list[Row]:

@@ -160,7 +160,7 @@ def _sweep(config: Any, on: Setting) -> Amount:
     """All personas x problems x runs of each benchmark."""
     total = Amount()
     for source in config.benchmarks:
-        completions = (config.pool_size + CONTROLS) * config.runs * problems(source, config.limit)
+        completions = (config.pool_size + CONTROLS) * config.runs * problems(source, config.limit) * config.most
         if config.model:
             total += _served(config.model, config.max_tokens, completions, source)
         else:

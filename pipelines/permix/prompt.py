@@ -89,6 +89,19 @@ def comparing(persona: str, question: str, first: str, second: str) -> Messages:
     ]
 
 
+def restating(question: str, solution: str, persona: Persona, instruction: Instruction) -> Messages:
+    """The chat that asks for a solution again in the persona's voice, with its answer (permix.peers; prompt ours)."""
+    asked = INSTRUCTIONS[instruction].format(problem=question)
+    text = _text("restate", question=asked, solution=quoted("solution", solution))
+    return [{"role": "system", "content": persona.system_prompt}, {"role": "user", "content": text}]
+
+
+def choosing(question: str, first: str, second: str) -> Messages:
+    """The chat in which a model says which of two solutions has the right answer (permix.peers; prompt ours)."""
+    parts = {"first": quoted("solution-1", first), "second": quoted("solution-2", second)}
+    return [{"role": "user", "content": _text("choose", question=quoted("problem", question), **parts)}]
+
+
 def again(asked: Messages, reply: str, fault: str) -> Messages:
     """The chat after a reply that did not have the form asked for, with the reason; an empty one is just asked anew."""
     if not reply.strip():

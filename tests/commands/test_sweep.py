@@ -84,6 +84,8 @@ def add(asked: Asked) -> Answer:
     """Adds and takes away as the toy world's problems ask, unless it is to be dumb."""
     if asked.headers.get("authorization") != f"Bearer {KEY}":
         return error(401, "Incorrect API key provided.")
+    if told := re.search(r"The answer is -?\d+", asked.question):
+        return completion(f"Well! {told[0]}.")
     start, *steps = (int(number) for number in re.findall(r"\d+", asked.question))
     if "dumb" in asked.body["messages"][0]["content"]:
         return completion("I do not know.")
@@ -96,10 +98,17 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
         first = run(home, *reached, MY_KEY=KEY)
         asked = len(server.asked)
         again = run(home, *reached, MY_KEY=KEY)
-    assert asked == len(server.asked) == 18 * 3 * 2
+        assert asked == len(server.asked) == 18 * 3 * 2
+        peer = run(home, *reached, "--peer", "restate", MY_KEY=KEY)
     assert first.stdout.startswith(f"{SERVED}@") and first.stdout == again.stdout
     assert "Note: arithmetic: 3 problems x 2 runs" in first.stderr and "Note:" not in again.stderr
     assert f"{SERVED}@" in permix(home, "verify", SERVED).stdout, "no server is needed to check it"
+    assert peer.stdout.startswith(f"{SERVED}-restate@")
+    assert "0 scores and 0 of" in permix(home, "verify", f"{SERVED}-restate").stdout
+    lines = [line.split() for line in permix(home, "selectors", SERVED, f"{SERVED}-restate").stdout.splitlines()]
+    (restated,) = (line for line in lines if line[0] == "restate")
+    (plain,) = (line for line in lines if line[0] == "none")
+    assert (restated[1], restated[-2:]) == (plain[1], ["2", "9"]), "accuracy, completions, tokens"
     record = json.loads(permix(home, "show", SERVED, "--json").stdout)
     assert record["facts"]["engines"] == ["endpoint good-model-0301"] and "base" not in record["inputs"]
     assert record["config"]["model"] == {"name": "good-model", "model": "good-model", "revision": ""}

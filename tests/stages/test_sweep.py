@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,30 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
         assert sweep.read(tmp_path / "out", name) == sweep.read(swept[0], name)
 
 
+def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
+    inputs: dict[str, Path], engine: Sampler, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, peer="restate", benchmarks=CONFIG.benchmarks[1:])
+    parts = parts_of(tmp_path / "work", lambda _: engine)
+    seen: list[tuple[float, float]] = []
+
+    def killed(done: float, total: float, unit: str, note: str = "") -> None:
+        seen.append((done, total))
+        if total == 18 and done > 9:  # all but `none` have a second round
+            raise KeyboardInterrupt
+
+    for name in ("out", "whole"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(config, inputs, tmp_path / "out", parts=replace(parts, progress=killed))
+    seen.clear()
+    again = replace(parts, progress=lambda done, total, *_: seen.append((done, total)))
+    sweep.run(config, inputs, tmp_path / "out", parts=again)
+    assert seen[0] == (24, 24) and next(done for done, total in seen if total == 18) > 9
+    sweep.run(config, inputs, tmp_path / "whole", parts=parts_of(tmp_path / "other", lambda _: engine))
+    assert sweep.read(tmp_path / "out", "arithmetic") == sweep.read(tmp_path / "whole", "arithmetic")
+
+
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:
     plain = ("quiz", "p0", "sage", 0)
     others = [
@@ -292,9 +316,8 @@ def opened(config: sweep.Config) -> Iterator[Parts]:
     """Parts with a sampler of the served model."""
     assert config.model
     sampling = engines.open_engine(config.model.endpoint())
-    with tempfile.TemporaryDirectory() as work:
+    with closing(sampling), tempfile.TemporaryDirectory() as work:
         yield parts_of(Path(work), lambda _: sampling)
-    sampling.close()
 
 
 @pytest.fixture(scope="module")
@@ -370,6 +393,7 @@ def test_the_estimate_counts_every_completion() -> None:
         ({"runs": 0}, "runs is 0: it should be at least 1"),
         ({"limit": -1}, "limit is -1"),
         ({"budget": -1.0}, "budget is -1"),
+        ({"budget": 1.0, "peer": "restate"}, "budget holds for one round, and a peer has two"),
         ({"label": "a/b"}, "label is 'a/b': use letters"),
         ({"temperature": -0.1}, "temperature -0.1"),
         ({"top_p": 0.0}, "top_p 0.0"),

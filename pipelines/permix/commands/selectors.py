@@ -1,26 +1,61 @@
-"""permix selectors: what choosing or combining personas at inference time would bring, from a stored sweep."""
+"""permix selectors: what choosing or combining personas at inference time would bring, from stored sweeps."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from permix.commands import options
 from permix.errors import BadInput
 
+if TYPE_CHECKING:
+    from permix.hub import Hub
 
-def selectors(artifact: options.Artifact, hub: options.Hub = None) -> None:
-    """Say what persona selectors, majorities and oracles reach on a sweep, with completions and tokens beside it."""
-    from permix import chain
+Peers = Annotated[list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model with --peer.")]
+
+
+def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub = None) -> None:
+    """Say what persona selectors, majorities and oracles reach on a sweep, with completions and tokens beside it.
+
+    Sweeps of its peers, where they are named, stand below.
+    """
     from permix import hub as hubs
     from permix.results import selectors as selecting
-    from permix.stages import sweep
 
     place = hubs.connect(hub)
+    beside = {name: _tables(name, place) for name in peers or []}
+    for benchmark, table in _tables(artifact, place).items():
+        lines = selecting.of_rows(table)
+        for name, tables in beside.items():
+            if "peer" not in tables.get(benchmark, [{}])[0] or _grid(tables[benchmark]) != _grid(table):
+                raise BadInput(
+                    f"{name} is no sweep with --peer of the same personas, problems and runs on {benchmark}: make it."
+                )
+            lines.append(selecting.of_peer(tables[benchmark]))
+        print("\n".join(_shown(benchmark, lines)))
+    print("Completions and tokens are for one problem; best of k has an oracle pick the right answer: an upper bound.")
+
+
+def _tables(artifact: str, place: "Hub") -> dict[str, list[dict[str, Any]]]:
+    """The rows of a sweep by benchmark."""
+    from permix import chain
+    from permix.stages import sweep
+
     head = chain.find(artifact, place)
     assert head.record is not None
     if "summary" not in head.record["facts"]:
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a sweep.")
     folder = place.fetch(head)
-    for benchmark in head.record["facts"]["summary"]["benchmarks"]:
-        print(f"{benchmark}\n{'selector':26}{'accuracy':>9}{'95 % interval':>18}{'completions':>13}{'tokens':>9}")
-        for line in selecting.of_rows(sweep.read(folder, benchmark)):
-            ends = f"{line['low']:.3f} to {line['high']:.3f}"
-            tokens = "-" if line["tokens"] is None else f"{line['tokens']:.0f}"
-            print(f"{line['selector']:26}{line['accuracy']:9.3f}{ends:>18}{line['completions']:13}{tokens:>9}")
-    print("Completions and tokens are for one problem; best of k has an oracle pick the right answer: an upper bound.")
+    return {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
+
+
+def _grid(table: list[dict[str, Any]]) -> set[tuple[str, str, int]]:
+    return {(row["persona"], row["problem_id"], row["run"]) for row in table}
+
+
+def _shown(benchmark: str, lines: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"{benchmark}\n{'selector':26}{'accuracy':>9}{'95 % interval':>18}{'completions':>13}{'tokens':>9}"
+    for line in lines:
+        ends = f"{line['low']:.3f} to {line['high']:.3f}"
+        tokens = "-" if line["tokens"] is None else f"{line['tokens']:.0f}"
+        yield f"{line['selector']:26}{line['accuracy']:9.3f}{ends:>18}{line['completions']:13g}{tokens:>9}"

@@ -1,9 +1,11 @@
 """What choosing among personas at inference time would bring, from the rows of a sweep: accuracy beside its cost.
 
 Training for robustness competes with choosing or combining personas for each problem. What needs no new completion is
-computed here; ensembles with a judge, and solving plainly before restating in character, need sampling of their own.
+computed here; ensembles with a judge, and solving plainly before restating in character, are sweeps of their own
+(permix.peers), of which `of_peer` gives the line beside.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,8 +56,18 @@ def of_rows(table: Sequence[Row]) -> list[dict[str, Any]]:
     return [_line(name, problems, *entry) for name, entry in found.items()]
 
 
+def of_peer(table: Sequence[Row]) -> dict[str, Any]:
+    """The line of a peer's sweep, as `random` is that of an ordinary one; tokens are those of all its rounds."""
+    people = sorted({row["persona"] for row in table} - set(CONTROLS))
+    items = [row for row in table if row["persona"] in people]
+    problems = sorted({row["problem_id"] for row in items})
+    completions = round(float(np.mean([len(json.loads(row["rounds"])) for row in items])), 2)
+    scores = _cube(items, people, "score").mean((0, 2))
+    return _line(items[0]["peer"], problems, scores, completions, _mean(items, "tokens_out"))
+
+
 def _line(
-    name: str, problems: Sequence[str], values: Mapping[str, float] | Floats, completions: int, tokens: float | None
+    name: str, problems: Sequence[str], values: Mapping[str, float] | Floats, completions: float, tokens: float | None
 ) -> dict[str, Any]:
     by_problem = [values[p] for p in problems] if isinstance(values, Mapping) else values.tolist()
     (numbers,) = pss.shares(np.clip(by_problem, 0, 1).tolist(), [name] * len(problems), problems).values()

@@ -1,5 +1,7 @@
 """Measure one variant: all personas and controls x all problems x all runs, on every benchmark (sections 3.1 and 4.2).
 
+With `peer`, an answer takes several completions: other ways to be robust, measured like the variants (permix.peers).
+
 In:  base, personas (pool eval), an adapter (none for base), the datasets of the benchmarks; no base behind a server
 Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.completions.COLUMNS);
      summary.json: every number, a function of the rows
@@ -7,7 +9,6 @@ Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permi
 
 import functools
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,10 @@ from permix.completions import regrade as regrade
 from permix.completions import write as write
 from permix.errors import BadInput
 from permix.models import Model
+from permix.peers import PEERS, Name
 from permix.persona import Persona
 from permix.results import numbers
-from permix.sampler import Adapter, Backend, Dtype, Engine, Sampler, packages_of
+from permix.sampler import Adapter, Backend, Completion, Dtype, Engine, Sampler, packages_of
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.verifier import Problem
 
@@ -40,6 +42,7 @@ class Config(StageConfig):
     """`model` is a served model, of which `base` is the server's name.
 
     label: ends the artifact's name, for a sweep beside that of the recipe; no table reads it
+    peer: what answers instead of one completion: restate or ensemble (permix.peers); no table reads it
     runs: repetitions of each condition (the paper: 5)
     limit: the first so many problems of each benchmark (0: all)
     budget: USD that a served model may cost (0: no limit)
@@ -56,6 +59,7 @@ class Config(StageConfig):
     adapter: str = field(default="", metadata={"given": True, "unhashed": True})  # its content is what is hashed
     model: Model | None = field(default=None, metadata={"given": True, "unhashed": True})
     label: str = unhashed("")
+    peer: Name = ""
     runs: int = 5
     limit: int = 0
     temperature: float = 0.6
@@ -78,6 +82,8 @@ class Config(StageConfig):
             raise BadInput(f"[sweep] limit is {self.limit}: it should be 0 (all) or more.")
         if self.budget < 0:
             raise BadInput(f"[sweep] budget is {self.budget}: it should be 0 (no limit) or more.")
+        if self.budget and self.peer:  # an endpoint counts what one round costs
+            raise BadInput("[sweep] budget holds for one round, and a peer has two: leave one of them away.")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise BadInput(
                 f"[sweep] temperature {self.temperature} and top_p {self.top_p}: they should be >= 0 and in (0, 1]."
@@ -86,6 +92,11 @@ class Config(StageConfig):
             raise BadInput(f"[sweep] dtype is {self.dtype!r}, which vLLM has not: use backend = 'transformers'.")
         if not re.fullmatch(r"[A-Za-z0-9._-]*", self.label):
             raise BadInput(f"[sweep] label is {self.label!r}: use letters, digits, '.', '_' and '-' only.")
+
+    @property
+    def most(self) -> int:
+        """How many completions an answer takes at most."""
+        return PEERS[self.peer].most
 
 
 def packages(config: Config) -> tuple[str, ...]:
@@ -121,9 +132,9 @@ def measured(recipe: "Recipe", name: str, seed: int) -> dict[str, Any]:
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-sweep-<base-slug>-<variant>`, with the label where there is one."""
-    label = f"-{config.label}" if config.label else ""
-    return f"datasets/{config.name(f'permix-sweep-{config.base_slug}-{config.variant}{label}')}"
+    """`datasets/org/permix-sweep-<base-slug>-<variant>`, with the peer and the label where there are any."""
+    stem = "-".join(filter(None, ["permix-sweep", config.base_slug, config.variant, config.peer, config.label]))
+    return f"datasets/{config.name(stem)}"
 
 
 def repository(org: str, tag: str, base_slug: str, name: str, seed: int) -> str:
@@ -156,7 +167,8 @@ def estimate(config: Config) -> dict[str, float]:
 
     completions, usd = 0, 0.0
     for source in config.benchmarks:
-        count = (config.pool_size + len(persona.CONTROLS)) * config.runs * estimates.problems(source, config.limit)
+        answers = (config.pool_size + len(persona.CONTROLS)) * config.runs * estimates.problems(source, config.limit)
+        count = answers * config.most
         completions += count
         if config.model:
             usd += config.model.price(count * estimates.lengths(source)[0], count * config.max_tokens)
@@ -164,12 +176,14 @@ def estimate(config: Config) -> dict[str, float]:
 
 
 def notes(config: Config) -> list[str]:
-    """What a person should know before it is made: where it is too small to show what the paper shows."""
+    """What a person should know before it is made: where it is too small to show what the paper shows, say."""
     from permix import estimate as estimates
 
     sizes = {s.name: (estimates.problems(s, config.limit), config.runs, config.pool_size) for s in config.benchmarks}
     found = {name: _too_small(*size) for name, size in sizes.items()}
-    return [f"{name}: {sentence}" for name, sentence in found.items() if sentence]
+    toy = ["The toy world's models never met the prompts of a peer: this shows how it works, not how well."]
+    small = [f"{name}: {sentence}" for name, sentence in found.items() if sentence]
+    return small + (toy if config.peer and config.toy else [])
 
 
 @functools.cache  # it simulates
@@ -210,29 +224,36 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     personas = [*persona.CONTROLS, *_pool(inputs["personas"])]
     adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
     problems = problems_of(config, inputs)
-    requests, tables = completions.asked(config, personas, problems, adapter)
-    rows = {key: row for table in tables.values() for key, row in table.items()}
+    conditions = completions.conditions(config, personas, problems)
     sampler = _open(config, inputs, parts)
-    tokens, engines = Counter[str](), set[str]()
-    for done in sampler.sample(requests, journal=parts.work / "completions.jsonl", progress=parts.progress):
-        rows[done.id] |= completions.sampled(done, sampler.dtype)
-        tokens += Counter({"tokens_in": done.tokens_in, "tokens_out": done.tokens_out})
-        engines.add(done.engine)
+    completions.sample(config, conditions, adapter, sampler, parts)
+    made = [done for table in conditions.values() for one in table for done in one.made.values()]
+    tables = {
+        name: [completions.sampled(one, config.peer, sampler.dtype) for one in table]
+        for name, table in conditions.items()
+    }
     with Verifier() as verifier:
         for name, table in tables.items():
             golds = {p.id: p for p in problems[name]}
-            pairs = [(row["completion"], golds[row["problem_id"]]) for row in table.values()]
-            for row, verdict in zip(table.values(), verifier.grade_many(pairs), strict=True):
-                row |= completions.graded(row, verdict)
-            completions.refuse_missing(name, table.values())
-            completions.write(list(table.values()), out, name)
+            pairs = [(row["completion"], golds[row["problem_id"]]) for row in table]
+            for row, verdict in zip(table, verifier.grade_many(pairs), strict=True):
+                row |= completions.graded(verdict)
+            completions.refuse_missing(name, [row["status"] for row in table if row["score"] is None])
+            completions.write(table, out, name)
         ran = any(p.kind == "code" for found in problems.values() for p in found)
         sandbox = {"sandbox": verifier.sandbox} if ran else {}
-    summary = summarise(config, {name: list(table.values()) for name, table in tables.items()})
+    summary = summarise(config, tables)
     files.write_json(out / "summary.json", summary)
-    usd = config.model.price(tokens["tokens_in"], tokens["tokens_out"]) if config.model else 0.0
-    cost = {"completions": len(requests), **tokens} | ({"USD": round(usd, 6)} if usd else {})
-    return {"summary": summary, "engines": sorted(engines), **sandbox, "cost": cost}
+    engines = sorted({done.engine for done in made})
+    return {"summary": summary, "engines": engines, **sandbox, "cost": _spent(config, made)}
+
+
+def _spent(config: Config, made: Sequence[Completion]) -> dict[str, float]:
+    """What the completions of all rounds cost."""
+    read, written = sum(done.tokens_in for done in made), sum(done.tokens_out for done in made)
+    usd = config.model.price(read, written) if config.model else 0.0
+    spent: dict[str, float] = {"completions": len(made), "tokens_in": read, "tokens_out": written}
+    return spent | ({"USD": round(usd, 6)} if usd else {})
 
 
 def _open(config: Config, inputs: Mapping[str, Path], parts: Parts) -> Sampler:
@@ -244,10 +265,11 @@ def _open(config: Config, inputs: Mapping[str, Path], parts: Parts) -> Sampler:
 
 def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Every number of the sweep, from its rows alone: what `permix verify` computes again."""
-    row = variant.VARIANTS.get(config.variant)
+    row, peer = variant.VARIANTS.get(config.variant), PEERS[config.peer]
+    titles = [row.title if row else config.variant, peer.title]
     return {
         "variant": config.variant,
-        "title": row.title if row else config.variant,
+        "title": ", ".join(filter(None, titles)),
         "base": config.base,
         "seed": config.seed,
         "benchmarks": {
