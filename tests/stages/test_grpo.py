@@ -111,7 +111,8 @@ def test_every_key_is_one_of_trls_own() -> None:
     keys = set(settings.trainer_keys(config))
     assert keys <= {f.name for f in dataclasses.fields(GRPOConfig)}
     assert {*settings.LORA, *settings.QUANTISATION} <= {f.name for f in dataclasses.fields(ModelConfig)}
-    assert set(own_fields(grpo.Config)) == keys | {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH}
+    ours = {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH, *settings.PROBES}
+    assert set(own_fields(grpo.Config)) == keys | ours
 
 
 @pytest.mark.parametrize(

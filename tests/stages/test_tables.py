@@ -181,7 +181,8 @@ def test_printed_tables_hold_the_same_numbers(two_seeds: Made) -> None:
         assert any(
             "RLVR" in text and worst in text for text in (folder / f"arithmetic.{ending}").read_text().splitlines()
         )
-    sheets = {"variants", "training", "pools", "theory", "statements", *(f"models-{b}" for b in records.BENCHMARKS)}
+    sheets = {"variants", "training", "pools", "theory", "theory-personas", "statements"}
+    sheets |= {f"models-{b}" for b in records.BENCHMARKS}
     assert {path.stem for path in folder.iterdir()} == {*records.BENCHMARKS, *sheets}
 
 
@@ -305,6 +306,9 @@ def test_statements_and_theory_are_among_the_facts(one_seed: Made) -> None:
     assert set(tested) == {(name, b) for name in ("rlvr", "permix-rlvr") for b in records.BENCHMARKS}
     fit = tested["rlvr", "arithmetic"]["fit"]
     assert fit["shift"] > 0 and tested["rlvr", "arithmetic"]["prediction"]["beta"] == 0.5
+    page = (one_seed[0] / "tables" / "theory-personas.csv").read_text()
+    shifts = {f"{row['persona']},{row['shift']:.2f} [{row['low']:.2f}" for row in fit["personas"]}
+    assert len(shifts) == len(fit["personas"]) and all(said in page.replace('"', "") for said in shifts)
 
 
 def test_the_same_sweeps_give_the_same_bytes_and_costs_enter_no_file(
@@ -354,13 +358,13 @@ def test_every_figure_has_its_numbers_beside_it(one_seed: Made) -> None:
     found: dict[str, set[str]] = {}
     for path in (one_seed[0] / "figures").iterdir():
         found.setdefault(path.stem, set()).add(path.suffix)
-    assert set(found) == {"summary", "personas", "lottery", "tradeoff", "styles", "dynamics"}
+    assert set(found) == {"summary", "personas", "lottery", "tradeoff", "styles", "dynamics", "phase"}
     assert all(endings == {".png", ".svg", ".csv"} for endings in found.values())
 
 
 def test_the_report_opens_offline(one_seed: Made) -> None:
     page = (one_seed[0] / "report.html").read_text()
-    assert "<script" not in page and page.count("data:image/svg+xml;base64,") == 6
+    assert "<script" not in page and page.count("data:image/svg+xml;base64,") == 7
     links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
     assert {link for link in links if not link.startswith("data:")} == {"https://arxiv.org/abs/2604.08986"}
     for part in (

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -92,25 +93,27 @@ def train(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) ->
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 import torch
 from permix import stages
 from tests.training.runs import config_of, parts_of
 torch.set_num_threads(1)
-stage, base, mixture, folder, step = sys.argv[1:]
+stage, inputs, folder, step, settings = sys.argv[1:]
 def progress(done, total, unit, note=""):
     if done == int(step):
         os.kill(os.getpid(), signal.SIGKILL)
-inputs = {"base": Path(base), "mixture": Path(mixture)}
-stages.get(stage).run(config_of(stage), inputs, Path(folder) / "out", parts=parts_of(Path(folder) / "work", progress))
+inputs = {name: Path(path) for name, path in json.loads(inputs).items()}
+parts = parts_of(Path(folder) / "work", progress)
+stages.get(stage).run(config_of(stage, **json.loads(settings)), inputs, Path(folder) / "out", parts=parts)
 """
 
 
-def train_killed(stage: str, inputs: dict[str, Path], folder: Path, step: int) -> None:
+def train_killed(stage: str, inputs: dict[str, Path], folder: Path, step: int, **settings: Any) -> None:
     """Run the stage in a process of its own that is killed when it reports `step`."""
     (folder / "out").mkdir(parents=True)
-    arguments = [stage, str(inputs["base"]), str(inputs["mixture"]), str(folder), str(step)]
+    named = json.dumps({name: str(path) for name, path in inputs.items()})
+    arguments = [stage, named, str(folder), str(step), json.dumps(settings)]
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=root, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr

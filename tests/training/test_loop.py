@@ -1,5 +1,8 @@
 """Checkpoints and memory."""
 
+import contextlib
+import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ import torch
 from permix import files
 from permix.errors import PermixError
 from permix.training import loop
-from tests.training.runs import config_of
+from tests.training.runs import config_of, train
 
 
 def test_training_goes_on_from_a_checkpoint_that_was_finished_and_is_not_its_end(tmp_path: Path) -> None:
@@ -36,3 +39,15 @@ def test_logs_differ_in_no_clock() -> None:
     entry = {"loss": 1.0, "step_time": 0.1, "train_runtime": 2.0, "train_tokens_per_second": 3.0}
     assert loop.comparable(entry) == {"loss": 1.0}
     assert loop.comparable({"num_tokens": 5, "num_input_tokens_seen": 9}) == {"num_tokens": 9}
+
+
+def test_trackio_gets_every_step_under_the_adapters_name(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio", reason="trackio is not installed here: pip install trackio")
+    train("sft", inputs, tmp_path, report_to="trackio", max_steps=2)
+    with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "permix.db")) as told:
+        rows = told.execute("select run_name, metrics from metrics").fetchall()
+    assert {name for name, _ in rows} == {"tiny-permix-sft-gold"}
+    assert [json.loads(metrics).get("train/loss", 0) > 0 for _, metrics in rows][:2] == [True, True]

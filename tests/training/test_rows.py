@@ -59,11 +59,6 @@ def test_rows_beyond_the_bases_positions_are_refused(stage: str, inputs: dict[st
         train(stage, inputs | {"mixture": mixture}, tmp_path, **long)
 
 
-def test_vllm_must_have_room_for_the_longest_prompt(inputs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"\[grpo\] vllm_max_model_length is 8: it should be at least \d+"):
-        train("grpo", inputs, tmp_path, use_vllm=True, vllm_max_model_length=8)
-
-
 def test_an_adapter_says_what_its_mixture_was_made_from(tmp_path: Path) -> None:
     record = {"inputs": {"personas": {"repo": "datasets/org/pool", "revision": SHA}}}
     record |= {"facts": {"rows": 4, "personas": {"chef": 4}, "too_long": 1}}

@@ -51,7 +51,7 @@ def phase(
         (config,) = tables.configs(recipes.load(recipe, changed))
         head = chain.find(tables.target(config), hubs.connect(hub))
         assert head.record is not None
-        rows += points(value, head.record["facts"]["tables"])
+        rows += points(value, head.record["facts"])
     paper_figures.phase(rows, out / "phase")
     print("\n".join(as_text(rows)))
     print(f"\nPicture: {out / 'phase.png'}")
@@ -63,21 +63,29 @@ def overrides(org: str, share: float) -> list[str]:
     return [f'org="{org}-weak-{round(100 * share):02}"', f"toy.plain={[round(x, 6) for x in odds]}"]
 
 
-def points(share: float, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of the diagram at one share, from the tables of its run."""
+def points(share: float, facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the diagram at one share, from the facts of its tables; `lead`: PerMix-RLVR's PSS less RLVR's."""
+    pair = ("pss", "rlvr", "permix-rlvr")
+    leads = {c["benchmark"]: c for c in facts["claims"] if (c["measure"], c["first"], c["second"]) == pair}
     names = [f"{measure}{end}" for measure in ("pss", "voice") for end in ("", "_low", "_high")]
-    return [
-        {"benchmark": benchmark, "variant": line["variant"], "share": share, **{name: line[name] for name in names}}
-        for benchmark, lines in tables.items()
-        for line in lines
-    ]
+    found = []
+    for benchmark, lines in facts["tables"].items():
+        for line in lines:
+            lead = leads.get(benchmark, {}) if line["variant"] == "permix-rlvr" else {}
+            ends = {"lead": lead.get("difference"), "lead_low": lead.get("low"), "lead_high": lead.get("high")}
+            where = {"benchmark": benchmark, "variant": line["variant"], "share": share}
+            found.append({**where, **{name: line[name] for name in names}, **ends})
+    return found
 
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The diagram's numbers as lines for a terminal."""
-    lines = [f"{'benchmark':<16} {'weak':>5}  {'variant':<12} {'PSS':>6} {'voice':>6}"]
+    lines = [f"{'benchmark':<16} {'weak':>5}  {'variant':<12} {'PSS':>6} {'voice':>6} {'lead':>6}"]
     for row in rows:
-        values = ("-" if row[name] is None else f"{row[name]:.3f}" for name in ("pss", "voice"))
-        pss, voice = values
-        lines.append(f"{row['benchmark']:<16} {row['share']:5.2f}  {row['variant']:<12} {pss:>6} {voice:>6}")
-    return [*lines, "The size of every effect follows from this share: a choice of whoever designs the toy world."]
+        pss, voice, lead = ("-" if row[name] is None else f"{row[name]:.3f}" for name in ("pss", "voice", "lead"))
+        lines.append(f"{row['benchmark']:<16} {row['share']:5.2f}  {row['variant']:<12} {pss:>6} {voice:>6} {lead:>6}")
+    return [
+        *lines,
+        "lead: PSS of PerMix-RLVR less RLVR's.",
+        "The size of every effect follows from this share: a choice of whoever designs the toy world.",
+    ]

@@ -15,7 +15,14 @@ PANELS = {
     "pss": "probe: PSS",
     "fidelity": "probe: fidelity",
 }
-"""What a panel shows -> its title; "highest" is drawn into "lowest"."""
+"""What a panel shows -> its title."""
+BESIDE = {"lowest": "highest", "pss": "pss_null"}
+"""What is drawn into the same panel, with dashes."""
+PROBED = ("worst", "pss", "pss_null", "fidelity")
+NOTE = "Of the completions sampled in training."
+PROBE_NOTE = (
+    "Probes: a few training problems under every persona of the evaluation pool; dashes: PSS if personas had no effect."
+)
 
 
 @dataclass(frozen=True)
@@ -57,15 +64,14 @@ def draw(courses: Mapping[str, Course], stem: Path) -> None:
         shown = [panel for panel in PANELS if any(row["what"] == panel for row in data)]
         figure, grid = paper_figures.panels(shown)
         for axes, panel in grid:
-            for what in ("lowest", "highest") if panel == "lowest" else (panel,):
+            for what, line in ((panel, "-"), (BESIDE.get(panel), "--")):
                 for run in rewarded:
                     points = [(row["step"], row["value"]) for row in data if (row["run"], row["what"]) == (run, what)]
-                    line = "--" if what == "highest" else "-"
                     axes.plot(*zip(*points, strict=True), **_style(points), color=looks[_variant(run)].colour, ls=line)
             paper_figures.frame(axes, PANELS[panel])
+            axes.set_ylim(-0.02, 1.02)
             axes.set_xlabel("optimizer step")
-        probed = " Probes: a few training problems under every persona." if "worst" in shown else ""
-        note = f"Of the completions sampled in training.{probed}"
+        note = f"{NOTE} {PROBE_NOTE}" if "worst" in shown else NOTE
         handles = paper_figures.legend(looks)
         figures.finish(figure, stem, handles, "Learning dynamics", note)
 
@@ -75,7 +81,7 @@ def _rows(course: Course) -> Iterator[dict[str, Any]]:
         yield {"what": "reward", "step": row["step"], "value": row["reward"]}
     yield from _by_fifths(course.log)
     for row in course.probes:
-        for what in ("worst", "pss", "fidelity"):
+        for what in PROBED:
             if row.get(what) is not None:
                 yield {"what": what, "step": row["step"], "value": row[what]}
 

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from permix import files, persona, variant
-from permix.results.figures import GRID, STYLE, TOY, Look, finish, looks
+from permix.results.figures import FAINT, GRID, STYLE, TOY, Look, finish, looks
 
 Line = Mapping[str, Any]
 FIDELITY = {
@@ -26,6 +26,8 @@ FIDELITY = {
     "recovery": "recovery of the persona",
 }
 """Measures of fidelity, the paper's own first, and their names."""
+PHASE = Path(__file__).parents[1] / "toy" / "phase.csv"
+"""The phase diagram's numbers as `permix phase` measured them: five toy bases, three seeds of each training."""
 METHODS = {"steps": "#1c6fb8", "skim": "#8653ae", "direct": "#b4520a", "ramble": "#8a6508", "other": "#667180"}
 
 
@@ -109,9 +111,8 @@ def styles(methods: Mapping[str, Mapping[str, Mapping[str, float]]], benchmark: 
     ]
     write(data, stem)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.0 + 2.6 * len(methods), 0.25 * len(people) + 1.7))
-        (grid,) = figure.subplots(1, len(methods), squeeze=False, sharey=True)
-        for axes, title in zip(grid, methods, strict=True):
+        figure, grid = panels(list(methods), across=5, size=(2.6, 0.25 * len(people) + 0.6), sharey=True)
+        for axes, title in grid:
             for height, row in enumerate(reversed([r for r in data if r["of"] == title])):
                 left = 0.0
                 for method, tint in METHODS.items():
@@ -126,33 +127,51 @@ def styles(methods: Mapping[str, Mapping[str, Mapping[str, float]]], benchmark: 
 
 
 def phase(rows: Sequence[Line], stem: Path) -> None:
-    """PSS and voice of each variant against the share of weak styles in the toy base's default, with intervals."""
+    """PSS, PerMix-RLVR's lead and voice against the share of weak styles in the toy base's default, with intervals."""
     write(rows, stem)
     benchmark = rows[0]["benchmark"]
-    titles = {"pss": "PSS", "voice": "voice: in character"}
+    titles = {"pss": "PSS", "lead": "PerMix-RLVR's lead in PSS over RLVR", "voice": "voice: in character"}
     with matplotlib.rc_context(STYLE):
         shown = looks(_unique(rows, "variant"))
-        figure, grid = panels([name for name in titles if any(row[name] is not None for row in rows)])
+        figure, grid = panels([name for name in titles if any(_known(row, name) for row in rows)])
         for axes, measure in grid:
+            least = -1.0 if measure == "lead" else 0.0
             for name, look in shown.items():
                 line = [r for r in rows if (r["benchmark"], r["variant"]) == (benchmark, name) and _known(r, measure)]
                 values = [row[measure] for row in line]
                 axes.plot([row["share"] for row in line], values, color=look.colour, marker=look.marker, ms=5)
                 for row in (r for r in line if _known(r, f"{measure}_low", f"{measure}_high")):
-                    ends = [max(0.0, row[f"{measure}_low"]), min(1.0, row[f"{measure}_high"])]
+                    ends = [max(least, row[f"{measure}_low"]), min(1.0, row[f"{measure}_high"])]
                     axes.plot([row["share"]] * 2, ends, color=look.colour, lw=1.1)
-            frame(axes, f"{benchmark}: {titles[measure]}")
+            frame(axes, f"{benchmark}: {titles[measure]}" if measure == "pss" else titles[measure])
             axes.set_xlabel("share of weak styles without a persona")
-            axes.set_ylim(-0.02, 1.02)
+            if measure == "lead":
+                axes.axhline(0, color=FAINT, lw=0.9)
+            else:
+                axes.set_ylim(-0.02, 1.02)
         note = "The share is a design choice of the toy world: the size of every effect follows from it."
         finish(figure, stem, legend(shown), "How the effects depend on the world", note)
 
 
-def panels(benchmarks: Sequence[str]) -> tuple[Figure, list[tuple[Axes, str]]]:
-    """A row of panels, one for each name."""
-    figure = Figure(figsize=(1.2 + 4.4 * len(benchmarks), 4.2))
-    (grid,) = figure.subplots(1, len(benchmarks), squeeze=False)
-    return figure, list(zip(grid, benchmarks, strict=True))
+def recorded_phase() -> list[dict[str, Any]]:
+    """The rows of PHASE, as `phase` takes them."""
+    with PHASE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = ("benchmark", "variant")
+    return [{k: v if k in names else float(v) if v else None for k, v in row.items()} for row in rows]
+
+
+def panels(
+    names: Sequence[str], *, across: int = 3, size: tuple[float, float] = (4.4, 2.7), **shared: Any
+) -> tuple[Figure, list[tuple[Axes, str]]]:
+    """Panels of `size` inches, one for each name, at most `across` in a row so that they stay readable on a page."""
+    columns, (width, height) = min(across, len(names)), size
+    rows = math.ceil(len(names) / columns)
+    figure = Figure(figsize=(1.2 + width * columns, 1.5 + height * rows))
+    grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
+    for axes in grid[len(names) :]:
+        axes.remove()
+    return figure, list(zip(grid, names, strict=False))
 
 
 def frame(axes: Axes, title: str) -> None:

@@ -209,7 +209,7 @@ def theory(tested: Sequence[Line]) -> Sheet:
         "predicted at beta: Proposition 1 (i) on every problem, at the beta of the training. 1/beta of the fit: the "
         "one shift of logit accuracy that fits all personas best; predicted by fit: what it makes of the base; misfit: "
         "|predicted - measured| accuracy of one persona; p: chance of personas' shifts as unequal as these if there "
-        "were one shift."
+        "were one shift. The proposition is about one prompt: means over a dataset can break its part (iii)."
     )
     if styled:
         note += (
@@ -217,6 +217,20 @@ def theory(tested: Sequence[Line]) -> Sheet:
             "training, mean over personas."
         )
     return Sheet("theory", "Theory against measurement (Proposition 1, Eq. 3)", columns, rows, note)
+
+
+def theory_by_persona(tested: Sequence[Line]) -> Sheet:
+    """The shift of logit accuracy under every persona by itself, and how far the common one misses each."""
+    columns = ["variant", "benchmark", "persona", "1/beta [95 %]", "base", "predicted by fit", "measured", "misfit"]
+    rows = []
+    for line in tested:
+        for row in line["fit"]["personas"]:
+            shift = f"{row['shift']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+            shares = [_decimal(row[name]) for name in ("base", "predicted", "measured")]
+            misfit = _signed(row["measured"] - row["predicted"])
+            rows.append([line["title"], line["benchmark"], row["persona"], shift, *shares, misfit])
+    note = "Proposition 1 says that 1/beta is one number. misfit: measured less predicted accuracy."
+    return Sheet("theory-personas", "1/beta fitted under each persona (Proposition 1)", columns, rows, note)
 
 
 def statements(rows: Sequence[Line], *, toy: bool) -> Sheet:

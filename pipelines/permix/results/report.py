@@ -1,6 +1,7 @@
 """The report: everything a tables artifact holds, on one HTML page that opens offline and prints."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ FIGURES = {
     "lottery": "The persona lottery: accuracy to expect from the best of k personas (the paper's Figure 1)",
     "styles": "Which method answers come by, under each persona (the paper's Figure 3, where styles can be read off)",
     "tradeoff": "Robustness against fidelity",
-    "dynamics": "Learning dynamics",
+    "dynamics": "Learning dynamics: reward, and probes of worst, PSS and fidelity",
     "personas": "Accuracy of every variant under each persona",
+    "phase": "How large the effects are follows from how the toy world was designed: five bases whose answers without "
+    "a persona are weak more or less often, three seeds of each training (recorded, not of this experiment)",
 }
 
 
@@ -35,6 +38,7 @@ def page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(files.CARDS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
+    environment.filters["unbroken"] = _unbroken
     return environment.get_template("_report.html").render(
         title=title,
         toy=facts["toy"],
@@ -44,6 +48,11 @@ def page(
         sheets=sheets,
         cases=list(numbered.values()),
     )
+
+
+def _unbroken(cell: str) -> str:
+    """The cell with its intervals, [a, b], each on one line."""
+    return re.sub(r"\[[^\]]*\]", lambda found: found.group().replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 def _is(folder: Path, name: str) -> bool:

@@ -1,8 +1,9 @@
 """Train a LoRA adapter by GRPO with a verifiable reward: RLVR and PerMix-RLVR, one page, two mixtures (4.1, B.4-B.5).
 
-In:  base, mixture
+In:  base, mixture; personas (pool eval) where it is probed
 Out: adapter_model.safetensors, adapter_config.json (base's Hub id and revision), tokenizer,
-     log.jsonl (one row per logged step), samples.jsonl (two completions per persona), figures/training.{png,svg}
+     log.jsonl (one row per logged step), samples.jsonl (two completions per persona), figures/training.{png,svg},
+     probe.jsonl (one row per probe, permix.training.probe)
 
 The trainer is TRL's own; the reward is permix.verifier, the same function that scores the sweeps.
 """
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from permix import persona
 from permix.errors import BadInput
-from permix.stage import Facts, Parts
+from permix.stage import Facts, Parts, given, unhashed
 from permix.training import settings
 from permix.training.settings import TrainerConfig
-from permix.training.settings import inputs as inputs
 from permix.training.settings import target as target
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from permix.training.rollouts import Reward
 
 CARD = "adapter"
-NEEDS = ("torch", "transformers", "trl", "peft")
 RANKS = True
-VERSION = 2  # samples.jsonl and figures; accuracy and truncation by persona in log.jsonl
+VERSION = 3  # probes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,12 @@ class Config(TrainerConfig):
     scale_rewards: the advantages' divisor, from the group, the batch or none
     use_transformers_continuous_batching: rollouts by transformers' continuous batching
     use_vllm: rollouts by vLLM
-    vllm_mode: vLLM in the trainer's process (colocate) or as a server
-    vllm_gpu_memory_utilization: share of the GPU's memory for vLLM
-    vllm_max_model_length: the most tokens of prompt and completion in vLLM
+    vllm_mode: vLLM in the trainer's process (colocate), or a server of one's own with a GPU of its own (server)
+    vllm_server_base_url: where that server is; does not change the result
+    vllm_gpu_memory_utilization: share of the GPU's memory for vLLM (colocate)
+    vllm_max_model_length: the most tokens of prompt and completion in vLLM (colocate)
+    probe_steps: steps from one probe to the next, a few problems under every persona of the evaluation pool (0: none)
+    probe_problems: problems of a probe
     """
 
     TABLE: ClassVar[str] = "grpo"
@@ -63,8 +66,13 @@ class Config(TrainerConfig):
     use_transformers_continuous_batching: bool = False
     use_vllm: bool = False
     vllm_mode: Literal["colocate", "server"] = "colocate"
+    vllm_server_base_url: str = unhashed("http://127.0.0.1:8000")
     vllm_gpu_memory_utilization: float = 0.3
     vllm_max_model_length: int = 1024
+    probe_steps: int = 0
+    probe_problems: int = 8
+    personas: str = given(default="")
+    toy: bool = given(default=False)
 
     def __post_init__(self) -> None:
         """Refuse what no training can start with."""
@@ -80,6 +88,10 @@ class Config(TrainerConfig):
             )
         if self.max_completion_length < 1:
             raise self.refused("max_completion_length", "at least 1")
+        if self.probe_steps < 0:
+            raise self.refused("probe_steps", "at least 1, or 0 for no probes")
+        if self.probe_problems < 1:
+            raise self.refused("probe_problems", "at least 1")
         if self.use_vllm and self.load_in_4bit:
             raise BadInput(
                 "[grpo] use_vllm and load_in_4bit are both true: TRL would merge the adapter into 4-bit weights at "
@@ -88,22 +100,46 @@ class Config(TrainerConfig):
         if self.use_vllm and self.use_transformers_continuous_batching:
             raise BadInput("[grpo] use_vllm and use_transformers_continuous_batching are both true: choose one.")
 
+    def needs_gpu(self) -> tuple[str, str] | None:
+        """What no CPU can do, and what to do instead."""
+        if self.use_vllm and self.vllm_mode == "server":
+            return 'vllm_mode "server"', 'set vllm_mode = "colocate"'
+        return super().needs_gpu()
+
+
+def packages(config: Config) -> tuple[str, ...]:
+    """What the training imports."""
+    return (*settings.PACKAGES, *(["vllm"] if config.use_vllm else []))
+
+
+NEEDS = packages
+
 
 def configs(recipe: "Recipe") -> list[Config]:
     """One for each GRPO variant and seed."""
-    return settings.configs(Config, recipe)
+    probed = recipe.settings("grpo").get("probe_steps")
+    known = {"personas": recipe.eval_personas_repo, "toy": recipe.base == "toy"} if probed else {}
+    return settings.configs(Config, recipe, **known)
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """The base and the mixture; the personas where it is probed."""
+    return settings.inputs(config) | ({"personas": config.personas} if config.probe_steps else {})
 
 
 def estimate(config: Config) -> dict[str, float]:
     """Completions to sample, where the recipe bounds the steps, and at most so many tokens."""
     completions = max(config.max_steps, 0) * config.batch
+    if config.probe_steps:
+        probes = max(config.max_steps, 0) // config.probe_steps + 2  # the first, and the last where it is another
+        completions += probes * config.probe_problems * len(persona.bundled("eval"))
     return {"completions": completions, "tokens": completions * config.max_completion_length}
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Train, resuming from the last complete checkpoint in `parts.work`, and save the adapter."""
     from permix.results import curves
-    from permix.training import adapter, loop, rollouts, rows
+    from permix.training import adapter, loop, probe, rollouts, rows
 
     reward = rollouts.Reward(parts.work / "samples")
     trainer = build(config, inputs, parts, reward)
@@ -111,6 +147,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     adapter.save(trainer, parts, out)
     loop.write_lines(out / "log.jsonl", log)
     loop.write_lines(out / "samples.jsonl", rollouts.samples(reward.folder))
+    if config.probe_steps:
+        loop.write_lines(out / "probe.jsonl", probe.found(trainer.state.log_history))
     curves.training(log, out / "figures" / "training")
     tail = log[-max(1, len(log) // 10) :]
     completions = trainer.state.global_step * trainer.args.generation_batch_size
@@ -136,16 +174,17 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts, reward: "Rew
     from trl import GRPOConfig, GRPOTrainer
 
     from permix.sampler import CHAT_TEMPLATE_KWARGS
-    from permix.training import loop, model, rollouts, rows
+    from permix.training import loop, model, probe, rows, vllm_rollouts
 
     model.check_machine(config)
     tokenizer = model.load_tokenizer(config, inputs["base"])
     table = rows.read(inputs["mixture"], ["prompt", "gold", "kind", "persona", "problem_id"])
-    rows.check_template(tokenizer, table, config.base)
-    longest = max(rows.prompt_lengths(tokenizer, table)) + config.max_completion_length
+    asked = probe.questions(config, table, inputs["personas"]) if config.probe_steps else []
+    rows.check_template(tokenizer, [*table, *asked], config.base)
+    longest = max(rows.prompt_lengths(tokenizer, [*table, *asked])) + config.max_completion_length
     rows.check_context(config, inputs["base"], longest, "The longest prompt with [grpo] max_completion_length")
-    if config.use_vllm and longest > config.vllm_max_model_length:
-        raise config.refused("vllm_max_model_length", f"at least {longest}: the longest prompt and its completion")
+    if config.use_vllm:
+        vllm_rollouts.prepare(config, longest)
     trainer = GRPOTrainer(
         model=model.load_base(config, inputs["base"]),
         reward_funcs=reward,
@@ -153,7 +192,11 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts, reward: "Rew
         train_dataset=Dataset.from_list(table),
         processing_class=tokenizer,
         peft_config=model.lora(config),
-        callbacks=[loop.report(parts, "reward"), *([rollouts.canary()] if config.use_vllm else [])],
+        callbacks=[
+            loop.report(parts, "reward"),
+            *([vllm_rollouts.canary()] if config.use_vllm else []),
+            *([probe.callback(config, tokenizer, asked)] if asked else []),
+        ],
     )
     reward.ends = frozenset(trainer.eos_token_ids)
     return trainer

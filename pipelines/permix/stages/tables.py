@@ -6,8 +6,8 @@ Out: data/ours/test-00000-of-00001.parquet      one row per variant, seed and be
      data/personas/test-00000-of-00001.parquet  one row per variant, seed, benchmark and persona
      data/paper/test-00000-of-00001.parquet     the paper's printed numbers
      tables/<benchmark>.{md,csv,tex}            one line per variant, over its seeds
-     tables/{variants,models-<benchmark>,personagym,preference,training,pools,theory,statements}.{md,csv,tex}
-                                                the paper's tables beside ours
+     tables/{variants,models-<benchmark>,personagym,preference,training,pools,theory,theory-personas,statements}.*
+                                                the paper's tables beside ours, as .md, .csv and .tex
      figures/*.{png,svg,csv}                    pictures, and the numbers in them
      report.html                                all of it on one page that opens offline
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "tables"
-VERSION = 3  # Tables 1, 8, 9 and 10, recovery by the base's classifier, probes of the training
+VERSION = 4  # probes of the training, the phase diagram, 1/beta under each persona
 Row = dict[str, Any]
 
 
@@ -116,6 +116,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         paper_tables.preference(judged.summary(inputs["preference"])) if config.preference else None,
         paper_tables.training(config.training),
         paper_tables.theory(tested),
+        paper_tables.theory_by_persona(tested),
         paper_tables.statements(said, toy=config.toy),
         paper_tables.pools(*(persona.load(inputs["personas"], split) for split in ("train", "eval"))),
     ]
@@ -193,6 +194,8 @@ def _figures(
         shown[title] = {who: row["predicted"] for who, row in line["styles"]["personas"].items()}
     if shown:
         paper_figures.styles(shown, benchmark, folder / "styles")
+    if config.toy:
+        paper_figures.phase(paper_figures.recorded_phase(), folder / "phase")
     trained = {n.removeprefix("adapter/"): path for n, path in inputs.items() if n.startswith("adapter/")}
     dynamics.draw({name: dynamics.read(path) for name, path in trained.items()}, folder / "dynamics")
 

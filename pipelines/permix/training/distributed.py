@@ -43,6 +43,8 @@ def check(config: TrainerConfig, gpus: int) -> None:
     where = f"[{config.TABLE}] accelerate_config is {config.accelerate_config!r}, which is FSDP"
     if config.load_in_4bit:
         raise BadInput(f"{where}: it cannot shard weights in 4 bits; set load_in_4bit = false, or leave it away (DDP).")
+    if getattr(config, "probe_steps", 0):
+        raise BadInput(f"{where}: probes need the whole model in each process; set probe_steps = 0.")
     if not gpus:
         raise BadInput(f"{where}: accelerate shards over GPUs only, and there are none; leave it away (DDP).")
 

@@ -13,15 +13,12 @@ def check_machine(config: TrainerConfig) -> None:
     """Raise BadInput where this machine lacks what the settings ask for."""
     import torch
 
-    table, on_gpu = config.TABLE, torch.cuda.is_available()
+    table, gpus = config.TABLE, torch.cuda.device_count()
+    config.check_gpu(gpus)
     if config.load_in_4bit or config.optim.endswith("_8bit"):
         refuse_without_bitsandbytes(f"[{table}] {'load_in_4bit' if config.load_in_4bit else 'optim'}")
-    if config.optim.startswith("paged_") and not on_gpu:
-        raise BadInput(f'[{table}] optim {config.optim} pages between GPU and CPU, and there is no GPU: "adamw_torch".')
-    if config.bf16 and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if config.bf16 and gpus and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise BadInput(f"[{table}] bf16: {torch.cuda.get_device_name()} has none; set fp16 = true instead.")
-    if config.fp16 and not on_gpu:
-        raise BadInput(f"[{table}] fp16 needs a GPU, and there is none: set fp16 = false.")
     if config.report_to != "none" and importlib.util.find_spec(config.report_to) is None:
         raise BadInput(
             f"[{table}] report_to: {config.report_to} is not installed here: pip install {config.report_to}."

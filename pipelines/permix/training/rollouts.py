@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from permix import files
-from permix.errors import PermixError
 from permix.verifier import accuracy_reward
 
 PLAIN = "none"  # the name of "no persona", as in sweeps
-DIFFERENCE = "sampling/sampling_logp_difference/mean"
-"""TRL's metric: nats between the log-probability of a sampled token in vLLM and in the trainer, mean over tokens."""
-FACTOR, FLOOR = 5.0, 0.1
-"""How far DIFFERENCE may rise above that of the first step, and what is rounding in any case."""
 
 
 class Reward:
@@ -94,30 +89,6 @@ class Reward:
             for name, n in sorted(first.items())
         ]
         files.write_json(self.folder / f"{step}-{self.rank}.json", rows)
-
-
-def canary() -> Any:
-    """The callback that ends a training whose rollouts by vLLM are not the current adapter's.
-
-    At the first step the adapter does nothing, so DIFFERENCE is what two engines differ by in rounding. It stays so
-    while each sync reaches vLLM; from an adapter left behind it grows as training goes on. Transformers' rollouts need
-    no canary: they come from the very module that is trained, and nothing is synced.
-    """
-    from transformers import TrainerCallback
-
-    class Canary(TrainerCallback):  # type: ignore[misc]
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            if not logs or DIFFERENCE not in logs:
-                return
-            first = next((entry for entry in state.log_history if DIFFERENCE in entry), logs)[DIFFERENCE]
-            if logs[DIFFERENCE] > max(FLOOR, FACTOR * first):
-                raise PermixError(
-                    f"At step {state.global_step} vLLM's tokens differ by {logs[DIFFERENCE]:.2f} nats from the adapter "
-                    f"in training, at the first step by {first:.2f}: its rollouts are not the current adapter's. "
-                    "Set [grpo] use_vllm = false, or install the vLLM that TRL names."
-                )
-
-    return Canary()
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:

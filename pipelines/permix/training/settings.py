@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 Trained = TypeVar("Trained", bound="TrainerConfig")
+PACKAGES = ("torch", "transformers", "trl", "peft")
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 QUANTISATION = ("load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant")
 LAUNCH = ("accelerate_config", "checkpoint_branch")
+PROBES = ("probe_steps", "probe_problems")
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -112,6 +114,18 @@ class TrainerConfig(StageConfig):
         """The error for a key that is out of its range."""
         return BadInput(f"[{self.TABLE}] {name} is {getattr(self, name)}: it should be {expected}.")
 
+    def needs_gpu(self) -> tuple[str, str] | None:
+        """A setting that no CPU can follow, and what to set instead."""
+        if self.optim.startswith("paged_"):
+            return f"optim {self.optim}", 'set optim = "adamw_torch"'
+        return ("fp16", "set fp16 = false") if self.fp16 else None
+
+    def check_gpu(self, gpus: int) -> None:
+        """Raise BadInput where a setting needs a GPU and there is none."""
+        if (needs := self.needs_gpu()) and not gpus:
+            setting, advice = needs
+            raise BadInput(f"[{self.TABLE}] {setting} needs a GPU, and there is none: {advice}.")
+
     @property
     def batch(self) -> int:
         """Rows (sft) or completions (grpo) of one optimizer step, of all processes together."""
@@ -130,8 +144,8 @@ class TrainerConfig(StageConfig):
         return self.gradient_accumulation_steps // processes
 
 
-def configs(config: type[Trained], recipe: "Recipe") -> list[Trained]:
-    """One `config` for each variant of its trainer and each seed."""
+def configs(config: type[Trained], recipe: "Recipe", **given: Any) -> list[Trained]:
+    """One `config` for each variant of its trainer and each seed; `given` are values that no recipe's table sets."""
     from permix.stages import mixtures
 
     sources = {(c.variant, c.seed): mixtures.target(c) for c in mixtures.configs(recipe)}
@@ -140,6 +154,7 @@ def configs(config: type[Trained], recipe: "Recipe") -> list[Trained]:
         "tag": recipe.tag,
         "base": recipe.base_repo,
         "base_slug": recipe.base_slug,
+        **given,
         **recipe.settings(config.TABLE),
     }
     return [
@@ -161,7 +176,7 @@ def inputs(config: TrainerConfig) -> dict[str, str]:
 
 def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
     """The fields of `config` that are the trainer's, by TRL's names."""
-    others = LORA + QUANTISATION + LAUNCH
+    others = LORA + QUANTISATION + LAUNCH + PROBES
     return {name: getattr(config, name) for name in own_fields(type(config)) if name not in others}
 
 
