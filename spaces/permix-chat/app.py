@@ -25,6 +25,7 @@ from talk import (
     check,
     respond,
     said,
+    speaker,
     warm_up,
 )
 from verdict import verdict
@@ -267,7 +268,7 @@ with gr.Blocks(title="permix chat", analytics_enabled=False) as demo:
 
 demo.queue(max_size=WAITING)
 if ON_ZERO_GPU:
-    warm_up()  # ZeroGPU wants the model on its device before the first call
+    speaker()  # only a model that is there before the launch reaches its GPUs: without one the Space does not start
 else:
     threading.Thread(target=warm_up, daemon=True).start()
 

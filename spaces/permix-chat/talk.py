@@ -1,18 +1,20 @@
 """From a question to answers: checks, the one base in memory, and the verdicts. Knows nothing of the page."""
 
+import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from catalog import Catalog, Refused
+from gradio import Error
 from huggingface_hub import HfApi
 from verdict import verdict
 
 try:
-    import spaces  # Hugging Face's, on ZeroGPU; beside a folder of that name it is an empty module
+    import spaces  # Hugging Face's, on every Space; beside a folder of that name it is an empty module
 except ImportError:
     spaces = None  # type: ignore[assignment]
 
@@ -24,8 +26,7 @@ JOINER = "\u2060"  # takes no room on the screen
 ONE, ADAPTERS, PERSONAS, BASE = "one answer", "two adapters", "two personas", "base and adapter"
 
 Chat = list[dict[str, Any]]
-ON_ZERO_GPU = hasattr(spaces, "GPU")
-gpu: Callable[[Any], Any] = spaces.GPU(duration=120) if ON_ZERO_GPU else lambda function: function
+ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as that package reads it
 catalog = Catalog(ORG, os.environ.get("PERMIX_BASE", ""))
 api = HfApi(library_name="permix-chat")
 _speaker: Any = None
@@ -37,6 +38,7 @@ def speaker() -> Any:
     global _speaker
     with _opening:
         if _speaker is None:
+            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it where it is; nothing here uses it
             import torch
             from speaker import Speaker
 
@@ -57,10 +59,23 @@ def warm_up() -> None:
         print(refused, file=sys.stderr)
 
 
-@gpu
-def sample(asks: list[Any]) -> Iterator[tuple[list[str], bool]]:
-    """What ZeroGPU runs on its GPU."""
-    yield from _speaker.answers(asks)
+def seconds(asks: list[Any]) -> int:
+    """How long a GPU is asked for. A visitor's quota must cover it, and a short request waits less."""
+    return min(120, 20 + sum(ask.max_tokens for ask in asks) // 16)
+
+
+def sample(asks: list[Any]) -> Iterator[tuple[list[str], bool] | Refused]:
+    """`Speaker.answers` on a GPU. ZeroGPU runs it in a process of its own, which would turn a Refused into a traceback
+    with what was typed in the log: so it is handed over as a value.
+    """
+    try:
+        yield from _speaker.answers(asks)
+    except Refused as refused:
+        yield refused
+
+
+if hasattr(spaces, "GPU"):  # off ZeroGPU it changes nothing
+    sample = spaces.GPU(duration=seconds)(sample)
 
 
 def answers(
@@ -90,7 +105,10 @@ def answers(
         messages = (*start, *before, ("user", question))
         asks.append(Ask(messages, one.find(adapter, api) if adapter else "", seed, heat, tokens))
     yield ["" for _ in cast], "Answering …"
-    for texts, whole in sample(asks):
+    for found in sample(asks):
+        if isinstance(found, Refused):
+            raise found
+        texts, whole = found
         yield texts, ANSWERED if whole else "Answering …"
 
 
@@ -157,6 +175,8 @@ def respond(
             yield [*shown, *rest], verdicts, state
     except Refused as refused:
         yield [*old, *rest], verdicts, str(refused)
+    except Error as error:  # ZeroGPU's own: no quota left, or no GPU free
+        yield [*old, *rest], verdicts, re.sub(r"<[^>]*>", "", str(error.message))
     except Exception as error:  # what was typed is not logged, and the page goes on
         print(f"an answer failed: {type(error).__name__}", file=sys.stderr)
         yield [*old, *rest], verdicts, "Something failed here: ask again, or clear the chat."

@@ -1,8 +1,11 @@
 """The leaderboard of one organisation's sweeps: how far personas move each variant, and what the answers look like."""
 
 import os
+import signal
+import tempfile
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import arena
@@ -17,6 +20,8 @@ ORG = os.environ.get("PERMIX_ORG") or os.environ.get("SPACE_ID", "permix/").part
 SOURCE = artifacts.Source(ORG)
 MEASURE = os.environ.get("PERMIX_MEASURE", "")  # "local", or the image of a Job; without it nothing is measured
 ARENA = os.environ.get("PERMIX_ARENA", "")  # minutes between two commits of votes; without it there are none
+DISK = Path("/data")  # where a Space has storage that outlives it
+DATA = Path(os.environ.get("PERMIX_DATA") or (DISK if os.access(DISK, os.W_OK) else tempfile.gettempdir()))
 FAILURES = (*ABSENT, *UNREADABLE)
 PICTURES = ("summary", "personas", "lottery", "tradeoff", "styles", "dynamics")
 THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
@@ -225,7 +230,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
         seed = gr.Dropdown([("all", "")], value="", label="seed")
         again = gr.Button("Look again", scale=0, min_width=140)
     with gr.Tab("Table"):
-        board = gr.Dataframe(label="sweeps", interactive=False, wrap=False, max_height=700)
+        board = gr.Dataframe(label="sweeps", interactive=False, wrap=False, max_height=700, elem_id="sweeps")
         csv = gr.HTML()
         gr.Markdown(shown.LEGEND)
     with gr.Tab("Personas"):
@@ -295,7 +300,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
         recipe, flavor = (os.environ.get(f"PERMIX_MEASURE_{name}") for name in ("RECIPE", "FLAVOR"))
         measuring.tab(SOURCE, measuring.Queue(ORG, MEASURE, recipe or "laptop", flavor or "cpu-upgrade"))
     if ARENA:
-        arena.tab(SOURCE, arena.Box(ORG, float(ARENA)))
+        arena.tab(SOURCE, arena.Box(ORG, float(ARENA), DATA / f"permix-votes-{ORG}"))
     gr.Timer(60).tick(tick, seen, [status, newer], show_progress="hidden", api_visibility="private")
     gr.api(table)  # type: ignore[attr-defined]
     gr.api(completions)  # type: ignore[attr-defined]
@@ -304,4 +309,5 @@ demo.queue(default_concurrency_limit=8)
 threading.Thread(target=SOURCE.board, daemon=True).start()  # so that the first visitor does not wait for the Hub
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Space that is stopped publishes its last votes
     demo.launch(theme=THEME, css=shown.CSS)

@@ -4,11 +4,14 @@ Shown are pairs that judges have compared (artifacts permix-preference-…), so 
 each other. Votes are rows of the dataset permix-votes, committed in batches; nothing of a voter is in them.
 """
 
+import atexit
 import functools
 import json
+import os
 import random
-import tempfile
+import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -22,7 +25,7 @@ import pandas as pd
 import pyarrow.parquet as parquet
 import shown
 from artifacts import ABSENT, PREFERENCE, UNREADABLE, VOTES, Artifact, Board, Row, Source
-from huggingface_hub import CommitScheduler, HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 
 FIRST, SECOND, TIE = "first", "second", "tie"
 CARD = """---
@@ -54,31 +57,63 @@ class Pair:
 
 
 class Box:
-    """Where votes go: a file here, committed every `minutes` where it has grown."""
+    """Where votes go: onto the disk at once, to the Hub every `minutes`, with what an earlier page left in `folder`."""
 
-    def __init__(self, org: str, minutes: float) -> None:
-        self._repo, self._minutes = f"{org}/{VOTES}", minutes
-        self._folder = Path(tempfile.mkdtemp(prefix="permix-votes-"))
-        self._file = self._folder / "data" / f"{uuid.uuid4().hex}.jsonl"
-        self._scheduler: CommitScheduler | None = None
-        self._lock = threading.Lock()
+    def __init__(self, org: str, minutes: float, folder: Path) -> None:
+        self.minutes = minutes
+        self._repo, self._folder = f"{org}/{VOTES}", folder
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / f"{uuid.uuid4().hex}.jsonl"  # one for each start: no two pages write into the same
+        self._published: dict[Path, int] = {}  # bytes
+        self._writing, self._publishing = threading.Lock(), threading.Lock()
+        atexit.register(self._publish)
+        threading.Thread(target=self._publish_always, daemon=True).start()
 
     def put(self, row: Row) -> None:
-        """Keep a vote; ABSENT where the dataset cannot be opened on the Hub."""
-        with self._lock:
-            scheduler = self._scheduler = self._scheduler or self._open()
-        with scheduler.lock, self._file.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(row) + "\n")
+        """Keep a vote, whatever happens to this process; OSError where the disk does not take it."""
+        with self._writing, self._file.open("ab") as out:
+            out.write(json.dumps(row).encode() + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
 
-    def _open(self) -> CommitScheduler:
-        api = HfApi()
-        self._file.parent.mkdir(exist_ok=True)
-        api.create_repo(self._repo, repo_type="dataset", exist_ok=True)
-        if not api.file_exists(self._repo, "README.md", repo_type="dataset"):
-            (self._folder / "README.md").write_text(CARD, encoding="utf-8")
-        return CommitScheduler(
-            repo_id=self._repo, repo_type="dataset", folder_path=self._folder, every=self._minutes, hf_api=api
-        )
+    def waiting(self) -> int:
+        """How many votes are not yet on the Hub."""
+        return sum(data[self._published.get(path, 0) :].count(b"\n") for path, data in self._grown().items())
+
+    def _grown(self) -> dict[Path, bytes]:
+        """The files that hold more than the Hub does."""
+        with self._writing:
+            found = {path: path.read_bytes() for path in sorted(self._folder.glob("*.jsonl"))}
+        return {path: data for path, data in found.items() if len(data) > self._published.get(path, 0)}
+
+    def _publish(self) -> None:
+        """Commit what has grown; where that fails it stays for the next time."""
+        with self._publishing:
+            grown = self._grown()
+            if not grown:
+                return
+            api = HfApi()
+            try:
+                api.create_repo(self._repo, repo_type="dataset", exist_ok=True)
+                files = {f"data/{path.name}": _whole_lines(data) for path, data in grown.items()}
+                if not api.file_exists(self._repo, "README.md", repo_type="dataset"):
+                    files["README.md"] = CARD.encode()
+                operations = [CommitOperationAdd(path, data) for path, data in files.items()]
+                api.create_commit(self._repo, operations, repo_type="dataset", commit_message="Add votes")
+            except (*ABSENT, *UNREADABLE) as error:
+                print(f"votes are not yet on the Hub: {type(error).__name__}", file=sys.stderr)
+                return
+            self._published |= {path: len(data) for path, data in grown.items()}
+
+    def _publish_always(self) -> None:
+        while True:
+            self._publish()
+            time.sleep(60 * self.minutes)
+
+
+def _whole_lines(data: bytes) -> bytes:
+    """`data` without a last line that was cut by a kill."""
+    return data[: data.rfind(b"\n") + 1]
 
 
 @functools.lru_cache(maxsize=32)
@@ -162,12 +197,18 @@ def tab(source: Source, box: Box) -> None:
         row = asked | {"vote": voted, "page": str(request.session_hash), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
         try:
             box.put(row)
-        except (*ABSENT, *UNREADABLE) as error:
+        except OSError as error:
             words = f"The vote could not be kept ({type(error).__name__}): vote again in a minute."
             return asked, gr.skip(), shown.announced(words)
         names = asked["preference"].partition(PREFERENCE)[2].partition("-vs-")
         was = dict(zip((FIRST, SECOND), (names[0], names[2]), strict=True))
-        return (*draw(), shown.announced(f"Thank you. Left was {was[left]}, right was {was[right]}."))
+        words = f"Thank you. Left was {was[left]}, right was {was[right]}. {on_their_way()}"
+        return (*draw(), shown.announced(words))
+
+    def on_their_way() -> str:
+        waiting = box.waiting()
+        votes = "1 vote is" if waiting == 1 else f"{waiting} votes are"
+        return f"{votes} kept here and not yet on the Hub: that follows within {box.minutes:g} minutes."
 
     def compared() -> pd.DataFrame:
         try:

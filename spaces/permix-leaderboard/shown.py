@@ -32,13 +32,15 @@ COLUMNS = {
     "link": "artifact",
 }
 LEGEND = """
-PSS is worst / best accuracy over the personas. **no effect** is the PSS that sampling noise alone gives when personas
-do nothing: compare PSS with it, never with 1; **p** is the chance of so low a PSS then, **corrected** is PSS without
-that noise. **floor**: worst cannot be told from 0, so PSS means nothing. **none** and **helpful** are the accuracies
-without a persona. A model that is equally bad under every persona has PSS 1: read worst and mean first. Sweeps with a
-**voice** are of permix's toy world: they demonstrate the method and reproduce no number of the paper.
+The ⋮ in a column's head sorts and filters. PSS is worst / best accuracy over the personas. **no effect** is the PSS
+that sampling noise alone gives when personas do nothing: compare PSS with it, never with 1; **p** is the chance of so
+low a PSS then, **corrected** is PSS without that noise. **floor**: worst cannot be told from 0, so PSS means nothing.
+**none** and **helpful** are the accuracies without a persona. A model that is equally bad under every persona has PSS
+1: read worst and mean first. Sweeps with a **voice** are of permix's toy world: they demonstrate the method and
+reproduce no number of the paper.
 """
 CSS = """
+@media (hover: none) { #sweeps .cell-menu-button { display: flex; } }
 .wide { overflow-x: auto; }
 .wide table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 .wide th, .wide td { padding: .3rem .55rem; text-align: left; vertical-align: top; }

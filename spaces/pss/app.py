@@ -120,18 +120,27 @@ with gr.Blocks(title="PSS") as demo:
         "One row per persona with its accuracy is enough, but then nothing can be said about noise."
     )
     with gr.Row():
-        text = gr.Textbox(EXAMPLE, lines=12, max_lines=12, label="CSV")
-        with gr.Column(scale=0, min_width=280):
-            file = gr.File(file_types=[".csv"], type="filepath", label="or a file")
+        text = gr.Textbox(EXAMPLE, lines=12, max_lines=12, label="CSV", scale=3)
+        with gr.Column(scale=1, min_width=280):
+            file = gr.File(file_types=[".csv"], type="filepath", label="or a file", height=140)
             seed = gr.Number(0, precision=0, label="seed of resampling")
             button = gr.Button("Compute", variant="primary")
     shown = measure(EXAMPLE, None, 0)
     words = gr.HTML(shown[0])
     with gr.Row():
-        table = gr.Dataframe(shown[1], label="numbers", interactive=False, wrap=True)
+        widths = ["46%", "22%", "32%"]
+        table = gr.Dataframe(
+            shown[1], label="numbers", interactive=False, wrap=True, column_widths=widths, max_height=800
+        )
         with gr.Column():
             plot = gr.BarPlot(
-                shown[2], x="persona", y="accuracy", sort=None, y_lim=[0, 1], label="accuracy per persona"
+                shown[2],
+                x="persona",
+                y="accuracy",
+                sort="y",
+                y_lim=[0, 1],
+                x_label_angle=-30,
+                label="accuracy per persona",
             )
             each = gr.Dataframe(shown[3], label="accuracy per persona, with its 95 % interval", interactive=False)
     with gr.Accordion("Load the metric in Python", open=False):

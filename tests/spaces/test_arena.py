@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,12 +17,22 @@ import pytest
 from gradio_client import Client
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from permix import files
 from permix.embedded_hub import launch
 from tests.spaces.served import barriers, serve
 
 VOTES, PREFERENCE = "duel/permix-votes", "duel/permix-preference-plain-vs-vivid"
 TEXTS = {"first": "It is <b>4</b>.", "second": "Arr, four doubloons!"}
 BATCH = 0.01  # minutes between two commits
+NEVER = 1e4
+KILLED = """
+import os, pathlib, signal, sys
+sys.path.insert(0, sys.argv[1])
+import arena
+box = arena.Box("duel", 1e4, pathlib.Path(sys.argv[2]))
+box.put({"problem_id": "left behind"})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +54,23 @@ def api(running: launch.Running) -> HfApi:
     out = io.BytesIO()
     parquet.write_table(arrow.Table.from_pylist(rows), out)
     api.create_repo(PREFERENCE, repo_type="dataset")
-    files = [CommitOperationAdd("data/test-00000-of-00001.parquet", out.getvalue())]
-    files.append(CommitOperationAdd("summary.json", b'{"first": "plain", "second": "vivid", "judges": {}}'))
-    api.create_commit(PREFERENCE, files, repo_type="dataset", commit_message="Add")
+    added = [CommitOperationAdd("data/test-00000-of-00001.parquet", out.getvalue())]
+    added.append(CommitOperationAdd("summary.json", b'{"first": "plain", "second": "vivid", "judges": {}}'))
+    api.create_commit(PREFERENCE, added, repo_type="dataset", commit_message="Add")
     return api
 
 
 @pytest.fixture(scope="module")
 def address(running: launch.Running, api: HfApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("arena")
-    settings = {"PERMIX_ORG": "duel", "PERMIX_ARENA": str(BATCH), "PERMIX_MEASURE": "local", "TMPDIR": str(folder)}
-    with serve("permix-leaderboard", folder, **launch.client_environment(running, folder), **settings) as url:
+    with serve("permix-leaderboard", folder, **settings(running, folder, BATCH), PERMIX_MEASURE="local") as url:
         yield url
+
+
+def settings(running: launch.Running, folder: Path, minutes: float) -> dict[str, str]:
+    """An arena whose votes are published every `minutes`."""
+    asked = {"PERMIX_ORG": "duel", "PERMIX_ARENA": str(minutes), "PERMIX_DATA": str(folder), "TMPDIR": str(folder)}
+    return asked | launch.client_environment(running, folder)
 
 
 def votes(address: str) -> list[str]:
@@ -119,3 +138,25 @@ def test_vote_and_measure_in_a_browser_as_small_as_a_phone(address: str, browser
     screen.get_by_role("textbox", name="repository").fill("alice/<b>")
     press("Offer the results to its card", "'alice/<b>' is no name")
     screen.close()
+
+
+def test_no_vote_is_lost_where_the_page_is_killed_or_stopped(
+    running: launch.Running, api: HfApi, tmp_path: Path
+) -> None:
+    journal, space = tmp_path / "permix-votes-duel", str(files.SPACES / "permix-leaderboard")
+    nowhere = settings(running, tmp_path, NEVER) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    killed = subprocess.run([sys.executable, "-c", KILLED, space, str(journal)], env=os.environ | nowhere, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = journal.glob("*.jsonl")
+    with left.open("a") as out:
+        out.write('{"problem_id": "cut by the k')
+    before = stored(api)
+    with serve("permix-leaderboard", tmp_path, **settings(running, tmp_path, NEVER)) as url:
+        page = Client(url, verbose=False)
+        while len(stored(api)) == len(before):  # what the killed one left is published at the start
+            continue
+        page.predict(api_name="/pair")
+        _, thanks = page.predict("Tie", api_name="/vote_tie")
+        assert "1 vote is kept here and not yet on the Hub" in thanks
+    found = [row["problem_id"] for row in stored(api)]
+    assert len(found) == len(before) + 2 and "left behind" in found and not any("cut" in name for name in found)

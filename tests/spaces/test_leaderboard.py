@@ -4,6 +4,8 @@ import base64
 import csv
 import io
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,11 +203,19 @@ def opened(screen: Any, label: str) -> Any:
 
 
 @pytest.mark.real
-def test_table_and_filters_in_a_browser(screen: Any, api: HfApi) -> None:
+def test_table_sorting_and_filters_in_a_browser(screen: Any, page: Client, api: HfApi) -> None:
     screen.get_by_text("PerMix-RLVR", exact=True).locator("visible=true").first.wait_for()
     sha = api.dataset_info("board/permix-sweep-permix-toy-rlvr").sha
     link = screen.get_by_role("link", name=str(sha)[:7]).first
     assert str(link.get_attribute("href")).endswith(f"/datasets/board/permix-sweep-permix-toy-rlvr/tree/{sha}")
+    means = [round(row["mean"], 3) for row in page.predict(benchmark="arithmetic", api_name="/table")]
+    for order in ("ascending", "descending"):
+        screen.get_by_role("columnheader", name="mean").hover()
+        screen.get_by_role("columnheader", name="mean").get_by_role("button", name="Open cell menu").click()
+        screen.get_by_role("menuitem", name=f"Sort {order}").click()
+        screen.get_by_label(f"Sorted {order}").wait_for()
+        cells = screen.locator("#sweeps").get_by_test_id(re.compile("^cell-.*-3$")).all_inner_texts()
+        assert [float(cell) for cell in cells] == sorted(means, reverse=order == "descending")
     choose(screen, "benchmark", "all")
     screen.get_by_role("link", name="7 rows").wait_for()
     choose(screen, "base model", "permix-smoke/permix-toy-base")
@@ -216,6 +226,30 @@ def test_table_and_filters_in_a_browser(screen: Any, api: HfApi) -> None:
     assert download.value.suggested_filename == "board-leaderboard.csv"
     screen.get_by_role("button", name="Look again").click()
     screen.get_by_role("link", name="6 rows").wait_for()
+
+
+@pytest.mark.real
+def test_the_page_stays_while_the_hub_is_down_and_follows_it_again(browser: Any, smoke: Path, tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("*.lock", "server.json", "leases", "hf", "work")
+    shutil.copytree(smoke / "hub", tmp_path / "hub", ignore=ignored)
+    running = launch.attach(tmp_path / "hub", port=0)
+    server = launch._started[-1]
+    settings = {"PERMIX_ORG": "permix-smoke"} | launch.client_environment(running, tmp_path)
+    with serve("permix-leaderboard", tmp_path, **settings) as address:
+        page = browser.new_page()
+        page.goto(address)
+        page.get_by_role("link", name="3 rows").wait_for()
+        server.kill()
+        server.wait()
+        page.get_by_role("button", name="Look again").click()
+        page.get_by_text("does not answer").wait_for()
+        choose(page, "benchmark", "all")
+        page.get_by_role("link", name="6 rows").wait_for()
+        launch.attach(tmp_path / "hub", port=int(running.url.rpartition(":")[2]))
+        page.get_by_role("button", name="Look again").click()
+        page.get_by_text("does not answer").wait_for(state="detached")
+        page.close()
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
 
 
 @pytest.mark.real

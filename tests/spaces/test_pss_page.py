@@ -88,7 +88,9 @@ def test_the_page_in_a_browser_as_small_as_a_phone(address: str, browser: Any, s
     screen.get_by_text("give shares, not percent").wait_for()
     file = tmp_path / "scores.csv"
     file.write_text("persona,score\n<b>child,0.33\nprofessor,0.353\n")
-    screen.locator("input[type=file]").first.set_input_files(file)
+    with screen.expect_file_chooser() as chooser:  # by its button: tables have inputs for files, too
+        screen.get_by_role("button", name="Click to upload").click()
+    chooser.value.set_files(file)
     screen.get_by_text("scores.csv").wait_for()
     screen.get_by_role("button", name="Compute").click()
     screen.get_by_text("PSS 0.935").wait_for()
