@@ -1,10 +1,11 @@
-"""Kill `permix run` at given moments, start it again each time, and look at what the Hub shows in between."""
+"""Kill `permix run` at given moments and start it again, look at what the Hub shows in between; kill Jobs."""
 
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from permix import chain, recipe
@@ -54,3 +55,12 @@ def refuse_half_published(home: Path) -> None:
         head = hub.head(target)
         if head is not None:
             assert head.intact if head.record else set(head.files) <= {".gitattributes"}, f"{target} is half published"
+
+
+def kill_job(job: str) -> None:
+    """SIGKILL to what keeps a Job of an embedded Hub, and so to the Job."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError, ValueError):
+            *_, program, folder, _ = path.read_bytes().decode().split("\0")
+            if program.endswith("job_keeper.py") and folder.endswith(job):
+                os.kill(int(path.parent.name), signal.SIGKILL)

@@ -9,16 +9,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN = "ghp_0123456789abcdefghijklmnop"
+LOST: tuple[int, dict[str, str]] = (0, {})
+"""In place of an answer: the dispatch was taken, and the connection broke."""
 
 
 @dataclass
 class GitHub:
-    """`taken` holds (path, payload) of the dispatches that were answered with 204; `failing` the next answers."""
+    """`taken` holds (path, payload) of the dispatches that it took; `failing` the next answers, where LOST is none."""
 
     url: str = ""
     taken: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     failing: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     asked: int = 0
+    lost: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -36,15 +39,17 @@ class GitHub:
         with self.changed:
             self.asked += 1
             self.changed.notify_all()
-            if self.failing:
-                return self.failing.pop(0)
+            failure = self.failing.pop(0) if self.failing else None
+            if failure and failure != LOST:
+                return failure
             if authorization != f"Bearer {TOKEN}":
                 return 401, {}
             told = json.loads(body)
             if len(told["event_type"]) > 100 or len(told["client_payload"]) > 10:
                 return 422, {}
             self.taken.append((path, told))
-            return 204, {}
+            self.lost += failure == LOST
+            return failure or (204, {})
 
 
 @contextmanager
@@ -56,6 +61,9 @@ def serve() -> Iterator[GitHub]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status, headers = github.answer(self.path, self.headers["Authorization"], body)
+            if not status:
+                self.close_connection = True
+                return
             self.send_response(status)
             for name, value in {"Content-Length": "0", **headers}.items():
                 self.send_header(name, value)

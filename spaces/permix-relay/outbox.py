@@ -1,6 +1,7 @@
 """What is to be sent to GitHub, kept on disk until GitHub has taken it."""
 
 import hashlib
+import http.client
 import json
 import logging
 import sqlite3
@@ -141,7 +142,7 @@ class Dispatcher(threading.Thread):
                 self._failures = 0
                 self.said = "took the last dispatch"
                 log.warning("%s@%s was sent to GitHub", adapter, revision[:12])
-            except (OSError, ValueError, httpx2.HTTPError) as error:
+            except (OSError, ValueError, http.client.HTTPException, httpx2.HTTPError) as error:
                 self._failures += 1
                 wait = min(LONGEST, FIRST * 2 ** min(self._failures - 1, 20))
                 pause = max(pause, _asked_to_wait(error), wait)
@@ -178,6 +179,7 @@ def _said(error: Exception) -> str:
     """Why it failed, without an address or a token in it."""
     if isinstance(error, urllib.error.HTTPError):
         return f"GitHub answered {error.code}"
-    if isinstance(error, httpx2.HTTPStatusError):
-        return f"the Hub answered {error.response.status_code}"
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return f"the Hub answered {answer.status_code}"
     return type(error).__name__

@@ -4,7 +4,9 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ from huggingface_hub import ModelCard
 from permix.ci import card, github
 from permix.ci import request as requests
 from permix.commands import ci
+from permix.embedded_hub import launch
 from permix.errors import BadInput, PermixError
 from permix.hub import Head
 from tests.ci import workflow
 from tests.ci.conftest import ADAPTER, SWEEP, Forge
 from tests.hubs import answering, error
+from tests.kills import kill_job
 
 
 def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
@@ -89,6 +93,39 @@ def test_a_sweep_that_fails_says_why_and_publishes_nothing(forge: Forge) -> None
     assert forge.hub.head("datasets/results/permix-sweep-gone-tiny-lora-me") is None
 
 
+def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_be_asked_for_again(forge: Forge) -> None:
+    launch.allow_jobs(Path(os.environ["PERMIX_HOME"]) / "hub")
+    unlucky, sweep = "me/unlucky", "datasets/results/permix-sweep-tiny-unlucky-me"
+    forge.hub.publish(unlucky, forge.adapter, "made", None)
+    variables = forge.variables | {"PERMIX_RUNNER": "job", "PERMIX_FLAVOR": "cpu-basic"}
+    asked = forge.run("evaluate", "request", pushed(unlucky), variables=variables)
+    (one,) = json.loads(asked.outputs["requests"])
+    needs = {"request": {"outputs": asked.outputs}}
+
+    def kill_the_next() -> None:
+        deadline = time.monotonic() + 60
+        while not (running := list(forge.hub.api.list_jobs(namespace="results", status="RUNNING"))):
+            assert time.monotonic() < deadline
+        kill_job(running[0].id)
+
+    def ended(**decided: str) -> str:
+        """What the pages of GitHub say of an evaluation in a Job; nothing of it is published."""
+        matrix = {"request": one | decided}
+        done = forge.run("evaluate", "evaluate", matrix=matrix, needs=needs, variables=variables)
+        assert done.ended in (1, 2) and "shows the results" not in done.log, done.log
+        assert forge.hub.head(sweep) is None and not list(forge.hub.api.get_repo_discussions(unlucky))
+        sentence, annotation = filter(None, done.said.splitlines())
+        assert annotation.startswith(f"::error title=Sweep of {unlucky}::")
+        return sentence.removeprefix(f"**Sweep of {unlucky}**: ")
+
+    dear = "1 Job on cpu-basic for at most 5h may cost 0.05 USD, and --max-cost is 0.01: lower --timeout to 60m, or"
+    assert ended(max_cost="0.01").startswith(dear)
+    assert ended(timeout="1s").endswith("ended with ERROR: Job timeout: it ran longer than 1 s")
+    with ThreadPoolExecutor() as beside:
+        beside.submit(kill_the_next)
+        assert ended().endswith("ended with ERROR: It was killed from outside: its process ended without a result")
+
+
 @pytest.fixture
 def refused(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Runs the step `request`, which must refuse: returns the job summary; nothing is to be evaluated."""
@@ -137,6 +174,8 @@ HOSTILE = (
         ({"inputs": {"adapter": ADAPTER, "benchmarks": "gsm8q"}}, "is no benchmark 'gsm8q': did you mean 'gsm8k'?"),
         ({"inputs": {"adapter": ADAPTER, "limit": "-1"}}, "it should be a number of problems, 0 (all) to 100000."),
         ({"inputs": {"adapter": ADAPTER, "flavor": "a10g; rm -rf /"}}, "it should be the name of a machine"),
+        ({"inputs": {"adapter": ADAPTER, "timeout": "6h"}}, "timeout of the request is '6h': it should be at most 5h."),
+        ({"inputs": {"adapter": ADAPTER, "timeout": "long"}}, "should be a duration of at most 5h, for example 90m."),
         ({"inputs": {"adapter": ADAPTER, "runner": "mine"}}, "runner of the request is 'mine': it should be job or"),
         ({"inputs": {"adapter": ADAPTER, "shell": "x"}}, "The request has an unknown key 'shell'"),
         ("{not json", "it should be a JSON file with the workflow's event."),

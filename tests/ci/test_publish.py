@@ -1,6 +1,7 @@
 """The workflows `publish` and `drift`: what a release puts on the Hub, and whether all of it still holds."""
 
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -13,7 +14,10 @@ from permix import __version__, files
 from permix.ci import drift
 from permix.errors import PermixError
 from tests.ci import workflow
-from tests.ci.conftest import ADAPTER, BASE, SWEEP, Forge
+from tests.ci.conftest import ADAPTER, BASE, Forge
+from tests.commands.test_sweep import KEY, add
+from tests.conftest import permix
+from tests.faulty_server import FaultyServer
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +91,18 @@ def test_what_cannot_be_published_is_one_sentence(forge: Forge) -> None:
     assert "There is no token for spaces/results/pss: make this workflow its trusted publisher" in alone.said
 
 
+@pytest.fixture(scope="module")
+def sweep() -> str:
+    """A sweep of the organisation."""
+    given = ("--model", "good-model", "--key", "MY_KEY", "--limit", "1", "--runs", "1", "--benchmark", "arithmetic")
+    with FaultyServer(add) as server:
+        where = ("--endpoint", server.url, "--recipe", "smoke", "--set", "org=results")
+        permix(Path(os.environ["PERMIX_HOME"]), "sweep", *where, *given, MY_KEY=KEY)
+    return "datasets/results/permix-sweep-good-model-served"
+
+
 def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
-    forge: Forge, released: list[str], evaluated: workflow.Ran, tmp_path: Path
+    forge: Forge, released: list[str], sweep: str, tmp_path: Path
 ) -> None:
     personas, broken = "datasets/results/permix-personas", "datasets/results/permix-personas-broken"
     shutil.copytree(forge.hub.fetch(forge.head(personas)), tmp_path / "broken")
@@ -102,7 +116,7 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
     lines = dict(re.findall(r"^\| (\S+) \| (ok \| downloaded whole.*|broken \| .*) \|$", done.said, re.MULTILINE))
     assert lines[personas] == "ok | downloaded whole, 41 rows in 1 configurations"
     assert lines["spaces/results/pss"] == "ok | downloaded whole, PSS 0.5"
-    assert lines[SWEEP].startswith("ok | downloaded whole, ") and lines[SWEEP].endswith("verified")
+    assert lines[sweep].startswith("ok | downloaded whole, ") and lines[sweep].endswith("verified")
     assert lines[broken].startswith(f"broken | {broken}@") and "does not hold what its run.json says" in lines[broken]
     assert f"::error title={broken}::" in done.said and f"no longer hold: {broken}." in done.said
     assert "| huggingface-hub | " in done.said

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 from huggingface_hub import CommitOperationAdd
 
+from permix.commands import watch as commands
 from permix.embedded_hub import launch
-from permix.hub import Head
+from permix.errors import BadInput
 from tests import scripted_github
 from tests.ci.conftest import Forge
 from tests.conftest import permix
@@ -36,14 +38,14 @@ def adapter(forge: Forge) -> str:
     return forge.hub.publish(ADAPTER, forge.adapter, "made", None)
 
 
-def watch(*arguments: str, check: bool = True) -> Any:
+def watch(*arguments: str) -> Any:
     """The command, on the embedded Hub of the tests."""
-    return permix(Path(os.environ["PERMIX_HOME"]), "watch", *arguments, check=check, PERMIX_WEBHOOK_SECRET=SECRET)
+    return permix(Path(os.environ["PERMIX_HOME"]), "watch", *arguments, PERMIX_WEBHOOK_SECRET=SECRET)
 
 
 def push(forge: Forge, path: str, change: Callable[[bytes], bytes]) -> str:
     """Change one file of the adapter; the commit."""
-    head = head_of(forge, ADAPTER)
+    head = forge.head(ADAPTER)
     before = forge.hub.download(f"{ADAPTER}@{head.sha}", path).read_bytes()
     added = [CommitOperationAdd(path, change(before))]
     return str(forge.hub.api.create_commit(ADAPTER, added, commit_message="m").oid)
@@ -53,12 +55,6 @@ def other_weights(config: bytes) -> bytes:
     """The same matrices with another factor are another adapter."""
     found = json.loads(config)
     return json.dumps(found | {"lora_alpha": found["lora_alpha"] + 1}).encode()
-
-
-def head_of(forge: Forge, repo: str) -> Head:
-    found = forge.hub.head(repo)
-    assert found
-    return found
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -100,7 +96,7 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         github.wait_for(1)
         assert github.evaluations == [(ADAPTER, adapter)]
         assert len(evaluate(forge, github.taken[0][1])) == 1
-        made = head_of(forge, SWEEP)
+        made = forge.head(SWEEP)
         assert made.record and made.record["inputs"]["adapter"]["revision"] == adapter
         (job,) = forge.hub.api.list_jobs(namespace="results")
         assert job.status.stage == "COMPLETED"
@@ -140,31 +136,34 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
     done = watch(ADAPTER, "--by", "job", *SETTINGS, "--max-cost", "1")
     assert "Every evaluation: 1 Job on cpu-basic" in done.stderr and "pushes start a Job like" in done.stdout
     until(lambda: quiet(1))
-    made = head_of(forge, SWEEP)
+    made = forge.head(SWEEP)
     before = len(list(forge.hub.api.list_jobs(namespace="results", labels={"stage": "watch"})))
     push(forge, "README.md", lambda card: card + b"\nStill more.\n")
     until(lambda: quiet(before + 1))
-    assert head_of(forge, SWEEP).sha == made.sha
+    assert forge.head(SWEEP).sha == made.sha
     assert " by Job on cpu-basic, enabled; last evaluation: " in watch("--org", "results").stdout
     watch(ADAPTER, "--remove")
     assert forge.hub.api.list_webhooks() == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("asked", "sentence"),
     [
-        (("me/nobody",), "There is no adapter me/nobody"),
-        (("me/tiny",), "has no adapter_config.json"),
-        (("nonsense",), "it should be the adapter's name on the Hub, org/name"),
-        ((ADAPTER, "--benchmark", "gms8k"), "did you mean 'gsm8k'?"),
-        ((ADAPTER, *SETTINGS, "--flavor", "cpu-bsaic"), "There is no flavor 'cpu-bsaic'"),
-        ((ADAPTER, *SETTINGS, "--by", "relay"), "say --github owner/name and set GITHUB_TOKEN"),
-        ((ADAPTER, "--remove"), f"{ADAPTER} is not watched"),
+        ({"adapters": ["me/nobody"]}, "There is no adapter me/nobody"),
+        ({"adapters": ["me/tiny"]}, "has no adapter_config.json"),
+        ({"adapters": ["nonsense"]}, "it should be the adapter's name on the Hub, org/name"),
+        ({"benchmark": ["gms8k"]}, "did you mean 'gsm8k'?"),
+        ({"benchmark": ["arithmetic"], "flavor": "cpu-bsaic"}, "There is no flavor 'cpu-bsaic'"),
+        ({"benchmark": ["arithmetic"], "by": "relay"}, "say --github owner/name and set GITHUB_TOKEN"),
+        ({"remove": True}, f"{ADAPTER} is not watched"),
     ],
 )
 def test_what_cannot_be_watched_is_one_sentence(
-    arguments: tuple[str, ...], sentence: str, forge: Forge, adapter: str
+    asked: dict[str, Any], sentence: str, forge: Forge, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = watch(*arguments, "--org", "results", "--recipe", "smoke", check=False)
-    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr
+    where = {"HF_TOKEN": str(forge.hub.token), "HF_HOME": "", "HF_ENDPOINT": forge.hub.endpoint, "GITHUB_TOKEN": ""}
+    for name, value in (where | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PERMIX_ORG": "", "PERMIX_RECIPE": ""}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput, match=re.escape(sentence)):
+        commands.watch(**{"adapters": [ADAPTER], "org": "results", "recipe": "smoke"} | asked, hub=forge.hub.endpoint)
     assert forge.hub.api.list_webhooks() == []

@@ -22,9 +22,8 @@ COMMAND = re.compile(
     r"(\.|'\.\[train\]'|\"\$PACKAGE\")( hatchling)?"
     r"|python -m hatchling build"
 )
-VARIABLES = {
-    f"PERMIX_{name}" for name in ("ORG", "RECIPE", "ADAPTERS", "BENCHMARKS", "LIMIT", "FLAVOR", "MAX_COST", "RUNNER")
-}
+NAMED = ("ORG", "RECIPE", "ADAPTERS", "BENCHMARKS", "LIMIT", "FLAVOR", "MAX_COST", "TIMEOUT", "RUNNER")
+VARIABLES = {f"PERMIX_{name}" for name in NAMED}
 WRITES = {("publish", "pypi"), ("publish", "hub")}
 """The jobs that may ask for an identity of their own; nothing else is written through GitHub's token."""
 STEPS = {command.name or command.callback.__name__: command.callback for command in ci.app.registered_commands}  # type: ignore[union-attr]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pytest
 from permix import asked
 from permix.asked import Terms
 from permix.commands import run as runs
-from permix.errors import BadInput
+from permix.embedded_hub import launch
+from permix.errors import BadInput, PermixError
 from permix.jobs import bundle, follow, price, steps, submit
 from tests import hubs
 from tests.commands.test_sweep import KEY, add
@@ -107,7 +109,9 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
         assert not any(secret.encode() in data for data in (*kept, *sent))
 
 
-def test_a_killed_or_interrupted_command_finds_its_job_again(home: Path, server: FaultyServer, gate: Gate) -> None:
+def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cancelled(
+    home: Path, server: FaultyServer, gate: Gate
+) -> None:
     command = words(server, "lost", "--on", "jobs", "--limit", "3")  # more than is answered already
     gate.closed = True
     first = started(home, *command)
@@ -121,44 +125,61 @@ def test_a_killed_or_interrupted_command_finds_its_job_again(home: Path, server:
     assert second.returncode == 130
     left = permix(home, *command, "--detach", MY_KEY=KEY)
     assert left.stdout == f"{job}\n" and f"This command runs already, in Job {job}." in left.stderr
+    attached = started(home, "jobs", "attach", job)
+    assert attached.stderr and attached.stderr.readline().startswith("The embedded Hub runs this job")
+    assert permix(home, "jobs", "cancel", job).stdout.startswith(job)
+    assert f"permix: Job {job} ended with CANCELED: " in attached.communicate()[1] and attached.returncode == 1
     gate.closed = False
-    attached = permix(home, "jobs", "attach", job)
-    assert f"made     {SWEEP}-lost" in attached.stderr
-    jobs = list(hub_of(home).api.list_jobs(namespace="permix-smoke"))
-    assert [one.id for one in jobs if one.command and one.id == job] == [job] and jobs[0].id == job, "no second one"
+    assert next(iter(hub_of(home).api.list_jobs(namespace="permix-smoke"))).id == job, "no second one"
+    assert hub_of(home).head(f"{SWEEP}-lost") is None, "nothing is published in part"
 
 
-def test_a_job_is_cancelled_and_one_that_fails_says_why(home: Path, server: FaultyServer, gate: Gate) -> None:
-    gate.closed = True
-    waiting = started(home, *words(server, "cancelled", "--on", "jobs"))
-    job = its_job(waiting)
-    permix(home, "jobs", "cancel", job)
-    assert f"permix: Job {job} ended with CANCELED: " in waiting.communicate()[1] and waiting.returncode == 1
-    gate.closed = False
+def test_a_job_that_fails_or_runs_out_of_time_says_why(home: Path, server: FaultyServer) -> None:
     failed = permix(home, *words(server, "wrong", "--on", "jobs", "--max-tokens", "7"), check=False, MY_KEY="nope")
     last = failed.stderr.splitlines()[-1]
     assert failed.returncode == 2 and "ended with ERROR: " in last and "key" in last and "nope" not in last
     late = permix(home, *words(server, "late", "--on", "jobs", "--timeout", "1s"), check=False, MY_KEY=KEY)
     assert late.returncode == 1 and "ended with ERROR: Job timeout" in late.stderr.splitlines()[-1]
-    for tag in ("cancelled", "wrong", "late"):
+    for tag in ("wrong", "late"):
         assert hub_of(home).head(f"{SWEEP}-{tag}") is None, "nothing is published in part"
 
 
-def test_a_sweep_fans_out_over_benchmarks(home: Path, server: FaultyServer) -> None:
-    more = ("--benchmark", "arithmetic-long", "--on", "jobs", "--fan-out", "benchmarks")
+def test_a_job_whose_token_has_expired_says_so(home: Path) -> None:
+    hub = hub_of(home)
+    launch.allow_jobs(home / "hub")
+    boot = ["python", "-c", submit.BOOT.read_text(), "/datasets/permix-smoke/permix-jobs/resolve/main/x.zip"]
+    secrets = {"HF_TOKEN": "hf_expired"}
+    job = hub.api.run_job(image="python:3.12", command=boot, secrets=secrets, namespace="permix-smoke")
+    sentence = "ended with ERROR: http.* answered 401 to this Job: its token has expired, or may not read /datasets"
+    with pytest.raises(PermixError, match=sentence):
+        follow.to_the_end(job, hub)
+
+
+def test_a_sweep_fans_out_over_benchmarks_after_what_its_jobs_share(home: Path, server: FaultyServer) -> None:
+    more = ("--set", "org=fan", "--benchmark", "arithmetic-long", "--on", "jobs", "--fan-out", "benchmarks")
     done = permix(home, *words(server, "fan", *more), MY_KEY=KEY)
-    assert done.stderr.startswith("Note: ") and "2 Jobs on cpu-basic" in done.stderr
-    assert re.findall(r"^(datasets/\S+)@", done.stdout, re.MULTILINE) == [
-        f"{SWEEP}-{name}-fan" for name in ("arithmetic", "arithmetic-long")
-    ]
+    assert done.stderr.startswith("Note: ") and "3 Jobs on cpu-basic" in done.stderr
+    sweeps = [f"datasets/fan/permix-sweep-good-model-served-{name}-fan" for name in ("arithmetic", "arithmetic-long")]
+    made = re.findall(r"^Job \S+ makes ([^:]+):", done.stderr, re.MULTILINE)
+    assert made == ["datasets/fan/permix-personas", *sweeps]
+    assert re.findall(r"^(datasets/\S+)@", done.stdout, re.MULTILINE) == sweeps
 
 
-def test_two_jobs_never_make_the_same_artifact() -> None:
-    chosen = asked.Asked("smoke", (), "sweep")
+def test_what_jobs_share_is_made_once_also_where_it_is_asked_afresh() -> None:
+    hub, terms = hubs.embedded(Path("unused")), Terms("cpu-basic", "1h", None, False, "variants")
+    chosen = asked.Asked("smoke", ('org="shared"',), "sweep", fresh=("personas", "base", "sweep"))
     plans = [asked.Plan.of(part) for part in chosen.parts("variants")]
     assert [plan.recipe.variants for plan in plans] == [("base",), ("rlvr",), ("permix-rlvr",)]
-    with pytest.raises(BadInput, match="Several Jobs would make datasets/permix-smoke/permix-personas: make it first"):
-        steps.make(plans, Terms("cpu-basic", "1h", None, True, "variants"), hubs.embedded(Path("unused")))
+    for plan in plans:
+        plan.look(hub)
+    sentence = "Several Jobs need shared/permix-toy-base, which a Job before them would make: leave --detach away"
+    with pytest.raises(BadInput, match=sentence):
+        steps.make(plans, terms, hub)
+    before = steps._shared(plans, replace(terms, wait=True), hub)
+    assert [plan.asked.until for plan in before] == ["base", "personas"]
+    for plan in before:
+        steps._leave_out(plan, plans, hub)
+    assert [plan.asked.fresh for plan in plans] == [("sweep",)] * 3
 
 
 def test_what_cannot_be_submitted_is_one_sentence() -> None:

@@ -94,6 +94,17 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(jobs: HfApi, workin
     assert ended(jobs, again)[::2] == ("COMPLETED", ["never\n"])
 
 
+def test_what_a_running_job_takes_of_the_machine(jobs: HfApi) -> None:
+    busy = run(jobs, "print('up', flush=True)\nwhile True: pass")
+    next(line for line in _following(jobs, busy) if line == "up\n")
+    (found,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
+    assert found["cpu_usage_pct"] > 0 and found["cpu_millicores"] >= 1000 and found["gpus"] == {}
+    assert found["memory_total_bytes"] > found["memory_used_bytes"] > 0
+    jobs.cancel_job(job_id=busy.id, namespace="permix")
+    assert ended(jobs, busy)[0] == "CANCELED"
+    assert list(jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")) == []
+
+
 def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -> None:
     root = tmp_path / "hub"
     first = launch.attach(root, 0)

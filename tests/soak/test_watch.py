@@ -10,9 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -21,27 +28,105 @@ from permix.embedded_hub import launch
 from tests import scripted_github
 from tests.conftest import permix
 from tests.engines.test_transformers_sampler import make_adapter
-from tests.kills import hub_of
-from tests.scripted_github import TOKEN, GitHub
-from tests.spaces.test_relay import SECRET, send, told
+from tests.kills import hub_of, kill_job
+from tests.scripted_github import LOST, TOKEN, GitHub
+from tests.spaces.test_relay import SECRET, send, state
 from tests.tiny_model import make_tiny_model
 
 CHAINS = int(os.environ.get("PERMIX_SOAK_CHAINS", "4"))
 ADAPTER, SWEEP = "me/soak", "results/permix-sweep-tiny-soak"
-FAILURES = [(500, {}), (429, {"Retry-After": "1"}), (502, {}), (403, {})]
+FAILURES = [(500, {}), (429, {"Retry-After": "1"}), (502, {}), (403, {}), LOST]
+FAULTS = ("killed command", "killed job", "cancelled job", "failing GitHub", "killed relay", "none")
+
+
+@contextmanager
+def answering(answer: Any) -> Iterator[str]:
+    """A server whose every request is `answer`'s to deal with; its address."""
+    kind = type(
+        "Handler", (BaseHTTPRequestHandler,), {"do_GET": answer, "do_POST": answer, "log_message": lambda *_: 0}
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Post:
+    """Between the Hub and the relay: takes every webhook, and delivers it later, in any order, once or twice."""
+
+    def __init__(self, relay: str, dice: random.Random) -> None:
+        self.relay, self.dice, self.sent = relay, dice, 0
+        self.bag: SimpleQueue[tuple[bytes, str]] = SimpleQueue()
+        self.waiting = 0
+        threading.Thread(target=self._carry, daemon=True).start()
+
+    def take(self, request: BaseHTTPRequestHandler) -> None:
+        self.waiting += 1
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        self.bag.put((body, request.headers["X-Webhook-Secret"]))
+        request.send_response(200)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    def _carry(self) -> None:
+        while True:
+            letters = [self.bag.get()]
+            with suppress(Empty):
+                while True:  # a short while, so that several come together
+                    letters.append(self.bag.get(timeout=self.dice.random()))
+            for letter in self.dice.sample(letters, len(letters)):
+                for _ in range(self.dice.choice((1, 1, 2, 3))):
+                    self._deliver(letter)
+                self.waiting -= 1
+
+    def _deliver(self, letter: tuple[bytes, str]) -> None:
+        while True:
+            with suppress(OSError, HTTPException):
+                if send(self.relay, *letter)[0] in (200, 202):
+                    self.sent += 1
+                    return
+            time.sleep(0.1)  # the relay was killed, or has had enough for this minute
+
+
+class Line:
+    """Between the relay and the Hub: one of four answers is a failure, or breaks."""
+
+    def __init__(self, hub: str, dice: random.Random) -> None:
+        self.hub, self.dice, self.broken = hub.removeprefix("http://"), dice, 0
+
+    def carry(self, request: BaseHTTPRequestHandler) -> None:
+        fault = self.dice.choice((429, 500, 0, *[None] * 9))
+        self.broken += fault is not None
+        if fault == 0:
+            request.close_connection = True
+            return
+        connection = HTTPConnection(self.hub, timeout=30)
+        connection.request("GET", request.path, headers=dict(request.headers.items()))
+        found = connection.getresponse()
+        body = b"{}" if fault else found.read()
+        request.send_response(fault or found.status)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+        connection.close()
 
 
 class Relay:
     """The Space at one address, to be killed and started again."""
 
-    def __init__(self, folder: Path, api: HfApi, github: GitHub) -> None:
+    def __init__(self, folder: Path, hub: str, token: str, github: GitHub) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         own = {"WEBHOOK_SECRET": SECRET, "PERMIX_WATCHED": ADAPTER, "GITHUB_REPOSITORY": "lab/permix"}
         own |= {"GITHUB_API_URL": github.url, "GITHUB_TOKEN": TOKEN, "RELAY_STATE": str(folder / "relay.db")}
-        own |= {"HF_ENDPOINT": str(api.endpoint), "HF_TOKEN": str(api.token), "GRADIO_SERVER_NAME": "127.0.0.1"}
+        own |= {"HF_ENDPOINT": hub, "HF_TOKEN": token, "GRADIO_SERVER_NAME": "127.0.0.1"}
         self.environment = os.environ | own | {"GRADIO_SERVER_PORT": str(self.port)}
         self.log = (folder / "relay.log").open("ab")
         self.start()
@@ -74,7 +159,7 @@ def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
     few = ("--runs", "1", "--limit", "1", "--max-tokens", "4", "--benchmark", "arithmetic", "--recipe", "smoke")
     where = ("--on", "jobs", "--set", "org=results")
     command = ["sweep", "--base", "me/tiny", "--adapter", f"{ADAPTER}@{revision}", *few, *where]
-    if fault in ("killed command", "killed job"):
+    if fault in ("killed command", "killed job", "cancelled job"):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
         begun = subprocess.Popen(
             [sys.executable, "-m", "permix", *command],
@@ -86,12 +171,24 @@ def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
         )
         assert begun.stderr
         job = next((line.split()[1] for line in begun.stderr if line.startswith("Job ") and " makes " in line), "")
-        if fault == "killed job" and job:
+        assert job
+        if fault == "killed command":
+            begun.send_signal(signal.SIGKILL)
+        elif fault == "cancelled job":
             api.cancel_job(job_id=job, namespace="results")
         else:
-            begun.send_signal(signal.SIGKILL)
-        begun.communicate()
+            next(line for line in begun.stderr if line.startswith("The embedded Hub runs this job"))
+            kill_job(job)
+        said = begun.communicate()[1]
+        assert fault == "killed command" or f"permix: Job {job} ended with " in said, said
     permix(home, *command)
+
+
+def until(true: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
@@ -104,17 +201,21 @@ def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
     hub, dice = hub_of(home), random.Random(0)
     launch.allow_jobs(home / "hub")
     with scripted_github.serve() as github, ExitStack() as stack:
-        relay = Relay(tmp_path, hub.api, github)
+        line = Line(hub.endpoint, random.Random(1))
+        bad_line = stack.enter_context(answering(lambda request: line.carry(request)))
+        relay = Relay(tmp_path, bad_line, str(hub.token), github)
         stack.callback(relay.log.close)
         stack.callback(relay.kill)
+        post = Post(relay.url, random.Random(2))
+        address = stack.enter_context(answering(lambda request: post.take(request)))
         github.wait_for(1)
         watched = [{"type": "model", "name": ADAPTER}]
-        hub.api.create_webhook(url=f"{relay.url}/webhook", watched=watched, domains=["repo"], secret=SECRET)
+        webhook = hub.api.create_webhook(url=address, watched=watched, domains=["repo"], secret=SECRET)
         first = github.evaluations[0][1]
         evaluate(home, hub.api, first, "")
         revisions = [first]
         for number in range(CHAINS):
-            fault = ("killed command", "killed job", "failing GitHub", "killed relay", "none")[number % 5]
+            fault = FAULTS[number % len(FAULTS)]
             if fault == "failing GitHub":
                 with github.changed:
                     github.failing = dice.choices(FAILURES, k=3)
@@ -123,20 +224,35 @@ def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
             revisions.append(push(hub.api, tmp_path / "lora" / "adapter_config.json", number))
             if fault == "killed relay":
                 relay.start()
-            for _ in range(dice.randrange(1, 5)):  # duplicates, and webhooks that come late
-                assert send(relay.url, told(ADAPTER))[0] == 202
-            github.wait_for(len(revisions))
+            with github.changed:
+                assert github.changed.wait_for(lambda: (ADAPTER, revisions[-1]) in github.evaluations, 120)
             evaluate(home, hub.api, revisions[-1], fault)
             card = f"---\nlicense: mit\n---\n# Results {number}\n".encode()
             hub.api.create_commit(ADAPTER, [CommitOperationAdd("README.md", card)], commit_message="card")
             evaluate(home, hub.api, revisions[-1], "")  # GitHub may deliver a dispatch twice
-        assert send(relay.url, told(ADAPTER))[0] == 202
         relay.kill()
         relay.start()  # it looks at everything once more
-        time.sleep(5)  # nothing is to come: there is no event to wait for
-    assert github.evaluations == [(ADAPTER, revision) for revision in revisions]
+        until(lambda: hub_has_told(hub.api, webhook.id) and not post.waiting)
+        until(lambda: not state(relay.url)["watched"][0]["waits"])
+    taken = Counter(github.evaluations)
+    assert list(taken) == [(ADAPTER, revision) for revision in revisions]
     made = [
         one.title for one in hub.api.list_repo_commits(SWEEP, repo_type="dataset") if one.title.startswith("sweep:")
     ]
     assert len(made) == len(set(made)) == len(revisions)
-    print(f"\n{len(revisions)} revisions, {github.asked} requests to GitHub, {len(made)} sweeps")
+    assert sum(taken.values()) - len(taken) <= github.lost, "more than one dispatch for one push"
+    print(
+        f"\n{len(revisions)} revisions, {post.sent} webhooks delivered, {line.broken} failures of the Hub, "
+        f"{github.asked} requests to GitHub of which {github.lost} lost their answer, {len(made)} sweeps"
+    )
+
+
+def hub_has_told(api: HfApi, webhook: str) -> bool:
+    """Whether the Hub's outbox is empty."""
+    connection = HTTPConnection(api.endpoint.removeprefix("http://"), timeout=30)
+    connection.request(
+        "GET", f"/api/settings/webhooks/{webhook}/deliveries", headers={"Authorization": f"Bearer {api.token}"}
+    )
+    found = json.loads(connection.getresponse().read())
+    connection.close()
+    return all(one["state"] == "delivered" for one in found)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from permix.ci import card, github
+from permix.embedded_hub import launch
 
 if TYPE_CHECKING:
     from permix.hub import Head, Hub
@@ -24,7 +25,7 @@ def report(hub: "Hub", made: "Head") -> None:
         said = f"PSS {_cell(row['pss'])} (noise floor {_cell(row['pss_null'])})"
         under = f"{_cell(row['worst'])} under {row['worst_persona']}, {_cell(row['best'])} under {row['best_persona']}"
         github.annotate("notice", f"{measured} on {row['benchmark']}", f"{said}; {under}")
-    parts.append(f"Every completion: {hub.endpoint}/{made.repo}/tree/{made.sha}")
+    parts.append(f"Every completion: {launch.page_url(hub.endpoint, f'{made.repo}@{made.sha}')}")
     github.summary("\n\n".join(parts))
 
 

@@ -15,6 +15,7 @@ from permix import benchmarks, chain, recipe
 from permix.ci import card
 from permix.commands import sweep
 from permix.errors import BadInput
+from permix.jobs import price
 
 if TYPE_CHECKING:
     from permix.chain import Step
@@ -26,7 +27,8 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FLAVOR = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
 _USD = re.compile(r"[0-9]{1,5}(\.[0-9]{1,2})?")
-_DECIDED = ("benchmarks", "limit", "flavor", "max_cost", "runner")
+_DURATION = re.compile(r"[0-9]{1,5}[smh]")
+_DECIDED = ("benchmarks", "limit", "flavor", "max_cost", "timeout", "runner")
 _MOST = 100_000
 _LONGEST = "5h"  # GitHub ends a job of its own machines after six
 
@@ -35,7 +37,7 @@ _LONGEST = "5h"  # GitHub ends a job of its own machines after six
 class Request:
     """One evaluation. `base` and `revision` are "" until the Hub was asked; `limit` 0 means whole benchmarks.
 
-    `flavor` and `max_cost` (USD) are for the runner `job`.
+    `flavor`, `max_cost` (USD) and `timeout` are for the runner `job`.
     """
 
     adapter: str
@@ -45,6 +47,7 @@ class Request:
     limit: int = 20
     flavor: str = "a10g-small"
     max_cost: str = "10"
+    timeout: str = _LONGEST
     runner: str = "job"
 
     @property
@@ -60,7 +63,7 @@ class Request:
     @property
     def options(self) -> list[str]:
         """The options of `permix sweep` that make it."""
-        job = ["--on", "jobs", "--flavor", self.flavor, "--max-cost", self.max_cost, "--timeout", _LONGEST]
+        job = ["--on", "jobs", "--flavor", self.flavor, "--max-cost", self.max_cost, "--timeout", self.timeout]
         where = job if self.runner == "job" else []
         settings = [word for change in self.settings for word in ("--set", change)]
         return ["--base", self.base, "--adapter", f"{self.adapter}@{self.revision}", *settings, *where]
@@ -104,6 +107,9 @@ def checked(given: Mapping[str, Any]) -> Request:
     _fits(texts, "revision", _COMMIT, "a commit, 40 digits of 0-9 and a-f")
     _fits(texts, "flavor", _FLAVOR, "the name of a machine, for example a10g-small")
     _fits(texts, "max_cost", _USD, "USD, for example 2.50")
+    _fits(texts, "timeout", _DURATION, f"a duration of at most {_LONGEST}, for example 90m")
+    if price.seconds(texts.get("timeout", _LONGEST)) > price.seconds(_LONGEST):
+        raise BadInput(f"timeout of the request is {texts['timeout']!r}: it should be at most {_LONGEST}.")
     _fits(texts, "runner", re.compile("|".join(RUNNERS)), " or ".join(RUNNERS))
     _fits(texts, "limit", re.compile(r"[0-9]{1,6}"), f"a number of problems, 0 (all) to {_MOST}")
     names = tuple(dict.fromkeys(texts.pop("benchmarks", "").replace(",", " ").split()))

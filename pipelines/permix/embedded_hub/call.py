@@ -167,6 +167,13 @@ class Call:
         text = self.request.query_params.get(name, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
+    def switch(self, key: str, default: bool = False) -> bool:
+        """A truth value of the JSON body; 400 where it is something else."""
+        value = self.json.get(key, default)
+        if not isinstance(value, bool):
+            raise HubError(400, f"{key} is {str(value)[:40]!r}: true or false is expected.")
+        return value
+
     def next_page(self, name: str, value: int) -> dict[str, str]:
         """The header that leads a client to its next page, where the parameter `name` has another value."""
         query = [(key, one) for key, one in self.request.query_params.multi_items() if key != name]

@@ -49,7 +49,8 @@ def seconds(text: str) -> int:
 def check(on: Flavor, parts: Sequence[Sequence[Step]], timeout: str, most: float | None, hub: Hub) -> str:
     """A sentence on what a Job for each of `parts` (its steps) costs; BadInput where that may exceed `most`."""
     hours = seconds(timeout) / 3600
-    servers = sum(step.cost.get("USD", 0.0) for steps in parts for step in steps if step.state != "current")
+    distinct = {step.target: step for steps in parts for step in steps}.values()
+    servers = sum(step.cost.get("USD", 0.0) for step in distinct if step.state != "current")
     bound = hours * on.hourly * len(parts) + servers
     jobs = "1 Job" if len(parts) == 1 else f"{len(parts)} Jobs"
     if most is not None and bound > most:
@@ -58,7 +59,7 @@ def check(on: Flavor, parts: Sequence[Sequence[Step]], timeout: str, most: float
         raise BadInput(
             f"{jobs} on {on.name} for at most {timeout} may cost {bound:.2f} USD, and --max-cost is {most:.2f}: {fits}."
         )
-    expected = _expected(on, {step.target: step for steps in parts for step in steps}.values(), hub)
+    expected = _expected(on, distinct, hub)
     about = "no estimate for this hardware"
     if expected is not None:
         about = f"about {expected / 3600:.1f} h and {expected / 3600 * on.hourly:.2f} USD by the estimate"

@@ -4,7 +4,9 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from permix import models
 from permix.asked import Plan, Terms
@@ -13,29 +15,49 @@ from permix.hub import Hub
 from permix.jobs import follow, price, submit
 from permix.jobs.submit import Command
 
+if TYPE_CHECKING:
+    from huggingface_hub import JobInfo
+
 
 def make(plans: Sequence[Plan], terms: Terms, hub: Hub) -> bool:
     """Bring all plans to the state current; False where their Jobs were started and left to themselves.
 
-    A failure is raised after all Jobs have ended.
+    What several of them would make is made before, in Jobs of its own. A failure is raised after all Jobs have ended.
     """
-    todo = [plan for plan in plans if plan.open]
-    if not todo:
+    if not any(plan.open for plan in plans):
         return True
-    _refuse_shared(todo)
-    for repo in dict.fromkeys(repo.partition("@")[0] for plan in todo for repo in plan.foreign):
+    before = _shared(plans, terms, hub)
+    for repo in dict.fromkeys(repo.partition("@")[0] for plan in plans if plan.open for repo in plan.foreign):
         hub.check_read(repo)
-    commands = [command(plan) for plan in todo]
     flavor = price.flavor(terms.flavor, hub)
-    print(price.check(flavor, [plan.steps for plan in todo], terms.timeout, terms.max_cost, hub), file=sys.stderr)
-    jobs = [submit.start(one, hub, flavor.name, price.seconds(terms.timeout)) for one in commands]
+    parts = [plan.steps for plan in (*before, *plans) if plan.open]
+    print(price.check(flavor, parts, terms.timeout, terms.max_cost, hub), file=sys.stderr)
+    for plan in before:
+        plan.look(hub)  # the one before it may have made some of it
+        _follow(_start([plan], terms, hub), hub)
+        _leave_out(plan, plans, hub)
+    jobs = _start(plans, terms, hub)
+    if not terms.wait:
+        print("\n".join(job.id for _, job in jobs))
+        return False
+    _follow(jobs, hub)
+    return True
+
+
+def _start(plans: Sequence[Plan], terms: Terms, hub: Hub) -> "list[tuple[Plan, JobInfo]]":
+    """A Job for each plan that has something open."""
+    todo = [plan for plan in plans if plan.open]
+    commands = [command(plan) for plan in todo]
+    jobs = [submit.start(one, hub, terms.flavor, price.seconds(terms.timeout)) for one in commands]
     for plan, job in zip(todo, jobs, strict=True):
         print(f"Job {job.id} makes {', '.join(step.target for step in plan.open)}: {job.url}", file=sys.stderr)
-    if not terms.wait:
-        print("\n".join(job.id for job in jobs))
-        return False
+    return list(zip(todo, jobs, strict=True))
+
+
+def _follow(jobs: "Sequence[tuple[Plan, JobInfo]]", hub: Hub) -> None:
+    """Follow the Jobs one after the other, and see that they have published what they were for."""
     failures: list[PermixError] = []
-    for plan, job in zip(todo, jobs, strict=True):
+    for plan, job in jobs:
         try:
             follow.to_the_end(job, hub)
             _collect(plan, hub, job.id)
@@ -45,7 +67,6 @@ def make(plans: Sequence[Plan], terms: Terms, hub: Hub) -> bool:
             failures.append(failure)
     if failures:
         raise failures[0]
-    return True
 
 
 def command(plan: Plan) -> Command:
@@ -76,15 +97,36 @@ def _extras(plan: Plan) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _refuse_shared(plans: Sequence[Plan]) -> None:
-    """Two Jobs must not make the same artifact."""
-    wanted = Counter(step.target for plan in plans for step in plan.open)
-    if shared := [target for target, times in wanted.items() if times > 1]:
-        stages = dict.fromkeys(step.stage for plan in plans for step in plan.open if step.target in shared)
+def _shared(plans: Sequence[Plan], terms: Terms, hub: Hub) -> list[Plan]:
+    """Plans of what several of `plans` would make, for two Jobs must not make the same artifact.
+
+    Each goes up to a stage and so brings what that stage needs. BadInput where nobody would wait for their Jobs.
+    """
+    times = Counter(step.target for plan in plans for step in plan.open)
+    left = {target for target, number in times.items() if number > 1}
+    found = []
+    for plan in plans:
+        for step in reversed(plan.open):
+            if step.target in left:
+                found.append(Plan.of(replace(plan.asked, until=step.stage)))
+                found[-1].look(hub)
+                left -= {step.target for step in found[-1].steps}
+    if found and not terms.wait:
         raise BadInput(
-            f"Several Jobs would make {shared[0]}: make it first, with the same options and the command "
-            f"`permix {next(iter(stages))}`, or leave --fan-out away."
+            f"Several Jobs need {found[0].open[-1].target}, which a Job before them would make: leave --detach away, "
+            f"or make it first, with the same options and the command `permix {found[0].asked.until}`."
         )
+    return found
+
+
+def _leave_out(made: Plan, plans: Sequence[Plan], hub: Hub) -> None:
+    """What `made` holds now is not to be made afresh once more."""
+    targets = {step.target for step in made.steps}
+    for plan in plans:
+        for step in plan.steps:
+            step.fresh = step.fresh and step.target not in targets
+        plan.asked = replace(plan.asked, fresh=tuple(dict.fromkeys(s.stage for s in plan.steps if s.fresh)))
+        plan.look(hub)
 
 
 def _collect(plan: Plan, hub: Hub, job_id: str) -> None:

@@ -21,7 +21,7 @@ REPOSITORIES = {"model": "models", "dataset": "datasets", "space": "spaces"}
 def create(call: Call) -> Response:
     """Make an empty collection."""
     title, owner = _text(call, "title", TITLE), str(call.json.get("namespace") or call.who().user)
-    private = _flag(call, "private", False)
+    private = call.switch("private")
     if not title or not valid_namespace(owner):
         raise HubError(400, "A collection needs a title, and a user or an organisation that owns it.")
     if not call.who().may_write(owner):
@@ -61,7 +61,7 @@ def change(call: Call) -> Response:
     title = _text(call, "title", TITLE) or one.title
     description = _text(call, "description", DESCRIPTION) if "description" in call.json else one.description
     theme = _text(call, "theme", 20) or one.theme
-    if not call.hub.collections.change(one, title, description, _flag(call, "private", one.private), theme):
+    if not call.hub.collections.change(one, title, description, call.switch("private", one.private), theme):
         raise HubError(409, f"{one.owner} has a collection {title!r} already.")
     return JSONResponse({"success": True, "data": _described(call, _the(call))})
 
@@ -175,13 +175,6 @@ def _text(call: Call, key: str, most: int) -> str:
     if not isinstance(value, str) or len(value) > most or not value.replace("\n", " ").replace("\t", " ").isprintable():
         raise HubError(400, f"{key} should be text of at most {most} characters.")
     return value.strip()
-
-
-def _flag(call: Call, key: str, default: bool) -> bool:
-    value = call.json.get(key, default)
-    if not isinstance(value, bool):
-        raise HubError(400, f"{key} is {value!r}: true or false is expected.")
-    return value
 
 
 _ONE = "/api/collections/{namespace}/{name}"

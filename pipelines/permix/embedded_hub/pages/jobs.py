@@ -1,6 +1,7 @@
 """Jobs: start, list, follow, cancel them."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from permix.embedded_hub import foreman, job_spec
 from permix.embedded_hub.accounts import valid_namespace
 from permix.embedded_hub.call import Call, HubError
+from permix.embedded_hub.job_metrics import metrics_stream
 from permix.embedded_hub.jobs import OVER, STAGES, Job
 from permix.embedded_hub.log_stream import event_stream
 from permix.embedded_hub.pages.buckets import check_volumes
@@ -71,12 +73,13 @@ def relabel(call: Call) -> Response:
 def logs(call: Call) -> Response:
     """What the job prints, from its beginning or the last `tail` lines, until it is over."""
     job = _the(call)
+    return event_stream(call.hub.jobs.folder(job) / "log", _over(call, job), call.number("tail", -1))
 
-    def over() -> bool:
-        found = call.hub.jobs.find(job.id)
-        return found is None or found.stage in OVER
 
-    return event_stream(call.hub.jobs.folder(job) / "log", over, call.number("tail", -1))
+def metrics(call: Call) -> Response:
+    """What the job takes of the machine, once a second, until it is over."""
+    job = _the(call)
+    return metrics_stream(job.id, _over(call, job))
 
 
 def spec_of(call: Call, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -102,6 +105,16 @@ def _the(call: Call, write: bool = False) -> Job:
     if job is None or job.namespace.lower() != namespace.lower():
         raise HubError(404, f"There is no job {call.param('oid')[:40]!r} of {namespace}.")
     return job
+
+
+def _over(call: Call, job: Job) -> Callable[[], bool]:
+    """What tells whether the job is over by now."""
+
+    def over() -> bool:
+        found = call.hub.jobs.find(job.id)
+        return found is None or found.stage in OVER
+
+    return over
 
 
 def _initiator(call: Call) -> dict[str, str]:
@@ -142,4 +155,5 @@ ROUTES = [
     route("POST", f"{_JOB}/{{oid}}/duplicate", duplicate),
     route("PUT", f"{_JOB}/{{oid}}/labels", relabel),
     route("GET", f"{_JOB}/{{oid}}/logs", logs),
+    route("GET", f"{_JOB}/{{oid}}/metrics", metrics),
 ]

@@ -22,7 +22,7 @@ def submit(call: Call) -> Response:
     wanted = call.json.get("jobSpec")
     spec = spec_of(call, wanted if isinstance(wanted, dict) else {})
     schedule, due = _schedule(call)
-    suspended, concurrency = (_flag(call, key) for key in ("suspend", "concurrency"))
+    suspended, concurrency = (call.switch(key) for key in ("suspend", "concurrency"))
     one = ScheduledJob(new_id(), namespace, spec, schedule, suspended, concurrency, this_moment(), due, None, None)
     return _put(call, one)
 
@@ -89,13 +89,6 @@ def _schedule(call: Call) -> tuple[str, float]:
         return schedule, cron.next_time(schedule, time.time())
     except cron.BadSchedule as error:
         raise HubError(400, f"The schedule {schedule!r} means nothing here: {error}.") from None
-
-
-def _flag(call: Call, key: str) -> bool:
-    value = call.json.get(key, False)
-    if not isinstance(value, bool):
-        raise HubError(400, f"{key} is {str(value)[:40]!r}: true or false is expected.")
-    return value
 
 
 def _the(call: Call, write: bool = False) -> ScheduledJob:
