@@ -26,7 +26,7 @@ def test_the_paper_recipe_leaves_no_trainer_setting_to_a_default() -> None:
     """What decides the result stands in the recipe, so that a changed default of ours changes no reproduction."""
     loaded = recipe.load("paper")
     machine = {"fp16", "logging_steps", "save_steps", "report_to", "max_steps"}
-    ours = {"use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_max_model_length"}
+    ours = {"use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_server_base_url"}
     ours |= {"use_transformers_continuous_batching", "completion_only_loss", "assistant_only_loss", "loss_type"}
     for table, page in (("sft", sft), ("grpo", grpo)):
         wanted = set(settings.trainer_keys(page.configs(loaded)[0])) - machine - ours  # type: ignore[attr-defined]

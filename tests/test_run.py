@@ -112,7 +112,7 @@ def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
 
 def test_show_of_an_unknown_artifact_is_one_sentence(smoke: Path) -> None:
     done = permix(smoke, "show", "permix-smoke/nothing", check=False)
-    assert done.returncode == 2 and done.stderr.startswith("permix: There is no permix-smoke/nothing")
+    assert done.returncode == 2 and done.stderr.startswith("permix: There is no repository permix-smoke/nothing")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -84,7 +84,7 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         "toy": toy,
         "licence": licence.of(card, toy=toy, variant=row, inputs=asked, writer=_writer(record)),
         "base": record["inputs"].get("base"),
-        "data": sorted(name for name in repos.values() if name.startswith("datasets/")),
+        "trained_on": [record["inputs"]["mixture"]["repo"]] if "mixture" in record["inputs"] else [],
         "results": rows,
         "settings": sorted(_flat({k: v for k, v in record["config"].items() if k not in ("org", "tag")})),
         "facts": sorted(_flat(record["facts"])),
@@ -170,7 +170,7 @@ def _model(card: str, values: dict[str, Any]) -> dict[str, Any]:
         "base_model_relation": "adapter",
         "library_name": "peft",
         "pipeline_tag": "text-generation",
-        "datasets": [name.removeprefix("datasets/") for name in values["data"]],
+        "datasets": [name.removeprefix("datasets/") for name in values["trained_on"]],
         "metrics": ["accuracy", f"{values['org']}/pss"],
         "tags": [*shared, "lora", "trl", f"base_model:adapter:{base['repo']}"],
     }

@@ -33,17 +33,21 @@ ranks.{function}(sys.argv[1], int(sys.argv[2]))
 POLL = 0.2  # seconds
 
 
-def check(steps: Sequence[Step], processes: int) -> None:
-    """Raise BadInput unless there are GPUs enough (where there are any) and the trainings can be shared."""
+def check(steps: Sequence[Step], processes: int, *, here: bool = True) -> None:
+    """Raise BadInput unless the trainings that are to be made can be shared and, `here`, have the GPUs they need."""
+    configs = [step.config for step in steps if isinstance(step.config, TrainerConfig) and step.state != "current"]
+    for config in configs:
+        config.accumulation(processes)
+    if not here:
+        return
     gpus = len(provenance.hardware()["gpu"])
     if processes > 1 and 0 < gpus < processes:
         have = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
         raise BadInput(f"--processes is {processes} and this machine has {have}: use at most {gpus}.")
-    for step in steps:
-        if isinstance(step.config, TrainerConfig):
-            step.config.accumulation(processes)
-            if processes > 1:
-                distributed.check(step.config, gpus)
+    for config in configs:
+        config.check_gpu(gpus)
+        if processes > 1:
+            distributed.check(config, gpus)
 
 
 def run(job: Job, tell: Callable[[Message], None]) -> Message:

@@ -1,4 +1,11 @@
-"""The embedded Hub: large files against `cp` + `sha256sum` and against the client alone, commits, start, memory."""
+"""The embedded Hub: large files against `cp` + `sha256sum` and against the client alone, commits, start, memory.
+
+What bounds the uploads on two cores is CPU. In seconds per GB, on a busy machine, the client takes 1.5 by LFS, in which
+it hashes before it sends, and 3.2 by Xet; receiving, sha256 and writing past the page cache take 1.1 in a bare loop on
+the socket, 2.0 in this server by LFS and 4.4 by Xet, which writes everything twice. The client alone sends for 0.6 s,
+in which client and server together have 1.2 CPU seconds: four fifths of its speed is what the bare loop could just
+reach, and uvicorn with h11, which costs 0.9 s of the 2.0, cannot.
+"""
 
 import base64
 import json

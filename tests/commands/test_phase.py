@@ -13,7 +13,12 @@ from permix.results import paper_figures
 from permix.stages import base
 
 LINE = {"pss": 0.5, "pss_low": 0.4, "pss_high": 0.6, "voice": 0.9, "voice_low": 0.8, "voice_high": 1.0}
-TABLES: dict[str, Any] = {"arithmetic": [{"variant": name, **LINE} for name in ("base", "rlvr", "permix-rlvr")]}
+CLAIM = {"benchmark": "arithmetic", "measure": "pss", "first": "rlvr", "second": "permix-rlvr"}
+FACTS: dict[str, Any] = {
+    "tables": {"arithmetic": [{"variant": name, **LINE} for name in ("base", "rlvr", "permix-rlvr")]},
+    "claims": [CLAIM | {"measure": "worst"}, CLAIM | {"difference": 0.2, "low": -0.1, "high": 0.5}],
+}
+LEAD = {"lead": 0.2, "lead_low": -0.1, "lead_high": 0.5}
 
 
 def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
@@ -37,14 +42,26 @@ def test_shares_publish_to_orgs_of_their_own() -> None:
 
 
 def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Path) -> None:
-    rows = [row for share in (0.0, 0.5) for row in phase.points(share, TABLES)]
-    assert len(rows) == 6 and rows[0] == {"benchmark": "arithmetic", "variant": "base", "share": 0.0, **LINE}
+    rows = [row for share in (0.0, 0.5) for row in phase.points(share, FACTS)]
+    assert len(rows) == 6 and rows[0] == {"benchmark": "arithmetic", "variant": "base", "share": 0.0, **LINE} | (
+        dict.fromkeys(LEAD)
+    )
+    assert [{name: row[name] for name in LEAD} for row in rows if row["lead"] is not None] == [LEAD, LEAD]
     for number in ("1", "2"):
         paper_figures.phase(rows, tmp_path / number)
     for ending in ("png", "svg", "csv"):
         assert (tmp_path / f"1.{ending}").read_bytes() == (tmp_path / f"2.{ending}").read_bytes()
     text = phase.as_text([*rows, rows[0] | {"pss": None}])
-    assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900"] and text[-2].split()[-2] == "-"
+    assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900", "-"]
+    assert text[3].split()[-1] == "0.200" and text[-3].split()[-3] == "-"
+
+
+def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp_path: Path) -> None:
+    rows = paper_figures.recorded_phase()
+    assert sorted({row["share"] for row in rows}) == list(phase.SHARES) and len(rows) == 15
+    assert sum(row["lead"] is not None for row in rows) == 5
+    paper_figures.phase(rows, tmp_path / "phase")
+    assert (tmp_path / "phase.csv").read_text().splitlines()[1:] == paper_figures.PHASE.read_text().splitlines()[1:]
 
 
 @pytest.mark.parametrize(

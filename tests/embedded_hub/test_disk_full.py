@@ -21,7 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from permix.embedded_hub import launch
 
 from .conftest import Wire, stop
-from .test_xet import XORB, Cas, chunk, sha
+from .test_xet import Cas, chunk, name_of, sha
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_an_lfs_upload_fails_with_a_sentence_and_works_later(line: Wire, root: P
 def test_a_xet_upload_fails_with_a_sentence_and_works_later(line: Wire, root: Path) -> None:
     cas, content = Cas(line, "lab/r"), [os.urandom(100_000) for _ in range(25)]
     whole = b"".join(content)
-    file = (sha(whole), [(XORB, len(whole), 0, 25)])
+    file = (sha(whole), [(name_of(*map(chunk, content)), len(whole), 0, 25)])
     with full(root, 1_500_000):
         assert cas.xorb(*map(chunk, content)) == 507
     assert cas.shard(file) == 400

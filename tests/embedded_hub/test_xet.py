@@ -6,18 +6,24 @@ import random
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lz4.frame
+import pytest
 from huggingface_hub import HfApi
 
+from permix.embedded_hub import fsck
 from permix.embedded_hub.launch import Running
+from permix.embedded_hub.xet_format import ChunkReader, Malformed
+from permix.embedded_hub.xet_hash import chunk_hash, xorb_hash
+from permix.embedded_hub.xet_store import intact
 
 from .conftest import Wire
 
 MAGIC = b"HFRepoMetaData\0" + bytes.fromhex("556967456a7b815783a5bdd95ccdd14aa9")
-XORB = "ab" * 32
+OTHER = "ab" * 32
 
 
 def chunk(content: bytes, scheme: int = 0, size: int | None = None) -> bytes:
@@ -61,11 +67,18 @@ class Cas:
             "POST", f"{self.url}{path}", body, Authorization=f"Bearer {self.token if token is None else token}"
         )
 
-    def xorb(self, *chunks: bytes, name: str = XORB) -> int:
-        return int(self(f"/v1/xorbs/default/{name}", b"".join(chunks)).status)
+    def xorb(self, *chunks: bytes, name: str | None = None) -> int:
+        return int(self(f"/v1/xorbs/default/{name or name_of(*chunks)}", b"".join(chunks)).status)
 
     def shard(self, *files: tuple[str, list[tuple[str, int, int, int]]]) -> int:
         return int(self("/v1/shards", shard(list(files))).status)
+
+
+def name_of(*chunks: bytes) -> str:
+    """The name of a xorb of these chunks; any when they are none."""
+    with suppress(Malformed):
+        return xorb_hash([(chunk_hash(one), len(one)) for one in ChunkReader().feed(b"".join(chunks))])
+    return OTHER
 
 
 def sha(content: bytes) -> str:
@@ -122,16 +135,19 @@ def test_stock_clients_upload_by_xet_and_find_the_same_bytes(
     new = set((running.root / "xorbs").glob("*/*/*")) - before
     sizes = sorted(path.stat().st_size for path in new)
     assert len(sizes) == 2 and sizes[0] < 400_000  # of the edited file only what is new was sent
+    assert all(map(intact, new))  # the client and we compute the same hashes
     child("-c", CLIENT, str(folder), "lab/other", xet=True)  # the cache of the first is of no use here
 
 
 def test_files_are_rebuilt_from_chunks_of_every_kind(wire: Wire, repo: str, api: HfApi, tmp_path: Path) -> None:
     parts = [os.urandom(70_000), b"text " * 9000, floats(10_001) + b"abc", b"x"]
     cas = Cas(wire, repo)
-    assert cas.xorb(chunk(parts[0]), chunk(parts[1], 1), chunk(parts[2], 2), chunk(parts[3])) == 200
+    chunks = [chunk(parts[0]), chunk(parts[1], 1), chunk(parts[2], 2), chunk(parts[3])]
+    xorb = name_of(*chunks)
+    assert cas.xorb(*chunks) == 200
     content = parts[2] + parts[0] + parts[1] + parts[3]
-    segments = [(XORB, len(parts[2]), 2, 3), (XORB, len(parts[0] + parts[1]), 0, 2), (XORB, 1, 3, 4)]
-    assert cas.shard((sha(content), segments), (sha(parts[3]), [(XORB, 1, 3, 4)])) == 200
+    segments = [(xorb, len(parts[2]), 2, 3), (xorb, len(parts[0] + parts[1]), 0, 2), (xorb, 1, 3, 4)]
+    assert cas.shard((sha(content), segments), (sha(parts[3]), [(xorb, 1, 3, 4)])) == 200
     assert use(wire, repo, sha(content)) == 200
     assert Path(api.hf_hub_download(repo, "w.bin", cache_dir=tmp_path)).read_bytes() == content
 
@@ -139,9 +155,9 @@ def test_files_are_rebuilt_from_chunks_of_every_kind(wire: Wire, repo: str, api:
 def test_a_file_that_is_not_what_was_announced_is_refused(wire: Wire, repo: str, running: Running) -> None:
     cas, content = Cas(wire, repo), os.urandom(5000)
     assert cas.xorb(chunk(content)) == 200
-    other = sha(content[:-1])
-    whole = (XORB, 5000, 0, 1)
-    wrong = [[(XORB, 4999, 0, 1)], [whole, whole], [(XORB, 5000, 0, 2)], [(XORB, 5000, 1, 1)], [(XORB, 0, 1, 0)], []]
+    other, xorb = sha(content[:-1]), name_of(chunk(content))
+    whole = (xorb, 5000, 0, 1)
+    wrong = [[(xorb, 4999, 0, 1)], [whole, whole], [(xorb, 5000, 0, 2)], [(xorb, 5000, 1, 1)], [(xorb, 0, 1, 0)], []]
     for segments in wrong:
         assert cas.shard((sha(content), segments)) == 400, segments
         cas = Cas(wire, repo)  # a missing xorb ends the address
@@ -168,17 +184,19 @@ def test_malformed_xorbs_are_refused_and_leave_nothing(wire: Wire, repo: str, ru
         chunk(bytes(200_000)),
         b"\0" + len(bomb).to_bytes(3, "little") + b"\1" + (1000).to_bytes(3, "little") + bomb,
         chunk(b"x") * 20_000,
+        chunk(b"another chunk than its name says"),
     ]
     for number, one in enumerate(bad):
-        assert cas.xorb(chunk(b"good"), one) == 400, number
+        assert cas.xorb(chunk(b"good"), one, name=OTHER) == 400, number
+    assert cas.xorb() == cas.xorb(name="0" * 64) == 400
     assert cas.xorb(chunk(b"good"), name="AB" * 32) == cas.xorb(chunk(b"good"), name="..%2f..") == 400
     assert not list((running.root / "xorbs" / "incoming").iterdir())
-    assert cas.shard((sha(b"good"), [(XORB, 4, 0, 1)])) == 400
+    assert cas.shard((sha(b"good"), [(OTHER, 4, 0, 1)])) == 400
 
 
 def test_too_much_is_refused(wire: Wire, repo: str) -> None:
     cas = Cas(wire, repo)
-    for path, length in (("/v1/xorbs/default/" + XORB, 70 << 20), ("/v1/shards", 65 << 20)):
+    for path, length in (("/v1/xorbs/default/" + OTHER, 70 << 20), ("/v1/shards", 65 << 20)):
         answer = Wire(wire.port, None)(
             "POST", cas.url + path, b"", Authorization=f"Bearer {cas.token}", Content_Length=str(length)
         )
@@ -188,11 +206,12 @@ def test_too_much_is_refused(wire: Wire, repo: str) -> None:
 def test_fuzzed_shards_and_xorbs_never_break_the_server(wire: Wire, repo: str, running: Running) -> None:
     numbers, content = random.Random(4), [os.urandom(3000), b"abc" * 5000, floats(4000)]
     xorb = b"".join(chunk(one, scheme) for scheme, one in enumerate(content))
-    whole = [(XORB, len(content[0]), 0, 1), (XORB, len(content[1] + content[2]), 1, 3)]
-    good = shard([(sha(b"".join(content)), whole), (sha(content[1]), [(XORB, 15_000, 1, 2)])])
+    name = name_of(xorb)
+    whole = [(name, len(content[0]), 0, 1), (name, len(content[1] + content[2]), 1, 3)]
+    good = shard([(sha(b"".join(content)), whole), (sha(content[1]), [(name, 15_000, 1, 2)])])
     cas, seen = Cas(wire, repo), set()
     for turn in range(400):
-        body, path = (xorb, f"/v1/xorbs/default/{XORB}") if turn % 2 else (good, "/v1/shards")
+        body, path = (xorb, f"/v1/xorbs/default/{name}") if turn % 2 else (good, "/v1/shards")
         answer = cas(path, damaged(body, numbers))
         assert answer.status in (200, 400), answer.body
         seen.add((turn % 2, answer.status))
@@ -228,14 +247,15 @@ def test_xorbs_of_one_repository_are_of_no_use_in_another(
     secret = os.urandom(4000)
     api.create_repo(name, private=True)
     cas = Cas(wire, name)
-    assert cas.xorb(chunk(secret)) == 200 and cas.shard((sha(secret), [(XORB, 4000, 0, 1)])) == 200
+    file = (sha(secret), [(name_of(chunk(secret)), 4000, 0, 1)])
+    assert cas.xorb(chunk(secret)) == 200 and cas.shard(file) == 200
     thief = Wire(wire.port, token_of("eve", "write"))
     HfApi(endpoint=running.url, token=thief.token).create_repo("eve/r")
     own = Cas(thief, "eve/r")
-    assert own.shard((sha(secret), [(XORB, 4000, 0, 1)])) == 400
+    assert own.shard(file) == 400
     assert use(thief, "eve/r", sha(secret)) == 400
     for token in (own.token, thief.token, "", "x", f"{cas.until + 900}-{cas.token.partition('-')[2]}"):
-        assert cas("/v1/xorbs/default/" + XORB, chunk(b"mine"), token).status == 401
+        assert cas("/v1/xorbs/default/" + OTHER, chunk(b"mine"), token).status == 401
     assert thief("GET", f"/api/models/{name}/xet-write-token/main").status == 404
     reader = Wire(wire.port, token_of("rita", "read", orgs=["lab"]))
     assert reader("GET", f"/api/models/{name}/xet-write-token/main").status == 403
@@ -261,28 +281,34 @@ def test_a_deleted_repository_takes_nothing_more(wire: Wire, repo: str, api: HfA
     cas = Cas(wire, repo)
     assert cas.xorb(chunk(b"abc")) == 200
     api.delete_repo(repo)
-    assert cas.shard((sha(b"abc"), [(XORB, 3, 0, 1)])) == 404
+    assert cas.shard((sha(b"abc"), [(name_of(chunk(b"abc")), 3, 0, 1)])) == 404
 
 
-def test_when_a_xorb_is_lost_clients_are_sent_to_a_new_address(wire: Wire, repo: str, running: Running) -> None:
-    cas = Cas(wire, repo)
+@pytest.mark.parametrize("left", [b"abc", b"", b"\0" * 44, b"\xff" * 44, b"12345\2\0\0\0", b"abce"], ids=len)
+def test_when_a_xorb_is_lost_fsck_says_so_and_clients_are_sent_to_a_new_address(
+    wire: Wire, repo: str, running: Running, left: bytes
+) -> None:
+    """What may be left after a power cut: a part, nothing, zeros, other bytes, a wrong byte of the content."""
+    cas, file = Cas(wire, repo), (sha(b"abcd"), [(name_of(chunk(b"abcd")), 4, 0, 1)])
     assert cas.xorb(chunk(b"abcd")) == 200
     assert Cas(wire, repo).url == cas.url
-    path = next((running.root / "xorbs").rglob(f"{cas.url.rsplit('/', 1)[1]}/{XORB}"))
-    path.write_bytes(path.read_bytes()[:3])  # as after a power cut
-    assert cas.shard((sha(b"abcd"), [(XORB, 4, 0, 1)])) == 400
+    path = next((running.root / "xorbs").rglob(f"{cas.url.rsplit('/', 1)[1]}/{file[1][0][0]}"))
+    assert intact(path)
+    path.write_bytes(left + path.read_bytes()[4:] if len(left) == 4 else left)
+    assert any(path.name in one for one in fsck.check(running.root).findings)
+    assert cas.shard(file) == 400
     fresh = Cas(wire, repo)
     assert fresh.url != cas.url
     assert cas.xorb(chunk(b"abcd")) == 200  # who is under way with the old one can finish
-    assert cas.shard((sha(b"abcd"), [(XORB, 4, 0, 1)])) == 200
+    assert cas.shard(file) == 200
     assert fresh.xorb(chunk(b"abcd")) == 200
 
 
 def test_what_is_not_offered_is_not_there(wire: Wire, repo: str) -> None:
     cas = Cas(wire, repo)
-    for path in ("/v2/shards", f"/v1/xorb-grants/default/{XORB}"):
+    for path in ("/v2/shards", f"/v1/xorb-grants/default/{OTHER}"):
         assert cas(path, b"{}").status == 404
-    found = Wire(wire.port, None)("GET", f"{cas.url}/v1/chunks/default/{XORB}", Authorization=f"Bearer {cas.token}")
+    found = Wire(wire.port, None)("GET", f"{cas.url}/v1/chunks/default/{OTHER}", Authorization=f"Bearer {cas.token}")
     assert found.status == 404
 
 

@@ -111,6 +111,7 @@ def test_examples_settings_results_and_stop(page: "Page") -> None:
     click(page, "Send")
     click(page, "Stop")
     page.locator("#state", has_text="Stopped.").wait_for()
+    page.get_by_role("spinbutton", name="Longest answer").fill("16")
     send(page, "What is 4 + 4?")
     page.get_by_role("button", name="Results of the adapters").click()
     page.locator("#results").get_by_text(OTHER).first.wait_for()

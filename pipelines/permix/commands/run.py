@@ -79,12 +79,11 @@ def make(
     from permix.progress import Board
     from permix.runner import Runner
 
-    for plan in plans:
-        ranks.check(plan.steps, processes)
     place = hubs.connect(hub)
     place.check_write(plans[0].recipe.org)
     for plan in plans:
         plan.look(place)
+        ranks.check(plan.steps, processes, here=terms is None)
         if terms is None:
             chain.check_packages(plan.steps)
         chain.check_foreign(plan.steps, plan.foreign, place)

@@ -1,7 +1,7 @@
 """Check a data directory from outside, also while its server runs: nothing in it is written or locked.
 
 Every git object is hashed again and everything that a branch or tag leads to must be there; so must every large file
-that a repository may use, with the sha256 that is its name; and the database must fit the repositories.
+that a repository may use, with the sha256 that is its name, and every xorb; and the database must fit the repositories.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from dulwich.repo import Repo
 
 from permix.embedded_hub.accounts import KINDS
 from permix.embedded_hub.lfs_store import POINTER_LIMIT, Pointer, pointer_in
+from permix.embedded_hub.xet_store import intact
 
 PIECE = 1 << 20
 
@@ -54,6 +55,7 @@ def check(root: Path) -> Report:
             for row in _rows(sql):
                 _repository(root, sql, row, report)
             _granted(root, sql, report)
+            _xorbs(root, report)
             rows = _rows(sql)
     except sqlite3.DatabaseError as error:
         report.findings.append(f"hub.db: it cannot be read: {error}.")
@@ -195,6 +197,18 @@ def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
         report.large_files += 1
         if digest.hexdigest() != oid:
             report.findings.append(f"lfs/{oid}: {user} uses it, but its sha256 is {digest.hexdigest()}.")
+
+
+def _xorbs(root: Path, report: Report) -> None:
+    """Every xorb that clients may refer to has the chunks that its name says."""
+    for path in sorted((root / "xorbs").glob("[0-9]*/*/*")):
+        try:
+            if not intact(path):
+                report.findings.append(f"{path.relative_to(root)}: its chunks are not what its name says: remove it.")
+        except FileNotFoundError:
+            continue  # its address was given up while we looked
+        except OSError as error:
+            report.findings.append(f"{path.relative_to(root)}: it cannot be read: {error.strerror}.")
 
 
 def _large(root: Path, oid: str) -> Path:

@@ -1,6 +1,9 @@
 """Large files, kept once each under their sha256: `lfs/<ab>/<cd>/<sha256>`."""
 
+import errno
+import fcntl
 import hashlib
+import mmap
 import os
 import re
 import secrets
@@ -16,8 +19,10 @@ _POINTER = re.compile(
 LARGEST = 1 << 40
 """Bytes of the largest file that is taken."""
 PIECE = 1 << 20
-SYNC = 64 << 20
-"""Bytes after which a file is brought to the disk while more of it comes."""
+PAST_THE_CACHE = 64 << 20
+"""Bytes from which a file is written past the page cache."""
+BLOCK, LARGE_BLOCK = 128 << 10, 2 << 20
+"""Bytes that are hashed and written at once, of files below and from that size: slow clients may be many."""
 POINTER_LIMIT = 200
 """No pointer is longer than this, so larger git blobs need not be looked at."""
 
@@ -99,43 +104,49 @@ class Arriving:
     """A file on its way to `target`: `write` pieces, then `finish`; `abandon` in every other case.
 
     Its size must be right, and its sha256 unless none is known: that is a part, which need not survive a power cut.
+    Pieces are collected in one of two blocks, while the other is hashed and written beside.
     """
 
     def __init__(self, incoming: Path, target: Path, size: int, sha256: str | None = None) -> None:
         self._target, self._size, self._sha256 = target, size, sha256
         self._part = incoming / f"{secrets.token_hex(16)}.part"
         self._file = self._part.open("xb", buffering=0)
+        large = size >= PAST_THE_CACHE
+        if large:
+            _pass_the_cache(self._file.fileno(), True)
         self._hash = hashlib.sha256()
         self._received = 0
-        self._unsynced = 0
-        self._beside = ThreadPoolExecutor(2) if sha256 else None
-        self._hashing: Future[None] | None = None
-        self._syncing: Future[None] | None = None
+        length = LARGE_BLOCK if large else min(BLOCK, size) or 1
+        self._block, self._other = (memoryview(mmap.mmap(-1, length)) for _ in range(2))
+        self._filled = 0
+        self._beside = ThreadPoolExecutor(2)
+        self._under_way: list[Future[None]] = []
 
     def write(self, piece: bytes) -> None:
         """Add one piece; ValueError when more comes than was announced."""
         self._received += len(piece)
         if self._received > self._size:
             raise ValueError(f"more than the announced {self._size} bytes came")
-        if self._beside:  # the last piece is hashed, and what came before brought to the disk, while this is written
-            self._wait(self._hashing)
-            self._hashing = self._beside.submit(self._hash.update, piece)
-            self._unsynced += len(piece)
-            if self._unsynced >= SYNC and (self._syncing is None or self._syncing.done()):
-                self._wait(self._syncing)
-                self._syncing, self._unsynced = self._beside.submit(_to_disk, self._file.fileno()), 0
         rest = memoryview(piece)
         while rest:
-            rest = rest[self._file.write(rest) :]
+            taken = min(len(rest), len(self._block) - self._filled)
+            self._block[self._filled : self._filled + taken] = rest[:taken]
+            self._filled, rest = self._filled + taken, rest[taken:]
+            if self._filled == len(self._block):
+                self._wait()
+                self._begin(self._block)
+                self._block, self._other, self._filled = self._other, self._block, 0
 
     def finish(self) -> None:
         """Keep the file; ValueError when size or sha256 is not what was announced."""
         if self._received != self._size:
             raise ValueError(f"{self._received} bytes came, {self._size} were announced")
-        self._wait(self._hashing)
+        self._wait()
+        _pass_the_cache(self._file.fileno(), False)  # what is left is no whole block
+        self._begin(self._block[: self._filled])
+        self._wait()
         if self._sha256 and self._hash.hexdigest() != self._sha256:
             raise ValueError(f"the sha256 of what came is {self._hash.hexdigest()}, {self._sha256} was announced")
-        self._wait(self._syncing)
         if self._sha256:
             os.fsync(self._file.fileno())
         self._file.close()
@@ -146,21 +157,37 @@ class Arriving:
 
     def abandon(self) -> None:
         """Throw away what came; harmless after `finish`."""
-        if self._beside:
-            self._beside.shutdown()
+        self._beside.shutdown()
         self._file.close()
         with suppress(OSError):
             self._part.unlink(missing_ok=True)
 
-    def _wait(self, beside: "Future[None] | None") -> None:
-        if beside:
-            beside.result()
+    def _begin(self, block: memoryview) -> None:
+        self._under_way = [self._beside.submit(_write_all, self._file.fileno(), block)]
+        if self._sha256:
+            self._under_way.append(self._beside.submit(self._hash.update, block))
+
+    def _wait(self) -> None:
+        for one in self._under_way:
+            one.result()
+        self._under_way = []
 
 
-def _to_disk(descriptor: int) -> None:
-    os.fdatasync(descriptor)
-    if hasattr(os, "posix_fadvise"):  # a file of many GB must not drive everything else out of the memory
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+def _write_all(descriptor: int, block: memoryview) -> None:
+    while block:
+        try:
+            block = block[os.write(descriptor, block) :]
+        except OSError as error:
+            if error.errno != errno.EINVAL or not fcntl.fcntl(descriptor, fcntl.F_GETFL) & getattr(os, "O_DIRECT", 0):
+                raise
+            _pass_the_cache(descriptor, False)  # after a part of a block, or where it cannot be, though it was taken
+
+
+def _pass_the_cache(descriptor: int, direct: bool) -> None:
+    """Write past the page cache from now on, where the file system can: cheaper, and nothing else is driven out."""
+    if hasattr(os, "O_DIRECT"):
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT if direct else 0)
 
 
 def sync_folder(folder: Path) -> None:

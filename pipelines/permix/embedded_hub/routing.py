@@ -71,6 +71,11 @@ async def pour(request: Request, write: Callable[[bytes], None]) -> None:
     writing: asyncio.Future[None] | None = None
     pieces: list[bytes] = []
     waiting = 0
+
+    def write_all(pieces: list[bytes]) -> None:
+        for piece in pieces:
+            write(piece)
+
     try:
         async for piece in request.stream():
             pieces.append(piece)
@@ -78,12 +83,12 @@ async def pour(request: Request, write: Callable[[bytes], None]) -> None:
             if waiting >= PIECE:
                 if writing:
                     await writing
-                writing = asyncio.ensure_future(run_in_threadpool(write, b"".join(pieces)))
+                writing = asyncio.ensure_future(run_in_threadpool(write_all, pieces))
                 pieces, waiting = [], 0
     finally:  # also when the client went away: the file must not be closed under a thread
         if writing:
             await writing
-    await run_in_threadpool(write, b"".join(pieces))
+    await run_in_threadpool(write_all, pieces)
 
 
 class Segment(Convertor[str]):

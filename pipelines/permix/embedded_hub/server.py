@@ -1,6 +1,7 @@
 """The one server process of a data directory."""
 
 import asyncio
+import ctypes
 import fcntl
 import json
 import logging
@@ -33,6 +34,8 @@ FORMAT = 1
 """Of the data directory; raised when an older permix could no longer read it."""
 COLLECT_AFTER = 600.0
 """Seconds from the start to the first removal of left-overs; the next follow daily."""
+FREED_KEPT = 4 << 20
+"""Bytes of freed memory that the process keeps for its next use."""
 LINGER = float(os.environ.get("PERMIX_HUB_LINGER", "10"))
 """Seconds that a server started by `attach` outlives its last user."""
 
@@ -56,6 +59,7 @@ def run(
     check_format(root)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     _allow_many_files()
+    _keep_freed_memory()
     instance, listening = secrets.token_hex(16), _listen(port)
     number = listening.getsockname()[1]
     allowed = Allowed(root, jobs, frozenset(one.lower() for one in webhook_hosts))
@@ -201,6 +205,16 @@ def _allow_many_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # the packs of all open repositories stay mapped
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, hard) if hard > 0 else 65536, hard))
+
+
+def _keep_freed_memory() -> None:
+    """glibc would give every piece of an upload back to the system, and getting it again costs more than all else."""
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # https://man7.org/linux/man-pages/man3/mallopt.3.html
+    with suppress(AttributeError, OSError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(trim_threshold, FREED_KEPT)
+        mallopt(mmap_threshold, 512 << 10)
+        mallopt(arena_max, 2)  # or every thread keeps as much
 
 
 def main() -> None:

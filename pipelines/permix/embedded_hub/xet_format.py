@@ -46,7 +46,7 @@ class XetFile:
     """One file of a shard. Its segments stay in the shard until they are asked for: there may be a million."""
 
     hash: str
-    """Xet's own, of the content's chunks; nothing here can compute it."""
+    """Xet's own, of the content's chunks; only buckets use it, as a name."""
     sha256: str | None
     """None for files of buckets."""
     size: int
@@ -64,18 +64,21 @@ class Segments:
     def __iter__(self) -> Iterator[Segment]:
         for number in range(self.count):
             xorb, _, size, first, end = struct.unpack_from("<32sIIII", self.shard, self.start + number * _RECORD)
-            yield Segment(_hex(xorb), size, first, end)
+            yield Segment(hash_text(xorb), size, first, end)
 
 
 class ChunkReader:
-    """Cuts the bytes of a xorb, which come in pieces of any size, into its chunks, unpacked."""
+    """Cuts the bytes of a xorb, which come in pieces of any size, into its chunks, unpacked.
+
+    A chunk may be a view that is valid until the next is asked for.
+    """
 
     def __init__(self) -> None:
         self._waiting = bytearray()
         self._ended = False
         self.taken = 0
 
-    def feed(self, piece: bytes) -> Iterator[bytes]:
+    def feed(self, piece: bytes) -> Iterator[bytes | memoryview]:
         """The chunks that `piece` completes. Malformed."""
         self.taken += len(piece)
         if self.taken > XORB_LIMIT:
@@ -95,7 +98,8 @@ class ChunkReader:
                 if len(view) - start < packed:
                     break
                 at = start + packed
-                yield _unpacked(scheme, view[start:at], size)
+                with view[start:at] as chunk:
+                    yield _unpacked(scheme, chunk, size)
         del self._waiting[:at]
 
     def end(self) -> None:
@@ -123,9 +127,9 @@ def files_in(shard: memoryview) -> Iterator[XetFile]:
         end = after + (_RECORD if flags & _WITH_SHA256 else 0)
         if length < end + _RECORD:
             raise Malformed("it ends within a file")
-        sha256 = _hex(struct.unpack_from("<32s", shard, after)[0]) if flags & _WITH_SHA256 else None
+        sha256 = hash_text(struct.unpack_from("<32s", shard, after)[0]) if flags & _WITH_SHA256 else None
         segments = Segments(shard, start, count)
-        yield XetFile(_hex(key), sha256, sum(one.size for one in segments), segments)
+        yield XetFile(hash_text(key), sha256, sum(one.size for one in segments), segments)
         at = end
 
 
@@ -139,16 +143,13 @@ def _chunk_header(header: memoryview) -> tuple[int, int, int]:
     return scheme, packed, size
 
 
-def _unpacked(scheme: int, packed: memoryview, size: int) -> bytes:
-    if scheme == 0:
-        found = bytes(packed)
-    elif scheme in (1, 2):
-        found = _decompressed(packed, size)
-    else:
+def _unpacked(scheme: int, packed: memoryview, size: int) -> bytes | memoryview:
+    if scheme not in (0, 1, 2):
         raise Malformed(f"a chunk has the compression {scheme}, which is unknown here")
+    found = _decompressed(packed, size) if scheme else packed
     if len(found) != size:
         raise Malformed(f"a chunk has {len(found)} bytes, not the {size} of its header")
-    return _ungrouped(found) if scheme == 2 else found
+    return _ungrouped(bytes(found)) if scheme == 2 else found
 
 
 def _decompressed(packed: memoryview, size: int) -> bytes:
@@ -172,6 +173,6 @@ def _ungrouped(data: bytes) -> bytes:
     return bytes(found)
 
 
-def _hex(hash_: bytes) -> str:
+def hash_text(hash_: bytes) -> str:
     """How Xet writes a hash: four little-endian 64-bit numbers."""
     return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash_))

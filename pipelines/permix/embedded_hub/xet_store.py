@@ -2,9 +2,9 @@
 
 Clients remember which chunks they sent to an address, for three weeks, and never send them there again. So xorbs stay
 as long as their address is handed out; a new address (after a month, or when a xorb is missing) makes clients forget.
-Xet names xorbs and chunks by keyed BLAKE3, which neither Python nor hf_xet computes for others: a xorb is taken as what
-its name says, and a file made from it is kept only when its sha256 is the announced one.
-A xorb lies here unpacked: the content, then where each chunk ends, then how many there are.
+A xorb is taken only when its chunks have the hash that is its name, and a file made from it is kept only when its
+sha256 is the announced one.
+A xorb lies here unpacked: the content, then where each chunk ends, then their hashes, then how many there are.
 """
 
 import os
@@ -15,17 +15,19 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from itertools import pairwise
+from contextlib import closing, contextmanager, suppress
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from permix.embedded_hub.lfs_store import LfsStore, Pointer
 from permix.embedded_hub.xet_format import CHUNKS_LIMIT, ChunkReader, Malformed, XetFile
+from permix.embedded_hub.xet_hash import Node, chunk_hash, xorb_hash
 
 LIFETIME = 30 * 86400
 """Seconds for which one address is handed out."""
 PIECE = 1 << 20
 _COUNT = struct.Struct("<I")
+_HASH = 32
 
 
 class MissingXorb(Exception):
@@ -72,6 +74,11 @@ class XetStore:
             for piece in self.content(repo, address, file):
                 arriving.write(piece)
             arriving.finish()
+        except ValueError:
+            for name in {segment.xorb for segment in file.segments}:
+                if not intact(self.root / str(repo) / address / name):
+                    raise MissingXorb(name) from None
+            raise
         finally:
             arriving.abandon()
 
@@ -114,22 +121,28 @@ class XorbUpload:
 
     def __init__(self, part: Path, target: Path) -> None:
         self._part, self._target = part, target
-        self._file = part.open("xb", buffering=PIECE)
-        self._chunks, self._ends, self._end = ChunkReader(), array("I"), 0
+        self._file = part.open("xb")  # chunks are larger than its buffer, and pass it
+        self._reader = ChunkReader()
+        self._chunks: list[Node] = []
 
     def write(self, piece: bytes) -> None:
         """Add one piece. Malformed."""
-        for chunk in self._chunks.feed(piece):
-            self._end += len(chunk)
-            self._ends.append(self._end)
+        for chunk in self._reader.feed(piece):
+            self._chunks.append((chunk_hash(chunk), len(chunk)))
             self._file.write(chunk)
-        if len(self._ends) > CHUNKS_LIMIT:
+        if len(self._chunks) > CHUNKS_LIMIT:
             raise Malformed(f"it has more than {CHUNKS_LIMIT} chunks")
 
     def finish(self) -> None:
-        """Keep the xorb, in place of one of the same name. Malformed when it breaks off."""
-        self._chunks.end()
-        self._file.write(self._ends.tobytes() + _COUNT.pack(len(self._ends)))
+        """Keep the xorb. Malformed when it breaks off or is not what its name says."""
+        self._reader.end()
+        if not self._chunks:
+            raise Malformed("it has no chunks")
+        found = xorb_hash(self._chunks)
+        if found != self._target.name:
+            raise Malformed(f"its chunks have the hash {found}")
+        ends = array("I", accumulate(size for _, size in self._chunks))
+        self._file.write(ends.tobytes() + b"".join(hash_ for hash_, _ in self._chunks) + _COUNT.pack(len(ends)))
         self._file.close()
         self._part.replace(self._target)
 
@@ -142,18 +155,33 @@ class XorbUpload:
 
 
 class _Xorb:
-    """An open xorb."""
+    """An open xorb; IndexError when it is not whole."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
         length = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(length - _COUNT.size, 0))
-        (count,) = _COUNT.unpack(self._file.read(_COUNT.size))
-        self.ends = array("I")
-        self._file.seek(length - _COUNT.size * (count + 1))
-        self.ends.frombytes(self._file.read(_COUNT.size * count))
-        if length != (self.ends[-1] if count else 0) + _COUNT.size * (count + 1):
+        tail = self._tail(length, _COUNT.size)
+        count = _COUNT.unpack(tail)[0] if len(tail) == _COUNT.size else 0
+        width = (4 + _HASH) * count
+        table = self._tail(length - _COUNT.size, width) if width + _COUNT.size < length else b""
+        self.ends = array("I", table[: 4 * count])
+        self.hashes = table[4 * count :]
+        if not self.ends or length != self.ends[-1] + width + _COUNT.size:
+            self.close()
             raise IndexError  # a power cut took its end
+
+    def _tail(self, end: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, max(end - size, 0))
+
+    def chunks(self) -> Iterator[Node]:
+        """Its chunks by the hashes that were computed when they came; IndexError when one has changed since."""
+        for number, (start, end) in enumerate(pairwise((0, *self.ends))):
+            hash_ = self.hashes[_HASH * number : _HASH * (number + 1)]
+            if not start < end <= self.ends[-1]:
+                raise IndexError
+            if chunk_hash(os.pread(self._file.fileno(), end - start, start)) != hash_:
+                raise IndexError
+            yield hash_, end - start
 
     def range(self, first: int, end: int) -> tuple[int, int]:
         """Where chunks lie in the content; IndexError."""
@@ -170,6 +198,15 @@ class _Xorb:
         self._file.close()
 
 
+def intact(path: Path) -> bool:
+    """Whether a kept xorb is what its name says; FileNotFoundError."""
+    try:
+        with closing(_Xorb(path)) as xorb:
+            return xorb_hash(list(xorb.chunks())) == path.name
+    except IndexError:
+        return False
+
+
 def _content(folder: Path, file: XetFile) -> Iterator[bytes]:
     name, xorb = "", None
     try:
@@ -183,7 +220,7 @@ def _content(folder: Path, file: XetFile) -> Iterator[bytes]:
             if end - start != segment.size:
                 raise ValueError(f"chunks of {end - start} bytes were announced with {segment.size}")
             yield from xorb.read(start, end)
-    except (FileNotFoundError, IndexError, struct.error) as error:
+    except (FileNotFoundError, IndexError) as error:
         raise MissingXorb(name) from error
     finally:
         if xorb:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "adapter"
-NEEDS = ("torch", "transformers", "trl", "peft")
+NEEDS = settings.PACKAGES
 RANKS = True
 VERSION = 1
 
