@@ -20,8 +20,8 @@ from tests.bench.row import Row
 from tests.judged import parts_in
 
 ANSWERS, CONCURRENCY, ROUNDS = 1000, 64, 3
-SECONDS = (1.0, 0.25)
-"""How long the server takes for a reply."""
+SECONDS = {1.0: 0.95, 0.25: None}
+"""How long the server takes for a reply, and the target; no judge answers in .25 s, which shows what we can at most."""
 REPLY = json.dumps(
     {"object": "chat.completion", "model": "slow", "usage": {"prompt_tokens": 1300, "completion_tokens": 60}}
     | {"choices": [{"message": {"content": '{"reason": "so it seems", "score": 3}'}, "finish_reason": "stop"}]}
@@ -31,7 +31,7 @@ REPLY = json.dumps(
 def rows() -> Iterator[Row]:
     """Answers a second over those that as many bare connections get, both in turn."""
     items = _items()
-    for seconds in SECONDS:
+    for seconds, target in SECONDS.items():
         ours, bare = [], []
         with _server(seconds) as port:
             for _ in range(ROUNDS):
@@ -39,7 +39,7 @@ def rows() -> Iterator[Row]:
                 ours.append(_judged(port, items))
         ratio = statistics.median(b / o for b, o in zip(bare, ours, strict=True))
         detail = f"{ANSWERS / min(ours):.0f} / {ANSWERS / min(bare):.0f} answers/s, {CONCURRENCY} at once, journaled"
-        yield Row(f"judging, throughput / server's at {seconds:g} s a reply", ratio, 0.95, ">=", detail)
+        yield Row(f"judging, throughput / server's at {seconds:g} s a reply", ratio, target, ">=", detail)
 
 
 def _items() -> list[Item]:
