@@ -64,7 +64,7 @@ def test_the_goals_of_the_recipe_calibrate_are_the_papers_rows_and_every_point_i
         for benchmark, ends in goal.items():
             assert ends == tuple(paper.values()[variant, benchmark, end] for end in ("worst", "best"))
     keys = {key.rpartition(".")[2] for each in asked.grids for point in each.points for key in point}
-    assert {"temperature", "max_tokens", "instruction", "lora_r", "learning_rate", "beta"} <= keys
+    assert {"temperature", "max_tokens", "answer_rule", "instruction", "lora_r", "learning_rate", "beta"} <= keys
     for each in asked.grids:
         tags = {recipe.load("calibrate", asked.changes({**asked.start, **p}, plan.tag)).tag for p in each.points}
         assert len(tags) == len(each.points)

@@ -52,7 +52,7 @@ class Problem:
     """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where there is one.
 
     Of a problem of kind code the gold answer are its tests as JSON (`permix.grading.code.suite`), or it has `tests`.
-    `erratum` says what is wrong with a problem that its source marks as broken.
+    `erratum` says what is wrong with a problem that its source marks as broken; `rule` is how its answer is found.
     """
 
     id: str
@@ -62,6 +62,7 @@ class Problem:
     rationale: str = ""
     tests: code.Tests | None = None
     erratum: str = ""
+    rule: answers.Rule = "marked"
 
 
 @dataclass(frozen=True)
@@ -152,11 +153,13 @@ class Verifier:
 
 def _at_once(completion: str, problem: Problem | str) -> Verdict | Job | code.Job:
     """The verdict where it needs no mathematics and no program run, else what to ask a worker."""
-    if isinstance(problem, Problem) and problem.kind == "code":
+    if isinstance(problem, str):
+        problem = Problem("", "", problem)
+    if problem.kind == "code":
         program = code.find(completion)
         return code.Job(problem.id, program, problem.gold, problem.tests) if program else Verdict("no_code", None)
-    gold, kind = (problem, "math") if isinstance(problem, str) else (problem.gold, problem.kind)
-    found = answers.find(completion)
+    gold, kind = problem.gold, problem.kind
+    found = answers.find(completion, problem.rule)
     if found is None:
         return Verdict("no_answer", None)
     text = found.text

@@ -149,6 +149,17 @@ def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], i
         assert sweep.regrade(stored, problems) == stored
 
 
+def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[str, Path]) -> None:
+    said = ["So it is 7.", "Answer: 7", "\\boxed{7}"]
+    found = {}
+    for rule in ("marked", "boxed", "last-number"):
+        first = sweep.problems_of(replace(CONFIG, answer_rule=rule), inputs)["arithmetic"][0]
+        rows = [{"problem_id": first.id, "completion": text, "finish": "stop"} for text in said]
+        found[rule] = [row["extracted"] for row in sweep.regrade(rows, [first])]
+    wanted = {"marked": [None, "7", "7"], "boxed": [None, None, "7"], "last-number": ["7", "7", "7"]}
+    assert found == wanted
+
+
 def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}

@@ -4,12 +4,17 @@ r"""What a completion answers: one rule for training and evaluation, written dow
 2. Without a box, the rest of the last line that says `#### …`, `A: …`, `Answer: …` or `… answer is …`.
 3. Without either, a completion of one short word (no white space: `72`, `B`, `$\frac{1}{2}$`) is the answer itself.
 4. Anything else is no answer: the last number of a text is not taken for one.
+
+That is the rule `marked`. Two others are for comparing with results that were graded so: `boxed` is 1 alone, and
+`last-number` takes the last number of a text in which 1 to 3 find nothing.
 """
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
+Rule = Literal["marked", "boxed", "last-number"]
 SHORT = 64  # rule 3: characters
 BOX = "\\boxed"
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -19,6 +24,7 @@ _ANNOUNCED = re.compile(r"(?:^####|^A:|\banswer\s?:|\banswer is\b:?)([^\n]*)", r
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 _SEPARATORS = re.compile(r"\\[!,;: ]|\\?[$€£]")
 _INTEGER = re.compile(r"([-+]?) ?(\d{1,3}(?:[ ,]\d{3})+|\d+)(?:\.0*)?", re.ASCII)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?", re.ASCII)
 _LETTER = re.compile(
     r"(?:\\(?:text|mathrm|textbf|mathbf)\s*\{)?[\s({\[*]*([A-J])(?:[\s)}\]*.:,]*|[).:,].*)", re.DOTALL | re.I
 )
@@ -32,11 +38,13 @@ class Answer:
     exact: bool
 
 
-def find(completion: str) -> Answer | None:
-    """The answer of a completion by the rule above, or None. Takes time linear in the length."""
+def find(completion: str, rule: Rule = "marked") -> Answer | None:
+    """The answer of a completion by one of the rules above, or None. Takes time linear in the length."""
     boxes = _last_boxes(completion)
     if boxes:
         return Answer(_clean(", ".join(boxes)), True)
+    if rule == "boxed":
+        return None
     lines = [line for line in _ANNOUNCED.findall(completion) if BOX not in line]  # such a box is empty or cut off
     announced = [text for line in lines if (text := _clean(_bare(line)))]
     if announced:
@@ -44,7 +52,8 @@ def find(completion: str) -> Answer | None:
     whole = _clean(completion)
     if len(whole) <= SHORT and len(whole.split()) == 1 and BOX not in whole:
         return Answer(whole, True)
-    return None
+    numbers = _NUMBER.findall(whole) if rule == "last-number" else []
+    return Answer(numbers[-1].rstrip(","), True) if numbers else None
 
 
 @lru_cache(maxsize=65536)

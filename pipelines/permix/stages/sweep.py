@@ -10,7 +10,7 @@ Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permi
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from permix.completions import read as read
 from permix.completions import regrade as regrade
 from permix.completions import write as write
 from permix.errors import BadInput
+from permix.grading.answer import Rule
 from permix.models import Model
 from permix.peers import PEERS, Name
 from permix.persona import Persona
@@ -45,6 +46,7 @@ class Config(StageConfig):
     peer: what answers instead of one completion: restate or ensemble (permix.peers); no table reads it
     runs: repetitions of each condition (the paper: 5)
     limit: the first so many problems of each benchmark (0: all)
+    answer_rule: what counts as the answer (permix.grading.answer): marked, boxed or last-number
     budget: USD that a served model may cost (0: no limit)
     draws: bootstrap samples of the intervals
     """
@@ -65,6 +67,7 @@ class Config(StageConfig):
     temperature: float = 0.6
     top_p: float = 0.9
     max_tokens: int = 2048
+    answer_rule: Rule = "marked"
     batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
     dtype: Dtype = "float32"
     backend: Backend = "transformers"  # hashed: other kernels, other noise
@@ -300,4 +303,7 @@ def _pool(folder: Path) -> list[Persona]:
 def problems_of(config: Config, inputs: Mapping[str, Path]) -> dict[str, list[Problem]]:
     """The problems of every benchmark of the sweep."""
     found = {s.name: benchmarks.load(s, inputs.get(f"benchmark/{s.name}")) for s in config.benchmarks}
-    return {name: problems[: config.limit or None] for name, problems in found.items()}
+    return {
+        name: [replace(problem, rule=config.answer_rule) for problem in problems[: config.limit or None]]
+        for name, problems in found.items()
+    }
