@@ -22,7 +22,7 @@ test-hub: install ## The client battery against another Hub: make test-hub HUB=h
 	PERMIX_TEST_HUB=$(HUB) PERMIX_TEST_ORG=$(ORG) PERMIX_TEST_TOKEN="$$HF_TOKEN" \
 	$(BIN)/python -m pytest tests/embedded_hub/test_battery.py
 
-lint: install
+lint: install    ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -39,7 +39,7 @@ soak: install    ## Kills, chaos and long runs
 bench: install   ## Speed, as ratios against the obvious alternative
 	$(BIN)/python -m tests.bench
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed ## permix and its tools in a virtual environment; the others do this first
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("permix needs Python 3.11 or newer; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'

@@ -74,11 +74,11 @@ class Branches:
             return
         copy = work / "pushed"  # of links: the trainer deletes old checkpoints while they are on their way
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(newest[0], copy / FOLDER / newest[0].name, copy_function=os.link)
+        shutil.copytree(newest[0], copy / FOLDER / newest[0].name, copy_function=_link)
         if (work / SAMPLES).exists():
-            shutil.copytree(work / SAMPLES, copy / SAMPLES, copy_function=os.link, ignore=shutil.ignore_patterns(".*"))
-        self._pushed[step.target] = loop.number(newest[0])
-        self._uploads[step.target] = threading.Thread(target=self._upload, args=(step, copy), daemon=True)
+            shutil.copytree(work / SAMPLES, copy / SAMPLES, copy_function=_link, ignore=shutil.ignore_patterns(".*"))
+        arguments = (step, copy, loop.number(newest[0]))
+        self._uploads[step.target] = threading.Thread(target=self._upload, args=arguments, daemon=True)
         self._uploads[step.target].start()
 
     def close(self, step: Step, work: Path) -> None:
@@ -100,7 +100,7 @@ class Branches:
         if upload := self._uploads.pop(step.target, None):
             upload.join()
 
-    def _upload(self, step: Step, folder: Path) -> None:
+    def _upload(self, step: Step, folder: Path, number: int) -> None:
         """One commit that holds this checkpoint and no other; where it fails, training goes on all the same."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -115,14 +115,22 @@ class Branches:
                 old = [path for path in there if path.startswith(f"{FOLDER}/") and path not in paths]
                 operations: list[Any] = [CommitOperationAdd(path, file) for path, file in paths.items()]
                 operations += map(CommitOperationDelete, old)
-                title = f"checkpoint at step {self._pushed[step.target]}"
+                title = f"checkpoint at step {number}"
                 self.hub.api.create_commit(
                     name, operations, commit_message=title, repo_type=kind, revision=branch(step)
                 )
+            self._pushed[step.target] = number
         except PermixError as error:
             self.board.say(f"Note: {error} The training goes on without it.")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)
 
 
 def option(step: Step) -> str:

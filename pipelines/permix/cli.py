@@ -74,9 +74,6 @@ def _main(
 
 def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
     """A command that makes one stage's artifacts and what they need, with an option for every field of its Config."""
-    own = own_fields(stage.Config)
-    hints = typing.get_type_hints(stage.Config)
-
     more = {"sweep": sweep}.get(name)
 
     def command(
@@ -105,28 +102,32 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
             place: dict[str, Any] = {"hub": hub, "workers": workers, "work": work, "processes": processes}
             run.make(recipe, changes, until=name, **place, terms=terms)
 
+    command.__signature__ = inspect.Signature(_parameters(name, stage, more))  # type: ignore[attr-defined]
+    command.__doc__ = (stage.__doc__ or "").strip().splitlines()[0]
+    return command
+
+
+def _parameters(name: str, stage: ModuleType, more: ModuleType | None) -> list[inspect.Parameter]:
+    """What a stage's command takes: the options of all stages, those of `more`, and one for every field of its own."""
     of_these = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants.")]
     instead = Annotated[list[str], typer.Option("--benchmark", help="These benchmarks instead of the recipe's.")]
-    shared: list[tuple[str, Any, Any]] = [
+    found: list[tuple[str, Any, Any]] = [
         ("variant", of_these, None),
         ("recipe", options.Recipe, "" if more else "toy"),
     ]
-    shared += [*(more.OPTIONS if more else []), ("set", options.Set, []), ("benchmark", instead, [])]
-    shared += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
-    shared += [("processes", run.Processes, 1), *options.JOBS]
-    shared += [("fan_out", options.FanOut, "none")] if name == "sweep" else []
+    found += [*(more.OPTIONS if more else []), ("set", options.Set, []), ("benchmark", instead, [])]
+    found += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
+    found += [("processes", run.Processes, 1), *options.JOBS]
+    found += [("fan_out", options.FanOut, "none")] if name == "sweep" else []
     if hasattr(stage, "preview"):
         text = "Show a few rows and what all would cost; publish only what they are made of, where it is missing."
-        shared.append(("preview", Annotated[bool, typer.Option("--preview", help=text)], False))
-    what = described(stage.Config)
-    shared += [(key, *_option(field, hints[key], what.get(key, ""))) for key, field in own.items()]
-    parameters = [
+        found.append(("preview", Annotated[bool, typer.Option("--preview", help=text)], False))
+    hints, what = typing.get_type_hints(stage.Config), described(stage.Config)
+    found += [(key, *_option(field, hints[key], what.get(key, ""))) for key, field in own_fields(stage.Config).items()]
+    return [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
-        for key, hint, default in shared
+        for key, hint, default in found
     ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__doc__ = (stage.__doc__ or "").strip().splitlines()[0]
-    return command
 
 
 def _option(field: Field[Any], hint: Any, what: str) -> tuple[Any, Any]:

@@ -13,9 +13,9 @@ from permix.errors import PermixError
 from permix.peers import PEERS, Question
 from permix.persona import Persona
 from permix.prompt import Messages
-from permix.sampler import Adapter, Completion, Request, Sampler, Sampling
+from permix.sampler import Adapter, Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import Parts
-from permix.verifier import Problem, Verdict
+from permix.verifier import Problem, Verdict, Verifier
 
 if TYPE_CHECKING:
     from permix.stages.sweep import Config
@@ -73,7 +73,7 @@ def conditions(
                     "persona": who.key,
                     "category": who.category,
                     "run": run,
-                    "seed": seed_of(config, source.name, problem.id, who.key, run),
+                    "seed": condition_seed(config, source.name, problem.id, who.key, run),
                 },
             )
             for who in personas
@@ -115,18 +115,14 @@ def sample(
             )
 
 
-def seed_of(config: "Config", benchmark: str, problem: str, who: str, run: int) -> int:
+def condition_seed(config: "Config", benchmark: str, problem: str, who: str, run: int) -> int:
     """The seed of one condition; equal seeds for two personas would give them equal noise."""
-    return _seed(f"{config.seed}\0{config.variant}\0{benchmark}\0{who}\0{problem}\0{run}")
+    return seed_of(config.seed, config.variant, benchmark, who, problem, run)
 
 
 def _of_step(seed: int, step: str) -> int:
     """The seed of one of several completions of a condition; that of an ordinary sweep is the condition's own."""
-    return _seed(f"{seed}\0{step}") if step else seed
-
-
-def _seed(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+    return seed_of(seed, step) if step else seed
 
 
 def sampled(one: Condition, peer: str, dtype: str) -> Row:
@@ -157,6 +153,15 @@ def graded(verdict: Verdict) -> Row:
     return {"extracted": verdict.extracted, "status": verdict.status, "score": verdict.score}
 
 
+def grade(table: Sequence[Row], problems: Sequence[Problem], verifier: Verifier) -> list[Row]:
+    """The rows of one benchmark, each with its verdict; PermixError where `problems` lack one that is answered."""
+    golds = {p.id: p for p in problems}
+    if unknown := [row["problem_id"] for row in table if row["problem_id"] not in golds]:
+        raise PermixError(f"The sweep answers {unknown[0]}, which its benchmark no longer holds: make the sweep again.")
+    verdicts = verifier.grade_many((row["completion"], golds[row["problem_id"]]) for row in table)
+    return [row | graded(verdict) for row, verdict in zip(table, verdicts, strict=True)]
+
+
 def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:
     """PermixError where rows have no score, for a reason of ours: their `statuses`."""
     if missing := Counter(statuses):
@@ -168,15 +173,9 @@ def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:
 
 def regrade(table: Sequence[Row], problems: Sequence[Problem]) -> list[Row]:
     """The rows graded anew from their completions; of a peer, the one that counts is chosen anew, too."""
-    from permix.verifier import Verifier
-
     table = [row | answered(row["peer"], json.loads(row["rounds"])) if row.get("peer") else row for row in table]
-    golds = {p.id: p for p in problems}
-    if unknown := [row["problem_id"] for row in table if row["problem_id"] not in golds]:
-        raise PermixError(f"The sweep answers {unknown[0]}, which its benchmark no longer holds: make the sweep again.")
     with Verifier() as verifier:
-        verdicts = verifier.grade_many([(row["completion"], golds[row["problem_id"]]) for row in table])
-    return [row | graded(verdict) for row, verdict in zip(table, verdicts, strict=True)]
+        return grade(table, problems, verifier)
 
 
 def write(table: Sequence[Row], folder: Path, benchmark: str) -> None:

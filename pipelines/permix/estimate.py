@@ -6,7 +6,7 @@ Rules of thumb, meant to be right within a factor of two; `ASSUMPTIONS` says the
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from permix.benchmarks import Source
 from permix.chain import Step
@@ -26,6 +26,10 @@ from permix.models import Model
 from permix.shapes import Shape
 from permix.stages import base, mixtures
 
+if TYPE_CHECKING:
+    from permix.stages import grpo, sft, sweep
+    from permix.targets import WriterConfig
+
 PROBLEMS = {
     ("gsm8k", "train"): 7473,
     ("gsm8k", "test"): 1319,
@@ -39,7 +43,6 @@ ANSWER = {"arithmetic": 30, "gsm8k": 220, "math500": 450, "aime2024": 1200, "liv
 UNKNOWN_ANSWER = 400
 PROMPT = {"arithmetic": 50}
 UNKNOWN_PROMPT = 160
-CONTROLS = 2  # personas beside the pool
 ASSUMPTIONS = (
     "problems: known sizes of the data sets, 500 where unknown; an answer's mean length: 220 tokens (gsm8k), "
     "450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
@@ -117,7 +120,7 @@ def lengths(source: Source) -> tuple[int, int]:
     return PROMPT.get(source.module, UNKNOWN_PROMPT), ANSWER.get(source.module, UNKNOWN_ANSWER)
 
 
-def _sft(config: Any, on: Setting) -> Amount:
+def _sft(config: "sft.Config", on: Setting) -> Amount:
     """TRL takes a last, smaller batch of every epoch: ceil(rows / batch) steps."""
     shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     steps = config.max_steps if config.max_steps > 0 else math.ceil(math.ceil(rows / batch) * config.num_train_epochs)
@@ -129,7 +132,7 @@ def _sft(config: Any, on: Setting) -> Amount:
     return Amount(steps=steps, trained=trained, memory=memory, seconds=seconds)
 
 
-def _grpo(config: Any, on: Setting) -> Amount:
+def _grpo(config: "grpo.Config", on: Setting) -> Amount:
     """TRL drops a last, smaller batch: floor(rows / prompts of a step) steps."""
     shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     per_epoch = rows // max(1, batch // config.num_generations)
@@ -156,11 +159,11 @@ def _grpo(config: Any, on: Setting) -> Amount:
     )
 
 
-def _sweep(config: Any, on: Setting) -> Amount:
+def _sweep(config: "sweep.Config", on: Setting) -> Amount:
     """All personas x problems x runs of each benchmark."""
     total = Amount()
     for source in config.benchmarks:
-        completions = (config.pool_size + CONTROLS) * config.runs * problems(source, config.limit) * config.most
+        completions = config.completions_on(problems(source, config.limit))
         if config.model:
             total += _served(config.model, config.max_tokens, completions, source)
         else:
@@ -168,17 +171,17 @@ def _sweep(config: Any, on: Setting) -> Amount:
     return total
 
 
-def _teachers(config: Any, on: Setting) -> Amount:
+def _teachers(config: "WriterConfig", on: Setting) -> Amount:
     """Every training problem, without and with a persona."""
     return _written(config, 2 * problems(config.task), on)
 
 
-def _rewrites(config: Any, on: Setting) -> Amount:
+def _rewrites(config: "WriterConfig", on: Setting) -> Amount:
     """Every training problem once; retries come on top."""
     return _written(config, problems(config.task), on)
 
 
-def _written(config: Any, completions: int, on: Setting) -> Amount:
+def _written(config: "WriterConfig", completions: int, on: Setting) -> Amount:
     """By a model that is run here, or by one behind a server."""
     if config.writer is None:
         return Amount(completions=completions)
@@ -195,10 +198,10 @@ def _served(model: Model, max_tokens: int, completions: int, source: Source) -> 
     return Amount(completions=completions, sampled=completions * mean, usd=usd)
 
 
-def _base(config: Any, on: Setting) -> Amount:
+def _base(config: base.Config, on: Setting) -> Amount:
     """The toy base is trained whole: 6 N FLOPs a token."""
     shape = toy_shape(config)
-    trained = config.steps * config.batch_size * 80.0
+    trained = base.estimate(config)["tokens"]
     seconds = (
         6 * shape.parameters * trained / (on.machine.device.flops * TRAINING) + config.steps * shape.layers * LAUNCH
     )
@@ -215,7 +218,7 @@ _BY_STAGE: dict[str, Callable[[Any, Setting], Amount]] = {
 }
 
 
-def toy_shape(config: Any) -> Shape:
+def toy_shape(config: base.Config) -> Shape:
     """The shape of the toy base that stage base makes of its settings."""
     head = config.hidden_size // config.heads
     return Shape(
@@ -223,7 +226,9 @@ def toy_shape(config: Any) -> Shape:
     )
 
 
-def _sampled(config: Any, shape: Shape, completions: int, source: Source, machine: Machine) -> Amount:
+def _sampled(
+    config: "sweep.Config | WriterConfig", shape: Shape, completions: int, source: Source, machine: Machine
+) -> Amount:
     """Sampling by stage sweep or teachers, with their settings of the engine."""
     weights = model_weights(shape, config.dtype)
     prompt, answer = lengths(source)

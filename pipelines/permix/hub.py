@@ -7,7 +7,6 @@ one is meant.
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ PATIENCE = 120.0
 UNREAD = ("original/*", "*.pth", "*.gguf", "onnx/*")
 """Files of base models that transformers never reads: not downloaded."""
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 def split(repo: str) -> tuple[str, str]:
@@ -312,9 +310,8 @@ def connect(url: str | None = None) -> Hub:
 
         home = files.home()
         running = launch.attach(home / "hub")
-        environment = launch.environment(running, home)  # without inherited tokens and foreign caches
-        os.environ.clear()
-        os.environ.update(environment | {"HF_HUB_DISABLE_XET": "1"})  # on loopback plain LFS is the faster of the two
+        launch.enter(running, home)  # without inherited tokens and foreign caches
+        os.environ["HF_HUB_DISABLE_XET"] = "1"  # on loopback plain LFS is the faster of the two
         _forget_secrets()
         return Hub(running.url, running.token, Path(os.environ["HF_HOME"]) / "hub", embedded=True)
     if not url.startswith(("http://", "https://")):
@@ -350,11 +347,6 @@ def _damage(folder: Path, head: Head, names: Sequence[str]) -> str:
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
-
-
-def without_secrets() -> dict[str, str]:
-    """This process's environment for a child: no variable whose name says that it holds a secret."""
-    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
 def _forget_secrets() -> None:

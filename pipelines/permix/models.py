@@ -1,11 +1,17 @@
 """Models that teach, rewrite or judge: each by a name, run here from the Hub or reached through a server."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from permix.errors import BadInput
-from permix.sampler import Endpoint
-from permix.stage import StageConfig, unhashed
+from permix.sampler import Completion, Endpoint, Engine, Sampler
+from permix.stage import Parts, StageConfig, unhashed
+
+ENGINE = tuple(f.name for f in fields(Engine) if f.name not in ("base", "threads"))
+"""Settings of an engine that a stage's Config may have, by the same names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,33 @@ BUILTIN = {
     )
 }
 """The paper's teachers, rewriter and judges. Prices change, so recipes state them."""
+
+
+def engine_settings(config: StageConfig) -> dict[str, Any]:
+    """Those of ENGINE that `config` has."""
+    return {name: getattr(config, name) for name in ENGINE if hasattr(config, name)}
+
+
+def open_sampler(
+    model: Model | None, base: Path | None, config: StageConfig, parts: Parts, budget: float = 0.0
+) -> Sampler:
+    """`model`, running: through its server, or (None, too) by an engine on the folder `base`, as `config` sets it.
+
+    `budget` is what the server may cost in USD (0: no limit).
+    """
+    if model and model.url:
+        return parts.sampler(model.endpoint(budget))
+    assert base is not None
+    return parts.sampler(Engine(base=base, threads=parts.threads, **engine_settings(config)))
+
+
+def spent(model: Model | None, completions: Iterable[Completion]) -> dict[str, float]:
+    """What completions cost, for the run record: their number, tokens, and USD where `model` has prices."""
+    every = list(completions)
+    read, written = sum(c.tokens_in for c in every), sum(c.tokens_out for c in every)
+    usd = model.price(read, written) if model else 0.0
+    found: dict[str, float] = {"completions": len(every), "tokens_in": read, "tokens_out": written}
+    return found | ({"USD": round(usd, 6)} if usd else {})
 
 
 def used_by(config: StageConfig) -> list[Model]:

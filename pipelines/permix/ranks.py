@@ -11,18 +11,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from permix import files, provenance
+from permix import children, files, provenance
 from permix.chain import Step
 from permix.errors import BadInput
 from permix.training import distributed
 from permix.training.settings import TrainerConfig
-from permix.worker import Job, Message, Samplers, end_with_parent, make
+from permix.worker import Job, Message, Samplers, make
 
 START = """
 import sys
@@ -77,7 +76,7 @@ def run(job: Job, tell: Callable[[Message], None]) -> Message:
 def launch(folder: str, worker: int) -> None:
     """The launcher: `accelerate launch` with nothing taken from the user's own accelerate settings."""
     end = partial(os.kill, os.getpid(), signal.SIGTERM)  # then it ends its ranks, and itself
-    threading.Thread(target=end_with_parent, args=(worker, end), daemon=True).start()
+    children.end_with_parent(worker, end)
     job: Job = _job(folder)
     if sys.platform == "linux":  # the ranks are on one machine, whose name need not resolve
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -93,7 +92,7 @@ def launch(folder: str, worker: int) -> None:
 
 def rank(folder: str, launcher: int) -> None:
     """One rank: the whole stage, with an output folder of its own unless it is rank 0."""
-    threading.Thread(target=end_with_parent, args=(launcher,), daemon=True).start()
+    children.end_with_parent(launcher)
     job, number = _job(folder), int(os.environ["RANK"])
     file = Path(folder) / f"rank-{number}.pickle"
     if number:
@@ -118,9 +117,9 @@ def _command(function: str, folder: Path) -> list[str]:
     return [sys.executable, "-P", "-c", START.format(function=function), str(folder), str(os.getpid()), package]
 
 
-def _wait(child: "subprocess.Popen[bytes]") -> int | None:
+def _wait(launcher: "subprocess.Popen[bytes]") -> int | None:
     try:
-        return child.wait(POLL)
+        return launcher.wait(POLL)
     except subprocess.TimeoutExpired:
         return None
 

@@ -8,13 +8,17 @@ from permix.errors import BadInput
 
 
 def write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: Path) -> None:
-    """Write the named columns of `rows`; `columns` gives each its Arrow type, "strings" for a list of strings."""
+    """Write the named columns of `rows`, which have them all.
+
+    `columns` gives each its Arrow type, "strings" for a list of strings, "messages" for a chat.
+    """
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
-    lists = {"strings": arrow.list_(arrow.string())}
+    message = arrow.struct([("role", arrow.string()), ("content", arrow.string())])
+    lists = {"strings": arrow.list_(arrow.string()), "messages": arrow.list_(message)}
     schema = arrow.schema([(name, lists.get(kind) or arrow.type_for_alias(kind)) for name, kind in columns.items()])
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     kept = [{name: row[name] for name in columns} for row in rows]
     parquet.write_table(arrow.Table.from_pylist(kept, schema), path, compression="zstd")
 

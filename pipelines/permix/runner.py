@@ -19,11 +19,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from permix import cards, chain, eval_results, files, models, provenance, stages
+from permix import cards, chain, children, eval_results, files, models, provenance, stages
 from permix.chain import Step
 from permix.checkpoints import Branches
 from permix.errors import PermixError, Stopped
-from permix.hub import Head, Hub, without_secrets
+from permix.hub import Head, Hub
 from permix.progress import Board
 from permix.worker import START, Job, Message
 
@@ -125,7 +125,7 @@ class Runner:
         here, there = Pipe()
         log = self.work / "logs" / f"worker-{len(crew)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in without_secrets().items() if k not in self._keys}
+        environment = {k: v for k, v in children.without_secrets().items() if k not in self._keys}
         environment |= {
             "HF_HUB_OFFLINE": "1",
             "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",

@@ -113,6 +113,11 @@ class Request:
     adapter: Adapter | None = None
 
 
+def seed_of(*what: object) -> int:
+    """The seed of one request, 56 bits, from all that tells it from others."""
+    return int.from_bytes(hashlib.sha256("\0".join(map(str, what)).encode()).digest()[:7], "big")
+
+
 @dataclass(frozen=True)
 class Completion:
     """What came back for request `id`.

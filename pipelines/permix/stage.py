@@ -30,6 +30,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from permix.errors import BadInput
 from permix.progress import Progress
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ class StageConfig:
     org: str = field(default="permix", metadata={"given": True, "unhashed": True})
     tag: str = field(default="", metadata={"given": True, "unhashed": True})
     seed: int = given(default=0)
+
+    def refused(self, name: str, expected: str) -> BadInput:
+        """The error for a key that is out of its range."""
+        from permix.recipe import table_of
+
+        table, value = table_of(type(self).__module__.rpartition(".")[2]), getattr(self, name)
+        shown = list(value) if isinstance(value, tuple) else value  # as TOML writes it
+        return BadInput(f"[{table}] {name} is {shown!r}: it should be {expected}.")
+
+    def refuse_below(self, least: int, *names: str) -> None:
+        """Raise BadInput for the first of these keys that is less than `least`."""
+        for name in names:
+            if getattr(self, name) < least:
+                raise self.refused(name, f"at least {least}" if least else "0 or more")
 
     def name(self, stem: str) -> str:
         """`org/stem`, with `-tag` and `-seed<n>` appended where they are set."""

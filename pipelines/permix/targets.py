@@ -1,19 +1,19 @@
 """What stages teachers and rewrites have in common: a model writes the text that SFT learns from, one row each."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from permix import rows
 from permix.benchmarks import Source
-from permix.errors import BadInput, PermixError
+from permix.errors import PermixError
 from permix.models import Model
 from permix.persona import Persona
 from permix.prompt import Messages
-from permix.sampler import Backend, Completion, Dtype, Engine, Sampler, packages_of
-from permix.stage import Parts, StageConfig, given, unhashed
+from permix.sampler import Backend, Completion, Dtype, packages_of
+from permix.stage import StageConfig, given, unhashed
 from permix.verifier import Problem, Verdict
 
 Row = dict[str, Any]
@@ -60,13 +60,8 @@ class WriterConfig(StageConfig):
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        table = type(self).__module__.rpartition(".")[2]
-        for name in ("max_tokens", "batch_size", "tensor_parallel", "gpus"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"[{table}] {name} is {getattr(self, name)}: it should be at least 1.")
-        for name in ("temperature", "budget"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"[{table}] {name} is {getattr(self, name)}: it should be 0 or more.")
+        self.refuse_below(1, "max_tokens", "batch_size", "tensor_parallel", "gpus")
+        self.refuse_below(0, "temperature", "budget")
 
 
 def packages(config: WriterConfig) -> tuple[str, ...]:
@@ -89,29 +84,6 @@ def cost(config: WriterConfig, completions: int, tokens_in: float, tokens_out: f
     found = {"completions": completions, "tokens": completions * tokens_out}
     usd = config.writer.price(completions * tokens_in, completions * tokens_out) if config.writer else 0.0
     return found | ({"USD": usd} if usd else {})
-
-
-def open_sampler(config: WriterConfig, inputs: Mapping[str, Path], parts: Parts) -> Sampler:
-    """The writer, running: an engine on the fetched model, or its server."""
-    assert config.writer is not None
-    if config.writer.url:
-        return parts.sampler(config.writer.endpoint(config.budget))
-    return parts.sampler(
-        Engine(
-            base=inputs["model"],
-            backend=config.backend,
-            batch_size=config.batch_size,
-            dtype=config.dtype,
-            threads=parts.threads,
-            gpus=config.gpus,
-            tensor_parallel=config.tensor_parallel,
-        )
-    )
-
-
-def seed_of(*what: object) -> int:
-    """The seed of one completion, from all that tells it from others."""
-    return int.from_bytes(hashlib.sha256("\0".join(map(str, what)).encode()).digest()[:7], "big")
 
 
 def row(
@@ -153,22 +125,6 @@ def refuse_failed(completions: Iterable[Completion], verdicts: Iterable[Verdict]
         raise PermixError(f"Some completions failed ({what}): run it again, only these are made anew.")
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows as Parquet."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    message = arrow.struct([("role", arrow.string()), ("content", arrow.string())])
-    types = {"messages": arrow.list_(message)}
-    schema = arrow.schema([(name, types.get(kind) or arrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
-    path.parent.mkdir(parents=True)
-    parquet.write_table(arrow.Table.from_pylist(list(rows), schema), path, compression="zstd")
-
-
-def spent(config: WriterConfig, completions: Iterable[Completion]) -> dict[str, float]:
-    """What the completions cost, for the run record."""
-    every = list(completions)
-    read, written = sum(c.tokens_in for c in every), sum(c.tokens_out for c in every)
-    usd = config.writer.price(read, written) if config.writer else 0.0
-    found: dict[str, float] = {"completions": len(every), "tokens_in": read, "tokens_out": written}
-    return found | ({"USD": round(usd, 6)} if usd else {})
+def write(table: Sequence[Row], path: Path) -> None:
+    """Write the rows of one configuration."""
+    rows.write(table, COLUMNS, path)

@@ -31,11 +31,6 @@ def accuracy(reference: Any, beta: float) -> Any:
     return float(found) if found.ndim == 0 else found
 
 
-def improvement(reference: Any, beta: float) -> Any:
-    """Proposition 1 (ii): what the optimum gains over the reference; above 0 wherever the reference is in (0, 1)."""
-    return accuracy(reference, beta) - reference
-
-
 def pss(references: Sequence[float], beta: float) -> float | None:
     """Proposition 1 (iii): worst* / best* on one prompt, from the reference's accuracies; None where all are 0."""
     return _ratio(accuracy(np.asarray(references), beta))

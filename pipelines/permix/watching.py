@@ -10,7 +10,6 @@ import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from permix import chain, files
 from permix.chain import Step
@@ -175,6 +174,5 @@ def _watched(names: Sequence[str]) -> list[Any]:
 
 
 def relay_of(one: "WebhookInfo") -> str:
-    """The address of the relay that a webhook calls."""
-    parts = urlsplit(one.url or "")
-    return f"{parts.scheme}://{parts.netloc}/"
+    """The address of the relay that a webhook of ours calls."""
+    return f"{(one.url or '').removesuffix(PATH)}/"

@@ -6,7 +6,6 @@ Started by the runner with START and a pipe's file descriptor; jobs and messages
 import json
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
-from permix import provenance, stages
+from permix import children, provenance, stages
 from permix.errors import PermixError
 from permix.sampler import Endpoint, Engine, Sampler
 from permix.stage import Parts, StageConfig
@@ -85,7 +84,7 @@ def main(descriptor: int) -> None:
     """Run the jobs that come over the pipe until it closes."""
     os.set_inheritable(descriptor, False)  # or a child of a stage would keep it open after this process died
     pipe = Connection(descriptor)
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    children.end_with_parent(os.getppid())
     samplers = Samplers()
     while True:
         try:
@@ -138,14 +137,3 @@ def _use_threads(threads: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)
-
-
-def _exit() -> None:
-    os._exit(1)
-
-
-def end_with_parent(parent: int, end: Callable[[], None] = _exit) -> None:
-    """Wait until the process `parent` is gone, then `end` this one."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    end()

@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 
 FRESH = 60.0  # seconds that a list is kept: the page follows the Hub, and visitors do not multiply its requests
 MOST_ADAPTERS = 200
+CONFIG = "adapter_config.json"
 TIMEOUT = 15.0
 CONTROLS = {"none": "", "helpful": "You are a helpful assistant."}
 METRICS = {"worst": "worst persona", "mean": "mean over", "best": "best persona", "none": "without a persona"}
@@ -129,7 +130,7 @@ class Catalog:
 
 def config_of(repo: str, revision: str | None) -> dict[str, Any]:
     """An adapter's adapter_config.json; Refused where the repository has none that can be read."""
-    path = asked(repo, lambda: hf_hub_download(repo, "adapter_config.json", revision=revision))
+    path = asked(repo, lambda: hf_hub_download(repo, CONFIG, revision=revision))
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from catalog import Refused, asked, config_of
+from catalog import CONFIG, Refused, asked, config_of
 from huggingface_hub import HfApi, hf_hub_download
 from jinja2 import TemplateError
 from peft import LoraConfig, PeftModel
@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 MOST_ADAPTERS = 16  # in memory at once; the one that spoke longest ago makes room
 MOST_BYTES = 2_000_000_000  # of one adapter's file
+MOST_CONFIG = 1_000_000  # bytes
 MOST_SECONDS = 120  # of one answer
 TEMPLATE = {"date_string": "26 Jul 2024"}  # Llama's template would else put today's date into the prompt
 WEIGHTS = "adapter_model.safetensors"
@@ -75,10 +76,15 @@ class Speaker:
     def find(self, repo: str, api: HfApi) -> str:
         """`repo@sha` of an adapter that may speak through the base, its files on disk; Refused otherwise."""
         info = asked(repo, lambda: api.model_info(repo, files_metadata=True, timeout=15))
-        size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename == WEIGHTS)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        size = sizes.get(WEIGHTS, 0)
         if size > MOST_BYTES:
             raise Refused(
                 f"The adapter {repo} has {size / 1e9:.1f} GB: up to {MOST_BYTES / 1e9:.0f} GB are loaded here."
+            )
+        if sizes.get(CONFIG, 0) > MOST_CONFIG:
+            raise Refused(
+                f"The {CONFIG} of {repo} is larger than any that peft writes: save the adapter again with it."
             )
         config = config_of(repo, info.sha)
         name, _, revision = self.base.partition("@")
@@ -155,7 +161,7 @@ class Speaker:
 
     def _add(self, adapter: str) -> str:
         repo, _, sha = adapter.partition("@")
-        files = [hf_hub_download(repo, name, revision=sha) for name in ("adapter_config.json", WEIGHTS)]
+        files = [hf_hub_download(repo, name, revision=sha) for name in (CONFIG, WEIGHTS)]
         self._made += 1
         name = f"adapter{self._made}"  # never used again: half an adapter may bear it when the next lines fail
         try:

@@ -27,6 +27,8 @@ from huggingface_hub.errors import RepositoryNotFoundError
 LOCAL = "local"
 MOST_WAITING, KEPT = 8, 50  # tasks; of those that have ended the last ones are shown
 MOST_BYTES = 4_000_000_000  # of a model's weights, its base's among them
+MOST_FILES = 20_000_000_000  # bytes of all that lies beside them, which is downloaded too
+CONFIG, MOST_CONFIG = "adapter_config.json", 1_000_000  # bytes
 SECONDS = 3 * 3600.0  # until a sweep is given up
 JOBS, POLL = 4, 2.0  # side by side, and seconds between two looks at one
 TITLE = "Persona robustness: results of a permix sweep"
@@ -143,15 +145,17 @@ class Queue:
 def model_of(repo: str) -> list[str]:
     """How permix is told to measure it: its own name, or that of its base with it as the adapter. Refused otherwise."""
     info = _info(repo)
-    names = {file.rfilename for file in info.siblings or []}
-    if "adapter_config.json" not in names:
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+    if CONFIG not in sizes:
         _weigh(info)
         return ["--base", repo]
+    if sizes[CONFIG] > MOST_CONFIG:
+        raise Refused(f"The {CONFIG} of {repo} is larger than any that peft writes: save the adapter again with it.")
     try:
-        config = json.loads(Path(hf_hub_download(repo, "adapter_config.json", revision=info.sha)).read_text("utf-8"))
+        config = json.loads(Path(hf_hub_download(repo, CONFIG, revision=info.sha)).read_text("utf-8"))
         base = str(config["base_model_name_or_path"])
     except (*UNREADABLE, *ABSENT):
-        raise Refused(f"The adapter_config.json of {repo} names no base: save the adapter again with peft.") from None
+        raise Refused(f"The {CONFIG} of {repo} names no base: save the adapter again with peft.") from None
     _weigh(_info(base), info)
     return ["--base", base, "--adapter", repo]
 
@@ -241,6 +245,8 @@ def _weigh(*infos: ModelInfo) -> None:
     ]
     if bare := next((info.id for info, size in zip(infos, sizes, strict=True) if not size), None):
         raise Refused(f"{bare} has no safetensors: other weights are not loaded here.")
+    if (whole := sum(file.size or 0 for info in infos for file in info.siblings or [])) > MOST_FILES:
+        raise Refused(f"{infos[0].id} has {whole / 1e9:.1f} GB of files: up to {MOST_FILES / 1e9:g} GB are read here.")
     if sum(sizes) > MOST_BYTES:
         raise Refused(f"{infos[0].id} has {sum(sizes) / 1e9:.1f} GB: up to {MOST_BYTES / 1e9:g} GB are measured here.")
 

@@ -64,10 +64,10 @@ def make() -> Starlette:
 
     async def webhook(request: Request) -> JSONResponse:
         """A webhook: only which repository it is about counts."""
-        if not budget.take():
-            return answer(429, "too many webhooks; send it again", {"Retry-After": "10"})
         if not hmac.compare_digest(request.headers.get("x-webhook-secret", "").encode(), secret):
             return answer(401, "the secret is not this Space's")
+        if not budget.take():  # after the secret: strangers must not use it up
+            return answer(429, "too many webhooks; send it again", {"Retry-After": "10"})
         body = await read(request)
         if body is None:
             return answer(413, f"a webhook has at most {LARGEST} bytes")

@@ -44,7 +44,7 @@ SHOWN = {
 }
 
 
-def measure(text: str, file: str | None, seed: float) -> tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def measure(text: str, file: str | None, seed: float | None) -> tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """One sentence, the numbers and the accuracy of each persona, from CSV text or an uploaded file.
 
     One row per score: the columns `persona` and `score` (in [0, 1]), and, where known, `problem` and `run`.
@@ -61,7 +61,9 @@ def measure(text: str, file: str | None, seed: float) -> tuple[str, pd.DataFrame
         raise refused(f"The table has more than {ROWS:,} rows: use the metric from Python for so many.")
     labels = {name: table[name].tolist() for name in ("persona", "problem", "run") if name in table.columns}
     try:
-        result = compute(table["score"].tolist(), *(labels.get(k) for k in ("persona", "problem", "run")), int(seed))
+        result = compute(
+            table["score"].tolist(), *(labels.get(k) for k in ("persona", "problem", "run")), int(seed or 0)
+        )
     except ValueError as error:
         raise refused(str(error)) from None
     found = people(result)

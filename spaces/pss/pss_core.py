@@ -36,6 +36,9 @@ def compute(
     `seed` alone decides them. ValueError: no rows, lists of unequal length, fewer than two personas, a score or label
     that is missing or no number in [0, 1], or personas that do not answer the same problems equally often.
     A number that is not defined (PSS where every score is 0, an interval from a single problem) is nan.
+    `pss_low` to `pss_high` is where PSS would be measured again with as many problems (see `_resampled`): the measured
+    one lies outside where chance brought the personas closer together than noise explains. For the PSS behind it take
+    the interval of `pss_corrected`.
     """
     values = _scores(scores)
     persona, names = _codes(personas, "personas", len(values))

@@ -166,3 +166,17 @@ def test_a_server_in_the_foreground_says_where_it_is_and_ends_in_good_order(root
         server.send_signal(how)
         assert server.wait(10) == 0
     assert not (root / "server.json").exists()
+
+
+def test_a_server_outlives_its_starter_without_its_secrets(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    launch.attach(root, 0)
+    environment = Path(f"/proc/{pid(root)}/environ").read_bytes()
+    assert b"PATH=" in environment and b"sk-secret" not in environment
+
+
+def test_hosts_without_a_proxy_stay_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "10.0.0.5,localhost")
+    found = launch.environment(launch.Running("http://127.0.0.1:1", "t", tmp_path), tmp_path)
+    assert found["no_proxy"] == found["NO_PROXY"] == "127.0.0.1,localhost,10.0.0.5"

@@ -34,17 +34,17 @@ def found(claim: Claim, rows: list[dict[str, Any]], by: Any = never) -> dict[str
 
 
 def test_t_interval_of_three_seeds() -> None:
-    mean, low, high = claims.over_seeds([0.1, 0.2, 0.3])
+    mean, low, high = claims.t_interval([0.1, 0.2, 0.3])
     assert mean == pytest.approx(0.2) and low == pytest.approx(0.2 - 4.303 * 0.1 / math.sqrt(3))
     assert high == pytest.approx(0.4 - low)
-    assert claims.over_seeds([0.5]) == (0.5, None, None)
+    assert claims.t_interval([0.5]) == (0.5, None, None)
 
 
 def test_t_interval_covers_the_mean_in_95_of_100() -> None:
     draw = random.Random(0)
     covered = 0
     for _ in range(2000):
-        _, low, high = claims.over_seeds([draw.gauss(0, 1) for _ in range(3)])
+        _, low, high = claims.t_interval([draw.gauss(0, 1) for _ in range(3)])
         covered += low is not None and high is not None and low <= 0 <= high
     assert 0.935 < covered / 2000 < 0.965
 

@@ -60,6 +60,7 @@ def broken(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) ->
     publish("layers", layer_replication=[[0, 1], [0, 1]])
     publish("regex", target_modules="(a+)+b")
     publish("weightless", b"")
+    publish("swollen", padding="x" * 1_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"adapter": "broken/layers"}, "uses layer_replication"),
     ({"adapter": "broken/regex"}, "a list of target_modules"),
     ({"adapter": "broken/weightless"}, "is no adapter"),
+    ({"adapter": "broken/swollen"}, "is larger than any that peft writes"),
 ]
 
 

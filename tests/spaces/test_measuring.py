@@ -41,7 +41,9 @@ def api(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> Hf
     for name, private in ((OWN, False), ("alice/private", True)):
         api.create_repo(name, private=private)
         api.upload_folder(repo_id=name, folder_path=folder, ignore_patterns=["run.json", ".cache/*"])
-    for name, config in (("alice/pickled", {}), ("alice/homeless", {"peft_type": "LORA"})):
+    swollen = {"peft_type": "LORA", "base_model_name_or_path": "x" * 1_000_000}
+    for name, config in (("pickled", {}), ("homeless", {"peft_type": "LORA"}), ("swollen", swollen)):
+        name = f"alice/{name}"
         api.create_repo(name)
         path = "adapter_config.json" if config else "config.json"
         api.upload_file(repo_id=name, path_in_repo=path, path_or_fileobj=json.dumps(config).encode())
@@ -100,6 +102,7 @@ def test_a_model_is_measured_and_the_result_offered_to_its_card(page: Client, ap
         ("alice/private", "is private or gated"),
         ("alice/pickled", "has no safetensors"),
         ("alice/homeless", "names no base"),
+        ("alice/swollen", "is larger than any that peft writes"),
     ],
 )
 def test_what_cannot_be_measured_gives_a_sentence(page: Client, repo: str, sentence: str) -> None:

@@ -123,7 +123,9 @@ def test_what_is_no_webhook_of_ours_reaches_nobody(api: HfApi, github: GitHub, t
 def test_a_flood_is_sent_away_and_costs_github_one_dispatch(api: HfApi, github: GitHub, tmp_path: Path) -> None:
     push(api, "relay/flood")
     with relay(api, github, tmp_path, "relay/flood", RELAY_PER_MINUTE="20") as address:
+        strangers = [send(address, told("relay/flood"), secret="x" * 32)[0] for _ in range(60)]
         answers = [send(address, told("relay/flood"))[0] for _ in range(60)]
+        assert set(strangers) == {401}
         github.wait_for(1)
         assert set(answers) == {202, 429} and answers[:20] == [202] * 20 and answers.count(202) < 30
     assert len(github.taken) == 1

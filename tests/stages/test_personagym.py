@@ -248,14 +248,14 @@ def test_who_wrote_the_training_targets_is_known() -> None:
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ({"judges": []}, r"judges is \[\]: name at least one"),
-        ({"judges": ["one", "one"]}, r"judges is \['one', 'one'\]: name at least one, and none twice"),
+        ({"judges": []}, r"judges is \[\]: it should be at least one name"),
+        ({"judges": ["one", "one"]}, r"judges is \['one', 'one'\]: it should be at least one name, and none twice"),
         ({"judges": ["qwen3-32b"]}, r"\[personagym\] judges names qwen3-32b, which has no url"),
         ({"judges": ["three"]}, r"There is no model 'three'"),
         ({"judges": ["one"], "max_tokens": 0}, r"\[personagym\] max_tokens is 0: it should be at least 1"),
         ({"judges": ["one"], "tiebreaker": "two"}, r"tiebreaker is 'two': it should be one more than two judges"),
         ({"judges": ["one"], "upstream": "a/b", "checks": 3}, r"upstream has neither tiebreaker nor checks"),
-        ({"judges": ["one"], "retries": -1}, r"\[personagym\] retries is -1: it should be at least 0"),
+        ({"judges": ["one"], "retries": -1}, r"\[personagym\] retries is -1: it should be 0 or more"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:

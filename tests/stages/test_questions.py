@@ -163,7 +163,7 @@ def test_no_key_or_model_is_needed_for_what_is_there_already() -> None:
     ("table", "sentence"),
     [
         ({"per_task": 0}, r"\[questions\] per_task is 0: it should be at least 1"),
-        ({"budget": -1.0}, r"\[questions\] budget is -1.0: it should be at least 0"),
+        ({"budget": -1.0}, r"\[questions\] budget is -1.0: it should be 0 or more"),
         (
             {"model": "qwen3-32b"},
             r"\[questions\] model names qwen3-32b, which has no url: set url in \[model.qwen3-32b\]",

@@ -246,15 +246,15 @@ def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:
     plain = ("quiz", "p0", "sage", 0)
     others = [
-        completions.seed_of(CONFIG, "gsm8k", "p0", "sage", 0),
-        completions.seed_of(CONFIG, "quiz", "p1", "sage", 0),
-        completions.seed_of(CONFIG, "quiz", "p0", "fool", 0),
-        completions.seed_of(CONFIG, "quiz", "p0", "sage", 1),
-        completions.seed_of(replace(CONFIG, seed=1), *plain),
-        completions.seed_of(replace(CONFIG, variant="rlvr"), *plain),
+        completions.condition_seed(CONFIG, "gsm8k", "p0", "sage", 0),
+        completions.condition_seed(CONFIG, "quiz", "p1", "sage", 0),
+        completions.condition_seed(CONFIG, "quiz", "p0", "fool", 0),
+        completions.condition_seed(CONFIG, "quiz", "p0", "sage", 1),
+        completions.condition_seed(replace(CONFIG, seed=1), *plain),
+        completions.condition_seed(replace(CONFIG, variant="rlvr"), *plain),
     ]
-    assert len({completions.seed_of(CONFIG, *plain), *others}) == 7
-    assert completions.seed_of(CONFIG, *plain) == completions.seed_of(
+    assert len({completions.condition_seed(CONFIG, *plain), *others}) == 7
+    assert completions.condition_seed(CONFIG, *plain) == completions.condition_seed(
         replace(CONFIG, org="other", tag="t", runs=9), *plain
     )
     assert all(0 <= seed < 2**63 for seed in others)

@@ -79,7 +79,7 @@ def row(problem: str, chat: Messages, gold: str, who: str | None = None, target:
 
 def write_mixture(rows: list[dict[str, Any]], folder: Path) -> Path:
     """The rows as stage mixtures writes them."""
-    mixtures._write(rows, folder / "data" / "train-00000-of-00001.parquet")
+    mixtures.write(rows, folder / "data" / "train-00000-of-00001.parquet")
     return folder
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from permix import files
+from permix import children, files
 from permix.commands import options
 from permix.errors import BadInput
 
@@ -33,7 +33,7 @@ def chat(
         raise BadInput(
             f"{org} has published nothing on {place.endpoint} yet: run `permix run` first, or name another --org."
         )
-    environment = hubs.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
+    environment = children.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
     environment |= {"HF_ENDPOINT": place.endpoint} | ({"HF_TOKEN": place.token} if place.token else {})
     environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
     app = files.SPACES / "permix-chat" / "app.py"

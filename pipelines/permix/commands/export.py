@@ -1,12 +1,16 @@
 """permix export: an adapter as a model of its own, merged into its base or as a GGUF file."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from permix.commands import options
 from permix.errors import BadInput
+
+if TYPE_CHECKING:
+    from permix.hub import Head, Hub
+    from permix.stages.export import Config, Format
 
 
 def export(
@@ -22,37 +26,15 @@ def export(
     work: options.Work = None,
 ) -> None:
     """Publish an adapter merged into its base, or as a GGUF file, with a card of its own."""
-    import typing
-
     from permix import chain, files
     from permix import hub as hubs
     from permix.progress import Board
     from permix.runner import Runner
     from permix.stages import export as stage
 
-    if merge == (gguf is not None):
-        raise BadInput("Say what to make of the adapter: --merge, or --gguf with a type such as q8_0.")
-    kinds = [kind for kind in typing.get_args(stage.Format) if kind != "merged"]
-    if gguf is not None and gguf not in kinds:
-        raise BadInput(f"--gguf {gguf!r} should be one of {', '.join(kinds)} (others: llama.cpp's llama-quantize).")
-    if gguf is not None:
-        stage.converter()
+    format_ = _format(merge, gguf)
     place = hubs.connect(hub)
-    head = chain.find(adapter, place)
-    if "adapter_config.json" not in head.files:
-        raise BadInput(f"{head.repo} holds no adapter_config.json: only adapters can be exported.")
-    assert head.record is not None
-    saved = json.loads(place.download(f"{head.repo}@{head.sha}", "adapter_config.json").read_text(encoding="utf-8"))
-    trained = head.record["config"]
-    config = stage.Config(
-        org=org or head.repo.split("/")[0],
-        seed=trained["seed"],
-        adapter=f"{head.repo}@{head.sha}",
-        base=f"{saved['base_model_name_or_path']}@{saved['revision']}",
-        variant=trained["variant"],
-        format=typing.cast(stage.Format, gguf or "merged"),
-        trained_in_4bit=trained.get("load_in_4bit", False),
-    )
+    config = _config(chain.find(adapter, place), format_, org, place)
     step = chain.Step("export", config, stage.target(config), stage.inputs(config))
     place.check_write(config.org)
     foreign = chain.resolve_foreign([step], place)
@@ -61,3 +43,38 @@ def export(
     with Board() as board:
         heads = Runner(place, work or files.home() / "work", 1, board).run([step], foreign)
     print(f"{step.target}@{heads[step.target].sha}")
+
+
+def _format(merge: bool, gguf: str | None) -> "Format":
+    """What the two options ask for together; BadInput where that is nothing, both, or cannot be made here."""
+    from permix.stages import export as stage
+
+    if merge == (gguf is not None):
+        raise BadInput("Say what to make of the adapter: --merge, or --gguf with a type such as q8_0.")
+    if gguf is None:
+        return "merged"
+    kinds = [kind for kind in get_args(stage.Format) if kind != "merged"]
+    if gguf not in kinds:
+        raise BadInput(f"--gguf {gguf!r} should be one of {', '.join(kinds)} (others: llama.cpp's llama-quantize).")
+    stage.converter()
+    return cast("Format", gguf)
+
+
+def _config(head: "Head", format_: "Format", org: str | None, place: "Hub") -> "Config":
+    """The export of an adapter of ours: over the base that its own configuration names."""
+    from permix.stages import export as stage
+
+    if "adapter_config.json" not in head.files:
+        raise BadInput(f"{head.repo} holds no adapter_config.json: only adapters can be exported.")
+    assert head.record is not None
+    saved = json.loads(place.download(f"{head.repo}@{head.sha}", "adapter_config.json").read_text(encoding="utf-8"))
+    trained = head.record["config"]
+    return stage.Config(
+        org=org or head.repo.split("/")[0],
+        seed=trained["seed"],
+        adapter=f"{head.repo}@{head.sha}",
+        base=f"{saved['base_model_name_or_path']}@{saved['revision']}",
+        variant=trained["variant"],
+        format=format_,
+        trained_in_4bit=trained.get("load_in_4bit", False),
+    )

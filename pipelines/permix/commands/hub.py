@@ -203,9 +203,7 @@ def _enter(root: Path | None) -> "Running":
         raise PermixError("huggingface_hub was imported before the embedded Hub's environment was set.")
     where = _root(root)
     running = launch.attach(where)
-    environment = launch.environment(running, _home(where))
-    os.environ.clear()
-    os.environ.update(environment)
+    launch.enter(running, _home(where))
     return running
 
 

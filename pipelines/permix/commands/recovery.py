@@ -1,17 +1,12 @@
 """permix recovery: how well the persona can be recovered from the text of the answers of a sweep."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from permix.commands import options
+from permix.commands import options, stored
 from permix.errors import BadInput
-
-if TYPE_CHECKING:
-    from permix.hub import Hub
-
-Tables = dict[str, list[dict[str, Any]]]
 
 
 def recovery(
@@ -32,8 +27,8 @@ def recovery(
     from permix.results import recovery as recovering
 
     place = hubs.connect(hub)
-    sweeps = {name: _read(name, place) for name in artifacts}
-    teacher = _read(trained_on, place) if trained_on else None
+    sweeps = {name: stored.tables(name, place) for name in artifacts}
+    teacher = stored.tables(trained_on, place) if trained_on else None
     for benchmark in dict.fromkeys(name for tables in sweeps.values() for name in tables):
         print(f"{benchmark}\n{'recovery':>8}{'95 % interval':>18}{'chance':>9}  sweep")
         for name, tables in sweeps.items():
@@ -46,19 +41,6 @@ def recovery(
             print(f"{_line(found)}  {name}\n{'':8}{_least(found)}")
     if teacher is not None:
         print(f"The classifier learned from {trained_on}.")
-
-
-def _read(name: str, place: "Hub") -> Tables:
-    """The rows of every benchmark of a sweep."""
-    from permix import chain
-    from permix.stages import sweep
-
-    head = chain.find(name, place)
-    assert head.record is not None
-    if "summary" not in head.record["facts"]:
-        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a sweep.")
-    folder = place.fetch(head)
-    return {benchmark: sweep.read(folder, benchmark) for benchmark in head.record["facts"]["summary"]["benchmarks"]}
 
 
 def _line(found: Mapping[str, Any] | None) -> str:

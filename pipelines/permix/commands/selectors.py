@@ -1,15 +1,12 @@
 """permix selectors: what choosing or combining personas at inference time would bring, from stored sweeps."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from permix.commands import options
+from permix.commands import options, stored
 from permix.errors import BadInput
-
-if TYPE_CHECKING:
-    from permix.hub import Hub
 
 Peers = Annotated[list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model with --peer.")]
 
@@ -23,8 +20,8 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub 
     from permix.results import selectors as selecting
 
     place = hubs.connect(hub)
-    beside = {name: _tables(name, place) for name in peers or []}
-    for benchmark, table in _tables(artifact, place).items():
+    beside = {name: stored.tables(name, place) for name in peers or []}
+    for benchmark, table in stored.tables(artifact, place).items():
         lines = selecting.of_rows(table)
         for name, tables in beside.items():
             if "peer" not in tables.get(benchmark, [{}])[0] or _grid(tables[benchmark]) != _grid(table):
@@ -34,19 +31,6 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub 
             lines.append(selecting.of_peer(tables[benchmark]))
         print("\n".join(_shown(benchmark, lines)))
     print("Completions and tokens are for one problem; best of k has an oracle pick the right answer: an upper bound.")
-
-
-def _tables(artifact: str, place: "Hub") -> dict[str, list[dict[str, Any]]]:
-    """The rows of a sweep by benchmark."""
-    from permix import chain
-    from permix.stages import sweep
-
-    head = chain.find(artifact, place)
-    assert head.record is not None
-    if "summary" not in head.record["facts"]:
-        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a sweep.")
-    folder = place.fetch(head)
-    return {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
 
 
 def _grid(table: list[dict[str, Any]]) -> set[tuple[str, str, int]]:

@@ -5,6 +5,7 @@ import os
 import sys
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -133,6 +134,6 @@ def _relay_says(one: "WebhookInfo") -> dict[str, str]:
     try:
         with urllib.request.urlopen(watching.relay_of(one), timeout=20) as answer:  # noqa: S310 - from our webhook
             rows = json.load(answer)["watched"]
-    except (OSError, ValueError, KeyError):
+        return {row["adapter"]: f", sent on: {row['revision'] or 'nothing'}" for row in rows}
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
         return dict.fromkeys(watching.names_of(one), ", the relay does not answer")
-    return {row["adapter"]: f", sent on: {row['revision'] or 'nothing'}" for row in rows}

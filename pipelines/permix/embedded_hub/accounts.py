@@ -74,6 +74,11 @@ class RepoRow:
         """`namespace/name`."""
         return f"{self.namespace}/{self.name}"
 
+    @property
+    def address(self) -> str:
+        """`namespace/name` with the prefix that addresses outside /api have: `datasets/namespace/name`."""
+        return self.full_name if self.kind == "models" else f"{self.kind}/{self.full_name}"
+
 
 class NameTaken(Exception):
     """There is something of that name already."""
@@ -280,6 +285,11 @@ def _row(row: tuple[Any, ...]) -> RepoRow:
 def _hash(token: str) -> str:
     # Tokens are 256 random bits, so a plain hash cannot be guessed back, and the lookup goes by the hash alone.
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def new_id() -> str:
+    """An id as the Hub's objects have it."""
+    return secrets.token_hex(12)
 
 
 def now() -> str:

@@ -101,8 +101,8 @@ class Here:
 
     @property
     def address(self) -> str:
-        """`ns/name` with the prefix that addresses outside /api have: `datasets/ns/name`."""
-        return self.row.full_name if self.row.kind == "models" else f"{self.row.kind}/{self.row.full_name}"
+        """As of its row."""
+        return self.row.address
 
     def commit(self, revision: str) -> str:
         """The commit that `revision` names; 404 RevisionNotFound."""

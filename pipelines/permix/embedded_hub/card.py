@@ -28,6 +28,11 @@ def metadata(readme: str) -> dict[str, Any]:
     return _read(found[1]) if found else {}
 
 
+def body(readme: str) -> str:
+    """A README without the YAML block."""
+    return _FRONT.sub("", readme, count=1)
+
+
 @lru_cache(512)
 def _read(text: str) -> dict[str, Any]:
     try:

@@ -1,12 +1,11 @@
 """Collections as the database knows them: named lists of repositories and papers."""
 
 import re
-import secrets
 import threading
 from dataclasses import dataclass
 from typing import Any
 
-from permix.embedded_hub.accounts import Accounts, now
+from permix.embedded_hub.accounts import Accounts, new_id, now
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS collections(id TEXT PRIMARY KEY, owner TEXT NOT NULL COLLATE NOCASE, title TEXT NOT NULL,
@@ -129,11 +128,6 @@ class Collections:
 
     def _touch(self, one: Collection) -> None:
         self._accounts.sql.execute("UPDATE collections SET updated=? WHERE id=?", (now(), one.id))
-
-
-def new_id() -> str:
-    """An id as the Hub's objects have it."""
-    return secrets.token_hex(12)
 
 
 def _collection(row: tuple[Any, ...]) -> Collection:

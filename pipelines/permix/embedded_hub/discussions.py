@@ -1,12 +1,11 @@
 """Discussions and pull requests as the database knows them; the content of a pull request is its ref `refs/pr/N`."""
 
 import json
-import secrets
 import threading
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from permix.embedded_hub.accounts import Accounts, now
+from permix.embedded_hub.accounts import Accounts, new_id, now
 
 Status = Literal["draft", "open", "closed", "merged"]
 
@@ -94,7 +93,7 @@ class Discussions:
 
     def note(self, one: Discussion, type_: str, author: str, data: dict[str, Any]) -> Event:
         """Enter an event."""
-        made = Event(secrets.token_hex(12), type_, author, now(), data)
+        made = Event(new_id(), type_, author, now(), data)
         values = (made.id, one.repo, one.num, type_, author, made.created, json.dumps(data))
         self._accounts.sql.execute("INSERT INTO discussion_events VALUES (?, ?, ?, ?, ?, ?, ?)", values)
         return made

@@ -62,7 +62,7 @@ def discussed(hub: Hub, row: RepoRow, one: Discussion, action: str, comment: Eve
     listening = hub.webhooks.listening(row, "discussion")
     if not listening:
         return
-    url = f"{_address(row)}/discussions/{one.num}"
+    url = f"{row.address}/discussions/{one.num}"
     about: dict[str, Any] = {
         "id": _id("discussion", one.repo, one.num), "num": one.num, "title": one.title, "status": one.status,
         "isPullRequest": bool(one.base), "author": {"id": _id("user", one.author)},
@@ -89,7 +89,7 @@ def _announce(
     repo = {
         "id": f"{row.id:024x}", "name": row.full_name, "type": row.kind.removesuffix("s"), "private": row.private,
         "owner": {"id": _id("user", row.namespace)}, "headSha": head,
-        "url": {"web": f"{hub.url}/{_address(row)}", "api": f"{hub.url}/api/{row.kind}/{row.full_name}"},
+        "url": {"web": f"{hub.url}/{row.address}", "api": f"{hub.url}/api/{row.kind}/{row.full_name}"},
     }  # fmt: skip
     with hub.accounts.transaction():
         for one in listening:
@@ -111,10 +111,6 @@ def _refs(hub: Hub, row: RepoRow) -> dict[str, str]:
 
 def _head(hub: Hub, row: RepoRow) -> str | None:
     return _refs(hub, row).get(f"{HEADS}main")
-
-
-def _address(row: RepoRow) -> str:
-    return row.full_name if row.kind == "models" else f"{row.kind}/{row.full_name}"
 
 
 def _id(*what: object) -> str:

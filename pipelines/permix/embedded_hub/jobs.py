@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from permix.embedded_hub.accounts import Accounts
-from permix.embedded_hub.collected import new_id
+from permix.embedded_hub.accounts import Accounts, new_id
 
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 STAGES = ("SCHEDULING", "RUNNING", *OVER)

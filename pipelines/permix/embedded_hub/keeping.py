@@ -31,7 +31,7 @@ def start(
     """
     (folder / "work").mkdir(parents=True, exist_ok=True)
     order: dict[str, Any] = {"command": command, "environment": environment, "seconds": seconds, "attempts": attempts}
-    alive = os.open(folder / "alive", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    alive = launch.open_lock(folder / "alive")
     try:
         fcntl.flock(alive, fcntl.LOCK_EX)  # the keeper inherits it, and with it what it locks
         with (folder / "keeper.log").open("wb") as own_log:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from permix import children
 from permix.errors import PermixError
 
 DEFAULT_PORT = 7862
 START_SECONDS = 20.0
 JOBS_ALLOWED = "jobs-allowed"
 """The file in a data directory that lets its server run Jobs and Spaces."""
+LOOPBACK = "127.0.0.1,localhost"
 TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 
 _leases: dict[Path, int] = {}
@@ -46,7 +48,7 @@ def attach(root: Path, port: int | None = None) -> Running:
     root = root.expanduser().absolute()
     root.mkdir(parents=True, exist_ok=True)
     if root not in _leases:
-        _leases[root] = _open_lock(root / "leases")
+        _leases[root] = open_lock(root / "leases")
     fcntl.flock(_leases[root], fcntl.LOCK_SH)  # waits for a server that is just about to leave
     with locked(root / "start.lock"):
         while held(root / "server.lock"):
@@ -97,15 +99,27 @@ def client_environment(running: Running, home: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         "GRADIO_ANALYTICS_ENABLED": "False",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
+        "NO_PROXY": LOOPBACK,
+        "no_proxy": LOOPBACK,
     }
 
 
 def environment(running: Running, home: Path) -> dict[str, str]:
-    """The whole environment for a child: ours, without any other token, with `client_environment` on top."""
+    """The whole environment for a child: ours, without any other token, with `client_environment` on top.
+
+    Hosts that the user reaches without a proxy stay such.
+    """
     kept = {key: value for key, value in os.environ.items() if key not in DROPPED}
-    return kept | client_environment(running, home)
+    theirs = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = ",".join(dict.fromkeys([*LOOPBACK.split(","), *filter(None, theirs.split(","))]))
+    return kept | client_environment(running, home) | {"NO_PROXY": direct, "no_proxy": direct}
+
+
+def enter(running: Running, home: Path) -> None:
+    """Make this process a client of the Hub. To be called before the first import of a Hub library."""
+    found = environment(running, home)
+    os.environ.clear()
+    os.environ.update(found)
 
 
 DROPPED = (
@@ -119,7 +133,7 @@ DROPPED = (
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path`, waiting for it."""
-    descriptor = _open_lock(path)
+    descriptor = open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -129,7 +143,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def held(path: Path) -> bool:
     """Whether some process holds the lock file `path`. The kernel frees it when that process dies, however it dies."""
-    descriptor = _open_lock(path)
+    descriptor = open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
@@ -139,13 +153,14 @@ def held(path: Path) -> bool:
     return False
 
 
-def _open_lock(path: Path) -> int:
+def open_lock(path: Path) -> int:
+    """A descriptor of the lock file `path`, which no child inherits unless it is passed on."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _start(root: Path, port: int | None) -> "subprocess.Popen[bytes]":
     package = Path(__file__).resolve().parents[2]
-    environment = {key: value for key, value in os.environ.items() if key not in TOKEN_VARIABLES}
+    environment = {key: value for key, value in children.without_secrets().items() if key not in TOKEN_VARIABLES}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-P", "-m", "permix.embedded_hub", "--leased", "--root", str(root)]
     if port is not None:

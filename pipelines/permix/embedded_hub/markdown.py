@@ -10,9 +10,10 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from permix.embedded_hub import card
+
 LIMIT = 100_000
 """Characters that are rendered: the worst text of this length takes about two seconds."""
-_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 _DATA = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,")
 
@@ -20,8 +21,7 @@ _DATA = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,")
 @lru_cache(64)
 def render(text: str, address: str, revision: str) -> Markup:
     """The card of the repository `address` (`datasets/org/name`); its relative links lead to files at `revision`."""
-    body = _FRONT.sub("", text, count=1)[:LIMIT]
-    tokens = _PARSER.parse(body)
+    tokens = _PARSER.parse(card.body(text)[:LIMIT])
     _make_safe(tokens, f"/{quote(address)}", quote(revision, safe=""))
     return Markup(_PARSER.renderer.render(tokens, _PARSER.options, {}))  # noqa: S704  (all text in it is escaped)
 

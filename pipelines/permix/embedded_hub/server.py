@@ -26,7 +26,7 @@ from permix.embedded_hub.app import App, open_hub
 from permix.embedded_hub.call import Allowed, Hub, log
 from permix.embedded_hub.courier import Courier
 from permix.embedded_hub.foreman import Foreman, start_for
-from permix.embedded_hub.launch import DEFAULT_PORT
+from permix.embedded_hub.launch import DEFAULT_PORT, open_lock
 from permix.embedded_hub.space_host import SpaceHost
 from permix.errors import BadInput, PermixError
 
@@ -82,10 +82,10 @@ def run(
 
 
 def _collect_daily(hub: Hub) -> None:
+    from permix.embedded_hub import garbage
+
     time.sleep(COLLECT_AFTER)
     while True:
-        from permix.embedded_hub import garbage
-
         try:
             garbage.collect(hub)
         except Exception:
@@ -95,7 +95,7 @@ def _collect_daily(hub: Hub) -> None:
 
 def _hold(lock: Path) -> None:
     """Take `lock` for the life of this process; PermixError when another server has it."""
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_lock(lock)
     for _ in range(20):
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +133,7 @@ async def _serve(app: App, listening: socket.socket, leases: Path | None) -> Non
 
 
 async def _leave_when_unused(server: uvicorn.Server, leases: Path, hub: Hub) -> None:
-    descriptor = os.open(leases, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_lock(leases)
     unused_since: float | None = None
     while True:
         await asyncio.sleep(min(LINGER / 10, 1))

@@ -7,15 +7,14 @@ a function of the chunk alone. (https://docs.vllm.ai/en/latest/usage/reproducibi
 """
 
 import os
-import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+from permix import children
 from permix.errors import BadInput, PermixError
 from permix.sampler import Adapter, Sampling
-from permix.worker import end_with_parent
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -68,7 +67,7 @@ def main(descriptor: int) -> None:
     """Open what comes first over the pipe, then answer calls (method, arguments) until the pipe closes."""
     os.set_inheritable(descriptor, False)
     pipe = Connection(descriptor)
-    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
+    children.end_with_parent(os.getppid())
     replica = _Replica()
     while True:
         try:

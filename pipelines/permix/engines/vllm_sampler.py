@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 
-from permix import sampler
+from permix import children, sampler
 from permix.engines.adapters import Adapters
 from permix.engines.decoding import text_before, text_of
 from permix.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
@@ -215,12 +215,11 @@ class _Replica:
         """Start the process; it opens its engine when it is told what."""
         self.pipe, there = Pipe()
         mine = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": devices} if devices else {})
-        kept = {name: value for name, value in os.environ.items() if not name.endswith(("_KEY", "_TOKEN"))}
         package = str(Path(__file__).resolve().parents[2])
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-W", "ignore", "-c", START, str(there.fileno()), package],
             pass_fds=[there.fileno()],
-            env=ENVIRONMENT | kept | mine,
+            env=ENVIRONMENT | children.without_secrets() | mine,
             stdin=subprocess.DEVNULL,
             stdout=2,  # what vLLM prints is talk
         )

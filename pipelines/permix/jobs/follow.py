@@ -39,8 +39,9 @@ def _follow(job: "JobInfo", hub: Hub) -> "tuple[JobInfo, str]":
         try:
             lines = hub.api.fetch_job_logs(job_id=job.id, follow=True, namespace=job.owner.name)
             for number, line in enumerate(lines):
+                failures = 0  # a Job may say nothing for hours, and proxies cut what is silent
                 if number >= seen:
-                    seen, failures = number + 1, 0
+                    seen = number + 1
                     print(line.rstrip("\n"), file=sys.stderr, flush=True)
                     said = line.strip().removeprefix("permix: ") if line.startswith("permix: ") else said
             return hub.api.inspect_job(job_id=job.id, namespace=job.owner.name), said
@@ -60,8 +61,9 @@ def inspect(hub: Hub, org: str, job_id: str) -> "JobInfo":
 
 def find(hub: Hub, job_id: str) -> "JobInfo":
     """The Job with this id: of the organisation that was written down, else of any that the token belongs to."""
-    known = submit.noted(hub).get(job_id)
-    for org in [known["org"]] if known else organisations(hub):
+    if known := submit.noted(hub).get(job_id):
+        return inspect(hub, known["org"], job_id)
+    for org in organisations(hub):
         try:
             return inspect(hub, org, job_id)
         except PermixError:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import prompt, targets
+from permix import models, prompt
 from permix.errors import PermixError
 from permix.judging.procedure import Procedure
 from permix.persona import Persona
-from permix.sampler import Adapter, Engine, Request, Sampling
+from permix.sampler import Adapter, Request, Sampling, seed_of
 from permix.stage import Parts
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ COLUMNS = {
     "adapter_digest": "string",
     "base_dtype": "string",
 }
-ENGINE = ("backend", "batch_size", "dtype", "gpus", "tensor_parallel", "max_lora_rank")
 Row = dict[str, Any]
 
 
@@ -41,15 +40,11 @@ def sample(
     requests, found = [], {}
     for key, row in asked.items():
         chat = prompt.messages(row["question"], Persona(row["persona"], "", way.system_prompt(row)), "plain")
-        seed = targets.seed_of("personagym", config.seed, config.variant, key)
+        seed = seed_of("personagym", config.seed, config.variant, key)
         requests.append(Request(key, chat, sampling, seed, adapter))
         kept = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}
         found[key] = kept | {"question_writer": row["writer"], "seed": seed}
-    if config.model:
-        sampler = parts.sampler(config.model.endpoint())
-    else:
-        engine = {name: getattr(config, name) for name in ENGINE}
-        sampler = parts.sampler(Engine(base=inputs["base"], threads=parts.threads, **engine))
+    sampler = models.open_sampler(config.model, inputs.get("base"), config, parts)
     for done in sampler.sample(requests, journal=parts.work / "answers.jsonl", progress=parts.progress):
         sampled = {"answer": done.text, "finish": done.finish, "tokens_out": done.tokens_out}
         found[done.id] |= sampled | {"adapter_digest": done.adapter_digest, "base_dtype": sampler.dtype}

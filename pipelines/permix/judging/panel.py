@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from permix.errors import BadInput, PermixError
+from permix.errors import PermixError
 from permix.judge import Item, Judgement, ModelJudge
 from permix.judging import structured
 from permix.judging.structured import Client, Form, Purse
@@ -46,12 +46,10 @@ class JudgedConfig(StageConfig):
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        table = type(self).__module__.rpartition(".")[2]
-        for name, least in (("judge_max_tokens", 1), ("judge_temperature", 0), ("retries", 0), ("budget", 0)):
-            if getattr(self, name) < least:
-                raise BadInput(f"[{table}] {name} is {getattr(self, name)}: it should be at least {least}.")
+        self.refuse_below(1, "judge_max_tokens")
+        self.refuse_below(0, "judge_temperature", "retries", "budget")
         if not self.judges or len(set(self.judges)) < len(self.judges):
-            raise BadInput(f"[{table}] judges is {list(self.judges)}: name at least one, and none twice.")
+            raise self.refused("judges", "at least one name, and none twice")
 
 
 class Panel:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from permix import prompt, targets
+from permix import prompt
 from permix.errors import BadInput, PermixError
 from permix.models import Model
 from permix.prompt import Messages
-from permix.sampler import Completion, Request, Sampler, Sampling
+from permix.sampler import Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import Parts
 
 _FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
@@ -138,7 +138,7 @@ class Client:
     def _sample(
         self, chats: Mapping[str, Messages], sampling: Sampling, name: str, *seeds: object
     ) -> Iterator[Completion]:
-        requests = [Request(key, chat, sampling, targets.seed_of(*seeds, key)) for key, chat in chats.items()]
+        requests = [Request(key, chat, sampling, seed_of(*seeds, key)) for key, chat in chats.items()]
         journal = self._parts.work / f"{name}.jsonl"
         try:
             for done in self.open().sample(requests, journal=journal, progress=self._parts.progress):

@@ -45,7 +45,7 @@ CLAIMS = (
 )
 
 
-def over_seeds(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """Mean and 95 % t interval; no interval for a single value."""
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
@@ -85,7 +85,7 @@ def examine(
         return None
     differences, p = [b[claim.measure] - a[claim.measure] for a, b in pairs], None
     if len(pairs) > 1:
-        mean, low, high = over_seeds(differences)
+        mean, low, high = t_interval(differences)
         interval, how = (low, high), f"t over {len(pairs)} seeds"
         if len(first) == 1:
             interval = _apart(mean, first[0], claim.measure, interval)

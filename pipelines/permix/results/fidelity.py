@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from permix.results.claims import over_seeds
+from permix.results.claims import t_interval
 
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -290,7 +290,7 @@ def _by(values: Mapping[str, float], cluster: Mapping[str, str]) -> dict[str, di
 def _interval(values: Sequence[float], bounds: tuple[float, float] | None = None) -> Numbers:
     if not values:
         return {"mean": None, "low": None, "high": None}
-    mean, low, high = over_seeds(values)
+    mean, low, high = t_interval(values)
     if bounds and low is not None and high is not None:
         low, high = max(low, bounds[0]), min(high, bounds[1])
     return {"mean": mean, "low": low, "high": high}

@@ -70,7 +70,7 @@ def over_seeds(found: Sequence[Row]) -> Row:
         if len(found) == 1:
             ends = tuple(first[name] for name in names)
         else:
-            ends = (None, None, None) if None in values else claims.over_seeds(values)
+            ends = (None, None, None) if None in values else claims.t_interval(values)
         line |= dict(zip(names, ends, strict=True))
     return line
 

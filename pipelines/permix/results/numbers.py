@@ -62,6 +62,17 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
     }
 
 
+def of_sound(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
+    """`sound`: the main numbers without the problems that their source marks as broken; {} where there are none."""
+    broken = {row["problem_id"]: row["erratum"] for row in table if row.get("erratum")}
+    if not broken:
+        return {}
+    rest = [row for row in table if row["problem_id"] not in broken]
+    found = of_rows(rest, draws=draws, toy=toy) if rest else {}
+    kept = {key: found[key] for key in ("problems", "pss", "accuracy") if key in found}
+    return {"sound": {"left_out": dict(sorted(broken.items())), **kept}}
+
+
 def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[str, dict[str, float | None]]:
     """Second minus first in pss, worst, best, mean, pss_corrected and under each control, on the rows they share.
 

@@ -143,7 +143,7 @@ def over_seeds(rows: Sequence[Row]) -> Row:
     for name in (*MEASURED, *ALONE, *OUTSIDE):
         values = [row[name] for row in rows]
         known = [v for v in values if v is not None]
-        found = claims.over_seeds(known) if len(known) == len(values) else (None, None, None)
+        found = claims.t_interval(known) if len(known) == len(values) else (None, None, None)
         line[name], line[f"{name}_low"], line[f"{name}_high"] = found
     worst = [row["p_value"] for row in rows if row["p_value"] is not None]
     line |= {"p_value": max(worst, default=None), "floor": any(row["floor"] for row in rows)}

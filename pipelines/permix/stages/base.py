@@ -73,7 +73,7 @@ class Config(StageConfig):
     flourish: float = 0.5
     careful: float = 0.0
     save_steps: int = unhashed(100)
-    checked_problems: int = unhashed(20)  # problems per persona for the accuracies in the facts
+    checked_problems: int = unhashed(20)
 
     def __post_init__(self) -> None:
         if len(self.plain) != 4 or min(self.plain) < 0 or not sum(self.plain):
@@ -81,15 +81,13 @@ class Config(StageConfig):
                 f"[toy] plain is {list(self.plain)}: it should be four odds, of steps, skim, direct, ramble."
             )
         if not 0 <= self.flourish <= 1:
-            raise BadInput(f"[toy] flourish is {self.flourish}: it should be a share between 0 and 1.")
+            raise self.refused("flourish", "a share between 0 and 1")
         if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
             raise BadInput(
                 f"[toy] hidden_size is {self.hidden_size} for {self.heads} heads: it should be heads times an even "
                 "number (vLLM needs 32 or 64)."
             )
-        for name in ("steps", "batch_size", "intermediate_size", "layers", "save_steps", "checked_problems"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"[toy] {name} is {getattr(self, name)}: it should be at least 1.")
+        self.refuse_below(1, "steps", "batch_size", "intermediate_size", "layers", "save_steps", "checked_problems")
 
 
 def configs(recipe: "Recipe") -> list[Config]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, variant
+from permix import benchmarks, persona, rows, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.stage import Facts, Parts, StageConfig, given
@@ -60,8 +60,7 @@ class Config(StageConfig):
     random: int = 5
 
     def __post_init__(self) -> None:
-        if self.random < 0:
-            raise BadInput(f"[cases] random is {self.random}: it should be 0 or more.")
+        self.refuse_below(0, "random")
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -99,18 +98,12 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Choose by the scores alone, then read the completions of what was chosen."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    rows: list[Row] = []
+    table: list[Row] = []
     for source in config.benchmarks:
-        rows += _on(config, source, inputs, start=len({row["case"] for row in rows}))
-    path = out / "data" / "test-00000-of-00001.parquet"
-    path.parent.mkdir(parents=True)
-    schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in COLUMNS.items()])
-    parquet.write_table(arrow.Table.from_pylist(rows, schema), path)
-    shown = [row for row in rows if row["rule"] == "first"]
-    return {"rows": len(rows), "cases": len({row["case"] for row in rows}), "first": shown}
+        table += _on(config, source, inputs, start=len({row["case"] for row in table}))
+    rows.write(table, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    shown = [row for row in table if row["rule"] == "first"]
+    return {"rows": len(table), "cases": len({row["case"] for row in table}), "first": shown}
 
 
 def _on(config: Config, source: Source, inputs: Mapping[str, Path], start: int) -> Iterator[Row]:
@@ -152,8 +145,8 @@ def _scores(folder: Path, benchmark: str) -> dict[Condition, float]:
     from permix.results import sweeps
 
     controls = {c.key for c in persona.CONTROLS}
-    rows = sweeps.columns(folder, benchmark, ("persona", "problem_id", "run", "score"))
-    every = zip(rows["persona"], rows["problem_id"], rows["run"], rows["score"], strict=True)
+    found = sweeps.columns(folder, benchmark, ("persona", "problem_id", "run", "score"))
+    every = zip(found["persona"], found["problem_id"], found["run"], found["score"], strict=True)
     return {(who, problem): score for who, problem, run, score in every if run == 0 and who not in controls}
 
 
@@ -164,5 +157,5 @@ def _texts(folder: Path, benchmark: str, problems: list[str]) -> dict[Condition,
     names = ["persona", "problem_id", "score", "status", "extracted", "finish", "completion"]
     chosen = [("problem_id", "in", problems), ("run", "=", 0)]
     path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
-    rows = parquet.read_table(path, columns=names, filters=chosen).to_pylist() if problems else []
-    return {(row.pop("persona"), row.pop("problem_id")): row for row in rows}
+    found = parquet.read_table(path, columns=names, filters=chosen).to_pylist() if problems else []
+    return {(row.pop("persona"), row.pop("problem_id")): row for row in found}

@@ -86,12 +86,9 @@ class Config(TrainerConfig):
                 "a step (per_device_train_batch_size x gradient_accumulation_steps): "
                 f"use one of {', '.join(map(str, divisors))}."
             )
-        if self.max_completion_length < 1:
-            raise self.refused("max_completion_length", "at least 1")
+        self.refuse_below(1, "max_completion_length", "probe_problems")
         if self.probe_steps < 0:
             raise self.refused("probe_steps", "at least 1, or 0 for no probes")
-        if self.probe_problems < 1:
-            raise self.refused("probe_problems", "at least 1")
         if self.use_vllm and self.load_in_4bit:
             raise BadInput(
                 "[grpo] use_vllm and load_in_4bit are both true: TRL would merge the adapter into 4-bit weights at "

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, prompt, stages, variant
+from permix import benchmarks, persona, prompt, rows, stages, variant
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
 from permix.results import contamination
@@ -53,11 +53,8 @@ class Config(StageConfig):
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if self.epochs < 1:
-            raise BadInput(f"[mixtures] epochs is {self.epochs}: it should be at least 1.")
-        for name in ("max_prompt_tokens", "max_completion_tokens"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"[mixtures] {name} is {getattr(self, name)}: it should be 0 (no limit) or more.")
+        self.refuse_below(1, "epochs")
+        self.refuse_below(0, "max_prompt_tokens", "max_completion_tokens")
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -123,22 +120,22 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     """Write the mixture; every gold must be one that the verifier can check, every gold rationale must lead to it."""
     pool = _pool(inputs["personas"])
     found = list(_given(config, pool, inputs["targets"]) if config.targets else _drawn(config, pool, inputs))
-    rows = list(_short(config, found, inputs["base"])) if config.base else found
-    if not rows:
+    kept = list(_short(config, found, inputs["base"])) if config.base else found
+    if not kept:
         limits = "[mixtures] max_prompt_tokens or max_completion_tokens"
         raise BadInput(f"Every one of the {len(found)} rows for {config.variant} is longer than {limits}: raise them.")
-    _write(rows, out / "data" / "train-00000-of-00001.parquet")
-    drawn = Counter(row["persona"] or "none" for row in rows)
-    problems = {row["problem_id"] for row in rows}
-    facts: Facts = {"rows": len(rows), "problems": len(problems), "personas": dict(sorted(drawn.items()))}
+    write(kept, out / "data" / "train-00000-of-00001.parquet")
+    drawn = Counter(row["persona"] or "none" for row in kept)
+    problems = {row["problem_id"] for row in kept}
+    facts: Facts = {"rows": len(kept), "problems": len(problems), "personas": dict(sorted(drawn.items()))}
     facts["overlap"] = {
-        source.name: contamination.of_mixture(rows, benchmarks.load(source, inputs.get(f"benchmark/{source.name}")))
+        source.name: contamination.of_mixture(kept, benchmarks.load(source, inputs.get(f"benchmark/{source.name}")))
         for source in config.benchmarks
     }
     if config.base:
-        facts["too_long"] = len(found) - len(rows)
+        facts["too_long"] = len(found) - len(kept)
     if config.targets:
-        facts["tokens_of_targets"] = sum(row["tokens_out"] for row in rows) // config.epochs
+        facts["tokens_of_targets"] = sum(row["tokens_out"] for row in kept) // config.epochs
     return facts
 
 
@@ -162,13 +159,11 @@ def _drawn(config: Config, pool: Sequence[persona.Persona], inputs: Mapping[str,
 
 def _given(config: Config, pool: Sequence[persona.Persona], folder: Path) -> Iterator[Row]:
     """The rows of a dataset of targets, in which personas are already drawn."""
-    import pyarrow.parquet as parquet
-
     row = variant.get(config.variant)
     part = {"teacher": "data/persona" if row.persona else "data/plain"}.get(row.target, "data")
-    rows = parquet.read_table(folder / part / "train-00000-of-00001.parquet").to_pylist()
+    table = rows.read(folder / part / "train-00000-of-00001.parquet")
     by_key = {p.key: p for p in pool}
-    for found in rows:
+    for found in table:
         if not found["completion"].strip():
             raise BadInput(
                 f"The target of problem {found['problem_id']} in {config.targets} is empty: set keep_wrong = false in "
@@ -177,7 +172,7 @@ def _given(config: Config, pool: Sequence[persona.Persona], folder: Path) -> Ite
         if found["persona"] not in (by_key if row.persona else (None,)):
             raise BadInput(f"{config.targets} has the persona {found['persona']!r}, which is not in the training pool.")
     for _ in range(config.epochs):
-        for found in rows:
+        for found in table:
             drawn = by_key[found["persona"]] if row.persona else None
             yield {name: found[name] for name in (*TEXTS, "tokens_out")} | {
                 "prompt": prompt.messages(found["question"], drawn, config.task.instruction),
@@ -214,7 +209,7 @@ def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
     return problems
 
 
-def _short(config: Config, rows: Sequence[Row], base: Path) -> Iterator[Row]:
+def _short(config: Config, table: Sequence[Row], base: Path) -> Iterator[Row]:
     """The rows that keep the limits on tokens."""
     from transformers import AutoTokenizer
 
@@ -223,24 +218,19 @@ def _short(config: Config, rows: Sequence[Row], base: Path) -> Iterator[Row]:
     tokenizer = AutoTokenizer.from_pretrained(base)
     if tokenizer.chat_template is None:
         raise BadInput(f"{config.base} has no chat template: choose an instruct model or add one to its tokenizer.")
-    prompts = token_ids(tokenizer, [row["prompt"] for row in rows], add_generation_prompt=True)
-    targets = [row["completion"][0]["content"] if "completion" in row else "" for row in rows]
-    for row, asked, said in zip(rows, prompts, tokenizer(targets, add_special_tokens=False)["input_ids"], strict=True):
+    prompts = token_ids(tokenizer, [row["prompt"] for row in table], add_generation_prompt=True)
+    targets = [row["completion"][0]["content"] if "completion" in row else "" for row in table]
+    for row, asked, said in zip(table, prompts, tokenizer(targets, add_special_tokens=False)["input_ids"], strict=True):
         if len(asked) <= (config.max_prompt_tokens or len(asked)) and len(said) <= (
             config.max_completion_tokens or len(said)
         ):
             yield row
 
 
-def _write(rows: Sequence[Row], path: Path) -> None:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    messages = arrow.list_(arrow.struct([("role", arrow.string()), ("content", arrow.string())]))
-    chats = [name for name in ("prompt", "completion") if name in rows[0]]
-    schema = arrow.schema([*((name, arrow.string()) for name in TEXTS), *((name, messages) for name in chats)])
-    path.parent.mkdir(parents=True)
-    parquet.write_table(arrow.Table.from_pylist(list(rows), schema), path)
+def write(table: Sequence[Row], path: Path) -> None:
+    """Write the rows of a mixture, with their targets where they have any."""
+    chats = [name for name in ("prompt", "completion") if name in table[0]]
+    rows.write(table, dict.fromkeys(TEXTS, "string") | dict.fromkeys(chats, "messages"), path)
 
 
 def _pool(folder: Path) -> list[persona.Persona]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import files, judge, rows, variant
+from permix import files, judge, models, rows, variant
 from permix.errors import BadInput
 from permix.judging import answers, calibration, checks, own, panel, procedure, structured, upstream
 from permix.judging.panel import SAID, JudgedConfig, Panel
@@ -80,14 +80,10 @@ class Config(JudgedConfig):
     def __post_init__(self) -> None:
         """Refuse numbers out of range, and what upstream's procedure does not have."""
         super().__post_init__()
-        for name in ("max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "dispute"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"[personagym] {name} is {getattr(self, name)}: it should be at least 1.")
-        for name in ("temperature", "checks"):
-            if getattr(self, name) < 0:
-                raise BadInput(f"[personagym] {name} is {getattr(self, name)}: it should be 0 or more.")
+        self.refuse_below(1, "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "dispute")
+        self.refuse_below(0, "temperature", "checks")
         if self.tiebreaker and (len(self.judges) < 2 or self.tiebreaker in self.judges):
-            raise BadInput(f"[personagym] tiebreaker is {self.tiebreaker!r}: it should be one more than two judges.")
+            raise self.refused("tiebreaker", "one more than two judges")
         if self.upstream and (self.tiebreaker or self.checks):
             raise BadInput("[personagym] upstream has neither tiebreaker nor checks: leave them out, or upstream.")
 
@@ -109,7 +105,7 @@ def configs(recipe: "Recipe") -> list[Config]:
     """One for each variant and seed, where the recipe has a table [personagym]."""
     if "personagym" not in recipe.tables:
         return []
-    engine = {name: value for name, value in recipe.settings("sweep").items() if name in answers.ENGINE}
+    engine = {name: value for name, value in recipe.settings("sweep").items() if name in models.ENGINE}
     settings = engine | recipe.settings("personagym")
     third = settings.get("tiebreaker", "")
     names = [*settings.get("judges", Config.judges), *([third] if third else [])]
@@ -149,7 +145,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def group(config: Config) -> tuple[Any, ...]:
     """Variants of one base share an engine."""
-    return config.base, config.model, *(getattr(config, name) for name in answers.ENGINE)
+    return config.base, config.model, *models.engine_settings(config).values()
 
 
 def estimate(config: Config) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import persona
+from permix import persona, rows
 from permix.stage import Facts, Parts, StageConfig, given
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Write both pools as parquet."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    (out / "data").mkdir()
+    columns = dict.fromkeys(("key", "category", "system_prompt"), "string")
     for split, pool in (("train", config.train), ("eval", config.eval)):
-        parquet.write_table(
-            arrow.Table.from_pylist([asdict(p) for p in pool]), out / "data" / f"{split}-00000-of-00001.parquet"
-        )
+        rows.write([asdict(p) for p in pool], columns, out / "data" / f"{split}-00000-of-00001.parquet")
     return {"train": len(config.train), "eval": len(config.eval)}

@@ -59,8 +59,7 @@ class Config(JudgedConfig):
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
         super().__post_init__()
-        if self.limit < 0:
-            raise BadInput(f"[preference] limit is {self.limit}: it should be 0 or more.")
+        self.refuse_below(0, "limit")
         if len(set(self.sweeps)) < 2:
             raise BadInput(f"[preference] first and second are both {self.first!r}: name two models.")
 

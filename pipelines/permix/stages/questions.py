@@ -83,9 +83,8 @@ class Config(StageConfig):
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        for name, least in (("per_task", 1), ("max_tokens", 1), ("retries", 0), ("limit", 0), ("budget", 0)):
-            if getattr(self, name) < least:
-                raise BadInput(f"[questions] {name} is {getattr(self, name)}: it should be at least {least}.")
+        self.refuse_below(1, "per_task", "max_tokens")
+        self.refuse_below(0, "retries", "limit", "budget")
 
 
 def wanted(recipe: "Recipe") -> bool:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import benchmarks, persona, prompt, targets, variant
+from permix import benchmarks, models, persona, prompt, targets, variant
 from permix.errors import BadInput, PermixError
 from permix.persona import Persona
 from permix.prompt import Messages
-from permix.sampler import Completion, Request, Sampling
+from permix.sampler import Completion, Request, Sampling, seed_of
 from permix.stage import Facts, Parts
 from permix.targets import Row
 from permix.verifier import Problem, Verdict
@@ -59,8 +59,7 @@ class Config(targets.WriterConfig):
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
         super().__post_init__()
-        if self.retries < 0:
-            raise BadInput(f"[rewrites] retries is {self.retries}: it should be 0 or more.")
+        self.refuse_below(0, "retries")
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -108,7 +107,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     pool = persona.load(inputs["personas"], "train")
     problems = {p.id: p for p in _problems(config, inputs)}
     drawn = {name: persona.draw(pool, config.seed, name) for name in problems}
-    sampler = targets.open_sampler(config, inputs, parts) if config.writer else _Toy(problems, drawn)
+    sampler: Sampler | _Toy = _Toy(problems, drawn)
+    if config.writer:
+        sampler = models.open_sampler(config.writer, inputs.get("model"), config, parts, config.budget)
     asked = {n: _prompt(config, p, drawn[n]) for n, p in problems.items()}
     rows: dict[str, Row] = {}
     rejected, made = Counter[str](), list[Completion]()
@@ -140,7 +141,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "left_out": dict(sorted(Counter(faults.values()).items())),
         "statuses": dict(sorted(Counter(row["status"] for row in kept).items())),
         "personas": dict(sorted(Counter(row["persona"] for row in kept).items())),
-        "cost": targets.spent(config, made),
+        "cost": models.spent(config.writer, made),
     }
 
 
@@ -173,8 +174,7 @@ def _ask(
 ) -> dict[str, Completion]:
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     requests = [
-        Request(name, chat, sampling, targets.seed_of("rewrites", config.seed, name, attempt))
-        for name, chat in asked.items()
+        Request(name, chat, sampling, seed_of("rewrites", config.seed, name, attempt)) for name, chat in asked.items()
     ]
     journal = parts.work / f"round-{attempt}.jsonl"
     return {c.id: c for c in sampler.sample(requests, journal=journal, progress=parts.progress)}

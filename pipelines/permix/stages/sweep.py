@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, completions, files, persona, variant
+from permix import benchmarks, completions, files, models, persona, variant
 from permix.benchmarks import Source
 from permix.completions import COLUMNS as COLUMNS
 from permix.completions import Row
@@ -27,7 +27,7 @@ from permix.models import Model
 from permix.peers import PEERS, Name
 from permix.persona import Persona
 from permix.results import numbers
-from permix.sampler import Adapter, Backend, Completion, Dtype, Engine, Sampler, packages_of
+from permix.sampler import Adapter, Backend, Dtype, packages_of
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.verifier import Problem
 
@@ -78,13 +78,10 @@ class Config(StageConfig):
     draws: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("runs", "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "draws"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"[sweep] {name} is {getattr(self, name)}: it should be at least 1.")
+        self.refuse_below(1, "runs", "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "draws")
+        self.refuse_below(0, "budget")
         if self.limit < 0:
-            raise BadInput(f"[sweep] limit is {self.limit}: it should be 0 (all) or more.")
-        if self.budget < 0:
-            raise BadInput(f"[sweep] budget is {self.budget}: it should be 0 (no limit) or more.")
+            raise self.refused("limit", "0 (all) or more")
         if self.budget and self.peer:  # an endpoint counts what one round costs
             raise BadInput("[sweep] budget holds for one round, and a peer has two: leave one of them away.")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
@@ -96,10 +93,9 @@ class Config(StageConfig):
         if not re.fullmatch(r"[A-Za-z0-9._-]*", self.label):
             raise BadInput(f"[sweep] label is {self.label!r}: use letters, digits, '.', '_' and '-' only.")
 
-    @property
-    def most(self) -> int:
-        """How many completions an answer takes at most."""
-        return PEERS[self.peer].most
+    def completions_on(self, problems: int) -> int:
+        """How many completions so many problems take at most, under all personas and controls."""
+        return (self.pool_size + len(persona.CONTROLS)) * self.runs * problems * PEERS[self.peer].most
 
 
 def packages(config: Config) -> tuple[str, ...]:
@@ -149,19 +145,14 @@ def repository(org: str, tag: str, base_slug: str, name: str, seed: int) -> str:
 
 def inputs(config: Config) -> dict[str, str]:
     """The base where it is run here, the adapter where there is one, the personas, and the benchmarks' datasets."""
-    models = {"base": "" if config.model else config.base, "adapter": config.adapter}
-    found = models | {"personas": config.personas} | {f"benchmark/{s.name}": s.repo for s in config.benchmarks}
+    weights = {"base": "" if config.model else config.base, "adapter": config.adapter}
+    found = weights | {"personas": config.personas} | {f"benchmark/{s.name}": s.repo for s in config.benchmarks}
     return {name: repo for name, repo in found.items() if repo}
 
 
 def group(config: Config) -> tuple[Any, ...]:
     """Sweeps of one base share an engine."""
-    return config.base, config.model, *_engine(config).values()
-
-
-def _engine(config: Config) -> dict[str, Any]:
-    names = ("backend", "batch_size", "dtype", "gpus", "tensor_parallel", "max_lora_rank")
-    return {name: getattr(config, name) for name in names}
+    return config.base, config.model, *models.engine_settings(config).values()
 
 
 def estimate(config: Config) -> dict[str, float]:
@@ -170,8 +161,7 @@ def estimate(config: Config) -> dict[str, float]:
 
     completions, usd = 0, 0.0
     for source in config.benchmarks:
-        answers = (config.pool_size + len(persona.CONTROLS)) * config.runs * estimates.problems(source, config.limit)
-        count = answers * config.most
+        count = config.completions_on(estimates.problems(source, config.limit))
         completions += count
         if config.model:
             usd += config.model.price(count * estimates.lengths(source)[0], count * config.max_tokens)
@@ -228,42 +218,25 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
     problems = problems_of(config, inputs)
     conditions = completions.conditions(config, personas, problems)
-    sampler = _open(config, inputs, parts)
+    sampler = models.open_sampler(config.model, inputs.get("base"), config, parts, config.budget)
     completions.sample(config, conditions, adapter, sampler, parts)
     made = [done for table in conditions.values() for one in table for done in one.made.values()]
-    tables = {
-        name: [completions.sampled(one, config.peer, sampler.dtype) for one in table]
-        for name, table in conditions.items()
-    }
     with Verifier() as verifier:
-        for name, table in tables.items():
-            golds = {p.id: p for p in problems[name]}
-            pairs = [(row["completion"], golds[row["problem_id"]]) for row in table]
-            for row, verdict in zip(table, verifier.grade_many(pairs), strict=True):
-                row |= completions.graded(verdict)
-            completions.refuse_missing(name, [row["status"] for row in table if row["score"] is None])
-            completions.write(table, out, name)
+        tables = {
+            name: completions.grade(
+                [completions.sampled(one, config.peer, sampler.dtype) for one in table], problems[name], verifier
+            )
+            for name, table in conditions.items()
+        }
         ran = any(p.kind == "code" for found in problems.values() for p in found)
         sandbox = {"sandbox": verifier.sandbox} if ran else {}
+    for name, rows in tables.items():
+        completions.refuse_missing(name, [row["status"] for row in rows if row["score"] is None])
+        completions.write(rows, out, name)
     summary = summarise(config, tables)
     files.write_json(out / "summary.json", summary)
     engines = sorted({done.engine for done in made})
-    return {"summary": summary, "engines": engines, **sandbox, "cost": _spent(config, made)}
-
-
-def _spent(config: Config, made: Sequence[Completion]) -> dict[str, float]:
-    """What the completions of all rounds cost."""
-    read, written = sum(done.tokens_in for done in made), sum(done.tokens_out for done in made)
-    usd = config.model.price(read, written) if config.model else 0.0
-    spent: dict[str, float] = {"completions": len(made), "tokens_in": read, "tokens_out": written}
-    return spent | ({"USD": round(usd, 6)} if usd else {})
-
-
-def _open(config: Config, inputs: Mapping[str, Path], parts: Parts) -> Sampler:
-    """An engine on the fetched base, or the server of a served model."""
-    if config.model:
-        return parts.sampler(config.model.endpoint(config.budget))
-    return parts.sampler(Engine(base=inputs["base"], threads=parts.threads, **_engine(config)))
+    return {"summary": summary, "engines": engines, **sandbox, "cost": models.spent(config.model, made)}
 
 
 def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -276,21 +249,11 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
         "base": config.base,
         "seed": config.seed,
         "benchmarks": {
-            name: numbers.of_rows(table, draws=config.draws, toy=config.toy) | _sound(config, table)
+            name: numbers.of_rows(table, draws=config.draws, toy=config.toy)
+            | numbers.of_sound(table, draws=config.draws, toy=config.toy)
             for name, table in tables.items()
         },
     }
-
-
-def _sound(config: Config, table: Sequence[Row]) -> dict[str, Any]:
-    """The main numbers without the problems that their source marks as broken; nothing where there are none."""
-    broken = {row["problem_id"]: row["erratum"] for row in table if row.get("erratum")}
-    if not broken:
-        return {}
-    rest = [row for row in table if row["problem_id"] not in broken]
-    found = numbers.of_rows(rest, draws=config.draws, toy=config.toy) if rest else {}
-    kept = {key: found[key] for key in ("problems", "pss", "accuracy") if key in found}
-    return {"sound": {"left_out": dict(sorted(broken.items())), **kept}}
 
 
 def _pool(folder: Path) -> list[Persona]:

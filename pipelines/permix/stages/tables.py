@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import files, paper, persona, stages, variant
+from permix import files, paper, persona, rows, stages, variant
 from permix.results import table_lines, tabular
 from permix.results.tabular import as_text as as_text
 from permix.stage import Facts, Parts, StageConfig, given, own_fields
@@ -94,20 +94,17 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     folders = {f"{name}-seed{seed}": inputs[f"{name}-seed{seed}"] for name, seed in config.runs}
     for benchmark in config.benchmarks:
         sweeps.refuse_unequal(folders, benchmark)
-    rows, people = table_lines.read(config.runs, config.benchmarks, folders)
-    lines = table_lines.of_variants(rows)
+    measured, people = table_lines.read(config.runs, config.benchmarks, folders)
+    lines = table_lines.of_variants(measured)
     tables = {b: [line for line in lines if line["benchmark"] == b] for b in config.benchmarks}
     scored = {name: inputs[f"personagym/{name}"] for name in folders} if config.judged else {}
     gym = judged.read(config.runs, scored) if scored else []
     table_lines.add_consistency(lines, judged_lines := judged.of_variants(gym))
-    for name, data in (("ours", rows), ("personas", people), ("paper", paper.rows())):
-        _write_parquet(data, out / "data" / name / "test-00000-of-00001.parquet")
-    for benchmark, of in tables.items():
-        for ending, written in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
-            files.write_bytes(out / "tables" / f"{benchmark}.{ending}", written(of).encode())
+    _write_data({"ours": measured, "personas": people, "paper": paper.rows()}, tables, out)
     paired = judged.pairing(scored, sweeps.pairing(folders))
-    found = [claims.examine(c, [r for r in rows if r["benchmark"] == b], paired) for b in tables for c in claims.CLAIMS]
-    said = verdicts.table(verdicts.Measured([*rows, *gym], paired, config.toy, config.base_slug))
+    of = {b: [row for row in measured if row["benchmark"] == b] for b in tables}
+    found = [claims.examine(claim, of[b], paired) for b in tables for claim in claims.CLAIMS]
+    said = verdicts.table(verdicts.Measured([*measured, *gym], paired, config.toy, config.base_slug))
     tested = _theory(config, folders)
     sheets = [
         paper_tables.variants(lines, config.base_slug),
@@ -124,7 +121,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         paper_tables.write(sheet, out / "tables")
     _figures(config, inputs, lines, people, tested, out / "figures")
     facts = {
-        "rows": len(rows),
+        "rows": len(measured),
         "toy": config.toy,
         "tables": tables,
         "notes": _notes(config),
@@ -132,12 +129,25 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "statements": said,
         "theory": [{k: v for k, v in line.items() if k != "styles"} for line in tested],  # the figure has them
         "spent": _spent(config, inputs),
-        "annotations": _annotations(config, rows, parts.sources),
+        "annotations": _annotations(config, measured, parts.sources),
     }
     shown = sweeps.cases(inputs["cases"]) if "cases" in inputs else []
     title = f"{target(config).removeprefix('datasets/')}: {config.base_slug}"
     files.write_bytes(out / "report.html", report.page(title, facts, filled, shown, out / "figures").encode())
     return facts
+
+
+def _write_data(data: Mapping[str, Sequence[Row]], tables: Mapping[str, Sequence[Row]], out: Path) -> None:
+    """The datasets by configuration, and the table of each benchmark in three formats."""
+    types = {"floor": "bool"} | dict.fromkeys(("seed", "problems", "runs", "personas"), "int32")
+    text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
+    types |= dict.fromkeys(text, "string")
+    for name, of in data.items():
+        columns = {column: types.get(column, "double") for column in of[0]}
+        rows.write(of, columns, out / "data" / name / "test-00000-of-00001.parquet")
+    for benchmark, lines in tables.items():
+        for ending, written in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
+            files.write_bytes(out / "tables" / f"{benchmark}.{ending}", written(lines).encode())
 
 
 def _notes(config: Config) -> list[str]:
@@ -239,25 +249,13 @@ def _spent(config: Config, inputs: Mapping[str, Path]) -> list[Row]:
     return found
 
 
-def _annotations(config: Config, rows: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
+def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
     """What goes onto each adapter's card: {adapter: {"rows": …}} in the shape that cards.render takes."""
     found: dict[str, Any] = {}
-    for row in rows:
+    for row in measured:
         if variant.get(row["variant"]).trainer == "none":
             continue
         adapter = _adapter(config, row["variant"], row["seed"])
         source = sources[f"{row['variant']}-seed{row['seed']}"]
         found.setdefault(adapter, {"rows": []})["rows"] += table_lines.annotation(row, source)
     return found
-
-
-def _write_parquet(rows: Sequence[Row], path: Path) -> None:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    types = {"floor": arrow.bool_()} | dict.fromkeys(("seed", "problems", "runs", "personas"), arrow.int32())
-    text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
-    types |= dict.fromkeys(text, arrow.string())
-    schema = arrow.schema([(name, types.get(name, arrow.float64())) for name in rows[0]])
-    path.parent.mkdir(parents=True)
-    parquet.write_table(arrow.Table.from_pylist(list(rows), schema), path)

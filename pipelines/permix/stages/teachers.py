@@ -9,14 +9,14 @@ Both configurations are always made, whichever variant asks: the artifact does n
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import benchmarks, persona, prompt, targets, variant
+from permix import benchmarks, models, persona, prompt, targets, variant
 from permix.errors import PermixError
-from permix.sampler import Request, Sampling
+from permix.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Parts, given
 
 if TYPE_CHECKING:
@@ -87,16 +87,15 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             chat = prompt.messages(problem.question, drawn, config.task.instruction)
             asked[f"{kind}|{problem.id}"] = kind, problem, drawn, chat
     requests = [
-        Request(name, chat, sampling, targets.seed_of("teachers", config.seed, config.teacher, name))
+        Request(name, chat, sampling, seed_of("teachers", config.seed, config.teacher, name))
         for name, (*_, chat) in asked.items()
     ]
-    sampler = targets.open_sampler(config, inputs, parts)
+    sampler = models.open_sampler(config.writer, inputs.get("model"), config, parts, config.budget)
     sampled = sampler.sample(requests, journal=parts.work / "completions.jsonl", progress=parts.progress)
     made = {completion.id: completion for completion in sampled}
     with Verifier() as verifier:
-        verdicts = dict(
-            zip(asked, verifier.grade_many((made[name].text, asked[name][1]) for name in asked), strict=True)
-        )
+        found = verifier.grade_many((made[name].text, problem) for name, (_, problem, *_) in asked.items())
+    verdicts = dict(zip(asked, found, strict=True))
     targets.refuse_failed((made[name] for name in asked), verdicts.values())
 
     facts: Facts = {"rows": 0}
@@ -111,11 +110,14 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             raise PermixError(f"{config.teacher} answered no problem right: set keep_wrong or take another teacher.")
         targets.write(kept, out / "data" / kind / "train-00000-of-00001.parquet")
         facts["rows"] += len(kept)
-        facts[kind] = {
-            "rows": len(kept),
-            "left_out": len(rows) - len(kept),
-            "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),
-            "cut": sum(row["finish"] == "length" for row in rows),
-            "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
-        }
-    return facts | {"cost": targets.spent(config, made.values())}
+        facts[kind] = {"rows": len(kept), "left_out": len(rows) - len(kept), **_quality(rows)}
+    return facts | {"cost": models.spent(config.writer, made.values())}
+
+
+def _quality(rows: Sequence[targets.Row]) -> Facts:
+    """Of all that a teacher wrote, what is left out among it."""
+    return {
+        "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),
+        "cut": sum(row["finish"] == "length" for row in rows),
+        "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
+    }

@@ -5,14 +5,13 @@ and nothing is changed. What was found lies in the trainer's log, so that checkp
 course; what a variant is worth is for sweeps to say.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permix import persona
 from permix.prompt import Messages
-from permix.sampler import Sampling
+from permix.sampler import Sampling, seed_of
 
 if TYPE_CHECKING:
     from permix.stages.grpo import Config
@@ -87,16 +86,12 @@ def _answers(
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_completion_length)
     ends = end_tokens(tokenizer, model.config, model.generation_config)
     lines = [
-        decoding.Row(prompt, sampling, _seed(config, row)) for prompt, row in zip(prompts, asked, strict=True)
+        decoding.Row(prompt, sampling, seed_of(KEY, config.seed, row["problem_id"], row["persona"]))
+        for prompt, row in zip(prompts, asked, strict=True)
     ]  # the same noise at every step, so that what moves is the model
     for first in range(0, len(lines), config.per_device_train_batch_size):
         part = lines[first : first + config.per_device_train_batch_size]
         yield from (outcome.text for outcome in decoding.decode(model, tokenizer, ends, part))
-
-
-def _seed(config: "Config", row: Row) -> int:
-    text = f"{KEY}\0{config.seed}\0{row['problem_id']}\0{row['persona']}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
 
 
 def _numbers(config: "Config", asked: Sequence[Row], answers: Sequence[str]) -> Row:

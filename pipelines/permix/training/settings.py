@@ -98,9 +98,7 @@ class TrainerConfig(StageConfig):
         for name in ("learning_rate", "num_train_epochs"):
             if getattr(self, name) <= 0:
                 raise self.refused(name, "above 0")
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "lora_r", "logging_steps"):
-            if getattr(self, name) < 1:
-                raise self.refused(name, "at least 1")
+        self.refuse_below(1, "per_device_train_batch_size", "gradient_accumulation_steps", "lora_r", "logging_steps")
         if self.save_steps < 1 or self.save_steps % self.logging_steps:  # a log entry begun before a kill would be lost
             raise self.refused("save_steps", f"a multiple of logging_steps, {self.logging_steps}")
         if not 0 <= self.lora_dropout < 1:
@@ -109,10 +107,6 @@ class TrainerConfig(StageConfig):
             raise BadInput(f"[{self.TABLE}] bf16 and fp16 are both true: choose one.")
         if self.load_in_4bit and self.fp16:
             raise BadInput(f"[{self.TABLE}] load_in_4bit trains adapters in bfloat16: set bf16 instead of fp16.")
-
-    def refused(self, name: str, expected: str) -> BadInput:
-        """The error for a key that is out of its range."""
-        return BadInput(f"[{self.TABLE}] {name} is {getattr(self, name)}: it should be {expected}.")
 
     def needs_gpu(self) -> tuple[str, str] | None:
         """A setting that no CPU can follow, and what to set instead."""

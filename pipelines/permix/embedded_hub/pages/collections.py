@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 from starlette.responses import JSONResponse, Response
 
-from permix.embedded_hub.accounts import RepoRow, valid_namespace
+from permix.embedded_hub.accounts import RepoRow, new_id, valid_namespace
 from permix.embedded_hub.call import Call, HubError
-from permix.embedded_hub.collected import Collection, Item, new_id
+from permix.embedded_hub.collected import Collection, Item
 from permix.embedded_hub.pages.people import html, shown
 from permix.embedded_hub.routing import route
 

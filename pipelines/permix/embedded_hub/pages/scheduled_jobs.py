@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import cron, foreman, job_spec
+from permix.embedded_hub.accounts import new_id
 from permix.embedded_hub.call import Call, HubError, moment
-from permix.embedded_hub.collected import new_id
 from permix.embedded_hub.jobs import ScheduledJob
 from permix.embedded_hub.jobs import moment as this_moment
 from permix.embedded_hub.pages.jobs import described, namespace_of, owner, spec_of

@@ -6,8 +6,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import events, job_spec
+from permix.embedded_hub.accounts import new_id
 from permix.embedded_hub.call import Call, HubError
-from permix.embedded_hub.collected import new_id
 from permix.embedded_hub.courier import NotAllowed, check_target
 from permix.embedded_hub.routing import route
 from permix.embedded_hub.webhooks import DOMAINS, Webhook
