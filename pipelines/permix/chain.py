@@ -188,7 +188,8 @@ def find(repo: str, hub: Hub) -> Head:
 def _advice(repo: str, hub: Hub) -> str:
     name = repo.partition("@")[0]
     return (
-        f"`permix hub import FOLDER {name}` puts a local copy there."
+        f"`permix hub import FOLDER {name}` puts a local copy there, "
+        f"`permix hub mirror {name} --from https://huggingface.co` another Hub's; or use that Hub with --hub."
         if hub.embedded
         else "check the name and the token's rights."
     )

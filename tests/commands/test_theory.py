@@ -42,6 +42,7 @@ def test_claims_without_an_artifact_are_the_papers_own(smoke: Path) -> None:
 
 def test_claims_of_an_artifact_show_both_verdicts(smoke: Path) -> None:
     shown = permix(smoke, "claims", "datasets/permix-smoke/permix-tables").stdout
+    assert "arithmetic stands for GSM8K" in shown
     assert shown.count("; ours: ") == 25 and "ours: not measured" in shown
     refused = permix(smoke, "claims", BASE, check=False)
     assert refused.returncode == 2 and "give an artifact of stage tables" in refused.stderr

@@ -21,7 +21,7 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
     """Examine the paper's statements on its own printed numbers and on a tables artifact of ours."""
     from permix.results import verdicts
 
-    found = _published(artifact, hub) if artifact else verdicts.table()
+    found, toy = _published(artifact, hub) if artifact else (verdicts.table(), False)
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -32,10 +32,13 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
         verdict = f"paper: {verdicts.verdict(row['paper'])}{ours}"
         for line in (said, f"    {row['formula']}", f"    {verdict}"):
             print(textwrap.fill(line, 120, subsequent_indent="      "))
+    if toy:
+        print(verdicts.TOY_STANDS_FOR)
 
 
-def _published(artifact: str, hub: str | None) -> list[dict[str, Any]]:
-    from permix import chain
+def _published(artifact: str, hub: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """The statements of a tables artifact, and whether it is of the toy world."""
+    from permix import cards, chain
     from permix import hub as hubs
 
     head = chain.find(artifact, hubs.connect(hub))
@@ -44,4 +47,4 @@ def _published(artifact: str, hub: str | None) -> list[dict[str, Any]]:
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give an artifact of stage tables.")
     if "statements" not in head.record["facts"]:
         raise BadInput(f"{head.repo} was made by an older permix: run its recipe again.")
-    return list(head.record["facts"]["statements"])
+    return list(head.record["facts"]["statements"]), cards.is_toy(head.record)

@@ -1,5 +1,6 @@
 """permix jobs: the Jobs that `--on jobs` started on a Hub: list, follow, print, cancel."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,8 +22,10 @@ def list_(context: typer.Context, hub: options.Hub = None) -> None:
     from permix.jobs import follow, submit
 
     place = _connect(hub)
-    noted = submit.noted(place)
-    for job in follow.ours(place):
+    noted, found = submit.noted(place), follow.ours(place)
+    if not found:
+        print(f"There is no Job of permix on {place.endpoint}: `--on jobs` starts one.", file=sys.stderr)
+    for job in found:
         words = noted.get(job.id, {}).get("arguments") or [(job.labels or {}).get("stage", "")]
         when = f"{job.created_at:%Y-%m-%d %H:%M}" if job.created_at else ""
         print(f"{job.id}  {job.status.stage:10}  {job.flavor:12}  {when}  permix {' '.join(words)}")

@@ -246,7 +246,7 @@ def statements(rows: Sequence[Line], *, toy: bool) -> Sheet:
         "(no intervals are printed)."
     )
     if toy:
-        note += " In the toy world arithmetic stands for GSM8K, arithmetic-long for MATH500, voice for PersonaGym."
+        note += f" {verdicts.TOY_STANDS_FOR}"
     return Sheet("statements", "What the paper says, and what the numbers say", columns, cells, note)
 
 

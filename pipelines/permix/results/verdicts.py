@@ -18,6 +18,8 @@ from permix.results.statements import STATEMENTS, Cell, Statement
 TOY = {"gsm8k": "arithmetic", "math500": "arithmetic-long"}
 """The toy world's benchmarks of the same role: problems of the training kind, and longer ones."""
 
+TOY_STANDS_FOR = "In the toy world arithmetic stands for GSM8K, arithmetic-long for MATH500, voice for PersonaGym."
+
 
 class Source(Protocol):
     """Where cells come from."""
