@@ -91,7 +91,7 @@ def test_the_page_in_a_browser_as_small_as_a_phone(address: str, browser: Any, s
     with screen.expect_file_chooser() as chooser:  # by its button: tables have inputs for files, too
         screen.get_by_role("button", name="Click to upload").click()
     chooser.value.set_files(file)
-    screen.get_by_text("scores.csv").wait_for()
+    screen.locator(".file-preview").get_by_text("scores").wait_for()  # its whole name shows while it is uploaded
     screen.get_by_role("button", name="Compute").click()
     screen.get_by_text("PSS 0.935").wait_for()
     screen.get_by_role("button", name="Cite").click()
