@@ -170,12 +170,16 @@ def _agreed(both: list[tuple[str, str]]) -> list[float | None]:
     return [round(same, 3), round(chance, 3), round((same - chance) / (1 - chance), 3) if chance < 1 else None]
 
 
-def tab(source: Source, box: Box) -> None:
-    """The tab's controls and what they do."""
+@dataclass(frozen=True)
+class Arena:
+    """Pairs of answers of the published judgements, and votes on them."""
 
-    def draw() -> tuple[Row | None, str]:
+    source: Source
+    box: Box
+
+    def draw(self) -> tuple[Row | None, str]:
         """A pair, in an order of its own; the page is told no more than its texts."""
-        artifacts = source.board().of(PREFERENCE)
+        artifacts = self.source.board().of(PREFERENCE)
         try:
             artifact = random.choice(artifacts)  # noqa: S311
             pair = random.choice(pairs(artifact))  # noqa: S311
@@ -188,34 +192,40 @@ def tab(source: Source, box: Box) -> None:
         asked |= {"persona": pair.persona, "shown": left}
         return asked, shown.blind(pair.persona, pair.question, pair.texts[left], pair.texts[right])
 
-    def vote(choice: str, asked: Row | None, request: gr.Request) -> tuple[Row | None, str, str]:
+    def vote(self, choice: str, asked: Row | None, request: gr.Request) -> tuple[Row | None, str, str]:
         """Keep the vote and show the next pair."""
         if asked is None:
-            return (*draw(), shown.announced("There was nothing to vote on."))
+            return (*self.draw(), shown.announced("There was nothing to vote on."))
         left, right = (FIRST, SECOND) if asked["shown"] == FIRST else (SECOND, FIRST)
         voted = {"Left": left, "Right": right}.get(choice, TIE)
         row = asked | {"vote": voted, "page": str(request.session_hash), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
         try:
-            box.put(row)
+            self.box.put(row)
         except OSError as error:
             words = f"The vote could not be kept ({type(error).__name__}): vote again in a minute."
             return asked, gr.skip(), shown.announced(words)
         names = asked["preference"].partition(PREFERENCE)[2].partition("-vs-")
         was = dict(zip((FIRST, SECOND), (names[0], names[2]), strict=True))
-        words = f"Thank you. Left was {was[left]}, right was {was[right]}. {on_their_way()}"
-        return (*draw(), shown.announced(words))
+        words = f"Thank you. Left was {was[left]}, right was {was[right]}. {self.on_their_way()}"
+        return (*self.draw(), shown.announced(words))
 
-    def on_their_way() -> str:
-        waiting = box.waiting()
+    def on_their_way(self) -> str:
+        """How many votes are not yet on the Hub."""
+        waiting = self.box.waiting()
         votes = "1 vote is" if waiting == 1 else f"{waiting} votes are"
-        return f"{votes} kept here and not yet on the Hub: that follows within {box.minutes:g} minutes."
+        return f"{votes} kept here and not yet on the Hub: that follows within {self.box.minutes:g} minutes."
 
-    def compared() -> pd.DataFrame:
+    def compared(self) -> pd.DataFrame:
+        """The table of people and judges; empty where it cannot be read."""
         try:
-            return agreement(source.board())
+            return agreement(self.source.board())
         except (*ABSENT, *UNREADABLE):
             return pd.DataFrame(columns=["judge", "votes", "agreement", "by chance", "kappa"])
 
+
+def tab(source: Source, box: Box) -> None:
+    """The tab's controls and what they do."""
+    arena = Arena(source, box)
     with gr.Tab("Arena") as here:
         gr.Markdown(
             "Which answer stays **more in character**? Right or wrong does not count. Votes are published without "
@@ -228,7 +238,9 @@ def tab(source: Source, box: Box) -> None:
         thanks = gr.HTML(shown.announced(""))
         table = gr.Dataframe(label="people and judges", interactive=False)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
-    here.select(draw, None, [asked, both], api_name="pair", **quiet)
-    here.select(compared, None, table, api_name="agreement", **quiet)
+    here.select(arena.draw, None, [asked, both], api_name="pair", **quiet)
+    here.select(arena.compared, None, table, api_name="agreement", **quiet)
     for button in buttons:
-        button.click(vote, [button, asked], [asked, both, thanks], api_name=f"vote_{button.value.lower()}", **quiet)
+        button.click(
+            arena.vote, [button, asked], [asked, both, thanks], api_name=f"vote_{button.value.lower()}", **quiet
+        )

@@ -78,6 +78,14 @@ def test_32_scores_cannot_tell_3_41_from_3_06() -> None:
     assert ends is not None and ends[0] < 0 < 0.35 < ends[1]
 
 
+def test_a_printed_share_of_none_is_no_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = Printed()
+    for variant in ("base", "rlvr"):
+        monkeypatch.setitem(printed._cells, (variant, "math500", "worst"), 0.0)
+    ends = printed.interval(("rlvr", "math500", "worst"), ("base", "math500", "worst"))
+    assert ends is not None and ends[0] < 0 < ends[1]
+
+
 def test_ours_holds_or_fails_with_or_without_noise() -> None:
     better, worse = [row("rlvr", 0.5), row("permix-rlvr", 0.7)], [row("rlvr", 0.5), row("permix-rlvr", 0.4)]
     assert verdicts.verdict(examine(MORE, source(better))) == "holds"

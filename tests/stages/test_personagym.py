@@ -212,6 +212,16 @@ def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made]
     assert same["summary"]["settled"]["asked"] == 0 and same["cost"]["api_calls"] == 12
 
 
+def test_what_a_served_model_answers_is_paid_for_beside_the_judges(made: Callable[..., Made], tmp_path: Path) -> None:
+    with judges(scripted()) as (_, (answering,)):
+        facts, *_ = made(scripted(), at="served", model=replace(answering, price_out=1e6), dtype="", calibrate=False)
+    cost = facts["cost"]
+    assert cost["completions"] == 6 and cost["tokens_in"] > 0
+    assert cost["USD"] == pytest.approx(
+        cost["tokens_out"] + (cost["tokens_in"] + cost["api_tokens_in"] + cost["api_tokens_out"]) / 1e6, abs=1e-5
+    )
+
+
 def test_the_recipe_asks_for_it_by_a_table() -> None:
     assert personagym.configs(recipe.load("toy")) == []
     first, *others = personagym.configs(recipe.parse(TOML | {"sweep": {"dtype": "bfloat16", "runs": 2}}, "own.toml"))

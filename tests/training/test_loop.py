@@ -45,7 +45,6 @@ def test_trackio_gets_every_step_under_the_adapters_name(
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    pytest.importorskip("trackio", reason="trackio is not installed here: pip install trackio")
     train("sft", inputs, tmp_path, report_to="trackio", max_steps=2)
     with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "permix.db")) as told:
         rows = told.execute("select run_name, metrics from metrics").fetchall()

@@ -62,7 +62,7 @@ class Printed:
             return 1 / math.sqrt(paper.JUDGEMENTS * (5 if measure == "mean" else 1))
         answers = paper.PROBLEMS[benchmark] * paper.RUNS
         if measure != "pss":
-            share = self._cells[cell]
+            share = min(max(self._cells[cell], 0.5 / answers), 1 - 0.5 / answers)  # none or all right is no certainty
             return math.sqrt(share * (1 - share) / answers / (16 if measure == "mean" else 1))
         worst, best = self._ends(row, benchmark)
         if not worst or not best:

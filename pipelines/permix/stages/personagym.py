@@ -185,7 +185,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     judges.reach()  # a judge that is not there is found before anything is sampled
     way = procedure.of(inputs.get("upstream"))
     asked = {row["question_id"]: row for row in questions.read(inputs["questions"])}
-    answered = answers.sample(config, inputs, asked, way, parts)
+    answered, made = answers.sample(config, inputs, asked, way, parts)
     texts = {key: row["answer"] for key, row in answered.items()}
     known, examined = {row["id"]: row for row in calibration.rows()}, calibration.items() if config.calibrate else []
     probes, probing = checks.chosen(asked, texts, config.checks)
@@ -205,14 +205,14 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             rows.write(found[part], columns, _file(out, part))
     summary = summarise(vars(config), found)
     files.write_json(out / "summary.json", summary)
-    tokens = {"completions": len(answered), "tokens_out": sum(row["tokens_out"] for row in answered.values())}
+    of_answers, of_judges = models.spent(config.model, made), judges.spent
     return {
         "rows": len(found["scores"]),
         "summary": summary,
         "trouble": judges.trouble,
         "prompts": way.prompts(),
         "not_copied": list(way.not_copied),
-        "cost": tokens | judges.spent,
+        "cost": {unit: of_answers.get(unit, 0) + of_judges.get(unit, 0) for unit in of_answers | of_judges},
     }
 
 
