@@ -85,21 +85,25 @@ class Hub:
         get_session().timeout = httpx2.Timeout(PATIENCE, connect=15)  # the client's own default is to wait for ever
         return HfApi(endpoint=self.endpoint, token=self.token or False, library_name="permix")
 
-    def check_write(self, org: str) -> None:
-        """Raise a sentence unless the Hub answers and the token may write to `org`."""
+    def namespaces(self) -> tuple[list[str], str | None]:
+        """The names that the token acts for, its owner's first, and its role; BadInput where there is no token."""
         if self.token is None:
             raise BadInput(
                 f"There is no token for {self.endpoint}: set HF_TOKEN, or leave --hub away to use the embedded Hub."
             )
         with self.sentences(f"ask {self.endpoint} who the token belongs to"):
             me = self.api.whoami()
-            names = {me["name"], *(o["name"] for o in me.get("orgs", []))}
-        role = me.get("auth", {}).get("accessToken", {}).get("role")
+            names = [me["name"], *(one["name"] for one in me.get("orgs", []))]
+            return names, me.get("auth", {}).get("accessToken", {}).get("role")
+
+    def check_write(self, org: str) -> None:
+        """Raise a sentence unless the Hub answers and the token may write to `org`."""
+        names, role = self.namespaces()
         if role == "read":
-            raise BadInput(f"The token of {me['name']} may only read on {self.endpoint}: use one with write rights.")
+            raise BadInput(f"The token of {names[0]} may only read on {self.endpoint}: use one with write rights.")
         if org not in names and not self.embedded:  # the embedded Hub's own token may make any namespace
             known = ", ".join(sorted(names))
-            raise BadInput(f"{me['name']} may not write to {org!r} on {self.endpoint}: use --set org=, one of {known}.")
+            raise BadInput(f"{names[0]} may not write to {org!r} on {self.endpoint}: use --set org=, one of {known}.")
 
     def check_read(self, repo: str) -> None:
         """Raise a sentence unless the repository is there and the token may read its files."""

@@ -27,7 +27,7 @@ def calibrate(
     plan = recipes.load(recipe, set)
     asked = plan.calibration
     if asked is None:
-        raise BadInput(f"The recipe {plan.name} has no table [calibrate]: permix/grid.py says what stands in it.")
+        raise BadInput(f"The recipe {plan.name} has no table [calibrate]: that of recipe calibrate shows one.")
     for each in asked.grids:  # every key and value is checked before the first point is measured
         for point in each.points:
             recipes.load(recipe, [*set, *asked.changes({**asked.start, **point}, plan.tag)])

@@ -63,7 +63,7 @@ def find(hub: Hub, job_id: str) -> "JobInfo":
     """The Job with this id: of the organisation that was written down, else of any that the token belongs to."""
     if known := submit.noted(hub).get(job_id):
         return inspect(hub, known["org"], job_id)
-    for org in organisations(hub):
+    for org in hub.namespaces()[0]:
         try:
             return inspect(hub, org, job_id)
         except PermixError:
@@ -73,19 +73,12 @@ def find(hub: Hub, job_id: str) -> "JobInfo":
 
 def ours(hub: Hub) -> list["JobInfo"]:
     """All Jobs of permix that the token can see, the newest first."""
-    orgs = dict.fromkeys([*(job["org"] for job in submit.noted(hub).values()), *organisations(hub)])
+    orgs = dict.fromkeys([*(job["org"] for job in submit.noted(hub).values()), *hub.namespaces()[0]])
     found: dict[str, JobInfo] = {}
     for org in orgs:
         with hub.sentences(f"list the Jobs of {org}"):
             found |= {job.id: job for job in hub.api.list_jobs(labels=submit.OURS, namespace=org)}
     return sorted(found.values(), key=lambda job: str(job.created_at), reverse=True)
-
-
-def organisations(hub: Hub) -> list[str]:
-    """The names that the token acts for."""
-    with hub.sentences(f"ask {hub.endpoint} who the token belongs to"):
-        me = hub.api.whoami()
-    return [me["name"], *(org["name"] for org in me.get("orgs", []))]
 
 
 def take_turn(hub: Hub, org: str, job_id: str) -> None:
