@@ -25,7 +25,10 @@ ATTACKS = {
     "exec": "import os\nos.execv('/bin/sh', ['sh', '-c', 'echo ESCAPED'])",
     "daemon": "import os\nif not os.fork():\n os.setsid()\n if not os.fork():\n  while True: pass",
     "thread bomb": "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
-    "daemon thread": "import threading\nthreading.Thread(target=lambda: list(iter(int, 1)), daemon=True).start()",
+    # A loop of bytecode: one in C would never give the interpreter's lock back to the thread that ends the program.
+    "daemon thread": (
+        "import threading\ndef f():\n while True: pass\nthreading.Thread(target=f, daemon=True).start()"
+    ),
     "memory bomb": "x = []\nwhile True: x.append(bytearray(1 << 20))",
     "mapped memory": "import mmap\nm = mmap.mmap(-1, 4 << 30); out('4 GiB')",
     "higher limits": (

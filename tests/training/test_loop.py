@@ -1,6 +1,7 @@
 """Checkpoints and memory."""
 
 import contextlib
+import importlib
 import json
 import sqlite3
 from pathlib import Path
@@ -41,12 +42,10 @@ def test_logs_differ_in_no_clock() -> None:
     assert loop.comparable({"num_tokens": 5, "num_input_tokens_seen": 9}) == {"num_tokens": 9}
 
 
-def test_trackio_gets_every_step_under_the_adapters_name(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+def test_trackio_gets_every_step_under_the_adapters_name(inputs: dict[str, Path], tmp_path: Path) -> None:
     train("sft", inputs, tmp_path, report_to="trackio", max_steps=2)
-    with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "permix.db")) as told:
+    folder = importlib.import_module("trackio.utils").TRACKIO_DIR  # fixed when it is first imported, under HF_HOME
+    with contextlib.closing(sqlite3.connect(folder / "permix.db")) as told:
         rows = told.execute("select run_name, metrics from metrics").fetchall()
     assert {name for name, _ in rows} == {"tiny-permix-sft-gold"}
     assert [json.loads(metrics).get("train/loss", 0) > 0 for _, metrics in rows][:2] == [True, True]
