@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 TORCH := $(shell grep -E '^torch==' constraints.txt)
+# One more than there are cores, since tests wait for servers and children; each worker holds about 1 GB.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
 # PyTorch's own index of CPU builds; an extra, which may be out of reach.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -16,7 +18,7 @@ demo: install    ## The whole experiment on the toy world, on an embedded Hub
 	$(BIN)/permix run
 
 test: install lint  ## Every test that needs nothing but this machine
-	$(BIN)/python -m pytest --ignore tests/soak -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/soak -n $(WORKERS) --dist loadfile
 
 test-hub: install ## The client battery against another Hub: make test-hub HUB=https://... ORG=... (token in HF_TOKEN)
 	PERMIX_TEST_HUB=$(HUB) PERMIX_TEST_ORG=$(ORG) PERMIX_TEST_TOKEN="$$HF_TOKEN" \

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from permix import benchmarks, files, persona, prompt, provenance, recipe, stages
+from permix import benchmarks, completions, files, persona, prompt, provenance, recipe, stages
 from permix.hub import Hub
 from permix.results import sweeps as read_sweeps
 from permix.stage import StageConfig
 from permix.stages import cases, export, sweep, tables
+from permix.toy import style
 from tests import fidelity_records
 
 Inputs = Mapping[str, Mapping[str, str]]
@@ -97,23 +98,25 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
                 "category": next(p.category for p in personas if p.key == row["persona"]),
                 "seed": 1,
                 "prompt_digest": "0",
-                "completion": "",
+                "completion": _said(seed, row, VOICES[variant]),
                 "finish": "stop",
                 "tokens_out": 20,
             }
             row |= {"extracted": "1", "status": "correct", "adapter_digest": "", "base_dtype": "float32"}
-        sweep.write(results[benchmark], folder, benchmark)
+        completions.write(results[benchmark], folder, benchmark)
     config = next(c for c in sweep.configs(toy_recipe()) if c.variant == variant)
-    config = dataclasses.replace(config, seed=seed, toy=False, draws=200)  # the completions are empty: no voice in them
+    config = dataclasses.replace(config, seed=seed, toy=toy, draws=200)
     summary = sweep.summarise(config, results)
-    for found in summary["benchmarks"].values():
-        spoken = {who.key: VOICES[variant] for who in personas[2:]}
-        found |= {"voice": VOICES[variant], "voice_by_persona": spoken} if toy else {}
     (folder / "summary.json").write_text(json.dumps(summary))
     return summary
 
 
-def _chance(*numbers: int) -> float:
+def _said(seed: int, row: Mapping[str, Any], voice: float) -> str:
+    """A completion without any sum, so often in the persona's voice."""
+    return style.of(row["persona"]).openers[0] if _chance(seed, row["persona"], row["problem_id"]) < voice else ""
+
+
+def _chance(*numbers: object) -> float:
     return random.Random(repr(numbers)).random()
 
 

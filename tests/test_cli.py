@@ -1,11 +1,15 @@
 """The command line: light to start, one command per stage, and every error one sentence with an exit code."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -38,10 +42,34 @@ print("loaded:", [name for name in {HEAVY.split()!r} if name in sys.modules])
         assert done.stdout.splitlines()[-1] == "loaded: []"
 
 
-def test_help_names_every_command() -> None:
+def test_help_names_every_command_under_a_heading_and_in_a_clause() -> None:
     shown = CliRunner().invoke(cli.app, ["--help"]).stdout
-    for name in (*stages.NAMES, "run", "plan", "show", "verify", "hub"):
-        assert f"\n  {name} " in shown
+    for heading in (*cli.COMMANDS, "One stage of the chain, after what it needs"):
+        assert f"\n{heading}:\n" in shown
+    for name in COMMANDS:
+        assert re.search(rf"\n  {name} +[A-Z][\w-]+ ", shown), name
+    assert "..." not in shown.partition("Make an experiment")[2]
+
+
+def options(name: str, command: Any) -> Iterator[tuple[str, str | None]]:
+    """Every argument and option below a command, with its description."""
+    yield from ((f"{name} {parameter.name}", parameter.help) for parameter in command.params)
+    for below, inner in getattr(command, "commands", {}).items():
+        yield from options(f"{name} {below}", inner)
+
+
+def test_every_option_says_what_it_is() -> None:
+    assert [name for name, said in options("permix", typer.main.get_command(cli.app)) if not said] == []
+
+
+EXAMPLES = {name: command.epilog.removeprefix("Example: ") for name, command in COMMANDS.items() if command.epilog}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_of_a_commands_help_can_be_read(name: str) -> None:
+    program, command, *arguments = shlex.split(EXAMPLES[name])
+    assert (program, command) == ("permix", name)
+    assert COMMANDS[name].make_context(name, arguments).params
 
 
 @pytest.mark.parametrize("name", stages.NAMES)

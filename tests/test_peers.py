@@ -45,8 +45,8 @@ def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer],
                 facts = sweep.run(config, inputs, Path(out), parts=parts)
         finally:
             asked += server.asked
-        rows = sweep.read(Path(out), "quiz")
-        assert sweep.regrade(rows, sweep.problems_of(config, inputs)["quiz"]) == rows
+        rows = completions.read(Path(out), "quiz")
+        assert completions.regrade(rows, sweep.problems_of(config, inputs)["quiz"]) == rows
         return rows, facts, asked
 
 
@@ -106,7 +106,7 @@ def test_a_judge_that_prefers_a_position_leaves_the_personas_answer(inputs: dict
 def test_what_was_chosen_and_its_tokens_are_verified(inputs: dict[str, Path]) -> None:
     rows, *_ = swept("restate", inputs, solve, [])
     problems = sweep.problems_of(replace(CONFIG, benchmarks=(QUIZ,)), inputs)["quiz"]
-    assert sweep.regrade([rows[-1] | {"completion": "\\boxed{Bob}", "tokens_out": 1}], problems) == rows[-1:]
+    assert completions.regrade([rows[-1] | {"completion": "\\boxed{Bob}", "tokens_out": 1}], problems) == rows[-1:]
 
 
 def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path]) -> None:

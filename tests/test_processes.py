@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 from permix import chain, provenance, ranks, runner
 from permix.chain import Step
 from permix.errors import BadInput
+from permix.making import Job
 from permix.progress import Board
 from permix.stages import grpo, sft
 from permix.training import loop
-from permix.worker import Job
 from tests.hubs import embedded
 from tests.training import recorded
 from tests.training.runs import SHA, config_of, make_inputs, train
@@ -38,10 +38,14 @@ if "RANK" in os.environ:
 KILLED = """
 import os, pickle, signal, sys
 from permix import ranks
-def tell(message):
-    os.kill(os.getpid(), signal.SIGKILL)
+from permix.training import loop
 with open(sys.argv[1], "rb") as file:
-    ranks.run(pickle.load(file), tell)
+    job = pickle.load(file)
+def tell(message):
+    while not loop.complete(job.work / "checkpoints"):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+ranks.run(job, tell)
 """
 
 
@@ -81,7 +85,7 @@ def assert_same(one: Path, two: Path) -> None:
 def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
     alone: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
 ) -> None:
-    """The worker is killed when it has heard of a first step; its launcher and two ranks are then at the next ones."""
+    """The worker is killed when there is a first checkpoint; its launcher and two ranks are then at the next steps."""
     job = job_of("sft", inputs, tmp_path, save_steps=1)
     (tmp_path / "job").write_bytes(pickle.dumps(job))
     command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]

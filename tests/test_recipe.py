@@ -27,6 +27,14 @@ def parse(text: str, tmp_path: Path) -> recipe.Recipe:
 
 BAD = {
     "unknown key names the nearest": ('bass = "toy"', "unknown key 'bass'.*did you mean 'base'"),
+    "a key without its table": (
+        "learning_rate = 1.0",
+        "unknown key 'learning_rate'.*did you mean 'sft.learning_rate' or 'grpo.learning_rate'",
+    ),
+    "a key that is misspelt, without its table": (
+        "max_completion_lenght = 1",
+        "did you mean '\\w+.max_completion_length'",
+    ),
     "unknown key of a stage": ("[grpo]\nlearning_rat = 1.0", r"\[grpo\].*learning_rat.*did you mean 'learning_rate'"),
     "a given field is no key": ('[grpo]\nvariant = "rlvr"', "unknown key 'variant'"),
     "wrong type": ('[grpo]\nmax_steps = "many"', "max_steps.*should be of type int, not str"),

@@ -2,40 +2,37 @@
 
 import dataclasses
 import subprocess
-import sys
 from collections.abc import Iterator
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
+from permix import children
 from permix.errors import BadInput
+from permix.making import Job, Message, Samplers
 from permix.sampler import Engine
-from permix.worker import Job, Message, Samplers
+from permix.worker import main
 from tests import trials
 from tests.tiny_model import make_tiny_model
-from tests.trials import START, step
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[tuple[Connection, "subprocess.Popen[bytes]"]]:
-    here, there = Pipe()
-    command = [sys.executable, "-P", "-c", START, str(there.fileno())]
-    command.append(str(Path(trials.chain.__file__).parents[1]))
-    child = subprocess.Popen(
-        command, pass_fds=[there.fileno()], cwd=tmp_path, env={"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}
-    )
-    there.close()
-    yield here, child
-    here.close()
-    child.kill()
-    child.wait()
+from tests.trials import step
 
 
 @pytest.fixture(autouse=True)
 def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     trials.join(monkeypatch)
+
+
+@pytest.fixture
+def worker(
+    trial_stages: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Connection, "subprocess.Popen[bytes]"]]:
+    monkeypatch.chdir(tmp_path)
+    child, here = children.start(main, {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}, 2)
+    yield here, child
+    here.close()
+    child.kill()
+    child.wait()
 
 
 def job(folder: Path, **settings: object) -> Job:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from permix import chain, runner, stages, worker
+from permix import chain, children, runner, stages
 from permix.chain import Step
 from permix.hub import Head, Hub
 from permix.progress import Board
@@ -16,14 +16,14 @@ from permix import stages
 stages.NAMES += ("trial", "trial_alone")
 stages.__path__.append({str(FOLDER)!r})
 """
-START = worker.START.replace("worker.main", f"{JOIN.strip()}\nworker.main")
+CALL = children.CALL.replace("{name}(", f"{JOIN.strip()}\n{{name}}(")
 
 
 def join(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the trial stages known."""
     monkeypatch.setattr(stages, "NAMES", (*stages.NAMES, "trial", "trial_alone"))
     monkeypatch.setattr(stages, "__path__", [*stages.__path__, str(FOLDER)])
-    monkeypatch.setattr(runner, "START", START)
+    monkeypatch.setattr(children, "CALL", CALL)
 
 
 def step(org: str, stem: str, stage: str = "trial", **settings: Any) -> Step:

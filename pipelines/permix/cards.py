@@ -14,7 +14,7 @@ import yaml
 
 from permix import files, hub, licence, variant
 from permix.errors import BadInput, nearest
-from permix.results import tabular
+from permix.results import tabular, verdicts
 
 Record = Mapping[str, Any]
 PAPER = "arxiv:2604.08986"
@@ -26,13 +26,14 @@ def render(card: str, record: Record, results: Mapping[str, Any] | None = None) 
     """Return the whole README.md of the artifact that `record` (its run.json) describes.
 
     `card` names the template hub_cards/<card>.md. `results`, for adapters: {"rows": [{"benchmark", "metric", "value",
-    "low", "high", "sweep": "datasets/org/name@sha"}]}, as stage tables makes them. Raises BadInput for an unknown card.
+    "low", "high", "sweep": "datasets/org/name@sha"}], "note": what to know of them}, as stage tables makes them. Raises
+    BadInput for an unknown card.
     """
     known = [page.stem for page in files.CARDS.glob("[a-z]*.md")]
     if card not in known:
         raise BadInput(f"There is no card {card!r} in hub_cards: {nearest(card, known)}")
-    rows = list((results or {}).get("rows", ()))
-    values = _values(card, record, rows)
+    measured = results or {}
+    values = _values(card, record, list(measured.get("rows", ()))) | {"note": measured.get("note", "")}
     head = yaml.safe_dump(_metadata(card, values), sort_keys=False, allow_unicode=True, width=1000)
     body = _environment().get_template(f"{card}.md").render(**values)
     return f"---\n{head}---\n\n{body.strip()}\n"
@@ -220,7 +221,7 @@ def results_on(card: str, rows: Sequence[Mapping[str, Any]]) -> str:
     name = next((model["name"] for model in models if "name" in model), "adapter")
     metadata["model-index"] = [{"name": name, "results": [*kept, *_index(org, rows)]}]
     head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
-    table = _environment().get_template("_results.md").render(results=rows)
+    table = _environment().get_template("_results.md").render(results=rows, note="")
     begin, end = _MARKS
     body = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", "", page.text, flags=re.DOTALL).strip()
     return f"---\n{head}---\n\n{body}\n\n{begin}\n## Under system personas\n\n{table.strip()}\n{end}\n"
@@ -246,7 +247,9 @@ def _index(org: str, results: Sequence[Mapping[str, Any]]) -> Iterator[dict[str,
 def _printed(record: Record) -> str:
     """The tables of stage tables as Markdown, with what they show."""
     blocks = [f"### {_cell(name)}\n\n{tabular.as_markdown(lines)}" for name, lines in record["facts"]["tables"].items()]
-    return "\n".join([*blocks, tabular.claims_as_markdown(record["facts"]["claims"]), tabular.legend(record["facts"])])
+    return "\n".join(
+        [*blocks, tabular.claims_as_markdown(record["facts"]["claims"]), tabular.legend(record["facts"], tabular.PAGE)]
+    )
 
 
 def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -292,6 +295,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    found.globals |= {"verdicts": verdicts}
     found.filters |= {
         "cell": _cell,
         "link": _link,

@@ -8,8 +8,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 from permix import benchmarks, models, provenance, stages
-from permix.errors import BadInput, PermixError
-from permix.hub import Head, Hub
+from permix.errors import BadInput, PermixError, closest
+from permix.hub import Head, Hub, split
 from permix.recipe import Recipe
 from permix.stage import StageConfig
 
@@ -157,32 +157,50 @@ def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) ->
             check(step.config, folders)
 
 
+def missing_packages(step: Step) -> list[str]:
+    """The packages that making the step needs and that are not installed."""
+    needed = getattr(step.module, "NEEDS", ())
+    needed = needed(step.config) if callable(needed) else needed
+    return [name for name in needed if importlib.util.find_spec(name) is None]
+
+
 def check_packages(steps: Iterable[Step]) -> None:
     """Raise BadInput when a step that is to be made needs packages that are not installed, or an API key."""
     for step in steps:
         if step.state == "current":
             continue
         models.keys(step.config)
-        needed = getattr(step.module, "NEEDS", ())
-        needed = needed(step.config) if callable(needed) else needed
-        if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        if missing := missing_packages(step):
             extras = "train,vllm" if "vllm" in missing else "train"
             raise BadInput(
                 f"Stage {step.stage} needs {', '.join(missing)}, not installed here: pip install 'permix[{extras}]'."
             )
 
 
-def find(repo: str, hub: Hub) -> Head:
-    """The head of an artifact that permix made, for `show` and `verify`."""
+def find(repo: str, hub: Hub, like: str = "") -> Head:
+    """The head of an artifact that permix made; BadInput names the nearest of those with `like` in their names."""
     head = hub.head(repo)
     if head is None:
-        others = [f"{kind}{repo}" for kind in ("datasets/", "spaces/") if not repo.startswith(("datasets/", "spaces/"))]
-        there = next((other for other in others if hub.head(other)), None)
-        advice = f"did you mean {there}?" if there else "`permix plan` names those of a recipe."
+        advice = meant(repo, hub, like) or "`permix plan` names those of a recipe."
         raise BadInput(f"There is no repository {repo} on {hub.endpoint}: {advice}")
     if head.record is None:
         raise PermixError(f"{repo} has no run.json: it was not made by permix.")
     return head
+
+
+def meant(repo: str, hub: Hub, like: str = "") -> str:
+    """`did you mean X?` with what of the Hub `repo` may stand for, first of those with `like` in their names; or "".
+
+    Its kind, its owner and the start of its name may have been left away.
+    """
+    wanted = split(repo)[1]
+    owner, _, last = wanted.rpartition("/")
+    there = {split(name)[1]: name for name in hub.repositories("" if hub.embedded else owner)}
+    for names in ([name for name in there if like in name], there):
+        ending = [name for name in names if last and name.endswith(last)]
+        if close := closest(wanted, ending or names, 0 if ending else 0.7):
+            return f"did you mean {there[close]}?"
+    return ""
 
 
 def _advice(repo: str, hub: Hub) -> str:

@@ -2,12 +2,14 @@
 
 import inspect
 import os
+import re
 import typing
 from dataclasses import MISSING, Field
 from types import ModuleType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from permix import __version__, stages
 from permix.commands import (
@@ -38,16 +40,38 @@ from permix.commands import (
     watch,
 )
 from permix.commands import preview as previews
-from permix.recipe import table_of
 from permix.stage import described, own_fields
 
+HELP = """Persona-robust post-training as a chain of Hugging Face Hub artifacts.
+
+Start with `permix run --recipe smoke`: in a minute it checks that everything works. Then `permix run` makes the
+toy experiment. `permix COMMAND --help` explains a command."""
+_SWEEP = "datasets/permix/permix-sweep-permix-toy"
+
+
+class _Grouped(TyperGroup):
+    """Commands under headings, each with the first clause of its docstring."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            found: Any = self.get_command(ctx, name)
+            said = " ".join((found.help or "").split("\n\n")[0].split())
+            clause = re.split(r"[:;(]|\. ", said)[0].rstrip(" .")
+            panels.setdefault(found.rich_help_panel or "Commands", []).append((name, clause))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows, col_max=12)
+
+
 app = typer.Typer(
-    help="Persona-robust post-training as a chain of Hugging Face Hub artifacts.",
+    help=HELP,
+    cls=_Grouped,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -94,7 +118,8 @@ def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
         if more:
             asked = {key: given.pop(key) for key, *_ in more.OPTIONS}
             recipe, named = more.recipe(recipe, **asked), named + more.changes(variant or [], **asked)
-        fields = [f"{table_of(name)}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
+        table = stages.table_of(name)
+        fields = [f"{table}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
         changes = [*set, *named, *fields]
         if preview:
             previews.preview(recipe, changes, name, hub, work)
@@ -139,7 +164,7 @@ def _option(field: Field[Any], hint: Any, what: str) -> tuple[Any, Any]:
     one = typing.get_args(hint)[0] if is_list else hint
     one = one if one in (int, float, bool) else str
     kind: Any = list[one] if is_list else one  # type: ignore[valid-type]
-    default = "" if field.default in (MISSING, "", ()) else f" Default: {field.default}."
+    default = "" if field.default in (MISSING, "", ()) else f" Default: {_shown(field.default)}."
     text = f"{what[:1].upper()}{what[1:]}.{default}"
     word = field.name.replace("_", "-")
     flag = f"--{word}/--no-{word}" if one is bool else f"--{word}"
@@ -148,34 +173,74 @@ def _option(field: Field[Any], hint: Any, what: str) -> tuple[Any, Any]:
     ], [] if is_list else None
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _toml(value: Any) -> str:
     return (
         str(value).lower() if isinstance(value, bool) else repr(list(value)) if isinstance(value, list) else str(value)
     )
 
 
-app.command()(run.run)
-app.command()(plan.plan)
-app.command()(show.show)
-app.command()(verify.verify)
-app.command()(sandbox.sandbox)
-app.command()(sample.sample)
-app.command()(chat.chat)
-app.command()(theory.theory)
-app.command()(claims.claims)
-app.command()(phase.phase)
-app.command()(calibrate.calibrate)
-app.command()(export.export)
-app.command()(doctor.doctor)
-app.command()(compare.compare)
-app.command()(selectors.selectors)
-app.command()(overlap.overlap)
-app.command()(power.power)
-app.command()(recovery.recovery)
-app.command()(watch.watch)
-app.command("import")(import_logs.import_logs)
-app.add_typer(hub.app, name="hub")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(ci.app, name="ci")
+Command = tuple[typing.Callable[..., None], str]
+COMMANDS: dict[str, dict[str, Command]] = {
+    "Make an experiment": {
+        "run": (run.run, "permix run --recipe smoke"),
+        "plan": (plan.plan, "permix plan --set grpo.max_steps=20"),
+        "doctor": (doctor.doctor, "permix doctor --recipe single-gpu"),
+        "calibrate": (calibrate.calibrate, ""),
+        "phase": (phase.phase, "permix phase --share 0.1 --share 0.34 --set 'seeds=[0]'"),
+    },
+    "Ask what was trained": {
+        "sample": (
+            sample.sample,
+            'permix sample "Tom has 3 pens and buys 4. How many?" --persona dumb,none --variant base,rlvr --compare',
+        ),
+        "chat": (chat.chat, ""),
+    },
+    "Look at what was made": {
+        "show": (show.show, "permix show permix/permix-toy-rlvr"),
+        "verify": (verify.verify, f"permix verify {_SWEEP}-rlvr"),
+        "compare": (compare.compare, f"permix compare {_SWEEP}-rlvr {_SWEEP}-permix-rlvr"),
+        "selectors": (selectors.selectors, f"permix selectors {_SWEEP}-base"),
+        "recovery": (recovery.recovery, f"permix recovery {_SWEEP}-rlvr --trained-on {_SWEEP}-base"),
+        "theory": (theory.theory, f"permix theory {_SWEEP}-base --trained {_SWEEP}-permix-rlvr"),
+        "claims": (claims.claims, "permix claims datasets/permix/permix-tables"),
+        "overlap": (
+            overlap.overlap,
+            "permix overlap datasets/permix/permix-mixture-arithmetic-rlvr --benchmark arithmetic",
+        ),
+        "power": (power.power, "permix power --problems 100 --runs 3"),
+    },
+    "Other tools, other machines": {
+        "export": (export.export, "permix export permix/permix-toy-permix-rlvr --merge"),
+        "import": (import_logs.import_logs, "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook"),
+        "watch": (watch.watch, "permix watch my-org/my-adapter --benchmark gsm8k --max-cost 5"),
+        "sandbox": (sandbox.sandbox, ""),
+    },
+}
+"""Every command that is no stage, under the heading of `permix --help`: what it calls, and an example."""
+EXAMPLES = {
+    "rewrites": "permix rewrites --recipe toy-full --model my-writer --preview",
+    "grpo": "permix grpo rlvr --max-steps 20 --set tag=short",
+    "sweep": "permix sweep base rlvr --limit 20 --set tag=quick",
+}
+"""Of commands of stages."""
+
+
+def _epilog(example: str) -> str | None:
+    return f"Example: {example}" if example else None
+
+
+for _panel, _commands in COMMANDS.items():
+    for _name, (_call, _example) in _commands.items():
+        app.command(_name, rich_help_panel=_panel, epilog=_epilog(_example))(_call)
+for _name, _group in {"hub": hub.app, "jobs": jobs.app, "ci": ci.app}.items():
+    app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=_panel)
 for _name in stages.NAMES:
-    app.command(_name, rich_help_panel="Stages")(_stage_command(_name, stages.get(_name)))
+    _stage = _stage_command(_name, stages.get(_name))
+    _panel = "One stage of the chain, after what it needs"
+    app.command(_name, rich_help_panel=_panel, epilog=_epilog(EXAMPLES.get(_name, "")))(_stage)

@@ -25,10 +25,7 @@ def gather(hub: Hub, org: str) -> str:
                 api.add_collection_item(slug, PAPER, "paper")
             except HfHubHTTPError:
                 print(f"Note: {hub.endpoint} has no page of the paper {PAPER} to collect.", file=sys.stderr)
-        names = [f"spaces/{one.id}" for one in api.list_spaces(author=org)]
-        names += [one.id for one in api.list_models(author=org)]
-        names += [f"datasets/{one.id}" for one in api.list_datasets(author=org)]
-        for repo in names:
+        for repo in hub.repositories(org):
             kind, name = split(repo)
             if (kind, name) not in listed and (head := hub.head(repo)) and head.record:
                 api.add_collection_item(slug, name, cast(Any, kind), exists_ok=True)

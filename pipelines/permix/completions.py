@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import rows
+from permix.benchmarks import Source
 from permix.errors import PermixError
 from permix.peers import PEERS, Question
 from permix.persona import Persona
@@ -16,9 +17,6 @@ from permix.prompt import Messages
 from permix.sampler import Adapter, Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import Parts
 from permix.verifier import Problem, Verdict, Verifier
-
-if TYPE_CHECKING:
-    from permix.stages.sweep import Config
 
 COLUMNS = {
     "problem_id": "string",
@@ -59,9 +57,13 @@ class Condition:
 
 
 def conditions(
-    config: "Config", personas: Sequence[Persona], problems: Mapping[str, Sequence[Problem]]
+    sources: Sequence[Source],
+    personas: Sequence[Persona],
+    problems: Mapping[str, Sequence[Problem]],
+    runs: int,
+    noise: tuple[int, str],
 ) -> dict[str, list[Condition]]:
-    """{benchmark: every persona x problem x run}, still without completions."""
+    """{benchmark: every persona x problem x run}, still without completions; `noise` is the seed and the variant."""
     return {
         source.name: [
             Condition(
@@ -73,20 +75,21 @@ def conditions(
                     "persona": who.key,
                     "category": who.category,
                     "run": run,
-                    "seed": condition_seed(config, source.name, problem.id, who.key, run),
+                    "seed": condition_seed(noise, source.name, problem.id, who.key, run),
                 },
             )
             for who in personas
             for problem in problems[source.name]
-            for run in range(config.runs)
+            for run in range(runs)
         ]
-        for source in config.benchmarks
+        for source in sources
     }
 
 
 def sample(
-    config: "Config",
     tables: Mapping[str, Sequence[Condition]],
+    peer: str,
+    sampling: Sampling,
     adapter: Adapter | None,
     sampler: Sampler,
     parts: Parts,
@@ -95,8 +98,7 @@ def sample(
 
     PermixError after a round in which the engine failed: the next one would rest on nothing.
     """
-    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
-    for number, steps in enumerate(PEERS[config.peer].rounds, 1):
+    for number, steps in enumerate(PEERS[peer].rounds, 1):
         requests, waiting = [], {}
         for one in (one for table in tables.values() for one in table):
             chats = {step.name: chat for step in steps if (chat := step.chat(one.asked, one.texts))}
@@ -115,9 +117,9 @@ def sample(
             )
 
 
-def condition_seed(config: "Config", benchmark: str, problem: str, who: str, run: int) -> int:
+def condition_seed(noise: tuple[int, str], benchmark: str, problem: str, who: str, run: int) -> int:
     """The seed of one condition; equal seeds for two personas would give them equal noise."""
-    return seed_of(config.seed, config.variant, benchmark, who, problem, run)
+    return seed_of(*noise, benchmark, who, problem, run)
 
 
 def _of_step(seed: int, step: str) -> int:

@@ -22,8 +22,16 @@ class Stopped(PermixError):
     exit_code = 130
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """Return ` (did you mean X?)` for the word of `words` closest to `word`, else the list of all of them."""
+def nearest(word: str, words: Iterable[str], unlisted: Iterable[str] = ()) -> str:
+    """Return `did you mean X?` for what is closest to `word`, else the list of all `words`.
+
+    `unlisted` may be meant too, but are too many to list.
+    """
     known = sorted(words)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}."
+    close = closest(word, [*known, *unlisted])
+    return f"did you mean {close!r}?" if close else f"known: {', '.join(known)}."
+
+
+def closest(word: str, words: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """Which of `words` is most like `word`, None where none is; 1 as `cutoff` asks for the same, 0 takes any."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)), None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from permix.benchmarks import Source
+from permix.benchmarks import Source, sizes
 from permix.chain import Step
 from permix.costs import (
     LAUNCH,
@@ -30,22 +30,9 @@ if TYPE_CHECKING:
     from permix.stages import grpo, sft, sweep
     from permix.targets import WriterConfig
 
-PROBLEMS = {
-    ("gsm8k", "train"): 7473,
-    ("gsm8k", "test"): 1319,
-    ("math500", "test"): 500,
-    ("aime2024", "train"): 30,
-    ("aime2024", "test"): 30,
-    ("livecodebench", "test"): 400,
-}
-UNKNOWN_PROBLEMS = 500
-ANSWER = {"arithmetic": 30, "gsm8k": 220, "math500": 450, "aime2024": 1200, "livecodebench": 400}
-UNKNOWN_ANSWER = 400
-PROMPT = {"arithmetic": 50}
-UNKNOWN_PROMPT = 160
 ASSUMPTIONS = (
-    "problems: known sizes of the data sets, 500 where unknown; an answer's mean length: 220 tokens (gsm8k), "
-    "450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
+    "problems: known sizes of the data sets, 500 where unknown, 7473 for a training set; an answer's mean length: 220 "
+    "tokens (gsm8k), 450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
     "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of the "
     "device's 16-bit peak.",
     "sampling: a step reads all weights once, at 50 % of the memory's bandwidth; transformers samples until the "
@@ -85,11 +72,11 @@ class Setting:
     def rows(self, mixture: str) -> int:
         """How many rows a mixture has."""
         config = self.mixtures[mixture]
-        return problems(config.task) * config.epochs
+        return sizes.problems(config.task) * config.epochs
 
     def lengths(self, mixture: str) -> tuple[int, int]:
         """Mean tokens of a mixture's prompts and answers."""
-        return lengths(self.mixtures[mixture].task)
+        return sizes.lengths(self.mixtures[mixture].task)
 
 
 def amounts(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], Shape]) -> list[Amount]:
@@ -106,18 +93,6 @@ def _amount(step: Step, on: Setting) -> Amount:
     cost = step.module.expected(step.config) if hasattr(step.module, "expected") else step.cost
     replies = cost.get("completions", 0) + cost.get("calls", 0)  # of models, and of those who write for them or judge
     return Amount(completions=int(replies), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
-
-
-def problems(source: Source, limit: int = 0) -> int:
-    """How many problems a source has, as far as that is known without reading it."""
-    have = PROBLEMS.get((source.module, source.split))
-    wanted = limit or source.limit
-    return min(n for n in (have, wanted) if n) if have or wanted else UNKNOWN_PROBLEMS
-
-
-def lengths(source: Source) -> tuple[int, int]:
-    """Mean tokens of a prompt and an answer."""
-    return PROMPT.get(source.module, UNKNOWN_PROMPT), ANSWER.get(source.module, UNKNOWN_ANSWER)
 
 
 def _sft(config: "sft.Config", on: Setting) -> Amount:
@@ -163,7 +138,7 @@ def _sweep(config: "sweep.Config", on: Setting) -> Amount:
     """All personas x problems x runs of each benchmark."""
     total = Amount()
     for source in config.benchmarks:
-        completions = config.completions_on(problems(source, config.limit))
+        completions = config.completions_on(sizes.problems(source, config.limit))
         if config.model:
             total += _served(config.model, config.max_tokens, completions, source)
         else:
@@ -173,12 +148,12 @@ def _sweep(config: "sweep.Config", on: Setting) -> Amount:
 
 def _teachers(config: "WriterConfig", on: Setting) -> Amount:
     """Every training problem, without and with a persona."""
-    return _written(config, 2 * problems(config.task), on)
+    return _written(config, 2 * sizes.problems(config.task), on)
 
 
 def _rewrites(config: "WriterConfig", on: Setting) -> Amount:
     """Every training problem once; retries come on top."""
-    return _written(config, problems(config.task), on)
+    return _written(config, sizes.problems(config.task), on)
 
 
 def _written(config: "WriterConfig", completions: int, on: Setting) -> Amount:
@@ -192,7 +167,7 @@ def _written(config: "WriterConfig", completions: int, on: Setting) -> Amount:
 
 def _served(model: Model, max_tokens: int, completions: int, source: Source) -> Amount:
     """By a server: USD, and none of our time."""
-    prompt, answer = lengths(source)
+    prompt, answer = sizes.lengths(source)
     mean = min(max_tokens, answer)
     usd = model.price(completions * prompt, completions * mean)
     return Amount(completions=completions, sampled=completions * mean, usd=usd)
@@ -231,7 +206,7 @@ def _sampled(
 ) -> Amount:
     """Sampling by stage sweep or teachers, with their settings of the engine."""
     weights = model_weights(shape, config.dtype)
-    prompt, answer = lengths(source)
+    prompt, answer = sizes.lengths(source)
     mean = min(config.max_tokens, answer)
     vllm, devices = config.backend == "vllm", config.tensor_parallel
     seconds = sampling_seconds(

@@ -136,6 +136,12 @@ class Hub:
         record = provenance.read_record(self.download(at, provenance.RECORD)) if provenance.RECORD in found else None
         return Head(repo.partition("@")[0], str(info.sha), found, record)
 
+    def repositories(self, owner: str) -> list[str]:
+        """Every repository of `owner` that the token may see: Spaces, models, datasets; with "" of all owners."""
+        with self.sentences(f"list the repositories of {self.endpoint}"):
+            lists = ("spaces/", self.api.list_spaces), ("", self.api.list_models), ("datasets/", self.api.list_datasets)
+            return [f"{kind}{one.id}" for kind, listed in lists for one in listed(author=owner or None)]
+
     def download(self, repo: str, path: str) -> Path:
         """One file of `repo@sha`."""
         from huggingface_hub import hf_hub_download

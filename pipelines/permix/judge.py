@@ -5,7 +5,7 @@ A score is what a judge said in the form asked for, or missing; a failure is nev
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from permix.judging import structured
 from permix.judging.structured import Client, Form, Misfit
@@ -38,14 +38,6 @@ class Judgement:
     def retries(self) -> int:
         """How often it was asked again."""
         return max(len(self.raw) - 1, 0)
-
-
-class Judge(Protocol):
-    """Whoever can judge."""
-
-    def judge(self, items: Sequence[Item]) -> Iterator[Judgement]:
-        """Judge every item once, in their order."""
-        ...
 
 
 def _chosen(field: str, scores: Mapping[Any, float]) -> Form:

@@ -1,13 +1,13 @@
 """Models that teach, rewrite or judge: each by a name, run here from the Hub or reached through a server."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput
-from permix.sampler import Completion, Endpoint, Engine, Sampler
+from permix.sampler import Adapter, Completion, Endpoint, Engine, Sampler, packages_of
 from permix.stage import Parts, StageConfig, unhashed
 
 ENGINE = tuple(f.name for f in fields(Engine) if f.name not in ("base", "threads"))
@@ -88,6 +88,11 @@ def engine_settings(config: StageConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ENGINE if hasattr(config, name)}
 
 
+def packages(config: Any) -> tuple[str, ...]:
+    """What it takes to sample the `model` of a stage's Config, or on its own engine (a stage's NEEDS)."""
+    return () if config.model else packages_of(config.backend)
+
+
 def open_sampler(
     model: Model | None, base: Path | None, config: StageConfig, parts: Parts, budget: float = 0.0
 ) -> Sampler:
@@ -99,6 +104,11 @@ def open_sampler(
         return parts.sampler(model.endpoint(budget))
     assert base is not None
     return parts.sampler(Engine(base=base, threads=parts.threads, **engine_settings(config)))
+
+
+def adapter(inputs: Mapping[str, Path], parts: Parts) -> Adapter | None:
+    """The input `adapter` of a stage, where it has one."""
+    return Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
 
 
 def spent(model: Model | None, completions: Iterable[Completion]) -> dict[str, float]:

@@ -175,7 +175,8 @@ def packages() -> dict[str, str]:
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory and graphics cards of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": round(memory, 1), "gpu": _gpus()}
+    names = [name for name, *_ in gpus("name")]
+    return {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": round(memory, 1), "gpu": names}
 
 
 def _cpu() -> str:
@@ -187,15 +188,11 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpus() -> list[str]:
+def gpus(*asked: str) -> list[list[str]]:
+    """For each NVIDIA GPU here what nvidia-smi answers, by its names of properties; [] where it does not."""
+    query = ["nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader,nounits"]
     try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.strip()]

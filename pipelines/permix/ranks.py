@@ -19,16 +19,10 @@ from pathlib import Path
 from permix import children, files, provenance
 from permix.chain import Step
 from permix.errors import BadInput
+from permix.making import Job, Message, Samplers, make
 from permix.training import distributed
 from permix.training.settings import TrainerConfig
-from permix.worker import Job, Message, Samplers, make
 
-START = """
-import sys
-sys.path[:0] = [folder for folder in sys.argv[3:] if folder not in sys.path]
-from permix import ranks
-ranks.{function}(sys.argv[1], int(sys.argv[2]))
-"""
 POLL = 0.2  # seconds
 
 
@@ -55,7 +49,8 @@ def run(job: Job, tell: Callable[[Message], None]) -> Message:
     shutil.rmtree(folder, ignore_errors=True)
     files.write_bytes(folder / "job.pickle", pickle.dumps(replace(job, keys={})))
     # All that it inherits beyond its streams is the runner's lock: a new run waits until a killed one's ranks are gone.
-    launcher = subprocess.Popen(_command("launch", folder), stdin=subprocess.DEVNULL, close_fds=False)
+    command = children.command(launch, str(folder), os.getpid())
+    launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
     shown: Message | None = None
     while (code := _wait(launcher)) is None:
         said = _read(folder / "rank-0.pickle")
@@ -87,7 +82,7 @@ def launch(folder: str, worker: int) -> None:
     options = ["--config_file", f"{folder}/accelerate.json"]
     options += ["--num_cpu_threads_per_process", str(job.threads), "--main_process_port", "0"]
     options += ["--log_dir", f"{folder}/logs", "--no_python"]
-    launch_command(launch_command_parser().parse_args([*options, *_command("rank", Path(folder))]))
+    launch_command(launch_command_parser().parse_args([*options, *children.command(rank, folder, os.getpid())]))
 
 
 def rank(folder: str, launcher: int) -> None:
@@ -110,11 +105,6 @@ def rank(folder: str, launcher: int) -> None:
 
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _command(function: str, folder: Path) -> list[str]:
-    package = str(Path(__file__).resolve().parents[1])
-    return [sys.executable, "-P", "-c", START.format(function=function), str(folder), str(os.getpid()), package]
 
 
 def _wait(launcher: "subprocess.Popen[bytes]") -> int | None:

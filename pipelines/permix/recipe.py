@@ -1,6 +1,6 @@
 """A recipe is a whole experiment in one TOML file; its tables are named after stages and their keys are Config fields.
 
-name, org, tag, seeds, base, variants, benchmarks      the experiment
+name, org, tag, seeds, base, variants, benchmarks, …   the experiment
 [personas] dataset= or eval=                           pools of one's own: on the Hub, or a file for the pool eval alone
 [task]                                                 the training problems (a Source)
 [benchmark.x]                                          a benchmark of one's own (a Source)
@@ -35,7 +35,8 @@ class Recipe:
 
     `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`. Of the `variants`, `org/model`,
     `org/model+org/adapter` and `model.<x>` (the server of [model.<x>]) are other models, measured beside the base.
-    `tag` tells the experiment's artifacts from others' (pools and toy base are shared); `note` stands under its tables.
+    `tag` tells the experiment's artifacts from others' (pools and toy base are shared), `note` stands under results.
+    `shares` are those of weak styles in what the toy base says without a persona; `permix phase` runs it for each.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Recipe:
     org: str = "permix"
     tag: str = ""
     seeds: tuple[int, ...] = (0,)
+    shares: tuple[float, ...] = ()
     variants: tuple[str, ...] = ("base", "rlvr", "permix-rlvr")
     task: Source = field(default_factory=lambda: Source(name="arithmetic", split="train", instruction="plain"))
     benchmarks: tuple[Source, ...] = ()
@@ -103,11 +105,6 @@ def names() -> list[str]:
     return sorted(path.stem for path in files.RECIPES.glob("*.toml"))
 
 
-def table_of(stage: str) -> str:
-    """The recipe's table for a stage: its name, but [toy] for base, since `base` names the model itself."""
-    return "toy" if stage == "base" else stage
-
-
 def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """Read the recipe called `name` (one of ours, or a path to a TOML file) and apply `key=value` overrides.
 
@@ -131,13 +128,13 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
 def parse(data: Mapping[str, Any], where: str) -> Recipe:
     """Check a recipe's content and return it; `where` names it in errors."""
     top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models", "calibration")}
-    known = {*top, "benchmark", "personas", "model", "calibrate", *(table_of(stage) for stage in stages.NAMES)}
+    known = {*top, "benchmark", "personas", "model", "calibrate", *(stages.table_of(stage) for stage in stages.NAMES)}
     for key in data:
         if key not in known:
-            raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
+            raise BadInput(f"{where} has an unknown key {key!r}: {_meant(key, known)}")
     tables = {}
     for stage in stages.NAMES:
-        if (table := table_of(stage)) in data and stage != "personas":
+        if (table := stages.table_of(stage)) in data and stage != "personas":
             config = stages.get(stage).Config
             own_keys, types_ = own_fields(config), typing.get_type_hints(config)
             settings = dict(_table(data[table], f"[{table}] of {where}"))
@@ -204,6 +201,15 @@ def check(table: Any, known: Mapping[str, Any], hints: Mapping[str, Any], where:
             raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
         checked[key] = _typed(value, hints[key], f"{key} of {where}")
     return checked
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    """Which key of the recipe, or of one of its tables, an unknown one at its top may be."""
+    inside = {stages.table_of(stage): own_fields(stages.get(stage).Config) for stage in stages.NAMES}
+    inside["task"] = {f.name: f for f in fields(Source) if f.name != "module"}
+    if there := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
+        return f"did you mean {' or '.join(map(repr, there))}?"
+    return nearest(key, known, (f"{table}.{name}" for table, keys in inside.items() for name in keys))
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

@@ -9,12 +9,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,9 @@ from permix.chain import Step
 from permix.checkpoints import Branches
 from permix.errors import PermixError, Stopped
 from permix.hub import Head, Hub
+from permix.making import Job, Message
 from permix.progress import Board
-from permix.worker import START, Job, Message
+from permix.worker import main as worker_main
 
 
 @dataclass
@@ -122,7 +121,6 @@ class Runner:
 
     def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
         """Start a child. It holds the lock too, so that a new run waits for the children of a killed one."""
-        here, there = Pipe()
         log = self.work / "logs" / f"worker-{len(crew)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {k: v for k, v in children.without_secrets().items() if k not in self._keys}
@@ -134,17 +132,7 @@ class Runner:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         with log.open("ab") as out:
-            package = str(Path(__file__).resolve().parents[1])
-            command = [sys.executable, "-P", "-c", START, str(there.fileno()), package]
-            child = subprocess.Popen(
-                command,
-                pass_fds=[there.fileno(), lock],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        there.close()
+            child, here = children.start(worker_main, environment, out, [lock])
         crew.append(_Worker(len(crew), log, child, here))
         return crew[-1]
 

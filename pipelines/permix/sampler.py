@@ -29,7 +29,7 @@ CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 class Sampling:
     """How to sample. `stop` strings end a completion and are not part of it.
 
-    temperature: of the sampling; 0 is greedy
+    temperature: temperature of the sampling; 0 is greedy
     top_p: samples among the likeliest tokens that have this probability together
     max_tokens: cuts a completion after so many tokens
 

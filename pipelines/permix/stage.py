@@ -30,6 +30,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from permix import stages
 from permix.errors import BadInput
 from permix.progress import Progress
 
@@ -59,9 +60,7 @@ class StageConfig:
 
     def refused(self, name: str, expected: str) -> BadInput:
         """The error for a key that is out of its range."""
-        from permix.recipe import table_of
-
-        table, value = table_of(type(self).__module__.rpartition(".")[2]), getattr(self, name)
+        table, value = stages.table_of(type(self).__module__.rpartition(".")[2]), getattr(self, name)
         shown = list(value) if isinstance(value, tuple) else value  # as TOML writes it
         return BadInput(f"[{table}] {name} is {shown!r}: it should be {expected}.")
 

@@ -33,8 +33,6 @@ COLUMNS = {
     "model": "string",
     "revision": "string",
 }
-PROBLEMS = 7473
-"""How many an estimate counts on where the task has no limit: GSM8K's training set."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from talk import (
     PERSONAS,
     Chat,
     answers,
+    cast_of,
     catalog,
     check,
     respond,
@@ -131,9 +132,23 @@ def layout(compare: str) -> list[Any]:
     return [
         gr.Column(visible=two), gr.Dropdown(visible=compare == ADAPTERS), gr.Dropdown(visible=compare == PERSONAS),
         gr.Textbox(visible=compare == PERSONAS), gr.Column(visible=compare != ONE),
-        gr.Chatbot(label="Base" if compare == BASE else "Answer" if compare == ONE else "First"),
-        gr.Chatbot(label="Adapter" if compare == BASE else "Second"),
     ]  # fmt: skip
+
+
+def titles(compare: str, a1: str, a2: str, s1: str, s2: str) -> list[str]:
+    """Who answers in each box: adapter (without the owner of all others) and persona."""
+    people = {"none": "no persona", OWN: "a persona of your own"}
+    cast = [
+        (adapter.removeprefix(f"{ORG}/") or "the base alone", key_of(system))
+        for adapter, system in cast_of(compare, [a1, a2], [s1, s2])
+    ]
+    return [f"{adapter}, {people.get(key, key)}" for adapter, key in cast]
+
+
+def show_titles(compare: str, a1: str, a2: str, s1: str, s2: str, *chats: Chat) -> list[Any]:
+    """The titles of the boxes; one that holds answers keeps the name of who gave them."""
+    named = [*titles(compare, a1, a2, s1, s2), ""]
+    return [gr.skip() if chat else gr.Chatbot(label=title) for chat, title in zip(chats, named, strict=False)]
 
 
 def prompt_of(key: str) -> Any:
@@ -151,10 +166,15 @@ def send(
     *settings: Any,
 ) -> Iterator[list[Any]]:  # fmt: skip
     """Ask; the question goes into the chat once it is accepted, and stays in its box where it is not."""
-    before = (len(c1 or []), len(c2 or []))
+    before, named = len(c1 or []), False
     for chats, verdicts, state in respond(question, gold, compare, [a1, a2], [s1, s2], [c1, c2], seed, *settings):
-        accepted = len(chats[0]) > before[0]
-        yield [*chats, *map(note, verdicts), note(state), "" if accepted else question, seed]
+        accepted = len(chats[0]) > before
+        boxes: list[Any] = list(chats)
+        if accepted and not named:
+            for number, title in enumerate(titles(compare, a1, a2, s1, s2)):
+                boxes[number] = gr.Chatbot(value=chats[number], label=title)
+            named = True
+        yield [*boxes, *map(note, verdicts), note(state), "" if accepted else question, seed]
 
 
 def again(question: str, gold: str, compare: str, *rest: Any) -> Iterator[list[Any]]:
@@ -194,7 +214,7 @@ def column(number: int) -> tuple[Any, Any, Any]:
 def answer_box(number: int) -> tuple[Any, Any]:
     """Chat and verdict of one side; shown as plain text, for an answer may hold anything."""
     chat = gr.Chatbot(
-        label="Answer" if number == 1 else "Second", render_markdown=False, buttons=["copy", "copy_all"], height=360,
+        label="Answer", render_markdown=False, buttons=["copy", "copy_all"], height=360,
         elem_id=f"chat{number}", feedback_options=None, layout="bubble", min_width=280,
     )  # fmt: skip
     return chat, gr.HTML(note(""), elem_id=f"verdict{number}")
@@ -249,10 +269,15 @@ with gr.Blocks(title="permix chat", analytics_enabled=False) as demo:
     ]
     quiet: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
     stopping.click(lambda: note("Stopped."), None, status, cancels=events, **quiet)
-    clearing.click(lambda: [[], [], note(""), note(""), note(""), "", gr.skip()], None, shown, cancels=events, **quiet)
+    who = [compare, adapter1, adapter2, system1, system2, chat1, chat2]
+    gr.on([part.change for part in who[:5]], show_titles, who, [chat1, chat2], **quiet)
+    cleared = clearing.click(
+        lambda: [[], [], note(""), note(""), note(""), "", gr.skip()], None, shown, cancels=events, **quiet
+    )
+    cleared.then(show_titles, who, [chat1, chat2], **quiet)
     for button, (text, known) in zip(buttons, EXAMPLES.values(), strict=True):
         button.click(lambda text=text, known=known: (text, known), None, [question, gold], **quiet)
-    parts = [side, adapter2, persona2, system2, second, chat1, chat2]
+    parts = [side, adapter2, persona2, system2, second]
     compare.input(layout, compare, parts, **quiet)
     cast = [adapter1, persona1, system1, adapter2, persona2, system2]
     linking.click(

@@ -149,17 +149,22 @@ def inert(text: str) -> str:
     return re.sub(r"<(?=[A-Za-z/!?])", f"<{JOINER}", text)
 
 
-def respond(
-    question: str, gold: str, compare: str, adapters: list[str], systems: list[str], chats: list[Chat], *settings: Any
-) -> Iterator[tuple[list[Chat], list[str], str]]:
-    """The chats, the verdicts and the state of things, again and again until the answers are whole."""
+def cast_of(compare: str, adapters: list[str], systems: list[str]) -> list[tuple[str, str]]:
+    """Who answers in each box, as (adapter, system prompt)."""
     casts = {
         ONE: [(adapters[0], systems[0])],
         ADAPTERS: [(adapters[0], systems[0]), (adapters[1], systems[0])],
         PERSONAS: [(adapters[0], systems[0]), (adapters[0], systems[1])],
         BASE: [("", systems[0]), (adapters[0], systems[0])],
     }
-    cast = [((adapter or "").strip(), system.strip()) for adapter, system in casts.get(compare, casts[ONE])]
+    return [((adapter or "").strip(), system.strip()) for adapter, system in casts.get(compare, casts[ONE])]
+
+
+def respond(
+    question: str, gold: str, compare: str, adapters: list[str], systems: list[str], chats: list[Chat], *settings: Any
+) -> Iterator[tuple[list[Chat], list[str], str]]:
+    """The chats, the verdicts and the state of things, again and again until the answers are whole."""
+    cast = cast_of(compare, adapters, systems)
     old = [chat or [] for chat in chats][: len(cast)]
     rest = [[] for _ in chats[len(cast) :]]
     verdicts = ["" for _ in chats]

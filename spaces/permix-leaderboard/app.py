@@ -33,6 +33,7 @@ THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a thir
 )
 KINDS: dict[str, Literal["str", "markdown"]] = {  # of the table's columns; the others are numbers
     "variant": "str",
+    "n": "str",
     "PSS, 95 %": "str",
     "floor": "str",
     "artifact": "markdown",
@@ -114,8 +115,10 @@ def sides(benchmark: str, base: str, seed: str, first: str, second: str, persona
     return [_dropdown(choices, first), _dropdown(choices, second, at=1), _dropdown([(p, p) for p in people], persona)]
 
 
-def problems(first: str | None, second: str | None, persona: str | None) -> Any:
+def problems(opened: bool, first: str | None, second: str | None, persona: str | None) -> Any:
     """The problems that both sweeps answer, those first where their scores differ most."""
+    if not opened:
+        return gr.skip()
     if not (first and second and persona) or first.partition("|")[2] != second.partition("|")[2]:
         return _dropdown([], "")
     try:
@@ -141,8 +144,10 @@ def compare(first: str | None, second: str | None, persona: str | None, problem:
     return shown.side_by_side([(_sweep(side)[0].name, rows) for side, rows in found], question) + f"<p>{links}</p>"
 
 
-def case_numbers(repo: str | None) -> Any:
+def case_numbers(opened: bool, repo: str | None) -> Any:
     """The cases of one artifact."""
+    if not opened:
+        return gr.skip()
     rows = _cases(repo)
     names = {row["case"]: f"{row['case']}: {row['persona']}, {row['problem_id']} ({row['rule']})" for row in rows}
     return _dropdown([(name, number) for number, name in names.items()], None)
@@ -156,16 +161,18 @@ def case(repo: str | None, number: int | None) -> str:
     return f"{shown.case(rows)}<p>{shown.link(_artifact(repo))}</p>"
 
 
-def claims(repo: str | None) -> str:
+def claims(opened: bool, repo: str | None) -> Any:
     """The statements of the paper with both verdicts, and the figures."""
+    if not opened:
+        return gr.skip()
     if not repo:
         return shown.sentence("No tables are published.")
-    artifact = _artifact(repo)
     try:
+        artifact = _artifact(repo)
         body = shown.statements(artifact.json("run.json"))
         pictures = {name: data for name in PICTURES if (data := _picture(artifact, name))}
     except FAILURES as error:
-        return shown.sentence(f"{artifact.name} cannot be read ({type(error).__name__}).")
+        return shown.sentence(f"{repo} cannot be read ({type(error).__name__}).")
     return body + shown.figures(pictures) + f"<p>{shown.link(artifact)}</p>"
 
 
@@ -218,6 +225,21 @@ def _dropdown(choices: Sequence[tuple[str, Any]], value: Any, at: int = 0) -> An
     return gr.Dropdown(list(choices), value=value if value in values else fallback)
 
 
+def choice(label: str, choices: Sequence[tuple[str, str]] = (), value: str | None = None) -> gr.Dropdown:
+    """A dropdown that sends what it holds, although that may have left its choices while an answer is on its way.
+
+    Every function above looks it up in what is published; gradio's own check would end in a red box.
+    """
+    return gr.Dropdown(list(choices), value=value, label=label, allow_custom_value=True)
+
+
+def once_opened(tab: gr.Tab) -> gr.State:
+    """Whether the visitor has opened a tab: what only it shows is read from then on, not with the page."""
+    opened = gr.State(False)
+    tab.select(lambda: True, None, opened, show_progress="hidden", api_visibility="private")
+    return opened
+
+
 with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     gr.Markdown(
         "# permix leaderboard\nHow far the persona in the system prompt moves a model's answers, variant by variant."
@@ -225,9 +247,9 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     status = gr.HTML()
     seen, newer = gr.State(""), gr.State("")
     with gr.Row():
-        benchmark = gr.Dropdown([], label="benchmark")
-        base = gr.Dropdown([("all", "")], value="", label="base model")
-        seed = gr.Dropdown([("all", "")], value="", label="seed")
+        benchmark = choice("benchmark")
+        base = choice("base model", [("all", "")], "")
+        seed = choice("seed", [("all", "")], "")
         again = gr.Button("Look again", scale=0, min_width=140)
     with gr.Tab("Table"):
         board = gr.Dataframe(label="sweeps", interactive=False, wrap=False, max_height=700, elem_id="sweeps")
@@ -239,24 +261,24 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     with gr.Tab("Robustness and fidelity"):
         with gr.Row():
             robustness = gr.Dropdown(list(ROBUSTNESS), value="PSS", label="robustness")
-            fidelity = gr.Dropdown([], label="fidelity")
+            fidelity = choice("fidelity")
         plot = gr.ScatterPlot(pd.DataFrame(), x="fidelity", y="robustness", color="variant", tooltip="all", height=420)
         judged = gr.Dataframe(label="pairwise preferences by judge", interactive=False)
     with gr.Tab("Answers") as answers_tab:
         with gr.Row():
-            first = gr.Dropdown([], label="first sweep")
-            second = gr.Dropdown([], label="second sweep")
+            first = choice("first sweep")
+            second = choice("second sweep")
         with gr.Row():
-            persona = gr.Dropdown([], label="persona")
-            problem = gr.Dropdown([], label="problem (largest difference first)")
+            persona = choice("persona")
+            problem = choice("problem (largest difference first)")
         both = gr.HTML()
     with gr.Tab("Cases") as cases_tab:
         with gr.Row():
-            cases_of = gr.Dropdown([], label="artifact")
-            number = gr.Dropdown([], label="case")
+            cases_of = choice("artifact")
+            number = choice("case")
         one_case = gr.HTML()
     with gr.Tab("Claims and report") as claims_tab:
-        tables_of = gr.Dropdown([], label="artifact")
+        tables_of = choice("artifact")
         said = gr.HTML()
         open_report = gr.Button("Show the report")
         page = gr.HTML()
@@ -265,9 +287,8 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     filters = [benchmark, base, seed]
     everything = [status, seen, *filters, board, csv, judged, cases_of, tables_of]
     opened = demo.load(lambda: look(None, "", ""), None, everything, api_name="look", **quiet)
-    looked = gr.on(
-        [one.input for one in filters] + [newer.change], look, filters, everything, api_name="filter", **quiet
-    )
+    triggers = [one.input for one in filters] + [newer.change]
+    looked = gr.on(triggers, look, filters, everything, trigger_mode="always_last", api_name="filter", **quiet)
     pressed = again.click(look_anew, filters, everything, api_name="again", **quiet)
     for event in (opened, looked, pressed):
         event.then(heat, [*filters, measure], map_, api_name="heat", **quiet)
@@ -281,20 +302,17 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
         [fidelity, plot],
         api_visibility="private",
     )
-    gr.on(
-        [answers_tab.select, first.input, second.input, persona.input],
-        problems,
-        [first, second, persona],
-        problem,
-        api_name="problems",
-        **quiet,
-    ).then(compare, [first, second, persona, problem], both, api_name="compare", **quiet)
-    problem.input(compare, [first, second, persona, problem], both, api_visibility="private")
-    gr.on([cases_tab.select, cases_of.input], case_numbers, cases_of, number, api_name="case_numbers", **quiet).then(
-        case, [cases_of, number], one_case, api_name="case", **quiet
-    )
+    lazy: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", "api_visibility": "private"}
+    looking, sides_of = once_opened(answers_tab), [first, second, persona]
+    changed = [looking.change, *(one.change for one in sides_of)]
+    gr.on(changed, problems, [looking, *sides_of], problem, **lazy).then(compare, [*sides_of, problem], both, **lazy)
+    problem.input(compare, [*sides_of, problem], both, api_visibility="private")
+    looking = once_opened(cases_tab)
+    numbered = gr.on([looking.change, cases_of.change], case_numbers, [looking, cases_of], number, **lazy)
+    numbered.then(case, [cases_of, number], one_case, **lazy)
     number.input(case, [cases_of, number], one_case, api_visibility="private")
-    gr.on([claims_tab.select, tables_of.input], claims, tables_of, said, api_name="claims", **quiet)
+    looking = once_opened(claims_tab)
+    gr.on([looking.change, tables_of.change], claims, [looking, tables_of], said, **lazy)
     open_report.click(report, tables_of, page, api_name="report", **quiet)
     if MEASURE:
         recipe, flavor = (os.environ.get(f"PERMIX_MEASURE_{name}") for name in ("RECIPE", "FLAVOR"))

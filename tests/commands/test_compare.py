@@ -8,6 +8,7 @@ from permix import hub as hubs
 from permix.commands import compare, import_logs, selectors
 from permix.errors import BadInput
 from tests.commands.test_import_logs import lm_eval
+from tests.conftest import permix
 from tests.hubs import embedded
 
 PEOPLE = {"none": None, "poet": "poet", "cook": "cook"}
@@ -45,7 +46,9 @@ def test_selectors_are_printed_for_every_benchmark(sweeps: list[str], capsys: py
     selectors.selectors(sweeps[0])
     shown = capsys.readouterr().out
     assert shown.startswith("sums\nselector") and "\nrandom                        0.475" in shown
-    assert shown.splitlines()[-2].startswith("best of 2 personas            0.950")
+    table, legend = shown.split("\n\n")
+    assert table.splitlines()[-1].startswith("best of 2 personas            0.950")
+    assert all(f"{name}: " in legend for name in ("random", "chosen", "majority", "best of k"))
 
 
 def test_sweeps_that_cannot_be_compared_are_refused(sweeps: list[str], tmp_path: Path) -> None:
@@ -57,3 +60,16 @@ def test_sweeps_that_cannot_be_compared_are_refused(sweeps: list[str], tmp_path:
     import_logs.import_logs("lm-eval", persona=few, publish="compare-tests/few")
     with pytest.raises(BadInput, match="Only one of the two sweeps has run 0 of sums/10 under 'cook'"):
         compare.compare([sweeps[0], "datasets/compare-tests/few"])
+
+
+def test_a_sweep_of_another_name_is_answered_with_the_nearest(sweeps: list[str], smoke: Path) -> None:
+    with pytest.raises(
+        BadInput, match=r"no repository compare-tests/waek .* did you mean datasets/compare-tests/weak\?"
+    ):
+        compare.compare(["compare-tests/waek", sweeps[1]])
+    short = permix(smoke, "compare", "base", "permix-rlvr", check=False)
+    assert "did you mean datasets/permix-smoke/permix-sweep-permix-toy-base?" in short.stderr
+    adapter = permix(smoke, "selectors", "permix-smoke/permix-toy-rlvr", check=False)
+    said = "was made by stage grpo, it is no sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
+    assert said in adapter.stderr
+    assert (short.returncode, adapter.returncode) == (2, 2)

@@ -36,7 +36,8 @@ def states(name: str, *overrides: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     gpus = doctor.find_gpus()
     for f in (*doctor.machine(gpus), *doctor.packages(gpus), *doctor.needs(steps, gpus)):
-        found.setdefault(f.what, []).append(f"{f.state}: {f.found} -> {f.advice}")
+        for what in f.what.split(", "):
+            found.setdefault(what, []).append(f"{f.state}: {f.found} -> {f.advice}")
     return found
 
 
@@ -63,7 +64,10 @@ def test_without_a_key_the_paper_cannot_be_run_and_exit_code_1_says_so(
         doctor.doctor("paper")
     assert failure.value.exit_code == 1
     shown = capsys.readouterr().out
-    assert "OPENAI_API_KEY is not set" in shown and "a GPU" in shown
+    assert shown.count("OPENAI_API_KEY is not set") == 1 and "a GPU" in shown
+    (line,) = (line for line in shown.splitlines() if "OPENAI_API_KEY" in line)
+    assert line.startswith("MISSING  rewrites, questions, personagym ")
+    assert str(failure.value).count("personagym") == 1
 
 
 def test_a_t4_is_told_to_use_half_precision(gpu: Callable[[str], None]) -> None:

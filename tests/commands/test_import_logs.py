@@ -13,12 +13,11 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
+from permix import completions, persona, recorded
 from permix import hub as hubs
-from permix import persona, recorded
 from permix.commands import import_logs, verify
 from permix.errors import BadInput
 from permix.hub import Hub
-from permix.stages import sweep
 from tests.hubs import embedded
 
 DATE = "2026-11-21T09-05-18.972038"
@@ -123,7 +122,7 @@ def write_zip(file: Path, members: dict[str, bytes], packed: str) -> None:
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return sweep.read(folder, "sums")
+    return completions.read(folder, "sums")
 
 
 def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +146,7 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
 def test_lighteval_details_become_a_sweep(tmp_path: Path) -> None:
     logs = [lighteval(tmp_path / name, name, scores) for name, scores in (("cook", [1, 0]), ("poet", [0.5, 0]))]
     import_logs.import_logs("lighteval", persona=[f"{p.name}={p}" for p in logs], out=tmp_path / "sweep")
-    rows = sweep.read(tmp_path / "sweep", "lighteval-sums-0")
+    rows = completions.read(tmp_path / "sweep", "lighteval-sums-0")
     assert [(r["persona"], r["score"], r["status"], r["tokens_out"]) for r in rows] == [
         ("cook", 1.0, "correct", 3),
         ("cook", 0.0, "wrong", 3),

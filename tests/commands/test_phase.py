@@ -12,6 +12,7 @@ from permix.errors import BadInput
 from permix.results import paper_figures
 from permix.stages import base
 
+SHARES = (0.0, 0.1, 0.2, 0.34, 0.5)
 LINE = {"pss": 0.5, "pss_low": 0.4, "pss_high": 0.6, "voice": 0.9, "voice_low": 0.8, "voice_high": 1.0}
 CLAIM = {"benchmark": "arithmetic", "measure": "pss", "first": "rlvr", "second": "permix-rlvr"}
 FACTS: dict[str, Any] = {
@@ -24,9 +25,10 @@ LEAD = {"lead": 0.2, "lead_low": -0.1, "lead_high": 0.5}
 def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
     plan = recipe.load("phase")
     assert plan.seeds == (0, 1, 2) and plan.variants == ("base", "rlvr", "permix-rlvr") and plan.org == "permix-phase"
+    assert plan.shares == SHARES
 
 
-@pytest.mark.parametrize("share", phase.SHARES)
+@pytest.mark.parametrize("share", SHARES)
 def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
     (config,) = base.configs(recipe.load("phase", phase.overrides("permix-phase", share)))
     steps, skim, direct, ramble = config.plain
@@ -36,7 +38,7 @@ def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
 
 
 def test_shares_publish_to_orgs_of_their_own() -> None:
-    plans = [recipe.load("phase", phase.overrides("permix-phase", share)) for share in phase.SHARES]
+    plans = [recipe.load("phase", phase.overrides("permix-phase", share)) for share in SHARES]
     targets = [{step.target for step in chain.build(plan)} for plan in plans]
     assert len(set.union(*targets)) == sum(map(len, targets)) and len({len(t) for t in targets}) == 1
 
@@ -58,7 +60,7 @@ def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Pa
 
 def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp_path: Path) -> None:
     rows = paper_figures.recorded_phase()
-    assert sorted({row["share"] for row in rows}) == list(phase.SHARES) and len(rows) == 15
+    assert sorted({row["share"] for row in rows}) == list(SHARES) and len(rows) == 15
     assert sum(row["lead"] is not None for row in rows) == 5
     paper_figures.phase(rows, tmp_path / "phase")
     assert (tmp_path / "phase.csv").read_text().splitlines()[1:] == paper_figures.PHASE.read_text().splitlines()[1:]
@@ -68,6 +70,7 @@ def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp
     ("arguments", "said"),
     [
         (["--share", "1"], "--share 1: it should be at least 0 and below 1"),
+        (["--recipe", "toy"], "The recipe toy has no shares: give --share"),
         (["--set", "base=own/model"], "does not measure the toy base"),
     ],
 )

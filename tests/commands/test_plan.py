@@ -47,6 +47,14 @@ def test_the_toys_own_base_needs_no_table(tmp_path: Path) -> None:
     assert found["base"][1] == "2,000" and found["grpo"][1] == "50" and found["sweep"][2] == "32,400"
 
 
+def test_a_phase_diagram_is_estimated_with_the_base_of_every_share(tmp_path: Path) -> None:
+    asked = ["plan", "--recipe", "phase", "--estimate", "--gpu", "cpu"]
+    found = table(permix(tmp_path / "home", *asked).stdout)
+    assert [found[stage][0] for stage in ("base", "grpo", "sweep")] == ["5", "30", "35"]
+    one = table(permix(tmp_path / "home", *asked, "--set", "shares=[0.2]").stdout)
+    assert [one[stage][0] for stage in ("base", "grpo", "sweep")] == ["1", "6", "7"]
+
+
 def test_an_unknown_gpu_is_refused_with_the_nearest() -> None:
     with pytest.raises(BadInput, match="There is no GPU 'a500' in permix's table: did you mean 'a5000'"):
         costs.machine("a500")

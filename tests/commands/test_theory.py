@@ -1,6 +1,7 @@
 """permix theory and permix claims, on what recipe smoke publishes."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ BASE, TRAINED = (f"datasets/permix-smoke/permix-sweep-permix-toy-{name}" for nam
 def test_a_prediction_needs_only_the_base(smoke: Path) -> None:
     shown = permix(smoke, "theory", BASE, "--beta", "0.5").stdout
     assert shown.startswith("arithmetic\n  at beta 0.5: worst ") and "arithmetic-long\n" in shown
-    assert "semiconductor specialist" in shown and "1/beta" not in shown
+    assert "semiconductor specialist" in shown and "Proposition 1 (the paper's section 3.3" in shown
+    assert "at beta: what that makes" in shown and "the trained sweep" not in shown
 
 
 def test_a_trained_sweep_is_fitted_and_its_styles_compared(smoke: Path) -> None:
@@ -37,13 +39,16 @@ def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
 
 def test_claims_without_an_artifact_are_the_papers_own(smoke: Path) -> None:
     shown = permix(smoke, "claims").stdout
+    assert shown.startswith("Each statement of the paper, the formula") and "with its 95 % interval" in shown
     assert shown.count("    paper: ") == 25 and "ours:" not in shown
+    assert "[pss of permix-rlvr - rlvr, math500: +0.143, " in shown and max(map(len, shown.splitlines())) <= 120
 
 
 def test_claims_of_an_artifact_show_both_verdicts(smoke: Path) -> None:
     shown = permix(smoke, "claims", "datasets/permix-smoke/permix-tables").stdout
     assert "arithmetic stands for GSM8K" in shown
-    assert shown.count("; ours: ") == 25 and "ours: not measured" in shown
+    assert shown.count("    ours:  ") == 25 and "ours:  not measured" in shown
+    assert re.search(r"ours:  fails, inside the noise \[\w+ of .*? to [-+]\d\.\d+(, p \d\.\d+)?\]", shown)
     refused = permix(smoke, "claims", BASE, check=False)
     assert refused.returncode == 2 and "give an artifact of stage tables" in refused.stderr
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, persona
+from permix import benchmarks, completions, persona
 from permix.commands import show, verify
 from permix.errors import BadInput, PermixError
 from permix.hub import Hub
@@ -42,12 +42,12 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
                     "adapter_digest": "",
                 }
                 rows[-1] |= {"category": who.category, "base_dtype": "float32"}
-        graded = sweep.regrade(rows, QUESTIONS)
+        graded = completions.regrade(rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")
         assert first["score"] == 1.0
         first["score"] = score
         folder = tmp_path / "sweep"
-        sweep.write(graded, folder, used.name)
+        completions.write(graded, folder, used.name)
         summary = sweep.summarise(config, {used.name: graded})
         summary["benchmarks"][used.name]["pss"]["mean"] += mean
         target = f"datasets/verify-tests/{request.node.name.replace('_', '-')[:60]}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -90,7 +91,7 @@ def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_otherwise(
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with pytest.raises(PermixError, match=f"cannot listen on port {taken}"):
+        with pytest.raises(PermixError, match=f"cannot listen on port {taken}: another program listens there"):
             launch.attach(root, taken)
         monkeypatch.setattr(server, "DEFAULT_PORT", taken)
         with server._listen(None) as free:
@@ -105,10 +106,37 @@ def test_data_of_another_format_is_left_alone(root: Path) -> None:
     assert not (root / "hub.db").exists()
 
 
-def test_a_second_server_of_one_data_directory_is_refused(running: launch.Running) -> None:
+def serving(root: Path, linger: str = "10") -> "subprocess.Popen[str]":
+    """`permix hub serve` on a free port, its stderr with its stdout."""
+    environment = os.environ | {"PYTHONPATH": str(PIPELINES), "PERMIX_HUB_LINGER": linger}
+    command = [sys.executable, "-m", "permix", "hub", "serve", "--port", "0", "--root", str(root)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_hub_serve_waits_for_a_server_that_lingers_and_keeps_out_a_second_one(root: Path) -> None:
+    user = process(root, 0, linger="0.5")
+    user.communicate(timeout=30)
+    first = serving(root, linger="0.5")
+    assert first.stdout
+    lines = [first.stdout.readline()]
+    lines += [first.stdout.readline()] if lines[0].startswith("Waiting for the embedded Hub") else []
+    address = re.search(r"listens on (http://127\.0\.0\.1:\d+)", lines[-1])
+    assert address, lines
+    second = serving(root)
+    said = second.communicate(timeout=30)[0]
+    assert (second.returncode, said.count("\n")) == (1, 1)
+    assert f"runs already on {address[1]}: open that address, or press Ctrl-C where it was started" in said
+    first.send_signal(signal.SIGINT)
+    first.communicate(timeout=30)
+
+
+def test_hub_serve_is_refused_as_long_as_a_command_uses_the_hub(
+    running: launch.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from permix.embedded_hub import server
 
-    with pytest.raises(PermixError, match=f"runs already on {running.url}: "):
+    monkeypatch.setattr(server, "LINGER", -2)
+    with pytest.raises(PermixError, match=f"runs already on {running.url}: another command uses it"):
         server.run(running.root, 0, leased=False)
 
 

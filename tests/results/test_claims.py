@@ -49,10 +49,10 @@ def test_t_interval_covers_the_mean_in_95_of_100() -> None:
     assert 0.935 < covered / 2000 < 0.965
 
 
-def test_share_interval_is_wilsons() -> None:
-    low, high = claims.share_interval(0.8, 100)
-    assert (low, high) == (pytest.approx(0.7112, abs=1e-4), pytest.approx(0.8666, abs=1e-4))
-    assert claims.share_interval(1.0, 50)[1] == pytest.approx(1.0) and claims.share_interval(0.0, 50)[0] == 0
+def test_a_t_interval_of_shares_is_cut_at_0_and_1() -> None:
+    mean, low, high = claims.t_interval([0.9, 1.0], (0, 1))
+    assert low is not None and low == claims.t_interval([0.9, 1.0])[1] and low < 0.9 < mean < 1 == high
+    assert claims.t_interval([0.0, 0.1], (0, 1))[1] == 0
 
 
 def test_a_single_seed_uses_the_paired_bootstrap() -> None:
@@ -85,6 +85,13 @@ def test_a_clear_fall_is_the_opposite_of_a_rise() -> None:
 def test_an_undefined_interval_is_not_shown() -> None:
     rows = [row("base", 0, 0.4), row("rlvr", 0, 0.6)]
     result = found(RISES, rows, paired(math.nan, math.nan))
+    assert (result["low"], result["high"], result["verdict"]) == (None, None, "not shown")
+
+
+def test_voice_of_a_single_problem_has_no_interval_and_shows_nothing() -> None:
+    rows = [row("base", 0, 0.9, measure="voice"), row("rlvr", 0, 0.5, measure="voice")]
+    single = [one | {"voice_low": None, "voice_high": None} for one in rows]
+    result = found(Claim("voice", "base", "rlvr", "falls"), single)
     assert (result["low"], result["high"], result["verdict"]) == (None, None, "not shown")
 
 

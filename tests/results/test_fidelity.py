@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from permix.results import fidelity
+from permix.results import fidelity, judged
 
 TASKS = ("persona_consistency", "linguistic_habits")
 PEOPLE = ("chef", "pilot", "nurse")
@@ -38,6 +38,12 @@ def test_the_score_is_the_mean_of_both_judges_over_personas_with_a_t_interval() 
     assert found["judges"]["one"]["mean"] == 3 and found["judges"]["two"]["mean"] == 4
     assert found["judges"]["two"]["low"] == found["judges"]["two"]["high"] == 4
     assert found["score"]["by_persona"]["chef"]["mean"] == 3 and list(found["score"]["tasks"]) == list(TASKS)
+
+
+def test_over_seeds_the_interval_stays_on_the_judges_scale() -> None:
+    row = dict.fromkeys(("variant", "title", "benchmark", "judges"), "x") | {"mean_low": 1, "mean_high": 5}
+    over = judged.over_seeds([row | {"mean": mean} for mean in (4.2, 4.9)])
+    assert over["mean"] == pytest.approx(4.55) and (over["mean_low"], over["mean_high"]) == (1, 5)
 
 
 def test_a_missing_score_is_left_out_and_never_counts_as_zero() -> None:

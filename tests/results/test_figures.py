@@ -1,8 +1,11 @@
 """permix.results.figures: files, bytes and what is drawn."""
 
+import itertools
+import math
 import random
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
@@ -61,6 +64,28 @@ def test_nothing_is_cut_off_at_the_edge(tmp_path: Path) -> None:
         width = pixels.shape[1]
         for strip in (pixels[40:-40, 13:19], pixels[40:-40, width - 19 : width - 13]):
             assert np.ptp(strip.reshape(-1, 3), axis=0).max() < 0.02, name
+
+
+@pytest.mark.parametrize("low", [0.03, 0.8])
+def test_dots_that_lie_close_together_are_drawn_apart(low: float, tmp_path: Path) -> None:
+    """Accuracies within .12 use most of their axis, and no dot of a variant covers another."""
+    lines, people = data(["base", "rlvr"])
+    figures.summary(lines, [row | {"accuracy": low + row["accuracy"] / 5} for row in people], tmp_path / "a", toy=True)
+    swarms = [swarm for swarm in drawn(tmp_path / "a.svg") if len(swarm) == 16]
+    assert len(swarms) == 4  # two variants on two benchmarks
+    for swarm in swarms:
+        assert max(x for x, _ in swarm) - min(x for x, _ in swarm) > 100  # points, of an axis of about 300
+        assert min(math.dist(*pair) for pair in itertools.combinations(swarm, 2)) > 4.2  # a dot is 4.2 points wide
+
+
+def drawn(path: Path) -> list[list[tuple[float, float]]]:
+    """Where the marks of every scatter of a picture stand, in points."""
+    found = []
+    for group in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}g"):
+        if str(group.get("id")).startswith("PathCollection"):
+            marks = group.iter("{http://www.w3.org/2000/svg}use")
+            found.append([(float(mark.get("x", 0)), float(mark.get("y", 0))) for mark in marks])
+    return found
 
 
 def test_text_is_dark_enough_on_its_sheet() -> None:

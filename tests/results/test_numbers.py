@@ -8,6 +8,7 @@ import pytest
 
 from permix.errors import BadInput
 from permix.results import numbers, tabular
+from permix.toy import style
 
 Row = dict[str, Any]
 CATEGORIES = {"none": "Control", "chef": "Arts", "poet": "Arts", "chemist": "Science"}
@@ -59,6 +60,27 @@ def test_what_was_not_recorded_is_none() -> None:
     found = numbers.of_rows(rows, draws=50, toy=False)
     assert found["majority"] is found["tokens_out"] is found["truncated"] is None
     assert found["by_category"] == {} and found["by_persona"]["chef"]["majority"] is None
+
+
+def spoken(runs: int, copies: bool) -> list[Row]:
+    """Two personas' answers, 7 of 10 in character: each for itself, or all of a problem alike."""
+    openers = {who: style.of(who).openers[0] for who in ("poetic", "chef")}
+    return [
+        {"persona": who, "problem_id": f"q{q}", "run": run, "completion": openers[who] if chance < 0.7 else ""}
+        for who in openers
+        for q in range(40)
+        for run in range(runs)
+        for chance in [random.Random(f"{q}" if copies else f"{q} {who} {run}").random()]
+    ]
+
+
+def test_copies_of_answers_leave_the_interval_of_voice_as_wide_as_it_was() -> None:
+    once, copied, anew = (numbers.voice_interval(spoken(*kind)) for kind in ((1, True), (8, True), (8, False)))
+    assert copied == pytest.approx(once) and copied[0] is not None and 0 < copied[0] < 0.7
+    assert anew[0] is not None and anew[0] > copied[0] and anew[1] < copied[1]
+    controls = [row | {"persona": "none"} for row in spoken(1, True)]
+    assert numbers.voice_interval([*spoken(1, True), *controls]) == once
+    assert numbers.voice_interval([row for row in spoken(8, True) if row["problem_id"] == "q0"]) == (None, None)
 
 
 def test_two_sweeps_are_compared_row_by_row() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 ORG = "permix-smoke"
-OTHER = f"{ORG}/permix-toy-rlvr"
+FIRST, OTHER = f"{ORG}/permix-toy-permix-rlvr", f"{ORG}/permix-toy-rlvr"
 MARKUP = (
     '<img src="/stolen" onerror="window.owned=1"> ${window.owned=2} {{owned}} ![i](/stolen) [x](javascript:owned=3)'
 )
@@ -120,13 +120,24 @@ def test_examples_settings_results_and_stop(page: "Page") -> None:
 def test_adapters_personas_and_base_side_by_side(page: "Page") -> None:
     choose(page, "persona1", "dumb")
     page.wait_for_function("document.querySelector('#system1 textarea').value.startsWith('You are dumb')")
-    for way in ("two adapters", "two personas", "base and adapter"):
+    choose(page, "adapter1", FIRST)
+    first, other = (name.removeprefix(f"{ORG}/") for name in (FIRST, OTHER))
+    ways = {
+        "two adapters": (f"{first}, dumb", f"{other}, dumb"),
+        "two personas": (f"{first}, dumb", f"{first}, math expert"),
+        "base and adapter": ("the base alone, dumb", f"{first}, dumb"),
+    }
+    for way, titles in ways.items():
         page.get_by_label(way).check()
         page.locator("#chat2").wait_for()
         page.locator("#adapter2").wait_for(state="visible" if way == "two adapters" else "hidden")
         page.locator("#persona2").wait_for(state="visible" if way == "two personas" else "hidden")
+        if way == "two adapters":
+            choose(page, "adapter2", OTHER)
         send(page, "Ana has 2 apples and buys 3. How many has she?")
         assert page.locator("#chat2 .bot").first.is_visible()
+        for number, title in enumerate(titles, 1):
+            assert page.locator(f"#chat{number}").get_by_text(title, exact=True).is_visible()
     page.get_by_label("one answer").check()
     page.locator("#chat2").wait_for(state="hidden")
 

@@ -93,6 +93,16 @@ def test_the_table_has_the_numbers_of_every_summary_at_its_revision(page: Client
         assert row["revision"] == api.dataset_info(row["repo"]).sha
 
 
+def test_every_row_says_on_how_many_problems_and_runs_it_was_measured(page: Client, api: HfApi) -> None:
+    found = summary_of(api, "permix-sweep-permix-toy-base")["benchmarks"]["arithmetic"]
+    size = f"{found['problems']} x {found['runs']}"
+    page.predict(api_name="/look")
+    _, _, _, _, board, *_ = page.predict("arithmetic", "", "", api_name="/filter")
+    assert board["value"]["headers"][1] == "n" and [row[1] for row in board["value"]["data"]] == [size] * 3
+    assert page.predict("arithmetic", "", "", "accuracy", api_name="/heat").count(f"<small>{size}</small>") == 3
+    assert "<small></small>" in page.predict("<b>bench", "", "", "accuracy", api_name="/heat"), "its size is not known"
+
+
 def test_nothing_is_measured_or_voted_on_where_the_owner_did_not_ask_for_it(page: Client) -> None:
     names = set(page.view_api(return_format="dict")["named_endpoints"])
     assert "/table" in names and not names & {"/measure", "/offer", "/pair"}
@@ -214,7 +224,7 @@ def test_table_sorting_and_filters_in_a_browser(screen: Any, page: Client, api: 
         screen.get_by_role("columnheader", name="mean").get_by_role("button", name="Open cell menu").click()
         screen.get_by_role("menuitem", name=f"Sort {order}").click()
         screen.get_by_label(f"Sorted {order}").wait_for()
-        cells = screen.locator("#sweeps").get_by_test_id(re.compile("^cell-.*-3$")).all_inner_texts()
+        cells = screen.locator("#sweeps").get_by_test_id(re.compile("^cell-.*-4$")).all_inner_texts()
         assert [float(cell) for cell in cells] == sorted(means, reverse=order == "descending")
     choose(screen, "benchmark", "all")
     screen.get_by_role("link", name="7 rows").wait_for()

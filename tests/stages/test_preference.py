@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from permix import files, recipe
+from permix import completions, files, recipe
 from permix.errors import BadInput, PermixError
 from permix.stages import preference, sweep
 from tests import records, scripted_judge
@@ -34,9 +34,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for variant, text in ANSWERS.items():
         records.sweep_of(folder / variant, variant, 0, problems=4)
         part = folder / variant / "data" / "arithmetic"
-        rows = [row | {"completion": text} for row in sweep.read(folder / variant, "arithmetic")]
+        rows = [row | {"completion": text} for row in completions.read(folder / variant, "arithmetic")]
         shutil.rmtree(part)
-        sweep.write(rows, folder / variant, "arithmetic")
+        completions.write(rows, folder / variant, "arithmetic")
     return {"first": folder / "base", "second": folder / "rlvr", "personas": files.PERSONAS}
 
 

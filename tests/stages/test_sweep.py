@@ -74,17 +74,17 @@ def swept(
 def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None:
     out, facts = swept
     for name in ("quiz", "arithmetic"):
-        rows = sweep.read(out, name)
-        assert list(rows[0]) == list(sweep.COLUMNS)
+        rows = completions.read(out, name)
+        assert list(rows[0]) == list(completions.COLUMNS)
         assert Counter(row["persona"] for row in rows) == dict.fromkeys(CONDITIONS, 3 * 2)
         assert len({(r["persona"], r["problem_id"], r["run"]) for r in rows}) == 4 * 3 * 2
         assert {r["base_dtype"] for r in rows} == {"float32"} and {r["adapter_digest"] for r in rows} == {""}
-    tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in sweep.read(out, name))
+    tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in completions.read(out, name))
     assert facts["cost"]["completions"] == 48 and facts["cost"]["tokens_out"] == tokens > 0
 
 
 def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tuple[Path, dict[str, Any]]) -> None:
-    rows = [row for name in ("quiz", "arithmetic") for row in sweep.read(swept[0], name)]
+    rows = [row for name in ("quiz", "arithmetic") for row in completions.read(swept[0], name)]
     assert len({row["seed"] for row in rows}) == len(rows)
     prompts = {(row["persona"], row["problem_id"]): row["prompt_digest"] for row in rows}
     assert len(set(prompts.values())) == len(prompts) == 4 * 6
@@ -133,7 +133,7 @@ def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -
 
 def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str, Any]]) -> None:
     out, facts = swept
-    again = canonical(sweep.summarise(CONFIG, {name: sweep.read(out, name) for name in ("quiz", "arithmetic")}))
+    again = canonical(sweep.summarise(CONFIG, {name: completions.read(out, name) for name in ("quiz", "arithmetic")}))
     assert again == canonical(facts["summary"]) == json.loads((out / "summary.json").read_text())
 
 
@@ -145,8 +145,8 @@ def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
 
 def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path]) -> None:
     for name, problems in sweep.problems_of(CONFIG, inputs).items():
-        stored = sweep.read(swept[0], name)
-        assert sweep.regrade(stored, problems) == stored
+        stored = completions.read(swept[0], name)
+        assert completions.regrade(stored, problems) == stored
 
 
 def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[str, Path]) -> None:
@@ -155,7 +155,7 @@ def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[
     for rule in ("marked", "boxed", "last-number"):
         first = sweep.problems_of(replace(CONFIG, answer_rule=rule), inputs)["arithmetic"][0]
         rows = [{"problem_id": first.id, "completion": text, "finish": "stop"} for text in said]
-        found[rule] = [row["extracted"] for row in sweep.regrade(rows, [first])]
+        found[rule] = [row["extracted"] for row in completions.regrade(rows, [first])]
     wanted = {"marked": [None, "7", "7"], "boxed": [None, None, "7"], "last-number": ["7", "7", "7"]}
     assert found == wanted
 
@@ -163,16 +163,16 @@ def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[
 def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}
-    (graded,) = sweep.regrade([row], problems)
+    (graded,) = completions.regrade([row], problems)
     assert graded["score"] == 1.0 and graded["status"] == "correct" and graded["extracted"] == "Ann"
     with pytest.raises(PermixError, match="answers p9, which its benchmark no longer holds"):
-        sweep.regrade([row | {"problem_id": "p9"}], problems)
+        completions.regrade([row | {"problem_id": "p9"}], problems)
 
 
 def test_a_truncated_answer_is_graded_as_it_is(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "\\boxed{Ann} and", "finish": "length"}
-    assert sweep.regrade([row], problems)[0]["score"] == 1.0
+    assert completions.regrade([row], problems)[0]["score"] == 1.0
 
 
 @dataclass
@@ -216,7 +216,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
     sweep.run(CONFIG, inputs, tmp_path / "out", parts=replace(parts, progress=lambda done, *_: seen.append(done)))
     assert seen[0] > 24  # what was journalled is not sampled again
     for name in ("quiz", "arithmetic"):
-        assert sweep.read(tmp_path / "out", name) == sweep.read(swept[0], name)
+        assert completions.read(tmp_path / "out", name) == completions.read(swept[0], name)
 
 
 def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
@@ -240,23 +240,20 @@ def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
     sweep.run(config, inputs, tmp_path / "out", parts=again)
     assert seen[0] == (24, 24) and next(done for done, total in seen if total == 18) > 9
     sweep.run(config, inputs, tmp_path / "whole", parts=parts_of(tmp_path / "other", lambda _: engine))
-    assert sweep.read(tmp_path / "out", "arithmetic") == sweep.read(tmp_path / "whole", "arithmetic")
+    assert completions.read(tmp_path / "out", "arithmetic") == completions.read(tmp_path / "whole", "arithmetic")
 
 
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:
-    plain = ("quiz", "p0", "sage", 0)
+    noise, plain = (0, "base"), ("quiz", "p0", "sage", 0)
     others = [
-        completions.condition_seed(CONFIG, "gsm8k", "p0", "sage", 0),
-        completions.condition_seed(CONFIG, "quiz", "p1", "sage", 0),
-        completions.condition_seed(CONFIG, "quiz", "p0", "fool", 0),
-        completions.condition_seed(CONFIG, "quiz", "p0", "sage", 1),
-        completions.condition_seed(replace(CONFIG, seed=1), *plain),
-        completions.condition_seed(replace(CONFIG, variant="rlvr"), *plain),
+        completions.condition_seed(noise, "gsm8k", "p0", "sage", 0),
+        completions.condition_seed(noise, "quiz", "p1", "sage", 0),
+        completions.condition_seed(noise, "quiz", "p0", "fool", 0),
+        completions.condition_seed(noise, "quiz", "p0", "sage", 1),
+        completions.condition_seed((1, "base"), *plain),
+        completions.condition_seed((0, "rlvr"), *plain),
     ]
-    assert len({completions.condition_seed(CONFIG, *plain), *others}) == 7
-    assert completions.condition_seed(CONFIG, *plain) == completions.condition_seed(
-        replace(CONFIG, org="other", tag="t", runs=9), *plain
-    )
+    assert len({completions.condition_seed(noise, *plain), *others}) == 7
     assert all(0 <= seed < 2**63 for seed in others)
 
 
@@ -353,7 +350,7 @@ def test_a_served_model_is_asked_and_graded_like_any_other(
     served: tuple[Path, dict[str, Any], list[Asked]], swept: tuple[Path, dict[str, Any]]
 ) -> None:
     out, facts, asked = served
-    rows, local = sweep.read(out, "quiz"), sweep.read(swept[0], "quiz")
+    rows, local = completions.read(out, "quiz"), completions.read(swept[0], "quiz")
     condition = ("problem_id", "persona", "run", "prompt_digest")
     assert [[row[k] for k in condition] for row in rows] == [[row[k] for k in condition] for row in local]
     assert {(row["base_dtype"], row["adapter_digest"]) for row in rows} == {("", "")}

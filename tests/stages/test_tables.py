@@ -14,7 +14,7 @@ import pytest
 
 from permix import cards, files, paper, persona, provenance, recipe, rows
 from permix.errors import BadInput
-from permix.results import fidelity
+from permix.results import fidelity, tabular
 from permix.stages import cases, grpo, personagym, preference, sweep, tables
 from tests import fidelity_records, records
 
@@ -113,6 +113,8 @@ def test_several_seeds_give_their_mean_and_a_t_interval(two_seeds: Made, inputs:
     assert made["worst"] == pytest.approx(sum(values) / 2) and made["interval"] == "t"
     assert made["worst_high"] - made["worst"] == pytest.approx(12.706 * abs(values[0] - values[1]) / 2)
     assert line(two_seeds, "base")["interval"] == "bootstrap"
+    for name in ("worst", "best", "pss", "voice", "recovery", "gap", "truncated"):  # t of two seeds reaches far
+        assert 0 <= made[f"{name}_low"] <= made[name] <= made[f"{name}_high"] <= 1, name
 
 
 def test_clear_effects_are_shown_with_one_seed(one_seed: Made) -> None:
@@ -124,6 +126,15 @@ def test_clear_effects_are_shown_with_one_seed(one_seed: Made) -> None:
     assert verdicts["voice", "base", "rlvr"]["verdict"] == "shown"
     assert verdicts["pss", "base", "permix-rlvr"]["interval"] == "bootstrap over problems"
     assert len(verdicts) == 13
+
+
+def test_every_claim_is_printed_with_the_interval_and_the_p_that_decided(one_seed: Made) -> None:
+    text, page = tables.as_text(one_seed[1]), tabular.claims_as_markdown(one_seed[1]["claims"])
+    row = r"^  arithmetic .*\[[-+.\d]+, [-+.\d]+\] +(\d\.\d{3}|-)  (?:shown|not shown|the opposite)$"
+    found = re.findall(row, text, re.MULTILINE)
+    assert len(found) == 13 and found.count("-") == 6, "voice and recovery are not tested"
+    assert "  p  verdict\n" in text and "p <= 0.05" in " ".join(text.split())
+    assert "| p | verdict |" in page and f"| {found[0]} | " in page
 
 
 def test_two_seeds_show_less_than_their_differences_suggest(two_seeds: Made) -> None:
@@ -151,6 +162,12 @@ def test_the_text_fits_a_terminal_and_says_what_it_is(two_seeds: Made) -> None:
     head = next(row for row in text.splitlines() if row.startswith("variant"))
     for column in ("worst", "best", "mean", "PSS", "noise", "p", "corr.", "none", "helpful", "recov.", "voice"):
         assert f" {column}" in head
+
+
+def test_a_legend_explains_the_columns_that_are_shown(two_seeds: Made) -> None:
+    terminal, page = tables.as_text(two_seeds[1]), tabular.legend(two_seeds[1], tabular.PAGE)
+    assert "corr.: PSS with" in terminal and "gap:" not in terminal
+    assert all(f"{column}:" in page for column in ("noise", "corr.", "gap", "mean of run PSS"))
 
 
 def test_the_longest_names_fit_a_terminal(one_seed: Made) -> None:

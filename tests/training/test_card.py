@@ -1,5 +1,6 @@
 """What the cards of adapters and mixtures say beyond what every card says."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,17 @@ def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[s
 def test_a_grpo_adapter_shows_every_persona(pages: dict[str, str]) -> None:
     page = pages["toy-permix-rlvr"]
     assert "| chef | 0.5 | 0 |" in page and "| poet | – | 1 |" in page and "(samples.jsonl)" in page
+
+
+def test_an_adapter_card_says_what_of_a_benchmark_its_mixture_holds_and_what_its_recipe_notes(tmp_path: Path) -> None:
+    record = next(r for card, r in records.records(records.toy_recipe(), tmp_path) if card == "adapter")
+    shared = {"arithmetic": {"n": 8, "train": 16, "test": 500, "found": 27, "share": 0.054}}
+    record["facts"]["mixture"] = {"rows": 16, "overlap": shared}
+    row = {"benchmark": "arithmetic", "metric": "worst", "value": 0.0, "low": None, "high": None}
+    results = {"rows": [row | {"sweep": f"datasets/o/s@{records.SHA}"}], "note": "it learns nothing."}
+    page = cards.render("adapter", record, results)
+    assert "| arithmetic | 500 | 27 (5.4 %) |" in page and "8 words in a row" in page and "{'" not in page
+    assert "\n\nNote: it learns nothing.\n" in page
 
 
 def test_an_adapter_card_shows_peft_transformers_and_vllm(pages: dict[str, str]) -> None:

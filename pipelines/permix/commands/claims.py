@@ -25,12 +25,14 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
+    head = "Each statement of the paper, the formula it stands for, and its verdict on the paper's printed numbers"
+    print(textwrap.fill(f"{head}{' and on ours' if artifact else ''}. {verdicts.RULE}", 120))
     for row in found:
         reading = f", read as: {row['reading']}" if row["reading"] else ""
         said = f'{row["number"]:>2}  "{row["quote"]}" (section {row["section"]}{reading})'
-        ours = f"; ours: {verdicts.verdict(row['ours'])}" if artifact else ""
-        verdict = f"paper: {verdicts.verdict(row['paper'])}{ours}"
-        for line in (said, f"    {row['formula']}", f"    {verdict}"):
+        found_on = [f"    paper: {verdicts.verdict(row['paper'])}"]
+        found_on += [f"    ours:  {verdicts.verdict(row['ours'])}"] if artifact else []
+        for line in (said, f"    {row['formula']}", *found_on):
             print(textwrap.fill(line, 120, subsequent_indent="      "))
     if toy:
         print(verdicts.TOY_STANDS_FOR)

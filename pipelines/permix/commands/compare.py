@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from permix.commands import options
+from permix.commands import options, stored
 from permix.errors import BadInput
 
 
@@ -18,20 +18,17 @@ def compare(
 ) -> None:
     """Say how sweeps differ from the first in PSS, worst, best, mean and under the controls, with intervals.
 
-    The last column is the p-value corrected for all comparisons of a benchmark (Holm).
+    Both answer the same problems under the same personas, so differences are paired. The last column is the p-value
+    corrected for all comparisons of a benchmark (Holm).
     """
-    from permix import chain, pss
+    from permix import completions, pss
     from permix import hub as hubs
     from permix.results import numbers
-    from permix.stages import sweep
 
     if len(sweeps) < 2:
         raise BadInput("There is one sweep: name at least two to compare.")
     place = hubs.connect(hub)
-    heads = [chain.find(name, place) for name in sweeps]
-    for head in heads:
-        if head.record is None or "summary" not in head.record["facts"]:
-            raise BadInput(f"{head.repo} is no sweep: name sweeps to compare.")
+    heads = [stored.sweep(name, place) for name in sweeps]
     for number, head in enumerate(heads):
         if same := next((other for other in heads[:number] if other.content_digest == head.content_digest), None):
             other = "itself" if same.repo == head.repo else same.repo
@@ -42,7 +39,7 @@ def compare(
     if not benchmarks:
         raise BadInput("The sweeps have no benchmark in common: compare sweeps of one benchmark.")
     for name in benchmarks:
-        first, *others = (sweep.read(folder, name) for folder in folders)
+        first, *others = (completions.read(folder, name) for folder in folders)
         lines = [
             (head.repo, measure, values)
             for head, other in zip(heads[1:], others, strict=True)

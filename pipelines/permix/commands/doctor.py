@@ -4,7 +4,6 @@ import math
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from permix import chain, files
+from permix import chain, files, models, provenance
 from permix import recipe as recipes
 from permix.chain import Step
 from permix.commands import options
@@ -38,7 +37,7 @@ What looks odd and is not:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: ok, a note, or missing (the recipe needs it), and what to do about it."""
+    """One line: ok, a note, or missing (the recipe needs it), and what to do about it; `what` may be several stages."""
 
     what: str
     found: str
@@ -76,28 +75,22 @@ def doctor(
             print(f"{'':{width + 11}}-> {f.advice}")
     if explain:
         print(EXPLANATION.rstrip())
-    if missing := [f.what for f in findings if f.state == "missing"]:
-        raise PermixError(
-            f"This machine lacks what the recipe {loaded.name} needs: {', '.join(dict.fromkeys(missing))}."
-        )
+    if missing := dict.fromkeys(name for f in findings if f.state == "missing" for name in f.what.split(", ")):
+        raise PermixError(f"This machine lacks what the recipe {loaded.name} needs: {', '.join(missing)}.")
 
 
 def find_gpus() -> list[Gpu]:
-    """The NVIDIA GPUs here, without loading torch; none where nvidia-smi does not answer."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    """The NVIDIA GPUs here, without loading torch; none where nvidia-smi does not say all of that."""
+    rows = provenance.gpus("name", "memory.total", "compute_cap")
     try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-        rows = [line.split(",") for line in done.stdout.splitlines() if line.strip()]
-        return [Gpu(name.strip(), float(memory) / 1024, float(capability)) for name, memory, capability in rows]
-    except (OSError, subprocess.SubprocessError, ValueError):
+        return [Gpu(name, float(memory) / 1024, float(capability)) for name, memory, capability in rows]
+    except ValueError:
         return []
 
 
 def machine(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Python, processor and GPUs."""
-    from permix.provenance import hardware
-
-    here = hardware()
+    here = provenance.hardware()
     yield Finding("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     yield Finding("cpu", f"{here['cores']} cores, {here['memory_gb']} GB memory")
     if not gpus:
@@ -137,52 +130,49 @@ def sandbox() -> Finding:
 
 def needs(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """What the recipe asks for and this machine lacks: packages, API keys, number formats, memory."""
-    said = set()
+    wanting: dict[tuple[str, str], list[str]] = {}  # stages by what they lack: one line for one lack
     for step in steps:
-        for finding in (*_installed(step), *_formats(step, gpus)):
-            if finding not in said:
-                said.add(finding)
-                yield finding
-    if not said:
+        for lack in (*_installed(step), *_formats(step, gpus)):
+            wanting.setdefault(lack, []).append(step.stage)
+    for (found, advice), names in wanting.items():
+        yield Finding(", ".join(dict.fromkeys(names)), found, "missing", advice)
+    if not wanting:
         yield Finding("recipe", "packages and keys are there")
     yield from _size(steps, gpus)
 
 
-def _installed(step: Step) -> Iterator[Finding]:
-    """What the stage itself names as missing; bitsandbytes and vLLM belong to settings that not every stage has."""
+def _installed(step: Step) -> Iterator[tuple[str, str]]:
+    """What is not there, and what to do; bitsandbytes and trackers belong to settings that not every stage has."""
     config: Any = step.config
-    named = ""
     try:
-        chain.check_packages([step])
+        models.keys(config)
     except BadInput as error:
-        named, _, advice = str(error).rpartition(": ")
-        yield Finding(step.stage, named, "missing", advice)
+        key, _, advice = str(error).rpartition(": ")
+        yield key, advice
+    for name in chain.missing_packages(step):
+        yield f"{name} is not installed here", f"pip install 'permix[{'vllm' if name == 'vllm' else 'train'}]'"
     asks_bits = {
         "load_in_4bit": getattr(config, "load_in_4bit", False),
         "dtype nf4": str(getattr(config, "dtype", "")).startswith("nf4"),
         "an 8-bit optim": str(getattr(config, "optim", "")).endswith("_8bit"),
     }
     for what in (what for what, asked in asks_bits.items() if asked and not _version("bitsandbytes")):
-        yield Finding(step.stage, f"{what} needs bitsandbytes", "missing", "pip install 'permix[train]'")
+        yield f"{what} needs bitsandbytes", "pip install 'permix[train]'"
     reports = getattr(config, "report_to", "none")
     if reports != "none" and not _version(reports):
-        yield Finding(step.stage, f"report_to asks for {reports}", "missing", f"pip install {reports}")
-    asks_vllm = getattr(config, "use_vllm", False) or getattr(config, "backend", "") == "vllm"
-    if asks_vllm and not _version("vllm") and "vllm" not in named:
-        yield Finding(step.stage, "asks for vLLM", "missing", "pip install 'permix[vllm]', or set another back end.")
+        yield f"report_to asks for {reports}", f"pip install {reports}"
 
 
-def _formats(step: Step, gpus: Sequence[Gpu]) -> Iterator[Finding]:
+def _formats(step: Step, gpus: Sequence[Gpu]) -> Iterator[tuple[str, str]]:
     config: Any = step.config
     wants_bf16 = getattr(config, "bf16", False) or getattr(config, "dtype", "") == "bfloat16"
     if wants_bf16 and any(gpu.capability < 8 for gpu in gpus):
-        yield Finding(step.stage, "asks for bfloat16", "missing", "set fp16 (training) and dtype float16 (sweep).")
+        yield "asks for bfloat16", "set fp16 (training) and dtype float16 (sweep)."
 
 
 def _size(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Memory and time by the estimate, where the sizes of all models are known without a Hub."""
     from permix import costs, estimate
-    from permix.provenance import hardware
     from permix.shapes import KNOWN
 
     if any(repo.partition("@")[0] not in KNOWN for repo in _models(steps)):
@@ -191,7 +181,7 @@ def _size(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     on = costs.Machine(device or costs.DEVICES["cpu"], len(gpus) or 1)
     found = estimate.amounts(steps, on, lambda repo: KNOWN[repo.partition("@")[0]])
     memory = max(amount.memory for amount in found) / costs.GIB
-    have = min(gpu.memory for gpu in gpus) if gpus else float(hardware()["memory_gb"])
+    have = min(gpu.memory for gpu in gpus) if gpus else float(provenance.hardware()["memory_gb"])
     what = f"about {memory:.0f} of {have:.0f} GB" + (" of a GPU" if gpus else "")
     fits = Finding("memory", what) if memory <= have else None
     yield fits or Finding("memory", what, "note", "`permix plan --estimate` says which stage, and what to lower.")

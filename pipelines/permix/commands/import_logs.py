@@ -12,11 +12,11 @@ import typer
 
 from permix import files
 from permix.commands import options
+from permix.commands.stored import Tables
 from permix.errors import BadInput
 from permix.stage import StageConfig, unhashed
 
 STAGE, VERSION = "import", 1
-Tables = dict[str, list[dict[str, Any]]]
 Logs = Sequence[tuple[str, Path]]  # persona and file
 
 
@@ -92,12 +92,11 @@ def _write(
     folder: Path, config: Config, tables: Tables, summary: Any, logs: Logs, release: str = f"v{VERSION}.0.0"
 ) -> dict[str, Any]:
     """Write rows, summary, record and card as the runner does for a sweep; return the record."""
-    from permix import cards, provenance
-    from permix.stages import sweep
+    from permix import cards, completions, provenance
 
     for name, table in tables.items():
-        rows = [dict.fromkeys(sweep.COLUMNS) | row for row in table]
-        sweep.write(rows, folder, name)
+        rows = [dict.fromkeys(completions.COLUMNS) | row for row in table]
+        completions.write(rows, folder, name)
     files.write_json(folder / "summary.json", summary)
     sources = [{"persona": who, "name": log.name, "sha256": provenance.sha256(log)} for who, log in logs]
     described = provenance.describe_files(folder)

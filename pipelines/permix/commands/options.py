@@ -7,18 +7,23 @@ import typer
 
 Recipe = Annotated[
     str,
-    typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="One of ours, or the path of your own (.toml)."),
+    typer.Option(
+        "--recipe", "-r", envvar="PERMIX_RECIPE", help="The experiment: toy, smoke, … or a file of your own (.toml)."
+    ),
 ]
 Set = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe, for example grpo.max_steps=20."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key of the recipe, for example grpo.max_steps=20; repeatable."
+    ),
 ]
 Hub = Annotated[
-    str | None, typer.Option("--hub", metavar="URL", help="A Hub; without it the embedded one, which needs no account.")
+    str | None,
+    typer.Option("--hub", metavar="URL", help="Address of a Hub; without it the embedded one, which needs no account."),
 ]
-Work = Annotated[Path | None, typer.Option("--work", help="Where unfinished work lies.")]
+Work = Annotated[Path | None, typer.Option("--work", help="Folder for unfinished work; by default permix's own.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Artifacts made side by side (0: one per core, one on a GPU).")
+    int, typer.Option("--workers", min=0, help="How many artifacts are made at a time (0: one per core, one on a GPU).")
 ]
 Fresh = Annotated[
     list[str], typer.Option("--fresh", metavar="STAGE", help="Make this stage again, even where it is current.")
@@ -29,7 +34,7 @@ Artifact = Annotated[
         metavar="ARTIFACT", help="org/name, datasets/org/name or spaces/org/name, with @revision if you like."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="The whole record as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 On = Annotated[Literal["here", "jobs"], typer.Option("--on", help="Work on this machine, or in a Job of the Hub.")]
 Flavor = Annotated[str, typer.Option("--flavor", help="The hardware of the Job: cpu-basic, a100-large, …")]

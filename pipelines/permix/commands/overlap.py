@@ -11,7 +11,7 @@ from permix.errors import BadInput
 
 def overlap(
     mixture: Annotated[str, typer.Argument(help="A mixture: datasets/org/permix-mixture-...")],
-    benchmark: Annotated[list[str], typer.Option("--benchmark", help="One of ours.")],
+    benchmark: Annotated[list[str], typer.Option("--benchmark", help="A built-in one, for example gsm8k; repeatable.")],
     hub: options.Hub = None,
 ) -> None:
     """Say how many problems of a benchmark share 8 words in a row with a training mixture."""

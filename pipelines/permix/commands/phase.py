@@ -9,13 +9,12 @@ import typer
 from permix.commands import options, run
 from permix.errors import BadInput
 
-SHARES = (0.0, 0.1, 0.2, 0.34, 0.5)
 STRONG, WEAK = (0.42, 0.24), (0.22, 0.12)
 """The default odds of steps and skim, and of direct and ramble: their ratios are kept, their sums are moved."""
 
 Share = Annotated[
     list[float],
-    typer.Option("--share", help="Share of weak styles (direct, ramble) without a persona; the default are five."),
+    typer.Option("--share", help="Share of weak styles (direct, ramble) without a persona. Default: the recipe's."),
 ]
 Out = Annotated[Path, typer.Option("--out", help="The folder for the diagram and its numbers.")]
 
@@ -30,7 +29,11 @@ def phase(
     processes: run.Processes = 1,
     out: Out = Path("phase"),
 ) -> None:
-    """Draw the toy world's phase diagram: PSS and voice against the share of weak styles in the base's default."""
+    """Draw the toy world's phase diagram: PSS and voice against the share of weak styles in the base's default.
+
+    It trains a base for each share, and on each RLVR and PerMix-RLVR with three seeds: about 70 minutes on two cores.
+    Safe to kill and start again.
+    """
     from permix import chain
     from permix import hub as hubs
     from permix import recipe as recipes
@@ -38,9 +41,11 @@ def phase(
     from permix.stages import tables
 
     plan = recipes.load(recipe, set)
-    shares = sorted({*share} or SHARES)
+    shares = sorted({*share} or plan.shares)
     if plan.base != "toy" or not plan.benchmarks:
         raise BadInput(f"The recipe {plan.name} does not measure the toy base, whose design the diagram is about.")
+    if not shares:
+        raise BadInput(f"The recipe {plan.name} has no shares: give --share, or its key shares as recipe phase has it.")
     if bad := [value for value in shares if not 0 <= value < 1]:
         raise BadInput(f"--share {bad[0]:g}: it should be at least 0 and below 1.")
     plans = {value: [*set, *overrides(plan.org, value)] for value in shares}

@@ -10,7 +10,7 @@ import typer
 from permix import chain
 from permix import recipe as recipes
 from permix.chain import Step
-from permix.commands import options
+from permix.commands import options, phase
 from permix.errors import BadInput
 
 if TYPE_CHECKING:
@@ -38,11 +38,14 @@ def plan(
 ) -> None:
     """Show the chain: every artifact missing, stale or current, and the cost of what is to be made."""
     loaded = recipes.load(recipe, set)
-    steps = chain.build(loaded)
     if estimate:
         from permix import shapes
         from permix.costs import machine
 
+        if loaded.shares:
+            print(f"Note: as permix phase makes it, for {len(loaded.shares)} shares of weak styles.", file=sys.stderr)
+        designs = [[*set, *phase.overrides(loaded.org, share)] for share in loaded.shares] or [set]
+        steps = [step for design in designs for step in chain.build(recipes.load(recipe, design))]
         _show_estimate(steps, machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
         return
 
@@ -51,7 +54,7 @@ def plan(
 
     from permix import hub as hubs
 
-    place = hubs.connect(hub)
+    steps, place = chain.build(loaded), hubs.connect(hub)
     heads = chain.resolve_foreign(steps, place)
     chain.look_up(steps, place)
     chain.settle_all(steps, heads)

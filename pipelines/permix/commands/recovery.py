@@ -13,7 +13,7 @@ def recovery(
     artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="Sweeps, imported ones too.")],
     trained_on: Annotated[
         str,
-        typer.Option("--trained-on", metavar="ARTIFACT", help="Learn the personas from this sweep, say the base's"),
+        typer.Option("--trained-on", metavar="ARTIFACT", help="Learn the personas from this sweep, say the base's."),
     ] = "",
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 1000,
     hub: options.Hub = None,

@@ -115,6 +115,8 @@ def _show(plan: Plan, place: "Hub") -> None:
             assert step.head is not None
             print(f"{step.target}@{step.head.sha}")
             _show_summary(step.head)
+    if plan.recipe.note and last.stage == "sweep":
+        print(f"Note: {plan.recipe.note}", file=sys.stderr)
 
 
 def _workers() -> int:
@@ -139,11 +141,10 @@ def _show_tables(step: Step, place: "Hub", recipe: Recipe) -> None:
 
     assert step.head is not None and step.head.record is not None
     print(tables.as_text(step.head.record["facts"]))
-    if recipe.note:
-        print(f"Note: {recipe.note}")
     print(f"\nPicture: {place.fetch(step.head) / 'figures' / 'summary.png'}\n")
     if place.embedded:
-        print(f"Pages: {_permix()} hub serve, then open {place.endpoint}/{step.target}\n")
+        port = place.endpoint.rpartition(":")[2]
+        print(f"Pages: {_permix()} hub serve --port {port}, then open {place.endpoint}/{step.target}\n")
     print("Load what was published:")
     pool = recipe.personas_repo.removeprefix("datasets/").partition("@")[0]
     adapter = next(iter(step.head.record["facts"]["annotations"]), None)

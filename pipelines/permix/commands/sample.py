@@ -1,6 +1,5 @@
 """permix sample: one question to a published variant, or to any server, as a persona; several side by side."""
 
-import difflib
 import importlib.util
 import logging
 import os
@@ -17,7 +16,7 @@ from permix import prompt
 from permix import recipe as recipes
 from permix.commands import options
 from permix.engines import open_engine
-from permix.errors import BadInput, nearest
+from permix.errors import BadInput, closest, nearest
 from permix.persona import Persona
 from permix.recipe import Recipe
 from permix.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
@@ -36,7 +35,7 @@ class Speaker:
 
 
 def sample(
-    question: str,
+    question: Annotated[str, typer.Argument(help="The problem, in quotes.")],
     persona: Annotated[
         list[str], typer.Option(help="A key of the pools, several with commas, 'none', or a text of your own.")
     ] = ["none"],  # noqa: B006 - typer reads the default, nobody changes it
@@ -85,7 +84,7 @@ def sample(
 def _answer(
     sampler: Sampler,
     cast: Sequence[Speaker],
-    question: str,
+    question: Annotated[str, typer.Argument(help="The problem, in quotes.")],
     plan: Recipe,
     sampling: Sampling,
     seed: int,
@@ -152,7 +151,7 @@ def _personas(plan: Recipe, wanted: Sequence[str], hub: str | None) -> list[Pers
             (part for part in parts if len(parts) > 1 and part not in pool and len(part.split()) < 3), ""
         ):
             raise BadInput(f"There is no persona {wrong!r}: {nearest(wrong, pool)}")
-        elif len(text.split()) > 1 and not difflib.get_close_matches(text, pool, cutoff=0.8):
+        elif len(text.split()) > 1 and not closest(text, pool, 0.8):
             found.append(Persona("your persona", "Own", text))
         else:
             raise BadInput(f"There is no persona {text!r}: {nearest(text, pool)} A text of your own has several words.")

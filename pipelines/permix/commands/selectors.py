@@ -8,7 +8,19 @@ import typer
 from permix.commands import options, stored
 from permix.errors import BadInput
 
-Peers = Annotated[list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model with --peer.")]
+Peers = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PEER", help="Sweeps of the same model, made with `permix sweep --peer`."),
+]
+
+
+LEGEND = """\
+What choosing or combining personas at inference would reach without training, and what it costs: accuracy is the mean
+over problems, completions and tokens are for one problem. To be held against the mean of a trained variant, at one
+completion; the paper's introduction says why choosing in advance is hard.
+none, helpful: the controls. random: one persona, drawn. chosen: the persona that is best on the other half of the
+problems. chosen per problem: the one that is best on this problem in the other runs. majority: the answer given most
+often. best of k: an oracle picks the right one of k answers, an upper bound that no real selector reaches."""
 
 
 def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub = None) -> None:
@@ -30,7 +42,7 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub 
                 )
             lines.append(selecting.of_peer(tables[benchmark]))
         print("\n".join(_shown(benchmark, lines)))
-    print("Completions and tokens are for one problem; best of k has an oracle pick the right answer: an upper bound.")
+    print(f"\n{LEGEND}")
 
 
 def _grid(table: list[dict[str, Any]]) -> set[tuple[str, str, int]]:

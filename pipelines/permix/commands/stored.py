@@ -5,20 +5,33 @@ from typing import TYPE_CHECKING, Any
 from permix.errors import BadInput
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.hub import Head, Hub
 
 Tables = dict[str, list[dict[str, Any]]]
 """The rows of a sweep by benchmark."""
 
 
+def sweep(artifact: str, place: "Hub") -> "Head":
+    """The head of a sweep, an imported one too; BadInput where the artifact is none."""
+    from permix import chain
+
+    head = chain.find(artifact, place, "permix-sweep-")
+    assert head.record is not None
+    if head.record["stage"] not in ("sweep", "import"):
+        advice = chain.meant(artifact, place, "permix-sweep-") or "give a sweep."
+        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}, it is no sweep: {advice}")
+    return head
+
+
 def tables(artifact: str, place: "Hub") -> Tables:
     """The rows of a sweep, an imported one too; BadInput where the artifact is none."""
-    from permix import chain
-    from permix.stages import sweep
+    return rows(sweep(artifact, place), place)
 
-    head = chain.find(artifact, place)
+
+def rows(head: "Head", place: "Hub") -> Tables:
+    """The rows of a sweep whose head is known."""
+    from permix import completions
+
     assert head.record is not None
-    if "summary" not in head.record["facts"]:
-        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a sweep.")
     folder = place.fetch(head)
-    return {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
+    return {name: completions.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}

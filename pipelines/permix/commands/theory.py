@@ -1,13 +1,14 @@
 """permix theory: what Proposition 1 says of a sweep of the base, and how far a trained sweep follows it."""
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from permix.commands import options
+from permix.commands import options, stored
 from permix.errors import BadInput
 
 if TYPE_CHECKING:
@@ -48,16 +49,37 @@ def theory(
         sweeps.refuse_unequal(folders, benchmark)
         before, *after = (sweeps.columns(folder, benchmark, names) for folder in folders.values())
         found[benchmark] = model.examine(before, after[0] if after else None, beta, toy=toy)
-    print(json.dumps(found, indent=1) if as_json else "\n\n".join("\n".join(_text(b, f)) for b, f in found.items()))
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    blocks = ["\n".join(_text(benchmark, parts)) for benchmark, parts in found.items()]
+    print("\n\n".join([*blocks, _legend(next(iter(found.values())))]))
+
+
+LEGEND = {
+    "": "Proposition 1 (the paper's section 3.3 and Appendix A): RLVR that reaches its optimum adds one number, 1/beta,"
+    " to the logit of every accuracy, where beta is the weight of the KL term. The smaller beta, the nearer PSS comes "
+    "to 1.",
+    "prediction": "at beta: what that makes of the base's accuracy on each problem, then the mean over problems; from "
+    "the personas' means: the same formula on each persona's mean, as if the benchmark were one problem.",
+    "fit": "1/beta: the shift that the trained sweep shows, in brackets its 95 % interval, problems as strata; for all "
+    "personas, and for each. p: chance of shifts as unequal as these if all were one. hard and easy problems: the base "
+    "solves them without a persona in less than half of the runs, or more. predicted: the base's accuracies after that "
+    "shift; measured: those of the trained sweep; misfit: how far the two lie apart.",
+    "styles": "share of methods: Eq. 3, where the toy world lets methods be read off the answers.",
+}
+"""What the numbers are and how to read them, by the part that they belong to."""
+
+
+def _legend(found: Mapping[str, Any]) -> str:
+    return "\n".join(textwrap.fill(text, 120) for part, text in LEGEND.items() if not part or found.get(part))
 
 
 def _sweep(artifact: str, place: "Hub") -> tuple[Path, Mapping[str, Any]]:
-    from permix import chain
-
-    head = chain.find(artifact, place)
+    head = stored.sweep(artifact, place)
     assert head.record is not None
     if head.record["stage"] != "sweep":
-        raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: theory is put to the test on sweeps.")
+        raise BadInput(f"{head.repo} was imported from another tool's logs: theory needs a sweep that permix made.")
     return place.fetch(head), head.record
 
 

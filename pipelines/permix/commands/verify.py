@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from permix.commands import options
+from permix.commands.stored import Tables, rows
 from permix.errors import BadInput, PermixError
 
 if TYPE_CHECKING:
     from permix.hub import Hub
 
-Tables = dict[str, list[dict[str, Any]]]
 HOW = {
     "sweep": "completions graded again",
     "import": "completions as they were scored",
@@ -29,7 +29,6 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
     from permix import hub as hubs
     from permix.commands import import_logs
     from permix.provenance import canonical
-    from permix.stages import sweep
 
     place = hubs.connect(hub)
     head = chain.find(artifact, place)
@@ -37,14 +36,13 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
     stage = head.record["stage"]
     if stage not in HOW:
         raise BadInput(f"{head.repo} was made by stage {stage}: only sweeps and judgements can be verified.")
-    folder = place.fetch(head)
     if stage in ("personagym", "preference"):
-        stored, regraded, summary = stages.get(stage).replay(folder, head.record["config"])
+        stored, regraded, summary = stages.get(stage).replay(place.fetch(head), head.record["config"])
     else:
-        stored = {name: sweep.read(folder, name) for name in head.record["facts"]["summary"]["benchmarks"]}
+        stored = rows(head, place)
         again = _from_scores if stage == import_logs.STAGE else _from_completions
         regraded, summary = again(head.record, stored, place)
-    pairs = [pair for name, rows in regraded.items() for pair in zip(stored[name], rows, strict=True)]
+    pairs = [pair for name, table in regraded.items() for pair in zip(stored[name], table, strict=True)]
     changed = sum(old["score"] != new["score"] for old, new in pairs)
     old = dict(_flat(head.record["facts"]["summary"]))
     new = dict(_flat(canonical(summary)))
@@ -59,7 +57,7 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
 
 def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
     """The rows graded again, and the summary of them."""
-    from permix import recipe
+    from permix import completions, recipe
     from permix.stages import sweep
 
     config = recipe.config_of(sweep.Config, record["config"])
@@ -68,7 +66,7 @@ def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -
     files = sweep.reads(config)
     inputs = {name: place.fetch(head, files.get(name, ())) for name, head in heads.items()}
     problems = sweep.problems_of(config, inputs)
-    regraded = {name: sweep.regrade(stored[name], found) for name, found in problems.items()}
+    regraded = {name: completions.regrade(stored[name], found) for name, found in problems.items()}
     return regraded, sweep.summarise(config, regraded)
 
 

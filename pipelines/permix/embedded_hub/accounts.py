@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from permix.embedded_hub.clock import now
 
 Role = Literal["read", "write", "admin"]
 KINDS = ("models", "datasets", "spaces")
@@ -290,8 +291,3 @@ def _hash(token: str) -> str:
 def new_id() -> str:
     """An id as the Hub's objects have it."""
     return secrets.token_hex(12)
-
-
-def now() -> str:
-    """The time as the Hub writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -7,7 +7,6 @@ import secrets
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -223,8 +222,3 @@ class Call:
         status = 404 if self.account else 401  # as the Hub: without a token it does not say which of the two it is
         sentence = f"There is no {kind.removesuffix('s')} {namespace}/{name} on this Hub, or this token may not see it."
         return HubError(status, sentence, "RepoNotFound")
-
-
-def moment(when: int) -> str:
-    """Seconds since 1970 as the Hub writes a time."""
-    return datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -5,7 +5,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from permix.embedded_hub.accounts import Accounts, new_id, now
+from permix.embedded_hub.accounts import Accounts, new_id
+from permix.embedded_hub.clock import now
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS collections(id TEXT PRIMARY KEY, owner TEXT NOT NULL COLLATE NOCASE, title TEXT NOT NULL,

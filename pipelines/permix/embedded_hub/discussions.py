@@ -5,7 +5,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from permix.embedded_hub.accounts import Accounts, new_id, now
+from permix.embedded_hub.accounts import Accounts, new_id
+from permix.embedded_hub.clock import now
 
 Status = Literal["draft", "open", "closed", "merged"]
 

@@ -13,8 +13,9 @@ from threading import Thread
 from permix.embedded_hub import cron, keeping
 from permix.embedded_hub.buckets import BUCKETS
 from permix.embedded_hub.call import Hub, HubError, log
+from permix.embedded_hub.clock import now
 from permix.embedded_hub.courier import environment as told_by
-from permix.embedded_hub.jobs import OVER, Job, moment
+from permix.embedded_hub.jobs import OVER, Job
 from permix.embedded_hub.webhooks import Delivery, Webhook
 
 TICK, IDLE = 0.1, 30.0
@@ -114,7 +115,7 @@ def start_scheduled(hub: Hub, id_: str, due: bool) -> Job | None:
         last = hub.jobs.find(one.last_job) if one.last_job else None
         if one.concurrency or last is None or last.stage in OVER:
             made = submit(hub, one.namespace, one.spec, {"type": "scheduled-job", "id": one.id})
-            one = replace(one, last_job=made.id, last_at=moment())
+            one = replace(one, last_job=made.id, last_at=now())
         if due:
             one = replace(one, due=cron.next_time(one.schedule, time.time()))
         hub.jobs.put_scheduled(one)

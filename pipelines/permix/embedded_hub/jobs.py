@@ -9,11 +9,11 @@ import shutil
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from permix.embedded_hub.accounts import Accounts, new_id
+from permix.embedded_hub.clock import now
 
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 STAGES = ("SCHEDULING", "RUNNING", *OVER)
@@ -79,7 +79,7 @@ class Jobs:
 
     def add(self, namespace: str, spec: dict[str, Any], initiator: dict[str, str]) -> Job:
         """Enter a job that waits for its turn."""
-        made = Job(new_id(), namespace, spec, initiator, moment(), None, None, "SCHEDULING", None)
+        made = Job(new_id(), namespace, spec, initiator, now(), None, None, "SCHEDULING", None)
         values = (made.id, namespace, json.dumps(spec), json.dumps(initiator), made.created)
         query = "INSERT INTO jobs(id, namespace, spec, initiator, created, stage) VALUES (?, ?, ?, ?, ?, 'SCHEDULING')"
         self._accounts.sql.execute(query, values)
@@ -112,12 +112,12 @@ class Jobs:
     def begin(self, job: Job) -> bool:
         """Note that it is being started, which happens once in its life; False when it was cancelled meanwhile."""
         query = "UPDATE jobs SET stage='RUNNING', started=? WHERE id=? AND stage='SCHEDULING'"
-        return self._accounts.sql.execute(query, (moment(), job.id)).rowcount > 0
+        return self._accounts.sql.execute(query, (now(), job.id)).rowcount > 0
 
     def end(self, job: Job, stage: str, message: str | None, was: str = "RUNNING") -> bool:
         """Note how it ended; False when it is not in the stage `was` any more. Old ones go."""
         query = "UPDATE jobs SET stage=?, message=?, finished=? WHERE id=? AND stage=?"
-        done = self._accounts.sql.execute(query, (stage, message, moment(), job.id, was)).rowcount > 0
+        done = self._accounts.sql.execute(query, (stage, message, now(), job.id, was)).rowcount > 0
         over = "stage NOT IN ('SCHEDULING', 'RUNNING') ORDER BY rowid DESC LIMIT -1 OFFSET ?"
         for old in self._where(over, [KEPT]):
             shutil.rmtree(self.folder(old), ignore_errors=True)
@@ -165,8 +165,3 @@ class Jobs:
             ScheduledJob(id_, namespace, json.loads(spec), schedule, bool(suspended), bool(concurrency), *rest)
             for id_, namespace, spec, schedule, suspended, concurrency, *rest in rows.fetchall()
         ]
-
-
-def moment() -> str:
-    """The time as the Hub writes it, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

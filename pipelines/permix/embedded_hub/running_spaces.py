@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from permix.embedded_hub.accounts import Accounts, now
+from permix.embedded_hub.accounts import Accounts
+from permix.embedded_hub.clock import now
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS running_spaces(repo INTEGER PRIMARY KEY, stage TEXT NOT NULL, build INTEGER NOT NULL,

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import errno
 import fcntl
 import json
 import logging
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -55,7 +57,7 @@ def run(
     format is unknown, or when `port` is taken.
     """
     root.mkdir(parents=True, exist_ok=True)
-    _hold(root / "server.lock")
+    _hold(root)
     check_format(root)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
     _allow_many_files()
@@ -67,7 +69,8 @@ def run(
     local_token(root, hub.accounts)
     workers = (Foreman(hub, at_once), Courier(hub, partial(start_for, hub)), SpaceHost(hub))
     try:
-        files.write_json(root / "server.json", {"pid": os.getpid(), "port": number, "instance": instance})
+        state = {"pid": os.getpid(), "port": number, "instance": instance, "leased": leased}
+        files.write_json(root / "server.json", state)
         if not leased:
             print(f"The embedded Hub of {root} listens on http://127.0.0.1:{number} (Ctrl-C ends it).", flush=True)
         threading.Thread(target=_collect_daily, args=(hub,), daemon=True).start()
@@ -93,20 +96,35 @@ def _collect_daily(hub: Hub) -> None:
         time.sleep(garbage.AGE)
 
 
-def _hold(lock: Path) -> None:
-    """Take `lock` for the life of this process; PermixError when another server has it."""
-    descriptor = open_lock(lock)
-    for _ in range(20):
+def _hold(root: Path) -> None:
+    """Take the server's lock of `root` for the life of this process; PermixError when another server keeps it.
+
+    One that only lingers after its last user is waited for.
+    """
+    descriptor = open_lock(root / "server.lock")
+    started, told = time.monotonic(), False
+    while True:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        time.sleep(0.02)  # who asks whether it is held holds it for an instant
+        found: dict[str, Any] = {}
+        with suppress(OSError, ValueError):  # it may be just about to write it, or to leave
+            found = json.loads((root / "server.json").read_text())
+        leased = found.get("leased", False)
+        if time.monotonic() - started > (LINGER + 2 if leased else 0.4):  # who asks whether it is held holds it, too
+            break
+        if leased and not told:
+            print("Waiting for the embedded Hub that another command has used to end.", file=sys.stderr)
+            told = True
+        time.sleep(0.02)
     os.close(descriptor)
-    advice = "`permix hub exec` uses it, and it ends by itself when no command needs it."
-    where = ""
-    with suppress(OSError, ValueError, KeyError):  # it may be just about to write it
-        where = f" on http://127.0.0.1:{json.loads((lock.parent / 'server.json').read_text())['port']}"
-    raise PermixError(f"The embedded Hub of {lock.parent} runs already{where}: {advice}")
+    where = f" on http://127.0.0.1:{found['port']}" if found else ""
+    advice = (
+        "another command uses it; open that address as long as it does, or start again when it has ended."
+        if leased
+        else "open that address, or press Ctrl-C where it was started; `--root` gives another Hub."
+    )
+    raise PermixError(f"The embedded Hub of {root} runs already{where}: {advice}")
 
 
 class _Server(uvicorn.Server):
@@ -193,12 +211,14 @@ def _listen(port: int | None) -> socket.socket:
         try:
             listening.bind(("127.0.0.1", number))
             listening.listen(1024)
-        except (OSError, OverflowError):
+        except (OSError, OverflowError) as error:
             listening.close()
+            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+            reason = "another program listens there" if taken else str(getattr(error, "strerror", error)).rstrip(".")
         else:
             listening.setblocking(False)
             return listening
-    raise BadInput(f"The embedded Hub cannot listen on port {wanted}: it is taken; choose another with --port.")
+    raise BadInput(f"The embedded Hub cannot listen on port {wanted}: {reason}. Choose another with --port.")
 
 
 def _allow_many_files() -> None:

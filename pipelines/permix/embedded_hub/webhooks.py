@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from permix.embedded_hub.accounts import Accounts, RepoRow, Role, now
+from permix.embedded_hub.accounts import Accounts, RepoRow, Role
+from permix.embedded_hub.clock import now
 
 DOMAINS = ("repo", "discussion")
 OWNERS = ("user", "org")

@@ -8,7 +8,6 @@ a function of the chunk alone. (https://docs.vllm.ai/en/latest/usage/reproducibi
 
 import os
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,9 +64,7 @@ Outcome = tuple[list[int], Literal["stop", "length"]]
 
 def main(descriptor: int) -> None:
     """Open what comes first over the pipe, then answer calls (method, arguments) until the pipe closes."""
-    os.set_inheritable(descriptor, False)
-    pipe = Connection(descriptor)
-    children.end_with_parent(os.getppid())
+    pipe = children.attach(descriptor)
     replica = _Replica()
     while True:
         try:

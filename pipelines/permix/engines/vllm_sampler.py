@@ -10,11 +10,8 @@ request must not feel its neighbours either, vLLM's own switch VLLM_BATCH_INVARI
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +20,7 @@ import torch
 import transformers
 
 from permix import children, sampler
+from permix.engines import vllm_replica
 from permix.engines.adapters import Adapters
 from permix.engines.decoding import text_before, text_of
 from permix.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
@@ -36,14 +34,6 @@ if TYPE_CHECKING:
 
 CHUNK = 8
 """A chunk is so many times the rows that are decoded at once: what a kill loses, against engines that run empty."""
-
-# As for the runner's workers: not `-m`, and with -P; where permix lies is told.
-START = """
-import sys
-sys.path[:0] = [folder for folder in sys.argv[2:] if folder not in sys.path]
-from permix.engines import vllm_replica
-vllm_replica.main(int(sys.argv[1]))
-"""
 
 
 class VllmSampler:
@@ -213,17 +203,10 @@ class _Replica:
 
     def __init__(self, devices: str, threads: int) -> None:
         """Start the process; it opens its engine when it is told what."""
-        self.pipe, there = Pipe()
-        mine = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": devices} if devices else {})
-        package = str(Path(__file__).resolve().parents[2])
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-W", "ignore", "-c", START, str(there.fileno()), package],
-            pass_fds=[there.fileno()],
-            env=ENVIRONMENT | children.without_secrets() | mine,
-            stdin=subprocess.DEVNULL,
-            stdout=2,  # what vLLM prints is talk
-        )
-        there.close()
+        mine = {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        mine |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
+        environment = ENVIRONMENT | children.without_secrets() | mine
+        self._child, self.pipe = children.start(vllm_replica.main, environment, 2)  # what vLLM prints is talk
 
     def ask(self, method: str, *arguments: Any) -> None:
         """Begin a call; `answer` waits for what it returns."""

@@ -1,18 +1,13 @@
 """The answers of one variant to PersonaGym's questions, still without a score."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from permix import models, prompt
+from permix import prompt
 from permix.errors import PermixError
 from permix.judging.procedure import Procedure
 from permix.persona import Persona
 from permix.sampler import Adapter, Completion, Request, Sampling, seed_of
-from permix.stage import Parts
-
-if TYPE_CHECKING:
-    from permix.stages.personagym import Config
 
 COLUMNS = {
     "question_id": "string",
@@ -31,24 +26,24 @@ COLUMNS = {
 Row = dict[str, Any]
 
 
-def sample(
-    config: "Config", inputs: Mapping[str, Path], asked: Mapping[str, Row], way: Procedure, parts: Parts
-) -> tuple[dict[str, Row], Sequence[Completion]]:
-    """One row (COLUMNS) for each question, by id, and what was sampled; PermixError where an answer failed."""
-    adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
-    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
-    requests, found = [], {}
+def requests(
+    asked: Mapping[str, Row], way: Procedure, sampling: Sampling, noise: tuple[int, str], adapter: Adapter | None
+) -> tuple[list[Request], dict[str, Row]]:
+    """What to sample and the rows to be, by question; `noise` is the seed and the variant."""
+    found, table = [], {}
     for key, row in asked.items():
         chat = prompt.messages(row["question"], Persona(row["persona"], "", way.system_prompt(row)), "plain")
-        seed = seed_of("personagym", config.seed, config.variant, key)
-        requests.append(Request(key, chat, sampling, seed, adapter))
+        seed = seed_of("personagym", *noise, key)
+        found.append(Request(key, chat, sampling, seed, adapter))
         kept = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}
-        found[key] = kept | {"question_writer": row["writer"], "seed": seed}
-    sampler = models.open_sampler(config.model, inputs.get("base"), config, parts)
-    made = list(sampler.sample(requests, journal=parts.work / "answers.jsonl", progress=parts.progress))
+        table[key] = kept | {"question_writer": row["writer"], "seed": seed}
+    return found, table
+
+
+def fill(table: Mapping[str, Row], made: Iterable[Completion], dtype: str) -> None:
+    """Put the answers into their rows (COLUMNS); `dtype` is the base's. PermixError where one failed."""
     for done in made:
         sampled = {"answer": done.text, "finish": done.finish, "tokens_out": done.tokens_out}
-        found[done.id] |= sampled | {"adapter_digest": done.adapter_digest, "base_dtype": sampler.dtype}
-    if failed := sum(row["finish"] == "error" for row in found.values()):
+        table[done.id].update(sampled | {"adapter_digest": done.adapter_digest, "base_dtype": dtype})
+    if failed := sum(row["finish"] == "error" for row in table.values()):
         raise PermixError(f"{failed} answers failed (engine_error): run it again, only these are made anew.")
-    return found, made

@@ -1,7 +1,7 @@
 """What the numbers show: the paper's statements on base, RLVR and PerMix-RLVR, each examined on our own sweeps.
 
-A statement is about one difference, second minus first, with a 95 % interval. It counts as shown only when the whole
-interval lies on its side and so does the difference itself; what is not shown is reported as it is.
+A statement is about one difference, second minus first, with a 95 % interval and, for measures of a single seed that
+are tested, a p-value. It counts as shown by RULE; what is not shown is reported as it is, with the same numbers.
 """
 
 import math
@@ -11,15 +11,20 @@ from typing import Any, Literal
 
 Row = Mapping[str, Any]
 Interval = tuple[float | None, float | None]
+Bounds = tuple[float, float]
 Verdict = Literal["shown", "not shown", "the opposite"]
 
-FIDELITY = {"voice": "binomial", "recovery": "bootstrap of each"}
+FIDELITY = {"voice": "Wilson of each", "recovery": "bootstrap of each"}
 """Shares of answers in character, and whose intervals a difference of one seed is made of."""
 KEPT = 0.05
 """Fidelity is kept when it falls by less than this; fixed before any result was seen."""
+LEVEL = 0.05
+RULE = (
+    f"shown: the whole 95 % interval lies on the claimed side (is kept: above -{KEPT:g}), and so does the difference, "
+    f"and p <= {LEVEL:g} where there is one; the opposite: the interval lies on the other side; not shown: all else."
+)
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % points of Student's t for 1, 2, … degrees of freedom; the last one is used for more (it is the wider)."""
-_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -45,22 +50,19 @@ CLAIMS = (
 )
 
 
-def t_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Mean and 95 % t interval; no interval for a single value."""
+def t_interval(values: Sequence[float], bounds: Bounds | None = None) -> tuple[float, float | None, float | None]:
+    """Mean and 95 % t interval; no interval for a single value.
+
+    The interval is cut at `bounds`, where values have some: nothing beyond them is possible, and what was cut off shows
+    only that so few values are not normal. Its coverage stays as it was.
+    """
     mean = math.fsum(values) / len(values)
     if len(values) < 2:
         return mean, None, None
     variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
     half = _T[min(len(values) - 1, len(_T)) - 1] * math.sqrt(variance / len(values))
-    return mean, mean - half, mean + half
-
-
-def share_interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of `count` answers; on the wide side, since personas are strata."""
-    z2 = _Z * _Z
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    lowest, highest = bounds or (-math.inf, math.inf)
+    return mean, max(mean - half, lowest), min(mean + half, highest)
 
 
 def examine(
@@ -69,7 +71,7 @@ def examine(
     """The claim on one benchmark, from the rows of all sweeps there; None where a variant or measure is missing.
 
     `paired(first, second)` is permix.pss.paired on both sweeps' rows: bootstrap and exchange test over the problems
-    they share. It is used for a single seed, and its p-value must then be at most 5 % too. With several seeds the
+    they share. It is used for a single seed, and its p-value must then be at most LEVEL too. With several seeds the
     interval is Student's t over the seeds' differences, widened by the uncertainty of `first` where that was measured
     only once (the base model is not trained).
     """
@@ -124,12 +126,15 @@ def _apart(difference: float, first: Row, measure: str, interval: Interval) -> I
 
 
 def _shifted(row: Row, measure: str, difference: float) -> Interval:
-    return difference + row[f"{measure}_low"] - row[measure], difference + row[f"{measure}_high"] - row[measure]
+    low, high = row[f"{measure}_low"], row[f"{measure}_high"]
+    if low is None or high is None:
+        return None, None
+    return difference + low - row[measure], difference + high - row[measure]
 
 
 def _verdict(claim: Claim, first: float, difference: float, interval: Interval, p: float | None) -> Verdict:
     low, high = interval
-    if low is None or high is None or (p is not None and p > 0.05):
+    if low is None or high is None or (p is not None and p > LEVEL):
         return "not shown"
     if claim.says == "is kept" and first == 0:
         return "not shown"  # nothing was there that could be kept

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from permix.results.claims import t_interval
+from permix.results.claims import Bounds, t_interval
 
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -269,9 +269,7 @@ def _mean_of(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(s[key] for s in scores) / len(scores) for key in scores[0] if all(key in s for s in scores)}
 
 
-def _clustered(
-    values: Mapping[str, float], cluster: Mapping[str, str], bounds: tuple[float, float] | None = None
-) -> Numbers:
+def _clustered(values: Mapping[str, float], cluster: Mapping[str, str], bounds: Bounds | None = None) -> Numbers:
     """The mean of the clusters' means and its t interval."""
     return _interval(list(_by_cluster(values, cluster).values()), bounds)
 
@@ -287,12 +285,8 @@ def _by(values: Mapping[str, float], cluster: Mapping[str, str]) -> dict[str, di
     return groups
 
 
-def _interval(values: Sequence[float], bounds: tuple[float, float] | None = None) -> Numbers:
-    if not values:
-        return {"mean": None, "low": None, "high": None}
-    mean, low, high = t_interval(values)
-    if bounds and low is not None and high is not None:
-        low, high = max(low, bounds[0]), min(high, bounds[1])
+def _interval(values: Sequence[float], bounds: Bounds | None = None) -> Numbers:
+    mean, low, high = t_interval(values, bounds) if values else (None, None, None)
     return {"mean": mean, "low": low, "high": high}
 
 

@@ -70,16 +70,19 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     return found
 
 
-def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
+def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool, note: str = "") -> None:
     """Per benchmark: accuracy under every persona, PSS with its noise floor, and voice where it was measured.
 
-    `lines` and `people` as stage tables makes them; writes `<stem>.png` and `<stem>.svg`.
+    The axis of accuracy is enlarged where all of a benchmark's accuracies lie close together, and its title says so.
+    `lines` and `people` as stage tables makes them, `note` what its recipe says of them; writes `<stem>.png` and
+    `<stem>.svg`.
     """
     benchmarks, variants = _names(lines, "benchmark"), looks(_names(lines, "variant"))
     spoken = any(line["voice"] is not None for line in lines)
     widths = [2.3, 1.25, 1.0] if spoken else [2.3, 1.25]
+    said = "\n".join([*([TOY] if toy else []), *([f"Note: {note}"] if note else [])])
     with matplotlib.rc_context(STYLE):
-        rows = 0.36 * len(variants) + 1.05
+        rows = 0.54 * len(variants) + 1.0
         figure = Figure(figsize=(10.4, rows * len(benchmarks) + 1.25))
         grid = figure.subplots(len(benchmarks), len(widths), squeeze=False, sharey=True, width_ratios=widths)
         for axes, benchmark in zip(grid, benchmarks, strict=True):
@@ -88,11 +91,14 @@ def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: b
             _bars(axes[1], of, variants, "pss", "PSS = worst / best")
             if spoken:
                 _bars(axes[2], of, variants, "voice", "voice: in character")
-        finish(figure, stem, _legend(), "How much does a persona move the answers?", TOY if toy else "")
+        finish(figure, stem, _legend(), "How much does a persona move the answers?", said)
 
 
 def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
-    """Accuracy of every variant under each persona, hardest persona of the first variant on top, controls below."""
+    """Accuracy of every variant under each persona, hardest persona of the first variant on top, controls below.
+
+    The axis of a benchmark is as in `summary`.
+    """
     benchmarks, variants = _names(lines, "benchmark"), looks(_names(lines, "variant"))
     first = _accuracies(people, benchmarks[0])[next(iter(variants))]
     controls = [c.key for c in persona.CONTROLS]
@@ -114,7 +120,7 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
                     axes.plot(value, height, shape, color=look.colour, ms=6, zorder=3, **edge)
             axes.axhline(len(order) - sum(who not in controls for who in order) - 0.5, color=FAINT, lw=0.7, ls=":")
             axes.set_yticks(range(len(order)), [_label(who) for who in reversed(order)])
-            _frame(axes, f"{benchmark}: accuracy")
+            _frame(axes, f"{benchmark}: accuracy", _scale(found))
         handles = [
             Line2D([], [], ls="", marker=look.marker, color=look.colour, label=variant.get(name).title)
             for name, look in variants.items()
@@ -129,24 +135,31 @@ def _ranges(
     found: Mapping[str, Mapping[str, float]],
     benchmark: str,
 ) -> None:
-    """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines."""
-    controls = {"none": "D", "helpful": "s"}
+    """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines.
+
+    The worst persona's name stands below its dot. A square is small enough not to hide the diamond beneath it.
+    """
+    controls = {"none": ("D", 6.0), "helpful": ("s", 3.6)}
+    scale = _scale(found)
+    inches = axes.bbox.width / matplotlib.rcParams["figure.dpi"]  # the layout will change it by little
+    near = 5.5 / 72 / inches * (scale.high - scale.low)  # a dot and its edge are 5.5 points wide
     for height, line in _rows(lines):
         tint, accuracy = shown[line["variant"]].colour, found[line["variant"]]
         low, *_, high = order = sorted((value, who) for who, value in accuracy.items() if who not in controls)
         values = [value for value, _ in order]
         axes.plot([low[0], high[0]], [height] * 2, color=tint, alpha=0.22, lw=9, solid_capstyle="round", zorder=1)
-        dots = [height + step for step in _spread(values)]
-        axes.scatter(values, dots, s=20, color=tint, edgecolors=SHEET, linewidths=0.5, zorder=3)
+        dots = [height + step for step in _spread(values, near)]
+        axes.scatter(values, dots, s=18, color=tint, edgecolors=SHEET, linewidths=0.5, zorder=3)
         mean = sum(values) / len(values)
-        axes.plot([mean] * 2, [height - 0.3, height + 0.3], color=INK, lw=2, zorder=4, solid_capstyle="butt")
-        for key, shape in controls.items():
+        axes.plot([mean] * 2, [height - 0.29, height + 0.29], color=INK, lw=2, zorder=2, solid_capstyle="butt")
+        for key, (shape, size) in controls.items():
             if key in accuracy:
-                axes.plot(accuracy[key], height + 0.36, shape, mfc=SHEET, mec=INK, mew=1.1, ms=5, zorder=5)
-        axes.annotate(low[1], (low[0], height - 0.36), fontsize=7, color=FAINT, ha="center", va="top")
+                axes.plot(accuracy[key], height + 0.39, shape, mfc=SHEET, mec=INK, mew=1.1, ms=size, zorder=5)
+        side: Literal["left", "right"] = "left" if low[0] < (scale.low + scale.high) / 2 else "right"
+        axes.annotate(low[1], (low[0], height - 0.34), fontsize=7, color=FAINT, ha=side, va="top")
     axes.set_yticks([h for h, _ in _rows(lines)], [line["title"] for line in lines])
-    axes.set_ylim(-0.75, len(lines) - 0.35)
-    _frame(axes, f"{benchmark}: accuracy, one dot per persona")
+    axes.set_ylim(-0.6, len(lines) - 0.45)
+    _frame(axes, f"{benchmark}: accuracy", scale)
 
 
 def _bars(
@@ -165,7 +178,7 @@ def _bars(
             ends = [height - 0.4, height + 0.4]
             axes.plot([line["pss_null"]] * 2, ends, color=INK, lw=1.4, ls=(0, (2, 1.2)), zorder=4)
         meaningless = name == "pss" and line["floor"]
-        inside = value >= 0.2 and not meaningless
+        inside = min(value, value if low is None else low) >= 0.2 and not meaningless  # clear of the interval's line
         text = f"{value:.2f}" + (" (worst may be 0)" if meaningless else "")
         place = (0.02, height if inside else height + 0.36)
         axes.annotate(text, place, fontsize=8.5, color="white" if inside else INK, va="center", weight="bold", zorder=6)
@@ -183,10 +196,32 @@ def _legend() -> list[Line2D]:
     ]
 
 
-def _frame(axes: Axes, title: str) -> None:
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    axes.set_title(title, pad=7)
+@dataclass(frozen=True)
+class Scale:
+    """The part of 0 to 1 that an axis shows, and the distance of its ticks."""
+
+    low: float = 0.0
+    high: float = 1.0
+    step: float = 0.25
+
+
+def _scale(found: Mapping[str, Mapping[str, float]]) -> Scale:
+    """All of 0 to 1, or as much as the accuracies need where they cover less than half of it."""
+    values = [value for by_persona in found.values() for value in by_persona.values()]
+    low, high = min(values), max(values)
+    if high - low > 0.5:
+        return Scale()
+    step = 0.05 if high - low <= 0.2 else 0.1
+    first = min(math.floor(low / step + 1e-9), round(1 / step) - 1)
+    return Scale(first * step, max(math.ceil(high / step - 1e-9), first + 1) * step, step)
+
+
+def _frame(axes: Axes, title: str, scale: Scale = Scale()) -> None:
+    room, count = 0.02 * (scale.high - scale.low), round((scale.high - scale.low) / scale.step)
+    ticks = [round(scale.low + number * scale.step, 2) for number in range(count + 1)]
+    axes.set_xlim(scale.low - room, scale.high + room)
+    axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") or "0" for tick in ticks])
+    axes.set_title(title if scale == Scale() else f"{title}, enlarged", pad=7)
     axes.grid(axis="x", color=GRID, lw=0.8, zorder=0)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
@@ -197,12 +232,13 @@ def _frame(axes: Axes, title: str) -> None:
 def finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, note: str) -> None:
     """Lay out, put the sheet underneath and write both files, without dates or versions in them."""
     height, columns = figure.get_figheight(), min(6, len(handles))
-    foot = 0.34 if note else 0.1  # inches, like all below
+    said = len(note.splitlines())
+    foot = 0.18 + 0.16 * said if note else 0.1  # inches, like all below
     legend = 0.14 + 0.2 * math.ceil(len(handles) / columns)
     place = {"loc": "lower left", "bbox_to_anchor": (0.01, foot / height), "ncols": columns, "frameon": False}
     figure.legend(handles=handles, fontsize=8.5, handletextpad=0.5, columnspacing=1.3, **place)
     figure.text(0.02, 1 - 0.3 / height, title, fontsize=13.5, weight="bold", va="center")
-    figure.text(0.02, 0.2 / height, note, fontsize=8.5, color=FAINT, va="center")
+    figure.text(0.02, (0.12 + 0.08 * said) / height, note, fontsize=8.5, color=FAINT, va="center")
     figure.tight_layout(rect=(0.005, (foot + legend) / height, 0.995, 1 - 0.5 / height), h_pad=1.4, w_pad=1.6)
     figure.patch.set_alpha(0)
     corners = "round,pad=0,rounding_size=0.012"
@@ -220,13 +256,17 @@ def _rows(lines: Sequence[Line]) -> list[tuple[int, Line]]:
     return [(len(lines) - 1 - number, line) for number, line in enumerate(lines)]
 
 
-def _spread(values: Sequence[float], near: float = 0.012) -> list[float]:
-    """Vertical steps that keep dots of nearly equal value apart."""
+def _spread(values: Sequence[float], near: float) -> list[float]:
+    """Vertical steps that keep apart dots less than `near` from each other; `values` are sorted.
+
+    Each dot takes the first level that is free where it stands, or the one that has been free for longest.
+    """
+    last = dict.fromkeys((0.0, 0.13, -0.13, 0.26, -0.26), -math.inf)
     steps: list[float] = []
-    run = 0
-    for number, value in enumerate(values):
-        run = run + 1 if number and value - values[number - 1] < near else 0
-        steps.append((0.0, 0.14, -0.14, 0.26, -0.26)[run % 5])
+    for value in values:
+        free = [step for step, taken in last.items() if value - taken >= near]
+        steps.append(free[0] if free else min(last, key=lambda step: last[step]))
+        last[steps[-1]] = value
     return steps
 
 

@@ -61,7 +61,11 @@ def of_variants(found: Sequence[Row]) -> list[Row]:
 
 
 def over_seeds(found: Sequence[Row]) -> Row:
-    """One line of a table from the rows of one variant, one per seed: means with a t interval between seeds."""
+    """One line of a table from the rows of one variant, one per seed: means with a t interval between seeds, cut at
+    the ends of the judges' scale.
+    """
+    from permix.results import fidelity
+
     first = found[0]
     line: Row = {key: first[key] for key in ("variant", "title", "benchmark", "judges")} | {"seeds": len(found)}
     for measure in measures(first):
@@ -70,7 +74,7 @@ def over_seeds(found: Sequence[Row]) -> Row:
         if len(found) == 1:
             ends = tuple(first[name] for name in names)
         else:
-            ends = (None, None, None) if None in values else claims.t_interval(values)
+            ends = (None, None, None) if None in values else claims.t_interval(values, fidelity.SCALE)
         line |= dict(zip(names, ends, strict=True))
     return line
 

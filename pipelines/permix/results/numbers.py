@@ -142,6 +142,21 @@ def _style(by_persona: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     return {"voice": _mean(spoken.values()), "voice_by_persona": spoken, "methods": shares}
 
 
+def voice_interval(table: Sequence[Row]) -> tuple[float | None, float | None]:
+    """The 95 % interval of a toy sweep's voice, made as that of accuracy under one persona (`pss.shares`).
+
+    All personas' and runs' answers to one problem are one cluster: copies of an answer tell nothing new. None from a
+    single problem.
+    """
+    from permix import pss
+    from permix.toy import style
+
+    items = [row for row in table if row["persona"] not in CONTROLS]
+    spoken = [float(style.voice_expressed(row["persona"], row["completion"])) for row in items]
+    found = pss.shares(spoken, ["voice"] * len(items), [row["problem_id"] for row in items])["voice"]
+    return _defined(found["low"]), _defined(found["high"])
+
+
 def _by(table: Iterable[Row], column: str) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = defaultdict(list)
     for row in table:

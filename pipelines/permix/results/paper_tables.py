@@ -241,12 +241,7 @@ def statements(rows: Sequence[Line], *, toy: bool) -> Sheet:
         reading = "; ".join(filter(None, (row["reading"], row["formula"])))
         found = verdicts.verdict(row["paper"]), verdicts.verdict(row["ours"])
         cells.append([str(row["number"]), f'"{row["quote"]}"', row["section"], reading, *found])
-    note = (
-        "inside the noise: the comparisons that decide could be chance. For the paper's numbers that is a rough bound "
-        "(no intervals are printed)."
-    )
-    if toy:
-        note += f" {verdicts.TOY_STANDS_FOR}"
+    note = f"{verdicts.RULE} {verdicts.TOY_STANDS_FOR}" if toy else verdicts.RULE
     return Sheet("statements", "What the paper says, and what the numbers say", columns, cells, note)
 
 

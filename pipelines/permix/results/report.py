@@ -44,7 +44,7 @@ def page(
         toy=facts["toy"],
         figures=[(name, text, _inline(folder / f"{name}.svg")) for name, text in FIGURES.items() if _is(folder, name)],
         benchmarks=benchmarks,
-        legend=tabular.legend(facts),
+        legend=tabular.legend(facts, tabular.PAGE),
         sheets=sheets,
         cases=list(numbered.values()),
     )

@@ -14,13 +14,14 @@ MEASURED = ("worst", "best", "mean", "pss", "pss_corrected")  # each with _low a
 ALONE = (
     "worst_minus_none",
     "pss_null",
-    "p_value",
     "gap",
     "worst_quarter",
     "std_personas",
     "std_runs",
     "mean_of_run_pss",
 )
+BOUNDS = {"worst_minus_none": (-1.0, 1.0), "tokens_out": (0.0, math.inf)}
+"""Of numbers that are no shares; all others lie in [0, 1]."""
 ANNOTATED = (
     "worst",
     "best",
@@ -51,9 +52,10 @@ def read(
     people: list[Row] = []
     for benchmark in benchmarks:
         for name, seed in runs:
-            found = sweeps.summary(folders[f"{name}-seed{seed}"], name, benchmark)
-            title = variant.get(name).title
-            rows.append({"variant": name, "title": title, "seed": seed, "benchmark": benchmark, **_numbers(found)})
+            folder = folders[f"{name}-seed{seed}"]
+            found = sweeps.summary(folder, name, benchmark)
+            row: Row = {"variant": name, "title": variant.get(name).title, "seed": seed, "benchmark": benchmark}
+            rows.append(row | _numbers(found) | _voice(folder, benchmark, found))
             for who, accuracy in found["accuracy"].items():
                 voice = (found["voice_by_persona"] or {}).get(who)
                 where = {"variant": name, "seed": seed, "benchmark": benchmark, "persona": who, "accuracy": accuracy}
@@ -100,18 +102,25 @@ def annotation(row: Row, sweep: str) -> list[Row]:
 
 
 def _numbers(found: Mapping[str, Any]) -> Row:
-    statistics, voice = found["pss"], found["voice"]
+    statistics = found["pss"]
     ends = [f"{name}_{end}" for name in (*MEASURED, "pss_null") for end in ("low", "high")]
-    row: Row = {name: _number(statistics.get(name)) for name in (*MEASURED, *ALONE, *ends)}
+    row: Row = {name: _number(statistics.get(name)) for name in (*MEASURED, *ALONE, "p_value", *ends)}
     row |= {name: statistics[name] for name in ("floor", "worst_persona", "best_persona")}
     row |= {name: found[name] for name in ("problems", "runs", "personas", "truncated", "tokens_out")}
     row |= {control.key: found["accuracy"].get(control.key) for control in persona.CONTROLS}
     row["worst_minus_none"] = None if row["none"] is None else row["worst"] - row["none"]
-    answers = found["problems"] * found["runs"] * found["personas"]
-    low, high = claims.share_interval(voice, answers) if voice is not None else (None, None)
     recovered = found.get("recovery") or {}
     row |= {f"recovery{end}": recovered.get(key) for end, key in (("", "accuracy"), ("_low", "low"), ("_high", "high"))}
-    return row | {"voice": voice, "voice_low": low, "voice_high": high}
+    return row | {"voice": found["voice"]}
+
+
+def _voice(folder: Path, benchmark: str, found: Mapping[str, Any]) -> Row:
+    """The ends of voice's interval, from the answers of a sweep; None where there is no voice."""
+    from permix.results import numbers, sweeps
+
+    measured = found["voice"] is not None
+    ends = numbers.voice_interval(sweeps.answers(folder, benchmark, found["runs"])) if measured else (None, None)
+    return dict(zip(("voice_low", "voice_high"), ends, strict=True))
 
 
 def _number(value: float | None) -> float | None:
@@ -134,16 +143,18 @@ def add_consistency(lines: Sequence[Row], scored: Sequence[Row]) -> None:
 
 
 def over_seeds(rows: Sequence[Row]) -> Row:
-    """One line of a table from the rows of one variant on one benchmark, one row per seed."""
+    """One line of a table from the rows of one variant on one benchmark, one row per seed.
+
+    Of several seeds: means with t intervals cut at BOUNDS, which of a share are 0 and 1; the largest p_value.
+    """
     first = rows[0]
     if len(rows) == 1:
         return {**first, "seeds": 1, "interval": "bootstrap"}
     line: Row = {k: first[k] for k in ("variant", "title", "benchmark", "problems", "runs", "personas")}
     line |= {"seeds": len(rows), "interval": "t"}
     for name in (*MEASURED, *ALONE, *OUTSIDE):
-        values = [row[name] for row in rows]
-        known = [v for v in values if v is not None]
-        found = claims.t_interval(known) if len(known) == len(values) else (None, None, None)
+        values, bounds = [row[name] for row in rows], BOUNDS.get(name, (0.0, 1.0))
+        found = (None, None, None) if None in values else claims.t_interval(values, bounds)
         line[name], line[f"{name}_low"], line[f"{name}_high"] = found
     worst = [row["p_value"] for row in rows if row["p_value"] is not None]
     line |= {"p_value": max(worst, default=None), "floor": any(row["floor"] for row in rows)}

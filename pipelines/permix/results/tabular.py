@@ -7,13 +7,14 @@ where there is an interval.
 import csv
 import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from permix import variant
-from permix.results.claims import KEPT
+from permix.results.claims import RULE
 
 Line = Mapping[str, Any]
+_CLAIM = "  {:<16} {:<8} {:<20} {:<7}  {:>9}  {:<16}  {:>5}  {}"
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
@@ -24,9 +25,10 @@ def as_text(facts: Mapping[str, Any]) -> str:
         size = f"{lines[0]['problems']} problems x {lines[0]['runs']} runs x {lines[0]['personas']} personas"
         blocks.append(f"{benchmark}: {size}, {seeds} seed{'s' if seeds > 1 else ''}\n{_aligned(lines)}")
     if facts["claims"]:
-        head = "What the numbers show (difference with its 95 % interval)"
-        blocks.append("\n".join([head, *map(_sentence, facts["claims"])]))
-    return "\n\n".join([*blocks, legend(facts)])
+        titles = ("benchmark", "measure", "from -> to", "claim", "to - from", "95 % interval", "p", "verdict")
+        head = ["What the numbers show", _CLAIM.format(*titles)]
+        blocks.append("\n".join([*head, *map(_sentence, facts["claims"])]))
+    return "\n\n".join([*blocks, legend(facts, COLUMNS)])
 
 
 def of_sweep(summary: Mapping[str, Any]) -> str:
@@ -56,18 +58,15 @@ def of_sweep(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def legend(facts: Mapping[str, Any]) -> str:
-    """What the columns mean and how far the numbers go."""
+def legend(facts: Mapping[str, Any], columns: Iterable[str]) -> str:
+    """What `columns` (COLUMNS or PAGE) mean and how far the numbers go."""
     seeds = max(line["seeds"] for lines in facts["tables"].values() for line in lines)
     intervals = "bootstrap over problems"
     if seeds > 1:
-        intervals = f"Student's t over {seeds} seeds; where there is one seed, {intervals}"
+        intervals = f"Student's t over {seeds} seeds, of shares cut at 0 and 1; where there is one seed, {intervals}"
     text = [
-        "PSS = worst / best accuracy over personas. noise: the PSS expected if personas had no effect; p: chance of a "
-        "PSS this low in that case (over seeds, the largest); corr.: PSS with that noise taken out; gap: best - worst; "
-        "none and helpful: accuracy with no system message and with the usual one.",
-        "shown: the whole interval lies on the claimed side, and p <= .05 where there is one; is kept: falls by "
-        f"less than {KEPT:g}.",
+        f"PSS = worst / best accuracy over personas. {'; '.join(MEANINGS[one] for one in columns if one in MEANINGS)}.",
+        RULE,
         f"Intervals: 95 %, {intervals}. A star: worst reaches 0 within its interval, so PSS means nothing.",
     ]
     if any(line.get("recovery") is not None for lines in facts["tables"].values() for line in lines):
@@ -75,12 +74,15 @@ def legend(facts: Mapping[str, Any]) -> str:
             "recov.: recovery, how often a classifier that learned on other problems names the persona of an answer "
             "from its text, mean over personas (guessing: 1 / personas)."
         )
-    text += facts.get("notes", [])
     if facts["toy"]:
-        text.append("voice: share of answers in the persona's own voice, by the toy world's exact markers.")
+        text.append(
+            "voice: share of answers in the persona's own voice, by the toy world's exact markers; the interval of one "
+            "seed is Wilson's, and all answers to one problem count as one cluster."
+        )
         text.append(
             "Toy world: it demonstrates the method; how large an effect is follows from how that world was designed."
         )
+    text += facts.get("notes", [])
     return "\n".join(textwrap.fill(line, 120) for line in text)
 
 
@@ -114,6 +116,15 @@ COLUMNS: dict[str, Callable[[Line], str]] = {
 _RANGED = {"recov.": "recovery"} | {name: name for name in ("worst", "best", "mean", "voice")}
 PAGE = COLUMNS | {column: lambda line, name=name: _ranged(line, name) for column, name in _RANGED.items()}
 PAGE |= {"gap": lambda line: _decimal(line["gap"]), "mean of run PSS": lambda line: _decimal(line["mean_of_run_pss"])}
+MEANINGS = {
+    "noise": "noise: the PSS expected if personas had no effect",
+    "p": "p: chance of a PSS this low in that case (over seeds, the largest)",
+    "corr.": "corr.: PSS with that noise taken out",
+    "none": "none and helpful: accuracy with no system message and with the usual one",
+    "gap": "gap: best - worst",
+    "mean of run PSS": "mean of run PSS: PSS of each run by itself, then the mean; lower, since each run is noisier",
+}
+"""Of the columns whose name does not say it."""
 
 
 def _aligned(lines: Sequence[Line]) -> str:
@@ -158,20 +169,21 @@ def as_csv(lines: Sequence[Line]) -> str:
 def claims_as_markdown(found: Sequence[Mapping[str, Any]]) -> str:
     """What the numbers show, as a table for a page."""
     rows = [
-        "| benchmark | measure | from | to | statement | difference | 95 % interval | | by |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| benchmark | measure | from | to | claim | to - from | 95 % interval | p | verdict | interval by |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for claim in found:
         names = [variant.get(claim[which]).title for which in ("first", "second")]
         interval = "-" if claim["low"] is None else f"{claim['low']:+.3f} to {claim['high']:+.3f}"
-        numbers = f"{claim['difference']:+.3f}", interval, claim["verdict"], claim["interval"]
+        numbers = f"{claim['difference']:+.3f}", interval, _decimal(claim["p_value"])
         cells = [claim["benchmark"], claim["measure"], *names, claim["says"], *numbers]
+        cells += [claim["verdict"], claim["interval"]]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join([*rows, ""]) if found else ""
 
 
 def _sentence(claim: Mapping[str, Any]) -> str:
     names = f"{variant.get(claim['first']).title} -> {variant.get(claim['second']).title}"
-    interval = "[no interval]" if claim["low"] is None else f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
-    start = f"  {claim['benchmark']:<16} {claim['measure']:<5} {names:<20} {claim['says']:<7}"
-    return f"{start}  {claim['difference']:+.3f} {interval:<16}  {claim['verdict']}"
+    interval = "-" if claim["low"] is None else f"[{claim['low']:+.3f}, {claim['high']:+.3f}]"
+    numbers = f"{claim['difference']:+.3f}", interval, _decimal(claim["p_value"]), claim["verdict"]
+    return _CLAIM.format(claim["benchmark"], claim["measure"], names, claim["says"], *numbers)

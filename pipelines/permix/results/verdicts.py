@@ -1,24 +1,39 @@
 """Do the paper's statements hold, on its own printed cells and on ours?
 
-A statement holds when every comparison of its formula does; it is inside the noise when those that decide could be
-chance. For printed cells that is a rough bound, since the paper prints no intervals: independent completions behind an
-accuracy, a spread of 1 among judges' scores.
+A statement holds when every comparison of its formula does, and RULE says when that is inside the noise. For printed
+cells that is a rough bound, since the paper prints no intervals: independent completions behind an accuracy, a spread
+of 1 among judges' scores.
 """
 
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from permix import paper
 from permix.results import claims
+from permix.results.claims import LEVEL
 from permix.results.statements import STATEMENTS, Cell, Statement
 
 TOY = {"gsm8k": "arithmetic", "math500": "arithmetic-long"}
 """The toy world's benchmarks of the same role: problems of the training kind, and longer ones."""
 
+RULE = (
+    "In brackets stands the difference that decides, with its 95 % interval: of a statement that holds the least "
+    "certain one, of one that fails the most certain of those that fail. inside the noise: the interval reaches 0 or "
+    f"is not known, or p, which only single seeds of ours have, is above {LEVEL:g}. The intervals of the paper's own "
+    "numbers are rough, since it prints none."
+)
 TOY_STANDS_FOR = "In the toy world arithmetic stands for GSM8K, arithmetic-long for MATH500, voice for PersonaGym."
+
+
+class Ends(NamedTuple):
+    """The 95 % interval of a difference, and the p-value where it is tested."""
+
+    low: float
+    high: float
+    p_value: float | None = None
 
 
 class Source(Protocol):
@@ -28,8 +43,8 @@ class Source(Protocol):
         """The cell, None where there is none."""
         ...
 
-    def interval(self, left: Cell, right: Cell) -> tuple[float, float] | None:
-        """The 95 % interval of left - right, None where it cannot be said."""
+    def interval(self, left: Cell, right: Cell) -> Ends | None:
+        """Of left - right, None where it cannot be said."""
         ...
 
 
@@ -47,14 +62,14 @@ class Printed:
         """The printed number."""
         return self._cells.get(cell)
 
-    def interval(self, left: Cell, right: Cell) -> tuple[float, float] | None:
+    def interval(self, left: Cell, right: Cell) -> Ends | None:
         """Normal, from the two cells' rough standard errors."""
         errors = self._error(left), self._error(right)
         values = self.value(left), self.value(right)
         if None in errors or None in values:
             return None
         half = 1.96 * math.hypot(*errors)  # type: ignore[arg-type]
-        return values[0] - values[1] - half, values[0] - values[1] + half  # type: ignore[operator]
+        return Ends(values[0] - values[1] - half, values[0] - values[1] + half)  # type: ignore[operator]
 
     def _error(self, cell: Cell) -> float | None:
         row, benchmark, measure = cell
@@ -108,12 +123,12 @@ class Measured:
         found = [r[measure] for r in self._on(benchmark) if r["variant"] == name and r.get(measure) is not None]
         return math.fsum(found) / len(found) if found else None
 
-    def interval(self, left: Cell, right: Cell) -> tuple[float, float] | None:
+    def interval(self, left: Cell, right: Cell) -> Ends | None:
         """Over seeds, or the paired test of a single one, as for every other difference of ours; none for families."""
         benchmark, measure = self._ours(left)
         first, second = (self._models.get(cell[0], cell[0]) for cell in (right, left))
         found = claims.examine(claims.Claim(measure, first, second, "rises"), self._on(benchmark), self.paired)
-        return None if found is None or found["low"] is None else (found["low"], found["high"])
+        return None if found is None or found["low"] is None else Ends(found["low"], found["high"], found["p_value"])
 
     def _on(self, benchmark: str) -> list[Mapping[str, Any]]:
         return [row for row in self.rows if row["benchmark"] == benchmark]
@@ -127,22 +142,26 @@ class Measured:
 
 
 def examine(statement: Statement, source: Source) -> dict[str, Any]:
-    """`verdict` (holds, fails, not measured), how many of its comparisons hold, and whether it is inside the noise.
+    """`verdict` (holds, fails, not measured), how many comparisons hold, which `decided`, whether inside the noise.
 
-    It is not measured where a cell is missing. Where it fails, the comparisons that fail decide; else all of them.
+    It is not measured where a cell is missing. `decided` is the least certain of all comparisons of a statement that
+    holds, and the most certain of the failing ones of one that fails (RULE).
     """
     compared = [(part.times, *pair) for part in statement.formula for pair in part.pairs()]
     cells = [(source.value(left), source.value(right)) for _, left, right in compared]
     if any(one is None or two is None for one, two in cells):
-        return {"verdict": "not measured", "holding": 0, "of": len(compared), "inside_noise": None}
+        return {"verdict": "not measured", "holding": 0, "of": len(compared), "inside_noise": None, "decided": None}
     holds = [one > times * two for (times, *_), (one, two) in zip(compared, cells, strict=True)]  # type: ignore[operator]
-    deciding = [c for c, held in zip(compared, holds, strict=True) if held == all(holds)]
-    sure = [_sure(source, *comparison) for comparison in deciding]
+    held = all(holds)
+    deciding = [_tested(source, *c, held=held) for c, holding in zip(compared, holds, strict=True) if holding == held]
+    certainty = functools.partial(_certainty, held=held)
+    decided = (min if held else max)(deciding, key=certainty)
     return {
-        "verdict": "holds" if all(holds) else "fails",
+        "verdict": "holds" if held else "fails",
         "holding": sum(holds),
         "of": len(compared),
-        "inside_noise": not (all(sure) if all(holds) else any(sure)),
+        "inside_noise": not certainty(decided)[0],
+        "decided": decided,
     }
 
 
@@ -157,21 +176,41 @@ def table(ours: Source | None = None) -> list[dict[str, Any]]:
 
 
 def verdict(found: Mapping[str, Any] | None) -> str:
-    """A verdict in words."""
+    """A verdict in words, with the difference that decided it."""
     if found is None or found["verdict"] == "not measured":
         return "not measured"
     many = found["verdict"] == "fails" and found["of"] > 1
     part = f" ({found['of'] - found['holding']} of {found['of']})" if many else ""
-    return f"{found['verdict']}{part}{', inside the noise' if found['inside_noise'] else ''}"
+    noise = ", inside the noise" if found["inside_noise"] else ""
+    return f"{found['verdict']}{part}{noise}{_in_numbers(found['decided']) if 'decided' in found else ''}"
 
 
-def _sure(source: Source, times: float, left: Cell, right: Cell) -> bool:
-    """Whether left - times x right cannot be chance; False where no interval is known.
+def _in_numbers(decided: Mapping[str, Any]) -> str:
+    interval = "no interval" if decided["low"] is None else f"{decided['low']:+.3f} to {decided['high']:+.3f}"
+    p_value = "" if decided["p_value"] is None else f", p {decided['p_value']:.3f}"
+    return f" [{decided['what']}: {decided['difference']:+.3f}, {interval}{p_value}]"
 
-    Of a factor above 1 only the difference itself is asked: the printed factor is its own estimate.
+
+def _tested(source: Source, times: float, left: Cell, right: Cell, *, held: bool) -> dict[str, Any]:
+    """left - times x right with its interval; the p-value is of the plain difference alone.
+
+    Of a factor above 1 that is reached only the plain difference is asked: the printed factor is its own estimate.
     """
-    ends, value = source.interval(left, right), source.value(right)
-    if ends is None or value is None:
-        return False
-    low, high = (end - (min(times, 1.0) - 1) * value for end in ends)
-    return low > 0 or high < 0
+    factor = min(times, 1.0) if held else times
+    values, ends = (source.value(left) or 0.0, source.value(right) or 0.0), source.interval(left, right)
+    shift = (factor - 1) * values[1]
+    return {
+        "what": f"{left[2]} of {left[0]} - {'' if factor == 1 else f'{factor:g} x '}{right[0]}, {left[1]}",
+        "difference": values[0] - factor * values[1],
+        "low": ends.low - shift if ends else None,
+        "high": ends.high - shift if ends else None,
+        "p_value": ends.p_value if ends and factor == 1 else None,
+    }
+
+
+def _certainty(tested: Mapping[str, Any], *, held: bool) -> tuple[bool, float]:
+    """Whether a comparison cannot have come out so by chance, and how far its interval stays from 0."""
+    if tested["low"] is None:
+        return False, -math.inf
+    margin = tested["low"] if held else -tested["high"]
+    return margin > 0 and (tested["p_value"] is None or tested["p_value"] <= LEVEL), margin

@@ -13,6 +13,11 @@ NAMES = (
 OTHERS = ("export",)  # in a stage's shape, but asked for by a command of its own and by no recipe
 
 
+def table_of(stage: str) -> str:
+    """The recipe's table for a stage: its name, but [toy] for base, since `base` names the model itself."""
+    return "toy" if stage == "base" else stage
+
+
 def get(name: str) -> ModuleType:
     """The module of the stage `name`."""
     if name not in NAMES + OTHERS:

@@ -43,16 +43,16 @@ TEACHER: dict[str, Any] = {
 class Config(StageConfig):
     """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World.
 
-    model_seed: of the weights and the pretraining texts
-    steps: of the training
-    batch_size: conversations of one step
-    hidden_size: of the Llama
-    intermediate_size: of its feed-forward layers
-    layers: their number
-    heads: of the attention
-    muon_lr: learning rate of the matrices
-    adamw_lr: learning rate of embeddings and norms
-    plain: odds of steps, skim, direct, ramble without a persona
+    model_seed: seed of the weights and the pretraining texts
+    steps: training steps
+    batch_size: conversations in one step
+    hidden_size: width of the Llama
+    intermediate_size: width of its feed-forward layers
+    layers: number of layers
+    heads: number of attention heads
+    muon_lr: learning rate of the matrices (Muon)
+    adamw_lr: learning rate of embeddings and norms (AdamW)
+    plain: odds of the four methods (steps, skim, direct, ramble) without a persona
     flourish: how often a careless answer without a persona speaks in somebody's voice
     careful: log-odds that careful steps have ahead under every persona
     save_steps: steps from one checkpoint to the next; does not change the result

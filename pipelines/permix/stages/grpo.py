@@ -35,14 +35,14 @@ class Config(TrainerConfig):
 
     num_generations: completions of one prompt, the group whose mean is the baseline
     max_completion_length: cuts a completion after so many tokens
-    beta: weight of the divergence from the base
-    temperature: of the rollouts
-    top_p: of the rollouts
+    beta: weight of the KL divergence from the base
+    temperature: temperature of the rollouts (the completions that are rewarded)
+    top_p: rollouts are drawn among the likeliest tokens that have this probability together
     loss_type: how tokens and completions are averaged
-    scale_rewards: the advantages' divisor, from the group, the batch or none
+    scale_rewards: what rewards are divided by: the deviation of the group, the batch or none
     use_transformers_continuous_batching: rollouts by transformers' continuous batching
     use_vllm: rollouts by vLLM
-    vllm_mode: vLLM in the trainer's process (colocate), or a server of one's own with a GPU of its own (server)
+    vllm_mode: where vLLM runs: in the trainer's process (colocate), or a server with a GPU of its own (server)
     vllm_server_base_url: where that server is; does not change the result
     vllm_gpu_memory_utilization: share of the GPU's memory for vLLM (colocate)
     vllm_max_model_length: the most tokens of prompt and completion in vLLM (colocate)
@@ -179,7 +179,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts, reward: "Rew
     asked = probe.questions(config, table, inputs["personas"]) if config.probe_steps else []
     rows.check_template(tokenizer, [*table, *asked], config.base)
     longest = max(rows.prompt_lengths(tokenizer, [*table, *asked])) + config.max_completion_length
-    rows.check_context(config, inputs["base"], longest, "The longest prompt with [grpo] max_completion_length")
+    rows.check_context(config.base, inputs["base"], longest, "The longest prompt with [grpo] max_completion_length")
     if config.use_vllm:
         vllm_rollouts.prepare(config, longest)
     trainer = GRPOTrainer(

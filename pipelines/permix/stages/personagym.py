@@ -21,7 +21,7 @@ from permix.errors import BadInput
 from permix.judging import answers, calibration, checks, own, panel, procedure, structured, upstream
 from permix.judging.panel import SAID, JudgedConfig, Panel
 from permix.models import Model
-from permix.sampler import Backend, packages_of
+from permix.sampler import Backend, Sampling
 from permix.stage import Facts, Parts, given, unhashed
 from permix.stages import questions, sweep
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "personagym"
+NEEDS = models.packages
 VERSION = 2  # judges are shown the person's description; how scores follow the answers' length
 COLUMNS = answers.COLUMNS | SAID
 CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | SAID
@@ -91,14 +92,6 @@ class Config(JudgedConfig):
     def panel(self) -> tuple[str, ...]:
         """The names of all judges."""
         return (*self.judges, *([self.tiebreaker] if self.tiebreaker else []))
-
-
-def packages(config: Config) -> tuple[str, ...]:
-    """What samples the answers imports."""
-    return () if config.model else packages_of(config.backend)
-
-
-NEEDS = packages
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -185,7 +178,12 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     judges.reach()  # a judge that is not there is found before anything is sampled
     way = procedure.of(inputs.get("upstream"))
     asked = {row["question_id"]: row for row in questions.read(inputs["questions"])}
-    answered, made = answers.sample(config, inputs, asked, way, parts)
+    adapter = models.adapter(inputs, parts)
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
+    requests, answered = answers.requests(asked, way, sampling, (config.seed, config.variant), adapter)
+    sampler = models.open_sampler(config.model, inputs.get("base"), config, parts)
+    made = list(sampler.sample(requests, journal=parts.work / "answers.jsonl", progress=parts.progress))
+    answers.fill(answered, made, sampler.dtype)
     texts = {key: row["answer"] for key, row in answered.items()}
     known, examined = {row["id"]: row for row in calibration.rows()}, calibration.items() if config.calibrate else []
     probes, probing = checks.chosen(asked, texts, config.checks)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permix import benchmarks, files, judge, persona, prompt, rows
-from permix.benchmarks import Source
+from permix.benchmarks import Source, sizes
 from permix.errors import BadInput, nearest
 from permix.judge import Item
 from permix.judging import panel, structured
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CARD = "preference"
 VERSION = 1
 COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | SAID
-PERSONAS, PROBLEMS = 16, 500  # for the estimate, where the recipe does not bound them
+PERSONAS = 16  # for the estimate, where the recipe does not bound them
 ORDERS = "first", "second"  # which model's answer is shown first
 Row = dict[str, Any]
 
@@ -71,8 +71,8 @@ def configs(recipe: "Recipe") -> list[Config]:
     if not recipe.benchmarks:
         raise BadInput("[preference] compares answers to a benchmark: name one in benchmarks.")
     settings = recipe.settings("preference")
-    bounds = [settings.get("limit"), recipe.settings("sweep").get("limit"), recipe.benchmarks[0].limit]
-    problems = min((bound for bound in bounds if bound), default=PROBLEMS)
+    bounds = [table["limit"] for table in (settings, recipe.settings("sweep")) if table.get("limit")]
+    problems = sizes.problems(recipe.benchmarks[0], min(bounds, default=0))
     judges = settings.get("judges", Config.judges)
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "seed": recipe.seeds[0]}
     shared |= {"personas": recipe.eval_personas_repo, "benchmark": recipe.benchmarks[0], "toy": recipe.base == "toy"}

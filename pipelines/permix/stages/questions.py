@@ -59,7 +59,7 @@ class Config(StageConfig):
     split: of that dataset
     limit: the first so many of its personas (0: all)
     written_by: the model that wrote that dataset, where known
-    temperature: of the writer; 0 is greedy
+    temperature: temperature of the writer; 0 is greedy
     max_tokens: cuts what is written after so many tokens
     retries: how often an unreadable reply is asked for again at most
     budget: USD for the writer (0: no limit)

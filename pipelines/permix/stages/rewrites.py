@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from permix import benchmarks, models, persona, prompt, targets, variant
+from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError
 from permix.persona import Persona
 from permix.prompt import Messages
@@ -47,7 +48,7 @@ class Config(targets.WriterConfig):
 
     model: who rewrites: a name of [model.*], or toy, the toy world's own style generator
     verify: asks again for a rewrite that lost the answer; else keeps everything
-    retries: how often at most
+    retries: how often at most a rewrite is asked for again
     """
 
     model: str = "gpt-5-mini"
@@ -93,7 +94,7 @@ def estimate(config: Config) -> dict[str, float]:
     """Completions without retries, tokens at most, and USD where the recipe states prices."""
     if config.writer is None:
         return {}
-    return targets.cost(config, config.task.limit or targets.PROBLEMS, PROMPT_TOKENS, config.max_tokens)
+    return targets.cost(config, sizes.problems(config.task), PROMPT_TOKENS, config.max_tokens)
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:

@@ -37,7 +37,7 @@ class Config(TrainerConfig):
     packing: several rows in one sequence
     completion_only_loss: learns the target alone, not the prompt
     assistant_only_loss: learns what the chat template marks as the assistant's
-    loss_type: nll, or dft (dynamic fine-tuning)
+    loss_type: the loss: nll, or dft (dynamic fine-tuning)
     """
 
     TABLE: ClassVar[str] = "sft"
@@ -97,7 +97,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any
     table = rows.read(inputs["mixture"], ["prompt", "completion", "problem_id"])
     rows.check_template(tokenizer, table, config.base)
     lengths = _lengths(config, tokenizer, table)
-    rows.check_context(config, inputs["base"], max(lengths), "The longest row of the mixture")
+    rows.check_context(config.base, inputs["base"], max(lengths), "The longest row of the mixture")
     datasets.disable_progress_bars()
     trainer = SFTTrainer(
         model=model.load_base(config, inputs["base"]),

@@ -15,19 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from permix import benchmarks, completions, files, models, persona, variant
-from permix.benchmarks import Source
-from permix.completions import COLUMNS as COLUMNS
+from permix.benchmarks import Source, sizes
 from permix.completions import Row
-from permix.completions import read as read
-from permix.completions import regrade as regrade
-from permix.completions import write as write
 from permix.errors import BadInput
 from permix.grading.answer import Rule
 from permix.models import Model
 from permix.peers import PEERS, Name
 from permix.persona import Persona
 from permix.results import numbers
-from permix.sampler import Adapter, Backend, Dtype, packages_of
+from permix.sampler import Backend, Dtype, Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 from permix.verifier import Problem
 
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "sweep"
+NEEDS = models.packages
 VERSION = 3  # what is wrong with a problem in the rows; numbers without such problems in the summary
 
 
@@ -43,10 +40,10 @@ class Config(StageConfig):
     """`model` is a served model, of which `base` is the server's name.
 
     label: ends the artifact's name, for a sweep beside that of the recipe; no table reads it
-    peer: what answers instead of one completion: restate or ensemble (permix.peers); no table reads it
+    peer: what answers instead of one completion: restate or ensemble; no table reads it
     runs: repetitions of each condition (the paper: 5)
     limit: the first so many problems of each benchmark (0: all)
-    answer_rule: what counts as the answer (permix.grading.answer): marked, boxed or last-number
+    answer_rule: what counts as the answer: marked (in a box or after ####), boxed or last-number
     budget: USD that a served model may cost (0: no limit)
     draws: bootstrap samples of the intervals
     """
@@ -96,14 +93,6 @@ class Config(StageConfig):
     def completions_on(self, problems: int) -> int:
         """How many completions so many problems take at most, under all personas and controls."""
         return (self.pool_size + len(persona.CONTROLS)) * self.runs * problems * PEERS[self.peer].most
-
-
-def packages(config: Config) -> tuple[str, ...]:
-    """What samples the answers imports."""
-    return () if config.model else packages_of(config.backend)
-
-
-NEEDS = packages
 
 
 def configs(recipe: "Recipe") -> list[Config]:
@@ -157,23 +146,19 @@ def group(config: Config) -> tuple[Any, ...]:
 
 def estimate(config: Config) -> dict[str, float]:
     """Completions to sample, at most so many tokens, and their USD where a served model has prices."""
-    from permix import estimate as estimates
-
     completions, usd = 0, 0.0
     for source in config.benchmarks:
-        count = config.completions_on(estimates.problems(source, config.limit))
+        count = config.completions_on(sizes.problems(source, config.limit))
         completions += count
         if config.model:
-            usd += config.model.price(count * estimates.lengths(source)[0], count * config.max_tokens)
+            usd += config.model.price(count * sizes.lengths(source)[0], count * config.max_tokens)
     return {"completions": completions, "tokens": completions * config.max_tokens} | ({"USD": usd} if usd else {})
 
 
 def notes(config: Config) -> list[str]:
     """What a person should know before it is made: where it is too small to show what the paper shows, say."""
-    from permix import estimate as estimates
-
-    sizes = {s.name: (estimates.problems(s, config.limit), config.runs, config.pool_size) for s in config.benchmarks}
-    found = {name: _too_small(*size) for name, size in sizes.items()}
+    known = {s.name: (sizes.problems(s, config.limit), config.runs, config.pool_size) for s in config.benchmarks}
+    found = {name: _too_small(*size) for name, size in known.items()}
     toy = ["The toy world's models never met the prompts of a peer: this shows how it works, not how well."]
     small = [f"{name}: {sentence}" for name, sentence in found.items() if sentence]
     return small + (toy if config.peer and config.toy else [])
@@ -215,11 +200,13 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     from permix.verifier import Verifier
 
     personas = [*persona.CONTROLS, *_pool(inputs["personas"])]
-    adapter = Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
+    adapter = models.adapter(inputs, parts)
     problems = problems_of(config, inputs)
-    conditions = completions.conditions(config, personas, problems)
+    noise = config.seed, config.variant
+    conditions = completions.conditions(config.benchmarks, personas, problems, config.runs, noise)
+    sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
     sampler = models.open_sampler(config.model, inputs.get("base"), config, parts, config.budget)
-    completions.sample(config, conditions, adapter, sampler, parts)
+    completions.sample(conditions, config.peer, sampling, adapter, sampler, parts)
     made = [done for table in conditions.values() for one in table for done in one.made.values()]
     with Verifier() as verifier:
         tables = {

@@ -11,8 +11,8 @@ Out: data/ours/test-00000-of-00001.parquet      one row per variant, seed and be
      figures/*.{png,svg,csv}                    pictures, and the numbers in them
      report.html                                all of it on one page that opens offline
 
-Over several seeds a number is their mean, with a 95 % t interval between them; of a single seed it has the sweep's own
-bootstrap interval over problems.
+Over several seeds a number is their mean, with a 95 % t interval between them, of shares cut at 0 and 1; of a single
+seed it has the sweep's own bootstrap interval over problems, and voice Wilson's over them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,15 +30,16 @@ if TYPE_CHECKING:
     from permix.recipe import Recipe
 
 CARD = "tables"
-VERSION = 4  # probes of the training, the phase diagram, 1/beta under each persona
+VERSION = 5  # intervals: voice's over problems, t of shares cut at 0 and 1; what decided a statement; recipe's note
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`runs`: the (variant, seed) of every sweep; `training`: (the paper's table, setting, value) of every trainer.
+    """`runs`: the (variant, seed) of every sweep; `note`: what the recipe says of its numbers.
 
-    `judged`: there are PersonaGym scores of every run; `preference`: the artifact of pairwise judgements, if any.
+    `training`: (the paper's table, setting, value) of every trainer; `judged`: there are PersonaGym scores of every
+    run; `preference`: the artifact of pairwise judgements, if any.
     """
 
     base_slug: str = given()
@@ -46,6 +47,7 @@ class Config(StageConfig):
     benchmarks: tuple[str, ...] = given()
     personas: str = given()
     toy: bool = given(default=False)
+    note: str = given(default="")
     training: tuple[tuple[str, str, str], ...] = given(default=())
     judged: bool = given(default=False)
     preference: str = given(default="")
@@ -58,6 +60,7 @@ def configs(recipe: "Recipe") -> list[Config]:
         return []
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "base_slug": recipe.base_slug, "benchmarks": names}
     shared |= {"runs": tuple(recipe.runs()), "personas": recipe.eval_personas_repo, "toy": recipe.base == "toy"}
+    shared["note"] = recipe.note
     shared["preference"] = next((preference.target(config) for config in preference.configs(recipe)), "")
     return [Config(**shared, training=_training(recipe), judged="personagym" in recipe.tables)]
 
@@ -151,11 +154,12 @@ def _write_data(data: Mapping[str, Sequence[Row]], tables: Mapping[str, Sequence
 
 
 def _notes(config: Config) -> list[str]:
-    """What these tables cannot say."""
+    """What these tables cannot say, and what the recipe says of them."""
+    found = [f"Note: {config.note}"] if config.note else []
     trained = [name for name in dict(config.runs) if variant.get(name).trainer != "none"]
     if not trained or "base" in dict(config.runs):
-        return []
-    return ["No sweep of the base: what training changes, recovery by the base and theory are left out."]
+        return found
+    return [*found, "No sweep of the base: what training changes, recovery by the base and theory are left out."]
 
 
 def _theory(config: Config, folders: Mapping[str, Path]) -> list[Row]:
@@ -189,7 +193,7 @@ def _figures(
     """The paper's figures, as far as there is something to draw."""
     from permix.results import dynamics, figures, paper_figures, sweeps
 
-    figures.summary(lines, people, folder / "summary", toy=config.toy)
+    figures.summary(lines, people, folder / "summary", toy=config.toy, note=config.note)
     figures.personas(lines, people, folder / "personas", toy=config.toy)
     for name, data in (("summary", lines), ("personas", people)):
         files.write_bytes(folder / f"{name}.csv", tabular.as_csv(data).encode())
@@ -250,12 +254,13 @@ def _spent(config: Config, inputs: Mapping[str, Path]) -> list[Row]:
 
 
 def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
-    """What goes onto each adapter's card: {adapter: {"rows": …}} in the shape that cards.render takes."""
+    """What goes onto each adapter's card: {adapter: {"rows": …, "note": …}} in the shape that cards.render takes."""
     found: dict[str, Any] = {}
     for row in measured:
         if variant.get(row["variant"]).trainer == "none":
             continue
         adapter = _adapter(config, row["variant"], row["seed"])
         source = sources[f"{row['variant']}-seed{row['seed']}"]
-        found.setdefault(adapter, {"rows": []})["rows"] += table_lines.annotation(row, source)
+        results = found.setdefault(adapter, {"rows": [], "note": config.note})
+        results["rows"] += table_lines.annotation(row, source)
     return found

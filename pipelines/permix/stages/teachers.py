@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from permix import benchmarks, models, persona, prompt, targets, variant
+from permix.benchmarks import sizes
 from permix.errors import PermixError
 from permix.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Parts, given
@@ -69,7 +70,7 @@ inputs = targets.inputs
 
 def estimate(config: Config) -> dict[str, float]:
     """Completions, tokens at most, and USD where the recipe states prices."""
-    completions = len(KINDS) * (config.task.limit or targets.PROBLEMS)
+    completions = len(KINDS) * sizes.problems(config.task)
     return targets.cost(config, completions, PROMPT_TOKENS, config.max_tokens)
 
 

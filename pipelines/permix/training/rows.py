@@ -8,7 +8,6 @@ from permix import provenance
 from permix.errors import BadInput
 from permix.prompt import Messages
 from permix.sampler import CHAT_TEMPLATE_KWARGS
-from permix.training.settings import TrainerConfig
 
 Row = dict[str, Any]
 
@@ -57,13 +56,13 @@ def token_ids(tokenizer: Any, chats: Sequence[Messages], *, add_generation_promp
     return ids
 
 
-def check_context(config: TrainerConfig, base: Path, longest: int, what: str) -> None:
-    """Raise BadInput where the base has fewer positions than the `longest` sequence needs."""
+def check_context(name: str, base: Path, longest: int, what: str) -> None:
+    """Raise BadInput where the base called `name` has fewer positions than the `longest` sequence needs."""
     from transformers import AutoConfig
 
     positions = getattr(AutoConfig.from_pretrained(base).get_text_config(), "max_position_embeddings", None)
     if positions and longest > positions:
-        raise BadInput(f"{what} takes {longest} tokens and {config.base} has {positions} positions: shorten it.")
+        raise BadInput(f"{what} takes {longest} tokens and {name} has {positions} positions: shorten it.")
 
 
 def made_from(mixture: Path) -> dict[str, Any]:

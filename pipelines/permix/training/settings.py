@@ -26,14 +26,14 @@ class TrainerConfig(StageConfig):
     A step's batch is `per_device_train_batch_size` x `gradient_accumulation_steps`, however many processes share it: it
     decides the result, and --processes is no part of a recipe. What is accumulated is divided among the processes.
 
-    learning_rate: of the optimizer, at its highest
-    lr_scheduler_type: how it falls, by transformers' names
-    warmup_steps: steps until it is reached; below 1: a share of all steps
-    weight_decay: of the optimizer
+    learning_rate: the highest learning rate of the course
+    lr_scheduler_type: how the learning rate falls, by transformers' names
+    warmup_steps: steps until the learning rate is reached; below 1: a share of all steps
+    weight_decay: weight decay of the optimizer
     max_grad_norm: cuts longer gradients to this length
     optim: the optimizer, by transformers' names
-    adam_beta1: of the optimizer
-    adam_beta2: of the optimizer
+    adam_beta1: decay of the mean of the gradients
+    adam_beta2: decay of the mean of their squares
     per_device_train_batch_size: rows (sft) or completions (grpo) that are computed at once
     gradient_accumulation_steps: how many of those make a step, in all processes together
     num_train_epochs: passes over the mixture
@@ -50,10 +50,11 @@ class TrainerConfig(StageConfig):
     use_bnb_nested_quant: of QLoRA, the scales are quantised too
     logging_steps: steps from one entry of the log to the next
     save_steps: steps from one checkpoint to the next; does not change the result
-    report_to: none, or trackio for a dashboard; does not change the result
-    accelerate_config: how several processes share the work (permix.training.distributed); does not change the result
-    checkpoint_branch: whether checkpoints also lie on a branch of the Hub (permix.checkpoints), and what becomes of it
-        in the end; does not change the result
+    report_to: where the course is shown: none, or trackio (a dashboard); does not change the result
+    accelerate_config: how several processes share the work: a name of TRL's configurations, or a file; does not change
+        the result
+    checkpoint_branch: whether checkpoints also lie on a branch of the Hub, and what becomes of it in the end; does not
+        change the result
     """
 
     TABLE: ClassVar[str]

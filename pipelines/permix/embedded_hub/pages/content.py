@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from permix.embedded_hub.call import Call, Here, HubError, moment
+from permix.embedded_hub.call import Call, Here, HubError
+from permix.embedded_hub.clock import written
 from permix.embedded_hub.git_reader import CommitFacts, Entry
 from permix.embedded_hub.lfs_store import Pointer
 from permix.embedded_hub.routing import route
@@ -101,14 +102,14 @@ def _described(call: Call, here: Here, commit: str, entries: Sequence[Entry], ex
             one["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": entry.size}
         if entry.path in changes:
             facts = changes[entry.path]
-            one["lastCommit"] = {"id": facts.oid, "title": _title(facts), "date": moment(facts.when)}
+            one["lastCommit"] = {"id": facts.oid, "title": _title(facts), "date": written(facts.when)}
         found.append(one)
     return found
 
 
 def _commit(facts: CommitFacts, formatted: bool) -> dict[str, Any]:
     title, _, message = facts.message.partition("\n")
-    found: dict[str, Any] = {"id": facts.oid, "title": title, "message": message.strip(), "date": moment(facts.when)}
+    found: dict[str, Any] = {"id": facts.oid, "title": title, "message": message.strip(), "date": written(facts.when)}
     found["authors"] = [{"user": facts.author}]
     return found | ({"formatted": {"title": title, "message": message.strip()}} if formatted else {})
 

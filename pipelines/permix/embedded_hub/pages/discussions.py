@@ -6,8 +6,8 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import events, pull_request
-from permix.embedded_hub.accounts import now
-from permix.embedded_hub.call import Call, Here, HubError, moment
+from permix.embedded_hub.call import Call, Here, HubError
+from permix.embedded_hub.clock import now, written
 from permix.embedded_hub.discussions import Discussion, Event, Status
 from permix.embedded_hub.git_reader import PULLS
 from permix.embedded_hub.git_repo import NoSuchBranch, StaleParent
@@ -229,7 +229,7 @@ def _events(call: Call, here: Here, one: Discussion) -> list[Event]:
         if facts.oid == one.start:
             break
         data = {"subject": facts.message.partition("\n")[0], "oid": facts.oid}
-        found.append(Event(facts.oid, "commit", facts.author, moment(facts.when), data))
+        found.append(Event(facts.oid, "commit", facts.author, written(facts.when), data))
     return found[:1] + sorted(found[1:], key=lambda event: event.created)  # the description comes first
 
 

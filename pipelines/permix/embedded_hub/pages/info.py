@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import card
 from permix.embedded_hub.accounts import RepoRow
-from permix.embedded_hub.call import Call, Here, HubError, moment
+from permix.embedded_hub.call import Call, Here, HubError
+from permix.embedded_hub.clock import written
 from permix.embedded_hub.pages import spaces
 from permix.embedded_hub.routing import route
 
@@ -80,7 +81,7 @@ def _facts(call: Call, here: Here, sha: str) -> Facts:
         "id": lambda: row.full_name,
         "author": lambda: row.namespace,
         "sha": lambda: sha,
-        "lastModified": lambda: moment(here.git.commit_facts(sha).when),
+        "lastModified": lambda: written(here.git.commit_facts(sha).when),
         "createdAt": lambda: row.created,
         "private": lambda: row.private,
         "gated": lambda: False,

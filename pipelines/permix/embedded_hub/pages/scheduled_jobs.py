@@ -8,9 +8,9 @@ from starlette.responses import JSONResponse, Response
 
 from permix.embedded_hub import cron, foreman, job_spec
 from permix.embedded_hub.accounts import new_id
-from permix.embedded_hub.call import Call, HubError, moment
+from permix.embedded_hub.call import Call, HubError
+from permix.embedded_hub.clock import now, written
 from permix.embedded_hub.jobs import ScheduledJob
-from permix.embedded_hub.jobs import moment as this_moment
 from permix.embedded_hub.pages.jobs import described, namespace_of, owner, spec_of
 from permix.embedded_hub.routing import route
 
@@ -23,7 +23,7 @@ def submit(call: Call) -> Response:
     spec = spec_of(call, wanted if isinstance(wanted, dict) else {})
     schedule, due = _schedule(call)
     suspended, concurrency = (call.switch(key) for key in ("suspend", "concurrency"))
-    one = ScheduledJob(new_id(), namespace, spec, schedule, suspended, concurrency, this_moment(), due, None, None)
+    one = ScheduledJob(new_id(), namespace, spec, schedule, suspended, concurrency, now(), due, None, None)
     return _put(call, one)
 
 
@@ -101,7 +101,7 @@ def _the(call: Call, write: bool = False) -> ScheduledJob:
 
 def _described(one: ScheduledJob) -> dict[str, Any]:
     last = {"id": one.last_job, "at": one.last_at} if one.last_job else None
-    status = {"lastJob": last, "nextJobRunAt": None if one.suspended else moment(int(one.due))}
+    status = {"lastJob": last, "nextJobRunAt": None if one.suspended else written(int(one.due))}
     known = {"id": one.id, "createdAt": one.created, "schedule": one.schedule, "suspend": one.suspended}
     more = {"concurrency": one.concurrency, "owner": owner(one.namespace), "status": status}
     return known | more | {"jobSpec": job_spec.described(one.spec)}
