@@ -18,7 +18,7 @@ demo: install    ## The whole experiment on the toy world, on an embedded Hub
 	$(BIN)/permix run
 
 test: install lint  ## Every test that needs nothing but this machine
-	$(BIN)/python -m pytest --ignore tests/soak -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/soak -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-hub: install ## The client battery against another Hub: make test-hub HUB=https://... ORG=... (token in HF_TOKEN)
 	PERMIX_TEST_HUB=$(HUB) PERMIX_TEST_ORG=$(ORG) PERMIX_TEST_TOKEN="$$HF_TOKEN" \

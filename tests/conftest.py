@@ -27,7 +27,17 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(name, None)
 
+LONGEST = (
+    "test_readme.py", "test_processes.py", "test_calibrate.py", "test_kill.py", "test_run.py", "test_leaderboard.py",
+    "test_jobs.py", "test_sample.py", "test_evaluate.py", "test_sweep.py",
+)  # fmt: skip
+"""The files that take longest begin, so that no worker has one of them left when the others are done."""
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files by LONGEST."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,6 @@ name, org, tag, seeds, base, variants, benchmarks, …   the experiment
 
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -24,9 +23,8 @@ from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
 from permix.grid import Calibration
 from permix.models import Model
-from permix.stage import StageConfig, own_fields
-
-ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
+from permix.stage import own_fields
+from permix.typed import as_table, check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +135,7 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
         if (table := stages.table_of(stage)) in data and stage != "personas":
             config = stages.get(stage).Config
             own_keys, types_ = own_fields(config), typing.get_type_hints(config)
-            settings = dict(_table(data[table], f"[{table}] of {where}"))
+            settings = dict(as_table(data[table], f"[{table}] of {where}"))
             if stage == "base" and "teacher" in settings:
                 inner = settings.pop("teacher")
                 tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}")
@@ -149,8 +147,8 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
             raise BadInput(f"[personas] of {where} names a dataset and a file for its pool eval: give one of them.")
         _repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
     own = {
-        n: _source({"name": n, **_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
-        for n, t in _table(data.get("benchmark", {}), where).items()
+        n: _source({"name": n, **as_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
+        for n, t in as_table(data.get("benchmark", {}), where).items()
     }
     hints = typing.get_type_hints(Recipe)
     plain = check(
@@ -164,43 +162,18 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
         raise BadInput(f"benchmarks of {where} should be a list of names.")
     sources = tuple(own[n] if n in own else benchmarks.builtin(n) for n in chosen)
     if "task" in data:
-        plain["task"] = _source({"split": "train", **_table(data["task"], f"[task] of {where}")}, f"[task] of {where}")
+        task = as_table(data["task"], f"[task] of {where}")
+        plain["task"] = _source({"split": "train", **task}, f"[task] of {where}")
     named = models.BUILTIN | {
         name: _model(name, table, f"[model.{name}] of {where}")
-        for name, table in _table(data.get("model", {}), f"[model] of {where}").items()
+        for name, table in as_table(data.get("model", {}), f"[model] of {where}").items()
     }
     if "calibrate" in data:
-        found = _table(data["calibrate"], f"[calibrate] of {where}")
+        found = as_table(data["calibrate"], f"[calibrate] of {where}")
         plain["calibration"] = grid.read(found, [source.name for source in sources], f"[calibrate] of {where}")
     recipe = Recipe(**plain, benchmarks=sources, models=named, tables=tables)
     _check_whole(recipe, where)
     return recipe
-
-
-def config_of(config: type[ConfigType], recorded: Mapping[str, Any]) -> ConfigType:
-    """A Config from what a run record says of it."""
-    hints = typing.get_type_hints(config)
-    values = {}
-    for f in fields(config):
-        if f.name in recorded:
-            hint, value = hints[f.name], recorded[f.name]
-            if isinstance(value, dict):  # a Model, without its server: how it was reached is not recorded
-                continue
-            inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
-            if inner is not None:
-                value = tuple(inner(**v) if isinstance(v, dict) else v for v in value)
-            values[f.name] = value
-    return config(**values)
-
-
-def check(table: Any, known: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return `table` with its values turned into the types that `hints` ask for; raise BadInput on the first misfit."""
-    checked = {}
-    for key, value in _table(table, where).items():
-        if key not in known:
-            raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
-        checked[key] = _typed(value, hints[key], f"{key} of {where}")
-    return checked
 
 
 def _meant(key: str, known: Iterable[str]) -> str:
@@ -210,31 +183,6 @@ def _meant(key: str, known: Iterable[str]) -> str:
     if there := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
         return f"did you mean {' or '.join(map(repr, there))}?"
     return nearest(key, known, (f"{table}.{name}" for table, keys in inside.items() for name in keys))
-
-
-def _typed(value: Any, hint: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        if value in arguments:
-            return value
-        raise BadInput(f"{where} is {value!r}: it should be one of {', '.join(map(repr, arguments))}.")
-    if origin in (typing.Union, types.UnionType):
-        return None if value is None else _typed(value, next(a for a in arguments if a is not type(None)), where)
-    if origin is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_typed(v, arguments[0], where) for v in value)
-        raise BadInput(f"{where} is {value!r}: it should be a list.")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
-        return value
-    raise BadInput(f"{where} is {value!r}: it should be of type {hint.__name__}, not {type(value).__name__}.")
-
-
-def _table(value: Any, where: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise BadInput(f"{where} is {value!r}: it should be a table.")
 
 
 def _source(table: dict[str, Any], where: str) -> Source:

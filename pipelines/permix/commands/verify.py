@@ -57,10 +57,10 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
 
 def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
     """The rows graded again, and the summary of them."""
-    from permix import completions, recipe
+    from permix import completions, typed
     from permix.stages import sweep
 
-    config = recipe.config_of(sweep.Config, record["config"])
+    config = typed.config_of(sweep.Config, record["config"])
     needed = {n: s for n, s in record["inputs"].items() if n.startswith("benchmark/")}
     heads = {n: _there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"]) for n, s in needed.items()}
     files = sweep.reads(config)
@@ -72,10 +72,10 @@ def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -
 
 def _from_scores(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
     """The rows as they are, and the summary of them."""
-    from permix import recipe
+    from permix import typed
     from permix.commands import import_logs
 
-    return stored, import_logs.summarise(recipe.config_of(import_logs.Config, record["config"]), stored)
+    return stored, import_logs.summarise(typed.config_of(import_logs.Config, record["config"]), stored)
 
 
 def _there(head: Any, repo: str) -> Any:

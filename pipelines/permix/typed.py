@@ -1,0 +1,64 @@
+"""Values from outside, in a recipe or a run record, as the types of our dataclasses want them."""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from permix.errors import BadInput, nearest
+from permix.stage import StageConfig
+
+ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
+
+
+def check(table: Any, known: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return `table` with its values turned into the types that `hints` ask for; raise BadInput on the first misfit."""
+    checked = {}
+    for key, value in as_table(table, where).items():
+        if key not in known:
+            raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
+        checked[key] = _typed(value, hints[key], f"{key} of {where}")
+    return checked
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise BadInput(f"{where} is {value!r}: it should be one of {', '.join(map(repr, arguments))}.")
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _typed(value, next(a for a in arguments if a is not type(None)), where)
+    if origin is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_typed(v, arguments[0], where) for v in value)
+        raise BadInput(f"{where} is {value!r}: it should be a list.")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
+        return value
+    raise BadInput(f"{where} is {value!r}: it should be of type {hint.__name__}, not {type(value).__name__}.")
+
+
+def as_table(value: Any, where: str) -> dict[str, Any]:
+    """`value` itself; BadInput when it is no table."""
+    if isinstance(value, dict):
+        return value
+    raise BadInput(f"{where} is {value!r}: it should be a table.")
+
+
+def config_of(config: type[ConfigType], recorded: Mapping[str, Any]) -> ConfigType:
+    """A Config from what a run record says of it."""
+    hints = typing.get_type_hints(config)
+    values = {}
+    for f in fields(config):
+        if f.name in recorded:
+            hint, value = hints[f.name], recorded[f.name]
+            if isinstance(value, dict):  # a Model, without its server: how it was reached is not recorded
+                continue
+            inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+            if inner is not None:
+                value = tuple(inner(**v) if isinstance(v, dict) else v for v in value)
+            values[f.name] = value
+    return config(**values)
