@@ -126,6 +126,14 @@ def test_finding_an_artifact_tells_nothing_from_not_ours(hub: Hub, org: str, tmp
     assert chain.find(f"datasets/{org}/a", hub).sha == made["a"].sha
 
 
+def test_a_name_without_its_owner_is_answered_on_the_embedded_hub_alone(hub: Hub, org: str, tmp_path: Path) -> None:
+    """Another Hub's repositories are too many to list."""
+    trials.run(hub, tmp_path / "work", step(org, "lonely"))
+    with pytest.raises(BadInput, match=f"did you mean datasets/{org}/lonely"):
+        chain.find("lonely", hub)
+    assert chain.meant("lonely", replace(hub, embedded=False)) == ""
+
+
 def test_a_stage_whose_packages_are_missing_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 

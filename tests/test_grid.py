@@ -18,10 +18,10 @@ def test_each_point_changes_the_recipe_under_a_tag_of_its_own() -> None:
     found = grid.read({"goal": GOAL, "grid": GRIDS}, ["arithmetic"], "x.toml")
     assert found.start == {"sweep.temperature": 1.0, "grpo.lora_r": 16, "grpo.lora_alpha": 32}
     both = {**found.start, **found.grids[0].points[1], **found.grids[1].points[1]}
-    loaded = recipe.load("smoke", found.changes(both, "cal"))
+    loaded = recipe.load("smoke", found.changes("rlvr", both, "cal"))
     assert loaded.tag == "cal-lora_alpha16-lora_r8-temperature0.5"
     assert loaded.settings("sweep")["temperature"] == 0.5 and loaded.settings("grpo")["lora_alpha"] == 16
-    assert recipe.load("smoke", found.changes(found.start, "")).tag == ""
+    assert recipe.load("smoke", found.changes("rlvr", found.start, "")).tag == ""
 
 
 def test_the_distance_is_that_of_worst_and_best() -> None:
@@ -65,6 +65,9 @@ def test_the_goals_of_the_recipe_calibrate_are_the_papers_rows_and_every_point_i
             assert ends == tuple(paper.values()[variant, benchmark, end] for end in ("worst", "best"))
     keys = {key.rpartition(".")[2] for each in asked.grids for point in each.points for key in point}
     assert {"temperature", "max_tokens", "answer_rule", "instruction", "lora_r", "learning_rate", "beta"} <= keys
+    points = [recipe.load("calibrate", changes) for changes in asked.designs(plan.tag)]
     for each in asked.grids:
-        tags = {recipe.load("calibrate", asked.changes({**asked.start, **p}, plan.tag)).tag for p in each.points}
-        assert len(tags) == len(each.points)
+        tried, points = points[: len(each.points)], points[len(each.points) :]
+        assert len({point.tag for point in tried}) == len(tried)
+        assert {point.variants for point in tried} == {(each.variant,)}
+    assert not points

@@ -36,14 +36,14 @@ if "RANK" in os.environ:
     {module}.{call}()
 """
 KILLED = """
-import os, pickle, signal, sys
+import os, pickle, signal, sys, time
 from permix import ranks
 from permix.training import loop
 with open(sys.argv[1], "rb") as file:
     job = pickle.load(file)
 def tell(message):
     while not loop.complete(job.work / "checkpoints"):
-        pass
+        time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGKILL)
 ranks.run(job, tell)
 """

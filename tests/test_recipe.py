@@ -36,6 +36,10 @@ BAD = {
         "did you mean '\\w+.max_completion_length'",
     ),
     "unknown key of a stage": ("[grpo]\nlearning_rat = 1.0", r"\[grpo\].*learning_rat.*did you mean 'learning_rate'"),
+    "a key of another table": (
+        "[sft]\nnum_generations = 8",
+        r"\[sft\].*unknown key 'num_generations': did you mean 'grpo.num_generations'",
+    ),
     "a given field is no key": ('[grpo]\nvariant = "rlvr"', "unknown key 'variant'"),
     "wrong type": ('[grpo]\nmax_steps = "many"', "max_steps.*should be of type int, not str"),
     "a boolean is no number": ("[sweep]\nruns = true", "runs.*should be of type int, not bool"),

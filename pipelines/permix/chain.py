@@ -191,10 +191,13 @@ def find(repo: str, hub: Hub, like: str = "") -> Head:
 def meant(repo: str, hub: Hub, like: str = "") -> str:
     """`did you mean X?` with what of the Hub `repo` may stand for, first of those with `like` in their names; or "".
 
-    Its kind, its owner and the start of its name may have been left away.
+    Its kind and the start of its name may have been left away; its owner too, where the Hub is the embedded one: of
+    another every repository would have to be listed.
     """
     wanted = split(repo)[1]
     owner, _, last = wanted.rpartition("/")
+    if not (owner or hub.embedded):
+        return ""
     there = {split(name)[1]: name for name in hub.repositories("" if hub.embedded else owner)}
     for names in ([name for name in there if like in name], there):
         ending = [name for name in names if last and name.endswith(last)]

@@ -185,6 +185,7 @@ def _toml(value: Any) -> str:
     )
 
 
+ELSEWHERE, ONE_STAGE = "Other tools, other machines", "One stage of the chain, after what it needs"
 Command = tuple[typing.Callable[..., None], str]
 COMMANDS: dict[str, dict[str, Command]] = {
     "Make an experiment": {
@@ -215,7 +216,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
         ),
         "power": (power.power, "permix power --problems 100 --runs 3"),
     },
-    "Other tools, other machines": {
+    ELSEWHERE: {
         "export": (export.export, "permix export permix/permix-toy-permix-rlvr --merge"),
         "import": (import_logs.import_logs, "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook"),
         "watch": (watch.watch, "permix watch my-org/my-adapter --benchmark gsm8k --max-cost 5"),
@@ -239,8 +240,7 @@ for _panel, _commands in COMMANDS.items():
     for _name, (_call, _example) in _commands.items():
         app.command(_name, rich_help_panel=_panel, epilog=_epilog(_example))(_call)
 for _name, _group in {"hub": hub.app, "jobs": jobs.app, "ci": ci.app}.items():
-    app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=_panel)
+    app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=ELSEWHERE)
 for _name in stages.NAMES:
     _stage = _stage_command(_name, stages.get(_name))
-    _panel = "One stage of the chain, after what it needs"
-    app.command(_name, rich_help_panel=_panel, epilog=_epilog(EXAMPLES.get(_name, "")))(_stage)
+    app.command(_name, rich_help_panel=ONE_STAGE, epilog=_epilog(EXAMPLES.get(_name, "")))(_stage)

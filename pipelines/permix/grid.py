@@ -18,7 +18,7 @@ from typing import Any
 from permix import variant
 from permix.errors import BadInput
 
-Settings = Mapping[str, Any]
+Settings = dict[str, Any]
 Goal = Mapping[str, tuple[float, float]]
 
 
@@ -42,12 +42,22 @@ class Calibration:
         """The first point of every grid together."""
         return {key: value for grid in self.grids for key, value in grid.points[0].items()}
 
-    def changes(self, settings: Settings, tag: str) -> list[str]:
-        """`settings` as `key=value` for the recipe, with a tag of its own for each that is not the start's."""
+    def designs(self, tag: str) -> Iterator[list[str]]:
+        """The changes of every point of every grid, as if the start were the best of those before."""
+        for grid in self.grids:
+            for point in grid.points:
+                yield self.changes(grid.variant, {**self.start, **point}, tag)
+
+    def changes(self, variant: str, settings: Settings, tag: str) -> list[str]:
+        """What to change of the recipe to measure `variant` with `settings`, as `key=value`.
+
+        The tag says which of them are not the start's.
+        """
         moved = {key: value for key, value in settings.items() if value != self.start[key]}
         words = [f"{key.rpartition('.')[2]}{value}" for key, value in sorted(moved.items())]
         name = "-".join(re.sub(r"[^A-Za-z0-9._-]", "", word) for word in [tag, *words] if word)
-        return [*(f"{key}={json.dumps(value)}" for key, value in settings.items()), f"tag={json.dumps(name)}"]
+        every = settings | {"tag": name, "variants": [variant]}
+        return [f"{key}={json.dumps(value)}" for key, value in every.items()]
 
 
 def read(table: Mapping[str, Any], benchmarks: Sequence[str], where: str) -> Calibration:

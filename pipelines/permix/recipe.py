@@ -138,8 +138,8 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
             settings = dict(as_table(data[table], f"[{table}] of {where}"))
             if stage == "base" and "teacher" in settings:
                 inner = settings.pop("teacher")
-                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}")
-            tables[stage] = check(settings, own_keys, types_, f"[{table}] of {where}")
+                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}", _meant)
+            tables[stage] = check(settings, own_keys, types_, f"[{table}] of {where}", _meant)
     if "personas" in data:
         kinds = {"dataset": str, "eval": str}
         tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
@@ -177,7 +177,7 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
 
 
 def _meant(key: str, known: Iterable[str]) -> str:
-    """Which key of the recipe, or of one of its tables, an unknown one at its top may be."""
+    """Which of the `known` keys of a place in the recipe, or of a stage's table, an unknown one there may be."""
     inside = {stages.table_of(stage): own_fields(stages.get(stage).Config) for stage in stages.NAMES}
     inside["task"] = {f.name: f for f in fields(Source) if f.name != "module"}
     if there := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
@@ -236,6 +236,8 @@ def _check_whole(recipe: Recipe, where: str) -> None:
             raise BadInput(f"limit of {source.name} in {where} is {source.limit}: it should be 0 (all) or more.")
     if bad := [seed for seed in recipe.seeds if not 0 <= seed < 2**32]:
         raise BadInput(f"seeds of {where} names {bad[0]}: a seed should be between 0 and 2**32 - 1.")
+    if wrong := [share for share in recipe.shares if not 0 <= share < 1 or round(share, 2) != share]:
+        raise BadInput(f"shares of {where} names {wrong[0]:g}: a share should be 0 to 0.99 with at most two decimals.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.org):
         raise BadInput(f"org of {where} is {recipe.org!r}: it should be the name of a Hub user or organisation.")
     if not re.fullmatch(r"[A-Za-z0-9._-]*", recipe.tag):

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -12,12 +12,21 @@ from permix.stage import StageConfig
 ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
 
 
-def check(table: Any, known: Mapping[str, Any], hints: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return `table` with its values turned into the types that `hints` ask for; raise BadInput on the first misfit."""
+def check(
+    table: Any,
+    known: Mapping[str, Any],
+    hints: Mapping[str, Any],
+    where: str,
+    meant: Callable[[str, Iterable[str]], str] = nearest,
+) -> dict[str, Any]:
+    """Return `table` with its values turned into the types that `hints` ask for; raise BadInput on the first misfit.
+
+    `meant(key, known)` ends the sentence on an unknown key.
+    """
     checked = {}
     for key, value in as_table(table, where).items():
         if key not in known:
-            raise BadInput(f"{where} has an unknown key {key!r}: {nearest(key, known)}")
+            raise BadInput(f"{where} has an unknown key {key!r}: {meant(key, known)}")
         checked[key] = _typed(value, hints[key], f"{key} of {where}")
     return checked
 

@@ -136,12 +136,13 @@ def compare(first: str | None, second: str | None, persona: str | None, problem:
     if not (first and second and persona and problem):
         return shown.sentence("Choose two sweeps on one benchmark, a persona and a problem.")
     try:
-        found = [(side, artifacts.answers(*_sweep(side), persona, problem)) for side in (first, second)]
+        sweeps = [_sweep(side) for side in (first, second)]
+        found = [(artifact, artifacts.answers(artifact, on, persona, problem)) for artifact, on in sweeps]
     except FAILURES as error:
         return shown.sentence(f"The answers cannot be read ({type(error).__name__}): the Hub or the file is not there.")
-    links = " · ".join(shown.link(_sweep(side)[0]) for side in (first, second))
+    links = " · ".join(shown.link(artifact) for artifact, _ in found)
     question = artifacts.question(SOURCE.board(), problem)
-    return shown.side_by_side([(_sweep(side)[0].name, rows) for side, rows in found], question) + f"<p>{links}</p>"
+    return shown.side_by_side([(artifact.name, rows) for artifact, rows in found], question) + f"<p>{links}</p>"
 
 
 def case_numbers(opened: bool, repo: str | None) -> Any:

@@ -69,7 +69,8 @@ def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--share", "1"], "--share 1: it should be at least 0 and below 1"),
+        (["--share", "1"], "shares of phase.toml names 1: a share should be 0 to 0.99"),
+        (["--share", "0.345"], "names 0.345: a share should be 0 to 0.99 with at most two decimals"),
         (["--recipe", "toy"], "The recipe toy has no shares: give --share"),
         (["--set", "base=own/model"], "does not measure the toy base"),
     ],

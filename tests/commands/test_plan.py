@@ -55,6 +55,14 @@ def test_a_phase_diagram_is_estimated_with_the_base_of_every_share(tmp_path: Pat
     assert [one[stage][0] for stage in ("base", "grpo", "sweep")] == ["1", "6", "7"]
 
 
+def test_a_calibration_is_estimated_with_every_point_of_its_grids_once(tmp_path: Path) -> None:
+    done = permix(tmp_path / "home", "plan", "--recipe", "calibrate", "--estimate", "--gpu", "a5000")
+    found = table(done.stdout)  # base: 4, 4, 3 and 2 points; rlvr: 3, 3, 4 and 2; the first of each is the same one
+    assert [found[stage][0] for stage in ("grpo", "sweep")] == ["9", "19"]
+    assert "tables" not in found
+    assert "Note: as permix calibrate makes it, every point of its 8 grids." in done.stderr
+
+
 def test_an_unknown_gpu_is_refused_with_the_nearest() -> None:
     with pytest.raises(BadInput, match="There is no GPU 'a500' in permix's table: did you mean 'a5000'"):
         costs.machine("a500")

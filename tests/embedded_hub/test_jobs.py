@@ -95,10 +95,13 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(jobs: HfApi, workin
 
 
 def test_what_a_running_job_takes_of_the_machine(jobs: HfApi) -> None:
-    busy = run(jobs, "print('up', flush=True)\nwhile True: pass")
+    busy = run(jobs, "print('up', flush=True)\nwhile True: pass", timeout=120)
     next(line for line in _following(jobs, busy) if line == "up\n")
-    (found,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
-    assert found["cpu_usage_pct"] > 0 and found["cpu_millicores"] >= 1000 and found["gpus"] == {}
+    while True:  # on a busy machine its turn may come after the first look
+        (found,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
+        if found["cpu_usage_pct"] > 0:
+            break
+    assert found["cpu_millicores"] >= 1000 and found["gpus"] == {}
     assert found["memory_total_bytes"] > found["memory_used_bytes"] > 0
     jobs.cancel_job(job_id=busy.id, namespace="permix")
     assert ended(jobs, busy)[0] == "CANCELED"

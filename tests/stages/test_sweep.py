@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, completions, engines, provenance, recipe
+from permix import benchmarks, completions, engines, provenance, recipe, typed
 from permix.errors import BadInput, PermixError
 from permix.models import Model
 from permix.provenance import canonical
@@ -303,7 +303,7 @@ def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:
     here, there = others()[-1], others('model.mine.url="https://elsewhere.example/v1"', "sweep.budget=3.0")[-1]
     assert provenance.digest("sweep", 1, here, {}) == provenance.digest("sweep", 1, there, {})
     assert "127.0.0.1" not in json.dumps(canonical(here))
-    assert recipe.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
+    assert typed.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
 
 
 def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() -> None:
@@ -426,4 +426,4 @@ def test_a_benchmark_from_the_hub_is_looked_at_beforehand(inputs: dict[str, Path
 
 def test_a_record_gives_back_the_config() -> None:
     recorded = json.loads(json.dumps(canonical(CONFIG)))
-    assert recipe.config_of(sweep.Config, recorded) == CONFIG
+    assert typed.config_of(sweep.Config, recorded) == CONFIG

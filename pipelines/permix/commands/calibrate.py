@@ -28,9 +28,8 @@ def calibrate(
     asked = plan.calibration
     if asked is None:
         raise BadInput(f"The recipe {plan.name} has no table [calibrate]: that of recipe calibrate shows one.")
-    for each in asked.grids:  # every key and value is checked before the first point is measured
-        for point in each.points:
-            recipes.load(recipe, [*set, *asked.changes({**asked.start, **point}, plan.tag)])
+    for changes in asked.designs(plan.tag):  # every key and value is checked before the first point is measured
+        recipes.load(recipe, [*set, *changes])
     from permix import hub as hubs
 
     chosen = dict(asked.start)
@@ -39,7 +38,7 @@ def calibrate(
         measured: list[tuple[float, Settings]] = []
         print("\n".join(_heading(each.variant, goal)))
         for point in each.points:
-            changes = [*set, *asked.changes({**chosen, **point}, plan.tag), f'variants=["{each.variant}"]']
+            changes = [*set, *asked.changes(each.variant, {**chosen, **point}, plan.tag)]
             with contextlib.redirect_stdout(sys.stderr):
                 run.make(recipe, changes, until="sweep", hub=hub, workers=workers, work=work, processes=processes)
             found = _accuracies(recipes.load(recipe, changes), hubs.connect(hub), list(goal))

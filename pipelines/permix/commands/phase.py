@@ -40,14 +40,12 @@ def phase(
     from permix.results import paper_figures
     from permix.stages import tables
 
-    plan = recipes.load(recipe, set)
-    shares = sorted({*share} or plan.shares)
+    plan = recipes.load(recipe, [*set, f"shares={share}"] if share else set)
+    shares = sorted({*plan.shares})
     if plan.base != "toy" or not plan.benchmarks:
         raise BadInput(f"The recipe {plan.name} does not measure the toy base, whose design the diagram is about.")
     if not shares:
         raise BadInput(f"The recipe {plan.name} has no shares: give --share, or its key shares as recipe phase has it.")
-    if bad := [value for value in shares if not 0 <= value < 1]:
-        raise BadInput(f"--share {bad[0]:g}: it should be at least 0 and below 1.")
     plans = {value: [*set, *overrides(plan.org, value)] for value in shares}
     for changed in plans.values():
         run.make(recipe, changed, hub=hub, workers=workers, work=work, processes=processes)

@@ -37,16 +37,11 @@ def plan(
     ] = 0.0,
 ) -> None:
     """Show the chain: every artifact missing, stale or current, and the cost of what is to be made."""
-    loaded = recipes.load(recipe, set)
     if estimate:
         from permix import shapes
         from permix.costs import machine
 
-        if loaded.shares:
-            print(f"Note: as permix phase makes it, for {len(loaded.shares)} shares of weak styles.", file=sys.stderr)
-        designs = [[*set, *phase.overrides(loaded.org, share)] for share in loaded.shares] or [set]
-        steps = [step for design in designs for step in chain.build(recipes.load(recipe, design))]
-        _show_estimate(steps, machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
+        _show_estimate(_made(recipe, set), machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
         return
 
     if gpu or gpus > 1 or price_per_hour:
@@ -54,7 +49,7 @@ def plan(
 
     from permix import hub as hubs
 
-    steps, place = chain.build(loaded), hubs.connect(hub)
+    steps, place = chain.build(recipes.load(recipe, set)), hubs.connect(hub)
     heads = chain.resolve_foreign(steps, place)
     chain.look_up(steps, place)
     chain.settle_all(steps, heads)
@@ -73,6 +68,23 @@ def plan(
         f"\n{len(steps) - open_steps} of {len(steps)} current on {place.endpoint}"
         + (f"; the rest costs at most {_amounts(totals)}" if totals else "")
     )
+
+
+def _made(recipe: str, changes: Sequence[str]) -> list[Step]:
+    """The steps of a recipe; of one that `permix phase` or `permix calibrate` makes many times, those of every time."""
+    loaded = recipes.load(recipe, changes)
+    designs, last, note = [list[str]()], None, ""
+    if loaded.shares:
+        designs = [phase.overrides(loaded.org, share) for share in loaded.shares]
+        note = f"permix phase makes it, for {len(designs)} shares of weak styles"
+    elif loaded.calibration:
+        designs, last = list(loaded.calibration.designs(loaded.tag)), "sweep"
+        note = f"permix calibrate makes it, every point of its {len(loaded.calibration.grids)} grids"
+    if note:
+        print(f"Note: as {note}.", file=sys.stderr)
+    plans = (recipes.load(recipe, [*changes, *design]) for design in designs)
+    steps = {step.target: step for each in plans for step in chain.until(chain.build(each), last)}
+    return list(steps.values())
 
 
 def _amounts(cost: dict[str, float]) -> str:

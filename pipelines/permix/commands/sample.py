@@ -84,7 +84,7 @@ def sample(
 def _answer(
     sampler: Sampler,
     cast: Sequence[Speaker],
-    question: Annotated[str, typer.Argument(help="The problem, in quotes.")],
+    question: str,
     plan: Recipe,
     sampling: Sampling,
     seed: int,

@@ -7,6 +7,8 @@ from permix.errors import BadInput
 if TYPE_CHECKING:
     from permix.hub import Head, Hub
 
+SWEEP = "permix-sweep-"
+"""What sweeps that a recipe made have in their names."""
 Tables = dict[str, list[dict[str, Any]]]
 """The rows of a sweep by benchmark."""
 
@@ -15,10 +17,11 @@ def sweep(artifact: str, place: "Hub") -> "Head":
     """The head of a sweep, an imported one too; BadInput where the artifact is none."""
     from permix import chain
 
-    head = chain.find(artifact, place, "permix-sweep-")
+    head = chain.find(artifact, place, SWEEP)
     assert head.record is not None
     if head.record["stage"] not in ("sweep", "import"):
-        advice = chain.meant(artifact, place, "permix-sweep-") or "give a sweep."
+        near = chain.meant(artifact, place, SWEEP)
+        advice = near if SWEEP in near else "give a sweep."
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}, it is no sweep: {advice}")
     return head
 

@@ -21,7 +21,7 @@ KEPT = 0.05
 LEVEL = 0.05
 RULE = (
     f"shown: the whole 95 % interval lies on the claimed side (is kept: above -{KEPT:g}), and so does the difference, "
-    f"and p <= {LEVEL:g} where there is one; the opposite: the interval lies on the other side; not shown: all else."
+    f"and p <= {LEVEL:g} where there is one; the opposite: the same on the other side; not shown: all else."
 )
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5 % points of Student's t for 1, 2, … degrees of freedom; the last one is used for more (it is the wider)."""

@@ -61,8 +61,9 @@ def of_variants(found: Sequence[Row]) -> list[Row]:
 
 
 def over_seeds(found: Sequence[Row]) -> Row:
-    """One line of a table from the rows of one variant, one per seed: means with a t interval between seeds, cut at
-    the ends of the judges' scale.
+    """One line of a table from the rows of one variant, one per seed.
+
+    Of several seeds: means with t intervals cut at the ends of the judges' scale.
     """
     from permix.results import fidelity
 
