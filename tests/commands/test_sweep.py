@@ -106,8 +106,8 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
     assert peer.stdout.startswith(f"{SERVED}-restate@")
     assert "0 scores and 0 of" in permix(home, "verify", f"{SERVED}-restate").stdout
     lines = [line.split() for line in permix(home, "selectors", SERVED, f"{SERVED}-restate").stdout.splitlines()]
-    (restated,) = (line for line in lines if line[0] == "restate")
-    (plain,) = (line for line in lines if line[0] == "none")
+    (restated,) = (line for line in lines if line[:1] == ["restate"])
+    (plain,) = (line for line in lines if line[:1] == ["none"])
     assert (restated[1], restated[-2:]) == (plain[1], ["2", "9"]), "accuracy, completions, tokens"
     record = json.loads(permix(home, "show", SERVED, "--json").stdout)
     assert record["facts"]["engines"] == ["endpoint good-model-0301"] and "base" not in record["inputs"]
