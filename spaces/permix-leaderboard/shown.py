@@ -33,18 +33,20 @@ COLUMNS = {
     "link": "artifact",
 }
 LEGEND = """
-The ⋮ in a column's head sorts and filters. **n** is problems x runs, the answers behind each persona's accuracy: of
-20 x 1 it is known to about .2, of 1319 x 5 to about .03, so compare no rows without their intervals. PSS is worst /
-best accuracy over the personas. **no effect** is the PSS that sampling noise alone gives when personas do nothing:
-compare PSS with it, never with 1; **p** is the chance of so low a PSS then, **corrected** is PSS without that noise.
-**floor**: worst cannot be told from 0, so PSS means nothing. **none** and **helpful** are the accuracies without a
-persona. A model that is equally bad under every persona has PSS 1: read worst and mean first. Sweeps with a **voice**
-are of permix's toy world: they demonstrate the method and reproduce no number of the paper.
+The ⋮ in a column's head sorts and filters. **n** is problems x runs x personas. The first two are the answers behind
+each persona's accuracy: of 20 x 1 it is known to about .2, of 1319 x 5 to about .03, so compare no rows without their
+intervals, and none of different personas: the worst of 16 is lower than that of 2. PSS is worst / best accuracy over
+the personas. **no effect** is the PSS that sampling noise alone gives when personas do nothing: compare PSS with it,
+never with 1; **p** is the chance of so low a PSS then, **corrected** is PSS without that noise. **floor**: worst
+cannot be told from 0, so PSS means nothing. **none** and **helpful** are the accuracies without a persona. A model
+that is equally bad under every persona has PSS 1: read worst and mean first. Sweeps with a **voice** are of permix's
+toy world: they demonstrate the method and reproduce no number of the paper.
 """
 NOISE = (
     "In brackets: the difference that decides, with its 95 % interval. Inside the noise: that reaches 0 or is not "
     "known, or p is above .05; intervals of the paper's numbers are rough, since it prints none."
 )
+TOY = " In the toy world arithmetic stands for GSM8K, arithmetic-long for MATH500, voice for PersonaGym."
 CSS = """
 @media (hover: none) { #sweeps .cell-menu-button { display: flex; } }
 .wide { overflow-x: auto; }
@@ -78,7 +80,8 @@ def chosen(board: Board, benchmark: str, base: str, seed: str) -> list[Row]:
     for row in rows:
         extra = [f"seed {row[key]}" if key == "seed" else row[key].rpartition("/")[2] for key in several]
         row["label"] = " · ".join([row["title"], *extra])
-        row["size"] = "" if None in (row["problems"], row["runs"]) else f"{row['problems']:.0f} x {row['runs']:.0f}"
+        size = [row[name] for name in ("problems", "runs", "personas")]
+        row["size"] = "" if None in size else " x ".join(f"{count:.0f}" for count in size)
     names = [row["label"] for row in rows]
     for row in rows:
         if names.count(row["label"]) > 1:
@@ -124,7 +127,7 @@ def heat(rows: Sequence[Row], measure: str) -> str:
     head = "".join(f'<th scope="col">{escape(label)}<small>{size}</small></th>' for label, size in sizes.items())
     return (
         f'<div class="wide heat" tabindex="0" role="region" aria-label="{measure} by persona and variant"><table>'
-        f"<caption>{measure}, from {low:.2f} (light) to {high:.2f} (dark), and problems x runs</caption>"
+        f"<caption>{measure}, from {low:.2f} (light) to {high:.2f} (dark), and problems x runs x personas</caption>"
         f'<thead><tr><th scope="col">persona</th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -198,10 +201,11 @@ def statements(record: Mapping[str, Any]) -> str:
     for row in record["facts"]["statements"]:
         said = "".join(f"<td>{escape(_found(row[whose]))}</td>" for whose in ("paper", "ours"))
         body += f"<tr><td>“{escape(str(row['quote']))}”</td><td>{escape(str(row['section']))}</td>{said}</tr>"
+    note = NOISE + (TOY if record["config"]["toy"] else "")
     head = "".join(f'<th scope="col">{name}</th>' for name in ("statement", "section", "paper's numbers", "ours"))
     return (
         '<div class="wide" tabindex="0" role="region" aria-label="statements of the paper"><table>'
-        f"<caption>{NOISE}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<caption>{note}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

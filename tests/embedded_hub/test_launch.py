@@ -1,5 +1,6 @@
 """One server per data directory: found, started, left and killed in every order."""
 
+import fcntl
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,12 +132,24 @@ def test_hub_serve_waits_for_a_server_that_lingers_and_keeps_out_a_second_one(ro
     first.communicate(timeout=30)
 
 
+def test_hub_serve_waits_for_a_server_that_leaves_and_has_said_so(root: Path) -> None:
+    """It takes its address away before it has ended."""
+    from permix.embedded_hub import server
+
+    root.mkdir(parents=True)
+    last = os.open(root / "server.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(last, fcntl.LOCK_EX)
+    threading.Timer(1, os.close, [last]).start()
+    server._hold(root)
+    assert launch.held(root / "server.lock")
+
+
 def test_hub_serve_is_refused_as_long_as_a_command_uses_the_hub(
     running: launch.Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from permix.embedded_hub import server
 
-    monkeypatch.setattr(server, "LINGER", -2)
+    monkeypatch.setattr(server, "LINGER", -10)
     with pytest.raises(PermixError, match=f"runs already on {running.url}: another command uses it"):
         server.run(running.root, 0, leased=False)
 

@@ -105,7 +105,7 @@ def test_ours_holds_or_fails_with_or_without_noise() -> None:
 def test_a_verdict_prints_the_difference_that_decided_with_interval_and_p() -> None:
     """Of what holds the least certain comparison, of what fails the most certain failing one."""
     rows = [row("rlvr", 0.5), row("permix-rlvr", 0.7)]
-    decided = "[pss of permix-rlvr - rlvr, gsm8k: +0.200, -0.100 to +0.300, p 0.200]"
+    decided = "[pss of permix-rlvr - rlvr, arithmetic: +0.200, -0.100 to +0.300, p 0.200]"
     found = verdicts.verdict(examine(MORE, source(rows, low=-0.1, p=0.2)))
     assert found == f"holds, inside the noise {decided}"
     both = Statement("q", "1", (*MORE.formula, Above(("pss",), ("permix-rlvr",), ("base",), ("gsm8k",))))
@@ -113,14 +113,14 @@ def test_a_verdict_prints_the_difference_that_decided_with_interval_and_p() -> N
     seeds += [row("rlvr", v, seed=s) for s, v in enumerate((0.6, 0.5, 0.7))]
     for level, which in ((0.8, "rlvr"), (0.3, "base"), (0.55, "rlvr")):
         mixed = [*seeds, *(row("permix-rlvr", level + d, seed=s) for s, d in enumerate((0, 0.01, -0.01)))]
-        assert f"[pss of permix-rlvr - {which}, gsm8k: " in verdicts.verdict(examine(both, source(mixed)))
+        assert f"[pss of permix-rlvr - {which}, arithmetic: " in verdicts.verdict(examine(both, source(mixed)))
 
 
 def test_an_improvement_short_of_the_factor_fails_for_certain_only_where_the_interval_says_so() -> None:
     half_more = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",), times=1.5),))
     rows = [row("rlvr", 0.5), row("permix-rlvr", 0.7)]
     assert verdicts.verdict(examine(half_more, source(rows, low=0.1, high=0.24))) == (
-        "fails [pss of permix-rlvr - 1.5 x rlvr, gsm8k: -0.050, -0.150 to -0.010]"
+        "fails [pss of permix-rlvr - 1.5 x rlvr, arithmetic: -0.050, -0.150 to -0.010]"
     )
     assert said(examine(half_more, source(rows, low=0.1, high=0.3))) == "fails, inside the noise"
 

@@ -93,9 +93,9 @@ def test_the_table_has_the_numbers_of_every_summary_at_its_revision(page: Client
         assert row["revision"] == api.dataset_info(row["repo"]).sha
 
 
-def test_every_row_says_on_how_many_problems_and_runs_it_was_measured(page: Client, api: HfApi) -> None:
+def test_every_row_says_on_how_many_problems_runs_and_personas_it_was_measured(page: Client, api: HfApi) -> None:
     found = summary_of(api, "permix-sweep-permix-toy-base")["benchmarks"]["arithmetic"]
-    size = f"{found['problems']} x {found['runs']}"
+    size = f"{found['problems']} x {found['runs']} x {found['personas']}"
     page.predict(api_name="/look")
     _, _, _, _, board, *_ = page.predict("arithmetic", "", "", api_name="/filter")
     assert board["value"]["headers"][1] == "n" and [row[1] for row in board["value"]["data"]] == [size] * 3
@@ -239,22 +239,24 @@ def test_table_sorting_and_filters_in_a_browser(screen: Any, page: Client, api: 
 
 
 @pytest.mark.real
-def test_the_page_stays_while_the_hub_is_down_and_follows_it_again(browser: Any, smoke: Path, tmp_path: Path) -> None:
+def test_the_page_stays_while_the_hub_is_down_and_follows_it_again(
+    browser: Any, smoke: Path, api: HfApi, tmp_path: Path
+) -> None:
     ignored = shutil.ignore_patterns("*.lock", "server.json", "leases", "hf", "work")
     shutil.copytree(smoke / "hub", tmp_path / "hub", ignore=ignored)
     running = launch.attach(tmp_path / "hub", port=0)
     server = launch._started[-1]
-    settings = {"PERMIX_ORG": "permix-smoke"} | launch.client_environment(running, tmp_path)
+    settings = {"PERMIX_ORG": "board"} | launch.client_environment(running, tmp_path)
     with serve("permix-leaderboard", tmp_path, **settings) as address:
         page = browser.new_page()
         page.goto(address)
-        page.get_by_role("link", name="3 rows").wait_for()
+        page.get_by_role("link", name="1 rows").wait_for()
         server.kill()
         server.wait()
         page.get_by_role("button", name="Look again").click()
         page.get_by_text("does not answer").wait_for()
         choose(page, "benchmark", "all")
-        page.get_by_role("link", name="6 rows").wait_for()
+        page.get_by_role("link", name="7 rows").wait_for()
         launch.attach(tmp_path / "hub", port=int(running.url.rpartition(":")[2]))
         page.get_by_role("button", name="Look again").click()
         page.get_by_text("does not answer").wait_for(state="detached")

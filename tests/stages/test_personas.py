@@ -59,6 +59,9 @@ def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path
     steps = chain.build(loaded)
     read = {step.stage: step.needs["personas"] for step in steps if "personas" in step.needs}
     assert read["mixtures"] == loaded.personas_repo and read["sweep"] == loaded.eval_personas_repo
+    trained = [step.config for step in steps if step.stage in ("base", "mixtures", "grpo")]
+    before = [step.config for step in chain.build(recipe.load("toy")) if step.stage in ("base", "mixtures", "grpo")]
+    assert trained == before, "what is measured under other personas is not trained anew"
 
 
 def test_a_file_with_a_training_persona_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "t
 def chat(
     hub: options.Hub = None,
     org: Annotated[str, typer.Option(help="Whose adapters and personas.")] = "permix",
-    port: Annotated[int | None, typer.Option(help="Where to listen; by default the first free one from 7860.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Where to listen; by default the first free one from 7860."),
+    ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
 ) -> None:
     """Chat with any adapter under any persona, in the browser, until Ctrl-C."""
@@ -61,5 +64,5 @@ def _need_port(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
+        except OSError:
             raise BadInput(f"Port {port} is not free: choose another --port, or none for any that is.") from None

@@ -25,8 +25,9 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
+    rule = f"{verdicts.RULE} {verdicts.TOY_STANDS_FOR}" if toy else verdicts.RULE
     head = "Each statement of the paper, the formula it stands for, and its verdict on the paper's printed numbers"
-    print(textwrap.fill(f"{head}{' and on ours' if artifact else ''}. {verdicts.RULE}", 120))
+    print(textwrap.fill(f"{head}{' and on ours' if artifact else ''}. {rule}", 120))
     for row in found:
         reading = f", read as: {row['reading']}" if row["reading"] else ""
         said = f'{row["number"]:>2}  "{row["quote"]}" (section {row["section"]}{reading})'
@@ -34,8 +35,6 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
         found_on += [f"    ours:  {verdicts.verdict(row['ours'])}"] if artifact else []
         for line in (said, f"    {row['formula']}", *found_on):
             print(textwrap.fill(line, 120, subsequent_indent="      "))
-    if toy:
-        print(verdicts.TOY_STANDS_FOR)
 
 
 def _published(artifact: str, hub: str | None) -> tuple[list[dict[str, Any]], bool]:

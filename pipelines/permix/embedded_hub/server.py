@@ -102,18 +102,18 @@ def _hold(root: Path) -> None:
     One that only lingers after its last user is waited for.
     """
     descriptor = open_lock(root / "server.lock")
-    started, told = time.monotonic(), False
+    started, told, found = time.monotonic(), False, dict[str, Any]()
     while True:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        found: dict[str, Any] = {}
-        with suppress(OSError, ValueError):  # it may be just about to write it, or to leave
+        with suppress(OSError, ValueError):  # it may be just about to write it, or to leave, which takes a while, too
             found = json.loads((root / "server.json").read_text())
-        leased = found.get("leased", False)
-        if time.monotonic() - started > (LINGER + 2 if leased else 0.4):  # who asks whether it is held holds it, too
+        leaves = not found or found["leased"]
+        waited = time.monotonic() - started
+        if waited > (LINGER + 10 if leaves else 0.4):  # who asks whether it is held holds it, too
             break
-        if leased and not told:
+        if leaves and not told and waited > 0.4:
             print("Waiting for the embedded Hub that another command has used to end.", file=sys.stderr)
             told = True
         time.sleep(0.02)
@@ -121,7 +121,7 @@ def _hold(root: Path) -> None:
     where = f" on http://127.0.0.1:{found['port']}" if found else ""
     advice = (
         "another command uses it; open that address as long as it does, or start again when it has ended."
-        if leased
+        if leaves
         else "open that address, or press Ctrl-C where it was started; `--root` gives another Hub."
     )
     raise PermixError(f"The embedded Hub of {root} runs already{where}: {advice}")

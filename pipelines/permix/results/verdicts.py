@@ -47,6 +47,10 @@ class Source(Protocol):
         """Of left - right, None where it cannot be said."""
         ...
 
+    def column(self, cell: Cell) -> tuple[str, str]:
+        """The benchmark and the measure that the cell's number is of."""
+        ...
+
 
 class Printed:
     """The paper's own cells."""
@@ -70,6 +74,10 @@ class Printed:
             return None
         half = 1.96 * math.hypot(*errors)  # type: ignore[arg-type]
         return Ends(values[0] - values[1] - half, values[0] - values[1] + half)  # type: ignore[operator]
+
+    def column(self, cell: Cell) -> tuple[str, str]:
+        """As the paper names them."""
+        return cell[1], cell[2]
 
     def _error(self, cell: Cell) -> float | None:
         row, benchmark, measure = cell
@@ -114,7 +122,7 @@ class Measured:
 
     def value(self, cell: Cell) -> float | None:
         """The mean over seeds, of a family over its models; None where one of them is missing."""
-        benchmark, measure = self._ours(cell)
+        benchmark, measure = self.column(cell)
         if cell[0] in paper.FAMILIES:
             models = paper.family(cell[0])
             found = [value for model in models if (value := self.value((model, *cell[1:]))) is not None]
@@ -125,7 +133,7 @@ class Measured:
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
         """Over seeds, or the paired test of a single one, as for every other difference of ours; none for families."""
-        benchmark, measure = self._ours(left)
+        benchmark, measure = self.column(left)
         first, second = (self._models.get(cell[0], cell[0]) for cell in (right, left))
         found = claims.examine(claims.Claim(measure, first, second, "rises"), self._on(benchmark), self.paired)
         return None if found is None or found["low"] is None else Ends(found["low"], found["high"], found["p_value"])
@@ -133,7 +141,8 @@ class Measured:
     def _on(self, benchmark: str) -> list[Mapping[str, Any]]:
         return [row for row in self.rows if row["benchmark"] == benchmark]
 
-    def _ours(self, cell: Cell) -> tuple[str, str]:
+    def column(self, cell: Cell) -> tuple[str, str]:
+        """As they are named here: in the toy world the one of the same role."""
         if not self.toy:
             return cell[1], cell[2]
         if cell[1:] == ("personagym", "persona_consistency"):
@@ -199,8 +208,9 @@ def _tested(source: Source, times: float, left: Cell, right: Cell, *, held: bool
     factor = min(times, 1.0) if held else times
     values, ends = (source.value(left) or 0.0, source.value(right) or 0.0), source.interval(left, right)
     shift = (factor - 1) * values[1]
+    benchmark, measure = source.column(left)
     return {
-        "what": f"{left[2]} of {left[0]} - {'' if factor == 1 else f'{factor:g} x '}{right[0]}, {left[1]}",
+        "what": f"{measure} of {left[0]} - {'' if factor == 1 else f'{factor:g} x '}{right[0]}, {benchmark}",
         "difference": values[0] - factor * values[1],
         "low": ends.low - shift if ends else None,
         "high": ends.high - shift if ends else None,

@@ -115,7 +115,7 @@ NEEDS = packages
 def configs(recipe: "Recipe") -> list[Config]:
     """One for each GRPO variant and seed."""
     probed = recipe.settings("grpo").get("probe_steps")
-    known = {"personas": recipe.eval_personas_repo, "toy": recipe.base == "toy"} if probed else {}
+    known = {"personas": recipe.personas_repo, "toy": recipe.base == "toy"} if probed else {}
     return settings.configs(Config, recipe, **known)
 
 
