@@ -160,18 +160,16 @@ def answers(
     model: LlamaForCausalLM, tok: "PreTrainedTokenizerFast", count: int, seed: int
 ) -> list[tuple[Problem, str]]:
     """Sample, at temperature 1, one answer of every evaluation persona to each of the first `count` test problems."""
-    asked = list(itertools.islice(problem.problems("test"), count))
-    found = []
+    problems = list(itertools.islice(problem.problems("test"), count))
+    asked = [(who, one) for who in personas.bundled("eval") for one in problems]
+    heads = tok(
+        [tokenizer.render(who.system_prompt, one.question) for who, one in asked],
+        add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False,
+    )  # fmt: skip
     torch.manual_seed(seed)
-    for who in personas.bundled("eval"):
-        heads = tok(
-            [tokenizer.render(who.system_prompt, p.question) for p in asked],
-            add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False,
-        )  # fmt: skip
-        ids = model.generate(**heads, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=64)
-        texts = tok.batch_decode(ids[:, heads["input_ids"].shape[1] :], skip_special_tokens=True)
-        found += list(zip(asked, texts, strict=True))
-    return found
+    ids = model.generate(**heads, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=64)
+    texts = tok.batch_decode(ids[:, heads["input_ids"].shape[1] :], skip_special_tokens=True)
+    return [(one, text) for (_, one), text in zip(asked, texts, strict=True)]
 
 
 def _save(state: dict[str, Any], path: Path) -> None:
