@@ -58,6 +58,7 @@ def barriers(page: Any) -> list[str]:
     real.need("axe_playwright_python", "pip install axe-playwright-python")
     from axe_playwright_python.sync_playwright import Axe
 
+    page.wait_for_function("!document.querySelector('.pending')")  # gradio dims what waits for an answer
     # gradio's own: its footer says "Settings" twice, and the box that its tables scroll in takes no focus
     ours = {"exclude": [["footer img"], [".virtual-table-viewport"]]}
     found = Axe().run(page, context=ours, options={"resultTypes": ["violations"]})
