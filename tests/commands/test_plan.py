@@ -53,6 +53,8 @@ def test_a_phase_diagram_is_estimated_with_the_base_of_every_share(tmp_path: Pat
     assert [found[stage][0] for stage in ("base", "grpo", "sweep")] == ["5", "30", "35"]
     one = table(permix(tmp_path / "home", *asked, "--set", "shares=[0.2]").stdout)
     assert [one[stage][0] for stage in ("base", "grpo", "sweep")] == ["1", "6", "7"]
+    other = table(permix(tmp_path / "home", *asked, "--set", "base=meta-llama/Llama-3.1-8B-Instruct").stdout)
+    assert (other["grpo"][0], other["sweep"][0]) == ("6", "7"), "the diagram is of the toy base alone"
 
 
 def test_a_calibration_is_estimated_with_every_point_of_its_grids_once(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _made(recipe: str, changes: Sequence[str]) -> list[Step]:
     """The steps of a recipe; of one that `permix phase` or `permix calibrate` makes many times, those of every time."""
     loaded = recipes.load(recipe, changes)
     designs, last, note = [list[str]()], None, ""
-    if loaded.shares:
+    if loaded.shares and loaded.base == "toy":
         designs = [phase.overrides(loaded.org, share) for share in loaded.shares]
         note = f"permix phase makes it, for {len(designs)} shares of weak styles"
     elif loaded.calibration:
