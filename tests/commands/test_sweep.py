@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from permix import recipe
+from permix.commands import run as run_command
 from permix.commands import sweep
 from permix.errors import BadInput
+from permix.hub import Head
 from tests.conftest import permix
 from tests.faulty_server import Answer, Asked, FaultyServer, completion, error
 from tests.tiny_model import make_tiny_model
@@ -67,6 +69,17 @@ def test_personas_of_a_file_name_the_sweep() -> None:
 def test_options_that_do_not_fit_are_one_sentence(options: dict[str, str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         changed(**options)
+
+
+@pytest.mark.parametrize(("best", "pss", "end"), [(0.5, 0.4, "pss 0.400"), (0.0, None, ", pss is not defined: no")])
+def test_a_sweep_without_a_pss_says_why(
+    best: float, pss: float | None, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"pss": {"worst": 0.0, "best": best, "mean": 0.0, "pss": pss}, "accuracy": {}, "voice": None}
+    record = {"facts": {"summary": {"benchmarks": {"quiz": found}}}}
+    run_command._show_summary(Head("datasets/o/s", "0" * 40, {}, record))
+    printed = capsys.readouterr().out
+    assert end in printed and (pss is None) == ("not defined" in printed)
 
 
 @pytest.fixture(scope="module")

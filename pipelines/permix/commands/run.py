@@ -126,13 +126,16 @@ def _workers() -> int:
 
 def _show_summary(head: "Head") -> None:
     """A sweep's numbers, one line for each benchmark."""
+    from permix.results.tabular import NO_PSS
+
     assert head.record is not None
     for name, found in head.record["facts"].get("summary", {}).get("benchmarks", {}).items():
         shown = {key: found["pss"].get(key) for key in ("worst", "best", "mean", "pss", "pss_null")}
         shown |= {control: found["accuracy"].get(control) for control in ("none", "helpful")} | {
             "voice": found["voice"]
         }
-        print(f"  {name}: " + ", ".join(f"{key} {value:.3f}" for key, value in shown.items() if value is not None))
+        said = [f"{key} {value:.3f}" for key, value in shown.items() if value is not None]
+        print(f"  {name}: {', '.join(said if found['pss']['best'] else [*said, NO_PSS])}")
 
 
 def _show_tables(step: Step, place: "Hub", recipe: Recipe) -> None:

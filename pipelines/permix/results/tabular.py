@@ -14,6 +14,7 @@ from permix import variant
 from permix.results.claims import RULE
 
 Line = Mapping[str, Any]
+NO_PSS = "pss is not defined: no persona has a right answer"
 _CLAIM = "  {:<16} {:<8} {:<20} {:<7}  {:>9}  {:<16}  {:>5}  {}"
 
 
@@ -39,7 +40,7 @@ def of_sweep(summary: Mapping[str, Any]) -> str:
         size = f"{found['problems']} problems x {found['runs']} runs x {found['personas']} personas"
         keys = ("pss", "worst", "best", "mean", "pss_corrected")
         shown = [f"{key} {_ranged(pss, key)}" for key in keys if pss[key] is not None]
-        shown += [] if pss["best"] else ["pss is not defined: no persona has a right answer"]
+        shown += [] if pss["best"] else [NO_PSS]
         beside = [f"personas without effect: {_decimal(pss['pss_null'])} (p {_decimal(pss['p_value'])})"]
         if recovered := found.get("recovery"):
             ends = {f"recovery_{end}": recovered[end] for end in ("low", "high")}
