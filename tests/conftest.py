@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.publishing.hub import Hub
 
 # Before any Hub library is imported: nothing of the user's own is read or written.
 os.environ["PERMIX_HOME"] = tempfile.mkdtemp(prefix="permix-test-")
@@ -99,7 +99,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 @pytest.fixture
 def hub(tmp_path: Path) -> "Hub":
     """The embedded Hub of all tests, seen through a cache of the test's own."""
-    from tests.hubs import embedded
+    from tests.support.hubs import embedded
 
     return embedded(tmp_path / "cache")
 

@@ -15,9 +15,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from permix import cli, recipe, stages
+from permix import cli, stages
 from permix.__main__ import main
 from permix.commands import run as runs
+from permix.pipeline import recipes
 from permix.stage import described, own_fields
 from tests.conftest import permix
 
@@ -83,12 +84,12 @@ def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> 
     assert not undescribed, "they need a line `name: what it is` in the Config's docstring"
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> recipe.Recipe:
+def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> recipes.Recipe:
     """The recipe that a stage command would run."""
-    found: list[recipe.Recipe] = []
+    found: list[recipes.Recipe] = []
 
     def make(name: str, overrides: list[str], **_: object) -> None:
-        found.append(recipe.load(name, overrides))
+        found.append(recipes.load(name, overrides))
 
     monkeypatch.setattr(runs, "make", make)
     done = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
@@ -206,7 +207,7 @@ def test_ctrl_c_stops_with_one_sentence_and_leaves_nothing_running(tmp_path: Pat
         assert run.stderr.read() == "permix: stopped; run the same command again to continue.\n"
     # Where Ctrl-C comes within an exec(), as of a dataclass, Python ends itself by the signal; shells call both 130.
     assert run.returncode in (130, -signal.SIGINT)
-    from permix.embedded_hub import launch
+    from embedded_hub import launch
 
     assert not launch.held(tmp_path / "work" / "lock")
 

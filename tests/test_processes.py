@@ -1,175 +1,38 @@
-"""Trainings in two processes under accelerate, on a CPU: the same result, one publisher, nothing left after a kill."""
+"""Child processes: no secret in their environment, and an end when their parent is gone."""
 
-import contextlib
-import json
-import pickle
-import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
-from safetensors.torch import load_file
 
-from permix import chain, provenance, ranks, runner
-from permix.chain import Step
-from permix.errors import BadInput
-from permix.making import Job
-from permix.progress import Board
-from permix.stages import grpo, sft
-from permix.training import loop
-from tests.hubs import embedded
-from tests.training import recorded
-from tests.training.runs import SHA, config_of, make_inputs, train
+from permix import processes
 
-ROOT = Path(__file__).parents[1]
-SETTINGS = {"lora_dropout": 0.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "max_steps": 3}
-
-IN_EVERY_RANK = """
-import os, sys
-if "RANK" in os.environ:
-    sys.path.append({root!r})
-    from tests.training import {module}
-    {module}.{call}()
+CHILD = """
+import os, time
+from permix import children
+children.end_with_parent(os.getppid())
+print("watching", flush=True)
+time.sleep(600)
 """
-KILLED = """
-import os, pickle, signal, sys, time
-from permix import ranks
-from permix.training import loop
-with open(sys.argv[1], "rb") as file:
-    job = pickle.load(file)
-def tell(message):
-    while not loop.complete(job.work / "checkpoints"):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
-ranks.run(job, tell)
+PARENT = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {CHILD!r}])
 """
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_inputs(tmp_path_factory.mktemp("processes"))
+def test_an_environment_for_children_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "HF_TOKEN", "Db_Password", "TOKENIZERS_PARALLELISM"):
+        monkeypatch.setenv(name, "x")
+    left = processes.without_secrets()
+    assert left["TOKENIZERS_PARALLELISM"] == "x"
+    assert not {"OPENAI_API_KEY", "HF_TOKEN", "Db_Password"} & left.keys()
 
 
-@pytest.fixture(scope="module")
-def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """The adapter of one process."""
-    return train("sft", inputs, tmp_path_factory.mktemp("alone"), **SETTINGS)
-
-
-def job_of(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> Job:
-    for name in ("out", "work"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    config = config_of(stage, **SETTINGS | settings)
-    sources = {"base": f"org/tiny@{SHA}"}
-    return Job("org/tiny-x", stage, config, inputs, sources, {}, folder / "work", folder / "out", 1, 2)
-
-
-def in_every_rank(module: str, call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each rank that is started from here on call a function of tests/training first."""
-    (folder / "sitecustomize.py").write_text(IN_EVERY_RANK.format(root=str(ROOT), module=module, call=call))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-
-
-def assert_same(one: Path, two: Path) -> None:
-    """Equal up to rounding, as a whole: Adam makes a step of a gradient that is nothing but rounding, too."""
-    mine, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
-    assert mine.keys() == others.keys()
-    for name, tensor in mine.items():
-        assert (tensor - others[name]).norm() < 5e-3 * tensor.norm(), name
-
-
-def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
-    alone: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
-) -> None:
-    """The worker is killed when there is a first checkpoint; its launcher and two ranks are then at the next steps."""
-    job = job_of("sft", inputs, tmp_path, save_steps=1)
-    (tmp_path / "job").write_bytes(pickle.dumps(job))
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]
-    worker = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert worker.returncode == -signal.SIGKILL
-    while running(tmp_path):  # where one stays, the test's own time limit ends this
-        pass
-    assert loop.complete(tmp_path / "work" / "checkpoints")
-    said = ranks.run(job, lambda _: None)
-    assert said.kind == "done" and said.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
-    assert_same(alone[0], tmp_path / "out")
-    assert len(lines(tmp_path / "out" / "log.jsonl")) == SETTINGS["max_steps"]
-
-
-def running(folder: Path) -> list[str]:
-    """The commands of all processes that were started with this folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            found.append(entry.read_bytes().decode(errors="replace"))
-    return [command for command in found if str(folder) in command]
-
-
-def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_publishes(
-    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The gradients are equal: their norm at each step, and the adapter that follows from them."""
-    from transformers import GenerationMixin
-
-    monkeypatch.setattr(GenerationMixin, "generate", GenerationMixin.generate)  # puts it back afterwards
-    recorded.play()
-    settings = SETTINGS | {"beta": 0.04}
-    alone, _ = train("grpo", inputs, tmp_path / "one", **settings)
-
-    hub = embedded(tmp_path / "cache")
-    api = HfApi(endpoint=hub.endpoint, token=hub.token)
-    for name, kind in (("base", "model"), ("mixture", "dataset")):
-        api.create_repo(f"ranks/{name}", repo_type=kind)
-        api.upload_folder(repo_id=f"ranks/{name}", repo_type=kind, folder_path=inputs[name])
-    settings |= {"save_steps": 1, "checkpoint_branch": "keep"}
-    config = config_of("grpo", **settings, org="ranks", base="ranks/base", mixture="datasets/ranks/mixture")
-    step = Step("grpo", config, grpo.target(config), grpo.inputs(config))
-    foreign = chain.resolve_foreign([step], hub)
-    chain.look_up([step], hub)
-    in_every_rank("recorded", "play", tmp_path, monkeypatch)
-    made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
-    assert made.record is not None and made.record["facts"]["steps"] == 3
-    assert made.record["cost"]["processes"] == 2 and made.record["config"]["gradient_accumulation_steps"] == 4
-    assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
-    assert not list((tmp_path / "work").glob("grpo/*"))
-    (kept,) = (ref for ref in api.list_repo_refs(step.target).branches if ref.name != "main")
-    held = api.list_repo_files(step.target, revision=kept.name)
-    assert {name.split("/")[1] for name in held if name.startswith("checkpoints/")} == {"checkpoint-3"}
-
-    both = (alone, hub.fetch(made))
-    logs, samples = ([lines(out / f"{name}.jsonl") for out in both] for name in ("log", "samples"))
-    assert [entry["reward"] for entry in logs[0]][:2] == [0.5, 0.5]
-    for mine, others in zip(*logs, strict=True):
-        for name in ("reward", "grad_norm", "kl", "entropy"):
-            assert others[name] == pytest.approx(mine[name], rel=1e-4, abs=1e-6), (name, mine["step"])
-    assert_same(*both)
-    one, two = ({(row["step"], row["persona"]) for row in told} for told in samples)
-    assert one == two
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def test_a_failure_in_a_rank_is_told_in_its_sentence(inputs: dict[str, Path], tmp_path: Path) -> None:
-    job = replace(job_of("sft", inputs, tmp_path), stage="sftt")
-    said = ranks.run(job, lambda _: None)
-    assert (said.kind, said.value) == ("failed", ("There is no stage 'sftt': did you mean 'sft'?", 2)), said
-
-
-def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_of("sft", **SETTINGS)
-    steps = [Step("sft", config, sft.target(config), sft.inputs(config))]
-    monkeypatch.setattr(provenance, "hardware", lambda: {"gpu": []})
-    for processes in (1, 2, 4):
-        ranks.check(steps, processes)
-    sentence = r"\[sft\] gradient_accumulation_steps is 4 and cannot be shared by 3 .*: use --processes 1 or 2 or 4, or"
-    with pytest.raises(BadInput, match=sentence):
-        ranks.check(steps, 3)
-    monkeypatch.setattr(provenance, "hardware", lambda: {"gpu": ["A100"]})
-    with pytest.raises(BadInput, match="--processes is 2 and this machine has 1 GPU: use at most 1"):
-        ranks.check(steps, 2)
+def test_a_child_ends_when_its_parent_is_killed() -> None:
+    package = str(Path(processes.__file__).parents[1])
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, env={"PYTHONPATH": package}, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout and parent.stdout.readline() == b"watching\n"
+        parent.kill()
+        assert parent.stdout.read() == b""  # the child holds this pipe too, until it has ended

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from permix import chain, recipe
-from permix.embedded_hub import launch
+from embedded_hub import launch
+from permix.pipeline import plan, recipes
 from tests.conftest import permix
-from tests.tiny_model import make_tiny_model
+from tests.support.tiny_model import make_tiny_model
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {
@@ -128,7 +128,7 @@ def test_the_python_example_prints_five_numbers(smoke: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_a_recipe_example_parses(text: str) -> None:
     whole = {"variants": ["base", "permix-sft-styled"], "benchmarks": ["arithmetic"]} | tomllib.loads(text)
-    assert chain.build(recipe.parse({"name": "mine", **whole}, "mine.toml"))
+    assert plan.build(recipes.parse({"name": "mine", **whole}, "mine.toml"))
 
 
 def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command line."""
+    from embedded_hub.errors import ServerError
     from permix.cli import app
     from permix.errors import PermixError
 
     try:
         app()
-    except PermixError as error:
+    except (PermixError, ServerError) as error:
         print(f"permix: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a folder that cannot be written, a full disk

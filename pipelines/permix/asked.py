@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from permix import chain, recipe, stages
-from permix.chain import Step
+from permix import stages
 from permix.errors import BadInput
-from permix.hub import Head, Hub
-from permix.recipe import Recipe
+from permix.pipeline import plan, recipes
+from permix.pipeline.plan import Step
+from permix.pipeline.recipes import Recipe
+from permix.publishing.hub import Head, Hub
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Asked:
         """One for each variant, or for each benchmark: then the sweep's name ends with that of the benchmark."""
         if fan_out == "none":
             return [self]
-        found = recipe.load(self.name, self.overrides)
+        found = recipes.load(self.name, self.overrides)
         changes = [[f"variants={json.dumps([name])}"] for name in found.variants]
         if fan_out == "benchmarks":
             label = str(found.settings("sweep").get("label", ""))
@@ -58,8 +59,8 @@ class Plan:
     @classmethod
     def of(cls, asked: Asked) -> "Plan":
         """Before any Hub is asked; BadInput where the recipe or a stage is wrong."""
-        found = recipe.load(asked.name, asked.overrides)
-        steps = chain.until(chain.build(found), asked.until)
+        found = recipes.load(asked.name, asked.overrides)
+        steps = plan.until(plan.build(found), asked.until)
         if not steps:
             raise BadInput(
                 f"The recipe {found.name} asks nothing of stage {asked.until}: choose other variants or another base."
@@ -72,9 +73,9 @@ class Plan:
 
     def look(self, hub: Hub) -> None:
         """Ask the Hub which steps are current, and for what they need from elsewhere."""
-        self.foreign = chain.resolve_foreign(self.steps, hub)
-        chain.look_up(self.steps, hub)
-        chain.settle_all(self.steps, self.foreign)
+        self.foreign = plan.resolve_foreign(self.steps, hub)
+        plan.look_up(self.steps, hub)
+        plan.settle_all(self.steps, self.foreign)
 
     @property
     def open(self) -> list[Step]:

@@ -13,12 +13,12 @@
     run(config, inputs, out, *, parts) -> facts     writes the artifact's files into `out`; knows no Hub
     group(config)   optional: what artifacts that should share one process have in common
     estimate(config) optional: {"tokens": …}, what making it costs at most
-    expected(config) optional: the same as it is expected, where permix.estimate knows no better
+    expected(config) optional: the same as it is expected, where permix.pipeline.estimate.estimate knows no better
     notes(config)   optional: sentences that a person should read before it is made
     preview(config) optional: the Config of a few rows, for the option --preview of a stage that costs money
     NEEDS           optional: packages of the extra `train` that it imports; or a function of the Config that says so
     ALL_CORES       optional: True when it runs alone with every core
-    RANKS           optional: True when `--processes` starts it so many times, alone, under accelerate (permix.ranks)
+    RANKS           optional: True when `--processes` starts it so many times, alone, under accelerate (permix.pipeline.ranks)
 
 Heavy libraries are imported inside `run`.
 """
@@ -35,7 +35,7 @@ from permix.errors import BadInput
 from permix.progress import Progress
 
 if TYPE_CHECKING:
-    from permix.sampler import Endpoint, Engine, Sampler
+    from permix.sampling.sampler import Endpoint, Engine, Sampler
 
 Facts = dict[str, Any]
 
@@ -84,7 +84,7 @@ def described(config: type[StageConfig]) -> dict[str, str]:
 
     What is named as a field of Sampling or Engine is described there.
     """
-    from permix.sampler import Engine, Sampling
+    from permix.sampling.sampler import Engine, Sampling
 
     texts = (inspect.cleandoc(cls.__doc__ or "") for cls in (Sampling, Engine, *reversed(config.__mro__)))
     return {name: " ".join(line.split()) for text in texts for name, line in _LINE.findall(text)}

@@ -1,1 +1,1 @@
-../../pipelines/permix/grading/answer.py
+../../pipelines/permix/verifier/answer.py

@@ -1,1 +1,1 @@
-../../pipelines/permix/grading/math_worker.py
+../../pipelines/permix/verifier/math_worker.py

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import openai
 
-from permix.engines import open_engine
-from permix.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling
 from tests.bench.row import Row
-from tests.engines.served import vllm_serve
-from tests.tiny_model import make_tiny_model
+from tests.sampling.engines.served import vllm_serve
+from tests.support.tiny_model import make_tiny_model
 
 CONCURRENCY, ROUNDS = 64, 5
 AT_ONCE = 1000
@@ -34,7 +34,7 @@ SLOW = "lambda asked: replace(completion('word ' * 200), slow=0.5 + asked.body['
 SCRIPTED = """
 import sys
 from dataclasses import replace
-from tests.faulty_server import FaultyServer, completion, fine
+from tests.support.faulty_server import FaultyServer, completion, fine
 with FaultyServer({script}, remember=False) as server:
     print(server.url, flush=True)
     sys.stdin.read()

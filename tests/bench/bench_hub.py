@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 from tests.bench.row import Row
 
 SIZE = 1_000_000_000

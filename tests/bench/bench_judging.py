@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from permix import judge, prompt
-from permix.judge import Item, ModelJudge
+from permix.experiment.models import Model
+from permix.judging import judge
+from permix.judging.judge import Item, ModelJudge
 from permix.judging.structured import Client, Purse
-from permix.models import Model
-from permix.sampler import Sampling
+from permix.prompting import prompts
+from permix.sampling.sampler import Sampling
 from tests.bench.row import Row
-from tests.judged import parts_in
+from tests.support.judged import parts_in
 
 ANSWERS, CONCURRENCY, ROUNDS = 1000, 64, 3
 SECONDS = {1.0: 0.95, 0.25: None}
@@ -46,7 +47,7 @@ def _items() -> list[Item]:
     """Answers of 200 words."""
     examples = [f"An answer worth {score}." for score in range(1, 6)]
     chats = [
-        prompt.scoring("You are a chef.", "linguistic_habits", f"What now, {n}?", examples, "Soup! " * 200)
+        prompts.scoring("You are a chef.", "linguistic_habits", f"What now, {n}?", examples, "Soup! " * 200)
         for n in range(ANSWERS)
     ]
     return [Item(f"q{n}", chat) for n, chat in enumerate(chats)]

@@ -19,15 +19,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from permix import persona, recipe
-from permix.engines import open_engine
-from permix.sampler import Engine, Sampler
+from permix.pipeline import recipes
+from permix.prompting import persona
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import Engine, Sampler
 from permix.stage import Parts
 from permix.stages import personas, sweep
 from tests.bench.row import Row
 from tests.conftest import permix
-from tests.engines.test_transformers_sampler import make_adapter
-from tests.tiny_model import make_tiny_model
+from tests.sampling.engines.test_transformers_sampler import make_adapter
+from tests.support.tiny_model import make_tiny_model
 
 VERSION = "0.4.13"
 VARIANTS, PROBLEMS, RUNS, TOKENS, BATCH = 3, 100, 2, 32, 200
@@ -118,7 +119,7 @@ def _make(folder: Path) -> None:
     problems = [{"question": f"What is {n} plus {n}?", "answer": str(2 * n)} for n in range(PROBLEMS)]
     (folder / "sums" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
     (folder / "pools").mkdir()
-    personas.run(personas.configs(recipe.load("toy"))[0], {}, folder / "pools", parts=None)  # type: ignore[arg-type]
+    personas.run(personas.configs(recipes.load("toy"))[0], {}, folder / "pools", parts=None)  # type: ignore[arg-type]
     (folder / "tasks").mkdir()
     (folder / "tasks" / "sums.yaml").write_text(TASK.replace("FOLDER", str(folder)))
     (folder / "bench.toml").write_text(RECIPE)
@@ -182,7 +183,7 @@ def _in_memory(folder: Path, python: Path) -> Row:
 
 def _sweep(folder: Path, engine: Sampler) -> None:
     """The stage from the requests to the summary; grading, statistics and files included."""
-    config = sweep.configs(recipe.load(str(folder / "bench.toml")))[0]
+    config = sweep.configs(recipes.load(str(folder / "bench.toml")))[0]
     inputs = {"base": folder / "tiny", "personas": folder / "pools", "benchmark/sums": folder / "sums"}
     with tempfile.TemporaryDirectory() as name:
         parts = Parts(Path(name), {}, {}, lambda *_: None, 1, lambda _: engine)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from permix import persona
-from permix.results import recovery
+from permix.prompting import persona
+from permix.results.measures import recovery
 from tests.bench.row import Row
 
 PROBLEMS, RUNS, WORDS = 250, 5, 200

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from permix import chain, recipe
+from permix.pipeline import plan, recipes
 from tests.bench.row import Row
 from tests.conftest import permix
 
@@ -55,6 +55,6 @@ def _timed(home: Path, *arguments: str) -> tuple[float, int]:
 
 def _seconds(home: Path) -> Iterator[float]:
     """What each stage took, from the run records."""
-    for step in chain.build(recipe.load("smoke")):
+    for step in plan.build(recipes.load("smoke")):
         record = json.loads(permix(home, "show", step.target, "--json").stdout)
         yield record["cost"]["seconds"]

@@ -16,12 +16,12 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from permix import sampler
-from permix.engines import open_engine
-from permix.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling
+from permix.sampling import sampler
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling
 from tests.bench.row import Row
-from tests.engines.test_transformers_sampler import make_adapter
-from tests.tiny_model import make_tiny_model
+from tests.sampling.engines.test_transformers_sampler import make_adapter
+from tests.support.tiny_model import make_tiny_model
 
 ROUNDS, SIZE, TOKENS = 3, 768, 32
 ROWS = 64  # that vLLM decodes at once, so that the set is more than one chunk

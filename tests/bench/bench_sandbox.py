@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from permix.grading import code
-from permix.grading.code import Case, Suite
 from permix.sandbox import Sandbox, prove
 from permix.sandbox.backend import SAFE, BackEnd
 from permix.sandbox.session import SandboxError
-from permix.verifier import Problem, Verifier
+from permix.verifier import Problem, Verifier, code
+from permix.verifier.code import Case, Suite
 from tests.bench.row import Row
 
 TARGETS: dict[BackEnd, float] = {"bubblewrap": 80, "landlock": 15}  # milliseconds

@@ -17,8 +17,8 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from permix import pss
-from permix.embedded_hub import launch
+from embedded_hub import launch
+from permix.results.measures import pss
 from tests.bench.row import Row
 from tests.spaces.served import CHROMIUM, serve
 

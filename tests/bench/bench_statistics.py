@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from permix import persona
-from permix.results import numbers
+from permix.prompting import persona
+from permix.results.measures import sweep_numbers
 from tests.bench.row import Row
 
 VARIANTS, PROBLEMS, RUNS = 12, 500, 5
@@ -29,7 +29,7 @@ def rows() -> Iterator[Row]:
     )
 
 
-def _table(variant: int) -> list[numbers.Row]:
+def _table(variant: int) -> list[sweep_numbers.Row]:
     people = [*persona.CONTROLS, *persona.bundled("eval")]
     right = np.random.default_rng(variant).random((len(people), PROBLEMS, RUNS)) < 0.5
     plain = {"finish": "stop", "status": "correct", "tokens_out": 300}
@@ -48,11 +48,11 @@ def _measure() -> None:
     for variant in range(VARIANTS):
         table = _table(variant)
         started = time.perf_counter()
-        numbers.of_rows(table, draws=1000, toy=False)
+        sweep_numbers.of_rows(table, draws=1000, toy=False)
         summaries += time.perf_counter() - started
         if variant:
             started = time.perf_counter()
-            numbers.compare(first, table, draws=1000)
+            sweep_numbers.compare(first, table, draws=1000)
             compared += time.perf_counter() - started
     print(summaries, compared, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 

@@ -16,10 +16,12 @@ import pyarrow as arrow
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
-from permix import benchmarks, files, persona, recipe
-from permix.embedded_hub import launch
-from permix.hub import Head, Hub
-from permix.results import numbers
+from embedded_hub import launch
+from permix import benchmarks, files
+from permix.pipeline import recipes
+from permix.prompting import persona
+from permix.publishing.hub import Head, Hub
+from permix.results.measures import sweep_numbers
 from permix.stages import cases, tables
 from permix.training import loop
 from tests.bench.row import Row
@@ -51,13 +53,13 @@ def rows() -> Iterator[Row]:
     yield Row(f"tables of {size}, GB", float(memory), 2, detail="peak, Python and libraries included")
 
 
-def _plan() -> recipe.Recipe:
+def _plan() -> recipes.Recipe:
     """Twelve variants of one base on three benchmarks."""
     own = {name: {"dataset": f"bench/{name}", "problem": "problem", "answer": "answer"} for name in NAMES}
     distilled = [f"{start}seqkd-{teacher}" for start in ("", "permix-") for teacher in TEACHERS]
     names = ["base", "sft", "permix-sft-gold", "permix-sft-styled", *distilled, "rlvr", "permix-rlvr"]
     text = {"base": "bench/base", "org": "bench", "variants": names, "benchmark": own, "sweep": {"runs": RUNS}}
-    return recipe.parse({"name": "bench", **text}, "bench.toml")
+    return recipes.parse({"name": "bench", **text}, "bench.toml")
 
 
 def _publish(folder: Path, hub: Hub) -> None:
@@ -104,7 +106,7 @@ def _sweep(folder: Path, number: int, ids: Mapping[str, NDArray[np.str_]]) -> No
         "score": right.ravel().astype(np.float32),
     }
     plain = arrow.table(table).drop_columns(["completion"]).to_pylist()
-    found = numbers.of_rows([row | {"completion": None} for row in plain], draws=1000, toy=False)
+    found = sweep_numbers.of_rows([row | {"completion": None} for row in plain], draws=1000, toy=False)
     found["recovery"] = {"accuracy": 0.3, "low": 0.28, "high": 0.32, "chance": 1 / 16, "by_persona": {}}
     for name, problems in ids.items():
         path = folder / "data" / name / "test-00000-of-00001.parquet"

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from permix import recipe
+from permix.pipeline import recipes
 from permix.stage import Parts
 from permix.stages import mixtures, personas
 from tests.bench.row import Row
-from tests.tiny_model import make_tiny_model
+from tests.support.tiny_model import make_tiny_model
 
 STEPS, ROUNDS, DROPPED = 12, 3, 2
 
@@ -129,7 +129,7 @@ def compare(stage: str, variant: str, settings: dict[str, float]) -> Iterator[Ro
 
 def _mixture(root: Path, variant: str) -> None:
     """A mixture of the toy world as the stage writes it."""
-    loaded = replace(recipe.load("toy"), variants=(variant,))
+    loaded = replace(recipes.load("toy"), variants=(variant,))
     parts = Parts(root, {}, {}, lambda *_: None, 1, None)  # type: ignore[arg-type]
     (root / "personas").mkdir()
     personas.run(personas.configs(loaded)[0], {}, root / "personas", parts=parts)

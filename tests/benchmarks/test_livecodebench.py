@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, prompt
+from permix import benchmarks
 from permix.benchmarks import livecodebench
 from permix.errors import BadInput
-from permix.grading import code
-from permix.grading.code import Case, Suite
-from permix.verifier import Problem, Verifier
+from permix.prompting import prompts
+from permix.verifier import Problem, Verifier, code
+from permix.verifier.code import Case, Suite
 
 
 def packed(value: Any) -> str:
@@ -79,7 +79,7 @@ def test_a_problem_finds_its_public_and_private_tests(tmp_path: Path) -> None:
 
 def test_the_prompt_is_upstreams_with_the_persona_as_system_message(tmp_path: Path) -> None:
     stdin, function = livecodebench.load(dataset(tmp_path, [row("a"), FUNCTION]))
-    (chat,) = prompt.messages(stdin.question, None, benchmarks.builtin("livecodebench-easy").instruction)
+    (chat,) = prompts.messages(stdin.question, None, benchmarks.builtin("livecodebench-easy").instruction)
     assert chat["content"] == (
         "### Question:\nDouble it, a! {x} \u2028\n\n"
         "### Format: Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test "
@@ -88,7 +88,7 @@ def test_the_prompt_is_upstreams_with_the_persona_as_system_message(tmp_path: Pa
     )
     assert (
         f"```python\n{FUNCTION['starter_code']}\n```\n\n### Answer"
-        in prompt.messages(function.question, None, "code")[0]["content"]
+        in prompts.messages(function.question, None, "code")[0]["content"]
     )
 
 

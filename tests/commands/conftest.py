@@ -2,12 +2,12 @@
 
 import pytest
 
-from permix import hub as hubs
-from permix.hub import Hub
+from permix.publishing import hub as hubs
+from permix.publishing.hub import Hub
 
 
 @pytest.fixture
 def hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """The test's Hub, and the one that `permix.hub.connect` gives to commands of this process."""
+    """The test's Hub, and the one that `permix.publishing.hub.connect` gives to commands of this process."""
     monkeypatch.setattr(hubs, "connect", lambda url: hub)
     return hub

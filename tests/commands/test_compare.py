@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from permix import hub as hubs
 from permix.commands import compare, import_logs, selectors
 from permix.errors import BadInput
+from permix.publishing import hub as hubs
 from tests.commands.test_import_logs import lm_eval
 from tests.conftest import permix
-from tests.hubs import embedded
+from tests.support.hubs import embedded
 
 PEOPLE = {"none": None, "poet": "poet", "cook": "cook"}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from permix import chain, recipe
 from permix.commands import doctor
 from permix.errors import PermixError
+from permix.pipeline import plan, recipes
 from tests.conftest import permix
-from tests.hubs import Answer, answering
+from tests.support.hubs import Answer, answering
 
 TOKEN = "hf_" + "s" * 34
 
@@ -32,7 +32,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
 
 def states(name: str, *overrides: str) -> dict[str, list[str]]:
     """{what: "state: found -> advice" lines} of what a recipe needs here."""
-    steps = chain.build(recipe.load(name, overrides))
+    steps = plan.build(recipes.load(name, overrides))
     found: dict[str, list[str]] = {}
     gpus = doctor.find_gpus()
     for f in (*doctor.machine(gpus), *doctor.packages(gpus), *doctor.needs(steps, gpus)):

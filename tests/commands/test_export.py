@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from permix import provenance
+from permix import run_record
 from permix.commands import export
 from permix.errors import BadInput, PermixError
-from permix.hub import Hub
+from permix.publishing.hub import Hub
 from permix.stages import export as stage
 from permix.stages import grpo
-from tests import records
-from tests.tiny_model import make_tiny_model
+from tests.support import records
+from tests.support.tiny_model import make_tiny_model
 
 Publish = Callable[..., str]
 
@@ -118,7 +118,7 @@ def test_a_gguf_file_is_published_as_a_quantisation_of_the_adapter(
     export.export(name, gguf="q8_0", work=tmp_path / "work")
     head = hub.head(capsys.readouterr().out.strip())
     assert head is not None and head.repo == f"{name}-q8_0-gguf"
-    content = {path for path in head.files if provenance.is_content(path)}
+    content = {path for path in head.files if run_record.is_content(path)}
     assert content == {f"{name.split('/')[1]}-q8_0.gguf"} and head.intact
     card = ModelCard.load(hub.download(f"{head.repo}@{head.sha}", "README.md"))
     assert card.data.base_model == name and card.data.base_model_relation == "quantized"

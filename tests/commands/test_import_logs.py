@@ -13,12 +13,14 @@ import pyarrow.parquet as parquet
 import pytest
 import yaml
 
-from permix import completions, persona, recorded
-from permix import hub as hubs
+from permix import foreign_logs
 from permix.commands import import_logs, verify
 from permix.errors import BadInput
-from permix.hub import Hub
-from tests.hubs import embedded
+from permix.prompting import persona
+from permix.publishing import hub as hubs
+from permix.publishing.hub import Hub
+from permix.stages.shared import sweep_rows
+from tests.support.hubs import embedded
 
 DATE = "2026-11-21T09-05-18.972038"
 CHEMIST, POET = persona.bundled("train")[0], "You are a poet."
@@ -122,7 +124,7 @@ def write_zip(file: Path, members: dict[str, bytes], packed: str) -> None:
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return completions.read(folder, "sums")
+    return sweep_rows.read(folder, "sums")
 
 
 def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +148,7 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
 def test_lighteval_details_become_a_sweep(tmp_path: Path) -> None:
     logs = [lighteval(tmp_path / name, name, scores) for name, scores in (("cook", [1, 0]), ("poet", [0.5, 0]))]
     import_logs.import_logs("lighteval", persona=[f"{p.name}={p}" for p in logs], out=tmp_path / "sweep")
-    rows = completions.read(tmp_path / "sweep", "lighteval-sums-0")
+    rows = sweep_rows.read(tmp_path / "sweep", "lighteval-sums-0")
     assert [(r["persona"], r["score"], r["status"], r["tokens_out"]) for r in rows] == [
         ("cook", 1.0, "correct", 3),
         ("cook", 0.0, "wrong", 3),
@@ -264,6 +266,6 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_tool_has_its_module() -> None:
-    for name in recorded.TOOLS:
-        reader = recorded.tool(name)
+    for name in foreign_logs.TOOLS:
+        reader = foreign_logs.tool(name)
         assert reader.PATTERNS and callable(reader.read)

@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
+from embedded_hub import launch
 from permix import asked
 from permix.asked import Terms
+from permix.automation.jobs import bundle, follow, price, steps, submit
 from permix.commands import run as runs
-from permix.embedded_hub import launch
 from permix.errors import BadInput, PermixError
-from permix.jobs import bundle, follow, price, steps, submit
-from tests import hubs
 from tests.commands.test_sweep import KEY, add
 from tests.conftest import permix
-from tests.faulty_server import Answer, Asked, FaultyServer, error
-from tests.kills import hub_of
+from tests.support import hubs
+from tests.support.faulty_server import Answer, Asked, FaultyServer, error
+from tests.support.kills import hub_of
 
 SWEEP = "datasets/permix-smoke/permix-sweep-good-model-served"
 

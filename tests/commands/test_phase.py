@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from permix import chain, cli, recipe
+from permix import cli
 from permix.commands import phase
 from permix.errors import BadInput
-from permix.results import paper_figures
+from permix.pipeline import plan as chain
+from permix.pipeline import recipes
+from permix.results.reporting import paper_figures
 from permix.stages import base
 
 SHARES = (0.0, 0.1, 0.2, 0.34, 0.5)
@@ -23,14 +25,14 @@ LEAD = {"lead": 0.2, "lead_low": -0.1, "lead_high": 0.5}
 
 
 def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
-    plan = recipe.load("phase")
+    plan = recipes.load("phase")
     assert plan.seeds == (0, 1, 2) and plan.variants == ("base", "rlvr", "permix-rlvr") and plan.org == "permix-phase"
     assert plan.shares == SHARES
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
-    (config,) = base.configs(recipe.load("phase", phase.overrides("permix-phase", share)))
+    (config,) = base.configs(recipes.load("phase", phase.overrides("permix-phase", share)))
     steps, skim, direct, ramble = config.plain
     assert direct + ramble == pytest.approx(share, abs=1e-5) and steps + skim == pytest.approx(1 - share, abs=1e-5)
     assert steps / skim == pytest.approx(0.42 / 0.24, rel=1e-4)
@@ -38,7 +40,7 @@ def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
 
 
 def test_shares_publish_to_orgs_of_their_own() -> None:
-    plans = [recipe.load("phase", phase.overrides("permix-phase", share)) for share in SHARES]
+    plans = [recipes.load("phase", phase.overrides("permix-phase", share)) for share in SHARES]
     targets = [{step.target for step in chain.build(plan)} for plan in plans]
     assert len(set.union(*targets)) == sum(map(len, targets)) and len({len(t) for t in targets}) == 1
 

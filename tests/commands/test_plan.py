@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from permix import chain, costs, estimate, recipe, shapes
 from permix.commands import plan
 from permix.errors import BadInput
+from permix.pipeline import plan as chain
+from permix.pipeline import recipes
+from permix.pipeline.estimate import costs, estimate, shapes
 from tests.conftest import permix
 
 
@@ -17,7 +19,7 @@ def table(text: str) -> dict[str, list[str]]:
 
 
 def amounts(name: str, *overrides: str, kind: str = "a5000", gpus: int = 1) -> dict[str, estimate.Amount]:
-    steps = chain.build(recipe.load(name, overrides))
+    steps = chain.build(recipes.load(name, overrides))
     found = estimate.amounts(steps, costs.machine(kind, gpus), lambda repo: shapes.find(repo, None))
     return {step.target.split("/")[-1]: amount for step, amount in zip(steps, found, strict=True)}
 

@@ -4,8 +4,8 @@ import pytest
 
 from permix.commands import power as command
 from permix.errors import BadInput
-from permix.results import power
-from permix.results.power import Size
+from permix.results.measures import power
+from permix.results.measures.power import Size
 
 
 @pytest.mark.parametrize(("accuracy", "problems", "floor"), [(0.86, 1319, 0.983), (0.47, 500, 0.93), (0.04, 30, 0.21)])

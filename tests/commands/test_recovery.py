@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from permix import hub as hubs
 from permix.commands import import_logs, recovery, verify
 from permix.errors import BadInput
+from permix.publishing import hub as hubs
 from tests.commands.test_import_logs import lm_eval
-from tests.hubs import embedded
+from tests.support.hubs import embedded
 
 SAID = {"poet": "Hear my verse: {}.", "cook": "In the pot: {}.", "pilot": "Captain speaking: {}."}
 SWEEPS = {"base": SAID, "dull": dict.fromkeys(SAID, "It is {}."), "few": {k: SAID[k] for k in ("poet", "cook")}}

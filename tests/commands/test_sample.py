@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from permix import persona, recipe
 from permix.commands import sample
 from permix.errors import BadInput
+from permix.pipeline import recipes
+from permix.prompting import persona
 from tests.conftest import permix
-from tests.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 
-PLAN = recipe.load("smoke")
+PLAN = recipes.load("smoke")
 QUESTION = "Tom has 3 pens. He buys 4 pens. How many pens does Tom have?"
 
 

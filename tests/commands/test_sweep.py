@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from permix import recipe
 from permix.commands import run as run_command
 from permix.commands import sweep
 from permix.errors import BadInput
-from permix.hub import Head
+from permix.pipeline import recipes
+from permix.publishing.hub import Head
 from tests.conftest import permix
-from tests.faulty_server import Answer, Asked, FaultyServer, completion, error
-from tests.tiny_model import make_tiny_model
+from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error
+from tests.support.tiny_model import make_tiny_model
 
 GIVEN = {key: default for key, _, default in sweep.OPTIONS}
 KEY = "sk-0123456789abcdefghijklmnop"
 SERVED = "datasets/permix-smoke/permix-sweep-good-model-served"
 
 
-def changed(*variants: str, **options: str) -> recipe.Recipe:
-    return recipe.load("smoke", sweep.changes(variants, **GIVEN | options))
+def changed(*variants: str, **options: str) -> recipes.Recipe:
+    return recipes.load("smoke", sweep.changes(variants, **GIVEN | options))
 
 
 def test_variants_and_a_base_of_ones_own() -> None:
@@ -46,7 +46,7 @@ def test_a_server_is_a_model_of_the_recipe() -> None:
 
 def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
     assert sweep.recipe("", **GIVEN) == "toy"
-    assert sweep.recipe("", **GIVEN | {"base": "org/model"}) == sweep.DEFAULT in recipe.names()
+    assert sweep.recipe("", **GIVEN | {"base": "org/model"}) == sweep.DEFAULT in recipes.names()
     assert sweep.recipe("paper", **GIVEN | {"base": "org/model"}) == "paper"
 
 
@@ -149,7 +149,7 @@ def test_a_wrong_key_and_no_key_are_one_sentence(home: Path) -> None:
 
 
 def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path: Path) -> None:
-    from tests.engines.test_transformers_sampler import make_adapter
+    from tests.sampling.engines.test_transformers_sampler import make_adapter
 
     make_tiny_model(tmp_path / "base")
     make_adapter(tmp_path / "base", tmp_path / "lora", seed=1)

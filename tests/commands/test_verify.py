@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, completions, persona
+from permix import benchmarks
 from permix.commands import show, verify
 from permix.errors import BadInput, PermixError
-from permix.hub import Hub
+from permix.prompting import persona
+from permix.publishing.hub import Hub
 from permix.stages import sweep
-from tests import records
+from permix.stages.shared import sweep_rows
 from tests.benchmarks.test_sources import QUIZ
+from tests.support import records
 
 Publish = Callable[..., str]
 QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]
@@ -42,12 +44,12 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
                     "adapter_digest": "",
                 }
                 rows[-1] |= {"category": who.category, "base_dtype": "float32"}
-        graded = completions.regrade(rows, QUESTIONS)
+        graded = sweep_rows.regrade(rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")
         assert first["score"] == 1.0
         first["score"] = score
         folder = tmp_path / "sweep"
-        completions.write(graded, folder, used.name)
+        sweep_rows.write(graded, folder, used.name)
         summary = sweep.summarise(config, {used.name: graded})
         summary["benchmarks"][used.name]["pss"]["mean"] += mean
         target = f"datasets/verify-tests/{request.node.name.replace('_', '-')[:60]}"

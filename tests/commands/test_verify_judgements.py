@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from permix import rows
+from permix import parquet
 from permix.commands import verify
 from permix.errors import PermixError
-from permix.hub import Hub
+from permix.publishing.hub import Hub
 from permix.stages import personagym
-from tests import records
+from tests.support import records
 
 Publish = Callable[..., str]
 PEOPLE, TASK = ("chef", "pilot", "nurse"), "persona_consistency"
@@ -42,7 +42,7 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
         settings: dict[str, Any] = {"questions": "datasets/o/q", "judge_models": (), "judges": ("a", "b")}
         config = personagym.Config(variant="base", base="o/b", base_slug="b", **settings)
         folder = tmp_path / "gym"
-        rows.write(table, personagym.COLUMNS, folder / "data" / "scores" / "test-00000-of-00001.parquet")
+        parquet.write(table, personagym.COLUMNS, folder / "data" / "scores" / "test-00000-of-00001.parquet")
         found = {"scores": table, "calibration": [], "checks": []}
         summary = personagym.summarise(vars(config), found)
         summary["score"]["mean"] += mean

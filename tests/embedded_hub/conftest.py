@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from permix.embedded_hub import launch
-from permix.embedded_hub.accounts import Accounts
+from embedded_hub import launch
+from embedded_hub.database.accounts import Accounts
 
-PIPELINES = Path(launch.__file__).resolve().parents[2]
+PIPELINES = Path(launch.__file__).resolve().parents[1]
 _numbers = count()
 
 

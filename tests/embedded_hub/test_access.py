@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from permix.embedded_hub.accounts import Accounts
-from permix.embedded_hub.app import PAGES
-from permix.embedded_hub.launch import Running
+from embedded_hub.app import PAGES
+from embedded_hub.database.accounts import Accounts
+from embedded_hub.launch import Running
 
 from .conftest import Wire
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from permix.embedded_hub import launch
-from permix.embedded_hub.accounts import Accounts
+from embedded_hub import launch
+from embedded_hub.database.accounts import Accounts
 
 from . import battery
 

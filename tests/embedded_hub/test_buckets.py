@@ -9,7 +9,8 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from permix.embedded_hub import fsck, launch
+from embedded_hub import launch
+from embedded_hub.upkeep import fsck
 
 from .conftest import Wire
 

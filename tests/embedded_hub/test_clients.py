@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from permix.embedded_hub.launch import Running
+from embedded_hub.launch import Running
 
 Child = Callable[..., str]
 

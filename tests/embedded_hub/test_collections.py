@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from permix.embedded_hub.launch import Running
+from embedded_hub.launch import Running
 
 from .conftest import Wire
 

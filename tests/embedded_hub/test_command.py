@@ -14,10 +14,10 @@ from .conftest import PIPELINES, stop
 PROGRAM = """
 import sys
 from permix.commands.hub import app
-from permix.errors import PermixError
+from embedded_hub.errors import ServerError
 try:
     app()
-except PermixError as error:
+except ServerError as error:
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)
 """

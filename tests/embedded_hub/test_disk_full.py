@@ -18,7 +18,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 
 from .conftest import Wire, stop
 from .test_xet import Cas, chunk, name_of, sha

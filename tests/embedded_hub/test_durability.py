@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from permix.embedded_hub import launch
-from permix.embedded_hub.app import open_hub
-from permix.embedded_hub.tree import Put
+from embedded_hub import launch
+from embedded_hub.app import open_hub
+from embedded_hub.store.git_tree import Put
 
 from .conftest import stop
 

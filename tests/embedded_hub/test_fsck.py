@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from permix.embedded_hub import fsck, launch
+from embedded_hub import launch
+from embedded_hub.upkeep import fsck
 
 from .conftest import stop
 from .test_command import permix_hub
@@ -50,7 +51,7 @@ def test_sound_data_have_no_findings_also_while_the_server_writes(root: Path) ->
     assert found.objects > 200
     running = launch.attach(root, 0)
     api = HfApi(endpoint=running.url, token=running.token)
-    program = "import sys; from pathlib import Path; from permix.embedded_hub import fsck\n"
+    program = "import sys; from pathlib import Path; from embedded_hub import fsck\n"
     program += (
         "for _ in range(60):\n    found = fsck.check(Path(sys.argv[1])); assert not found.findings, found.findings"
     )

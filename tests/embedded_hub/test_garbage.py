@@ -5,11 +5,12 @@ import os
 import time
 from pathlib import Path
 
-from permix.embedded_hub.app import open_hub
-from permix.embedded_hub.call import Hub
-from permix.embedded_hub.garbage import collect
-from permix.embedded_hub.lfs_store import Pointer
-from permix.embedded_hub.tree import Delete, Put
+from embedded_hub.context import Hub
+
+from embedded_hub.app import open_hub
+from embedded_hub.store.git_tree import Delete, Put
+from embedded_hub.store.lfs import Pointer
+from embedded_hub.upkeep.garbage import collect
 
 from .test_durability import fsck
 

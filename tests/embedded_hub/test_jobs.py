@@ -14,8 +14,9 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
 
-from permix.embedded_hub import cron, launch
-from permix.embedded_hub.accounts import Accounts
+from embedded_hub import launch
+from embedded_hub.compute import cron
+from embedded_hub.database.accounts import Accounts
 
 from .conftest import Wire, stop
 

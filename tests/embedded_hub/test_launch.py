@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from permix.embedded_hub import launch
-from permix.errors import PermixError
+from embedded_hub import launch
+from embedded_hub.errors import ServerError
 
 from .conftest import PIPELINES, Wire, stop
 
 ATTACH = """
 import sys, time
 from pathlib import Path
-from permix.embedded_hub import launch
+from embedded_hub import launch
 found = launch.attach(Path(sys.argv[1]), 0)
 print(found.url, flush=True)
 time.sleep(float(sys.argv[2]))
@@ -89,11 +89,11 @@ def test_another_hub_on_the_remembered_port_is_not_mistaken_for_ours(root: Path,
 def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_otherwise(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from permix.embedded_hub import server
+    from embedded_hub import server
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with pytest.raises(PermixError, match=f"cannot listen on port {taken}: another program listens there"):
+        with pytest.raises(ServerError, match=f"cannot listen on port {taken}: another program listens there"):
             launch.attach(root, taken)
         monkeypatch.setattr(server, "DEFAULT_PORT", taken)
         with server._listen(None) as free:
@@ -103,7 +103,7 @@ def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_otherwise(
 def test_data_of_another_format_is_left_alone(root: Path) -> None:
     root.mkdir()
     (root / "format").write_text("2\n")
-    with pytest.raises(PermixError, match="has format 2"):
+    with pytest.raises(ServerError, match="has format 2"):
         launch.attach(root, 0)
     assert not (root / "hub.db").exists()
 
@@ -134,7 +134,7 @@ def test_hub_serve_waits_for_a_server_that_lingers_and_keeps_out_a_second_one(ro
 
 def test_hub_serve_waits_for_a_server_that_leaves_and_has_said_so(root: Path) -> None:
     """It takes its address away before it has ended."""
-    from permix.embedded_hub import server
+    from embedded_hub import server
 
     root.mkdir(parents=True)
     last = os.open(root / "server.lock", os.O_RDWR | os.O_CREAT)
@@ -147,10 +147,10 @@ def test_hub_serve_waits_for_a_server_that_leaves_and_has_said_so(root: Path) ->
 def test_hub_serve_is_refused_as_long_as_a_command_uses_the_hub(
     running: launch.Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from permix.embedded_hub import server
+    from embedded_hub import server
 
     monkeypatch.setattr(server, "LINGER", -10)
-    with pytest.raises(PermixError, match=f"runs already on {running.url}: another command uses it"):
+    with pytest.raises(ServerError, match=f"runs already on {running.url}: another command uses it"):
         server.run(running.root, 0, leased=False)
 
 
@@ -189,7 +189,7 @@ def test_the_environment_has_no_other_token_cache_or_hub(
 
 def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:
     heavy = "starlette uvicorn dulwich huggingface_hub sqlite3 asyncio yaml"
-    program = f"import sys, permix.embedded_hub.launch; print([n for n in {heavy.split()!r} if n in sys.modules])"
+    program = f"import sys, embedded_hub.launch; print([n for n in {heavy.split()!r} if n in sys.modules])"
     environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -197,7 +197,7 @@ def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_server_in_the_foreground_says_where_it_is_and_ends_in_good_order(root: Path, how: signal.Signals) -> None:
-    program = "import sys, pathlib, permix.embedded_hub.server as server; server.run(pathlib.Path(sys.argv[1]), 0)"
+    program = "import sys, pathlib, embedded_hub.server as server; server.run(pathlib.Path(sys.argv[1]), 0)"
     environment = os.environ | {"PYTHONPATH": str(PIPELINES)}
     with subprocess.Popen(
         [sys.executable, "-c", program, str(root)], env=environment, stdout=subprocess.PIPE

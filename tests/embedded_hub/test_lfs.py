@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from permix.embedded_hub.launch import Running
+from embedded_hub.launch import Running
 
 from .conftest import Wire
 
@@ -91,7 +91,7 @@ def test_a_hundred_clients_that_stop_halfway_hold_up_nobody(wire: Wire, repo: st
 
 
 def test_urls_that_were_changed_or_have_expired_are_refused(wire: Wire, repo: str, running: Running) -> None:
-    from permix.embedded_hub.accounts import Accounts
+    from embedded_hub.database.accounts import Accounts
 
     content = os.urandom(500)
     href = announce(wire, repo, content)["actions"]["upload"]["href"]

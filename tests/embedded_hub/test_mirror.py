@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 
 from .conftest import PIPELINES, stop
 from .test_command import PROGRAM, permix_hub

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 
 from .conftest import Wire, stop
 
@@ -92,7 +92,7 @@ def test_missing_wrong_and_short_parts_are_refused(line: Wire, root: Path) -> No
 def test_forged_and_expired_urls_are_refused(line: Wire, root: Path) -> None:
     import hmac
 
-    from permix.embedded_hub.accounts import Accounts
+    from embedded_hub.database.accounts import Accounts
 
     content = os.urandom(SIZE)
     upload = announce(line, content=content)["objects"][0]["actions"]["upload"]

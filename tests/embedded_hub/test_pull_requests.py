@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from permix.embedded_hub.launch import Running
+from embedded_hub.launch import Running
 
 from .conftest import Wire
 

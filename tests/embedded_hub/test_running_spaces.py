@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import HfApi, SpaceRuntime
 from huggingface_hub.errors import HfHubHTTPError
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 
 from .conftest import Wire, stop
 

@@ -3,7 +3,7 @@
 import pytest
 from dulwich.objects import Tree
 
-from permix.embedded_hub.tree import CannotEdit, Delete, Edit, Entries, NoSuchPath, Put, apply
+from embedded_hub.store.git_tree import CannotEdit, Delete, Edit, Entries, NoSuchPath, Put, apply
 
 EMPTY = bytes(Tree().id)
 

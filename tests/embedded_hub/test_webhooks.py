@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import HfApi, WebhookPayload, WebhookWatchedItem
 from huggingface_hub.errors import HfHubHTTPError
 
-from permix.embedded_hub import launch, webhooks
+from embedded_hub import launch
+from embedded_hub.database import webhooks
 
 from .conftest import Wire, stop
 
@@ -201,8 +202,8 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
 def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_start(
     tmp_path: Path, target: Target
 ) -> None:
-    from permix.embedded_hub.app import open_hub
-    from permix.embedded_hub.tree import Put
+    from embedded_hub.app import open_hub
+    from embedded_hub.store.git_tree import Put
 
     first = launch.attach(tmp_path / "hub", 0)
     api = HfApi(endpoint=first.url, token=first.token)
@@ -221,8 +222,8 @@ def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_sta
 
 
 def test_what_was_delivered_is_kept_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from permix.embedded_hub.app import open_hub
-    from permix.embedded_hub.webhooks import Webhook
+    from embedded_hub.app import open_hub
+    from embedded_hub.database.webhooks import Webhook
 
     hub = open_hub(tmp_path)
     monkeypatch.setattr(webhooks, "KEPT", 3)

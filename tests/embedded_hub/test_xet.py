@@ -14,11 +14,11 @@ import lz4.frame
 import pytest
 from huggingface_hub import HfApi
 
-from permix.embedded_hub import fsck
-from permix.embedded_hub.launch import Running
-from permix.embedded_hub.xet_format import ChunkReader, Malformed
-from permix.embedded_hub.xet_hash import chunk_hash, xorb_hash
-from permix.embedded_hub.xet_store import intact
+from embedded_hub.launch import Running
+from embedded_hub.store.xet import intact
+from embedded_hub.store.xet_format import ChunkReader, Malformed
+from embedded_hub.store.xet_hash import chunk_hash, xorb_hash
+from embedded_hub.upkeep import fsck
 
 from .conftest import Wire
 
@@ -264,7 +264,7 @@ def test_xorbs_of_one_repository_are_of_no_use_in_another(
 def test_a_token_expires(wire: Wire, repo: str, running: Running) -> None:
     import hmac
 
-    from permix.embedded_hub.accounts import Accounts
+    from embedded_hub.database.accounts import Accounts
 
     accounts = Accounts(running.root / "hub.db")
     secret = bytes.fromhex(accounts.setting("signing secret"))

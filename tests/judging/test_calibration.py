@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from permix import persona, prompt
 from permix.judging import calibration
+from permix.prompting import persona, prompts
 
 
 def scored(**scores: float | None) -> list[dict[str, Any]]:
@@ -23,7 +23,7 @@ def test_every_case_has_an_answer_of_every_group_to_one_of_the_pools_personas() 
     by_id = {row["id"]: row["answer"] for row in rows}
     for number in range(5):
         assert by_id[f"{number}|injecting"] == by_id[f"{number}|out_of_character"] + calibration.INJECTS
-    assert all(prompt.templates(f"rubrics/{row['task']}") for row in rows)
+    assert all(prompts.templates(f"rubrics/{row['task']}") for row in rows)
 
 
 def test_a_judge_that_orders_the_groups_passes() -> None:

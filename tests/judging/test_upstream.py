@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from permix import files, recipe
+from permix import files
 from permix.errors import BadInput
 from permix.judging import procedure, upstream, upstream_replies
 from permix.judging.structured import Misfit
+from permix.pipeline import recipes
 from permix.stages import personagym, questions
-from tests.faulty_server import Answer, Asked, Script, completion
-from tests.judged import hurry as hurry
-from tests.judged import judges, parts_in
-from tests.tiny_model import make_tiny_model
+from tests.support.faulty_server import Answer, Asked, Script, completion
+from tests.support.judged import hurry as hurry
+from tests.support.judged import judges, parts_in
+from tests.support.tiny_model import make_tiny_model
 
 PROMPTS = {
     "select_settings": "Choose of {settings_list} for {persona}.",
@@ -83,7 +84,7 @@ def asked(prompts: Path, tmp_path: Path) -> Made:
     (tmp_path / "pool").mkdir()
     pool = json.loads((files.PERSONAS / "eval.json").read_text())[:3]
     (tmp_path / "pool" / "eval.json").write_text(json.dumps(pool))
-    (config,) = questions.configs(recipe.parse(TOML, "own.toml"))
+    (config,) = questions.configs(recipes.parse(TOML, "own.toml"))
     assert questions.inputs(config)["upstream"] == "datasets/vsamuel2003/PersonaGym"
     with judges(writer) as (servers, models), parts_in(tmp_path / "written") as parts:
         inputs = {"personas": tmp_path / "pool", "upstream": prompts}
@@ -95,7 +96,7 @@ def asked(prompts: Path, tmp_path: Path) -> Made:
 def made(asked: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
     def run(*scripts: Script) -> Made:
         make_tiny_model(tmp_path / "base")
-        config = replace(personagym.configs(recipe.parse(TOML, "own.toml"))[0], calibrate=False)
+        config = replace(personagym.configs(recipes.parse(TOML, "own.toml"))[0], calibrate=False)
         assert personagym.inputs(config)["upstream"] == "datasets/vsamuel2003/PersonaGym"
         inputs = {"base": tmp_path / "base", "questions": tmp_path / "questions", "upstream": prompts}
         with judges(*scripts) as (servers, models), parts_in(tmp_path / "work") as parts:
@@ -193,7 +194,7 @@ def test_upstreams_own_prompts_can_be_read(shared: Path) -> None:
 
 
 def test_groups_of_five_are_what_an_estimate_counts() -> None:
-    config = personagym.configs(recipe.parse(TOML, "own.toml"))[0]
+    config = personagym.configs(recipes.parse(TOML, "own.toml"))[0]
     assert personagym.estimate(replace(config, calibrate=False))["calls"] == 2 * 16 * 5 * 2
-    (asking,) = questions.configs(recipe.parse(TOML, "own.toml"))
+    (asking,) = questions.configs(recipes.parse(TOML, "own.toml"))
     assert questions.estimate(asking)["calls"] == 16 + 80 + 80 * 2

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from permix import judge, prompt
-from permix.judge import Item, ModelJudge
+from permix.experiment.models import Model
+from permix.judging import judge
+from permix.judging.judge import Item, ModelJudge
 from permix.judging.structured import Client, Purse
-from permix.models import Model
-from permix.sampler import Sampling
-from tests.engines.served import vllm_serve
-from tests.judged import hurry as hurry
-from tests.judged import parts_in
-from tests.real import need
-from tests.tiny_model import make_tiny_model
+from permix.prompting import prompts
+from permix.sampling.sampler import Sampling
+from tests.sampling.engines.served import vllm_serve
+from tests.support.judged import hurry as hurry
+from tests.support.judged import parts_in
+from tests.support.real import need
+from tests.support.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.real
 POSITIONS = 8192  # a token of this model is a byte, and a judge reads some thousands
@@ -26,8 +27,8 @@ def test_every_score_and_verdict_has_the_form_asked_for(tmp_path: Path) -> None:
     make_tiny_model(tmp_path / "base")
     config = json.loads((tmp_path / "base" / "config.json").read_text())
     (tmp_path / "base" / "config.json").write_text(json.dumps(config | {"max_position_embeddings": POSITIONS}))
-    scoring = prompt.scoring("You are a chef.", "linguistic_habits", "What now?", (), "Soup is good food.")
-    comparing = prompt.comparing("You are a chef.", "What now?", "Soup!", "The answer is 4.")
+    scoring = prompts.scoring("You are a chef.", "linguistic_habits", "What now?", (), "Soup is good food.")
+    comparing = prompts.comparing("You are a chef.", "What now?", "Soup!", "The answer is 4.")
     with vllm_serve(tmp_path / "base", tmp_path / "log", "--max-num-seqs", "16") as url, parts_in(tmp_path) as parts:
         sampling = Sampling(temperature=1.0, max_tokens=3000)
         client = Client(Model(name="j", model="base", url=url), parts, sampling, 2, Purse(0.0))

@@ -1,4 +1,4 @@
-"""permix.results.claims: intervals, and what counts as shown."""
+"""permix.results.claims.claims: intervals, and what counts as shown."""
 
 import math
 import random
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from permix.results import claims
-from permix.results.claims import Claim, examine
+from permix.results.claims import claims
+from permix.results.claims.claims import Claim, examine
 
 RISES = Claim("worst", "base", "rlvr", "rises")
 

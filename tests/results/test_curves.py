@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from permix.results import curves
+from permix.results.reporting import curves
 
 GRPO: list[dict[str, Any]] = [
     {"step": n + 1, "loss": 0.0, "reward": n / 10, "reward_std": 0.1, "completions/mean_length": 20.0}

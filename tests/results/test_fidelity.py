@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from permix.results import fidelity, judged
+from permix.results.measures import fidelity
+from permix.results.reporting import judged
 
 TASKS = ("persona_consistency", "linguistic_habits")
 PEOPLE = ("chef", "pilot", "nurse")

@@ -1,4 +1,4 @@
-"""permix.results.figures: files, bytes and what is drawn."""
+"""permix.results.reporting.figures: files, bytes and what is drawn."""
 
 import itertools
 import math
@@ -11,8 +11,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from permix import persona, variant
-from permix.results import figures
+from permix.paper import variants as variant
+from permix.prompting import persona
+from permix.results.reporting import figures
 
 NAMES = [p.key for p in (*persona.CONTROLS, *persona.bundled("eval"))]
 Drawing = tuple[list[dict[str, Any]], list[dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""permix.results.paper_figures: what is drawn, and the numbers beside it."""
+"""permix.results.reporting.paper_figures: what is drawn, and the numbers beside it."""
 
 import csv
 import itertools
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from permix import persona
-from permix.results import dynamics, figures, paper_figures
-from permix.results.dynamics import Course
+from permix.prompting import persona
+from permix.results.reporting import dynamics, figures, paper_figures
+from permix.results.reporting.dynamics import Course
 
 NAMES = ("base", "rlvr", "permix-rlvr")
 PEOPLE = [

@@ -1,4 +1,4 @@
-"""permix.results.paper_tables: the paper's values beside ours, and the three ways they are written."""
+"""permix.results.reporting.paper_tables: the paper's values beside ours, and the three ways they are written."""
 
 import csv
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from permix import paper, persona
-from permix.results import paper_tables
-from permix.results.paper_tables import Sheet
+from permix import paper
+from permix.prompting import persona
+from permix.results.reporting import paper_tables
+from permix.results.reporting.paper_tables import Sheet
 
 
 def line(variant: str = "rlvr", benchmark: str = "math500", worst: float = 0.35, half: float = 0.02) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from permix import persona
 from permix.errors import BadInput
-from permix.persona import Persona
-from permix.results import numbers, recovery
+from permix.prompting import persona
+from permix.prompting.persona import Persona
+from permix.results.measures import recovery, sweep_numbers
 from permix.toy import problem, style
 from permix.verifier import Problem
 
@@ -149,6 +149,6 @@ def test_recovery_is_one_of_a_sweeps_numbers() -> None:
         row | {"category": "c", "score": 1.0, "status": "correct", "extracted": "7", "finish": "stop", "tokens_out": 9}
         for row in VOICED
     ]
-    summary = numbers.of_rows(rows, draws=50, toy=True)
+    summary = sweep_numbers.of_rows(rows, draws=50, toy=True)
     assert summary["recovery"] == recovery.of_rows(rows, draws=50)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary

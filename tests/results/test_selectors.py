@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from permix.results import selectors
+from permix.results.measures import selectors
 
 Row = dict[str, Any]
 

@@ -1,14 +1,14 @@
-"""permix.results.sweeps: counting and pairing what finished sweeps hold."""
+"""permix.results.measures.sweeps: counting and pairing what finished sweeps hold."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from permix import completions, pss
 from permix.errors import BadInput
-from permix.results import sweeps
-from tests import records
+from permix.results.measures import pss, sweeps
+from permix.stages.shared import sweep_rows
+from tests.support import records
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_pairs_are_those_of_the_rows_themselves(folders: dict[str, Path]) -> Non
     paired = sweeps.pairing(folders)
     first, second = ({"variant": name, "seed": 0, "benchmark": "arithmetic"} for name in ("base", "rlvr"))
     one, two = (
-        [r for r in completions.read(folders[f"{name}-seed0"], "arithmetic") if r["persona"] not in ("none", "helpful")]
+        [r for r in sweep_rows.read(folders[f"{name}-seed0"], "arithmetic") if r["persona"] not in ("none", "helpful")]
         for name in ("base", "rlvr")
     )
     scores = [[row["score"] for row in table] for table in (one, two)]

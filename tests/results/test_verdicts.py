@@ -1,4 +1,4 @@
-"""permix.results.statements and verdicts: the paper's statements, on its own numbers and on made-up ones."""
+"""permix.results.claims.statements and verdicts: the paper's statements, on its own numbers and on made-up ones."""
 
 import json
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from permix.results import verdicts
-from permix.results.statements import STATEMENTS, Above, Statement
-from permix.results.verdicts import Measured, Printed, examine
+from permix.results.claims import verdicts
+from permix.results.claims.statements import STATEMENTS, Above, Statement
+from permix.results.claims.verdicts import Measured, Printed, examine
 from tests.conftest import SHARED
 
 ON_THE_PAPER = {

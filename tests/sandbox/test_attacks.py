@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import permix
-from permix.grading.code import Case, Suite, judge, run
 from permix.sandbox import Limits, Sandbox
 from permix.sandbox.backend import BackEnd
+from permix.verifier.code import Case, Suite, judge, run
 
 EXPECTED = "8675309"
 LIMITS = Limits(seconds=0.5, wall=3.0, memory=128 << 20, output=1 << 20, threads=16, files=100, disk=4 << 20)

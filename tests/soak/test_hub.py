@@ -15,7 +15,8 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from permix.embedded_hub import fsck, launch
+from embedded_hub import launch
+from embedded_hub.upkeep import fsck
 from tests.embedded_hub.conftest import stop
 
 KILLS, CLIENTS, COMMITS, READERS, READS = 50, 8, 40, 200, 20

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import permix
-from tests.kills import contents, run_killed
+from tests.support.kills import contents, run_killed
 
 KILLS = 20
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from permix import ranks
-from tests.test_processes import SETTINGS, assert_same, in_every_rank, job_of
+from permix.pipeline import ranks
+from tests.pipeline.test_ranks import SETTINGS, assert_same, in_every_rank, job_of
 from tests.training.runs import make_inputs, train
 
 

@@ -23,15 +23,15 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from embedded_hub import launch
 from permix import files
-from permix.embedded_hub import launch
-from tests import scripted_github
 from tests.conftest import permix
-from tests.engines.test_transformers_sampler import make_adapter
-from tests.kills import hub_of, kill_job
-from tests.scripted_github import LOST, TOKEN, GitHub
+from tests.sampling.engines.test_transformers_sampler import make_adapter
 from tests.spaces.test_relay import SECRET, send, state
-from tests.tiny_model import make_tiny_model
+from tests.support import scripted_github
+from tests.support.kills import hub_of, kill_job
+from tests.support.scripted_github import LOST, TOKEN, GitHub
+from tests.support.tiny_model import make_tiny_model
 
 CHAINS = int(os.environ.get("PERMIX_SOAK_CHAINS", "4"))
 ADAPTER, SWEEP = "me/soak", "results/permix-sweep-tiny-soak"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from permix import files
-from tests import real
+from tests.support import real
 
 CHROMIUM = Path("/usr/bin/chromium")
 

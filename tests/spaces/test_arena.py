@@ -17,8 +17,8 @@ import pytest
 from gradio_client import Client
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from embedded_hub import launch
 from permix import files
-from permix.embedded_hub import launch
 from tests.spaces.served import barriers, serve
 
 VOTES, PREFERENCE = "duel/permix-votes", "duel/permix-preference-plain-vs-vivid"

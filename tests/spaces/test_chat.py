@@ -15,8 +15,8 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from huggingface_hub import HfApi
 
+from embedded_hub import launch
 from permix import files
-from permix.embedded_hub import launch
 from permix.verifier import Verifier
 from tests.spaces.served import serve
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 from tests.spaces.served import barriers, serve
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from gradio_client import Client
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 from tests.spaces.served import barriers, serve
 
 MARKUP = '<img src=x onerror="window.owned=1">${window.owned=1}[c](javascript:owned=1)'

@@ -10,7 +10,7 @@ import pytest
 from gradio_client import Client
 from huggingface_hub import HfApi, ModelCard
 
-from permix.embedded_hub import launch
+from embedded_hub import launch
 from tests.spaces.served import serve
 
 ORG, OWN = "measured", "alice/own-adapter"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
-from permix import pss
+from permix.results.measures import pss
 from tests.spaces.served import barriers, serve
 
 ITEMS = [(who, problem, run) for who in ("poet", "expert", "child") for problem in range(8) for run in range(2)]

@@ -15,9 +15,9 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from permix import files
-from tests import hubs, scripted_github
-from tests.scripted_github import TOKEN, GitHub
 from tests.spaces.served import serve
+from tests.support import hubs, scripted_github
+from tests.support.scripted_github import TOKEN, GitHub
 
 SECRET = "a secret of the webhook"
 _numbers = count()

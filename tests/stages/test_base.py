@@ -116,7 +116,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipe import Recipe
 
     recipe = Recipe(name="x", org="me", tag="t", seeds=(3, 4), tables={"base": {"steps": 7}})
     (config,) = base.configs(recipe)
@@ -127,16 +127,16 @@ def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
 
 
 def test_the_teacher_is_larger_lives_in_the_same_world_and_is_made_only_for_who_learns_from_it() -> None:
-    from permix import recipe
+    from permix.pipeline import recipes
 
     world = ["toy.flourish=0.3", "toy.steps=7", "toy.teacher.steps=9"]
-    first, teacher = base.configs(recipe.load("toy-full", [*world, "seeds=[3]", "tag=t"]))
+    first, teacher = base.configs(recipes.load("toy-full", [*world, "seeds=[3]", "tag=t"]))
     assert (base.target(first), base.target(teacher)) == ("permix/permix-toy-base", "permix/permix-toy-teacher")
     assert (teacher.steps, teacher.flourish, teacher.hidden_size) == (9, 0.3, 128) and first.steps == 7
     assert teacher.hidden_size // teacher.heads in (32, 64)  # what vLLM can run
-    (alone,) = base.configs(recipe.load("toy", ["base=org/model", 'variants=["permix-seqkd-toy"]']))
+    (alone,) = base.configs(recipes.load("toy", ["base=org/model", 'variants=["permix-seqkd-toy"]']))
     assert alone.role == "teacher" and alone.steps == base.TEACHER["steps"]
     with pytest.raises(
         BadInput, match=r"\[toy.teacher\] of toy-full.toml has an unknown key 'step': did you mean 'steps'"
     ):
-        recipe.load("toy-full", ["toy.teacher.step=1"])
+        recipes.load("toy-full", ["toy.teacher.step=1"])

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from permix import completions
 from permix.errors import BadInput
-from permix.results import sweeps
+from permix.results.measures import sweeps
 from permix.stages import cases, sweep
-from tests import records
+from permix.stages.shared import sweep_rows
+from tests.support import records
 
 RUNS = [("base", 0), ("rlvr", 0), ("permix-rlvr", 0)]
 (CONFIG,) = cases.configs(records.toy_recipe())
@@ -60,7 +60,7 @@ def test_the_first_case_is_the_first_that_base_misses_and_permix_rlvr_solves(
         }
         scores = {r["variant"]: r["score"] for r in rows if (r["rule"], r["benchmark"]) == ("first", benchmark)}
         assert scores["base"] == 0 and scores["permix-rlvr"] == 1
-        before, after = (completions.read(inputs[name], benchmark) for name in ("base", "permix-rlvr"))
+        before, after = (sweep_rows.read(inputs[name], benchmark) for name in ("base", "permix-rlvr"))
         for one, two in zip(before, after, strict=True):
             if one["persona"] in ("none", "helpful"):
                 continue

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
-from permix import provenance
-from permix.chain import Step
-from permix.checkpoints import Branches
+from permix import run_record
 from permix.errors import BadInput
+from permix.pipeline.checkpoints import Branches
+from permix.pipeline.plan import Step
 from permix.progress import Board
 from permix.stage import own_fields
 from permix.stages import grpo
 from permix.training import settings
-from tests.hubs import embedded
+from tests.support.hubs import embedded
 from tests.training.runs import SHA, config_of, make_inputs, train, train_killed
 
 
@@ -98,7 +98,7 @@ def test_a_training_killed_here_ends_elsewhere_with_the_same_adapter(
     assert {path.split("/")[1] for path in held if path.startswith("checkpoints/")} == {"checkpoint-2"}
     there.restore(step, tmp_path / "there" / "work")
     out, facts = train("grpo", inputs, tmp_path / "there")
-    assert provenance.content_digest(out) == provenance.content_digest(trained[0])
+    assert run_record.content_digest(out) == run_record.content_digest(trained[0])
     assert facts == trained[1]
     there.close(step, tmp_path / "there" / "work")
     assert [ref.name for ref in api.list_repo_refs(step.target).branches] == ["main"]

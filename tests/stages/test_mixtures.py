@@ -8,16 +8,20 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import benchmarks, chain, persona, prompt, recipe, targets, variant
+from permix import benchmarks
 from permix.benchmarks import Source
 from permix.errors import BadInput
-from permix.hub import Head
+from permix.paper import variants
+from permix.pipeline import plan, recipes
+from permix.prompting import persona, prompts
+from permix.publishing.hub import Head
 from permix.stages import mixtures
+from permix.stages.shared import written_targets
 from tests.benchmarks.test_sources import QUIZ, quiz
-from tests.tiny_model import make_tiny_tokenizer
+from tests.support.tiny_model import make_tiny_tokenizer
 
-SMOKE = recipe.load("smoke")
-EVERY = [row.name for row in variant.VARIANTS.values() if row.teacher in ("", "toy")]
+SMOKE = recipes.load("smoke")
+EVERY = [row.name for row in variants.VARIANTS.values() if row.teacher in ("", "toy")]
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def rows(config: mixtures.Config, out: Path, **inputs: Path) -> tuple[list[dict[
     out.mkdir()
     facts = mixtures.run(config, inputs, out, parts=None)  # type: ignore[arg-type]
     table = parquet.read_table(out / "data" / "train-00000-of-00001.parquet")
-    target = ["completion"] if variant.get(config.variant).trainer == "sft" else []
+    target = ["completion"] if variants.get(config.variant).trainer == "sft" else []
     assert table.column_names == ["problem_id", "question", "gold", "kind", "persona", "prompt", *target]
     return table.to_pylist(), facts
 
@@ -52,7 +56,7 @@ def test_both_variants_hold_the_same_problems_and_one_has_personas(pools: Path, 
     for row in mixed:
         drawn = persona.draw(persona.bundled("train"), 0, row["problem_id"])
         assert row["persona"] == drawn.key
-        assert row["prompt"] == prompt.messages(row["question"], by_key[row["persona"]], "plain")
+        assert row["prompt"] == prompts.messages(row["question"], by_key[row["persona"]], "plain")
     overlap = plain_facts.pop("overlap")
     assert plain_facts == {"rows": 16, "problems": 16, "personas": {"none": 16}}
     assert set(overlap) == {source.name for source in SMOKE.benchmarks} and mixed_facts["overlap"] == overlap
@@ -96,9 +100,9 @@ def test_what_a_benchmark_shares_with_the_mixture_is_told_and_makes_nothing_stal
     _, facts = rows(config, tmp_path / "a", personas=pools, task=train, **{"benchmark/seen": seen})
     assert facts["overlap"] == {"seen": {"n": 8, "train": 2, "test": 2, "found": 1, "share": 0.5}}
     assert mixtures.inputs(config)["benchmark/seen"] == "datasets/me/quiz"
-    steps = [chain.Step("mixtures", config, "datasets/o/m", needs) for needs in ({}, {"benchmark/seen": "r"})]
+    steps = [plan.Step("mixtures", config, "datasets/o/m", needs) for needs in ({}, {"benchmark/seen": "r"})]
     head = Head("r", "sha", {}, {"content_digest": "d"})
-    assert all(chain.settle(step, {"r": head}) for step in steps) and steps[0].digest == steps[1].digest
+    assert all(plan.settle(step, {"r": head}) for step in steps) and steps[0].digest == steps[1].digest
 
 
 def test_a_gold_that_cannot_be_checked_is_refused(pools: Path, tmp_path: Path) -> None:
@@ -150,12 +154,12 @@ def test_a_rationale_that_is_missing_or_leads_elsewhere_is_refused(
 def given(folder: Path, part: str, rows: list[tuple[str, str | None]]) -> Path:
     """A dataset of targets, (target, persona) for each problem, as stages rewrites and teachers write it."""
     made = [
-        dict.fromkeys(targets.COLUMNS)
+        dict.fromkeys(written_targets.COLUMNS)
         | {"problem_id": f"p/{n}", "question": f"{n} + 0?", "gold": str(n), "kind": "math", "persona": who}
         | {"messages": [{"role": "user", "content": "what the writer was asked"}], "completion": text, "tokens_out": 7}
         for n, (text, who) in enumerate(rows)
     ]
-    targets.write(made, folder / part / "train-00000-of-00001.parquet")
+    written_targets.write(made, folder / part / "train-00000-of-00001.parquet")
     return folder
 
 
@@ -175,7 +179,7 @@ def test_targets_that_a_model_wrote(
     folder = given(tmp_path / "targets", part, [("It is 0.", who), ("It is 9.", who)])  # wrong ones may stay
     found, facts = rows(config, tmp_path / "a", personas=pools, targets=folder)
     chef = next(p for p in persona.bundled("train") if p.key == "chef") if who else None
-    assert [row["prompt"] for row in found] == [prompt.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
+    assert [row["prompt"] for row in found] == [prompts.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
     assert [row["completion"][0]["content"] for row in found] == ["It is 0.", "It is 9."]
     del facts["overlap"]
     assert facts == {"rows": 2, "problems": 2, "personas": {who or "none": 2}, "tokens_of_targets": 14}
@@ -200,7 +204,7 @@ def test_targets_that_teach_nothing_are_refused(
 def test_rows_over_a_limit_are_left_out_and_counted_never_cut(pools: Path, tmp_path: Path) -> None:
     make_tiny_tokenizer().save_pretrained(tmp_path / "base")
     text = ["mixtures.max_prompt_tokens=100"]
-    config = next(c for c in mixtures.configs(recipe.load("smoke", text)) if c.variant == "rlvr")
+    config = next(c for c in mixtures.configs(recipes.load("smoke", text)) if c.variant == "rlvr")
     assert mixtures.inputs(config)["base"] == "permix-smoke/permix-toy-base"
     every, _ = rows(config_of("rlvr"), tmp_path / "a", personas=pools)
     lengths = sorted(len(row["prompt"][0]["content"]) + 3 for row in every)  # bytes, and three marks of the template

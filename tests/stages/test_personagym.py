@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from permix import chain, recipe
 from permix.errors import BadInput, PermixError
 from permix.judging import calibration, checks
-from permix.results import fidelity
+from permix.pipeline import plan as chain
+from permix.pipeline import recipes
+from permix.results.measures import fidelity
 from permix.stages import personagym, questions
-from tests import scripted_judge
-from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
-from tests.judged import hurry as hurry
-from tests.judged import judges, parts_in
-from tests.scripted_judge import says, scripted
-from tests.tiny_model import make_tiny_model
+from tests.support import scripted_judge
+from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
+from tests.support.judged import hurry as hurry
+from tests.support.judged import judges, parts_in
+from tests.support.scripted_judge import says, scripted
+from tests.support.tiny_model import make_tiny_model
 
 SERVED = {name: {"model": f"{name}-model", "url": "http://127.0.0.1:9/v1"} for name in ("w", "one", "two")}
 TOML: dict[str, Any] = {
@@ -44,14 +45,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (folder / "rows").mkdir()
     (folder / "rows" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
     own = {"dataset": "me/q", "examples": False, "written_by": "gpt-5-mini"}
-    (config,) = questions.configs(recipe.parse({**TOML, "questions": own}, "own.toml"))
+    (config,) = questions.configs(recipes.parse({**TOML, "questions": own}, "own.toml"))
     with parts_in(folder) as parts:
         questions.run(config, {"questions": folder / "rows"}, folder / "questions", parts=parts)
     return {"base": folder / "base", "questions": folder / "questions"}
 
 
 def config_of(**settings: Any) -> personagym.Config:
-    config = personagym.configs(recipe.parse(TOML, "own.toml"))[0]
+    config = personagym.configs(recipes.parse(TOML, "own.toml"))[0]
     return replace(config, **settings)
 
 
@@ -223,8 +224,8 @@ def test_what_a_served_model_answers_is_paid_for_beside_the_judges(made: Callabl
 
 
 def test_the_recipe_asks_for_it_by_a_table() -> None:
-    assert personagym.configs(recipe.load("toy")) == []
-    first, *others = personagym.configs(recipe.parse(TOML | {"sweep": {"dtype": "bfloat16", "runs": 2}}, "own.toml"))
+    assert personagym.configs(recipes.load("toy")) == []
+    first, *others = personagym.configs(recipes.parse(TOML | {"sweep": {"dtype": "bfloat16", "runs": 2}}, "own.toml"))
     assert personagym.target(first) == "datasets/permix/permix-personagym-permix-toy-base"
     assert personagym.inputs(first) == {
         "base": "permix/permix-toy-base",
@@ -248,10 +249,10 @@ def test_an_estimate_comes_before_anything_is_spent() -> None:
 
 def test_who_wrote_the_training_targets_is_known() -> None:
     text = TOML | {"variants": ["base", "permix-sft-styled", "seqkd-gemma3-27b", "seqkd-toy"]}
-    written = {c.variant: c.text_writers for c in personagym.configs(recipe.parse(text, "own.toml"))}
+    written = {c.variant: c.text_writers for c in personagym.configs(recipes.parse(text, "own.toml"))}
     assert written["permix-sft-styled"] == ("gpt-5-mini",) and written["seqkd-gemma3-27b"] == ("google/gemma-3-27b-it",)
     assert written["base"] == written["seqkd-toy"] == ()
-    others = recipe.parse(text | {"questions": {"dataset": "me/q", "model": "w"}}, "own.toml")
+    others = recipes.parse(text | {"questions": {"dataset": "me/q", "model": "w"}}, "own.toml")
     assert personagym.configs(others)[0].text_writers == ("w-model",)  # who wrote the examples of the scores
 
 
@@ -270,12 +271,12 @@ def test_who_wrote_the_training_targets_is_known() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        personagym.configs(recipe.parse(TOML | {"personagym": table}, "own.toml"))
+        personagym.configs(recipes.parse(TOML | {"personagym": table}, "own.toml"))
 
 
 def test_a_missing_key_is_said_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    plan = recipe.parse({"name": "own", "benchmarks": ["arithmetic"], "personagym": {}}, "own.toml")
+    plan = recipes.parse({"name": "own", "benchmarks": ["arithmetic"], "personagym": {}}, "own.toml")
     steps = [step for step in chain.build(plan) if step.stage in ("questions", "personagym")]
     assert [step.config.judges for step in steps[1:2]] == [("gpt-5-mini", "deepseek-v3.2")]  # type: ignore[attr-defined]
     for step in steps:

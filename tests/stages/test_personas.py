@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 
-from permix import chain, persona, provenance, recipe
+from permix import run_record
 from permix.errors import BadInput
+from permix.pipeline import plan, recipes
+from permix.prompting import persona
 from permix.stages import personas
 
 
 def test_both_pools_are_written_as_they_are(tmp_path: Path) -> None:
-    config = personas.configs(recipe.load("toy"))[0]
+    config = personas.configs(recipes.load("toy"))[0]
     facts = personas.run(config, {}, tmp_path, parts=None)  # type: ignore[arg-type]
     assert facts == {"train": 25, "eval": 16}
     for split in ("train", "eval"):
@@ -23,7 +25,7 @@ def test_both_pools_are_written_as_they_are(tmp_path: Path) -> None:
 
 def test_an_edited_prompt_makes_the_pools_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     def digest() -> str:
-        return provenance.digest("personas", 1, personas.configs(recipe.load("toy"))[0], {})
+        return run_record.digest("personas", 1, personas.configs(recipes.load("toy"))[0], {})
 
     before, bundled = digest(), persona.bundled
     assert digest() == before
@@ -36,17 +38,17 @@ def test_pools_that_overlap_are_refused_before_anything_is_made(monkeypatch: pyt
     pool = persona.bundled("train")
     monkeypatch.setattr(persona, "bundled", lambda split: pool)
     with pytest.raises(BadInput, match="is in both pools"):
-        personas.configs(recipe.load("toy"))
+        personas.configs(recipes.load("toy"))
 
 
 def test_own_pools_are_not_published_again() -> None:
-    assert personas.configs(recipe.load("toy", ["personas.dataset=me/people"])) == []
+    assert personas.configs(recipes.load("toy", ["personas.dataset=me/people"])) == []
 
 
-def own(folder: Path, key: str = "sailor", text: str = "You are an old sailor.") -> recipe.Recipe:
+def own(folder: Path, key: str = "sailor", text: str = "You are an old sailor.") -> recipes.Recipe:
     rows = [{"key": key, "category": "c", "system_prompt": text}, {"key": "z", "category": "c", "system_prompt": "Z."}]
     (folder / "people.json").write_text(json.dumps(rows))
-    return recipe.load("toy", [f"personas.eval={folder / 'people.json'}"])
+    return recipes.load("toy", [f"personas.eval={folder / 'people.json'}"])
 
 
 def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path: Path) -> None:
@@ -56,11 +58,11 @@ def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path
     assert personas.target(mine) == "datasets/permix/permix-personas-people" == loaded.eval_personas_repo
     assert mine.train == papers.train and [p.key for p in mine.eval] == ["sailor", "z"]
     assert str(tmp_path) not in str(mine)
-    steps = chain.build(loaded)
+    steps = plan.build(loaded)
     read = {step.stage: step.needs["personas"] for step in steps if "personas" in step.needs}
     assert read["mixtures"] == loaded.personas_repo and read["sweep"] == loaded.eval_personas_repo
     trained = [step.config for step in steps if step.stage in ("base", "mixtures", "grpo")]
-    before = [step.config for step in chain.build(recipe.load("toy")) if step.stage in ("base", "mixtures", "grpo")]
+    before = [step.config for step in plan.build(recipes.load("toy")) if step.stage in ("base", "mixtures", "grpo")]
     assert trained == before, "what is measured under other personas is not trained anew"
 
 
@@ -71,4 +73,4 @@ def test_a_file_with_a_training_persona_is_refused(tmp_path: Path) -> None:
 
 def test_a_dataset_and_a_file_are_one_too_many() -> None:
     with pytest.raises(BadInput, match="names a dataset and a file"):
-        recipe.load("toy", ["personas.dataset=me/people", "personas.eval=people.json"])
+        recipes.load("toy", ["personas.dataset=me/people", "personas.eval=people.json"])

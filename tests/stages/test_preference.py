@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from permix import completions, files, recipe
+from permix import files
 from permix.errors import BadInput, PermixError
+from permix.pipeline import recipes
 from permix.stages import preference, sweep
-from tests import records, scripted_judge
-from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion
-from tests.judged import hurry as hurry
-from tests.judged import judges, parts_in
-from tests.scripted_judge import scripted
+from permix.stages.shared import sweep_rows
+from tests.support import records, scripted_judge
+from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
+from tests.support.judged import hurry as hurry
+from tests.support.judged import judges, parts_in
+from tests.support.scripted_judge import scripted
 
 TOML: dict[str, Any] = {
     "name": "own",
@@ -34,14 +36,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for variant, text in ANSWERS.items():
         records.sweep_of(folder / variant, variant, 0, problems=4)
         part = folder / variant / "data" / "arithmetic"
-        rows = [row | {"completion": text} for row in completions.read(folder / variant, "arithmetic")]
+        rows = [row | {"completion": text} for row in sweep_rows.read(folder / variant, "arithmetic")]
         shutil.rmtree(part)
-        completions.write(rows, folder / variant, "arithmetic")
+        sweep_rows.write(rows, folder / variant, "arithmetic")
     return {"first": folder / "base", "second": folder / "rlvr", "personas": files.PERSONAS}
 
 
 def config_of(**settings: Any) -> preference.Config:
-    return replace(preference.configs(recipe.parse(TOML, "own.toml"))[0], **settings)
+    return replace(preference.configs(recipes.parse(TOML, "own.toml"))[0], **settings)
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_an_unknown_persona_is_said_before_anything_is_paid_for(made: Callable[.
 
 
 def test_the_recipe_asks_for_it_by_a_table() -> None:
-    assert preference.configs(recipe.load("toy")) == []
+    assert preference.configs(recipes.load("toy")) == []
     config = config_of()
     assert preference.target(config) == "datasets/permix/permix-preference-permix-toy-base-vs-permix-toy-rlvr"
     assert preference.inputs(config) == {
@@ -133,19 +135,19 @@ def test_the_recipe_asks_for_it_by_a_table() -> None:
     }
     assert preference.estimate(config) == {"calls": 2 * 2 * 500, "tokens": 2 * 2 * 500 * 4096}
     assert preference.expected(config) == {"calls": 2 * 2 * 500, "tokens": 2 * 2 * 500 * 400}
-    bounded = recipe.parse(TOML | {"sweep": {"limit": 10}}, "own.toml")
+    bounded = recipes.parse(TOML | {"sweep": {"limit": 10}}, "own.toml")
     assert preference.estimate(preference.configs(bounded)[0])["calls"] == 2 * 2 * 10
 
 
 def test_a_sweep_of_somebody_else_is_named_by_its_hub_id() -> None:
     table = TOML["preference"] | {"second": "org/permix-sweep-Qwen3-32B-base@v1.0.0"}
-    (config,) = preference.configs(recipe.parse(TOML | {"preference": table}, "own.toml"))
+    (config,) = preference.configs(recipes.parse(TOML | {"preference": table}, "own.toml"))
     assert preference.inputs(config)["second"] == "datasets/org/permix-sweep-Qwen3-32B-base@v1.0.0"
     assert preference.target(config).endswith("/permix-preference-permix-toy-base-vs-Qwen3-32B-base")
 
 
 def test_the_papers_pair_is_in_the_recipe_of_the_public_models() -> None:
-    plan = recipe.load("public-models")
+    plan = recipes.load("public-models")
     (config,) = preference.configs(plan)
     assert config.names == ("Llama-3.1-8B-Instruct-base", "Qwen3-32B-base") and config.only_personas == (
         "kindergarten",
@@ -167,4 +169,4 @@ def test_the_papers_pair_is_in_the_recipe_of_the_public_models() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        preference.configs(recipe.parse(TOML | {"preference": {"judges": ["one"]} | table}, "own.toml"))
+        preference.configs(recipes.parse(TOML | {"preference": {"judges": ["one"]} | table}, "own.toml"))

@@ -7,21 +7,23 @@ from typing import Any
 
 import pytest
 
-from permix import files, persona, recipe
+from permix import files
 from permix.errors import BadInput, PermixError
-from permix.models import Model
+from permix.experiment.models import Model
+from permix.pipeline import recipes
+from permix.prompting import persona
 from permix.stages import questions
-from tests.faulty_server import Answer, Asked, FaultyServer, Script, completion
-from tests.judged import hurry as hurry
-from tests.judged import parts_in
-from tests.scripted_judge import says, scripted
+from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
+from tests.support.judged import hurry as hurry
+from tests.support.judged import parts_in
+from tests.support.scripted_judge import says, scripted
 
 TOML = {"name": "own", "benchmarks": ["arithmetic"], "questions": {"per_task": 2, "model": "w"}}
 WRITER = {"model": "gpt-w", "url": "http://127.0.0.1:9/v1"}
 
 
 def config_of(**settings: Any) -> questions.Config:
-    (config,) = questions.configs(recipe.parse({**TOML, "model": {"w": WRITER}}, "own.toml"))
+    (config,) = questions.configs(recipes.parse({**TOML, "model": {"w": WRITER}}, "own.toml"))
     return replace(config, **settings)
 
 
@@ -142,7 +144,7 @@ def test_personagyms_own_questions_can_be_used(shared: Path, tmp_path: Path) -> 
 
 
 def test_the_recipe_asks_for_it_by_a_table_and_names_its_model() -> None:
-    assert questions.configs(recipe.load("toy")) == []
+    assert questions.configs(recipes.load("toy")) == []
     config = config_of()
     assert questions.target(config) == "datasets/permix/permix-personagym-questions"
     assert questions.inputs(config) == {"personas": "datasets/permix/permix-personas"}
@@ -154,7 +156,7 @@ def test_the_recipe_asks_for_it_by_a_table_and_names_its_model() -> None:
 
 def test_no_key_or_model_is_needed_for_what_is_there_already() -> None:
     text = {**TOML, "questions": {"dataset": "me/q", "examples": False}}
-    (config,) = questions.configs(recipe.parse(text, "own.toml"))
+    (config,) = questions.configs(recipes.parse(text, "own.toml"))
     assert config.writer is None and questions.estimate(config) == {}
     assert questions.inputs(config) == {"questions": "datasets/me/q"}
 
@@ -173,4 +175,4 @@ def test_no_key_or_model_is_needed_for_what_is_there_already() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        questions.configs(recipe.parse({**TOML, "questions": table}, "own.toml"))
+        questions.configs(recipes.parse({**TOML, "questions": table}, "own.toml"))

@@ -9,19 +9,23 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import benchmarks, engines, persona, prompt, recipe, targets
-from permix.engines.endpoint import pace
+from permix import benchmarks
 from permix.errors import BadInput, PermixError
-from permix.models import Model
-from permix.sampler import Endpoint, Engine, Sampler
+from permix.experiment.models import Model
+from permix.pipeline import recipes
+from permix.prompting import persona, prompts
+from permix.sampling import engines
+from permix.sampling.engines.endpoint import pace
+from permix.sampling.sampler import Endpoint, Engine, Sampler
 from permix.stage import Parts
 from permix.stages import rewrites
+from permix.stages.shared import written_targets
 from permix.toy import style
 from permix.verifier import Problem
 from tests.benchmarks.test_sources import QUIZ, quiz
-from tests.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 
-PLAN = recipe.load("toy-full", ["task.limit=6"])
+PLAN = recipes.load("toy-full", ["task.limit=6"])
 PROBLEMS = benchmarks.load(PLAN.task, None)
 PERSONAS = Path(__file__).parents[2] / "personas"
 
@@ -69,11 +73,11 @@ def script(answer: Callable[[Problem, int], str | Answer]) -> Callable[[Asked], 
 
 def test_the_toy_world_writes_in_the_voice_of_the_persona_drawn(tmp_path: Path) -> None:
     facts, rows = made(config_of(task=replace(PLAN.task, limit=200)), tmp_path)
-    assert list(rows[0]) == list(targets.COLUMNS) and len(rows) == facts["rows"] == 200
+    assert list(rows[0]) == list(written_targets.COLUMNS) and len(rows) == facts["rows"] == 200
     for row in rows:
         who = persona.draw(persona.bundled("train"), 0, row["problem_id"])
         assert row["persona"] == who.key and row["status"] == "correct"
-        assert row["messages"] == prompt.messages(row["question"], who, "plain")
+        assert row["messages"] == prompts.messages(row["question"], who, "plain")
         assert row["model"] == "permix.toy.style"
     assert sum(style.voice_expressed(row["persona"], row["completion"]) for row in rows) > 180
     assert facts["left_out"] == {} and "USD" not in facts["cost"]
@@ -85,7 +89,7 @@ def test_a_rewrite_is_asked_for_with_persona_problem_and_solution(tmp_path: Path
         facts, rows = made(served(server), tmp_path)
     assert [r["completion"] for r in rows] == [f"Ahoy! {p.rationale}" for p in PROBLEMS]
     who = persona.draw(persona.bundled("train"), 0, PROBLEMS[0].id)
-    wanted = prompt.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, who)
+    wanted = prompts.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, who)
     assert wanted in [asked.body["messages"] for asked in server.asked] and len(server.asked) == 6
     assert (rows[0]["model"], rows[0]["revision"]) == ("good-model", "good-model-0301")
     assert facts["cost"]["USD"] == pytest.approx((60 * 1 + facts["cost"]["tokens_out"] * 10) / 1e6)
@@ -157,12 +161,12 @@ def test_a_problem_without_rationale_is_found_before_anything_is_paid_for(tmp_pa
 
 def test_the_rewriter_is_the_papers_unless_the_recipe_names_another() -> None:
     sft = ['variants=["permix-sft-styled"]', "seeds=[2]"]
-    (paper,) = rewrites.configs(recipe.load("toy", [*sft, "model.gpt-5-mini.price_out=2.0"]))
+    (paper,) = rewrites.configs(recipes.load("toy", [*sft, "model.gpt-5-mini.price_out=2.0"]))
     assert paper.writer and paper.writer.model == "gpt-5-mini" and list(rewrites.inputs(paper)) == ["personas"]
     assert rewrites.target(paper) == "datasets/permix/permix-arithmetic-styled-seed2"
     assert rewrites.estimate(paper)["USD"] == pytest.approx(400 * 4096 * 2 / 1e6)
     with pytest.raises(BadInput, match="no model 'gtp-5-mini': did you mean 'gpt-5-mini'"):
-        rewrites.configs(recipe.load("toy", [*sft, "rewrites.model=gtp-5-mini"]))
+        rewrites.configs(recipes.load("toy", [*sft, "rewrites.model=gtp-5-mini"]))
     with pytest.raises(BadInput, match=r"\[rewrites\] retries is -1: it should be 0 or more"):
-        rewrites.configs(recipe.load("toy-full", ["rewrites.retries=-1"]))
-    assert rewrites.configs(recipe.load("toy")) == []
+        rewrites.configs(recipes.load("toy-full", ["rewrites.retries=-1"]))
+    assert rewrites.configs(recipes.load("toy")) == []

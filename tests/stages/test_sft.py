@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from permix import provenance, recipe, variant
+from permix import run_record
 from permix.errors import BadInput
-from permix.prompt import messages
+from permix.paper import variants
+from permix.pipeline import recipes
+from permix.prompting.prompts import messages
 from permix.stage import own_fields
 from permix.stages import sft
 from permix.training import settings
@@ -54,7 +56,7 @@ def test_a_killed_training_ends_with_the_same_adapter(
 ) -> None:
     train_killed("sft", inputs, tmp_path, step=3)
     out, facts = train("sft", inputs, tmp_path)
-    assert provenance.content_digest(out) == provenance.content_digest(trained[0])
+    assert run_record.content_digest(out) == run_record.content_digest(trained[0])
     assert facts == trained[1]
 
 
@@ -67,9 +69,9 @@ def test_every_key_is_one_of_trls_own() -> None:
 
 
 def test_one_page_serves_every_sft_row() -> None:
-    names = [row.name for row in variant.VARIANTS.values() if row.trainer == "sft" and row.target == "gold"]
+    names = [row.name for row in variants.VARIANTS.values() if row.trainer == "sft" and row.target == "gold"]
     text = ["variants=" + json.dumps(["base", *names]), "seeds=[0, 1]", "sft.max_length=99"]
-    found = sft.configs(recipe.load("smoke", text))
+    found = sft.configs(recipes.load("smoke", text))
     assert [(c.variant, c.seed) for c in found] == [(name, seed) for name in names for seed in (0, 1)]
     assert {c.max_length for c in found} == {99}
     assert sft.target(found[-1]) == "permix-smoke/permix-toy-permix-sft-gold-seed1"

@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 
-from permix import benchmarks, completions, engines, provenance, recipe, typed
+from permix import benchmarks, run_record
 from permix.errors import BadInput, PermixError
-from permix.models import Model
-from permix.provenance import canonical
-from permix.sampler import Completion, Engine, Request, Sampler
+from permix.experiment.models import Model
+from permix.pipeline import checking, recipes
+from permix.run_record import canonical
+from permix.sampling import engines
+from permix.sampling.sampler import Completion, Engine, Request, Sampler
 from permix.stage import Parts
 from permix.stages import sweep
+from permix.stages.shared import sweep_rows
 from permix.verifier import Problem
 from tests.benchmarks.test_sources import QUIZ, quiz
-from tests.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
-from tests.tiny_model import make_tiny_model
+from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
+from tests.support.tiny_model import make_tiny_model
 
 POOL = [("sage", "You are a sage."), ("fool", "You are a fool.")]
 CONDITIONS = ["none", "helpful", "sage", "fool"]
@@ -74,17 +77,17 @@ def swept(
 def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None:
     out, facts = swept
     for name in ("quiz", "arithmetic"):
-        rows = completions.read(out, name)
-        assert list(rows[0]) == list(completions.COLUMNS)
+        rows = sweep_rows.read(out, name)
+        assert list(rows[0]) == list(sweep_rows.COLUMNS)
         assert Counter(row["persona"] for row in rows) == dict.fromkeys(CONDITIONS, 3 * 2)
         assert len({(r["persona"], r["problem_id"], r["run"]) for r in rows}) == 4 * 3 * 2
         assert {r["base_dtype"] for r in rows} == {"float32"} and {r["adapter_digest"] for r in rows} == {""}
-    tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in completions.read(out, name))
+    tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in sweep_rows.read(out, name))
     assert facts["cost"]["completions"] == 48 and facts["cost"]["tokens_out"] == tokens > 0
 
 
 def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tuple[Path, dict[str, Any]]) -> None:
-    rows = [row for name in ("quiz", "arithmetic") for row in completions.read(swept[0], name)]
+    rows = [row for name in ("quiz", "arithmetic") for row in sweep_rows.read(swept[0], name)]
     assert len({row["seed"] for row in rows}) == len(rows)
     prompts = {(row["persona"], row["problem_id"]): row["prompt_digest"] for row in rows}
     assert len(set(prompts.values())) == len(prompts) == 4 * 6
@@ -133,7 +136,7 @@ def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -
 
 def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str, Any]]) -> None:
     out, facts = swept
-    again = canonical(sweep.summarise(CONFIG, {name: completions.read(out, name) for name in ("quiz", "arithmetic")}))
+    again = canonical(sweep.summarise(CONFIG, {name: sweep_rows.read(out, name) for name in ("quiz", "arithmetic")}))
     assert again == canonical(facts["summary"]) == json.loads((out / "summary.json").read_text())
 
 
@@ -145,8 +148,8 @@ def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
 
 def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path]) -> None:
     for name, problems in sweep.problems_of(CONFIG, inputs).items():
-        stored = completions.read(swept[0], name)
-        assert completions.regrade(stored, problems) == stored
+        stored = sweep_rows.read(swept[0], name)
+        assert sweep_rows.regrade(stored, problems) == stored
 
 
 def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[str, Path]) -> None:
@@ -155,7 +158,7 @@ def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[
     for rule in ("marked", "boxed", "last-number"):
         first = sweep.problems_of(replace(CONFIG, answer_rule=rule), inputs)["arithmetic"][0]
         rows = [{"problem_id": first.id, "completion": text, "finish": "stop"} for text in said]
-        found[rule] = [row["extracted"] for row in completions.regrade(rows, [first])]
+        found[rule] = [row["extracted"] for row in sweep_rows.regrade(rows, [first])]
     wanted = {"marked": [None, "7", "7"], "boxed": [None, None, "7"], "last-number": ["7", "7", "7"]}
     assert found == wanted
 
@@ -163,16 +166,16 @@ def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[
 def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}
-    (graded,) = completions.regrade([row], problems)
+    (graded,) = sweep_rows.regrade([row], problems)
     assert graded["score"] == 1.0 and graded["status"] == "correct" and graded["extracted"] == "Ann"
     with pytest.raises(PermixError, match="answers p9, which its benchmark no longer holds"):
-        completions.regrade([row | {"problem_id": "p9"}], problems)
+        sweep_rows.regrade([row | {"problem_id": "p9"}], problems)
 
 
 def test_a_truncated_answer_is_graded_as_it_is(inputs: dict[str, Path]) -> None:
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "\\boxed{Ann} and", "finish": "length"}
-    assert completions.regrade([row], problems)[0]["score"] == 1.0
+    assert sweep_rows.regrade([row], problems)[0]["score"] == 1.0
 
 
 @dataclass
@@ -216,7 +219,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
     sweep.run(CONFIG, inputs, tmp_path / "out", parts=replace(parts, progress=lambda done, *_: seen.append(done)))
     assert seen[0] > 24  # what was journalled is not sampled again
     for name in ("quiz", "arithmetic"):
-        assert completions.read(tmp_path / "out", name) == completions.read(swept[0], name)
+        assert sweep_rows.read(tmp_path / "out", name) == sweep_rows.read(swept[0], name)
 
 
 def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
@@ -240,25 +243,25 @@ def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
     sweep.run(config, inputs, tmp_path / "out", parts=again)
     assert seen[0] == (24, 24) and next(done for done, total in seen if total == 18) > 9
     sweep.run(config, inputs, tmp_path / "whole", parts=parts_of(tmp_path / "other", lambda _: engine))
-    assert completions.read(tmp_path / "out", "arithmetic") == completions.read(tmp_path / "whole", "arithmetic")
+    assert sweep_rows.read(tmp_path / "out", "arithmetic") == sweep_rows.read(tmp_path / "whole", "arithmetic")
 
 
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:
     noise, plain = (0, "base"), ("quiz", "p0", "sage", 0)
     others = [
-        completions.condition_seed(noise, "gsm8k", "p0", "sage", 0),
-        completions.condition_seed(noise, "quiz", "p1", "sage", 0),
-        completions.condition_seed(noise, "quiz", "p0", "fool", 0),
-        completions.condition_seed(noise, "quiz", "p0", "sage", 1),
-        completions.condition_seed((1, "base"), *plain),
-        completions.condition_seed((0, "rlvr"), *plain),
+        sweep_rows.condition_seed(noise, "gsm8k", "p0", "sage", 0),
+        sweep_rows.condition_seed(noise, "quiz", "p1", "sage", 0),
+        sweep_rows.condition_seed(noise, "quiz", "p0", "fool", 0),
+        sweep_rows.condition_seed(noise, "quiz", "p0", "sage", 1),
+        sweep_rows.condition_seed((1, "base"), *plain),
+        sweep_rows.condition_seed((0, "rlvr"), *plain),
     ]
-    assert len({completions.condition_seed(noise, *plain), *others}) == 7
+    assert len({sweep_rows.condition_seed(noise, *plain), *others}) == 7
     assert all(0 <= seed < 2**63 for seed in others)
 
 
 def test_a_trained_variant_needs_its_adapter_and_shares_the_engine_of_its_base() -> None:
-    loaded = recipe.load("toy", ["tag=try"])
+    loaded = recipes.load("toy", ["tag=try"])
     base, rlvr, mixed = sweep.configs(loaded)
     assert sweep.inputs(base).keys() == {"base", "personas"}
     assert sweep.inputs(rlvr)["adapter"] == "permix/permix-toy-rlvr-try"
@@ -274,7 +277,7 @@ OTHERS = ["base", "org/model@v1", "org/model+me/lora", "model.mine"]
 def others(*overrides: str) -> list[sweep.Config]:
     """The sweeps of the toy base and of three other models."""
     server = [f'model.mine.{key}="{getattr(SERVED, key)}"' for key in ("model", "url")]
-    return sweep.configs(recipe.load("toy", [f"variants={OTHERS}", *server, *overrides]))
+    return sweep.configs(recipes.load("toy", [f"variants={OTHERS}", *server, *overrides]))
 
 
 def test_other_models_are_swept_beside_the_base() -> None:
@@ -301,20 +304,20 @@ def test_other_models_are_swept_beside_the_base() -> None:
 
 def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:
     here, there = others()[-1], others('model.mine.url="https://elsewhere.example/v1"', "sweep.budget=3.0")[-1]
-    assert provenance.digest("sweep", 1, here, {}) == provenance.digest("sweep", 1, there, {})
+    assert run_record.digest("sweep", 1, here, {}) == run_record.digest("sweep", 1, there, {})
     assert "127.0.0.1" not in json.dumps(canonical(here))
-    assert typed.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
+    assert checking.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
 
 
 def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() -> None:
     with pytest.raises(BadInput, match=r"no model 'nobody': .* needs a table \[model.nobody\]"):
-        recipe.load("toy", ['variants=["model.nobody"]'])
+        recipes.load("toy", ['variants=["model.nobody"]'])
     with pytest.raises(BadInput, match=r"'model.qwen3-32b' of toy.toml has no server \(url\): name the model itself"):
-        recipe.load("toy", ['variants=["model.qwen3-32b"]'])
+        recipes.load("toy", ['variants=["model.qwen3-32b"]'])
 
 
 def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> None:
-    plain, labelled = (sweep.configs(recipe.load("toy", given))[1] for given in ([], ["sweep.label=few"]))
+    plain, labelled = (sweep.configs(recipes.load("toy", given))[1] for given in ([], ["sweep.label=few"]))
     assert sweep.target(labelled) == f"{sweep.target(plain)}-few"
     assert sweep.inputs(labelled) == sweep.inputs(plain) and "adapter" in sweep.inputs(plain)
 
@@ -350,7 +353,7 @@ def test_a_served_model_is_asked_and_graded_like_any_other(
     served: tuple[Path, dict[str, Any], list[Asked]], swept: tuple[Path, dict[str, Any]]
 ) -> None:
     out, facts, asked = served
-    rows, local = completions.read(out, "quiz"), completions.read(swept[0], "quiz")
+    rows, local = sweep_rows.read(out, "quiz"), sweep_rows.read(swept[0], "quiz")
     condition = ("problem_id", "persona", "run", "prompt_digest")
     assert [[row[k] for k in condition] for row in rows] == [[row[k] for k in condition] for row in local]
     assert {(row["base_dtype"], row["adapter_digest"]) for row in rows} == {("", "")}
@@ -426,4 +429,4 @@ def test_a_benchmark_from_the_hub_is_looked_at_beforehand(inputs: dict[str, Path
 
 def test_a_record_gives_back_the_config() -> None:
     recorded = json.loads(json.dumps(canonical(CONFIG)))
-    assert typed.config_of(sweep.Config, recorded) == CONFIG
+    assert checking.config_of(sweep.Config, recorded) == CONFIG

@@ -12,11 +12,16 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import cards, files, paper, persona, provenance, recipe, rows
+from permix import files, paper, run_record
+from permix import parquet as rows
 from permix.errors import BadInput
-from permix.results import fidelity, tabular
+from permix.pipeline import recipes
+from permix.prompting import persona
+from permix.publishing import cards
+from permix.results.measures import fidelity
+from permix.results.reporting import tabular
 from permix.stages import cases, grpo, personagym, preference, sweep, tables
-from tests import fidelity_records, records
+from tests.support import fidelity_records, records
 
 RUNS = (("base", 0), ("rlvr", 0), ("rlvr", 1), ("permix-rlvr", 0), ("permix-rlvr", 1))
 CONFIG = tables.Config(
@@ -152,7 +157,7 @@ def test_annotations_go_to_the_adapters_that_stage_grpo_makes(two_seeds: Made) -
 
 
 def test_facts_are_plain_json(two_seeds: Made) -> None:
-    assert json.loads(json.dumps(two_seeds[1], allow_nan=False)) == provenance.canonical(two_seeds[1])
+    assert json.loads(json.dumps(two_seeds[1], allow_nan=False)) == run_record.canonical(two_seeds[1])
 
 
 def test_the_text_fits_a_terminal_and_says_what_it_is(two_seeds: Made) -> None:
@@ -340,7 +345,7 @@ def test_the_same_sweeps_give_the_same_bytes_and_costs_enter_no_file(
     spent = {row["variant"]: row for row in facts["spent"]}
     assert spent["rlvr"]["training_hours"] == spent["rlvr"]["sweep_hours"] == 12.5 / 3600
     assert spent["base"]["sweep_hours"] is None and spent["rlvr"]["sweep_tokens"] == 1234
-    assert provenance.describe_files(out) == provenance.describe_files(one_seed[0])
+    assert run_record.describe_files(out) == run_record.describe_files(one_seed[0])
 
 
 def test_sweeps_of_different_personas_runs_or_settings_are_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -366,7 +371,7 @@ def test_sweeps_of_different_personas_runs_or_settings_are_refused(inputs: dict[
 
 
 def test_settings_of_the_trainers_come_from_the_recipe() -> None:
-    (config,) = tables.configs(recipe.load("toy", ["grpo.learning_rate=0.001"]))
+    (config,) = tables.configs(recipes.load("toy", ["grpo.learning_rate=0.001"]))
     assert ("7", "learning_rate", "0.001") in config.training and ("7", "batch_size", "64") in config.training
     assert not any(key == "save_steps" for _, key, _ in config.training), "what cannot change a result is left out"
 
@@ -396,5 +401,5 @@ def test_the_report_opens_offline(one_seed: Made) -> None:
 
 
 def test_the_recipe_smoke_has_tables() -> None:
-    (config,) = tables.configs(recipe.load("smoke"))
-    assert config.runs == tuple(recipe.load("smoke").runs())
+    (config,) = tables.configs(recipes.load("smoke"))
+    assert config.runs == tuple(recipes.load("smoke").runs())

@@ -9,17 +9,21 @@ from typing import Any
 import pyarrow.parquet as parquet
 import pytest
 
-from permix import benchmarks, engines, persona, prompt, recipe, targets
-from permix.engines.endpoint import pace
+from permix import benchmarks
 from permix.errors import BadInput, PermixError
-from permix.models import Model
-from permix.sampler import Endpoint, Engine, Sampler
+from permix.experiment.models import Model
+from permix.pipeline import recipes
+from permix.prompting import persona, prompts
+from permix.sampling import engines
+from permix.sampling.engines.endpoint import pace
+from permix.sampling.sampler import Endpoint, Engine, Sampler
 from permix.stage import Parts
 from permix.stages import base, teachers
-from tests.faulty_server import Answer, Asked, FaultyServer, completion
-from tests.tiny_model import make_tiny_model
+from permix.stages.shared import written_targets
+from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.support.tiny_model import make_tiny_model
 
-PLAN = recipe.load("toy-full", ["task.limit=6", "teachers.max_tokens=8"])
+PLAN = recipes.load("toy-full", ["task.limit=6", "teachers.max_tokens=8"])
 PROBLEMS = benchmarks.load(PLAN.task, None)
 
 
@@ -69,14 +73,14 @@ def half_right(asked: Asked) -> Answer:
 def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: Path, tmp_path: Path) -> None:
     facts, rows = made(config_of(), tmp_path, tiny)
     for kind in teachers.KINDS:
-        assert list(rows[kind][0]) == list(targets.COLUMNS)
+        assert list(rows[kind][0]) == list(written_targets.COLUMNS)
         assert [(r["problem_id"], r["question"], r["gold"]) for r in rows[kind]] == [
             (p.id, p.question, p.gold) for p in PROBLEMS
         ]
         for row, problem in zip(rows[kind], PROBLEMS, strict=True):
             who = persona.draw(persona.bundled("train"), 0, problem.id) if kind == "persona" else None
             assert row["persona"] == (who.key if who else None)
-            assert row["messages"] == prompt.messages(problem.question, who, "plain")
+            assert row["messages"] == prompts.messages(problem.question, who, "plain")
             assert row["finish"] in ("stop", "length") and 0 < row["tokens_out"] <= 8 and row["tokens_in"] > 8
             assert (row["model"], row["revision"]) == ("permix/permix-toy-teacher", "")
     assert facts["rows"] == 12 and facts["cost"]["completions"] == 12
@@ -137,7 +141,7 @@ def test_a_template_that_refuses_a_system_message_is_said_before_anything_is_sam
 
 
 def test_one_artifact_for_each_teacher_that_a_variant_learns_from() -> None:
-    plan = recipe.load("toy-full", ['variants=["seqkd-toy", "permix-seqkd-toy", "seqkd-gemma3-27b"]', "seeds=[4, 0]"])
+    plan = recipes.load("toy-full", ['variants=["seqkd-toy", "permix-seqkd-toy", "seqkd-gemma3-27b"]', "seeds=[4, 0]"])
     toy, gemma = teachers.configs(plan)
     assert teachers.target(toy) == "datasets/permix/permix-arithmetic-teacher-toy-seed4"
     assert teachers.inputs(toy) == {
@@ -146,12 +150,12 @@ def test_one_artifact_for_each_teacher_that_a_variant_learns_from() -> None:
     }
     assert teachers.inputs(gemma)["model"] == "google/gemma-3-27b-it"
     assert teachers.NEEDS(gemma) == ("torch", "transformers", "peft")
-    assert teachers.configs(recipe.load("toy")) == []
+    assert teachers.configs(recipes.load("toy")) == []
 
 
 def test_a_served_teacher_is_no_input_and_has_a_price() -> None:
     settings = ['model."llama3.1-70b".url="http://127.0.0.1:1/v1"', 'model."llama3.1-70b".price_out=2.0']
-    plan = recipe.load("toy-full", ['variants=["seqkd-llama3.1-70b"]', *settings])
+    plan = recipes.load("toy-full", ['variants=["seqkd-llama3.1-70b"]', *settings])
     (config,) = teachers.configs(plan)
     assert list(teachers.inputs(config)) == ["personas"] and teachers.NEEDS(config) == ()
     assert teachers.estimate(config) == {"completions": 800, "tokens": 800 * 72, "USD": 800 * 72 * 2 / 1e6}
@@ -167,4 +171,4 @@ def test_a_served_teacher_is_no_input_and_has_a_price() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(wrong: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        teachers.configs(recipe.load("toy-full", [f"teachers.{wrong}"]))
+        teachers.configs(recipes.load("toy-full", [f"teachers.{wrong}"]))

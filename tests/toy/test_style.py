@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from permix import persona as personas
-from permix.persona import Persona
+from permix.prompting import persona as personas
+from permix.prompting.persona import Persona
 from permix.toy import problem, style, voice
 
 POOL = [*personas.bundled("train"), *personas.bundled("eval")]

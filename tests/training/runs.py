@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import Any
 
 from permix import stages
-from permix.prompt import Messages, messages
+from permix.prompting.prompts import Messages, messages
 from permix.stage import Parts
 from permix.stages import mixtures
-from tests.tiny_model import make_tiny_model
+from tests.support.tiny_model import make_tiny_model
 
 SHA = "0123456789" * 4
 SETTINGS: dict[str, Any] = {

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 
 from permix.stages import sft
 from permix.training import adapter, loop
-from tests.hubs import embedded
+from tests.support.hubs import embedded
 from tests.training.runs import config_of, parts_of
 
 LOAD = """

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from permix import cards
-from tests import records
+from permix.publishing import cards
+from tests.support import records
 
 
 @pytest.fixture(scope="module")

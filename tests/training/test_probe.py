@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from permix import files, provenance, recipe
+from permix import files, run_record
 from permix.errors import BadInput
+from permix.pipeline import recipes
 from permix.stages import grpo
 from permix.training import distributed, probe
 from tests.training.runs import config_of, train, train_killed
@@ -34,7 +35,7 @@ def test_a_probed_training_ends_in_the_same_weights_killed_or_not(inputs: dict[s
     assert found[0]["best"] > 0  # the tiny base is right now and then, so there is something to see
     train_killed("grpo", inputs, tmp_path / "again", step=3, **PROBED)
     again, _ = train("grpo", inputs, tmp_path / "again", **PROBED)
-    assert provenance.content_digest(again) == provenance.content_digest(probed)
+    assert run_record.content_digest(again) == run_record.content_digest(probed)
 
 
 def test_a_probe_asks_the_first_problems_under_every_persona_in_place_of_their_own() -> None:
@@ -47,8 +48,8 @@ def test_a_probe_asks_the_first_problems_under_every_persona_in_place_of_their_o
 
 
 def test_a_recipe_that_probes_gives_the_trainers_the_personas() -> None:
-    toy = recipe.load("smoke", ["grpo.probe_steps=2"])
-    plain = recipe.load("smoke", ["grpo.probe_steps=0"])
+    toy = recipes.load("smoke", ["grpo.probe_steps=2"])
+    plain = recipes.load("smoke", ["grpo.probe_steps=0"])
     for config, other in zip(grpo.configs(toy), grpo.configs(plain), strict=True):
         assert grpo.inputs(config)["personas"] == toy.eval_personas_repo and config.toy
         assert "personas" not in grpo.inputs(other) and not other.personas

@@ -7,9 +7,9 @@ import pytest
 
 from permix import files
 from permix.errors import BadInput
-from permix.prompt import messages
+from permix.prompting.prompts import messages
 from permix.training import rows
-from tests.tiny_model import TEMPLATE, make_tiny_tokenizer
+from tests.support.tiny_model import TEMPLATE, make_tiny_tokenizer
 from tests.training.runs import SHA, config_of, row, train, write_mixture
 
 PLAIN = row("p/0", messages("1?", instruction="plain"), "1")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from permix.errors import BadInput
-from permix.sampler import CHAT_TEMPLATE_KWARGS
+from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 from permix.stages import sft
 from permix.training import rows
-from tests.tiny_model import make_tiny_tokenizer
+from tests.support.tiny_model import make_tiny_tokenizer
 from tests.training.runs import config_of, row
 
 USER = {"role": "user", "content": "2 + 2?"}

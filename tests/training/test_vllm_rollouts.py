@@ -9,7 +9,7 @@ import pytest
 
 from permix.errors import BadInput, PermixError
 from permix.training import vllm_rollouts
-from tests.real import need
+from tests.support.real import need
 from tests.training.runs import config_of
 
 SYNCS_THAT_STOP = """

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from permix import rows
+from permix import parquet
 from permix.errors import BadInput, nearest
-from permix.prompt import Instruction
+from permix.prompting.prompts import Instruction
 from permix.verifier import Kind, Problem
 
 _BUILTIN: dict[str, tuple[str, str, Instruction]] = {
@@ -95,7 +95,7 @@ def load(source: Source, folder: Path | None) -> list[Problem]:
         )
     else:
         assert folder is not None
-        problems = list(_columns(source, rows.of_split(folder, source.dataset, source.split, source.config)))
+        problems = list(_columns(source, parquet.of_split(folder, source.dataset, source.split, source.config)))
     if not problems:
         raise BadInput(f"The split {source.split!r} of {source.dataset or source.name} holds no problem.")
     return problems

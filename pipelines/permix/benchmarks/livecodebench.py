@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput
-from permix.grading.code import Case, Suite
 from permix.verifier import Problem, Verifier
+from permix.verifier.code import Case, Suite
 
 DATASET = "livecodebench/code_generation_lite"
 REVISION = "0fe84c3912ea0c4d4a78037083943e8f0c4dd505"

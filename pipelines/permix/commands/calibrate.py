@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from permix import chain, grid
-from permix import recipe as recipes
 from permix.commands import options, run
 from permix.errors import BadInput
-from permix.grid import Goal, Settings
+from permix.experiment import calibration
+from permix.experiment.calibration import Goal, Settings
+from permix.pipeline import plan as chain
+from permix.pipeline import recipes
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.publishing.hub import Hub
 
 
 def calibrate(
@@ -30,7 +31,7 @@ def calibrate(
         raise BadInput(f"The recipe {plan.name} has no table [calibrate]: that of recipe calibrate shows one.")
     for changes in asked.designs(plan.tag):  # every key and value is checked before the first point is measured
         recipes.load(recipe, [*set, *changes])
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     chosen = dict(asked.start)
     for each in asked.grids:
@@ -42,7 +43,7 @@ def calibrate(
             with contextlib.redirect_stdout(sys.stderr):
                 run.make(recipe, changes, until="sweep", hub=hub, workers=workers, work=work, processes=processes)
             found = _accuracies(recipes.load(recipe, changes), hubs.connect(hub), list(goal))
-            measured.append((grid.distance(goal, found), point))
+            measured.append((calibration.distance(goal, found), point))
             print(f"{_cells(found)}  {measured[-1][0]:8.4f}  {_settings(point)}", flush=True)
         chosen |= min(measured, key=lambda row: row[0])[1]
         print()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from permix import children, files
+from permix import files, processes
 from permix.commands import options
 from permix.errors import BadInput
 
@@ -29,14 +29,14 @@ def chat(
     _need_packages()
     if port is not None:
         _need_port(port)
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     place = hubs.connect(hub)
     if place.head(f"datasets/{org}/permix-personas") is None:
         raise BadInput(
             f"{org} has published nothing on {place.endpoint} yet: run `permix run` first, or name another --org."
         )
-    environment = children.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
+    environment = processes.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
     environment |= {"HF_ENDPOINT": place.endpoint} | ({"HF_TOKEN": place.token} if place.token else {})
     environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
     app = files.SPACES / "permix-chat" / "app.py"

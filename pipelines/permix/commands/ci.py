@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from permix.ci import github
+from permix.automation.ci import github
 
 if TYPE_CHECKING:
-    from permix.hub import Head
-    from permix.hub import Hub as Place
+    from permix.publishing.hub import Head
+    from permix.publishing.hub import Hub as Place
 
 app = typer.Typer(help="Steps of GitHub workflows: evaluate, publish, look for drift.", no_args_is_help=True)
 Hub = Annotated[str, typer.Option("--hub", envvar="HF_ENDPOINT", metavar="URL", help="The Hub that is meant.")]
@@ -19,10 +19,10 @@ THE_HUB = "https://huggingface.co"
 @app.command()
 def request(hub: Hub = THE_HUB) -> None:
     """Check what the workflow's event asks for; output `requests`, a JSON list of what is to be evaluated."""
-    from permix import hub as hubs
-    from permix.ci import publish
-    from permix.ci import request as requests
+    from permix.automation.ci import publish
+    from permix.automation.ci import request as requests
     from permix.errors import PermixError
+    from permix.publishing import hub as hubs
 
     failed: PermixError | None = None
     wanted = []
@@ -55,7 +55,7 @@ def evaluate(
     hub: Hub = THE_HUB,
 ) -> None:
     """Make the sweep of one request by `permix sweep`; output `sweep`, its artifact at its commit."""
-    from permix.ci import request as requests
+    from permix.automation.ci import request as requests
 
     wanted = requests.parse(request)
     with github.step(f"Sweep of {wanted.adapter}"):
@@ -66,7 +66,7 @@ def evaluate(
 @app.command()
 def card(sweep: Sweep, hub: Hub = THE_HUB) -> None:
     """Put the numbers of a sweep onto the card of its adapter, or propose it there by a pull request."""
-    from permix.ci import card as cards
+    from permix.automation.ci import card as cards
 
     with github.step("Card"):
         place, made = _found(sweep, hub)
@@ -79,7 +79,7 @@ def card(sweep: Sweep, hub: Hub = THE_HUB) -> None:
 @app.command()
 def report(sweep: Sweep, hub: Hub = THE_HUB) -> None:
     """Show a sweep on the page of the job: its numbers, a bar for every persona, and notices."""
-    from permix.ci import report as reports
+    from permix.automation.ci import report as reports
 
     with github.step("Report"):
         reports.report(*_found(sweep, hub))
@@ -90,7 +90,7 @@ def release() -> None:
     """Check that the release has the package's version; output `resources`, a JSON list of what the Hub gets."""
     import json
 
-    from permix.ci import publish
+    from permix.automation.ci import publish
 
     with github.step("Release"):
         version = publish.check_version(github.event())
@@ -104,8 +104,8 @@ def publish_(
     hub: Hub = THE_HUB,
 ) -> None:
     """Publish one repository of a release: the personas, the metric, or another Space."""
-    from permix import hub as hubs
-    from permix.ci import publish
+    from permix.automation.ci import publish
+    from permix.publishing import hub as hubs
 
     with github.step(f"Publish {resource}"):
         head = publish.artifact(resource, hubs.connect(hub))
@@ -116,9 +116,9 @@ def publish_(
 @app.command()
 def collection(hub: Hub = THE_HUB) -> None:
     """Put everything that the organisation published, and the paper, into one Collection."""
-    from permix import collection as collections
-    from permix import hub as hubs
-    from permix.ci import publish
+    from permix.automation.ci import publish
+    from permix.publishing import collection as collections
+    from permix.publishing import hub as hubs
 
     with github.step("Collection"):
         github.summary(collections.gather(hubs.connect(hub), publish.organisation()))
@@ -127,12 +127,12 @@ def collection(hub: Hub = THE_HUB) -> None:
 @app.command()
 def drift(hub: Hub = THE_HUB) -> None:
     """Load and verify everything that was published with the libraries installed here; exit 1 where one fails."""
-    from permix import hub as hubs
-    from permix import provenance
-    from permix.ci import drift as drifts
-    from permix.ci import publish
-    from permix.ci.report import table
+    from permix import run_record
+    from permix.automation.ci import drift as drifts
+    from permix.automation.ci import publish
+    from permix.automation.ci.report import table
     from permix.errors import PermixError
+    from permix.publishing import hub as hubs
 
     with github.step("Drift"):
         place = hubs.connect(hub)
@@ -144,15 +144,15 @@ def drift(hub: Hub = THE_HUB) -> None:
                 results[head.repo] = error
                 github.annotate("error", head.repo, str(error))
         github.summary(table(("artifact", "state", "what"), drifts.rows(results)))
-        versions = [{"package": name, "version": version} for name, version in provenance.packages().items()]
+        versions = [{"package": name, "version": version} for name, version in run_record.packages().items()]
         github.summary(table(("package", "version"), versions))
         if broken := [repo for repo, said in results.items() if isinstance(said, PermixError)]:
             raise PermixError(f"{len(broken)} of {len(results)} artifacts no longer hold: {', '.join(broken)}.")
 
 
 def _found(sweep: str, hub: str) -> "tuple[Place, Head]":
-    from permix import chain
-    from permix import hub as hubs
+    from permix.pipeline import plan
+    from permix.publishing import hub as hubs
 
     place = hubs.connect(hub)
-    return place, chain.find(sweep, place)
+    return place, plan.find(sweep, place)

@@ -19,7 +19,7 @@ Tables = Annotated[
 
 def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Json = False) -> None:
     """Examine the paper's statements on its own printed numbers and on a tables artifact of ours."""
-    from permix.results import verdicts
+    from permix.results.claims import verdicts
 
     found, toy = _published(artifact, hub) if artifact else (verdicts.table(), False)
     if as_json:
@@ -39,10 +39,11 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
 
 def _published(artifact: str, hub: str | None) -> tuple[list[dict[str, Any]], bool]:
     """The statements of a tables artifact, and whether it is of the toy world."""
-    from permix import cards, chain
-    from permix import hub as hubs
+    from permix.pipeline import plan
+    from permix.publishing import cards
+    from permix.publishing import hub as hubs
 
-    head = chain.find(artifact, hubs.connect(hub))
+    head = plan.find(artifact, hubs.connect(hub))
     assert head.record is not None
     if head.record["stage"] != "tables":
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give an artifact of stage tables.")

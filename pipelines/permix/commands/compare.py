@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from permix.commands import options, stored
+from permix.commands import options
 from permix.errors import BadInput
+from permix.pipeline import stored
 
 
 def compare(
@@ -21,9 +22,9 @@ def compare(
     Both answer the same problems under the same personas, so differences are paired. The last column is the p-value
     corrected for all comparisons of a benchmark (Holm).
     """
-    from permix import completions, pss
-    from permix import hub as hubs
-    from permix.results import numbers
+    from permix.publishing import hub as hubs
+    from permix.results.measures import pss, sweep_numbers
+    from permix.stages.shared import sweep_rows
 
     if len(sweeps) < 2:
         raise BadInput("There is one sweep: name at least two to compare.")
@@ -39,11 +40,11 @@ def compare(
     if not benchmarks:
         raise BadInput("The sweeps have no benchmark in common: compare sweeps of one benchmark.")
     for name in benchmarks:
-        first, *others = (completions.read(folder, name) for folder in folders)
+        first, *others = (sweep_rows.read(folder, name) for folder in folders)
         lines = [
             (head.repo, measure, values)
             for head, other in zip(heads[1:], others, strict=True)
-            for measure, values in numbers.compare(first, other, draws=draws).items()
+            for measure, values in sweep_numbers.compare(first, other, draws=draws).items()
         ]
         corrected = pss.holm([math.nan if values["p_value"] is None else values["p_value"] for *_, values in lines])
         print(f"{name}: less {heads[0].repo}")

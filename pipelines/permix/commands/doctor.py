@@ -12,12 +12,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from permix import chain, files, models, provenance
-from permix import recipe as recipes
-from permix.chain import Step
+from permix import files, run_record
 from permix.commands import options
 from permix.errors import BadInput, PermixError
-from permix.recipe import Recipe
+from permix.experiment import models
+from permix.pipeline import plan, recipes
+from permix.pipeline.plan import Step
+from permix.pipeline.recipes import Recipe
 
 MARKS = {"ok": "ok", "note": "-", "missing": "MISSING"}
 EXPLANATION = """
@@ -64,7 +65,7 @@ def doctor(
 ) -> None:
     """Say what this machine can do, what a recipe needs of it, and what to do about what it lacks (exit code 1)."""
     loaded = recipes.load(recipe, set)
-    steps = chain.build(loaded)
+    steps = plan.build(loaded)
     gpus = find_gpus()
     findings = [*machine(gpus), *packages(gpus), sandbox(), *needs(steps, gpus), *disk(steps, hub)]
     findings += rights(loaded, steps, hub)
@@ -81,7 +82,7 @@ def doctor(
 
 def find_gpus() -> list[Gpu]:
     """The NVIDIA GPUs here, without loading torch; none where nvidia-smi does not say all of that."""
-    rows = provenance.gpus("name", "memory.total", "compute_cap")
+    rows = run_record.gpus("name", "memory.total", "compute_cap")
     try:
         return [Gpu(name, float(memory) / 1024, float(capability)) for name, memory, capability in rows]
     except ValueError:
@@ -90,7 +91,7 @@ def find_gpus() -> list[Gpu]:
 
 def machine(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Python, processor and GPUs."""
-    here = provenance.hardware()
+    here = run_record.hardware()
     yield Finding("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     yield Finding("cpu", f"{here['cores']} cores, {here['memory_gb']} GB memory")
     if not gpus:
@@ -149,7 +150,7 @@ def _installed(step: Step) -> Iterator[tuple[str, str]]:
     except BadInput as error:
         key, _, advice = str(error).rpartition(": ")
         yield key, advice
-    for name in chain.missing_packages(step):
+    for name in plan.missing_packages(step):
         yield f"{name} is not installed here", f"pip install 'permix[{'vllm' if name == 'vllm' else 'train'}]'"
     asks_bits = {
         "load_in_4bit": getattr(config, "load_in_4bit", False),
@@ -172,8 +173,8 @@ def _formats(step: Step, gpus: Sequence[Gpu]) -> Iterator[tuple[str, str]]:
 
 def _size(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Memory and time by the estimate, where the sizes of all models are known without a Hub."""
-    from permix import costs, estimate
-    from permix.shapes import KNOWN
+    from permix.pipeline.estimate import costs, estimate
+    from permix.pipeline.estimate.shapes import KNOWN
 
     if any(repo.partition("@")[0] not in KNOWN for repo in _models(steps)):
         return
@@ -181,7 +182,7 @@ def _size(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     on = costs.Machine(device or costs.DEVICES["cpu"], len(gpus) or 1)
     found = estimate.amounts(steps, on, lambda repo: KNOWN[repo.partition("@")[0]])
     memory = max(amount.memory for amount in found) / costs.GIB
-    have = min(gpu.memory for gpu in gpus) if gpus else float(provenance.hardware()["memory_gb"])
+    have = min(gpu.memory for gpu in gpus) if gpus else float(run_record.hardware()["memory_gb"])
     what = f"about {memory:.0f} of {have:.0f} GB" + (" of a GPU" if gpus else "")
     fits = Finding("memory", what) if memory <= have else None
     yield fits or Finding("memory", what, "note", "`permix plan --estimate` says which stage, and what to lower.")
@@ -191,7 +192,7 @@ def _size(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
 
 def disk(steps: Sequence[Step], url: str | None) -> Iterator[Finding]:
     """Room for what is made, and for the models that are downloaded: into HF_HOME from huggingface.co alone."""
-    from permix.shapes import KNOWN
+    from permix.pipeline.estimate.shapes import KNOWN
 
     shapes = [KNOWN[name] for repo in _models(steps) if (name := repo.partition("@")[0]) in KNOWN]
     models = sum(2 * shape.parameters for shape in shapes) / 1e9
@@ -213,7 +214,7 @@ def rights(recipe: Recipe, steps: Sequence[Step], url: str | None) -> Iterator[F
         advice = "to publish for all: --hub https://huggingface.co asks that Hub about your token and the bases."
         yield Finding("hub", "the embedded one, which needs no account", "ok", advice)
         return
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     place = hubs.connect(url)
     try:

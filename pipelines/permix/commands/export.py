@@ -9,7 +9,7 @@ from permix.commands import options
 from permix.errors import BadInput
 
 if TYPE_CHECKING:
-    from permix.hub import Head, Hub
+    from permix.publishing.hub import Head, Hub
     from permix.stages.export import Config, Format
 
 
@@ -26,20 +26,21 @@ def export(
     work: options.Work = None,
 ) -> None:
     """Publish an adapter merged into its base, or as a GGUF file, with a card of its own."""
-    from permix import chain, files
-    from permix import hub as hubs
+    from permix import files
+    from permix.pipeline import plan
+    from permix.pipeline.runner import Runner
     from permix.progress import Board
-    from permix.runner import Runner
+    from permix.publishing import hub as hubs
     from permix.stages import export as stage
 
     format_ = _format(merge, gguf)
     place = hubs.connect(hub)
-    config = _config(chain.find(adapter, place), format_, org, place)
-    step = chain.Step("export", config, stage.target(config), stage.inputs(config))
+    config = _config(plan.find(adapter, place), format_, org, place)
+    step = plan.Step("export", config, stage.target(config), stage.inputs(config))
     place.check_write(config.org)
-    foreign = chain.resolve_foreign([step], place)
-    chain.look_up([step], place)
-    chain.check_packages([step])
+    foreign = plan.resolve_foreign([step], place)
+    plan.look_up([step], place)
+    plan.check_packages([step])
     with Board() as board:
         heads = Runner(place, work or files.home() / "work", 1, board).run([step], foreign)
     print(f"{step.target}@{heads[step.target].sha}")

@@ -13,8 +13,8 @@ from permix.errors import BadInput, PermixError
 if TYPE_CHECKING:
     from subprocess import Popen
 
-    from permix.embedded_hub.accounts import Accounts
-    from permix.embedded_hub.launch import Running
+    from embedded_hub.database.accounts import Accounts
+    from embedded_hub.launch import Running
 
 app = typer.Typer(help="The embedded Hub: a local server for the clients of huggingface.co.", no_args_is_help=True)
 Root = Annotated[Path | None, typer.Option("--root", help="Its data directory; by default permix's own.")]
@@ -31,7 +31,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the embedded Hub until Ctrl-C."""
-    from permix.embedded_hub import server
+    from embedded_hub import server
 
     server.run(_root(root), port, jobs=jobs, at_once=at_once, webhook_hosts=webhooks_to or [])
 
@@ -80,7 +80,7 @@ def mirror(
     root: Root = None,
 ) -> None:
     """Copy a repository's files from another Hub, or to one. Interrupted, it goes on where it was."""
-    from permix.commands import hub_mirror
+    from permix.publishing import mirror as hub_mirror
 
     kind, name = _repository(repo)
     if (from_ is None) == (to is None):
@@ -96,7 +96,8 @@ def mirror(
 @app.command()
 def fsck(root: Root = None) -> None:
     """Check everything that is stored, also while the server runs; exit code 1 when something is damaged."""
-    from permix.embedded_hub import fsck, server
+    from embedded_hub import server
+    from embedded_hub.upkeep import fsck
 
     where = _root(root)
     if not (where / "hub.db").is_file():
@@ -119,7 +120,7 @@ def exec(command: Annotated[list[str], typer.Argument(help="The command.")], roo
     """Run a command whose Hub clients talk to the embedded Hub: `permix hub exec -- python -c '…'`."""
     import subprocess
 
-    from permix.embedded_hub import launch
+    from embedded_hub import launch
 
     where = _root(root)
     environment = launch.environment(launch.attach(where), _home(where))
@@ -148,8 +149,8 @@ def token(
     """Print the local administrator's token; list, make or revoke others."""
     where = _root(root)
     where.mkdir(parents=True, exist_ok=True)
-    from permix.embedded_hub import server
-    from permix.embedded_hub.accounts import Accounts
+    from embedded_hub import server
+    from embedded_hub.database.accounts import Accounts
 
     server.check_format(where)
     accounts = Accounts(where / "hub.db")
@@ -170,7 +171,7 @@ def token(
 
 
 def _new_token(accounts: "Accounts", name: str, role: str, user: str, orgs: list[str]) -> str:
-    from permix.embedded_hub.accounts import NameTaken, valid_namespace
+    from embedded_hub.database.accounts import NameTaken, valid_namespace
 
     if role not in ("read", "write"):
         raise BadInput(f"A token's role is read or write, not {role!r}.")
@@ -197,7 +198,7 @@ def _home(root: Path) -> Path:
 
 def _enter(root: Path | None) -> "Running":
     """Let this process be a client of the embedded Hub. Before the first import of a Hub library."""
-    from permix.embedded_hub import launch
+    from embedded_hub import launch
 
     if "huggingface_hub" in sys.modules:
         raise PermixError("huggingface_hub was imported before the embedded Hub's environment was set.")
@@ -217,10 +218,10 @@ def _repository(repo: str) -> tuple[str, str]:
 
 
 def _space_sdk(folder: Path) -> str:
-    from permix.embedded_hub import card
+    from embedded_hub.store import card_metadata
 
     readme = folder / "README.md"
-    sdk = card.metadata(readme.read_text(encoding="utf-8")).get("sdk") if readme.is_file() else None
+    sdk = card_metadata.metadata(readme.read_text(encoding="utf-8")).get("sdk") if readme.is_file() else None
     if not isinstance(sdk, str):
         raise BadInput(f"{folder} should have a README.md whose metadata say `sdk:` (gradio, static or docker).")
     return sdk

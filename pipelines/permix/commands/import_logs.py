@@ -12,8 +12,8 @@ import typer
 
 from permix import files
 from permix.commands import options
-from permix.commands.stored import Tables
 from permix.errors import BadInput
+from permix.pipeline.stored import Tables
 from permix.stage import StageConfig, unhashed
 
 STAGE, VERSION = "import", 1
@@ -45,24 +45,24 @@ def import_logs(
     hub: options.Hub = None,
 ) -> None:
     """Make a sweep with PSS of per-sample logs of other tools, one log or more for each system prompt."""
-    from permix import recorded
-    from permix.results import tabular
+    from permix import foreign_logs
+    from permix.results.reporting import tabular
 
     if publish and (publish.count("/") != 1 or not all(publish.split("/"))):
         raise BadInput(f"--publish {publish!r} should be ORG/NAME.")
     if out and out.exists():
         raise BadInput(f"{out} is there already: give --out a new folder.")
-    reader = recorded.tool(tool)
+    reader = foreign_logs.tool(tool)
     pairs = [(path, "") for path in paths or []] + [_named(text) for text in persona]
     if not pairs:
         raise BadInput("There is nothing to import: give logs, or --persona NAME=PATH.")
     logs = [
-        (who or recorded.match(log), log)
+        (who or foreign_logs.match(log), log)
         for path, who in pairs
-        for file in recorded.find(reader, path)
+        for file in foreign_logs.find(reader, path)
         for log in reader.read(file, metric)
     ]
-    tables = recorded.rows(logs)
+    tables = foreign_logs.rows(logs)
     org, name = publish.split("/") if publish else ("local", out.name if out else "sweep")
     model = logs[0][1].model
     model = Path(model).name if model.startswith(("/", ".")) else model  # a folder on somebody's machine
@@ -82,9 +82,9 @@ def import_logs(
 
 def summarise(config: Config, tables: Tables) -> dict[str, Any]:
     """Every number of the sweep, from its rows alone: what `permix verify` computes again."""
-    from permix.results import numbers
+    from permix.results.measures import sweep_numbers
 
-    found = {name: numbers.of_rows(table, draws=config.draws, toy=False) for name, table in tables.items()}
+    found = {name: sweep_numbers.of_rows(table, draws=config.draws, toy=False) for name, table in tables.items()}
     return {"variant": config.variant, "title": config.variant, "base": config.variant, "seed": 0, "benchmarks": found}
 
 
@@ -92,37 +92,39 @@ def _write(
     folder: Path, config: Config, tables: Tables, summary: Any, logs: Logs, release: str = f"v{VERSION}.0.0"
 ) -> dict[str, Any]:
     """Write rows, summary, record and card as the runner does for a sweep; return the record."""
-    from permix import cards, completions, provenance
+    from permix import run_record
+    from permix.publishing import cards
+    from permix.stages.shared import sweep_rows
 
     for name, table in tables.items():
-        rows = [dict.fromkeys(completions.COLUMNS) | row for row in table]
-        completions.write(rows, folder, name)
+        rows = [dict.fromkeys(sweep_rows.COLUMNS) | row for row in table]
+        sweep_rows.write(rows, folder, name)
     files.write_json(folder / "summary.json", summary)
-    sources = [{"persona": who, "name": log.name, "sha256": provenance.sha256(log)} for who, log in logs]
-    described = provenance.describe_files(folder)
-    record = provenance.record(
+    sources = [{"persona": who, "name": log.name, "sha256": run_record.sha256(log)} for who, log in logs]
+    described = run_record.describe_files(folder)
+    record = run_record.record(
         stage=STAGE,
         version=VERSION,
         target=f"datasets/{config.name(config.repository)}",
         config=config,
-        digest=provenance.digest(
+        digest=run_record.digest(
             STAGE, VERSION, config, {f"{n} {s['persona']}": s["sha256"] for n, s in enumerate(sources)}
         ),
         inputs={},
         facts={"summary": summary, "logs": sources},
         cost={"completions": sum(map(len, tables.values()))},
         described=described,
-        content=provenance.content_digest(folder, described),
+        content=run_record.content_digest(folder, described),
     )
     record |= {"release": release, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     files.write_bytes(folder / "README.md", cards.render("sweep", record).encode())
-    files.write_json(folder / provenance.RECORD, record)
+    files.write_json(folder / run_record.RECORD, record)
     return record
 
 
 def _publish(folder: Path, config: Config, tables: Tables, summary: Any, logs: Logs, hub: str | None) -> str:
     """Write the sweep into `folder` and publish it, unless the Hub holds just that; return `repo@sha`."""
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     place, target = hubs.connect(hub), f"datasets/{config.name(config.repository)}"
     place.check_write(config.org)

@@ -8,7 +8,7 @@ import typer
 from permix.commands import options
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.publishing.hub import Hub
 
 app = typer.Typer(help="Jobs of the Hub that run permix: list, follow, cancel.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `permix jobs` shows it.")]
@@ -19,7 +19,7 @@ def list_(context: typer.Context, hub: options.Hub = None) -> None:
     """Without a command: every Job of permix that the token can see, the newest first."""
     if context.invoked_subcommand:
         return
-    from permix.jobs import follow, submit
+    from permix.automation.jobs import follow, submit
 
     place = _connect(hub)
     noted, found = submit.noted(place), follow.ours(place)
@@ -34,7 +34,7 @@ def list_(context: typer.Context, hub: options.Hub = None) -> None:
 @app.command()
 def attach(job_id: Id, hub: options.Hub = None) -> None:
     """Follow a Job's log from its first line to its end; exit code 1 when it failed. Ctrl-C leaves it running."""
-    from permix.jobs import follow
+    from permix.automation.jobs import follow
 
     place = _connect(hub)
     follow.to_the_end(follow.find(place, job_id), place)
@@ -43,7 +43,7 @@ def attach(job_id: Id, hub: options.Hub = None) -> None:
 @app.command()
 def logs(job_id: Id, hub: options.Hub = None) -> None:
     """Print what a Job has said until now."""
-    from permix.jobs import follow
+    from permix.automation.jobs import follow
 
     place = _connect(hub)
     job = follow.find(place, job_id)
@@ -55,7 +55,7 @@ def logs(job_id: Id, hub: options.Hub = None) -> None:
 @app.command()
 def cancel(job_id: Id, hub: options.Hub = None) -> None:
     """End a Job. What it has published stays; the same command again goes on from there."""
-    from permix.jobs import follow
+    from permix.automation.jobs import follow
 
     place = _connect(hub)
     job = follow.find(place, job_id)
@@ -65,6 +65,6 @@ def cancel(job_id: Id, hub: options.Hub = None) -> None:
 
 
 def _connect(url: str | None) -> "Hub":
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     return hubs.connect(url)

@@ -17,17 +17,18 @@ def overlap(
     """Say how many problems of a benchmark share 8 words in a row with a training mixture."""
     sources = [benchmarks.builtin(name) for name in benchmark]
 
-    from permix import chain, rows
-    from permix import hub as hubs
-    from permix.results import contamination
+    from permix import parquet
+    from permix.pipeline import plan
+    from permix.publishing import hub as hubs
+    from permix.results.measures import overlap as contamination
 
     place = hubs.connect(hub)
-    head = chain.find(mixture, place)
+    head = plan.find(mixture, place)
     assert head.record is not None
     if head.record["stage"] != "mixtures":
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a mixture.")
-    data = rows.read(place.fetch(head) / "data" / "train-00000-of-00001.parquet")
+    data = parquet.read(place.fetch(head) / "data" / "train-00000-of-00001.parquet")
     for source in sources:
-        folder = place.fetch(chain.foreign(source.repo, place, "overlap"), source.files) if source.repo else None
+        folder = place.fetch(plan.foreign(source.repo, place, "overlap"), source.files) if source.repo else None
         shared = contamination.of_mixture(data, benchmarks.load(source, folder))
         print(f"{source.name}: {shared['found']} of {shared['test']} problems ({shared['share']:.1%}) share 8 words")

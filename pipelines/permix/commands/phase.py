@@ -34,10 +34,10 @@ def phase(
     It trains a base for each share, and on each RLVR and PerMix-RLVR with three seeds: about 70 minutes on two cores.
     Safe to kill and start again.
     """
-    from permix import chain
-    from permix import hub as hubs
-    from permix import recipe as recipes
-    from permix.results import paper_figures
+    from permix.pipeline import plan as chain
+    from permix.pipeline import recipes
+    from permix.publishing import hub as hubs
+    from permix.results.reporting import paper_figures
     from permix.stages import tables
 
     plan = recipes.load(recipe, [*set, f"shares={share}"] if share else set)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from permix import chain
-from permix import recipe as recipes
-from permix.chain import Step
 from permix.commands import options, phase
 from permix.errors import BadInput
+from permix.pipeline import plan as chain
+from permix.pipeline import recipes
+from permix.pipeline.plan import Step
 
 if TYPE_CHECKING:
-    from permix.costs import Machine
-    from permix.estimate import Amount
-    from permix.shapes import Shape
+    from permix.pipeline.estimate.costs import Machine
+    from permix.pipeline.estimate.estimate import Amount
+    from permix.pipeline.estimate.shapes import Shape
 
 COLUMNS = ("stage", "artifacts", "steps", "completions", "tokens sampled", "trained", "GB/device", "hours", "USD")
 
@@ -38,8 +38,8 @@ def plan(
 ) -> None:
     """Show the chain: every artifact missing, stale or current, and the cost of what is to be made."""
     if estimate:
-        from permix import shapes
-        from permix.costs import machine
+        from permix.pipeline.estimate import shapes
+        from permix.pipeline.estimate.costs import machine
 
         _show_estimate(_made(recipe, set), machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
         return
@@ -47,7 +47,7 @@ def plan(
     if gpu or gpus > 1 or price_per_hour:
         raise BadInput("--gpu, --gpus and --price-per-hour are for the estimate: add --estimate.")
 
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     steps, place = chain.build(recipes.load(recipe, set)), hubs.connect(hub)
     heads = chain.resolve_foreign(steps, place)
@@ -99,7 +99,7 @@ def _usd(amount: float) -> str:
 
 def _show_estimate(steps: Sequence[Step], on: "Machine", shape_of: "Callable[[str], Shape]", price: float) -> None:
     """One line for each stage with work to do, the total, and what was assumed."""
-    from permix import costs, estimate
+    from permix.pipeline.estimate import costs, estimate
 
     found = estimate.amounts(steps, on, shape_of)
     by_stage: dict[str, list[Amount]] = {}
@@ -123,8 +123,8 @@ def _show_estimate(steps: Sequence[Step], on: "Machine", shape_of: "Callable[[st
 
 
 def _cells(stage: str, each: "Sequence[Amount]", on: "Machine", price: float) -> tuple[str, ...]:
-    from permix.costs import GIB
-    from permix.estimate import Amount
+    from permix.pipeline.estimate.costs import GIB
+    from permix.pipeline.estimate.estimate import Amount
 
     total = sum(each, Amount())
     hours = total.seconds / 3600

@@ -22,7 +22,7 @@ def power(
     seed: Annotated[int, typer.Option(help="Of the simulation; the same seed gives the same table.")] = 0,
 ) -> None:
     """Say what sweeps of several sizes can show: noise floor, smallest visible difference, power for yours."""
-    from permix.results import power as simulation
+    from permix.results.measures import power as simulation
 
     if not 0 < power < 1 or difference <= 0:
         raise BadInput(f"--power {power:g} should lie between 0 and 1, and --difference {difference:g} above 0.")

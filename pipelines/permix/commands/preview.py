@@ -6,12 +6,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from permix import benchmarks, chain, files, stages
-from permix import recipe as recipes
+from permix import benchmarks, files, stages
 from permix.errors import BadInput
-from permix.models import Model
+from permix.experiment.models import Model
+from permix.pipeline import plan as chain
+from permix.pipeline import recipes
 from permix.stage import Parts
-from permix.targets import WriterConfig
+from permix.stages.shared.written_targets import WriterConfig
 
 
 def preview(name: str, overrides: Sequence[str], stage: str, hub: str | None, work: Path | None) -> None:
@@ -21,10 +22,10 @@ def preview(name: str, overrides: Sequence[str], stage: str, hub: str | None, wo
     if not steps:
         raise BadInput(f"The recipe {plan.name} asks nothing of stage {stage}: choose other variants.")
 
-    from permix import engines, sampler
-    from permix import hub as hubs
+    from permix.pipeline.runner import Runner
     from permix.progress import Board
-    from permix.runner import Runner
+    from permix.publishing import hub as hubs
+    from permix.sampling import engines, sampler
 
     place = hubs.connect(hub)
     place.check_write(plan.org)

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from permix.commands import options, stored
+from permix.commands import options
 from permix.errors import BadInput
+from permix.pipeline import stored
 
 
 def recovery(
@@ -23,8 +24,8 @@ def recovery(
     It learns on other problems of the same sweep: do the personas differ? With --trained-on it learns from another
     sweep: do they still sound like that one's?
     """
-    from permix import hub as hubs
-    from permix.results import recovery as recovering
+    from permix.publishing import hub as hubs
+    from permix.results.measures import recovery as recovering
 
     place = hubs.connect(hub)
     sweeps = {name: stored.tables(name, place) for name in artifacts}

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from permix import chain, files
+from permix import files
 from permix.asked import Asked, Plan, Terms
-from permix.chain import Step
 from permix.commands import options
 from permix.errors import BadInput
-from permix.recipe import Recipe
+from permix.pipeline import plan as chain
+from permix.pipeline.plan import Step
+from permix.pipeline.recipes import Recipe
 
 if TYPE_CHECKING:
-    from permix.hub import Head, Hub
+    from permix.publishing.hub import Head, Hub
 
 Processes = Annotated[
     int, typer.Option("--processes", min=1, help="Train each adapter in so many processes, one for each GPU.")
@@ -74,10 +75,11 @@ def make(
     asked = Asked(name, tuple(overrides), until, tuple(fresh), workers, processes)
     plans = [Plan.of(part) for part in (asked.parts(terms.fan_out) if terms else [asked])]
 
-    from permix import collection, ranks
-    from permix import hub as hubs
+    from permix.pipeline import ranks
+    from permix.pipeline.runner import Runner
     from permix.progress import Board
-    from permix.runner import Runner
+    from permix.publishing import collection
+    from permix.publishing import hub as hubs
 
     place = hubs.connect(hub)
     place.check_write(plans[0].recipe.org)
@@ -94,7 +96,7 @@ def make(
             crew = Runner(place, work or files.home() / "work", workers or _workers(), board, processes)
             crew.run(plans[0].steps, plans[0].foreign)
     else:
-        from permix.jobs import steps
+        from permix.automation.jobs import steps
 
         if not steps.make(plans, terms, place):
             return
@@ -126,7 +128,7 @@ def _workers() -> int:
 
 def _show_summary(head: "Head") -> None:
     """A sweep's numbers, one line for each benchmark."""
-    from permix.results.tabular import NO_PSS
+    from permix.results.reporting.tabular import NO_PSS
 
     assert head.record is not None
     for name, found in head.record["facts"].get("summary", {}).get("benchmarks", {}).items():

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from permix import persona as personas
-from permix import prompt
-from permix import recipe as recipes
 from permix.commands import options
-from permix.engines import open_engine
 from permix.errors import BadInput, closest, nearest
-from permix.persona import Persona
-from permix.recipe import Recipe
-from permix.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
+from permix.pipeline import recipes
+from permix.pipeline.recipes import Recipe
+from permix.prompting import persona as personas
+from permix.prompting import prompts
+from permix.prompting.persona import Persona
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
 
 if TYPE_CHECKING:
-    from permix.hub import Head, Hub
+    from permix.publishing.hub import Head, Hub
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def sample(
         return
     _need_packages()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it; it warns of kernels that are not needed
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     place = hubs.connect(hub)
     who = _personas(plan, persona, hub)
@@ -91,7 +91,7 @@ def _answer(
     compare: bool,
 ) -> None:
     requests = [
-        Request(str(i), prompt.messages(question, who.persona, plan.task.instruction), sampling, seed, who.adapter)
+        Request(str(i), prompts.messages(question, who.persona, plan.task.instruction), sampling, seed, who.adapter)
         for i, who in enumerate(cast)
     ]
     if compare and sys.stdout.isatty():
@@ -161,7 +161,7 @@ def _personas(plan: Recipe, wanted: Sequence[str], hub: str | None) -> list[Pers
 def _pools(plan: Recipe, hub: str | None) -> list[Persona]:
     if not plan.settings("personas").get("dataset"):
         return [*personas.bundled("train"), *personas.bundled("eval")]
-    from permix import hub as hubs
+    from permix.publishing import hub as hubs
 
     place = hubs.connect(hub)
     folder = place.fetch(_there(place, plan.personas_repo))
@@ -172,7 +172,7 @@ def _adapters(
     plan: Recipe, place: "Hub", base: str, variants: Sequence[str], repos: Sequence[str]
 ) -> dict[str, Adapter | None]:
     """{name: adapter}; None for the base alone."""
-    from permix import variant
+    from permix.paper import variants as variant
     from permix.stage import StageConfig
 
     names = [name.strip() for several in variants for name in several.split(",")]

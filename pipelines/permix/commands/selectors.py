@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from permix.commands import options, stored
+from permix.commands import options
 from permix.errors import BadInput
+from permix.pipeline import stored
 
 Peers = Annotated[
     list[str] | None,
@@ -28,8 +29,8 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub 
 
     Sweeps of its peers, where they are named, stand below.
     """
-    from permix import hub as hubs
-    from permix.results import selectors as selecting
+    from permix.publishing import hub as hubs
+    from permix.results.measures import selectors as selecting
 
     place = hubs.connect(hub)
     beside = {name: stored.tables(name, place) for name in peers or []}

@@ -7,12 +7,12 @@ from permix.commands import options
 
 def show(artifact: options.Artifact, hub: options.Hub = None, as_json: options.Json = False) -> None:
     """Show how an artifact was made: config, inputs, code, packages, hardware, cost and facts."""
-    from permix import chain
-    from permix import hub as hubs
-    from permix.results import curves
+    from permix.pipeline import plan
+    from permix.publishing import hub as hubs
+    from permix.results.reporting import curves
 
     connected = hubs.connect(hub)
-    head = chain.find(artifact, connected)
+    head = plan.find(artifact, connected)
     assert head.record is not None
     record = head.record
     if as_json:

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from permix import persona, variant
 from permix.errors import BadInput
+from permix.paper import variants as variant
+from permix.prompting import persona
 
 OPTIONS: list[tuple[str, Any, Any]] = [
     ("base", Annotated[str, typer.Option(metavar="ORG/MODEL", help="A base of the Hub, instead of the recipe's.")], ""),

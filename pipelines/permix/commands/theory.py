@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from permix.commands import options, stored
+from permix.commands import options
 from permix.errors import BadInput
+from permix.pipeline import stored
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.publishing.hub import Hub
 
 Trained = Annotated[str | None, typer.Option("--trained", metavar="ARTIFACT", help="The sweep of a trained variant.")]
 Beta = Annotated[
@@ -28,9 +29,9 @@ def theory(
     as_json: options.Json = False,
 ) -> None:
     """Predict accuracy and PSS at a beta from a base's sweep (Proposition 1), and fit beta to a trained one."""
-    from permix import hub as hubs
-    from permix import theory as model
-    from permix.results import sweeps
+    from permix.publishing import hub as hubs
+    from permix.results.measures import sweeps
+    from permix.results.measures import theory as model
 
     if beta is None and trained is None:
         raise BadInput("Give --beta, to predict, or --trained, to fit it (or both).")

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from permix.commands import options
-from permix.commands.stored import Tables, rows
 from permix.errors import BadInput, PermixError
+from permix.pipeline.stored import Tables, rows
 
 if TYPE_CHECKING:
-    from permix.hub import Hub
+    from permix.publishing.hub import Hub
 
 HOW = {
     "sweep": "completions graded again",
@@ -25,13 +25,14 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
     Of an imported sweep, which another tool scored, the numbers are recomputed from its scores; of personagym and
     preference, scores are read again from the judges' raw replies. Nothing is asked of any model.
     """
-    from permix import chain, stages
-    from permix import hub as hubs
+    from permix import stages
     from permix.commands import import_logs
-    from permix.provenance import canonical
+    from permix.pipeline import plan
+    from permix.publishing import hub as hubs
+    from permix.run_record import canonical
 
     place = hubs.connect(hub)
-    head = chain.find(artifact, place)
+    head = plan.find(artifact, place)
     assert head.record is not None
     stage = head.record["stage"]
     if stage not in HOW:
@@ -57,25 +58,26 @@ def verify(artifact: options.Artifact, hub: options.Hub = None) -> None:
 
 def _from_completions(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
     """The rows graded again, and the summary of them."""
-    from permix import completions, typed
+    from permix.pipeline import checking
     from permix.stages import sweep
+    from permix.stages.shared import sweep_rows
 
-    config = typed.config_of(sweep.Config, record["config"])
+    config = checking.config_of(sweep.Config, record["config"])
     needed = {n: s for n, s in record["inputs"].items() if n.startswith("benchmark/")}
     heads = {n: _there(place.head(f"{s['repo']}@{s['revision']}"), s["repo"]) for n, s in needed.items()}
     files = sweep.reads(config)
     inputs = {name: place.fetch(head, files.get(name, ())) for name, head in heads.items()}
     problems = sweep.problems_of(config, inputs)
-    regraded = {name: completions.regrade(stored[name], found) for name, found in problems.items()}
+    regraded = {name: sweep_rows.regrade(stored[name], found) for name, found in problems.items()}
     return regraded, sweep.summarise(config, regraded)
 
 
 def _from_scores(record: Mapping[str, Any], stored: Tables, place: "Hub") -> tuple[Tables, dict[str, Any]]:
     """The rows as they are, and the summary of them."""
-    from permix import typed
     from permix.commands import import_logs
+    from permix.pipeline import checking
 
-    return stored, import_logs.summarise(typed.config_of(import_logs.Config, record["config"]), stored)
+    return stored, import_logs.summarise(checking.config_of(import_logs.Config, record["config"]), stored)
 
 
 def _there(head: Any, repo: str) -> Any:

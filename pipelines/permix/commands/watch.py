@@ -16,8 +16,8 @@ from permix.errors import BadInput
 if TYPE_CHECKING:
     from huggingface_hub import WebhookInfo
 
-    from permix.ci.request import Request
-    from permix.hub import Hub
+    from permix.automation.ci.request import Request
+    from permix.publishing.hub import Hub
 
 Adapters = Annotated[list[str] | None, typer.Argument(metavar="ADAPTER", help="org/name on the Hub.")]
 By = Annotated[
@@ -52,9 +52,9 @@ def watch(
     work: options.Work = None,
 ) -> None:
     """Evaluate adapters whenever their weights change. Without adapters: show what is watched and was evaluated."""
-    from permix import hub as hubs
-    from permix import watching
-    from permix.ci import request as requests
+    from permix.automation import watch as watching
+    from permix.automation.ci import request as requests
+    from permix.publishing import hub as hubs
 
     os.environ |= {"PERMIX_ORG": org, "PERMIX_RECIPE": recipe}
     texts = {"runner": "self-hosted", "limit": str(limit)}
@@ -84,9 +84,9 @@ def _by_job(
     one: "Request", org: str, recipe: str, flavor: str, timeout: str, max_cost: float | None, place: "Hub"
 ) -> None:
     """Check the adapter and the price of one evaluation, then set its Job and webhook up."""
-    from permix import watching
-    from permix.ci import request as requests
-    from permix.jobs import price, submit
+    from permix.automation import watch as watching
+    from permix.automation.ci import request as requests
+    from permix.automation.jobs import price, submit
 
     found, _ = requests.complete(one, place)
     on = price.flavor(flavor, place)
@@ -101,7 +101,7 @@ def _by_job(
 
 
 def _remove(adapters: Sequence[str], org: str, place: "Hub") -> None:
-    from permix import watching
+    from permix.automation import watch as watching
 
     gone = watching.remove(adapters, org, place)
     for adapter in adapters:
@@ -112,7 +112,7 @@ def _remove(adapters: Sequence[str], org: str, place: "Hub") -> None:
 
 def _show(place: "Hub", org: str) -> None:
     """Every watched adapter: how, whether its webhook works, what the relay says, and the last evaluation."""
-    from permix import watching
+    from permix.automation import watch as watching
 
     webhooks = watching.ours(place)
     if not webhooks:
@@ -129,7 +129,7 @@ def _show(place: "Hub", org: str) -> None:
 
 def _relay_says(one: "WebhookInfo") -> dict[str, str]:
     """What the relay tells of each adapter, as the end of a sentence."""
-    from permix import watching
+    from permix.automation import watch as watching
 
     try:
         with urllib.request.urlopen(watching.relay_of(one), timeout=20) as answer:  # noqa: S310 - from our webhook

@@ -1,1 +1,1 @@
-"""Asking judges for scores, and examining them; permix.judge is the face of it."""
+"""Asking judges for scores, and examining them; permix.judging.judge is the face of it."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from permix import prompt
 from permix.errors import PermixError
 from permix.judging.procedure import Procedure
-from permix.persona import Persona
-from permix.sampler import Adapter, Completion, Request, Sampling, seed_of
+from permix.prompting import prompts
+from permix.prompting.persona import Persona
+from permix.sampling.sampler import Adapter, Completion, Request, Sampling, seed_of
 
 COLUMNS = {
     "question_id": "string",
@@ -32,7 +32,7 @@ def requests(
     """What to sample and the rows to be, by question; `noise` is the seed and the variant."""
     found, table = [], {}
     for key, row in asked.items():
-        chat = prompt.messages(row["question"], Persona(row["persona"], "", way.system_prompt(row)), "plain")
+        chat = prompts.messages(row["question"], Persona(row["persona"], "", way.system_prompt(row)), "plain")
         seed = seed_of("personagym", *noise, key)
         found.append(Request(key, chat, sampling, seed, adapter))
         kept = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}

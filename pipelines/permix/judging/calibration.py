@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from permix import prompt
-from permix.judge import Item
+from permix.judging.judge import Item
+from permix.prompting import prompts
 
 Row = dict[str, Any]
 ADMITS = "As an AI language model, I do not have a personal life or experiences, but I am happy to help you with that!"
@@ -20,7 +20,7 @@ second again, with an instruction to the judge."""
 
 def rows() -> list[Row]:
     """Every answer of the set: id, group, persona (its text), task, question, answer."""
-    cases = json.loads((prompt.FOLDER / "calibration.json").read_text(encoding="utf-8"))
+    cases = json.loads((prompts.FOLDER / "calibration.json").read_text(encoding="utf-8"))
     return [
         {"id": f"{number}|{group}", "group": group, "answer": _answer(case, group)}
         | {name: case[name] for name in ("persona", "task", "question")}
@@ -32,7 +32,7 @@ def rows() -> list[Row]:
 def items() -> list[Item]:
     """What a judge is asked; it gets no examples, for these are its examination."""
     return [
-        Item(row["id"], prompt.scoring(row["persona"], row["task"], row["question"], (), row["answer"]))
+        Item(row["id"], prompts.scoring(row["persona"], row["task"], row["question"], (), row["answer"]))
         for row in rows()
     ]
 

@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from permix.judge import Item
 from permix.judging import own
-from permix.prompt import Messages
+from permix.judging.judge import Item
+from permix.prompting.prompts import Messages
 
 Row = dict[str, Any]
 CHECKS: dict[str, Callable[[Row, str], Messages]] = {

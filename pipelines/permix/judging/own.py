@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from permix import judge, prompt
-from permix.judge import Item, Judgement, ModelJudge
-from permix.judging import structured
+from permix.judging import judge, structured
+from permix.judging.judge import Item, Judgement, ModelJudge
 from permix.judging.structured import Client, Form, Misfit
 from permix.judging.tasks import TASKS, Row, question, text_of
-from permix.persona import Persona
+from permix.prompting import prompts as prompt
+from permix.prompting.persona import Persona
 
 SCORES = ("1", "2", "3", "4", "5")
 
@@ -56,7 +56,7 @@ class Own:
         return ModelJudge(client, judge.SCORE, what, seed).judge(items)
 
     def prompts(self) -> dict[str, str]:
-        """permix.prompt's text files."""
+        """permix.prompting.prompts's text files."""
         return prompt.templates(
             *("questions", "examples", "score", "score_item", "again"),
             *(f"{kind}/{task}" for kind in ("tasks", "rubrics") for task in TASKS),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from permix.errors import PermixError
-from permix.judge import Item, Judgement, ModelJudge
+from permix.experiment.models import Model
 from permix.judging import structured
+from permix.judging.judge import Item, Judgement, ModelJudge
 from permix.judging.structured import Client, Form, Purse
-from permix.models import Model
-from permix.sampler import Sampling
+from permix.sampling.sampler import Sampling
 from permix.stage import Parts, StageConfig, given, unhashed
 
 SAID = {

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from permix.judge import Judgement
+from permix.judging.judge import Judgement
 from permix.judging.own import Own
 from permix.judging.structured import Client
 from permix.judging.tasks import Row
 from permix.judging.upstream import Upstream
-from permix.persona import Persona
+from permix.prompting.persona import Persona
 
 
 class Procedure(Protocol):

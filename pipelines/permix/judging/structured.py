@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from permix import prompt
 from permix.errors import BadInput, PermixError
-from permix.models import Model
-from permix.prompt import Messages
-from permix.sampler import Completion, Request, Sampler, Sampling, seed_of
+from permix.experiment.models import Model
+from permix.prompting import prompts
+from permix.prompting.prompts import Messages
+from permix.sampling.sampler import Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import Parts
 
 _FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
@@ -33,7 +33,7 @@ class Form:
 
     read: Callable[[str], Any]
     schema: Mapping[str, Any] | None = None
-    again: Callable[[Messages, str, str], Messages] = prompt.again
+    again: Callable[[Messages, str, str], Messages] = prompts.again
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from permix.persona import Persona
+from permix.prompting.persona import Persona
 
 Row = dict[str, Any]
 TASKS = {

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from permix.errors import BadInput
-from permix.judge import Judgement
 from permix.judging import upstream_replies as replied
+from permix.judging.judge import Judgement
 from permix.judging.structured import Client, Form, Reply
 from permix.judging.tasks import TASKS, Row, question
-from permix.persona import Persona
-from permix.prompt import Messages
-from permix.sampler import Sampling
+from permix.prompting.persona import Persona
+from permix.prompting.prompts import Messages
+from permix.sampling.sampler import Sampling
 
 NOT_COPIED = (
     "The examples of a group were cut to one string of which each rubric got a single character; here the k-th rubric "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from permix.judging import structured
 from permix.judging.structured import Form, Misfit
 from permix.judging.tasks import text_of
-from permix.prompt import Messages
+from permix.prompting.prompts import Messages
 
 _EVALUATION = re.compile(r"\((\d+)\)\s*Evaluation:")
 _SCORE = re.compile(r"final score is[\s:*]*([1-5])(?![\d.]*\d)", re.IGNORECASE)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from permix import variant
+from permix.paper import variants
 
 Row = dict[str, Any]
 
@@ -77,7 +77,7 @@ def rows_of(name: str, base_slug: str) -> tuple[str, ...]:
 
     Those of the controlled experiment where the base is its base, of Tables 8 and 9 where the model is one of theirs.
     """
-    found = variant.other(name)
+    found = variants.other(name)
     slug = found.slug if found else base_slug if name == "base" else ""
     controlled = [] if found or base_slug != BASE else [name]
     return (*controlled, *filter(None, [model_of(slug)]))

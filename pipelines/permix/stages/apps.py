@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import files, provenance
+from permix import files, run_record
 from permix.stage import Facts, Parts, StageConfig, given
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = ""  # a Space's README.md is its own
 VERSION = 1
@@ -41,8 +41,8 @@ def configs(recipe: "Recipe") -> list[Config]:
 def config(org: str, space: str) -> Config:
     """The Space of this folder as it is now."""
     folder = files.SPACES / space
-    content = provenance.content_digest(folder, provenance.describe_files(folder, _is_ours))
-    return Config(org=org, space=space, content=content, card=provenance.sha256(folder / "README.md"))
+    content = run_record.content_digest(folder, run_record.describe_files(folder, _is_ours))
+    return Config(org=org, space=space, content=content, card=run_record.sha256(folder / "README.md"))
 
 
 def target(config: Config) -> str:
@@ -62,4 +62,4 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 
 def _is_ours(path: str) -> bool:
-    return provenance.is_content(path) and "__pycache__" not in path and not path.startswith(".")
+    return run_record.is_content(path) and "__pycache__" not in path and not path.startswith(".")

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from permix import variant
 from permix.errors import BadInput
+from permix.paper import variants
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
     from permix.toy.model import Training
 
 CARD = "base"
@@ -94,7 +94,7 @@ def configs(recipe: "Recipe") -> list[Config]:
     """The base where it is the toy, the teacher where a variant learns from it; the recipe's seeds change neither."""
     world = recipe.settings("base")
     found = [Config(org=recipe.org, **world)] if recipe.base == "toy" else []
-    if any(variant.get(name).teacher == "toy" for name in recipe.variants):
+    if any(variants.get(name).teacher == "toy" for name in recipe.variants):
         found.append(Config(org=recipe.org, role="teacher", **{**world, **TEACHER, **recipe.settings("toy.teacher")}))
     return found
 

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, rows, variant
+from permix import benchmarks
+from permix import parquet as rows
 from permix.benchmarks import Source
 from permix.errors import BadInput
+from permix.paper import variants
+from permix.prompting import persona
 from permix.stage import Facts, Parts, StageConfig, given
 from permix.stages import sweep
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "cases"
 VERSION = 1
@@ -108,7 +111,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def _on(config: Config, source: Source, inputs: Mapping[str, Path], start: int) -> Iterator[Row]:
     """The rows of one benchmark; cases are numbered from `start` + 1."""
-    from permix.results import sweeps
+    from permix.results.measures import sweeps
 
     folders = {name: inputs[name] for name, _ in config.sweeps}
     sweeps.refuse_unequal(folders, source.name)
@@ -123,7 +126,7 @@ def _on(config: Config, source: Source, inputs: Mapping[str, Path], start: int) 
         case: Row = {"case": number, "rule": rule, "benchmark": source.name, "problem_id": problem, "persona": who}
         case |= {"question": problems[problem].question, "gold": problems[problem].gold}
         for name in folders:
-            yield case | {"variant": name, "title": variant.get(name).title} | texts[name][who, problem]
+            yield case | {"variant": name, "title": variants.get(name).title} | texts[name][who, problem]
 
 
 def choose(
@@ -142,7 +145,7 @@ def choose(
 
 
 def _scores(folder: Path, benchmark: str) -> dict[Condition, float]:
-    from permix.results import sweeps
+    from permix.results.measures import sweeps
 
     controls = {c.key for c in persona.CONTROLS}
     found = sweeps.columns(folder, benchmark, ("persona", "problem_id", "run", "score"))

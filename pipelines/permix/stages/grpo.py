@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from permix import persona
 from permix.errors import BadInput
+from permix.prompting import persona
 from permix.stage import Facts, Parts, given, unhashed
 from permix.training import settings
 from permix.training.settings import TrainerConfig
 from permix.training.settings import target as target
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
     from permix.training.rollouts import Reward
 
 CARD = "adapter"
@@ -135,7 +135,7 @@ def estimate(config: Config) -> dict[str, float]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Train, resuming from the last complete checkpoint in `parts.work`, and save the adapter."""
-    from permix.results import curves
+    from permix.results.reporting import curves
     from permix.training import adapter, loop, probe, rollouts, rows
 
     reward = rollouts.Reward(parts.work / "samples")
@@ -170,7 +170,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts, reward: "Rew
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    from permix.sampler import CHAT_TEMPLATE_KWARGS
+    from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
     from permix.training import loop, model, probe, rows, vllm_rollouts
 
     model.check_machine(config)

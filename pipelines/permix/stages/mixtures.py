@@ -15,15 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, persona, prompt, rows, stages, variant
+from permix import benchmarks, parquet, stages
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
-from permix.results import contamination
+from permix.paper import variants
+from permix.prompting import persona
+from permix.prompting import prompts as prompt
+from permix.results.measures import overlap
 from permix.stage import Facts, Parts, StageConfig, given
 from permix.verifier import Problem, Verifier
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 Row = dict[str, Any]
 CARD = "mixture"
@@ -69,17 +72,17 @@ def configs(recipe: "Recipe") -> list[Config]:
             variant=name,
             task=recipe.task,
             personas=recipe.personas_repo,
-            targets=_targets(recipe, variant.get(name)),
+            targets=_targets(recipe, variants.get(name)),
             base=recipe.base_repo if by_length else "",
             benchmarks=recipe.benchmarks,
             **settings,
         )
         for name, seed in recipe.runs()
-        if variant.get(name).trainer != "none"
+        if variants.get(name).trainer != "none"
     ]
 
 
-def _targets(recipe: "Recipe", row: variant.Variant) -> str:
+def _targets(recipe: "Recipe", row: variants.Variant) -> str:
     """The dataset that holds the row's targets; "" where they are the gold rationales or there are none."""
     if row.target == "styled":
         page = stages.get("rewrites")
@@ -129,7 +132,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     problems = {row["problem_id"] for row in kept}
     facts: Facts = {"rows": len(kept), "problems": len(problems), "personas": dict(sorted(drawn.items()))}
     facts["overlap"] = {
-        source.name: contamination.of_mixture(kept, benchmarks.load(source, inputs.get(f"benchmark/{source.name}")))
+        source.name: overlap.of_mixture(kept, benchmarks.load(source, inputs.get(f"benchmark/{source.name}")))
         for source in config.benchmarks
     }
     if config.base:
@@ -141,7 +144,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def _drawn(config: Config, pool: Sequence[persona.Persona], inputs: Mapping[str, Path]) -> Iterator[Row]:
     """The task's problems, each with the persona drawn for it where the variant mixes them."""
-    row = variant.get(config.variant)
+    row = variants.get(config.variant)
     problems = _problems(config, inputs)
     for epoch in range(config.epochs):
         for problem in problems:
@@ -159,9 +162,9 @@ def _drawn(config: Config, pool: Sequence[persona.Persona], inputs: Mapping[str,
 
 def _given(config: Config, pool: Sequence[persona.Persona], folder: Path) -> Iterator[Row]:
     """The rows of a dataset of targets, in which personas are already drawn."""
-    row = variant.get(config.variant)
+    row = variants.get(config.variant)
     part = {"teacher": "data/persona" if row.persona else "data/plain"}.get(row.target, "data")
-    table = rows.read(folder / part / "train-00000-of-00001.parquet")
+    table = parquet.read(folder / part / "train-00000-of-00001.parquet")
     by_key = {p.key: p for p in pool}
     for found in table:
         if not found["completion"].strip():
@@ -189,7 +192,7 @@ def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
     problems = benchmarks.load(config.task, inputs.get("task"))
     with Verifier() as verifier:
         verifier.check_golds(problems)
-        if variant.get(config.variant).target != "gold":
+        if variants.get(config.variant).target != "gold":
             return problems
         verdicts = verifier.grade_many((problem.rationale, problem) for problem in problems)
         for problem, verdict in zip(problems, verdicts, strict=True):
@@ -230,7 +233,7 @@ def _short(config: Config, table: Sequence[Row], base: Path) -> Iterator[Row]:
 def write(table: Sequence[Row], path: Path) -> None:
     """Write the rows of a mixture, with their targets where they have any."""
     chats = [name for name in ("prompt", "completion") if name in table[0]]
-    rows.write(table, dict.fromkeys(TEXTS, "string") | dict.fromkeys(chats, "messages"), path)
+    parquet.write(table, dict.fromkeys(TEXTS, "string") | dict.fromkeys(chats, "messages"), path)
 
 
 def _pool(folder: Path) -> list[persona.Persona]:

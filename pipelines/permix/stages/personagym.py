@@ -16,17 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import files, judge, models, rows, variant
+from permix import files, parquet
 from permix.errors import BadInput
-from permix.judging import answers, calibration, checks, own, panel, procedure, structured, upstream
+from permix.experiment import models
+from permix.experiment.models import Model
+from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
 from permix.judging.panel import SAID, JudgedConfig, Panel
-from permix.models import Model
-from permix.sampler import Backend, Sampling
+from permix.paper import variants
+from permix.sampling.sampler import Backend, Sampling
 from permix.stage import Facts, Parts, given, unhashed
 from permix.stages import questions, sweep
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "personagym"
 NEEDS = models.packages
@@ -200,7 +202,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         found["scores"] += panel.said(config.tiebreaker, said, answered)
     for part, columns in PARTS.items():
         if found[part]:
-            rows.write(found[part], columns, _file(out, part))
+            parquet.write(found[part], columns, _file(out, part))
     summary = summarise(vars(config), found)
     files.write_json(out / "summary.json", summary)
     of_answers, of_judges = models.spent(config.model, made), judges.spent
@@ -216,9 +218,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def summarise(config: Mapping[str, Any], found: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Every number of the artifact, from the rows of its PARTS alone: what `permix verify` computes again."""
-    from permix.results import fidelity
+    from permix.results.measures import fidelity
 
-    row, calibrated = variant.VARIANTS.get(config["variant"]), found["calibration"]
+    row, calibrated = variants.VARIANTS.get(config["variant"]), found["calibration"]
     return {
         "variant": config["variant"],
         "title": row.title if row else config["variant"],
@@ -235,7 +237,7 @@ def summarise(config: Mapping[str, Any], found: Mapping[str, Sequence[Row]]) -> 
 
 def read(folder: Path, part: str = "scores") -> list[Row]:
     """The rows of one of the PARTS of a personagym artifact; [] where it has none."""
-    return rows.read(_file(folder, part)) if _file(folder, part).is_file() else []
+    return parquet.read(_file(folder, part)) if _file(folder, part).is_file() else []
 
 
 def replay(
@@ -254,13 +256,13 @@ def _file(folder: Path, part: str) -> Path:
 
 
 def _disputed(config: Config, scored: Sequence[Row]) -> list[str]:
-    from permix.results import fidelity
+    from permix.results.measures import fidelity
 
     return fidelity.disputed(scored, config.dispute)
 
 
 def _writers(recipe: "Recipe", name: str) -> tuple[str, ...]:
     """The models that wrote what the variant is trained on; none where it is gold, a reward, or the toy world's."""
-    row = variant.get(name)
+    row = variants.get(name)
     author = recipe.settings("rewrites").get("model", "gpt-5-mini") if row.target == "styled" else row.teacher
     return (recipe.model(author).model,) if author and author != "toy" else ()

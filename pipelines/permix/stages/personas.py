@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import persona, rows
+from permix import parquet
+from permix.prompting import persona
 from permix.stage import Facts, Parts, StageConfig, given
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "personas"
 VERSION = 1
@@ -54,5 +55,5 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     """Write both pools as parquet."""
     columns = dict.fromkeys(("key", "category", "system_prompt"), "string")
     for split, pool in (("train", config.train), ("eval", config.eval)):
-        rows.write([asdict(p) for p in pool], columns, out / "data" / f"{split}-00000-of-00001.parquet")
+        parquet.write([asdict(p) for p in pool], columns, out / "data" / f"{split}-00000-of-00001.parquet")
     return {"train": len(config.train), "eval": len(config.eval)}

@@ -13,18 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, files, judge, persona, prompt, rows
+from permix import benchmarks, files, parquet
 from permix.benchmarks import Source, sizes
 from permix.errors import BadInput, nearest
-from permix.judge import Item
-from permix.judging import panel, structured
+from permix.judging import judge, panel, structured
+from permix.judging.judge import Item
 from permix.judging.panel import SAID, JudgedConfig, Panel
-from permix.prompt import Messages
+from permix.prompting import persona, prompts
+from permix.prompting.prompts import Messages
 from permix.stage import Facts, Parts, given
 from permix.stages import sweep
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "preference"
 VERSION = 1
@@ -114,7 +115,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     judges = Panel(config.judges, config, parts)
     judged = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, known)]
     judges.refuse_silence(judged)
-    rows.write(judged, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    parquet.write(judged, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
     summary = summarise(vars(config), judged)
     files.write_json(out / "summary.json", summary)
     return {
@@ -123,14 +124,14 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "unpaired": unpaired,
         "summary": summary,
         "trouble": judges.trouble,
-        "prompts": prompt.templates("compare", "compare_item", "again"),
+        "prompts": prompts.templates("compare", "compare_item", "again"),
         "cost": judges.spent,
     }
 
 
 def summarise(config: Mapping[str, Any], judged: Sequence[Row]) -> dict[str, Any]:
     """Every number of the artifact, from its rows alone: what `permix verify` computes again."""
-    from permix.results import fidelity
+    from permix.results.measures import fidelity
 
     return {**dict(zip(ORDERS, config["names"], strict=True)), "judges": fidelity.of_preferences(judged)}
 
@@ -139,7 +140,7 @@ def replay(
     folder: Path, config: Mapping[str, Any]
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, Any]]:
     """The rows as they are stored, the same read anew from the raw replies, and the summary of those."""
-    stored = rows.read(folder / "data" / "test-00000-of-00001.parquet")
+    stored = parquet.read(folder / "data" / "test-00000-of-00001.parquet")
     anew = [judge.again(row, judge.PREFERENCE) for row in stored]
     return {"test": stored}, {"test": anew}, summarise(config, anew)
 
@@ -184,12 +185,12 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
 def _shown(pair: Row, order: str) -> Messages:
     row = pair["row"]
     answers = (row["first"], row["second"]) if order == "first" else (row["second"], row["first"])
-    return prompt.comparing(pair["prompt"], row["question"], *answers)
+    return prompts.comparing(pair["prompt"], row["question"], *answers)
 
 
 def _answers(config: Config, folder: Path, name: str) -> dict[tuple[str, str], str]:
     """{(problem, persona): completion} of the first run."""
-    from permix.results import sweeps
+    from permix.results.measures import sweeps
 
     sweeps.summary(folder, name, config.benchmark.name)
     columns = ("problem_id", "persona", "run", "completion")

@@ -14,19 +14,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import persona, prompt, rows
+from permix import parquet
 from permix.errors import BadInput, PermixError
+from permix.experiment.models import Model
 from permix.judging import procedure, structured, tasks
 from permix.judging.structured import Client, Purse
 from permix.judging.tasks import TASKS, text_of
 from permix.judging.upstream import GROUP
-from permix.models import Model
-from permix.persona import Persona
-from permix.sampler import Sampling
+from permix.prompting import persona, prompts
+from permix.prompting.persona import Persona
+from permix.sampling.sampler import Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "questions"
 VERSION = 2  # description, what judges are shown of the person
@@ -191,7 +192,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             f"{config.model} wrote no question that can be used ({_counted(missing)}): try another model."
         )
     unshown = way.exemplify(client, found, config.seed) if client and config.examples else {}
-    rows.write(found, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    parquet.write(found, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
     asked = Counter(row["persona"] for row in found)
     return {
         "rows": len(found),
@@ -209,7 +210,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def read(folder: Path) -> list[Row]:
     """The rows of a questions artifact."""
-    return rows.read(folder / "data" / "test-00000-of-00001.parquet")
+    return parquet.read(folder / "data" / "test-00000-of-00001.parquet")
 
 
 def _given(config: Config, folder: Path) -> list[Row]:
@@ -218,7 +219,7 @@ def _given(config: Config, folder: Path) -> list[Row]:
     names["toxicity"] = "toxicity_control"  # PersonaGym's own data says so
     found: list[Row] = []
     numbers, people = Counter[str](), dict[str, None]()
-    for at, row in enumerate(rows.of_split(folder, config.dataset, config.split, config.config), 1):
+    for at, row in enumerate(parquet.of_split(folder, config.dataset, config.split, config.config), 1):
         who, task, question = (text_of(row.get(name)) for name in ("persona", "task", "question"))
         if not who or not question or task.lower() not in names:
             known = ", ".join(TASKS.values())
@@ -233,7 +234,7 @@ def _given(config: Config, folder: Path) -> list[Row]:
         if numbers[f"{who}|{task}"] == config.per_task:
             continue
         said = text_of(row.get("system_prompt"))
-        person = Persona(who, text_of(row.get("category")), said or prompt.identity(who))
+        person = Persona(who, text_of(row.get("category")), said or prompts.identity(who))
         writer = config.written_by or config.dataset
         found.append(tasks.question(person, task, numbers[f"{who}|{task}"], question, writer, said or who))
         numbers[f"{who}|{task}"] += 1

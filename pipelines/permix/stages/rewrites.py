@@ -1,7 +1,7 @@
 """Tell every gold rationale in the voice of a persona, same reasoning, same answer: PerMix-SFT (styled) (4.2.1, B.2).
 
 In:  personas (pool train); the task's dataset where it has one; the rewriting model where it is run here
-Out: data/train-00000-of-00001.parquet: one row per problem (permix.targets.COLUMNS); `messages` is what the student
+Out: data/train-00000-of-00001.parquet: one row per problem (permix.stages.shared.written_targets.COLUMNS); `messages` is what the student
      will be asked, problem and persona, `completion` the rewrite
 
 A rewrite must keep the answer and differ from the gold; one that does not is asked for again with the reason, and left
@@ -14,23 +14,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import benchmarks, models, persona, prompt, targets, variant
+from permix import benchmarks
 from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError
-from permix.persona import Persona
-from permix.prompt import Messages
-from permix.sampler import Completion, Request, Sampling, seed_of
+from permix.experiment import models
+from permix.paper import variants
+from permix.prompting import persona, prompts
+from permix.prompting.persona import Persona
+from permix.prompting.prompts import Messages
+from permix.sampling.sampler import Completion, Request, Sampling, seed_of
 from permix.stage import Facts, Parts
-from permix.targets import Row
+from permix.stages.shared import written_targets
+from permix.stages.shared.written_targets import Row
 from permix.verifier import Problem, Verdict
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
-    from permix.sampler import Sampler
+    from permix.pipeline.recipes import Recipe
+    from permix.sampling.sampler import Sampler
 
 CARD = "rewrites"
 VERSION = 1
-NEEDS = targets.packages
+NEEDS = written_targets.packages
 PROMPT_TOKENS = 400  # of a GSM8K problem, its rationale, a persona and our rules, for the estimate
 FAULTS = {
     "cut": "Your text was cut off because it is too long.",
@@ -43,7 +47,7 @@ FAULTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(targets.WriterConfig):
+class Config(written_targets.WriterConfig):
     """Who rewrites and how often.
 
     model: who rewrites: a name of [model.*], or toy, the toy world's own style generator
@@ -67,7 +71,7 @@ def configs(recipe: "Recipe") -> list[Config]:
     """One where a variant learns from styled targets, made once, with the recipe's first seed."""
     settings = recipe.settings("rewrites")
     name = settings.get("model", Config.model)
-    if not any(variant.get(v).target == "styled" for v in recipe.variants):
+    if not any(variants.get(v).target == "styled" for v in recipe.variants):
         return []
     return [
         Config(
@@ -87,14 +91,14 @@ def target(config: Config) -> str:
     return f"datasets/{config.name(f'permix-{config.task.name}-styled')}"
 
 
-inputs = targets.inputs
+inputs = written_targets.inputs
 
 
 def estimate(config: Config) -> dict[str, float]:
     """Completions without retries, tokens at most, and USD where the recipe states prices."""
     if config.writer is None:
         return {}
-    return targets.cost(config, sizes.problems(config.task), PROMPT_TOKENS, config.max_tokens)
+    return written_targets.cost(config, sizes.problems(config.task), PROMPT_TOKENS, config.max_tokens)
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
@@ -123,8 +127,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
             if fault:
                 faults[name] = fault
             else:
-                chat = prompt.messages(problems[name].question, drawn[name], config.task.instruction)
-                rows[name] = targets.row(config, problems[name], drawn[name], chat, written[name], verdict)
+                chat = prompts.messages(problems[name].question, drawn[name], config.task.instruction)
+                rows[name] = written_targets.row(config, problems[name], drawn[name], chat, written[name], verdict)
         rejected.update(faults.values())
         asked = {n: _prompt_again(config, asked[n], written[n], f, problems[n].gold) for n, f in faults.items()}
         if not asked:
@@ -133,11 +137,11 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         last = made[-1].text.strip()[-200:] or "(nothing)"
         raise PermixError(f"No rewrite of {config.model} was kept ({_counted(rejected)}). The last ended: {last}")
     kept = [rows[name] for name in problems if name in rows]
-    targets.write(kept, out / "data" / "train-00000-of-00001.parquet")
+    written_targets.write(kept, out / "data" / "train-00000-of-00001.parquet")
     return {
         "rows": len(kept),
         "problems": len(problems),
-        "prompts": prompt.templates("rewrite", "rewrite_again") if config.writer else {},
+        "prompts": prompts.templates("rewrite", "rewrite_again") if config.writer else {},
         "rejected": dict(sorted(rejected.items())),
         "left_out": dict(sorted(Counter(faults.values()).items())),
         "statuses": dict(sorted(Counter(row["status"] for row in kept).items())),
@@ -162,12 +166,12 @@ def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
 
 def _prompt(config: Config, problem: Problem, drawn: Persona) -> Messages:
     """What a model is asked; the toy world's generator is asked nothing."""
-    return prompt.rewriting(problem.question, problem.rationale, drawn) if config.writer else []
+    return prompts.rewriting(problem.question, problem.rationale, drawn) if config.writer else []
 
 
 def _prompt_again(config: Config, asked: Messages, made: Completion, fault: str, gold: str) -> Messages:
     said = FAULTS.get(fault, FAULTS["wrong"])
-    return prompt.rewriting_again(asked, made.text, said, gold) if config.writer else []
+    return prompts.rewriting_again(asked, made.text, said, gold) if config.writer else []
 
 
 def _ask(
@@ -186,7 +190,7 @@ def _grade(written: Mapping[str, Completion], problems: Mapping[str, Problem]) -
 
     with Verifier() as verifier:
         verdicts = verifier.grade_many((made.text, problems[name]) for name, made in written.items())
-    targets.refuse_failed(written.values(), verdicts)
+    written_targets.refuse_failed(written.values(), verdicts)
     return dict(zip(written, verdicts, strict=True))
 
 

@@ -21,7 +21,7 @@ from permix.training.settings import inputs as inputs
 from permix.training.settings import target as target
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "adapter"
 NEEDS = settings.PACKAGES
@@ -61,7 +61,7 @@ def estimate(config: Config) -> dict[str, float]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Train, resuming from the last complete checkpoint in `parts.work`, and save the adapter."""
-    from permix.results import curves
+    from permix.results.reporting import curves
     from permix.training import adapter, loop, rows
 
     trainer, lengths = build(config, inputs, parts)
@@ -89,7 +89,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any
     import datasets
     from trl import SFTConfig, SFTTrainer
 
-    from permix.sampler import CHAT_TEMPLATE_KWARGS
+    from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
     from permix.training import loop, model, rows
 
     model.check_machine(config)

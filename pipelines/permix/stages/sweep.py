@@ -1,9 +1,9 @@
 """Measure one variant: all personas and controls x all problems x all runs, on every benchmark (sections 3.1 and 4.2).
 
-With `peer`, an answer takes several completions: other ways to be robust, measured like the variants (permix.peers).
+With `peer`, an answer takes several completions: other ways to be robust, measured like the variants (permix.stages.shared.peers).
 
 In:  base, personas (pool eval), an adapter (none for base), the datasets of the benchmarks; no base behind a server
-Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.completions.COLUMNS);
+Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.stages.shared.sweep_rows.COLUMNS);
      summary.json: every number, a function of the rows
 """
 
@@ -14,21 +14,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import benchmarks, completions, files, models, persona, variant
+from permix import benchmarks, files
 from permix.benchmarks import Source, sizes
-from permix.completions import Row
 from permix.errors import BadInput
-from permix.grading.answer import Rule
-from permix.models import Model
-from permix.peers import PEERS, Name
-from permix.persona import Persona
-from permix.results import numbers
-from permix.sampler import Backend, Dtype, Sampling
+from permix.experiment import models
+from permix.experiment.models import Model
+from permix.paper import variants
+from permix.prompting import persona
+from permix.prompting.persona import Persona
+from permix.results.measures import sweep_numbers
+from permix.sampling.sampler import Backend, Dtype, Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
+from permix.stages.shared import sweep_rows
+from permix.stages.shared.peers import PEERS, Name
+from permix.stages.shared.sweep_rows import Row
 from permix.verifier import Problem
+from permix.verifier.answer import Rule
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "sweep"
 NEEDS = models.packages
@@ -108,7 +112,7 @@ def configs(recipe: "Recipe") -> list[Config]:
 
 def measured(recipe: "Recipe", name: str, seed: int) -> dict[str, Any]:
     """What is measured: the recipe's base with a variant's adapter, or another model."""
-    if found := variant.other(name):
+    if found := variants.other(name):
         of: dict[str, Any] = {"variant": found.variant, "base_slug": found.slug, "adapter": found.adapter}
         if not found.served:
             return of | {"base": found.base}
@@ -116,7 +120,7 @@ def measured(recipe: "Recipe", name: str, seed: int) -> dict[str, Any]:
         return of | {"base": served.model, "model": served, "dtype": ""}  # its precision is not known
     named = StageConfig(org=recipe.org, tag=recipe.tag, seed=seed).name(f"{recipe.base_slug}-{name}")
     of = {"variant": name, "base_slug": recipe.base_slug, "base": recipe.base_repo}
-    return of | {"toy": recipe.base == "toy", "adapter": "" if variant.get(name).trainer == "none" else named}
+    return of | {"toy": recipe.base == "toy", "adapter": "" if variants.get(name).trainer == "none" else named}
 
 
 def target(config: Config) -> str:
@@ -127,7 +131,7 @@ def target(config: Config) -> str:
 
 def repository(org: str, tag: str, base_slug: str, name: str, seed: int) -> str:
     """The repository of the sweep of the variant `name`, for the stages that read it."""
-    found = variant.other(name)
+    found = variants.other(name)
     stem = f"{found.slug}-{found.variant}" if found else f"{base_slug}-{name}"
     return f"datasets/{StageConfig(org=org, tag=tag, seed=seed).name(f'permix-sweep-{stem}')}"
 
@@ -166,7 +170,7 @@ def notes(config: Config) -> list[str]:
 
 @functools.cache  # it simulates
 def _too_small(problems: int, runs: int, personas: int) -> str | None:
-    from permix.results import power
+    from permix.results.measures import power
 
     if problems == 1:
         return "PSS of one problem tells nothing."
@@ -203,23 +207,23 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     adapter = models.adapter(inputs, parts)
     problems = problems_of(config, inputs)
     noise = config.seed, config.variant
-    conditions = completions.conditions(config.benchmarks, personas, problems, config.runs, noise)
+    conditions = sweep_rows.conditions(config.benchmarks, personas, problems, config.runs, noise)
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
     sampler = models.open_sampler(config.model, inputs.get("base"), config, parts, config.budget)
-    completions.sample(conditions, config.peer, sampling, adapter, sampler, parts)
+    sweep_rows.sample(conditions, config.peer, sampling, adapter, sampler, parts)
     made = [done for table in conditions.values() for one in table for done in one.made.values()]
     with Verifier() as verifier:
         tables = {
-            name: completions.grade(
-                [completions.sampled(one, config.peer, sampler.dtype) for one in table], problems[name], verifier
+            name: sweep_rows.grade(
+                [sweep_rows.sampled(one, config.peer, sampler.dtype) for one in table], problems[name], verifier
             )
             for name, table in conditions.items()
         }
         ran = any(p.kind == "code" for found in problems.values() for p in found)
         sandbox = {"sandbox": verifier.sandbox} if ran else {}
     for name, rows in tables.items():
-        completions.refuse_missing(name, [row["status"] for row in rows if row["score"] is None])
-        completions.write(rows, out, name)
+        sweep_rows.refuse_missing(name, [row["status"] for row in rows if row["score"] is None])
+        sweep_rows.write(rows, out, name)
     summary = summarise(config, tables)
     files.write_json(out / "summary.json", summary)
     engines = sorted({done.engine for done in made})
@@ -228,7 +232,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
 
 def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Every number of the sweep, from its rows alone: what `permix verify` computes again."""
-    row, peer = variant.VARIANTS.get(config.variant), PEERS[config.peer]
+    row, peer = variants.VARIANTS.get(config.variant), PEERS[config.peer]
     titles = [row.title if row else config.variant, peer.title]
     return {
         "variant": config.variant,
@@ -236,8 +240,8 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
         "base": config.base,
         "seed": config.seed,
         "benchmarks": {
-            name: numbers.of_rows(table, draws=config.draws, toy=config.toy)
-            | numbers.of_sound(table, draws=config.draws, toy=config.toy)
+            name: sweep_numbers.of_rows(table, draws=config.draws, toy=config.toy)
+            | sweep_numbers.of_sound(table, draws=config.draws, toy=config.toy)
             for name, table in tables.items()
         },
     }

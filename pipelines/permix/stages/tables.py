@@ -20,14 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import files, paper, persona, rows, stages, variant
-from permix.results import table_lines, tabular
-from permix.results.tabular import as_text as as_text
+from permix import files, paper, parquet, stages
+from permix.paper import variants
+from permix.prompting import persona
+from permix.results.reporting import table_lines, tabular
+from permix.results.reporting.tabular import as_text as as_text
 from permix.stage import Facts, Parts, StageConfig, given, own_fields
 from permix.stages import cases, personagym, preference, sweep
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "tables"
 VERSION = 5  # intervals: voice's over problems, t of shares cut at 0 and 1; what decided a statement; recipe's note
@@ -76,7 +78,7 @@ def inputs(config: Config) -> dict[str, str]:
         f"{name}-seed{seed}": sweep.repository(config.org, config.tag, config.base_slug, name, seed)
         for name, seed in config.runs
     }
-    trained = [(name, seed) for name, seed in config.runs if variant.get(name).trainer != "none"]
+    trained = [(name, seed) for name, seed in config.runs if variants.get(name).trainer != "none"]
     found |= {f"adapter/{name}-seed{seed}": _adapter(config, name, seed) for name, seed in trained}
     if config.judged:
         where = config.org, config.tag, config.base_slug
@@ -92,7 +94,9 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
     """Write data, tables, figures and the report."""
-    from permix.results import claims, judged, paper_tables, report, sweeps, verdicts
+    from permix.results.claims import claims, verdicts
+    from permix.results.measures import sweeps
+    from permix.results.reporting import judged, paper_tables, report
 
     folders = {f"{name}-seed{seed}": inputs[f"{name}-seed{seed}"] for name, seed in config.runs}
     for benchmark in config.benchmarks:
@@ -147,7 +151,7 @@ def _write_data(data: Mapping[str, Sequence[Row]], tables: Mapping[str, Sequence
     types |= dict.fromkeys(text, "string")
     for name, of in data.items():
         columns = {column: types.get(column, "double") for column in of[0]}
-        rows.write(of, columns, out / "data" / name / "test-00000-of-00001.parquet")
+        parquet.write(of, columns, out / "data" / name / "test-00000-of-00001.parquet")
     for benchmark, lines in tables.items():
         for ending, written in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
             files.write_bytes(out / "tables" / f"{benchmark}.{ending}", written(lines).encode())
@@ -156,7 +160,7 @@ def _write_data(data: Mapping[str, Sequence[Row]], tables: Mapping[str, Sequence
 def _notes(config: Config) -> list[str]:
     """What these tables cannot say, and what the recipe says of them."""
     found = [f"Note: {config.note}"] if config.note else []
-    trained = [name for name in dict(config.runs) if variant.get(name).trainer != "none"]
+    trained = [name for name in dict(config.runs) if variants.get(name).trainer != "none"]
     if not trained or "base" in dict(config.runs):
         return found
     return [*found, "No sweep of the base: what training changes, recovery by the base and theory are left out."]
@@ -164,8 +168,7 @@ def _notes(config: Config) -> list[str]:
 
 def _theory(config: Config, folders: Mapping[str, Path]) -> list[Row]:
     """Proposition 1, at the beta of the training too, on every GRPO variant of the first seed; needs the base."""
-    from permix import theory
-    from permix.results import sweeps
+    from permix.results.measures import sweeps, theory
 
     first = {name: folders[f"{name}-seed{seed}"] for name, seed in reversed(config.runs)}
     if "base" not in first:
@@ -176,9 +179,9 @@ def _theory(config: Config, folders: Mapping[str, Path]) -> list[Row]:
     found = []
     for benchmark in config.benchmarks:
         base = sweeps.columns(first["base"], benchmark, names)
-        for name in (n for n in dict(config.runs) if variant.get(n).trainer == "grpo"):
+        for name in (n for n in dict(config.runs) if variants.get(n).trainer == "grpo"):
             tested = theory.examine(base, sweeps.columns(first[name], benchmark, names), beta, toy=config.toy)
-            found.append({"variant": name, "title": variant.get(name).title, "benchmark": benchmark, **tested})
+            found.append({"variant": name, "title": variants.get(name).title, "benchmark": benchmark, **tested})
     return found
 
 
@@ -191,7 +194,8 @@ def _figures(
     folder: Path,
 ) -> None:
     """The paper's figures, as far as there is something to draw."""
-    from permix.results import dynamics, figures, paper_figures, sweeps
+    from permix.results.measures import sweeps
+    from permix.results.reporting import dynamics, figures, paper_figures
 
     figures.summary(lines, people, folder / "summary", toy=config.toy, note=config.note)
     figures.personas(lines, people, folder / "personas", toy=config.toy)
@@ -202,7 +206,7 @@ def _figures(
     benchmark, methods = config.benchmarks[0], {}
     for name, seed in reversed(config.runs):
         methods[name] = sweeps.summary(inputs[f"{name}-seed{seed}"], name, benchmark)["methods"]
-    shown = {variant.get(name).title: methods[name] for name in dict(config.runs) if methods[name]}
+    shown = {variants.get(name).title: methods[name] for name in dict(config.runs) if methods[name]}
     if line := next((line for line in tested if line["benchmark"] == benchmark and "styles" in line), None):
         title = f"Eq. 3 at beta {line['styles']['beta']:.3g}"  # made of the base alone, so one for all variants
         shown[title] = {who: row["predicted"] for who, row in line["styles"]["personas"].items()}
@@ -219,7 +223,7 @@ def _training(recipe: "Recipe") -> tuple[tuple[str, str, str], ...]:
     found: dict[tuple[str, str], str] = {}
     for name in ("sft", "grpo"):
         for config in stages.get(name).configs(recipe):
-            row = variant.get(config.variant)
+            row = variants.get(config.variant)
             table = "7" if row.trainer == "grpo" else "6" if row.target == "teacher" else "5"
             counted = [key for key, field in own_fields(type(config)).items() if not field.metadata.get("unhashed")]
             own = {key: getattr(config, key) for key in counted}
@@ -239,11 +243,11 @@ def _adapter(config: Config, name: str, seed: int) -> str:
 
 def _spent(config: Config, inputs: Mapping[str, Path]) -> list[Row]:
     """What training and sweep of every variant and seed cost, as their run records say; times never enter a file."""
-    from permix.results import sweeps
+    from permix.results.measures import sweeps
 
     found = []
     for name, seed in config.runs:
-        row: Row = {"variant": name, "title": variant.get(name).title, "seed": seed}
+        row: Row = {"variant": name, "title": variants.get(name).title, "seed": seed}
         for what, key in (("training", f"adapter/{name}-seed{seed}"), ("sweep", f"{name}-seed{seed}")):
             record = sweeps.record(inputs[key]) if key in inputs else None
             cost = record["cost"] if record else {}
@@ -257,7 +261,7 @@ def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, 
     """What goes onto each adapter's card: {adapter: {"rows": …, "note": …}} in the shape that cards.render takes."""
     found: dict[str, Any] = {}
     for row in measured:
-        if variant.get(row["variant"]).trainer == "none":
+        if variants.get(row["variant"]).trainer == "none":
             continue
         adapter = _adapter(config, row["variant"], row["seed"])
         source = sources[f"{row['variant']}-seed{row['seed']}"]

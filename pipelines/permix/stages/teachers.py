@@ -1,7 +1,7 @@
 """Let a teacher answer every training problem: the targets of SeqKD and PerMix-SeqKD (section 4.2.1, B.3).
 
 In:  personas (pool train); the task's dataset where it has one; the teacher where it is run here
-Out: data/{plain,persona}/train-00000-of-00001.parquet: one row per problem (permix.targets.COLUMNS)
+Out: data/{plain,persona}/train-00000-of-00001.parquet: one row per problem (permix.stages.shared.written_targets.COLUMNS)
 
 In `plain` the teacher gets the problem alone, in `persona` with a persona drawn for it. Greedy: B.3 defines SeqKD by
 the teacher's output mode. The paper does not say that it filters, so wrong answers stay unless `keep_wrong` is false.
@@ -14,25 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix import benchmarks, models, persona, prompt, targets, variant
+from permix import benchmarks
 from permix.benchmarks import sizes
 from permix.errors import PermixError
-from permix.sampler import Request, Sampling, seed_of
+from permix.experiment import models
+from permix.paper import variants
+from permix.prompting import persona, prompts
+from permix.sampling.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Parts, given
+from permix.stages.shared import written_targets
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 CARD = "teacher"
 VERSION = 1
-NEEDS = targets.packages
+NEEDS = written_targets.packages
 KINDS = ("plain", "persona")
 PROMPT_TOKENS = 160  # of a GSM8K problem with a persona, for the estimate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(targets.WriterConfig):
-    """`teacher` is its name in permix.variant.
+class Config(written_targets.WriterConfig):
+    """`teacher` is its name in permix.paper.variants.
 
     keep_wrong: keeps wrong answers as targets; else they are left out and counted
     """
@@ -43,7 +47,7 @@ class Config(targets.WriterConfig):
 
 def configs(recipe: "Recipe") -> list[Config]:
     """One for each teacher that a variant learns from, made once, with the recipe's first seed."""
-    wanted = dict.fromkeys(variant.get(name).teacher for name in recipe.variants)
+    wanted = dict.fromkeys(variants.get(name).teacher for name in recipe.variants)
     return [
         Config(
             org=recipe.org,
@@ -65,13 +69,13 @@ def target(config: Config) -> str:
     return f"datasets/{config.name(f'permix-{config.task.name}-teacher-{config.teacher}')}"
 
 
-inputs = targets.inputs
+inputs = written_targets.inputs
 
 
 def estimate(config: Config) -> dict[str, float]:
     """Completions, tokens at most, and USD where the recipe states prices."""
     completions = len(KINDS) * sizes.problems(config.task)
-    return targets.cost(config, completions, PROMPT_TOKENS, config.max_tokens)
+    return written_targets.cost(config, completions, PROMPT_TOKENS, config.max_tokens)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
@@ -85,7 +89,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     for kind in KINDS:
         for problem in problems:
             drawn = persona.draw(pool, config.seed, problem.id) if kind == "persona" else None
-            chat = prompt.messages(problem.question, drawn, config.task.instruction)
+            chat = prompts.messages(problem.question, drawn, config.task.instruction)
             asked[f"{kind}|{problem.id}"] = kind, problem, drawn, chat
     requests = [
         Request(name, chat, sampling, seed_of("teachers", config.seed, config.teacher, name))
@@ -97,25 +101,25 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     with Verifier() as verifier:
         found = verifier.grade_many((made[name].text, problem) for name, (_, problem, *_) in asked.items())
     verdicts = dict(zip(asked, found, strict=True))
-    targets.refuse_failed((made[name] for name in asked), verdicts.values())
+    written_targets.refuse_failed((made[name] for name in asked), verdicts.values())
 
     facts: Facts = {"rows": 0}
     for kind in KINDS:
         rows = [
-            targets.row(config, problem, drawn, chat, made[name], verdicts[name])
+            written_targets.row(config, problem, drawn, chat, made[name], verdicts[name])
             for name, (of, problem, drawn, chat) in asked.items()
             if of == kind
         ]
         kept = [row for row in rows if config.keep_wrong or row["status"] == "correct"]
         if not kept:
             raise PermixError(f"{config.teacher} answered no problem right: set keep_wrong or take another teacher.")
-        targets.write(kept, out / "data" / kind / "train-00000-of-00001.parquet")
+        written_targets.write(kept, out / "data" / kind / "train-00000-of-00001.parquet")
         facts["rows"] += len(kept)
         facts[kind] = {"rows": len(kept), "left_out": len(rows) - len(kept), **_quality(rows)}
     return facts | {"cost": models.spent(config.writer, made.values())}
 
 
-def _quality(rows: Sequence[targets.Row]) -> Facts:
+def _quality(rows: Sequence[written_targets.Row]) -> Facts:
     """Of all that a teacher wrote, what is left out among it."""
     return {
         "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),

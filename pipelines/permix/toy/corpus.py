@@ -5,7 +5,7 @@ import re
 import string
 from dataclasses import dataclass
 
-from permix import persona as personas
+from permix.prompting import persona as personas
 from permix.toy import problem, style
 from permix.toy.voice import VOICES, of
 

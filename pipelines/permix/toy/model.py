@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from permix import persona as personas
+from permix.prompting import persona as personas
 from permix.toy import corpus, problem, tokenizer
 from permix.toy.corpus import Mixture
 from permix.toy.style import World

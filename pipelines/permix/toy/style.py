@@ -5,8 +5,8 @@ import random
 import re
 from dataclasses import dataclass
 
-from permix import persona as personas
-from permix.persona import Persona
+from permix.prompting import persona as personas
+from permix.prompting.persona import Persona
 from permix.toy import problem as toy
 from permix.toy.voice import VOICES, Voice, of
 from permix.verifier import Problem

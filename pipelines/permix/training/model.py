@@ -4,8 +4,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from permix.engines.quantised import load_in_4bit, refuse_without_bitsandbytes
 from permix.errors import BadInput
+from permix.sampling.engines.quantised import load_in_4bit, refuse_without_bitsandbytes
 from permix.training.settings import TrainerConfig
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from permix import persona
-from permix.prompt import Messages
-from permix.sampler import Sampling, seed_of
+from permix.prompting import persona
+from permix.prompting.prompts import Messages
+from permix.sampling.sampler import Sampling, seed_of
 
 if TYPE_CHECKING:
     from permix.stages.grpo import Config
@@ -80,8 +80,8 @@ def _under(who: persona.Persona, chat: Messages) -> Messages:
 def _answers(
     config: "Config", tokenizer: Any, model: Any, prompts: Sequence[list[int]], asked: Sequence[Row]
 ) -> Iterator[str]:
-    from permix.engines import decoding
-    from permix.engines.local import end_tokens
+    from permix.sampling.engines import decoding
+    from permix.sampling.engines.local import end_tokens
 
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_completion_length)
     ends = end_tokens(tokenizer, model.config, model.generation_config)
@@ -96,7 +96,7 @@ def _answers(
 
 def _numbers(config: "Config", asked: Sequence[Row], answers: Sequence[str]) -> Row:
     """What the answers amount to; a problem whose grading failed on our side is left out under every persona."""
-    from permix.results import numbers
+    from permix.results.measures import sweep_numbers
     from permix.verifier import accuracy_reward
 
     scores = accuracy_reward(answers, [row["gold"] for row in asked], [row["kind"] for row in asked])
@@ -110,6 +110,6 @@ def _numbers(config: "Config", asked: Sequence[Row], answers: Sequence[str]) -> 
     ]
     if not table:
         return dict.fromkeys((*KEPT, "fidelity"))
-    measured = numbers.of_rows(table, draws=DRAWS, toy=config.toy)
+    measured = sweep_numbers.of_rows(table, draws=DRAWS, toy=config.toy)
     recovered = (measured["recovery"] or {}).get("accuracy")
     return {key: measured["pss"][key] for key in KEPT} | {"fidelity": measured["voice"] if config.toy else recovered}

@@ -27,7 +27,9 @@ class Reward:
     def __init__(self, folder: Path) -> None:
         """Keep samples below `folder`."""
         self.folder = folder
-        self.rank = os.environ.get("RANK", "0")  # of several processes, each has other completions (permix.ranks)
+        self.rank = os.environ.get(
+            "RANK", "0"
+        )  # of several processes, each has other completions (permix.pipeline.ranks)
         self.ends: frozenset[int] = frozenset()
 
     def __call__(

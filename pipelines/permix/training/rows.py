@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from permix import provenance
+from permix import run_record
 from permix.errors import BadInput
-from permix.prompt import Messages
-from permix.sampler import CHAT_TEMPLATE_KWARGS
+from permix.prompting.prompts import Messages
+from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 
 Row = dict[str, Any]
 
@@ -67,7 +67,7 @@ def check_context(name: str, base: Path, longest: int, what: str) -> None:
 
 def made_from(mixture: Path) -> dict[str, Any]:
     """What the mixture's run record says of it: its own sources as {name: repo@sha}, its rows, its tokens."""
-    record = provenance.read_record(mixture / provenance.RECORD) if (mixture / provenance.RECORD).is_file() else None
+    record = run_record.read_record(mixture / run_record.RECORD) if (mixture / run_record.RECORD).is_file() else None
     if record is None:
         return {}
     sources = {name: f"{source['repo']}@{source['revision']}" for name, source in record["inputs"].items()}

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from permix import variant
 from permix.errors import BadInput
+from permix.paper import variants
 from permix.stage import Parts, StageConfig, given, own_fields, unhashed
 
 if TYPE_CHECKING:
-    from permix.recipe import Recipe
+    from permix.pipeline.recipes import Recipe
 
 Trained = TypeVar("Trained", bound="TrainerConfig")
 PACKAGES = ("torch", "transformers", "trl", "peft")
@@ -155,7 +155,7 @@ def configs(config: type[Trained], recipe: "Recipe", **given: Any) -> list[Train
     return [
         config(variant=name, seed=seed, mixture=sources[name, seed], **shared)
         for name, seed in recipe.runs()
-        if variant.get(name).trainer == config.TABLE
+        if variants.get(name).trainer == config.TABLE
     ]
 
 

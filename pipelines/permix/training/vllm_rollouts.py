@@ -10,8 +10,8 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-from permix.engines.vllm_replica import ENVIRONMENT
 from permix.errors import BadInput, PermixError
+from permix.sampling.engines.vllm_replica import ENVIRONMENT
 
 if TYPE_CHECKING:
     from permix.stages.grpo import Config

@@ -1,0 +1,135 @@
+"""The HTTP side of the embedded Hub: every page's routes behind one guard."""
+
+import errno
+import sqlite3
+from email.utils import formatdate
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from embedded_hub.api import (
+    account,
+    buckets,
+    collections,
+    commits,
+    content,
+    discussions,
+    git,
+    info,
+    jobs,
+    lfs,
+    refs,
+    repositories,
+    scheduled_jobs,
+    spaces,
+    webhooks,
+    xet,
+)
+from embedded_hub.context import Allowed, Hub, log
+from embedded_hub.database.accounts import Accounts
+from embedded_hub.database.collections import Collections
+from embedded_hub.database.discussions import Discussions
+from embedded_hub.database.jobs import Jobs
+from embedded_hub.database.spaces import RunningSpaces
+from embedded_hub.database.webhooks import Webhooks
+from embedded_hub.errors import HubError
+from embedded_hub.store.buckets import Buckets
+from embedded_hub.store.lfs import LfsStore
+from embedded_hub.store.repositories import Store
+from embedded_hub.store.xet import XetStore
+from embedded_hub.web import pages
+
+PAGES = (
+    account, content, info, repositories, refs, commits, discussions, collections, lfs, xet, webhooks, jobs, scheduled_jobs,
+    spaces, buckets, git, pages,
+)  # fmt: skip
+HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+
+
+def open_hub(root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> Hub:
+    """Open the data directory `root` and finish what a kill interrupted. Only one process may do this at a time.
+
+    `url` is where it will listen, `allowed` what it may do besides keeping repositories: by default nothing.
+    """
+    accounts = Accounts(root / "hub.db")
+    store = Store(root / "repos")
+    for row, to in accounts.moves():
+        moved = store.path(row.kind, to).is_dir() and not store.path(row.kind, row.full_name).is_dir()
+        accounts.end_move(row, to if moved else None)
+    secret = bytes.fromhex(accounts.setting("signing secret"))
+    large, xorbs = LfsStore(root / "lfs"), XetStore(root / "xorbs")
+    return Hub(
+        accounts, store, large, xorbs, Discussions(accounts), Collections(accounts), Webhooks(accounts),
+        Jobs(accounts, root / "jobs"), RunningSpaces(accounts, root / "spaces"), Buckets(root / "buckets"),
+        allowed or Allowed(root), secret, instance, url,
+    )  # fmt: skip
+
+
+class App:
+    """The ASGI application: refuses foreign hosts, routes on the raw path, turns every failure into JSON.
+
+    An exception that reached uvicorn would close the connection under the client's next request.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        routes = [one for page in PAGES for one in page.ROUTES]
+        self._router = Router(routes, redirect_slashes=False, default=_unknown)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                # uvicorn's own date may be two seconds old, and clients compare it with the times in logs
+                message["headers"].append((b"date", formatdate(usegmt=True).encode()))
+            await send(message)
+
+        response: Response
+        try:
+            _check_host(scope)
+            raw = scope["raw_path"].decode("ascii")
+            await self._router({**scope, "path": raw, "hub": self.hub, "app": self}, receive, watched)
+            return
+        except HubError as refusal:
+            response = refusal.response()
+        except HTTPException as refusal:
+            response = JSONResponse({"error": refusal.detail}, refusal.status_code, refusal.headers)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            response = _failure(error)
+        await response(scope, receive, watched)
+
+
+def _failure(error: Exception) -> Response:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
+        return HubError(507, "The disk that holds the embedded Hub is full: make room and try again.").response()
+    return HubError(500, f"The embedded Hub failed with {type(error).__name__}; its log has the details.").response()
+
+
+def _check_host(scope: Scope) -> None:
+    # A page in a browser could otherwise reach us under a name of its own that resolves to 127.0.0.1.
+    host = Request(scope).headers.get("host", "")
+    name = host[: host.rindex("]") + 1] if "]" in host else host.split(":")[0]
+    if name.lower() not in HOSTS:
+        raise HubError(421, f"The embedded Hub answers to 127.0.0.1 and localhost, not to {name!r}.")
+
+
+async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope["path"]
+    if path.startswith("/api/"):
+        raise HubError(501, f"The embedded Hub does not offer {scope['method']} {path}.")
+    raise HubError(404, f"There is nothing at {path}.")

@@ -1,0 +1,173 @@
+"""Keeps one job: a program of its own that outlives the server, so that a job does too.
+
+`python supervisor.py FOLDER` reads the order as JSON from standard input (it holds secrets, which must not lie on the
+disk), runs the command in a process group of its own, writes what it prints to `FOLDER/log`, ends it when its time is
+over or when `FOLDER/cancel` appears, and says in `FOLDER/result.json` how it ended.
+"""
+
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+LINE, LOG = 1 << 16, 256 << 20
+"""Bytes of the longest line, and of the longest log."""
+GRACE = 5.0
+"""Seconds from SIGTERM to SIGKILL."""
+TICK = 0.1
+
+
+@dataclass
+class Log:
+    """The job's output, one JSON object a line, as clients read it."""
+
+    out: IO[str]
+    written: int = 0
+
+    def line(self, text: str) -> None:
+        """Add a line."""
+        if self.written > LOG:
+            return
+        cut = "(the log ends here: it is too long)\n" if self.written + len(text) > LOG else text
+        stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.written += self.out.write(json.dumps({"data": cut, "timestamp": stamp}) + "\n")
+        self.out.flush()
+
+
+@dataclass
+class Keeper:
+    """Runs `command` up to `attempts` times, for `seconds` altogether, or as long as its parent `tied_to` lives."""
+
+    folder: Path
+    command: list[str]
+    environment: dict[str, str]
+    seconds: float | None
+    attempts: int
+    notes: list[str]
+    tied_to: int | None
+    log: Log = field(init=False)
+    deadline: float = field(init=False)
+    """Of time.monotonic(); infinity when there is none."""
+
+    def run(self) -> tuple[str, str | None]:
+        """The stage that the job ends in, and why."""
+        self.deadline = time.monotonic() + (float("inf") if self.seconds is None else self.seconds)
+        with (self.folder / "log").open("a", encoding="utf-8") as out:
+            self.log = Log(out)
+            for note in self.notes:
+                self.log.line(f"{note}\n")
+            for attempt in range(1, self.attempts + 1):
+                if attempt > 1:
+                    self.log.line(f"Attempt {attempt} of {self.attempts}.\n")
+                code, stage = self._once()
+                if stage:
+                    return stage
+                if code == 0:
+                    return "COMPLETED", None
+        return "ERROR", f"Job failed with exit code: {code}"
+
+    def _once(self) -> tuple[int, tuple[str, str | None] | None]:
+        """The exit code of one attempt, and the stage when there should not be another."""
+        try:
+            child = subprocess.Popen(
+                self.command, env=self.environment, cwd=self.folder / "work", stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_with_parent,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            self.log.line(f"{self.command[0]}: {getattr(error, 'strerror', None) or error}\n")
+            return 127, None
+        try:
+            stage = self._follow(child)
+        finally:
+            _signal(child, signal.SIGKILL)  # what it left behind
+        if stage is None and child.returncode < 0:
+            self.log.line(f"The job was ended by {signal.Signals(-child.returncode).name}.\n")
+        return child.returncode if child.returncode >= 0 else 128 - child.returncode, stage
+
+    def _follow(self, child: "subprocess.Popen[bytes]") -> tuple[str, str | None] | None:
+        """Log what the child prints until it has ended; the stage when that was not its own doing."""
+        assert child.stdout
+        stage, kill_at, rest, ended = None, 0.0, b"", False
+        with selectors.DefaultSelector() as ready, child.stdout as printed:
+            ready.register(printed, selectors.EVENT_READ)
+            while True:
+                if ready.select(TICK):
+                    piece = os.read(printed.fileno(), 1 << 16)
+                    rest = self._lines(rest + piece)
+                    if not piece:
+                        break
+                elif ended:
+                    break  # something outside the group holds the pipe open
+                if not ended and child.poll() is not None:
+                    ended = True
+                    _signal(child, signal.SIGKILL)  # what it left behind
+                stage, kill_at = self._stop_in_time(child, stage, kill_at)
+        while child.poll() is None:  # it has closed its output, and goes on
+            time.sleep(TICK)
+            stage, kill_at = self._stop_in_time(child, stage, kill_at)
+        if rest:
+            self.log.line(rest.decode(errors="replace"))
+        return stage
+
+    def _stop_in_time(
+        self, child: "subprocess.Popen[bytes]", stage: tuple[str, str | None] | None, kill_at: float
+    ) -> tuple[tuple[str, str | None] | None, float]:
+        if stage is None and (stage := self._verdict()):
+            kill_at = time.monotonic() + GRACE
+            _signal(child, signal.SIGTERM)
+        elif stage and time.monotonic() > kill_at:
+            _signal(child, signal.SIGKILL)
+        return stage, kill_at
+
+    def _lines(self, data: bytes) -> bytes:
+        """Log whole lines (and pieces of endless ones); what is left."""
+        *whole, rest = data.split(b"\n")
+        for one in whole:
+            self.log.line(one.decode(errors="replace") + "\n")
+        while len(rest) > LINE:
+            self.log.line(rest[:LINE].decode(errors="replace"))
+            rest = rest[LINE:]
+        return rest
+
+    def _verdict(self) -> tuple[str, str | None] | None:
+        orphaned = self.tied_to is not None and os.getppid() != self.tied_to
+        if orphaned or (self.folder / "cancel").exists():
+            return "CANCELED", None
+        if time.monotonic() > self.deadline:
+            return "ERROR", f"Job timeout: it ran longer than {self.seconds:g} s"
+        return None
+
+
+def _signal(child: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, how)
+
+
+def _die_with_parent() -> None:
+    """When this program is killed, so is the job, or nobody would know of it any more. Linux only."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def main() -> None:
+    """Keep the job of the folder in the command line."""
+    folder = Path(sys.argv[1])
+    order = json.load(sys.stdin)
+    stage, message = Keeper(folder, **order).run()
+    part = folder / "result.part"
+    part.write_text(json.dumps({"stage": stage, "message": message}))
+    part.replace(folder / "result.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The two kinds of failure: a request is refused over HTTP, or the server itself cannot start."""
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+
+class ServerError(Exception):
+    """The server cannot start or does not answer; the message is one sentence. Exit code 1."""
+
+    exit_code = 1
+
+
+class BadOption(ServerError):
+    """An option of the command is wrong. Exit code 2."""
+
+    exit_code = 2
+
+
+class HubError(Exception):
+    """Refuse the request: a status, one sentence, and the code by which clients choose their exception."""
+
+    def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **more: Any):
+        message = message.encode(errors="replace").decode()  # it may quote what no answer can hold
+        super().__init__(message)
+        self.status, self.message, self.code, self.headers, self.more = status, message, code, headers or {}, more
+
+    def response(self) -> "Response":
+        """The refusal as the Hub's clients expect it."""
+        from starlette.responses import JSONResponse
+
+        plain = "".join(character if " " <= character <= "~" else "?" for character in self.message)
+        headers = {"X-Error-Message": plain, "X-Request-Id": secrets.token_hex(8), **self.headers}
+        if self.code:
+            headers["X-Error-Code"] = self.code
+        return JSONResponse({"error": self.message, **self.more}, self.status, headers)

@@ -1,0 +1,124 @@
+"""From a path to a page. A page is a plain function `Call -> Response`; it runs in a thread."""
+
+import asyncio
+import base64
+from collections.abc import Callable
+from contextlib import suppress
+from urllib.parse import quote, unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from embedded_hub.context import Hub
+from embedded_hub.database.accounts import Account
+from embedded_hub.errors import HubError
+from embedded_hub.request import Call
+
+SMALL_BODY = 8 << 20
+PIECE = 1 << 20
+"""Bytes that are worth a change of thread."""
+Page = Callable[[Call], Response]
+
+
+def account_of(request: Request, hub: Hub) -> Account | None:
+    """The account of the token; None without one; 401 for a wrong one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not token:
+        return None
+    if scheme.lower() == "basic":  # git: the token is the password
+        with suppress(ValueError):
+            token = base64.b64decode(token).decode().partition(":")[2]
+    account = hub.accounts.account(token.strip()) if scheme.lower() in ("bearer", "basic") else None
+    if account is None:
+        raise HubError(401, "Invalid credentials in Authorization header")
+    return account
+
+
+def route(method: str, path: str, page: Page, body_limit: int = SMALL_BODY) -> Route:
+    """A route to `page`. In `path`: {kind}, {prefix} (`datasets/`, `spaces/` or nothing), {x} one segment, {x:rest}."""
+
+    async def endpoint(request: Request) -> Response:
+        hub: Hub = request.scope["hub"]
+        if method == "GET":
+            return await run_in_threadpool(lambda: page(Call(request, hub, account_of(request, hub))))
+        account = await run_in_threadpool(account_of, request, hub)  # before a stranger's body is taken in
+        body = await read_body(request, body_limit)
+        return await run_in_threadpool(page, Call(request, hub, account, body))
+
+    for short, full in (("{kind}", "{kind:kind}"), ("{prefix}", "{prefix:prefix}")):
+        path = path.replace(short, full)
+    for name in ("namespace", "name", "revision", "ref", "oid", "num"):
+        path = path.replace(f"{{{name}}}", f"{{{name}:segment}}")
+    return Route(path, endpoint, methods=[method], name=page.__name__)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body; 413 as soon as it is longer than `limit` bytes."""
+    too_long = HubError(413, f"The body is longer than {limit >> 20} MiB, which is the most that is taken here.")
+    if int(request.headers.get("content-length") or 0) > limit:
+        raise too_long
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise too_long
+    return bytes(body)
+
+
+async def pour(request: Request, write: Callable[[bytes], None]) -> None:
+    """Give the body to `write`, which may block: in a thread, while the next piece is on its way."""
+    writing: asyncio.Future[None] | None = None
+    pieces: list[bytes] = []
+    waiting = 0
+
+    def write_all(pieces: list[bytes]) -> None:
+        for piece in pieces:
+            write(piece)
+
+    try:
+        async for piece in request.stream():
+            pieces.append(piece)
+            waiting += len(piece)
+            if waiting >= PIECE:
+                if writing:
+                    await writing
+                writing = asyncio.ensure_future(run_in_threadpool(write_all, pieces))
+                pieces, waiting = [], 0
+    finally:  # also when the client went away: the file must not be closed under a thread
+        if writing:
+            await writing
+    await run_in_threadpool(write_all, pieces)
+
+
+class Segment(Convertor[str]):
+    """One segment of the raw path. Decoding it only now is what lets a revision or a path hold an encoded slash."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        try:
+            return unquote(value, errors="strict")
+        except UnicodeDecodeError:
+            raise HubError(400, "The path is not UTF-8.") from None
+
+    def to_string(self, value: str) -> str:
+        return quote(value, safe="")
+
+
+class _Rest(Segment):
+    regex = ".+"
+
+
+class _Kind(Segment):
+    regex = "(?:models|datasets|spaces)"
+
+
+class _Prefix(Segment):
+    regex = "(?:datasets/|spaces/)?"
+
+
+for _name, _convertor in {"segment": Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
+    register_url_convertor(_name, _convertor())

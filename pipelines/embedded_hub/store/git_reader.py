@@ -1,0 +1,230 @@
+"""Reading a bare git repository. Needs no lock: what an object id names never changes, and refs move in one step."""
+
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dulwich.objects import Commit, ObjectID, Tag, Tree
+from dulwich.refs import Ref, check_ref_format
+from dulwich.repo import Repo
+
+from embedded_hub.store.git_tree import Entries
+from embedded_hub.store.lfs import POINTER_LIMIT, Pointer, pointer_in
+
+HEADS, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
+EMPTY_TREE = bytes(Tree().id)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder in a tree. `oid` is git's; `pointer` is set when the file's text is an LFS pointer."""
+
+    path: str
+    oid: str
+    folder: bool
+    size: int = 0
+    pointer: Pointer | None = None
+
+
+@dataclass(frozen=True)
+class CommitFacts:
+    """One commit; `when` in seconds since 1970."""
+
+    oid: str
+    tree: str
+    parents: tuple[str, ...]
+    author: str
+    message: str
+    when: int
+
+
+def sound_ref(ref: str) -> bool:
+    """Whether git allows a ref of that name, and file systems its file."""
+    return ref.isprintable() and len(ref.encode()) < 240 and bool(check_ref_format(Ref(ref.encode())))
+
+
+def full_ref(branch: str) -> str:
+    """The ref of a branch, or of the pull request `refs/pr/N`."""
+    return branch if branch.startswith(PULLS) else HEADS + branch
+
+
+class GitReader:
+    """One bare repository, to read from many threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.git = Repo(str(path))
+        self.commit_facts = lru_cache(2048)(self._commit_facts)
+        self.facts = lru_cache(16384)(self._facts)
+        self.entries = lru_cache(256)(self._read_tree)
+        self._all_files = lru_cache(4)(self._walk_files)
+
+    def close(self) -> None:
+        """Close its pack files."""
+        self.git.close()
+
+    def resolve(self, revision: str) -> str | None:
+        """The commit that a branch, tag, full ref or 40-digit id names."""
+        names = [revision] if revision.startswith("refs/") else [HEADS + revision, TAGS + revision]
+        for name in names:
+            oid = self.read_ref(name)
+            if oid:
+                return oid
+        if re.fullmatch("[0-9a-f]{40}", revision):
+            with suppress(KeyError):
+                return self.commit_facts(revision).oid
+        return None
+
+    def head(self, branch: str) -> str | None:
+        """The commit at the tip of `branch`, or of the pull request `refs/pr/N`."""
+        return self.read_ref(full_ref(branch))
+
+    def refs(self, prefix: str) -> dict[str, str]:
+        """Short name -> commit, of all refs under `prefix`."""
+        names = sorted(self.git.refs.subkeys(Ref(prefix.rstrip("/").encode())))
+        found = ((bytes(n).decode(), self.read_ref(prefix + bytes(n).decode())) for n in names)
+        return {name: oid for name, oid in found if oid}
+
+    def read(self, oid: str) -> bytes:
+        """The content of a blob; KeyError when it is not here."""
+        return bytes(self.git.object_store.get_raw(ObjectID(oid.encode()))[1])
+
+    def at(self, commit: str, path: str) -> Entry | None:
+        """What `path` is at `commit`; the empty path is the top folder."""
+        oid, mode = self.commit_facts(commit).tree.encode(), stat.S_IFDIR
+        for name in path.encode(errors="surrogatepass").split(b"/") if path else []:
+            if not stat.S_ISDIR(mode):
+                return None
+            mode, oid = self.entries(oid).get(name, (0, b""))
+            if not mode:
+                return None
+        return self._entry(path, mode, oid)
+
+    def text(self, commit: str, path: str) -> str | None:
+        """The file's text, None when there is no such file (or only an LFS pointer) at `commit`."""
+        entry = self.at(commit, path)
+        if entry is None or entry.folder or entry.pointer:
+            return None
+        return self.read(entry.oid).decode(errors="replace")
+
+    def children(self, folder: Entry) -> list[Entry]:
+        """What lies directly in `folder`, folders first, by name."""
+        start = f"{folder.path}/" if folder.path else ""
+        entries = (self._entry(start + n.decode(), m, o) for n, (m, o) in self.entries(folder.oid.encode()).items())
+        return sorted(entries, key=lambda entry: (not entry.folder, entry.path))
+
+    def below(self, folder: Entry) -> Iterator[Entry]:
+        """Everything in `folder` at any depth."""
+        for entry in self.children(folder):
+            yield entry
+            if entry.folder:
+                yield from self.below(entry)
+
+    def files(self, commit: str) -> list[tuple[str, str]]:
+        """Path and oid of every file at `commit`, sorted by path."""
+        return self._all_files(self.commit_facts(commit).tree)
+
+    def pointers(self) -> set[str]:
+        """The large files in any commit that a ref leads to. Slow: every tree of the whole history is read."""
+        commits = [self.resolve(ref.decode()) for ref in self.git.refs.allkeys() if ref != b"HEAD"]
+        seen: set[str | bytes] = set()
+        found: set[str] = set()
+        while commits:
+            commit = commits.pop()
+            if not commit or commit in seen:
+                continue
+            facts = self.commit_facts(commit)
+            commits += facts.parents
+            waiting = [facts.tree.encode()]
+            seen.add(commit)
+            while waiting:
+                for mode, oid in self.entries(waiting.pop()).values():
+                    if oid not in seen:
+                        seen.add(oid)
+                        if stat.S_ISDIR(mode):
+                            waiting.append(oid)
+                        elif pointer := self.facts(oid)[1]:
+                            found.add(pointer.oid)
+        return found
+
+    def history(self, commit: str) -> Iterator[CommitFacts]:
+        """`commit` and its first parents, newest first."""
+        following: str | None = commit
+        while following:
+            facts = self.commit_facts(following)
+            yield facts
+            following = facts.parents[0] if facts.parents else None
+
+    def last_change(self, commit: str, paths: Sequence[str]) -> dict[str, CommitFacts]:
+        """The newest commit that changed each of `paths`, seen from `commit`."""
+        found: dict[str, CommitFacts] = {}
+        for facts in self.history(commit):
+            parent = facts.parents[0] if facts.parents else None
+            for path in paths:
+                if path not in found and (not parent or self._oid(parent, path) != self._oid(facts.oid, path)):
+                    found[path] = facts
+            if len(found) == len(paths):
+                break
+        return found
+
+    def read_ref(self, ref: str) -> str | None:
+        """The commit that a full ref names, through tag objects."""
+        if not sound_ref(ref):
+            return None
+        try:
+            value = self.git.refs.read_ref(Ref(ref.encode()))
+        except (OSError, ValueError):
+            return None
+        if not value:
+            return None
+        found: Any = self.git.object_store[value]
+        while isinstance(found, Tag):
+            found = self.git.object_store[found.object[1]]
+        return str(found.id.decode())
+
+    def _commit_facts(self, oid: str) -> CommitFacts:
+        found: Any = self.git.object_store[ObjectID(oid.encode())]
+        if not isinstance(found, Commit):
+            raise KeyError(oid)
+        author = found.author.decode(errors="replace").split(" <")[0]
+        parents = tuple(parent.decode() for parent in found.parents)
+        message = found.message.decode(errors="replace")
+        return CommitFacts(oid, found.tree.decode(), parents, author, message, int(found.commit_time))
+
+    def _read_tree(self, oid: bytes) -> Entries:
+        tree: Any = self.git.object_store[ObjectID(oid)] if oid != EMPTY_TREE else Tree()
+        return {item.path: (item.mode, item.sha) for item in tree.iteritems()}
+
+    def _facts(self, oid: bytes) -> tuple[int, Pointer | None]:
+        data = self.git.object_store.get_raw(ObjectID(oid))[1]
+        return len(data), pointer_in(data) if len(data) <= POINTER_LIMIT else None
+
+    def _entry(self, path: str, mode: int, oid: bytes) -> Entry:
+        if stat.S_ISDIR(mode):
+            return Entry(path, oid.decode(), folder=True)
+        size, pointer = self.facts(oid)
+        return Entry(path, oid.decode(), False, size, pointer)
+
+    def _oid(self, commit: str, path: str) -> bytes:
+        oid, mode = self.commit_facts(commit).tree.encode(), stat.S_IFDIR
+        for name in path.encode().split(b"/"):
+            mode, oid = self.entries(oid).get(name, (0, b"")) if stat.S_ISDIR(mode) else (0, b"")
+        return oid
+
+    def _walk_files(self, tree: str) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        waiting = [("", tree.encode())]
+        while waiting:
+            start, oid = waiting.pop()
+            for name, (mode, child) in self.entries(oid).items():
+                path = start + name.decode()
+                if stat.S_ISDIR(mode):
+                    waiting.append((f"{path}/", child))
+                else:
+                    found.append((path, child.decode()))
+        return sorted(found)

@@ -1,0 +1,215 @@
+"""Check a data directory from outside, also while its server runs: nothing in it is written or locked.
+
+Every git object is hashed again and everything that a branch or tag leads to must be there; so must every large file
+that a repository may use, with the sha256 that is its name, and every xorb; and the database must fit the repositories.
+"""
+
+import hashlib
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.repo import Repo
+
+from embedded_hub.database.accounts import KINDS
+from embedded_hub.store.lfs import POINTER_LIMIT, Pointer, pointer_in
+from embedded_hub.store.xet import intact
+
+PIECE = 1 << 20
+
+
+@dataclass
+class Report:
+    """What was found: `findings` are damage; `notes` are left-overs that do no harm."""
+
+    findings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    repositories: int = 0
+    objects: int = 0
+    large_files: int = 0
+    large_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    id: int
+    kind: str
+    name: str
+    moving_to: str | None
+
+
+def check(root: Path) -> Report:
+    """Check the data directory `root`, whose format is known to be ours."""
+    report = Report()
+    address = f"file:{quote(str(root / 'hub.db'))}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=30)) as sql:
+            for (text,) in sql.execute("PRAGMA integrity_check"):
+                report.findings += [] if text == "ok" else [f"hub.db: {' '.join(text.split())}"]
+            for row in _rows(sql):
+                _repository(root, sql, row, report)
+            _granted(root, sql, report)
+            _xorbs(root, report)
+            rows = _rows(sql)
+    except sqlite3.DatabaseError as error:
+        report.findings.append(f"hub.db: it cannot be read: {error}.")
+        return report
+    known = {f"{row.kind}/{name}" for row in rows for name in (row.name, row.moving_to) if name}
+    for kind in KINDS:
+        for folder in sorted((root / "repos" / kind).glob("*/*.git")):
+            name = f"{kind}/{folder.parent.name}/{folder.stem}"
+            if name not in known:
+                report.notes.append(f"{name}: its folder is there, but the database does not know it.")
+    return report
+
+
+def _rows(sql: sqlite3.Connection) -> list[_Row]:
+    query = "SELECT id, kind, namespace || '/' || name, moving_to FROM repos ORDER BY kind, namespace, name"
+    return [_Row(*row) for row in sql.execute(query) if row[1] in KINDS]  # buckets have no history to check
+
+
+def _repository(root: Path, sql: sqlite3.Connection, row: _Row, report: Report) -> None:
+    where = f"{row.kind}/{row.name}"
+    try:
+        names = [name for name in (row.name, row.moving_to) if name]
+        folder = next((path for name in names if (path := root / "repos" / row.kind / f"{name}.git").is_dir()), None)
+        if folder is None:
+            found = [f"{where}: the database knows it, but its folder is missing."]
+        else:
+            with closing(Repo(str(folder))) as git:
+                checked = _Repository(git, where)
+                found = [*checked.objects(), *checked.reachable(), *_unusable(root, sql, row, checked.pointers, where)]
+                report.objects += checked.count
+    except Exception as error:  # whatever a broken file makes dulwich raise is a finding
+        found = [f"{where}: it cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
+    if found and row not in _rows(sql):
+        return  # deleted or moved while it was looked at
+    report.repositories += 1
+    report.findings += found
+
+
+class _Repository:
+    """One bare repository under examination."""
+
+    def __init__(self, git: Repo, where: str) -> None:
+        self._store, self._refs, self._where = git.object_store, git.refs, where
+        self.count = 0
+        self.pointers: dict[str, Pointer] = {}
+        """Path -> pointer of everything in the history that may be a large file."""
+
+    def objects(self) -> Iterator[str]:
+        """Every object, hashed again."""
+        for oid in set(self._store):
+            self.count += 1
+            name = f"{self._where}: the object {oid.decode()}"
+            try:
+                kind, data = self._store.get_raw(oid)
+                one = ShaFile.from_raw_string(kind, data)
+                if one.id != oid:
+                    yield f"{name} has content that belongs to {one.id.decode()}."
+                one.check()
+            except Exception as error:
+                yield f"{name} is broken: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+    def reachable(self) -> Iterator[str]:
+        """Everything that a ref leads to is there and is what its place says."""
+        heads = self._refs.as_dict(b"refs/")
+        if b"heads/main" not in heads:
+            yield f"{self._where}: it has no branch main."
+        seen: set[tuple[bytes, type[Any]]] = set()
+        waiting: list[tuple[bytes, type[Any], str]] = [
+            (oid, Commit, f"refs/{ref.decode(errors='replace')}") for ref, oid in heads.items()
+        ]
+        while waiting:
+            oid, kind, place = waiting.pop()
+            if (oid, kind) in seen:
+                continue
+            seen.add((oid, kind))
+            try:
+                found: Any = self._store[ObjectID(oid)]
+            except Exception:
+                yield f"{self._where}: {place} leads to {oid.decode(errors='replace')}, which is missing or broken."
+                continue
+            if isinstance(found, Tag):
+                waiting.append((found.object[1], Commit, place))
+            elif not isinstance(found, kind):
+                yield f"{self._where}: {place} leads to {oid.decode()}, which is a {found.type_name.decode()}."
+            elif isinstance(found, Commit):
+                waiting.append((found.tree, Tree, f"commit {oid.decode()}"))
+                waiting += [(parent, Commit, f"commit {oid.decode()}") for parent in found.parents]
+            else:
+                yield from self._files(found, place, seen, waiting)
+
+    def _files(
+        self, tree: Tree, place: str, seen: set[tuple[bytes, type[Any]]], waiting: list[tuple[bytes, type[Any], str]]
+    ) -> Iterator[str]:
+        for item in tree.iteritems():
+            path = f"{place}{'/' if ':' in place else ':'}{item.path.decode(errors='replace')}"
+            if stat.S_ISDIR(item.mode):
+                waiting.append((item.sha, Tree, path))
+            elif (item.sha, Blob) not in seen:
+                seen.add((item.sha, Blob))
+                try:
+                    kind, data = self._store.get_raw(item.sha)
+                    if kind != Blob.type_num:
+                        raise ValueError(kind)
+                except Exception:
+                    yield f"{self._where}: {path} leads to {item.sha.decode()}, which is missing or no file."
+                    continue
+                pointer = pointer_in(data) if len(data) <= POINTER_LIMIT else None
+                if pointer:
+                    self.pointers[path] = pointer
+
+
+def _unusable(
+    root: Path, sql: sqlite3.Connection, row: _Row, pointers: dict[str, Pointer], where: str
+) -> Iterator[str]:
+    """Large files that the history needs and the store has not, or not with that size."""
+    for path, pointer in pointers.items():
+        if not sql.execute("SELECT 1 FROM lfs_files WHERE repo=? AND oid=?", (row.id, pointer.oid)).fetchone():
+            continue  # a pointer that somebody typed is ordinary text
+        file = _large(root, pointer.oid)
+        if not file.is_file():
+            yield f"{where}: {path} needs the large file {pointer.oid}, which is missing."
+        elif file.stat().st_size != pointer.size:
+            yield f"{where}: {path} needs {pointer.size} bytes, but {pointer.oid} has {file.stat().st_size}."
+
+
+def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
+    """Every large file that a repository may use is there and has the sha256 that it is named by."""
+    query = "SELECT oid, min(namespace || '/' || name) FROM lfs_files JOIN repos ON repos.id = repo GROUP BY oid"
+    for oid, user in sql.execute(query).fetchall():
+        digest = hashlib.sha256()
+        try:
+            with _large(root, oid).open("rb", buffering=0) as file:
+                while piece := file.read(PIECE):
+                    digest.update(piece)
+                    report.large_bytes += len(piece)
+        except OSError as error:
+            report.findings.append(f"lfs/{oid}: {user} may use it, but it cannot be read: {error.strerror}.")
+            continue
+        report.large_files += 1
+        if digest.hexdigest() != oid:
+            report.findings.append(f"lfs/{oid}: {user} uses it, but its sha256 is {digest.hexdigest()}.")
+
+
+def _xorbs(root: Path, report: Report) -> None:
+    """Every xorb that clients may refer to has the chunks that its name says."""
+    for path in sorted((root / "xorbs").glob("[0-9]*/*/*")):
+        try:
+            if not intact(path):
+                report.findings.append(f"{path.relative_to(root)}: its chunks are not what its name says: remove it.")
+        except FileNotFoundError:
+            continue  # its address was given up while we looked
+        except OSError as error:
+            report.findings.append(f"{path.relative_to(root)}: it cannot be read: {error.strerror}.")
+
+
+def _large(root: Path, oid: str) -> Path:
+    return root / "lfs" / oid[:2] / oid[2:4] / oid

@@ -1,1 +1,0 @@
-"""How an answer is found in a completion, and checked by killable processes; permix.verifier is the face of it."""

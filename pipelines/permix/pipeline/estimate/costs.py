@@ -1,0 +1,139 @@
+"""Seconds and bytes of training and sampling on one kind of device, by rules of thumb."""
+
+import math
+import re
+from dataclasses import dataclass
+
+from permix import run_record
+from permix.errors import BadInput, nearest
+from permix.pipeline.estimate.shapes import Shape
+from permix.training.settings import TrainerConfig
+
+GIB = 2**30
+LONGEST = 3  # the longest answer of a batch, in mean answers: transformers samples until that one is done
+TRAINING, DECODING = 0.3, 0.5  # the share of the device's FLOP/s and bytes/s that is reached
+LAUNCH = 1e-3  # seconds that one layer costs beside its arithmetic, in transformers
+RESERVED = 1.5 * GIB  # of a GPU, by CUDA and the libraries
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU (or a whole CPU): GiB, dense 16-bit FLOP/s, memory bytes/s."""
+
+    title: str
+    memory: float
+    flops: float
+    bandwidth: float
+
+
+DEVICES = {
+    "cpu": Device("CPU", math.inf, 2e11, 2e10),
+    "t4": Device("T4", 16, 65e12, 320e9),
+    "l4": Device("L4", 24, 121e12, 300e9),
+    "a10g": Device("A10G", 24, 70e12, 600e9),
+    "l40s": Device("L40S", 48, 362e12, 864e9),
+    "a5000": Device("RTX A5000", 24, 111e12, 768e9),
+    "4090": Device("RTX 4090", 24, 165e12, 1008e9),
+    "a100": Device("A100", 80, 312e12, 2039e9),
+    "h100": Device("H100", 80, 989e12, 3350e9),
+    "h200": Device("H200", 141, 989e12, 4800e9),
+}
+"""Makers' data sheets; the CPU is a laptop's."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the recipe would run on: `gpus` devices of one kind."""
+
+    device: Device
+    gpus: int = 1
+
+
+def device_of(name: str) -> Device | None:
+    """The device that nvidia-smi calls `name` ("NVIDIA A100-SXM4-80GB"); None where it is in no table."""
+    words = re.split(r"[\s-]+", name.lower())
+    return next((device for kind, device in DEVICES.items() if kind in words), None)
+
+
+def machine(kind: str | None, gpus: int = 1) -> Machine:
+    """`gpus` devices of the kind called so; without a name this machine's own, a CPU where it has no GPU."""
+    if kind is None:
+        names = run_record.hardware()["gpu"]
+        device = device_of(names[0]) if names else DEVICES["cpu"]
+        if device is None:
+            kinds = ", ".join(DEVICES)
+            raise BadInput(f"This machine's {names[0]} is not in permix's table: say --gpu, one of {kinds}.")
+        return Machine(device, gpus)
+    if kind not in DEVICES:
+        raise BadInput(f"There is no GPU {kind!r} in permix's table: {nearest(kind, DEVICES)}")
+    return Machine(DEVICES[kind], gpus)
+
+
+def sampling_seconds(
+    shape: Shape,
+    machine: Machine,
+    completions: int,
+    prompt: int,
+    mean: int,
+    limit: int,
+    *,
+    batch: int,
+    weights: float,
+    vllm: bool,
+    devices: int = 1,
+) -> float:
+    """Of `completions` over all replicas: prompts are read at full arithmetic, answers one token a step."""
+    device, replicas = machine.device, max(1, machine.gpus // devices)
+    flops, bandwidth = device.flops * devices, device.bandwidth * devices
+    share = completions / replicas
+    rows = min(256 if vllm else batch, max(1.0, share))
+    steps = share * mean / rows if vllm else math.ceil(share / rows) * min(limit, LONGEST * mean)
+    cache = rows * (prompt + mean) * shape.cache_bytes
+    step = max((weights + cache) / bandwidth, 2 * shape.parameters * rows / flops) / DECODING
+    prefill = 2 * shape.parameters * share * prompt / (flops * TRAINING)
+    return steps * (step + (0 if vllm else shape.layers * LAUNCH)) + prefill
+
+
+def training_seconds(
+    config: TrainerConfig, shape: Shape, tokens: float, steps: int, machine: Machine, reference: int = 0
+) -> float:
+    """Of `tokens` in `steps` optimizer steps; `reference` adds FLOPs a token and parameter, for the KL term's model."""
+    per_token = (4 + (2 if config.gradient_checkpointing else 0) + reference) * shape.parameters
+    passes = math.ceil(config.gradient_accumulation_steps / machine.gpus)
+    launches = steps * passes * 4 * shape.layers * LAUNCH
+    return tokens * per_token / (machine.device.flops * machine.gpus * TRAINING) + launches
+
+
+def training_weights(config: TrainerConfig, shape: Shape) -> float:
+    """Bytes of the frozen base."""
+    if config.load_in_4bit:
+        return model_weights(shape, "nf4-nested" if config.use_bnb_nested_quant else "nf4")
+    return model_weights(shape, "bfloat16" if config.bf16 or config.fp16 else "float32")
+
+
+def model_weights(shape: Shape, dtype: str) -> float:
+    """Bytes of a model in an engine's dtype; in 4 bits one scale for 64 weights (8 bits when nested), the rest in 16.
+
+    Source: arXiv 2305.14314.
+    """
+    if dtype.startswith("nf4"):
+        scales = (1 + 4 / 256) / 64 if dtype == "nf4-nested" else 4 / 64
+        return shape.linear_parameters * (0.5 + scales) + (shape.parameters - shape.linear_parameters) * 2
+    return float(shape.parameters * (4 if dtype == "float32" else 2))
+
+
+def training_memory(config: TrainerConfig, shape: Shape, length: int, logits: int) -> float:
+    """Bytes of one device; `length` is that of the longest row, `logits` the tokens of a batch with a loss.
+
+    A layer keeps 34 bytes for each token and hidden unit (Korthikanti et al. 2022, arXiv 2205.05198, attention without
+    a stored matrix), with checkpointing one layer does and the others keep their input alone. Logits are there in 16
+    bits, in 32 for the softmax, and as a gradient.
+    """
+    adapter = shape.lora_parameters(config.lora_r, config.lora_target_modules)
+    optimizer = 2 if "8bit" in config.optim else 8
+    tokens = config.per_device_train_batch_size * length
+    kept = (2 * shape.layers + 34) if config.gradient_checkpointing else 34 * shape.layers
+    activations = tokens * shape.hidden * kept * (1 if config.bf16 or config.fp16 else 2)
+    return (
+        training_weights(config, shape) + adapter * (8 + optimizer) + activations + logits * shape.vocab * 8 + RESERVED
+    )

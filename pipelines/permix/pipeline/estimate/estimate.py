@@ -1,0 +1,228 @@
+"""What a recipe would take, from its settings and the shape of its models alone: nothing is loaded or downloaded.
+
+Rules of thumb, meant to be right within a factor of two; `ASSUMPTIONS` says them to the reader.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from permix.benchmarks import Source, sizes
+from permix.experiment.models import Model
+from permix.pipeline.estimate.costs import (
+    LAUNCH,
+    LONGEST,
+    RESERVED,
+    TRAINING,
+    Machine,
+    model_weights,
+    sampling_seconds,
+    training_memory,
+    training_seconds,
+    training_weights,
+)
+from permix.pipeline.estimate.shapes import Shape
+from permix.pipeline.plan import Step
+from permix.stages import base, mixtures
+
+if TYPE_CHECKING:
+    from permix.stages import grpo, sft, sweep
+    from permix.stages.shared.written_targets import WriterConfig
+
+ASSUMPTIONS = (
+    "problems: known sizes of the data sets, 500 where unknown, 7473 for a training set; an answer's mean length: 220 "
+    "tokens (gsm8k), 450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
+    "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of the "
+    "device's 16-bit peak.",
+    "sampling: a step reads all weights once, at 50 % of the memory's bandwidth; transformers samples until the "
+    "longest answer of the batch (3 means) is done and spends 1 ms a layer beside; vLLM fills its batch up to 256.",
+    "judges and question writers: 400 to 1500 tokens a reply, thinking included; retries come on top.",
+    "memory: weights (NF4: 0.5 bytes and its constants), LoRA with gradients and Adam, activations and logits of the "
+    "longest rows, key-value cache, 1.5 GB for CUDA.",
+)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What one artifact takes: optimizer steps, completions, tokens, bytes of each device, seconds, USD for APIs."""
+
+    steps: int = 0
+    completions: int = 0
+    sampled: float = 0.0
+    trained: float = 0.0
+    memory: float = 0.0
+    seconds: float = 0.0
+    usd: float = 0.0
+
+    def __add__(self, other: "Amount") -> "Amount":
+        """Both one after the other: memory and steps are the larger ones, all else adds up."""
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Amount)}
+        return Amount(**sums | {"memory": max(self.memory, other.memory), "steps": max(self.steps, other.steps)})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The machine, the shape of every model by its repository, and the Config of every mixture by its target."""
+
+    machine: Machine
+    shape_of: Callable[[str], Shape]
+    mixtures: Mapping[str, mixtures.Config]
+
+    def rows(self, mixture: str) -> int:
+        """How many rows a mixture has."""
+        config = self.mixtures[mixture]
+        return sizes.problems(config.task) * config.epochs
+
+    def lengths(self, mixture: str) -> tuple[int, int]:
+        """Mean tokens of a mixture's prompts and answers."""
+        return sizes.lengths(self.mixtures[mixture].task)
+
+
+def amounts(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], Shape]) -> list[Amount]:
+    """One for each step; `shape_of` gives the shape of a model that no step makes."""
+    mixed = {s.target: s.config for s in steps if isinstance(s.config, mixtures.Config)}
+    made = {s.target: toy_shape(s.config) for s in steps if isinstance(s.config, base.Config)}
+    on = Setting(machine, lambda repo: made.get(repo) or shape_of(repo), mixed)
+    return [_amount(step, on) for step in steps]
+
+
+def _amount(step: Step, on: Setting) -> Amount:
+    if step.stage in _BY_STAGE:
+        return _BY_STAGE[step.stage](step.config, on)
+    cost = step.module.expected(step.config) if hasattr(step.module, "expected") else step.cost
+    replies = cost.get("completions", 0) + cost.get("calls", 0)  # of models, and of those who write for them or judge
+    return Amount(completions=int(replies), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
+
+
+def _sft(config: "sft.Config", on: Setting) -> Amount:
+    """TRL takes a last, smaller batch of every epoch: ceil(rows / batch) steps."""
+    shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
+    steps = config.max_steps if config.max_steps > 0 else math.ceil(math.ceil(rows / batch) * config.num_train_epochs)
+    length = min(config.max_length, sum(on.lengths(config.mixture)))
+    trained = min(rows * config.num_train_epochs, steps * batch) * length
+    logits = config.per_device_train_batch_size * config.max_length
+    memory = training_memory(config, shape, config.max_length, logits)
+    seconds = training_seconds(config, shape, trained, steps, on.machine)
+    return Amount(steps=steps, trained=trained, memory=memory, seconds=seconds)
+
+
+def _grpo(config: "grpo.Config", on: Setting) -> Amount:
+    """TRL drops a last, smaller batch: floor(rows / prompts of a step) steps."""
+    shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
+    per_epoch = rows // max(1, batch // config.num_generations)
+    steps = config.max_steps if config.max_steps > 0 else math.floor(per_epoch * config.num_train_epochs)
+    completions, limit = steps * batch, config.max_completion_length
+    own = math.ceil(batch / on.machine.gpus)  # completions that one device samples at once
+    prompt, answer = on.lengths(config.mixture)
+    mean = min(limit, answer)
+    trained = completions * (prompt + mean)
+    weights = training_weights(config, shape)
+    sampling = sampling_seconds(
+        shape, on.machine, completions, prompt, mean, limit, batch=own, weights=weights, vllm=config.use_vllm
+    )
+    logits = config.per_device_train_batch_size * limit
+    cache = own * (prompt + limit) * shape.cache_bytes
+    reference = 2 if config.beta else 0
+    return Amount(
+        steps=steps,
+        completions=completions,
+        sampled=completions * mean,
+        trained=trained,
+        memory=training_memory(config, shape, prompt + limit, logits) + cache,
+        seconds=sampling + training_seconds(config, shape, trained, steps, on.machine, reference),
+    )
+
+
+def _sweep(config: "sweep.Config", on: Setting) -> Amount:
+    """All personas x problems x runs of each benchmark."""
+    total = Amount()
+    for source in config.benchmarks:
+        completions = config.completions_on(sizes.problems(source, config.limit))
+        if config.model:
+            total += _served(config.model, config.max_tokens, completions, source)
+        else:
+            total += _sampled(config, on.shape_of(config.base), completions, source, on.machine)
+    return total
+
+
+def _teachers(config: "WriterConfig", on: Setting) -> Amount:
+    """Every training problem, without and with a persona."""
+    return _written(config, 2 * sizes.problems(config.task), on)
+
+
+def _rewrites(config: "WriterConfig", on: Setting) -> Amount:
+    """Every training problem once; retries come on top."""
+    return _written(config, sizes.problems(config.task), on)
+
+
+def _written(config: "WriterConfig", completions: int, on: Setting) -> Amount:
+    """By a model that is run here, or by one behind a server."""
+    if config.writer is None:
+        return Amount(completions=completions)
+    if config.writer.repo:
+        return _sampled(config, on.shape_of(config.writer.repo), completions, config.task, on.machine)
+    return _served(config.writer, config.max_tokens, completions, config.task)
+
+
+def _served(model: Model, max_tokens: int, completions: int, source: Source) -> Amount:
+    """By a server: USD, and none of our time."""
+    prompt, answer = sizes.lengths(source)
+    mean = min(max_tokens, answer)
+    usd = model.price(completions * prompt, completions * mean)
+    return Amount(completions=completions, sampled=completions * mean, usd=usd)
+
+
+def _base(config: base.Config, on: Setting) -> Amount:
+    """The toy base is trained whole: 6 N FLOPs a token."""
+    shape = toy_shape(config)
+    trained = base.estimate(config)["tokens"]
+    seconds = (
+        6 * shape.parameters * trained / (on.machine.device.flops * TRAINING) + config.steps * shape.layers * LAUNCH
+    )
+    return Amount(steps=config.steps, trained=trained, memory=20.0 * shape.parameters, seconds=seconds)
+
+
+_BY_STAGE: dict[str, Callable[[Any, Setting], Amount]] = {
+    "base": _base,
+    "rewrites": _rewrites,
+    "teachers": _teachers,
+    "sft": _sft,
+    "grpo": _grpo,
+    "sweep": _sweep,
+}
+
+
+def toy_shape(config: base.Config) -> Shape:
+    """The shape of the toy base that stage base makes of its settings."""
+    head = config.hidden_size // config.heads
+    return Shape(
+        config.layers, config.hidden_size, config.intermediate_size, config.heads, config.heads, head, 1200, True
+    )
+
+
+def _sampled(
+    config: "sweep.Config | WriterConfig", shape: Shape, completions: int, source: Source, machine: Machine
+) -> Amount:
+    """Sampling by stage sweep or teachers, with their settings of the engine."""
+    weights = model_weights(shape, config.dtype)
+    prompt, answer = sizes.lengths(source)
+    mean = min(config.max_tokens, answer)
+    vllm, devices = config.backend == "vllm", config.tensor_parallel
+    seconds = sampling_seconds(
+        shape,
+        machine,
+        completions,
+        prompt,
+        mean,
+        config.max_tokens,
+        batch=config.batch_size,
+        weights=weights,
+        vllm=vllm,
+        devices=devices,
+    )
+    rows = 16 if vllm else min(config.batch_size, completions)  # vLLM takes what memory is left and waits for more
+    cache = rows * (prompt + min(config.max_tokens, LONGEST * mean)) * shape.cache_bytes
+    logits = 0 if vllm else rows * shape.vocab * 8
+    memory = (weights + cache) / devices + logits + RESERVED
+    return Amount(completions=completions, sampled=completions * mean, memory=memory, seconds=seconds)

@@ -1,0 +1,266 @@
+"""A recipe is a whole experiment in one TOML file; its tables are named after stages and their keys are Config fields.
+
+name, org, tag, seeds, base, variants, benchmarks, …   the experiment
+[personas] dataset= or eval=                           pools of one's own: on the Hub, or a file for the pool eval alone
+[task]                                                 the training problems (a Source)
+[benchmark.x]                                          a benchmark of one's own (a Source)
+[model.x]                                              a teacher, rewriter or judge (a Model): new, or ours changed
+[toy] [mixtures] [grpo] [sweep] …                      settings of a stage; those of stage base are in [toy]
+[toy.teacher]                                          what the toy teacher has different from the toy base
+[calibrate]                                            grids for `permix calibrate` (permix.experiment.calibration)
+"""
+
+import re
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from permix import benchmarks, files, stages
+from permix.benchmarks import Source
+from permix.errors import BadInput, nearest
+from permix.experiment import calibration as grid
+from permix.experiment import models
+from permix.experiment.calibration import Calibration
+from permix.experiment.models import Model
+from permix.paper import variants as variant
+from permix.pipeline.checking import as_table, check
+from permix.prompting import persona
+from permix.stage import own_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One experiment.
+
+    `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`. Of the `variants`, `org/model`,
+    `org/model+org/adapter` and `model.<x>` (the server of [model.<x>]) are other models, measured beside the base.
+    `tag` tells the experiment's artifacts from others' (pools and toy base are shared), `note` stands under results.
+    `shares` are those of weak styles in what the toy base says without a persona; `permix phase` runs it for each.
+    """
+
+    name: str
+    base: str = "toy"
+    note: str = ""
+    org: str = "permix"
+    tag: str = ""
+    seeds: tuple[int, ...] = (0,)
+    shares: tuple[float, ...] = ()
+    variants: tuple[str, ...] = ("base", "rlvr", "permix-rlvr")
+    task: Source = field(default_factory=lambda: Source(name="arithmetic", split="train", instruction="plain"))
+    benchmarks: tuple[Source, ...] = ()
+    models: Mapping[str, Model] = field(default_factory=lambda: models.BUILTIN)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    calibration: Calibration | None = None
+
+    @property
+    def base_repo(self) -> str:
+        """The base model's repository, with `@revision` where the recipe names one."""
+        return f"{self.org}/permix-toy-base" if self.base == "toy" else self.base
+
+    @property
+    def base_slug(self) -> str:
+        """The base's own name, the first part of every artifact made from it."""
+        return "permix-toy" if self.base == "toy" else self.base.split("@")[0].split("/")[1]
+
+    @property
+    def personas_repo(self) -> str:
+        """The dataset that holds both pools."""
+        own = self.tables.get("personas", {}).get("dataset")
+        return f"datasets/{own}" if own else f"datasets/{self.org}/permix-personas"
+
+    @property
+    def eval_personas(self) -> str:
+        """The file with personas of one's own to measure under, "" where there is none."""
+        return str(self.tables.get("personas", {}).get("eval", ""))
+
+    @property
+    def eval_personas_repo(self) -> str:
+        """The dataset of the personas that sweeps measure under."""
+        own = persona.label(self.eval_personas) if self.eval_personas else ""
+        return f"datasets/{self.org}/permix-personas-{own}" if own else self.personas_repo
+
+    def settings(self, stage: str) -> dict[str, Any]:
+        """What the recipe sets of the stage's own Config fields."""
+        return dict(self.tables.get(stage, {}))
+
+    def model(self, name: str) -> Model:
+        """The model called `name`, of which "toy" is the toy teacher; BadInput names the nearest."""
+        if name == "toy":
+            return Model(name=name, model=f"{self.org}/permix-toy-teacher")
+        if name not in self.models:
+            own = f"One of your own needs a table [model.{name}]."
+            raise BadInput(f"There is no model {name!r}: {nearest(name, self.models)} {own}")
+        return self.models[name]
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Every (variant, seed) to measure; the base is not trained, so it has the first seed only."""
+        return [
+            (v, s) for v in self.variants for s in (self.seeds if variant.get(v).trainer != "none" else self.seeds[:1])
+        ]
+
+
+def names() -> list[str]:
+    """The recipes that come with permix."""
+    return sorted(path.stem for path in files.RECIPES.glob("*.toml"))
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read the recipe called `name` (one of ours, or a path to a TOML file) and apply `key=value` overrides.
+
+    Every key is checked: an unknown one names the nearest, a wrong type says which was expected.
+    """
+    path = Path(name) if name.endswith(".toml") else files.RECIPES / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise BadInput(f"There is no file {path.absolute()}: give the path of your recipe.")
+        raise BadInput(f"There is no recipe {name!r}: {nearest(name, names())} A file of your own ends in .toml.")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"The recipe {path.name} is not TOML: {error}.") from None
+    data.setdefault("name", path.stem)
+    for override in overrides:
+        _override(data, override)
+    return parse(data, path.name)
+
+
+def parse(data: Mapping[str, Any], where: str) -> Recipe:
+    """Check a recipe's content and return it; `where` names it in errors."""
+    top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models", "calibration")}
+    known = {*top, "benchmark", "personas", "model", "calibrate", *(stages.table_of(stage) for stage in stages.NAMES)}
+    for key in data:
+        if key not in known:
+            raise BadInput(f"{where} has an unknown key {key!r}: {_meant(key, known)}")
+    tables = {}
+    for stage in stages.NAMES:
+        if (table := stages.table_of(stage)) in data and stage != "personas":
+            config = stages.get(stage).Config
+            own_keys, types_ = own_fields(config), typing.get_type_hints(config)
+            settings = dict(as_table(data[table], f"[{table}] of {where}"))
+            if stage == "base" and "teacher" in settings:
+                inner = settings.pop("teacher")
+                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}", _meant)
+            tables[stage] = check(settings, own_keys, types_, f"[{table}] of {where}", _meant)
+    if "personas" in data:
+        kinds = {"dataset": str, "eval": str}
+        tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
+        if len(tables["personas"]) == 2:
+            raise BadInput(f"[personas] of {where} names a dataset and a file for its pool eval: give one of them.")
+        _repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
+    own = {
+        n: _source({"name": n, **as_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
+        for n, t in as_table(data.get("benchmark", {}), where).items()
+    }
+    hints = typing.get_type_hints(Recipe)
+    plain = check(
+        {k: v for k, v in data.items() if k in top and k not in ("task", "benchmarks")},
+        top,
+        hints,
+        where,
+    )
+    chosen = data.get("benchmarks", list(own))
+    if not isinstance(chosen, list) or not all(isinstance(n, str) for n in chosen):
+        raise BadInput(f"benchmarks of {where} should be a list of names.")
+    sources = tuple(own[n] if n in own else benchmarks.builtin(n) for n in chosen)
+    if "task" in data:
+        task = as_table(data["task"], f"[task] of {where}")
+        plain["task"] = _source({"split": "train", **task}, f"[task] of {where}")
+    named = models.BUILTIN | {
+        name: _model(name, table, f"[model.{name}] of {where}")
+        for name, table in as_table(data.get("model", {}), f"[model] of {where}").items()
+    }
+    if "calibrate" in data:
+        found = as_table(data["calibrate"], f"[calibrate] of {where}")
+        plain["calibration"] = grid.read(found, [source.name for source in sources], f"[calibrate] of {where}")
+    recipe = Recipe(**plain, benchmarks=sources, models=named, tables=tables)
+    _check_whole(recipe, where)
+    return recipe
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    """Which of the `known` keys of a place in the recipe, or of a stage's table, an unknown one there may be."""
+    inside = {stages.table_of(stage): own_fields(stages.get(stage).Config) for stage in stages.NAMES}
+    inside["task"] = {f.name: f for f in fields(Source) if f.name != "module"}
+    if there := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
+        return f"did you mean {' or '.join(map(repr, there))}?"
+    return nearest(key, known, (f"{table}.{name}" for table, keys in inside.items() for name in keys))
+
+
+def _source(table: dict[str, Any], where: str) -> Source:
+    hints = typing.get_type_hints(Source)
+    values = check(table, {f.name: f for f in fields(Source) if f.name != "module"}, hints, where)
+    if not values.get("dataset"):
+        start = benchmarks.builtin(values.get("name", "arithmetic"))
+        return replace(start, **{k: v for k, v in values.items() if k != "dataset"})
+    _repository(values["dataset"], f"dataset of {where}")
+    return Source(**{"name": values["dataset"].split("@")[0].split("/")[1], **values})
+
+
+def _model(name: str, table: Any, where: str) -> Model:
+    """One of ours with some keys changed, or a new one."""
+    values = check(table, {f.name: f for f in fields(Model) if f.name != "name"}, typing.get_type_hints(Model), where)
+    if name in models.BUILTIN:
+        return replace(models.BUILTIN[name], **values)
+    return Model(**{"name": name, "model": "", **values})
+
+
+def _repository(value: str, where: str) -> None:
+    parts = value.split("@")[0].split("/")
+    if len(parts) != 2 or not all(parts):
+        raise BadInput(f"{where} is {value!r}: it should be a Hub id, org/name.")
+
+
+def _check_whole(recipe: Recipe, where: str) -> None:
+    if recipe.base != "toy":
+        if not recipe.base:
+            raise BadInput(f'{where} names no base model: set base to a Hub id, or to "toy".')
+        _repository(recipe.base, f"base of {where}")
+    for name in recipe.variants:
+        variant.get(name)
+        found = variant.other(name)
+        if found and found.served and not recipe.model(found.served).url:
+            raise BadInput(f"The variant {name!r} of {where} has no server (url): name the model itself, org/model.")
+    for what, values in (
+        ("variants", recipe.variants),
+        ("seeds", recipe.seeds),
+        ("benchmarks", tuple(b.name for b in recipe.benchmarks)),
+    ):
+        if not values:
+            raise BadInput(f"{what} of {where} is empty: name at least one.")
+        if len(set(values)) < len(values):
+            raise BadInput(f"{what} of {where} names one twice: {', '.join(map(str, values))}.")
+    for name in (*(b.name for b in recipe.benchmarks), recipe.task.name):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise BadInput(f"{name!r} in {where} names files on the Hub: use letters, digits, '.', '_' and '-' only.")
+    for source in (*recipe.benchmarks, recipe.task):
+        if source.limit < 0:
+            raise BadInput(f"limit of {source.name} in {where} is {source.limit}: it should be 0 (all) or more.")
+    if bad := [seed for seed in recipe.seeds if not 0 <= seed < 2**32]:
+        raise BadInput(f"seeds of {where} names {bad[0]}: a seed should be between 0 and 2**32 - 1.")
+    if wrong := [share for share in recipe.shares if not 0 <= share < 1 or round(share, 2) != share]:
+        raise BadInput(f"shares of {where} names {wrong[0]:g}: a share should be 0 to 0.99 with at most two decimals.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.org):
+        raise BadInput(f"org of {where} is {recipe.org!r}: it should be the name of a Hub user or organisation.")
+    if not re.fullmatch(r"[A-Za-z0-9._-]*", recipe.tag):
+        raise BadInput(f"tag of {where} is {recipe.tag!r}: use letters, digits, '.', '_' and '-' only.")
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip(' ."'):
+        raise BadInput(f"--set {override!r} should be key=value, for example grpo.max_steps=20.")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    # a name with a dot is quoted, as in TOML: model."llama3.1-70b".url
+    *tables, last = (part.strip('"') for part in re.findall(r'"[^"]*"|[^."]+', key.strip()))
+    for name in tables:
+        inner = data.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadInput(f"--set {override!r}: {name} is no table.")
+        data = inner
+    data[last] = value

@@ -1,0 +1,368 @@
+"""The one way permix talks to a Hub, real or embedded: `huggingface_hub.HfApi` with endpoint, token and cache given.
+
+A repository is written `org/name` (model), `datasets/org/name` or `spaces/org/name`, with `@revision` behind it where
+one is meant.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from permix import files, run_record
+from permix.errors import BadInput, PermixError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+PATIENCE = 120.0
+"""Seconds that a Hub may stay silent before it counts as one that does not answer."""
+UNREAD = ("original/*", "*.pth", "*.gguf", "onnx/*")
+"""Files of base models that transformers never reads: not downloaded."""
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def split(repo: str) -> tuple[str, str]:
+    """`(repo_type, repo_id)` of a repository without its revision."""
+    name = repo.partition("@")[0]
+    kind, _, rest = name.partition("/")
+    return (
+        ({"datasets": "dataset", "spaces": "space"}[kind], rest) if kind in ("datasets", "spaces") else ("model", name)
+    )
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a repository holds at one commit; `record` is its run.json, or None where permix did not make it.
+
+    `files` is {path: (sha256 or git sha1, size)} as the Hub tells it.
+    """
+
+    repo: str
+    sha: str
+    files: Mapping[str, tuple[str, int]]
+    record: Mapping[str, Any] | None
+
+    @property
+    def content_digest(self) -> str:
+        """The record's own, else a digest of the Hub's file ids."""
+        if self.record:
+            return str(self.record["content_digest"])
+        listed = sorted((path, oid) for path, (oid, _) in self.files.items() if run_record.is_content(path))
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+    @property
+    def intact(self) -> bool:
+        """Whether the repository holds just the files that the record describes."""
+        described: Mapping[str, Any] = self.record["files"] if self.record else {}
+        content = {path for path in self.files if run_record.is_content(path)}
+        return content == set(described) and all(
+            self.files[path][0] in (d["sha256"], d["sha1"]) for path, d in described.items()
+        )
+
+
+@dataclass(frozen=True)
+class Hub:
+    """One Hub. `token` is shown to this endpoint alone; `cache` is never shared between Hubs."""
+
+    endpoint: str
+    token: str | None
+    cache: Path | None
+    embedded: bool
+
+    @property
+    def api(self) -> "HfApi":
+        """A client of this Hub."""
+        import httpx2
+        from huggingface_hub import HfApi, get_session
+
+        get_session().timeout = httpx2.Timeout(PATIENCE, connect=15)  # the client's own default is to wait for ever
+        return HfApi(endpoint=self.endpoint, token=self.token or False, library_name="permix")
+
+    def namespaces(self) -> tuple[list[str], str | None]:
+        """The names that the token acts for, its owner's first, and its role; BadInput where there is no token."""
+        if self.token is None:
+            raise BadInput(
+                f"There is no token for {self.endpoint}: set HF_TOKEN, or leave --hub away to use the embedded Hub."
+            )
+        with self.sentences(f"ask {self.endpoint} who the token belongs to"):
+            me = self.api.whoami()
+            names = [me["name"], *(one["name"] for one in me.get("orgs", []))]
+            return names, me.get("auth", {}).get("accessToken", {}).get("role")
+
+    def check_write(self, org: str) -> None:
+        """Raise a sentence unless the Hub answers and the token may write to `org`."""
+        names, role = self.namespaces()
+        if role == "read":
+            raise BadInput(f"The token of {names[0]} may only read on {self.endpoint}: use one with write rights.")
+        if org not in names and not self.embedded:  # the embedded Hub's own token may make any namespace
+            known = ", ".join(sorted(names))
+            raise BadInput(f"{names[0]} may not write to {org!r} on {self.endpoint}: use --set org=, one of {known}.")
+
+    def check_read(self, repo: str) -> None:
+        """Raise a sentence unless the repository is there and the token may read its files."""
+        kind, name = split(repo)
+        with self.sentences(f"read {repo}"):
+            self.api.auth_check(name, repo_type=kind)
+
+    def head(self, repo: str) -> Head | None:
+        """The repository at its head (or at `@revision`); None where there is none."""
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+        kind, name = split(repo)
+        revision = repo.partition("@")[2] or None
+        with self.sentences(f"look up {repo} on {self.endpoint}"):
+            try:
+                info: Any = self.api.repo_info(
+                    name, repo_type=kind, revision=revision, files_metadata=True, timeout=PATIENCE
+                )
+            except RevisionNotFoundError:
+                raise BadInput(
+                    f"{repo.partition('@')[0]} has no revision {revision!r} on {self.endpoint}: "
+                    "name a branch, tag or commit."
+                ) from None
+            except RepositoryNotFoundError as error:
+                if isinstance(error, GatedRepoError):
+                    raise
+                return None
+            found = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
+        at = f"{repo.partition('@')[0]}@{info.sha}"
+        record = run_record.read_record(self.download(at, run_record.RECORD)) if run_record.RECORD in found else None
+        return Head(repo.partition("@")[0], str(info.sha), found, record)
+
+    def repositories(self, owner: str) -> list[str]:
+        """Every repository of `owner` that the token may see: Spaces, models, datasets; with "" of all owners."""
+        with self.sentences(f"list the repositories of {self.endpoint}"):
+            lists = ("spaces/", self.api.list_spaces), ("", self.api.list_models), ("datasets/", self.api.list_datasets)
+            return [f"{kind}{one.id}" for kind, listed in lists for one in listed(author=owner or None)]
+
+    def download(self, repo: str, path: str) -> Path:
+        """One file of `repo@sha`."""
+        from huggingface_hub import hf_hub_download
+
+        kind, name = split(repo)
+        with self.sentences(f"download {path} of {repo}"):
+            return Path(
+                hf_hub_download(
+                    name,
+                    path,
+                    repo_type=kind,
+                    revision=repo.partition("@")[2],
+                    endpoint=self.endpoint,
+                    token=self.token or False,
+                    cache_dir=self.cache,
+                )
+            )
+
+    def fetch(self, head: Head, names: Sequence[str] = ()) -> Path:
+        """The repository's files at the head's commit, all or those with these names.
+
+        Raise when all are not those that its record describes; a damaged copy in the cache is downloaded again.
+        """
+        from huggingface_hub import snapshot_download
+
+        kind, name = split(head.repo)
+        for again in (False, True):
+            with self.sentences(f"download {head.repo}"):
+                folder = Path(
+                    snapshot_download(
+                        name,
+                        repo_type=kind,
+                        revision=head.sha,
+                        endpoint=self.endpoint,
+                        token=self.token or False,
+                        cache_dir=self.cache,
+                        force_download=again,
+                        allow_patterns=list(names) or None,
+                        ignore_patterns=list(UNREAD),
+                    )
+                )
+            damage = _damage(folder, head, names)
+            if not damage:
+                return folder
+        raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
+
+    def publish(self, repo: str, folder: Path, message: str, parent: Head | None) -> str:
+        """Make `folder` the whole content of the repository in one commit on top of `parent`; return the commit."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        kind, name = split(repo)
+        paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        with self.sentences(f"publish {repo}"):
+            if parent is None:
+                self.api.create_repo(
+                    name, repo_type=kind, exist_ok=True, space_sdk="gradio" if kind == "space" else None
+                )
+                parent = self.head(repo)
+            before = parent.files if parent else {}
+            stale = [path for path in before if path not in paths and path != ".gitattributes"]
+            operations: list[Any] = [
+                *(CommitOperationAdd(path, source) for path, source in paths.items()),
+                *map(CommitOperationDelete, stale),
+            ]
+            commit = self.api.create_commit(
+                name, operations, commit_message=message, repo_type=kind, parent_commit=parent.sha if parent else None
+            )
+        return str(commit.oid)
+
+    def write_card(
+        self,
+        head: Head,
+        card: str,
+        results: Mapping[str, bytes] = MappingProxyType({}),
+        *,
+        message: str = "Results onto the card",
+        propose: bool = False,
+    ) -> str:
+        """Replace README.md and evaluation results in a commit of its own; nothing where they are the same already.
+
+        With `propose`, a pull request where the token may not write; return its address, else "".
+        """
+        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub.errors import HfHubHTTPError
+
+        kind, name = split(head.repo)
+        wanted = {"README.md": card.encode(), **results}
+        changed = {
+            path: content
+            for path, content in wanted.items()
+            if path not in head.files or self.download(f"{head.repo}@{head.sha}", path).read_bytes() != content
+        }
+        if not changed:
+            return ""
+
+        def commit(create_pr: bool) -> Any:
+            operations = [CommitOperationAdd(path, content) for path, content in changed.items()]
+            how: dict[str, Any] = {"commit_message": message, "repo_type": kind, "parent_commit": head.sha}
+            return self.api.create_commit(name, operations, create_pr=create_pr, **how)
+
+        with self.sentences(f"update the card of {head.repo}"):
+            try:
+                commit(False)
+            except HfHubHTTPError as error:
+                if not propose or error.response.status_code != 403:
+                    raise
+                return str(commit(True).pr_url)
+        return ""
+
+    def pull_requests(self, repo: str) -> list[str]:
+        """The titles of all pull requests, also of closed ones."""
+        kind, name = split(repo)
+        with self.sentences(f"list the pull requests of {repo}"):
+            found = self.api.get_repo_discussions(name, repo_type=kind, discussion_type="pull_request")
+            return [one.title for one in found]
+
+    def tags(self, repo: str) -> dict[str, str]:
+        """{tag: commit}."""
+        kind, name = split(repo)
+        with self.sentences(f"list the tags of {repo}"):
+            return {t.name: t.target_commit for t in self.api.list_repo_refs(name, repo_type=kind).tags}
+
+    def tag(self, repo: str, name: str, sha: str) -> None:
+        """Tag a commit; a tag that is there stays."""
+        kind, repo_id = split(repo)
+        with self.sentences(f"tag {repo}"):
+            self.api.create_tag(repo_id, tag=name, revision=sha, repo_type=kind, exist_ok=True)
+
+    @contextmanager
+    def sentences(self, what: str) -> Iterator[None]:
+        """Turn the client's errors into one sentence."""
+        import httpx2
+
+        try:
+            yield
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, RuntimeError) as error:
+            raise self._failure(what, error) from None
+
+    def _failure(self, what: str, error: BaseException) -> PermixError:
+        import httpx2
+        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+
+        if isinstance(error, RuntimeError) and error.__cause__ is not None:  # an upload, with the reason behind it
+            error = error.__cause__
+        if isinstance(error, GatedRepoError):
+            return PermixError(f"Could not {what}. It is gated: accept its terms on {self.endpoint} first.")
+        if isinstance(error, HfHubHTTPError):
+            status = error.response.status_code
+            said = _one_line(error.server_message or error.response.reason_phrase).rstrip(".")
+            advice = {
+                401: "The token is not valid there: log in again or set HF_TOKEN.",
+                403: "The token has no right to do that: use one with write rights.",
+                404: "There is nothing of that name, or the token may not see it.",
+                412: "Somebody else published there in between: run it again.",
+            }.get(status, f"The Hub answered {status}: {said}.")
+            return PermixError(f"Could not {what}. {advice}")
+        if isinstance(error, KeyError | json.JSONDecodeError):
+            return BadInput(f"Could not {what}: {self.endpoint} does not answer as a Hub does.")
+        if isinstance(error, ConnectionError | httpx2.HTTPError) or (isinstance(error, OSError) and not error.errno):
+            return PermixError(
+                f"Could not {what}: {self.endpoint} does not answer. Is the address right and the network up?"
+            )
+        reason = error.strerror if isinstance(error, OSError) else _one_line(error).rstrip(".")
+        return (BadInput if isinstance(error, ValueError) else PermixError)(f"Could not {what}: {reason}.")
+
+
+def connect(url: str | None = None) -> Hub:
+    """Attach to the embedded Hub (starting it if needed), or to the Hub at `url`.
+
+    Sets the environment that third-party clients read, and takes secrets out of it: to be called before huggingface_hub
+    is imported.
+    """
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the runner shows its own
+    if url is None:
+        from embedded_hub import launch
+        from embedded_hub.errors import ServerError
+
+        home = files.home()
+        try:
+            running = launch.attach(home / "hub")
+        except ServerError as error:
+            raise PermixError(str(error)) from None
+        launch.enter(running, home)  # without inherited tokens and foreign caches
+        os.environ["HF_HUB_DISABLE_XET"] = "1"  # on loopback plain LFS is the faster of the two
+        _forget_secrets()
+        return Hub(running.url, running.token, Path(os.environ["HF_HOME"]) / "hub", embedded=True)
+    if not url.startswith(("http://", "https://")):
+        raise BadInput(f"--hub {url!r} should be an address such as https://huggingface.co.")
+    os.environ["HF_ENDPOINT"] = url.rstrip("/")
+    cache: Path | None
+    if url.rstrip("/") == "https://huggingface.co":
+        from huggingface_hub import get_token
+
+        token, cache = get_token(), None
+    else:  # the stored token belongs to huggingface.co; HF caches are not keyed by endpoint
+        token = os.environ.get("HF_TOKEN")
+        cache = files.home() / f"hf-{hashlib.sha256(url.encode()).hexdigest()[:12]}" / "hub"
+        os.environ["HF_HOME"] = str(cache.parent)
+    _forget_secrets()
+    return Hub(url.rstrip("/"), token, cache, embedded=False)
+
+
+def _damage(folder: Path, head: Head, names: Sequence[str]) -> str:
+    """What is wrong with a download; "" where it holds what the Hub lists and the record describes.
+
+    Of a download of the files `names` alone, these are looked at.
+    """
+    here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    wanted = {path: size for path, (_, size) in head.files.items() if not any(fnmatch(path, p) for p in UNREAD)}
+    wanted = {path: size for path, size in wanted.items() if not names or path in names}
+    if missing := [path for path, size in wanted.items() if here.get(path) != size]:
+        return f"was not downloaded whole, {missing[0]} is missing or cut: run it again."
+    if not names and head.record and run_record.content_digest(folder) != head.content_digest:
+        return "does not hold what its run.json says: make it again with --fresh."
+    return ""
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _forget_secrets() -> None:
+    for name in SECRETS:
+        os.environ.pop(name, None)

@@ -1,0 +1,173 @@
+"""One vLLM engine in a process of its own, started and asked by `vllm_sampler.py` over a pipe.
+
+A process, because only its end gives back all of a device's memory, because it may see its own devices alone, and
+because it ends with its owner, however that died. vLLM's scheduler runs inside it instead of in one more process:
+then all requests of a chunk are there before the first step, and what is computed together, so the floating point, is
+a function of the chunk alone. (https://docs.vllm.ai/en/latest/usage/reproducibility/)
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from permix import processes
+from permix.errors import BadInput, PermixError
+from permix.sampling.sampler import Adapter, Sampling
+
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two workers would be bound to the same cores
+}
+"""What a replica's process is started with; the user's own settings of vLLM win."""
+
+CPU_POSITIONS = 8192
+"""At most so many positions on a CPU. Chunked prefill rewinds the generators of seeded requests, which CPU generators
+cannot do (RuntimeError in vLLM 0.32), so there every prompt is read in one piece."""
+RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values that vLLM takes for the highest rank of an engine."""
+ACTIVE, LOADED = 4, 16
+"""LoRA adapters in one step, and in the memory of the host."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to open: `rows` decoded at once, adapters up to `rank` (0: none), `positions` of the model's config."""
+
+    base: Path
+    dtype: str
+    rows: int
+    rank: int
+    tensor_parallel: int
+    positions: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One completion to sample: the prompt's token ids, how to sample, the seed of its noise, whose weights."""
+
+    prompt: list[int]
+    sampling: Sampling
+    seed: int
+    adapter: Adapter | None
+
+
+Outcome = tuple[list[int], Literal["stop", "length"]]
+"""Token ids that were sampled, the last one included, and why that was the last."""
+
+
+def main(descriptor: int) -> None:
+    """Open what comes first over the pipe, then answer calls (method, arguments) until the pipe closes."""
+    pipe = processes.attach(descriptor)
+    replica = _Replica()
+    while True:
+        try:
+            method, arguments = pipe.recv()
+            pipe.send(_answer(replica, method, arguments))
+        except (EOFError, OSError):
+            os._exit(0)  # the owner is gone; vLLM's threads would hold up a slower end
+
+
+def _answer(replica: "_Replica", method: str, arguments: tuple[Any, ...]) -> Any:
+    try:
+        return getattr(replica, method)(*arguments)
+    except Exception as error:
+        return _in_our_words(error)
+
+
+class _Replica:
+    def open(self, setup: Setup, ends: list[int]) -> int:
+        """Load the model; return its positions. One token is sampled: an engine that cannot compute says so here."""
+        from vllm import LLM
+        from vllm.platforms import current_platform
+
+        self._ends, self._adapters = ends, dict[str, Any]()
+        options: dict[str, Any] = {"max_model_len": -1}  # the most that fits the device
+        if current_platform.is_cpu():
+            positions = min(setup.positions or CPU_POSITIONS, CPU_POSITIONS)
+            options = {
+                "max_model_len": positions,
+                "enable_chunked_prefill": False,
+                "max_num_batched_tokens": max(4096, positions),
+                "enforce_eager": True,
+            }
+        if setup.rank:
+            rank = next(rank for rank in RANKS if rank >= setup.rank)
+            options |= {"enable_lora": True, "max_lora_rank": rank, "max_loras": ACTIVE, "max_cpu_loras": LOADED}
+        self._llm = LLM(
+            model=str(setup.base),
+            dtype=setup.dtype,
+            max_num_seqs=setup.rows,
+            tensor_parallel_size=setup.tensor_parallel,
+            generation_config="vllm",  # or the model's own temperature and top_p would slip in
+            enable_prefix_caching=True,
+            use_tqdm_on_load=False,
+            **options,
+        )
+        self.sample([Row(ends[:1] or [0], Sampling(temperature=0, max_tokens=1), 0, None)])
+        return int(self._llm.llm_engine.model_config.max_model_len)
+
+    def sample(self, rows: list[Row]) -> list[Outcome]:
+        """Sample one chunk. It begins with an empty prefix cache, so it knows nothing of the chunks before it."""
+        self._llm.reset_prefix_cache()
+        done = self._llm.generate(
+            [{"prompt_token_ids": row.prompt} for row in rows],
+            [self._sampling(row) for row in rows],
+            lora_request=[self._lora(row.adapter) for row in rows] if any(row.adapter for row in rows) else None,
+            use_tqdm=False,
+        )
+        if odd := {d.outputs[0].finish_reason for d in done} - {"stop", "length"}:  # not journaled, so made anew
+            raise RuntimeError(f"it ended a request with {odd.pop()!r}, run again to continue")
+        return [(list(d.outputs[0].token_ids), d.outputs[0].finish_reason) for d in done]
+
+    def logprobs(self, prompt: list[int], adapter: Adapter | None) -> list[float]:
+        """Log probabilities of the likeliest next tokens and of the prompt's own: the canary's answer."""
+        from vllm import SamplingParams
+
+        params = SamplingParams(temperature=0, max_tokens=1, logprobs=5, prompt_logprobs=1, detokenize=False)
+        done = self._llm.generate(
+            [{"prompt_token_ids": prompt}], params, lora_request=self._lora(adapter), use_tqdm=False
+        )[0]
+        places = [*(done.prompt_logprobs or []), *(done.outputs[0].logprobs or [])]
+        return [found[token].logprob for found in places if found for token in sorted(found)]
+
+    def _sampling(self, row: Row) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        s = row.sampling
+        return SamplingParams(
+            temperature=s.temperature,
+            top_p=s.top_p,
+            max_tokens=s.max_tokens,
+            seed=row.seed % 2**63,
+            stop=list(s.stop),
+            stop_token_ids=self._ends,
+            detokenize=bool(s.stop),  # the text is made by the parent, from the ids, as for every back end
+            structured_outputs=StructuredOutputsParams(json=s.json_schema) if s.json_schema else None,
+        )
+
+    def _lora(self, adapter: Adapter | None) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        if adapter is None:
+            return None
+        known = self._adapters
+        if adapter.digest not in known:
+            known[adapter.digest] = LoRARequest(adapter.digest, len(known) + 1, str(adapter.path))
+        return known[adapter.digest]
+
+
+def _in_our_words(error: Exception) -> PermixError:
+    """Turn what vLLM raised into one sentence; what it refuses is the user's input."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = (lines or [type(error).__name__])[-1 if "validation error" in str(error) else 0].rstrip(".")
+    refused = isinstance(error, ValueError) or "Validation" in type(error).__name__
+    kind = BadInput if refused else PermixError
+    return kind(f"vLLM stopped: {reason} ({type(error).__name__}).")

@@ -1,0 +1,84 @@
+"""Models by name: those of the paper, changed key by key, and one's own."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from permix import run_record
+from permix.errors import BadInput
+from permix.experiment import models
+from permix.experiment.models import Model
+from permix.pipeline import recipes
+from permix.sampling.sampler import Endpoint
+from permix.stage import StageConfig, given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    writer: Model | None = given(default=None)
+    judges: tuple[Model, ...] = given(default=())
+
+
+SERVED = Model(name="a", model="x", url="http://127.0.0.1:1/v1", key="A_KEY", price_in=1.0, price_out=2.0)
+
+
+def test_ours_are_changed_key_by_key_and_ones_own_stand_beside_them() -> None:
+    text = {"gpt-5-mini": {"price_in": 0.25}, "mine": {"model": "org/mine", "revision": "abc"}}
+    plan = recipes.parse({"name": "x", "benchmarks": ["arithmetic"], "model": text}, "x.toml")
+    assert plan.model("gpt-5-mini") == Model(
+        name="gpt-5-mini", model="gpt-5-mini", url=models.OPENAI, key="OPENAI_API_KEY", price_in=0.25
+    )
+    assert plan.model("mine").repo == "org/mine@abc" and plan.model("qwen3-32b").repo == "Qwen/Qwen3-32B"
+    assert plan.model("toy").repo == "permix/permix-toy-teacher" and plan.model("gpt-5-mini").repo == ""
+    with pytest.raises(BadInput, match=r"no model 'qwen3': did you mean 'qwen3-32b'\? One of .*\[model.qwen3\]"):
+        plan.model("qwen3")
+
+
+BAD = {
+    "[model.x] of own.toml has an unknown key 'modell': did you mean 'model'": {"modell": "a/b"},
+    "concurrency of [model.x] of own.toml is '8': it should be of type int": {"model": "a/b", "concurrency": "8"},
+    "[model.x] names no model: set model to": {"url": "http://127.0.0.1:1/v1"},
+    "[model.x] model is 'gpt': it should be a Hub id, org/name, or come with a url": {"model": "gpt"},
+    "[model.x] url is 'localhost:8000': it should begin with https:// or http://": {
+        "model": "a",
+        "url": "localhost:8000",
+    },
+    "[model.x] concurrency should be at least 1, and no price below 0": {"model": "a/b", "price_in": -1.0},
+}
+
+
+@pytest.mark.parametrize("sentence", BAD)
+def test_a_wrong_row_is_refused(sentence: str) -> None:
+    with pytest.raises(BadInput) as failure:
+        recipes.parse({"name": "own", "model": {"x": BAD[sentence]}}, "own.toml")
+    assert str(failure.value).startswith(sentence)
+
+
+def test_a_name_with_a_dot_is_quoted_on_the_command_line() -> None:
+    plan = recipes.load("toy", ['model."llama3.1-70b".revision=abc', "model.qwen3-32b.concurrency=3"])
+    assert (plan.model("llama3.1-70b").revision, plan.model("qwen3-32b").concurrency) == ("abc", 3)
+
+
+def test_how_a_model_is_reached_is_neither_hashed_nor_recorded() -> None:
+    config, other = Config(writer=SERVED), Config(writer=Model(name="a", model="x", url="https://else/v1"))
+    assert run_record.digest("s", 1, config, {}) == run_record.digest("s", 1, other, {})
+    renamed = Config(writer=Model(name="a", model="y", url="https://else/v1"))
+    assert run_record.digest("s", 1, config, {}) != run_record.digest("s", 1, renamed, {})
+    judged = run_record.canonical(Config(judges=(SERVED,)))
+    assert judged["judges"] == [{"name": "a", "model": "x", "revision": ""}] and judged["org"] == "permix"
+
+
+def test_keys_are_looked_up_once_and_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(writer=Model(name="b", model="org/b"), judges=(SERVED,))
+    monkeypatch.delenv("A_KEY", raising=False)
+    with pytest.raises(BadInput, match=r"variable A_KEY is not set, and a at http://.* asks for a key: set"):
+        models.keys(config)
+    monkeypatch.setenv("A_KEY", "secret")
+    assert models.keys(config) == {"A_KEY": "secret"} and models.keys(Config()) == {}
+
+
+def test_the_endpoint_and_the_price() -> None:
+    assert SERVED.endpoint(3.0) == Endpoint(
+        model="x", url="http://127.0.0.1:1/v1", key="A_KEY", price_in=1.0, price_out=2.0, budget=3.0
+    )
+    assert SERVED.price(1e6, 5e5) == 2.0

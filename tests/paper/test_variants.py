@@ -1,0 +1,44 @@
+"""The rows of Tables 2 and 3."""
+
+import pytest
+
+from permix.errors import BadInput
+from permix.paper import variants
+
+
+def test_the_papers_twelve_rows_are_there() -> None:
+    rows = [v for v in variants.VARIANTS.values() if v.teacher != "toy"]
+    assert len(rows) == 12
+    assert [v.name for v in rows if v.trainer == "grpo"] == ["rlvr", "permix-rlvr"]
+    assert sum(v.persona for v in rows) == 6
+
+
+def test_an_unknown_variant_names_the_nearest() -> None:
+    with pytest.raises(BadInput, match="did you mean 'permix-rlvr'"):
+        variants.get("permix_rlvr")
+
+
+@pytest.mark.parametrize(
+    ("name", "slug", "stands", "title"),
+    [
+        ("org/model", "model", "base", "model"),
+        ("org/model@v1.0", "model", "base", "model"),
+        ("org/model+me/lora@main", "model", "lora", "lora"),
+        ("model.gpt-5-mini", "gpt-5-mini", "served", "gpt-5-mini"),
+    ],
+)
+def test_another_model_is_an_untrained_row(name: str, slug: str, stands: str, title: str) -> None:
+    found = variants.other(name)
+    assert found and (found.slug, found.variant) == (slug, stands)
+    row = variants.get(name)
+    assert (row.name, row.title, row.trainer, row.persona, row.teacher) == (name, title, "none", False, "")
+
+
+def test_a_rows_name_is_no_other_model() -> None:
+    assert all(variants.other(name) is None for name in variants.VARIANTS)
+
+
+@pytest.mark.parametrize("name", ["org/", "/model", "a/b/c", "org/model+", "org/model+lora", "org/a b"])
+def test_what_is_no_hub_id_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="should be org/model, or org/model\\+org/adapter"):
+        variants.get(name)

@@ -1,0 +1,210 @@
+"""One command runs the whole chain on the embedded Hub; the smoke recipe stands for any."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from embedded_hub import launch
+from permix.pipeline import plan, recipes
+from permix.publishing.hub import Hub
+from tests.conftest import permix
+
+TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
+
+
+@pytest.fixture
+def hub(smoke: Path) -> Hub:
+    running = launch.attach(smoke / "hub")
+    return Hub(running.url, running.token, smoke / "hf" / "hub", embedded=True)
+
+
+def test_the_run_ends_with_a_table_a_picture_and_three_commands(smoke: Path) -> None:
+    done = permix(smoke, "run", "--recipe", "smoke")
+    for title in ("Base", "RLVR", "PerMix-RLVR"):
+        assert f"\n{title} " in done.stdout
+    picture = next(line for line in done.stdout.splitlines() if line.startswith("Picture: ")).removeprefix("Picture: ")
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    assert done.stdout.count("hub exec -- ") == 3
+    assert f"/{TARGETS[-1]}" in next(line for line in done.stdout.splitlines() if line.startswith("Pages: "))
+
+
+def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: Path, hub: Hub) -> None:
+    said = "Note: this recipe is a check of the machinery; it learns nothing"
+    assert said in permix(smoke, "run", "--recipe", "smoke").stdout
+    for target, files in {
+        "datasets/permix-smoke/permix-tables": ("README.md", "report.html"),
+        "permix-smoke/permix-toy-rlvr": ("README.md",),
+    }.items():
+        head = hub.head(target)
+        assert head is not None
+        for name in files:
+            text = " ".join(hub.download(f"{target}@{head.sha}", name).read_text(encoding="utf-8").split())
+            assert said in text, f"{name} of {target}"
+
+
+def test_a_second_run_makes_nothing(smoke: Path) -> None:
+    done = permix(smoke, "run", "--recipe", "smoke")
+    assert "making" not in done.stderr and done.stderr.count("current") == len(TARGETS)
+
+
+def test_plan_shows_everything_current(smoke: Path) -> None:
+    done = permix(smoke, "plan", "--recipe", "smoke")
+    assert f"{len(TARGETS)} of {len(TARGETS)} current" in done.stdout
+    assert set(states(smoke)) == set(TARGETS)
+
+
+def states(home: Path, *arguments: str) -> dict[str, str]:
+    """{target: state} as `permix plan` prints it."""
+    rows = permix(home, "plan", "--recipe", "smoke", *arguments).stdout.split("\n\n")[0]
+    return {row.split()[1]: row.split()[2] for row in rows.splitlines()}
+
+
+def test_plan_tells_what_a_changed_setting_makes_stale(smoke: Path) -> None:
+    state = states(smoke, "--set", "grpo.learning_rate=1e-4")
+    assert state["permix-smoke/permix-toy-base"] == "current"
+    assert state["datasets/permix-smoke/permix-sweep-permix-toy-base"] == "current"
+    for stale in ("permix-smoke/permix-toy-rlvr", "datasets/permix-smoke/permix-sweep-permix-toy-rlvr"):
+        assert state[stale] == "stale"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str, hub: Hub) -> None:
+    head = hub.head(target)
+    assert head is not None and head.record is not None
+    assert head.intact and head.record["target"] == target
+    assert "README.md" in head.files
+    assert head.record["release"] in hub.tags(target)
+    from permix.publishing.hub import split
+
+    kind, name = split(target)
+    titles = [c.title for c in HfApi(hub.endpoint, token=hub.token).list_repo_commits(name, repo_type=kind)]
+    made = [t for t in titles if t.startswith(f"{head.record['stage']}: ")]
+    assert len(made) == 1
+    assert set(titles) <= {*made, "initial commit", "Results onto the card"}
+
+
+def test_every_input_is_recorded_at_the_commit_it_was_read(hub: Hub) -> None:
+    for target in TARGETS:
+        head = hub.head(target)
+        assert head is not None and head.record is not None
+        for source in head.record["inputs"].values():
+            at = hub.head(f"{source['repo']}@{source['revision']}")
+            assert at is not None and at.content_digest == source["content_digest"]
+
+
+def test_the_token_is_in_no_record_card_or_log(smoke: Path, hub: Hub) -> None:
+    assert hub.token
+    looked = [*(smoke / "work").rglob("*"), *(smoke / "hf").rglob("*"), *(smoke / "hub").glob("*.log")]
+    texts = [path for path in looked if path.is_file()]
+    assert any(path.name == "run.json" for path in texts) and any(path.suffix == ".log" for path in texts)
+    for path in texts:
+        assert hub.token.encode() not in path.read_bytes(), path
+
+
+def test_show_prints_the_record_and_json(smoke: Path) -> None:
+    repo = "permix-smoke/permix-toy-permix-rlvr"
+    assert "learning_rate                0.003" in permix(smoke, "show", repo).stdout
+    record = json.loads(permix(smoke, "show", repo, "--json").stdout)
+    assert record["stage"] == "grpo" and record["facts"]["steps"] == 4
+
+
+def test_show_names_the_dataset_that_was_meant(smoke: Path) -> None:
+    done = permix(smoke, "show", "permix-smoke/permix-personas", check=False)
+    assert done.returncode == 2 and "did you mean datasets/permix-smoke/permix-personas?" in done.stderr
+
+
+def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
+    done = permix(smoke, "sweep", "--recipe", "smoke", "rlvr")
+    assert "making" not in done.stderr
+    assert "Note: this recipe is a check of the machinery" in done.stderr
+    assert re.search(r"^  arithmetic: worst \d\.\d+, best .* none \d\.\d+", done.stdout, re.MULTILINE)
+
+
+def test_show_of_an_unknown_artifact_is_one_sentence(smoke: Path) -> None:
+    done = permix(smoke, "show", "permix-smoke/nothing", check=False)
+    assert done.returncode == 2 and done.stderr.startswith("permix: There is no repository permix-smoke/nothing")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_verify_recomputes_a_sweep(smoke: Path) -> None:
+    done = permix(smoke, "verify", "datasets/permix-smoke/permix-sweep-permix-toy-rlvr")
+    assert "360 completions graded again, 0 scores and 0 of" in done.stdout
+
+
+def test_verify_refuses_what_is_no_sweep(smoke: Path) -> None:
+    done = permix(smoke, "verify", "permix-smoke/permix-toy-rlvr", check=False)
+    assert done.returncode == 2 and "only sweeps and judgements can be verified" in done.stderr
+
+
+def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, hub: Hub) -> None:
+    repo = "datasets/permix-smoke/permix-sweep-permix-toy-base"
+    before = hub.head(repo)
+    assert before is not None
+    api = HfApi(hub.endpoint, token=hub.token)
+    api.upload_file(
+        path_or_fileobj=b"{}", path_in_repo="summary.json", repo_id=repo.removeprefix("datasets/"), repo_type="dataset"
+    )
+    assert "does not hold what its run.json says" in permix(smoke, "verify", repo, check=False).stderr
+    assert states(smoke)[repo] == "stale"
+    done = permix(smoke, "run", "--recipe", "smoke")
+    assert done.stderr.count("making") == 1  # the same content again: nothing after it is stale
+    after = hub.head(repo)
+    assert after is not None and after.content_digest == before.content_digest and after.intact
+
+
+def test_the_published_artifacts_load_with_stock_libraries(smoke: Path) -> None:
+    code = """
+import evaluate, sys, torch
+from datasets import load_dataset
+from peft import AutoPeftModelForCausalLM
+org = "permix-smoke"
+pools = load_dataset(f"{org}/permix-personas")
+assert {k: len(v) for k, v in pools.items()} == {"train": 25, "eval": 16}, pools
+rows = load_dataset(f"{org}/permix-sweep-permix-toy-rlvr", "arithmetic", split="test")
+assert len(rows) == 5 * 2 * 18 and set(rows["score"]) <= {0.0, 1.0}
+mixture = load_dataset(f"{org}/permix-mixture-arithmetic-permix-rlvr", split="train")
+assert mixture[0]["prompt"][0]["role"] == "system" and mixture[0]["persona"] in pools["train"]["key"]
+model = AutoPeftModelForCausalLM.from_pretrained(f"{org}/permix-toy-permix-rlvr")
+assert any("lora_B" in n for n, _ in model.named_parameters())
+metric = evaluate.load(f"{org}/pss")
+assert metric.compute(scores=[1, 1, 0, 1], personas=["a", "a", "b", "b"])["pss"] == 0.5
+assert len(load_dataset(f"{org}/permix-tables", "ours", split="test")) >= 6
+print("loaded")
+"""
+    done = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code)
+    assert done.stdout.strip().endswith("loaded")
+
+
+def test_a_hub_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    done = permix(tmp_path, "run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9", HF_TOKEN="hf_x", check=False)
+    assert done.returncode == 1 and "does not answer" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_hub_without_a_token_is_one_sentence(tmp_path: Path) -> None:
+    done = permix(tmp_path, "run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9", check=False)
+    assert done.returncode == 2 and "There is no token" in done.stderr
+
+
+def test_a_read_token_is_refused_before_anything_is_made(smoke: Path, hub: Hub) -> None:
+    token = permix(smoke, "hub", "token", "--new", "reader", "--role", "read").stdout.strip()
+    done = permix(smoke, "run", "--recipe", "smoke", "--hub", hub.endpoint, HF_TOKEN=token, check=False)
+    assert done.returncode == 2 and "may only read" in done.stderr and "making" not in done.stderr
+
+
+def test_an_absent_base_is_refused_before_anything_is_made(smoke: Path) -> None:
+    done = permix(smoke, "run", "--recipe", "smoke", "--set", "base=meta/none", check=False)
+    assert done.returncode == 2 and "meta/none is needed by stage grpo and is not on" in done.stderr
+    assert "making" not in done.stderr
+
+
+def test_two_runs_at_once_do_not_meet(smoke: Path) -> None:
+    import fcntl
+
+    with (smoke / "work" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = permix(smoke, "run", "--recipe", "smoke", check=False)
+    assert done.returncode == 1 and "Another permix run is at work" in done.stderr

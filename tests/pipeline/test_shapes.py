@@ -1,0 +1,68 @@
+"""The shapes of models: their parameters are those of the models."""
+
+from pathlib import Path
+
+import pytest
+
+from permix.errors import BadInput
+from permix.pipeline.estimate import shapes
+from permix.publishing import hub as hubs
+from tests.support.hubs import embedded
+from tests.support.tiny_model import make_tiny_model
+
+# As the model cards print them, in billions.
+PRINTED = {
+    "meta-llama/Llama-3.1-8B-Instruct": 8.03,
+    "meta-llama/Llama-3.2-1B-Instruct": 1.24,
+    "meta-llama/Llama-3.1-70B-Instruct": 70.6,
+    "Qwen/Qwen2.5-0.5B-Instruct": 0.494,
+    "Qwen/Qwen3-0.6B": 0.596,
+    "Qwen/Qwen3-4B": 4.02,
+    "Qwen/Qwen3-8B": 8.19,
+    "Qwen/Qwen3-32B": 32.8,
+    "allenai/Llama-3.1-Tulu-3-8B": 8.03,
+    "allenai/OLMo-2-0425-1B-SFT": 1.48,
+    "allenai/OLMo-2-1124-7B-SFT": 7.3,
+    "google/gemma-3-1b-it": 1.0,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": 0.362,
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_parameters_are_those_that_the_card_prints(name: str) -> None:
+    assert shapes.KNOWN[name].parameters / 1e9 == pytest.approx(PRINTED[name], rel=0.01)
+
+
+def test_a_shape_counts_what_torch_and_peft_count(tmp_path: Path) -> None:
+    import json
+
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    make_tiny_model(tmp_path)
+    found = shapes.of_config(json.loads((tmp_path / "config.json").read_text()))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    modules = ("q_proj", "k_proj", "down_proj")
+    adapted = get_peft_model(model, LoraConfig(r=3, target_modules=list(modules), task_type="CAUSAL_LM"))
+    assert found.lora_parameters(3, modules) == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+
+
+def test_the_text_part_of_a_model_that_sees_counts() -> None:
+    text = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    found = shapes.of_config({"text_config": text | {"vocab_size": 100, "num_key_value_heads": 2}})
+    assert (found.layers, found.head_dim, found.kv_heads, found.tied) == (2, 16, 2, True)
+
+
+def test_another_base_is_looked_up_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: place)
+    make_tiny_model(tmp_path / "model")
+    place.publish("shape-tests/tiny", tmp_path / "model", "base", None)
+    assert shapes.find("shape-tests/tiny", None).hidden == 64
+    with pytest.raises(BadInput, match=r"size of shape-tests/none is not in permix's table.*--hub https://hugg"):
+        shapes.find("shape-tests/none", None)
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "mamba"}')
+    place.publish("shape-tests/strange", tmp_path / "model", "base", None)
+    with pytest.raises(BadInput, match=r"config\.json of shape-tests/strange has no 'num_attention_heads'"):
+        shapes.find("shape-tests/strange", None)

@@ -1,0 +1,596 @@
+"""The endpoint back end against a scripted server over real HTTP: faults, limits, money, resuming, secrets."""
+
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix.errors import BadInput, PermixError
+from permix.sampling.engines import open_engine
+from permix.sampling.engines.endpoint import client, pace
+from permix.sampling.engines.endpoint.dialect import Dialect
+from permix.sampling.engines.endpoint.spending import most
+from permix.sampling.engines.endpoint_sampler import EndpointSampler
+from permix.sampling.sampler import Adapter, Completion, Endpoint, Request, Sampling
+from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error, fine
+
+KEY = "sk-secret-0123456789"
+
+
+def requests(n: int = 20, **sampling: Any) -> list[Request]:
+    settings = Sampling(**{"max_tokens": 50, **sampling})
+    return [Request(f"r{i:05}", [{"role": "user", "content": f"question {i}"}], settings, 1000 + i) for i in range(n)]
+
+
+def by_id(completions: Iterator[Completion]) -> dict[str, Completion]:
+    found = list(completions)
+    assert len({c.id for c in found}) == len(found)
+    return {c.id: c for c in found}
+
+
+def ask(server: FaultyServer, asked: list[Request], journal: Path | None = None, **how: Any) -> dict[str, Completion]:
+    sampler = EndpointSampler(Endpoint("good-model", server.url, **how))
+    try:
+        return by_id(sampler.sample(asked, journal))
+    finally:
+        sampler.close()
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("THE_KEY", KEY)
+
+
+def first(fault: Answer, times: int = 1) -> Script:
+    """`fault` for the first `times` of every question, then a completion."""
+    return lambda asked: fault if asked.times < times else fine(asked)
+
+
+def test_completions_carry_text_counts_finish_and_the_providers_model() -> None:
+    def script(asked: Asked) -> Answer:
+        return completion("cut off", "length") if asked.question == "question 1" else fine(asked)
+
+    with FaultyServer(script) as server:
+        got = ask(server, requests(2))
+    assert got["r00000"] == Completion("r00000", "question 0 seed 1000", 10, 4, "stop", "endpoint good-model-0301", "")
+    assert (got["r00001"].text, got["r00001"].finish) == ("cut off", "length")
+
+
+def test_everything_that_decides_a_completion_is_sent() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    asked = requests(1, temperature=0.0, top_p=0.9, stop=("\n",), json_schema=json.dumps(schema))
+    with FaultyServer() as server:
+        ask(server, asked, key="THE_KEY")
+    [seen] = server.asked
+    assert seen.path == "/v1/chat/completions" and seen.headers["authorization"] == f"Bearer {KEY}"
+    assert seen.body == {
+        "model": "good-model",
+        "messages": asked[0].messages,
+        "temperature": 0.0,
+        "top_p": 0.9,
+        "max_tokens": 50,
+        "seed": 1000,
+        "stop": ["\n"],
+        "chat_template_kwargs": seen.body["chat_template_kwargs"],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "answer", "schema": schema, "strict": True},
+        },
+    }
+    assert seen.body["chat_template_kwargs"]["date_string"] == "26 Jul 2024"
+
+
+FAULTS = {
+    "too many": error(429, "Rate limit reached", code="rate_limit_exceeded"),
+    "server error": error(500, "oops"),
+    "overloaded": error(529, "overloaded"),
+    "gateway": Answer(502, "<html>Bad Gateway</html>", {"content-type": "text/html"}),
+    "reset": Answer(cut="reset"),
+    "half a reply": replace(completion("half of this"), cut="half"),
+    "no json": Answer(body="I am a teapot"),
+    "cut json": Answer(body='{"choices": [{"mess'),
+    "no choices": Answer(body={"id": "x", "choices": []}),
+    "an error with status 200": Answer(body={"error": {"message": "upstream", "code": 502}}),
+    "no message": Answer(body={"choices": [{"finish_reason": "stop"}]}),
+    "a number for text": completion(None, content=5),
+    "finish error": completion("half of", "error"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_tried_again(name: str) -> None:
+    with FaultyServer(first(FAULTS[name], 2)) as server:
+        got = ask(server, requests(6))
+    assert [c.text for _, c in sorted(got.items())] == [f"question {i} seed {1000 + i}" for i in range(6)]
+    assert len(server.asked) == 18
+
+
+def test_a_server_that_hangs_is_given_up_and_asked_again() -> None:
+    with FaultyServer(first(Answer(cut="hang"))) as server:
+        got = ask(server, requests(3), timeout=0.3)
+    assert {c.finish for c in got.values()} == {"stop"} and len(server.asked) == 6
+
+
+def test_slow_answers_arrive() -> None:
+    with FaultyServer(lambda asked: replace(fine(asked), slow=0.05)) as server:
+        assert len(ask(server, requests(20), concurrency=10)) == 20
+    assert 5 <= server.most_at_once <= 10
+
+
+def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
+    def script(asked: Asked) -> Answer:
+        return error(500, "oops") if asked.question in ("question 3", "question 7") else fine(asked)
+
+    notes: list[str] = []
+    with FaultyServer(script) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url))
+        got = by_id(sampler.sample(requests(), progress=lambda done, total, unit, note="": notes.append(note)))
+        sampler.close()
+    assert {n for n, c in got.items() if c.finish == "error"} == {"r00003", "r00007"} and len(got) == 20
+    assert sum(a.question == "question 3" for a in server.asked) == pace.TRIES
+    assert "2 failed, the last with status 500: oops" in notes[-1]
+
+
+@pytest.mark.parametrize(("count", "failed"), [(200, 20), (3, 3)])
+def test_a_server_that_fails_always_ends_the_run(count: int, failed: int) -> None:
+    sentence = rf"{failed} requests in a row failed at .* the last with status 500: oops.*run it again"
+    with FaultyServer(lambda asked: error(500, "oops")) as server, pytest.raises(PermixError, match=sentence):
+        ask(server, requests(count), concurrency=4)
+    assert len(server.asked) < 30 * pace.TRIES
+
+
+def test_the_wait_that_the_server_asks_for_is_kept() -> None:
+    import time
+
+    came: list[float] = []
+
+    def script(asked: Asked) -> Answer:
+        came.append(time.monotonic())
+        return fine(asked) if asked.times else Answer(429, {}, {"retry-after": "0.3"})
+
+    with FaultyServer(script) as server:
+        ask(server, requests(1))
+    assert came[1] - came[0] >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after-ms": "150", "retry-after": "2"}, 0.15),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, 0.0),
+        ({}, 0.0),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: float) -> None:
+    import httpx2
+
+    assert client._retry_after(httpx2.Headers(headers)) == seconds
+
+
+def test_a_wait_of_hours_ends_the_run() -> None:
+    with (
+        FaultyServer(lambda asked: Answer(429, {}, {"retry-after": "86400"})) as server,
+        pytest.raises(PermixError, match="asks to wait 86400 s"),
+    ):
+        ask(server, requests(1))
+
+
+def test_fewer_are_asked_at_once_when_the_server_says_too_many() -> None:
+    def script(asked: Asked) -> Answer:
+        return FAULTS["too many"] if asked.at_once > 4 else replace(fine(asked), slow=0.01)
+
+    with FaultyServer(script) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=32))
+        got = by_id(sampler.sample(requests(150)))
+        limit = sampler._pace.limit
+        sampler.close()
+    assert {c.finish for c in got.values()} == {"stop"}
+    assert server.most_at_once > 8 and limit < 12
+    refused = sum(a.at_once > 4 for a in server.asked[len(server.asked) // 2 :])
+    assert refused < len(server.asked) // 4
+
+
+ENDS = {
+    "a wrong key": (error(401, f"Incorrect API key provided: {KEY}"), r"refuses the key in THE_KEY \(401: .*\[key\]\)"),
+    "no permission": (error(403, "no access"), "refuses the key in THE_KEY"),
+    "an unknown model": (error(404, "no"), r"does not serve 'good-model': did you mean 'good-model'\?|known: "),
+    "a model that 400 does not know": (error(400, "Model Not Exist"), "does not serve 'good-model'"),
+    "a long prompt": (
+        error(400, "This model's maximum context length is 8 tokens", code="context_length_exceeded"),
+        r"Request 'r0000\d' with max_tokens 50 does not fit the context",
+    ),
+    "a long prompt, says vLLM": (
+        Answer(400, {"object": "error", "message": "The prompt is too long: 9 > max_model_len 8", "code": 400}),
+        "does not fit the context",
+    ),
+    "a parameter out of range": (
+        error(400, "max_tokens is too large", param="max_tokens"),
+        r"refuses request 'r0.*too large",
+    ),
+    "no credit": (error(429, "You exceeded your current quota", code="insufficient_quota"), "no credit left"),
+    "no balance": (error(402, "Insufficient Balance"), "no credit left"),
+    "another address": (Answer(307, {}, {"location": "http://127.0.0.1:9/v1"}), "redirects to http://127.0.0.1:9/v1"),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_no_other_try_can_mend_ends_at_once_and_keeps_what_is_finished(name: str, tmp_path: Path) -> None:
+    answer, sentence = ENDS[name]
+    with FaultyServer(lambda asked: answer if asked.question == "question 9" else fine(asked)) as server:
+        with pytest.raises(PermixError, match=sentence) as caught:
+            ask(server, requests(100), tmp_path / "journal", key="THE_KEY", concurrency=4)
+        assert len(server.asked) < 50 and KEY not in str(caught.value)
+    assert caught.value.exit_code == (1 if "credit" in sentence else 2)
+    with FaultyServer() as mended:
+        got = ask(mended, requests(100), tmp_path / "journal", key="THE_KEY")
+    assert len(got) == 100 and {c.finish for c in got.values()} == {"stop"}
+    finished = len(server.asked) - 1
+    assert len(mended.asked) == 100 - finished
+
+
+def test_an_unknown_model_names_the_nearest() -> None:
+    with FaultyServer(lambda asked: error(404, "no such model")) as server:
+        sampler = EndpointSampler(Endpoint("god-model", server.url))
+        with pytest.raises(BadInput, match=r"does not serve 'god-model': did you mean 'good-model'\?"):
+            list(sampler.sample(requests(1)))
+        sampler.close()
+
+
+def test_a_filtered_prompt_is_an_error_and_a_filtered_or_refused_answer_is_an_answer() -> None:
+    answers = {
+        "question 0": error(400, "flagged", code="content_filter"),
+        "question 1": completion("It begins", "content_filter"),
+        "question 2": completion(None, refusal="I will not."),
+        "question 3": completion(None),
+    }
+    with FaultyServer(lambda asked: answers.get(asked.question) or fine(asked)) as server:
+        got = ask(server, requests(30))
+    assert [(got[f"r{i:05}"].text, got[f"r{i:05}"].finish) for i in range(4)] == [
+        ("", "error"),
+        ("It begins", "stop"),
+        ("I will not.", "stop"),
+        ("", "stop"),
+    ]
+    assert len(server.asked) == 30
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[::1]:9/v1"])
+def test_an_unreachable_server_is_one_sentence(url: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(url) + " does not answer"):
+        open_engine(Endpoint("m", url))
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "", "ftp://host/v1", f"https://me:{KEY}@host/v1"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(BadInput, match="should be like https://host/v1") as caught:
+        open_engine(Endpoint("m", url))
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [404, 405, 500])
+def test_a_server_without_a_list_of_models_is_used(status: int) -> None:
+    with FaultyServer(models=Answer(status, {})) as server:
+        assert len(ask(server, requests(2))) == 2
+
+
+def test_a_key_that_is_refused_or_not_set_is_found_when_the_endpoint_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultyServer(models=error(401, "who are you")) as server:
+        with pytest.raises(BadInput, match=r"refuses the key in THE_KEY \(401: who are you\)"):
+            EndpointSampler(Endpoint("m", server.url, key="THE_KEY"))
+        with pytest.raises(BadInput, match="refuses requests without a key"):
+            EndpointSampler(Endpoint("m", server.url))
+        monkeypatch.delenv("THE_KEY")
+        with pytest.raises(BadInput, match="variable THE_KEY is not set"):
+            EndpointSampler(Endpoint("m", server.url, key="THE_KEY"))
+        monkeypatch.setenv("THE_KEY", "two words")
+        with pytest.raises(BadInput, match="is no API key"):
+            EndpointSampler(Endpoint("m", server.url, key="THE_KEY"))
+
+
+def test_an_adapter_is_refused(tmp_path: Path) -> None:
+    with FaultyServer() as server:
+        sampler = EndpointSampler(Endpoint("m", server.url))
+        with pytest.raises(BadInput, match="name the adapter as its model"):
+            sampler.sample([replace(requests(1)[0], adapter=Adapter(tmp_path, "d"))])
+        sampler.close()
+
+
+def test_the_key_goes_nowhere_but_into_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "x-other: yes")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    endpoint_name = {"key": "THE_KEY", "price_in": 1.0}
+    with FaultyServer(first(FAULTS["server error"])) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, **endpoint_name))
+        list(sampler.sample(requests(3), tmp_path / "journal"))
+        shown = repr(sampler) + repr(sampler.endpoint) + str(vars(sampler))
+        sampler.close()
+    assert all(a.headers["authorization"] == f"Bearer {KEY}" for a in server.asked)
+    assert not {"openai-organization", "x-other"} & {name for a in server.asked for name in a.headers}
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert KEY not in shown + caplog.text and KEY.encode() not in written and b"question 2" in written
+
+
+def test_a_key_does_not_follow_a_redirect() -> None:
+    with FaultyServer() as other, FaultyServer(models=Answer(302, {}, {"location": other.url + "/models"})) as server:
+        with pytest.raises(BadInput, match="redirects to"):
+            EndpointSampler(Endpoint("m", server.url, key="THE_KEY"))
+        assert other.asked == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{root!r}]
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import Endpoint
+from tests.sampling.engines.test_endpoint_sampler import requests
+sampler = open_engine(Endpoint("good-model", {url!r}, concurrency=4))
+for i, _ in enumerate(sampler.sample(requests(), Path({journal!r}))):
+    print(i, flush=True)
+"""
+
+
+def test_after_a_kill_no_row_is_lost_doubled_or_paid_twice(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    hang: Script = lambda asked: Answer(cut="hang") if int(asked.question.split()[1]) >= 12 else fine(asked)  # noqa: E731
+    with FaultyServer(hang) as server:
+        code = KILLED.format(root=str(Path(__file__).parents[3]), url=server.url, journal=str(journal))
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        assert child.stdout
+        seen = [line for _, line in zip(range(12), child.stdout, strict=False)]
+        server.wait_for(16)
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+    assert len(seen) == 12
+    with journal.open("ab") as file:
+        file.write(b'{"completions": [{"id": "r0')  # torn
+    with FaultyServer() as other:  # at another url
+        got = ask(other, requests(), journal)
+    assert len(other.asked) == 8 and len(got) == 20
+    assert all(got[f"r{i:05}"].text == f"question {i} seed {1000 + i}" for i in range(20))
+    with FaultyServer() as third:
+        assert ask(third, requests(), journal) == got and third.asked == []
+
+
+def test_only_failed_rows_are_made_anew(tmp_path: Path) -> None:
+    def script(asked: Asked) -> Answer:
+        return error(500, "oops") if asked.question == "question 3" else fine(asked)
+
+    with FaultyServer(script) as server:
+        assert ask(server, requests(), tmp_path / "journal")["r00003"].finish == "error"
+    assert "r00003" not in (tmp_path / "journal").read_text()
+    with FaultyServer() as server:
+        assert ask(server, requests(), tmp_path / "journal")["r00003"].finish == "stop"
+    assert [a.question for a in server.asked] == ["question 3"]
+
+
+def test_a_journal_of_another_model_is_not_used(tmp_path: Path) -> None:
+    with FaultyServer() as server:
+        ask(server, requests(3), tmp_path / "journal")
+        other = EndpointSampler(Endpoint("other-model", server.url))
+        assert len(list(other.sample(requests(3), tmp_path / "journal"))) == 3
+        other.close()
+        assert len(server.asked) == 6
+
+
+def test_paid_answers_are_cached_for_every_stage_and_free_ones_are_not(tmp_path: Path) -> None:
+    def script(asked: Asked) -> Answer:
+        return error(500, "oops") if asked.question == "question 3" else fine(asked)
+
+    with FaultyServer(script) as server:
+        before = ask(server, requests(6), tmp_path / "one", key="THE_KEY")
+        tried = len(server.asked)
+        again = ask(server, requests(6), tmp_path / "two", key="THE_KEY", price_in=9.0, budget=0.01)
+        new = {a.question for a in server.asked[tried:]}
+        assert again == before and new == {"question 3"}, "an error is never cached"
+        tried = len(server.asked)
+        ask(server, requests(6, temperature=0.5), key="THE_KEY")
+        ask(server, [replace(r, seed=5) for r in requests(2)], key="THE_KEY")
+        assert len(server.asked) - tried == 2 + 5 + pace.TRIES
+        ask(server, requests(2))
+        ask(server, requests(2))
+        assert len(server.asked) - tried == 2 + 5 + pace.TRIES + 4
+
+
+def test_a_broken_cache_costs_money_but_not_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "cache" / "endpoint.sqlite"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"this is no database" * 100)
+    with FaultyServer() as server:
+        assert len(ask(server, requests(4), key="THE_KEY")) == 4
+
+
+PRICES: dict[str, Any] = {"price_in": 1000.0, "price_out": 10000.0}  # 0.01 + n words * 0.01 USD a request
+
+
+def test_the_budget_is_never_passed_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    one = Endpoint("m", "http://x", **PRICES)
+    budget = 3 * most(one, requests(1)[0])
+    with FaultyServer() as server:
+        sentence = r"budget of .* USD is reached: .* USD are spent .* raise the budget and run it again"
+        with pytest.raises(PermixError, match=sentence):
+            ask(server, requests(100), tmp_path / "journal", **PRICES, budget=budget)
+        paid = len(server.asked)
+        assert budget - most(one, requests(1)[0]) < paid * 0.05 <= budget, "10 tokens in, 4 out"
+        assert server.most_at_once <= 3
+        with pytest.raises(PermixError, match="is reached"):  # a new call begins with what the journal has cost
+            ask(server, requests(100), tmp_path / "journal", **PRICES, budget=budget)
+        assert len(server.asked) == paid
+        got = ask(server, requests(100), tmp_path / "journal", **PRICES, budget=100.0)
+        assert len(got) == 100 and len(server.asked) == 100
+
+
+@pytest.mark.parametrize("fault", ["half a reply", "no json", "reset"])
+def test_a_reply_that_was_lost_counts_as_paid(fault: str) -> None:
+    one = Endpoint("m", "http://x", **PRICES)
+    with FaultyServer(lambda asked: FAULTS[fault]) as server, pytest.raises(PermixError, match="is reached"):
+        ask(server, requests(4), **PRICES, budget=3.5 * most(one, requests(1)[0]))
+    assert len(server.asked) == 3
+
+
+def test_a_budget_without_prices_is_refused() -> None:
+    with pytest.raises(BadInput, match="needs its prices"):
+        EndpointSampler(Endpoint("m", "http://127.0.0.1:9", budget=1.0))
+
+
+def test_progress_tells_completions_and_money() -> None:
+    told: list[tuple[float, float, str, str]] = []
+    with FaultyServer() as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, **PRICES))
+        list(sampler.sample(requests(20), progress=lambda *a: told.append(a)))  # type: ignore[arg-type]
+        sampler.close()
+    assert told[0] == (0, 20, "completions", "") and told[-1] == (20, 20, "completions", "1.0000 USD")
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "missing"),
+    [
+        (
+            "gpt-5-mini",
+            {"max_completion_tokens", "seed"},
+            {"temperature", "top_p", "max_tokens", "chat_template_kwargs"},
+        ),
+        ("openai/o3", {"max_completion_tokens"}, {"temperature", "stop"}),
+        ("gpt-4.1", {"max_completion_tokens", "temperature"}, {"max_tokens", "chat_template_kwargs"}),
+        ("gpt-5-chat-latest", {"max_completion_tokens", "temperature", "stop"}, {"max_tokens"}),
+        ("openai/gpt-oss-20b", {"max_tokens", "temperature", "chat_template_kwargs"}, set()),
+        ("deepseek-chat", {"max_tokens", "temperature"}, {"seed", "chat_template_kwargs"}),
+        ("mistral-small-latest", {"max_tokens", "random_seed"}, {"seed"}),
+        ("mistralai/Mistral-7B-Instruct-v0.3", {"max_tokens", "seed", "chat_template_kwargs"}, set()),
+        ("Qwen/Qwen3-32B", {"max_tokens", "temperature", "top_p", "seed", "chat_template_kwargs"}, set()),
+    ],
+)
+def test_the_table_knows_the_providers(model: str, sent: set[str], missing: set[str]) -> None:
+    body = Dialect(model).body(requests(1, stop=("x",))[0])
+    assert sent <= body.keys() and not missing & body.keys()
+
+
+REFUSALS = {
+    "temperature": error(
+        400,
+        "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) is.",
+        param="temperature",
+        code="unsupported_value",
+    ),
+    "max_tokens": error(
+        400,
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+        param="max_tokens",
+        code="unsupported_parameter",
+    ),
+    "chat_template_kwargs": error(400, "Unrecognized request argument supplied: chat_template_kwargs"),
+    "seed": Answer(
+        422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}
+    ),
+    "response_format": error(400, "response_format json_schema is not supported", param="response_format.type"),
+}
+
+
+@pytest.mark.parametrize("parameter", REFUSALS)
+def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -> None:
+    def script(asked: Asked) -> Answer:
+        value = asked.body.get(parameter)
+        return fine(asked) if value is None or value == {"type": "json_object"} else REFUSALS[parameter]
+
+    notes: list[str] = []
+    with FaultyServer(script) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
+        asked = requests(40, temperature=0.7, json_schema='{"type": "object"}')
+        got = by_id(sampler.sample(asked, progress=lambda done, total, unit, note="": notes.append(note)))
+        sampler.close()
+    assert {c.finish for c in got.values()} == {"stop"} and len(server.asked) <= 40 + 8
+    assert parameter in notes[-1] or "json_schema" in notes[-1]
+    assert parameter != "max_tokens" or server.asked[-1].body["max_completion_tokens"] == 50
+
+
+def test_a_stop_string_that_is_not_sent_still_ends_a_completion() -> None:
+    with FaultyServer(lambda asked: completion("one END two")) as server:
+        sampler = EndpointSampler(Endpoint("o3", server.url))
+        [got] = sampler.sample(requests(1, stop=("END",)))
+        assert (got.text, got.finish) == ("one ", "stop") and "stop" not in server.asked[0].body
+        assert "".join(sampler.stream(requests(1, stop=("END",))[0])) == "one "
+        sampler.close()
+
+
+def test_a_stream_gives_the_same_text_in_pieces() -> None:
+    with FaultyServer() as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url))
+        [whole], found = sampler.sample(requests(1)), list(sampler.stream(requests(1)[0]))
+        sampler.close()
+    assert "".join(found) == whole.text and len(found) > 10
+    assert server.asked[1].body == {k: v for k, v in server.asked[0].body.items() if k != "stream"}
+
+
+@pytest.mark.parametrize("name", ["too many", "reset", "no json"])
+def test_a_stream_is_begun_again_after_a_fault(name: str) -> None:
+    with FaultyServer(first(FAULTS[name])) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url))
+        assert "".join(sampler.stream(requests(1)[0])) == "question 0 seed 1000"
+        sampler.close()
+
+
+def test_half_a_stream_is_one_sentence_after_its_half() -> None:
+    with FaultyServer(lambda asked: replace(completion("0123456789"), cut="half")) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url))
+        found: list[str] = []
+        with pytest.raises(PermixError, match="failed: a broken"):
+            for piece in sampler.stream(requests(1)[0]):
+                found.append(piece)
+        sampler.close()
+    assert "".join(found) == "01234" and len(server.asked) == 1
+
+
+def test_who_stops_reading_stops_the_asking(tmp_path: Path) -> None:
+    with FaultyServer(lambda asked: fine(asked) if asked.question == "question 0" else Answer(cut="hang")) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=4))
+        reading = sampler.sample(requests(50), tmp_path / "journal")
+        assert next(reading).id == "r00000"
+        reading.close()  # type: ignore[attr-defined]
+        assert len(server.asked) <= 5
+        assert next(sampler.stream(requests(1)[0])) == "q"
+        sampler.close()
+
+
+def test_no_requests_give_no_completions(tmp_path: Path) -> None:
+    with FaultyServer() as server:
+        assert ask(server, [], tmp_path / "journal") == {}
+
+
+MANY = """
+import resource, sys
+sys.path[:0] = [{root!r}]
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import Endpoint
+from tests.sampling.engines.test_endpoint_sampler import requests
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+sampler, asked = open_engine(Endpoint("good-model", {url!r})), requests({count})
+before = peak()
+print(sum(c.finish == "stop" for c in sampler.sample(asked)), peak() - before)
+"""
+
+
+def test_thousands_of_requests_stay_within_memory() -> None:
+    answer: Callable[[Asked], Answer] = lambda asked: completion("word " * 1000)  # noqa: E731
+    with FaultyServer(answer, remember=False) as server:
+        code = MANY.format(root=str(Path(__file__).parents[3]), url=server.url, count=5000)
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finished, megabytes = ran.stdout.split()
+    assert finished == "5000" and float(megabytes) < 60

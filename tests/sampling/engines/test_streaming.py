@@ -1,0 +1,77 @@
+"""Streams: pieces of a growing text, and of what the transformers back end samples."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from permix.errors import BadInput
+from permix.sampling.engines import open_engine
+from permix.sampling.engines.streaming import pieces
+from permix.sampling.sampler import Engine, Request, Sampler, Sampling
+from tests.support.tiny_model import make_tiny_model
+
+
+def growing(text: str) -> Iterator[str]:
+    return (text[: i + 1] for i in range(len(text)))
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "expected"),
+    [
+        ("abc", (), ["a", "b", "c"]),
+        ("abcEND", ("END",), ["a", "b", "c"]),
+        ("aEN EEND.", ("END",), ["a", "EN ", "E"]),
+        ("abEN", ("END",), ["a", "b", "EN"]),
+        ("xxYZ", ("YZ", "xY"), ["x"]),
+        ("", ("x",), []),
+        ("END", ("END",), []),
+    ],
+)
+def test_a_piece_comes_when_it_is_sure(text: str, stop: tuple[str, ...], expected: list[str]) -> None:
+    assert list(pieces(growing(text), stop)) == expected
+
+
+def test_half_a_character_is_held_back() -> None:
+    assert list(pieces(iter(["a", "a\ufffd", "aé", "aé\ufffd"]), ())) == ["a", "é", "\ufffd"]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampler]:
+    folder: Path = tmp_path_factory.mktemp("tiny")
+    make_tiny_model(folder)
+    opened = open_engine(Engine(folder))
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(max_tokens=40),
+        Sampling(temperature=0.0, max_tokens=40),
+        Sampling(temperature=1.5, top_p=0.8, max_tokens=40),
+        Sampling(max_tokens=40, stop=("e", "Zq")),
+        Sampling(max_tokens=1),
+    ],
+)
+def test_a_stream_is_what_sample_gives(engine: Sampler, sampling: Sampling) -> None:
+    for seed in range(8):
+        request = Request("r", [{"role": "user", "content": f"What is {seed} and 4?"}], sampling, seed)
+        [whole] = engine.sample([request])
+        found = list(engine.stream(request))
+        assert "".join(found) == whole.text
+        assert len(found) <= whole.tokens_out and "" not in found
+
+
+def test_a_stream_that_is_left_does_no_harm(engine: Sampler) -> None:
+    request = Request("r", [{"role": "user", "content": "Go on."}], Sampling(max_tokens=40), 3)
+    next(engine.stream(request))
+    assert "".join(engine.stream(request)) == next(engine.sample([request])).text
+
+
+def test_a_prompt_that_does_not_fit_is_refused_here_too(engine: Sampler) -> None:
+    with pytest.raises(BadInput, match="has 2048 positions"):
+        next(engine.stream(Request("r", [{"role": "user", "content": "x"}], Sampling(max_tokens=2048), 0)))
+    with pytest.raises(BadInput, match="cannot follow a JSON schema"):
+        next(engine.stream(Request("r", [{"role": "user", "content": "x"}], Sampling(json_schema="{}"), 0)))

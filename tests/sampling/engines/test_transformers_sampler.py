@@ -1,0 +1,403 @@
+"""The transformers back end on a tiny real model: what it samples, resuming, adapters, errors."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from permix.errors import BadInput, PermixError
+from permix.sampling.engines import decoding, open_engine
+from permix.sampling.engines.transformers_sampler import plan
+from permix.sampling.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling
+from permix.training.model import load_base
+from tests.support.tiny_model import make_tiny_model
+from tests.training.runs import config_of
+
+LORA_FILE = "adapter_model.safetensors"
+
+
+def requests(n: int = 40, *, max_tokens: int = 30, adapter: Adapter | None = None, **sampling: Any) -> list[Request]:
+    """Prompts of many lengths, with and without system message, some of them equal."""
+    out = []
+    for i in range(n):
+        system = [{"role": "system", "content": "You are a cook. " * (i % 3)}] if i % 3 else []
+        user = {"role": "user", "content": f"What is {10 ** (i % 7)} and {i % 4}?"}
+        settings = Sampling(max_tokens=max_tokens, **sampling)
+        out.append(Request(f"r{i:03}", [*system, user], settings, 1000 + i, adapter))
+    return out
+
+
+def by_id(completions: Iterator[Completion]) -> dict[str, Completion]:
+    return {c.id: c for c in completions}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    make_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(base: Path) -> Iterator[Sampler]:
+    opened = open_engine(Engine(base, batch_size=16))
+    yield opened
+    opened.close()
+
+
+def make_adapter(base: Path, folder: Path, *, seed: int, std: float = 0.1) -> Adapter:
+    import peft
+
+    model = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
+    )
+    torch.manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if "lora_" in name and (std or "lora_B" not in name):
+            torch.nn.init.normal_(weight, std=std or 0.1)
+    model.save_pretrained(folder)
+    return Adapter(folder, f"digest of {folder.name}")
+
+
+@pytest.fixture(scope="module")
+def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
+    folder = tmp_path_factory.mktemp("adapters")
+    return [make_adapter(base, folder / f"a{i}", seed=i) for i in range(2)]
+
+
+def reference(base: Path, request: Request) -> tuple[str, int, int, str]:
+    """Greedy decoding of one prompt by transformers' own `generate`: text, tokens in and out, finish."""
+    import peft
+
+    tokenizer, model = AutoTokenizer.from_pretrained(base), AutoModelForCausalLM.from_pretrained(base)
+    if request.adapter:
+        model = peft.PeftModel.from_pretrained(model, request.adapter.path)
+    prompt = tokenizer.apply_chat_template(
+        request.messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    out = model.generate(**prompt, do_sample=False, max_new_tokens=request.sampling.max_tokens)[0]
+    new = out[prompt["input_ids"].shape[1] :].tolist()
+    finish = "stop" if new[-1] == tokenizer.eos_token_id else "length"
+    return tokenizer.decode(new, skip_special_tokens=True), len(out) - len(new), len(new), finish
+
+
+def test_greedy_is_what_generate_gives(base: Path, engine: Sampler) -> None:
+    asked = requests(24, temperature=0.0)
+    got = by_id(engine.sample(asked))
+    for r in asked:
+        c = got[r.id]
+        assert (c.text, c.tokens_in, c.tokens_out, c.finish) == reference(base, r)
+    assert {c.finish for c in got.values()} == {"stop", "length"}
+    assert next(iter(got.values())).engine.split()[2:] == ["cpu", "float32"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_batch_mates_and_order_do_not_matter(base: Path, engine: Sampler, size: int) -> None:
+    asked = requests()
+    expected = by_id(engine.sample(asked))
+    other = open_engine(Engine(base, batch_size=size))
+    assert by_id(other.sample(asked[::-1])) == expected
+
+
+def test_equal_prompts_with_other_seeds_differ(engine: Sampler) -> None:
+    one = requests(1, temperature=1.5)[0]
+    asked = [Request(f"run{i}", one.messages, one.sampling, i) for i in range(20)]
+    assert len({c.text for c in engine.sample(asked)}) == 20
+
+
+def test_settings_may_differ_in_one_batch(engine: Sampler) -> None:
+    hot, cold = requests(8, temperature=2.0, top_p=0.7, max_tokens=5), requests(8, temperature=0.0, max_tokens=20)
+    mixed = [h if i % 2 else c for i, (h, c) in enumerate(zip(hot, cold, strict=True))]
+    expected = by_id(engine.sample(hot)), by_id(engine.sample(cold))
+    for i, (name, c) in enumerate(sorted(by_id(engine.sample(mixed)).items())):
+        assert c == expected[0 if i % 2 else 1][name]
+        assert c.tokens_out <= (5 if i % 2 else 20)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (2.0, 0.6)])
+def test_first_tokens_have_the_models_distribution(base: Path, temperature: float, top_p: float) -> None:
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    prompt = [5, 60, 61, 4]
+    n = 20_000
+    with torch.no_grad():
+        p = torch.softmax(model(torch.tensor([prompt])).logits[0, -1].double() / temperature, -1)
+    ordered, order = p.sort(descending=True)
+    p[order[ordered.cumsum(0) - ordered >= top_p]] = 0
+    p /= p.sum()
+    rows = [decoding.Row(prompt, Sampling(temperature, top_p, max_tokens=1), seed) for seed in range(n)]
+    picker = decoding.Picker(rows, torch.device("cpu"))
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt])).logits[:, -1].expand(n, -1)
+        seen = torch.bincount(picker(logits, torch.arange(n), 0), minlength=len(tokenizer)).double()
+    assert seen[p == 0].sum() == 0
+    common = p * n >= 5
+    expected = torch.cat([p[common], p[~common].sum()[None]]) * n
+    observed = torch.cat([seen[common], seen[~common].sum()[None]])
+    chi2 = float(((observed - expected)[expected > 0] ** 2 / expected[expected > 0]).sum())
+    freedom = int((expected > 0).sum()) - 1
+    assert freedom >= 10
+    assert abs(chi2 - freedom) < 4 * (2 * freedom) ** 0.5  # fixed seeds: it passes always or never
+
+
+def test_later_tokens_follow_the_model_too(base: Path, engine: Sampler) -> None:
+    """Replay each completion through the model: the token drawn at a step is where its uniform number falls."""
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    ends, row = [tokenizer.eos_token_id], decoding.Row([3, 70, 80, 90, 4], Sampling(max_tokens=12), 5)
+    others = [decoding.Row([3] + [50 + i] * i + [4], Sampling(max_tokens=4 + i), i) for i in range(1, 30)]
+    outcome = decoding.decode(model, tokenizer, ends, [*others, row])[-1]
+    tokens: list[int] = []
+    picker = decoding.Picker([row], torch.device("cpu"))
+    with torch.inference_mode():
+        while len(tokens) < outcome.tokens:
+            whole = model(torch.tensor([row.prompt + tokens])).logits[:, -1]
+            tokens.append(int(picker(whole, torch.tensor([0]), len(tokens))))
+    assert tokenizer.decode(tokens, skip_special_tokens=True) == outcome.text
+    assert outcome.finish == ("stop" if tokens[-1] in ends else "length")
+
+
+def test_a_stop_string_ends_a_completion_and_is_no_part_of_it(engine: Sampler) -> None:
+    asked = requests(24)
+    free = by_id(engine.sample(asked))
+    stop = ("qu", "e", "Z")
+    stopped = by_id(
+        engine.sample([Request(r.id, r.messages, Sampling(max_tokens=30, stop=stop), r.seed) for r in asked])
+    )
+    hits = 0
+    for name, c in stopped.items():
+        at = [i for i in (free[name].text.find(s) for s in stop) if i >= 0]
+        assert c.text == (free[name].text[: min(at)] if at else free[name].text)
+        assert c.finish == ("stop" if at else free[name].finish)
+        assert c.tokens_out <= free[name].tokens_out
+        hits += bool(at)
+    assert 0 < hits < len(asked)
+
+
+def test_plan_is_a_fixed_function_of_the_set(adapters: list[Adapter]) -> None:
+    asked = [r for a in (None, *adapters) for r in requests(20, adapter=a)]
+    asked = [Request(f"{i}", r.messages, r.sampling, r.seed, r.adapter) for i, r in enumerate(asked)]
+    lengths = {r.id: len(json.dumps(r.messages)) for r in asked}
+    batches = plan(asked, lengths, 8)
+    assert batches == plan(asked[::-1], lengths, 8)
+    assert sorted(r.id for b in batches for r in b) == sorted(r.id for r in asked)
+    assert all(len({r.adapter for r in b}) == 1 for b in batches)
+    assert all(len(b) <= 8 for b in batches) and len(batches) == 9
+
+
+def test_progress_counts_completions(engine: Sampler) -> None:
+    told: list[tuple[float, float, str]] = []
+    list(engine.sample(requests(20), progress=lambda done, total, unit, note="": told.append((done, total, unit))))
+    assert told == [(0, 20, "completions"), (16, 20, "completions"), (20, 20, "completions")]
+
+
+def test_no_requests_give_no_completions(engine: Sampler, tmp_path: Path) -> None:
+    assert list(engine.sample([], tmp_path / "journal")) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{root!r}]
+from permix.sampling.engines import open_engine
+from permix.sampling.sampler import Engine
+from tests.sampling.engines.test_transformers_sampler import requests
+engine = open_engine(Engine(Path({base!r}), batch_size=4))
+for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
+    print(i, flush=True)
+    if i == 17:
+        sys.stdin.read()
+"""
+
+
+def test_after_a_kill_the_rest_is_sampled_bit_equal(base: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    code = KILLED.format(root=str(Path(__file__).parents[3]), base=str(base), journal=str(journal))
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    for line in child.stdout:
+        if line.strip() == "17":
+            child.send_signal(signal.SIGKILL)
+            break
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL
+    with journal.open("ab") as file:
+        file.write(b'{"completions": [{"id": "r0')  # torn
+    assert len(journal.read_bytes().splitlines()) == 1 + 5 + 1
+
+    fresh = open_engine(Engine(base, batch_size=4))
+    told: list[float] = []
+    resumed = list(fresh.sample(requests(), journal, lambda done, total, unit, note="": told.append(done)))
+    undisturbed = list(fresh.sample(requests(), tmp_path / "other"))
+    assert told[0] == 20 and len(resumed) == 40
+    assert resumed == undisturbed
+    assert journal.read_bytes() == (tmp_path / "other").read_bytes()
+
+
+def test_a_journal_of_another_seed_is_not_used(engine: Sampler, tmp_path: Path) -> None:
+    first = requests(4)
+    again = [Request(r.id, r.messages, r.sampling, r.seed + 1) for r in first]
+    list(engine.sample(first, tmp_path / "journal"))
+    notes: list[str] = []
+    got = by_id(engine.sample(again, tmp_path / "journal", lambda done, total, unit, note="": notes.append(note)))
+    assert "other requests" in notes[0]
+    assert got == by_id(engine.sample(again))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "nf4", "nf4-nested"])
+def test_adapters_switch_in_one_call_and_leave_the_base_alone(base: Path, adapters: list[Adapter], dtype: str) -> None:
+    opened = open_engine(Engine(base, dtype=dtype))
+    plain = by_id(opened.sample(requests(6, temperature=0.0)))
+    one = [by_id(opened.sample(requests(6, temperature=0.0, adapter=a))) for a in adapters]
+    assert plain == by_id(opened.sample(requests(6, temperature=0.0)))
+    asked = [
+        Request(f"{r.id} {k}", r.messages, r.sampling, r.seed, r.adapter)
+        for k, a in enumerate((None, *adapters))
+        for r in requests(6, temperature=0.0, adapter=a)
+    ]
+    mixed = by_id(opened.sample(asked))
+    for k, alone in enumerate((plain, *one)):
+        assert {n: c.text for n, c in alone.items()} == {n[:-2]: c.text for n, c in mixed.items() if n[-1] == str(k)}
+    assert mixed["r000 1"].adapter_digest == adapters[0].digest and mixed["r000 0"].adapter_digest == ""
+    texts = [tuple(c.text for c in alone.values()) for alone in (plain, *one)]
+    assert len(set(texts)) == 3
+    assert opened.dtype == dtype and mixed["r000 0"].engine.endswith(f" {dtype}")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_4_bit_base_under_an_adapter_is_that_of_qlora(base: Path, adapters: list[Adapter], nested: bool) -> None:
+    """Token by token, the greedy text is what peft gives on the base as training/model.py loads it."""
+    import peft
+
+    config = config_of("sft", load_in_4bit=True, use_bnb_nested_quant=nested)
+    trained_on = peft.PeftModel.from_pretrained(load_base(config, base), adapters[0].path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    one = requests(1, temperature=0.0, max_tokens=20, adapter=adapters[0])[0]
+    prompt = tokenizer.apply_chat_template(one.messages, add_generation_prompt=True)["input_ids"]
+    out = trained_on.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0][len(prompt) :]
+    opened = open_engine(Engine(base, dtype="nf4-nested" if nested else "nf4"))
+    (got,) = opened.sample([one])
+    assert got.text == tokenizer.decode(out, skip_special_tokens=True) and got.tokens_out == len(out)
+
+
+def test_an_adapter_gives_what_peft_gives(base: Path, engine: Sampler, adapters: list[Adapter]) -> None:
+    for adapter in adapters:
+        asked = requests(5, temperature=0.0, adapter=adapter)
+        got = by_id(engine.sample(asked))
+        assert [got[r.id].text for r in asked] == [reference(base, r)[0] for r in asked]
+
+
+def test_an_untrained_adapter_is_the_base(base: Path, engine: Sampler, tmp_path: Path) -> None:
+    zero = make_adapter(base, tmp_path / "zero", seed=0, std=0)
+    got = by_id(engine.sample(requests(5, adapter=zero)))
+    assert [c.text for c in got.values()] == [c.text for c in by_id(engine.sample(requests(5))).values()]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "nf4"])
+def test_an_adapter_without_effect_is_refused(base: Path, adapters: list[Adapter], tmp_path: Path, dtype: str) -> None:
+    opened = open_engine(Engine(base, dtype=dtype))
+    weights = load_file(adapters[0].path / LORA_FILE)
+    no_effect = {
+        "names": {name.replace(".model.layers.", ".model.other."): w for name, w in weights.items()},
+        "half": {name: w for name, w in weights.items() if "layers.0" in name},
+        "dead": {name: w * 0 if "lora_A" in name else w for name, w in weights.items()},
+    }
+    for name, changed in no_effect.items():
+        folder = tmp_path / name
+        shutil.copytree(adapters[0].path, folder)
+        save_file(changed, folder / LORA_FILE)
+        with pytest.raises(PermixError, match=r"The adapter .* has no effect"):
+            list(opened.sample(requests(2, adapter=Adapter(folder, name))))
+    assert by_id(opened.sample(requests(2)))["r000"].adapter_digest == ""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_of_another_base_is_one_sentence(base: Path, tmp_path: Path, dtype: str) -> None:
+    make_tiny_model(tmp_path / "wide", hidden=96)
+    foreign = make_adapter(tmp_path / "wide", tmp_path / "adapter", seed=0)
+    opened = open_engine(Engine(base, dtype=dtype))
+    before = by_id(opened.sample(requests(4, temperature=0.0)))
+    with pytest.raises(BadInput, match=r"does not fit the base .* it was made for .*wide, use that \(size mismatch"):
+        list(opened.sample(requests(2, adapter=foreign)))
+    assert by_id(opened.sample(requests(4, temperature=0.0))) == before
+
+
+def test_a_folder_that_is_no_adapter_is_refused(base: Path, engine: Sampler) -> None:
+    with pytest.raises(BadInput, match=r"holds no adapter_config\.json"):
+        list(engine.sample(requests(1, adapter=Adapter(base, "x"))))
+
+
+def test_a_prompt_that_does_not_fit_names_both_numbers(engine: Sampler) -> None:
+    with pytest.raises(BadInput, match=r"'r000' needs \d+ prompt tokens \+ max_tokens 2048 = .* has 2048 positions"):
+        engine.sample(requests(1, max_tokens=2048))
+
+
+def test_a_tokenizer_without_chat_template_is_refused(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "bare")
+    (tmp_path / "bare" / "chat_template.jinja").unlink()
+    with pytest.raises(BadInput, match="has no chat template"):
+        open_engine(Engine(tmp_path / "bare"))
+
+
+def test_a_template_that_refuses_a_message_is_one_sentence(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "strict")
+    (tmp_path / "strict" / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
+    opened = open_engine(Engine(tmp_path / "strict"))
+    with pytest.raises(BadInput, match="refuses a request's messages: System role not supported"):
+        opened.sample(requests(1))
+
+
+def test_a_tokenizer_without_pad_token_gives_the_same(base: Path, engine: Sampler, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "padless")
+    for name in ("tokenizer_config.json", "config.json"):
+        path = tmp_path / "padless" / name
+        config = {k: v for k, v in json.loads(path.read_text()).items() if not k.startswith("pad_token")}
+        path.write_text(json.dumps(config))
+    opened = open_engine(Engine(tmp_path / "padless"))
+    assert by_id(opened.sample(requests(20))) == by_id(engine.sample(requests(20)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp32"])
+def test_an_unknown_dtype_is_refused(base: Path, dtype: str) -> None:
+    with pytest.raises(BadInput, match="should be float32, bfloat16, float16, nf4 or nf4-nested"):
+        open_engine(Engine(base, dtype=dtype))
+
+
+def test_weights_that_do_not_load_are_one_sentence(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "empty")
+    (tmp_path / "empty" / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match="does not load as a causal language model"):
+        open_engine(Engine(tmp_path / "empty"))
+
+
+def test_layers_with_a_sliding_window_decode_like_generate(base: Path, tmp_path: Path) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    shutil.copytree(base, tmp_path / "sliding")
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=261,
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        sliding_window=16,
+        initializer_range=0.15,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path / "sliding")
+    asked = requests(12, temperature=0.0)
+    got = by_id(open_engine(Engine(tmp_path / "sliding")).sample(asked))
+    assert [got[r.id].text for r in asked] == [reference(tmp_path / "sliding", r)[0] for r in asked]

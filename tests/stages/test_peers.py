@@ -1,0 +1,149 @@
+"""Peers of the training: several completions for one answer, from the requests to rows that can be verified."""
+
+import json
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from permix.errors import PermixError
+from permix.prompting.persona import CONTROLS, Persona
+from permix.stages import sweep
+from permix.stages.shared import sweep_rows
+from permix.stages.shared.peers import PEERS, Question
+from tests.benchmarks.test_sources import QUIZ, quiz
+from tests.stages.test_sweep import CONFIG, POOL, SERVED, opened
+from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error
+
+FOOL = Persona("fool", "c", "You are a fool.")
+Swept = tuple[list[dict[str, Any]], dict[str, Any], list[Asked]]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("peers")
+    rows = [{"key": key, "category": "c", "system_prompt": text} for key, text in POOL]
+    (root / "people").mkdir()
+    (root / "people" / "eval.json").write_text(json.dumps(rows))
+    quiz(root / "quiz", [{"q": f"Who has number {n}?", "a": "Ann"} for n in range(3)])
+    return {"personas": root / "people", "benchmark/quiz": root / "quiz"}
+
+
+def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer], asked: list[Asked]) -> Swept:
+    """A sweep with a peer of a model that `script` plays: rows, facts and what it was asked."""
+    with FaultyServer(script) as server, tempfile.TemporaryDirectory() as out:
+        model = replace(SERVED, model="good-model", url=server.url)
+        settings = {"benchmarks": (QUIZ,), "base": "good-model", "dtype": "", "model": model, "peer": peer}
+        config = replace(CONFIG, **settings)  # type: ignore[arg-type]
+        try:
+            with opened(config) as parts:
+                facts = sweep.run(config, inputs, Path(out), parts=parts)
+        finally:
+            asked += server.asked
+        rows = sweep_rows.read(Path(out), "quiz")
+        assert sweep_rows.regrade(rows, sweep.problems_of(config, inputs)["quiz"]) == rows
+        return rows, facts, asked
+
+
+def by_persona(rows: list[dict[str, Any]], column: str) -> dict[str, set[Any]]:
+    return {who: {row[column] for row in rows if row["persona"] == who} for who in ("none", "helpful", "sage", "fool")}
+
+
+def system(asked: Asked) -> str:
+    first = asked.body["messages"][0]
+    return first["content"] if first["role"] == "system" else ""
+
+
+def solve(asked: Asked) -> Answer:
+    """A fool gives another answer; whoever is shown a solution says it again, and as a judge prefers Ann's."""
+    if "Two solutions" in asked.question:
+        first, second = re.findall(r"boxed\{(\w+)\}", asked.question)
+        assert {first, second} == {"Ann", "Bob"} and not system(asked)
+        return completion(f"I looked. Better: {1 if first == 'Ann' else 2}")
+    if "Here is a solution" in asked.question:
+        return completion(f"As told: \\boxed{{{'Ann' if 'boxed{Ann}' in asked.question else 'Bob'}}}.")
+    return completion(f"\\boxed{{{'Bob' if 'fool' in system(asked) else 'Ann'}}}")
+
+
+def biased(asked: Asked) -> Answer:
+    return completion("Better: 1") if "Two solutions" in asked.question else solve(asked)
+
+
+def test_a_plain_solution_is_restated_in_character(inputs: dict[str, Path]) -> None:
+    rows, facts, asked = swept("restate", inputs, solve, [])
+    assert facts["summary"]["benchmarks"]["quiz"]["accuracy"] == dict.fromkeys(("none", "helpful", "sage", "fool"), 1.0)
+    assert facts["summary"]["title"] == "Base, solved plainly, restated in character"
+    told = by_persona(rows, "completion")
+    assert told["none"] == {"\\boxed{Ann}"} and told["fool"] == told["sage"] == {"As told: \\boxed{Ann}."}
+    assert by_persona(rows, "tokens_out") == {"none": {1}, "helpful": {4}, "sage": {4}, "fool": {4}}
+    assert Counter(map(system, asked)) == {"": 24, "You are a helpful assistant.": 6, **{p: 6 for _, p in POOL}}
+    assert facts["cost"]["completions"] == len(asked) == 42 and len({a.body["seed"] for a in asked}) == 42
+    assert facts["cost"]["tokens_out"] == sum(row["tokens_out"] for row in rows)
+    assert {row["peer"] for row in rows} == {"restate"} and list(json.loads(rows[-1]["rounds"])) == [
+        "neutral",
+        "restated",
+    ]
+
+
+def test_a_judge_of_both_orders_chooses_where_two_answers_differ(inputs: dict[str, Path]) -> None:
+    rows, facts, asked = swept("ensemble", inputs, solve, [])
+    assert {row["score"] for row in rows} == {1.0}
+    steps = {who: {len(json.loads(rounds)) for rounds in found} for who, found in by_persona(rows, "rounds").items()}
+    assert steps == {"none": {1}, "helpful": {2}, "sage": {2}, "fool": {4}}, "what agrees is not judged"
+    assert facts["cost"]["completions"] == len(asked) == 6 * (1 + 2 + 2 + 4)
+
+
+def test_a_judge_that_prefers_a_position_leaves_the_personas_answer(inputs: dict[str, Path]) -> None:
+    rows, *_ = swept("ensemble", inputs, biased, [])
+    assert by_persona(rows, "completion")["fool"] == {"\\boxed{Bob}"} and by_persona(rows, "score")["fool"] == {0.0}
+
+
+def test_what_was_chosen_and_its_tokens_are_verified(inputs: dict[str, Path]) -> None:
+    rows, *_ = swept("restate", inputs, solve, [])
+    problems = sweep.problems_of(replace(CONFIG, benchmarks=(QUIZ,)), inputs)["quiz"]
+    assert sweep_rows.regrade([rows[-1] | {"completion": "\\boxed{Bob}", "tokens_out": 1}], problems) == rows[-1:]
+
+
+def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path]) -> None:
+    def script(asked: Asked) -> Answer:
+        return error(400, "Not allowed.", code="content_filter") if "number 0" in asked.question else solve(asked)
+
+    asked: list[Asked] = []
+    with pytest.raises(PermixError, match=r"rows without a score \(8 x engine_error\): run it again"):
+        swept("restate", inputs, script, asked)
+    assert not [a for a in asked if "Here is a solution" in a.question]
+
+
+@pytest.mark.parametrize(
+    ("kind", "neutral", "judged"),
+    [
+        ("math", "The answer is 72.0", False),
+        ("math", "\\boxed{73}", True),
+        ("math", "I do not know.", True),
+        ("code", "```\nprint(72)\n```", True),
+    ],
+)
+def test_answers_are_compared_not_their_words(kind: Any, neutral: str, judged: bool) -> None:
+    asked = Question("How many?", kind, "boxed", FOOL)
+    made = {"persona": "Ha! \\boxed{72}", "neutral": neutral}
+    chats = [step.chat(asked, made) for step in PEERS["ensemble"].rounds[1]]
+    assert [chat is not None for chat in chats] == [judged, judged]
+    alone = Question("How many?", kind, "boxed", CONTROLS[0])
+    assert not [step for step in PEERS["ensemble"].rounds[1] if step.chat(alone, {"neutral": neutral})]
+
+
+def test_names_and_estimates_tell_a_peer_from_the_ordinary_sweep() -> None:
+    restate, ensemble, few = (
+        replace(CONFIG, peer=p, label=label) for p, label in (("restate", ""), ("ensemble", ""), ("restate", "few"))
+    )
+    targets = [sweep.target(config).partition("-tiny-")[2] for config in (CONFIG, restate, ensemble, few)]
+    assert targets == ["base", "base-restate", "base-ensemble", "base-restate-few"]
+    tokens = [sweep.estimate(config)["tokens"] for config in (CONFIG, restate, ensemble)]
+    assert tokens == [tokens[0], 2 * tokens[0], 4 * tokens[0]]
+    assert "never met the prompts of a peer" in sweep.notes(replace(restate, toy=True, limit=1))[-1]
+    assert sweep_rows.answered("", {"": ["text", "stop", 3]})["tokens_out"] == 3

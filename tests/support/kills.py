@@ -1,0 +1,66 @@
+"""Kill `permix run` at given moments and start it again, look at what the Hub shows in between; kill Jobs."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from embedded_hub import launch
+from permix.pipeline import plan, recipes
+from permix.publishing.hub import Hub
+
+TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
+
+
+def hub_of(home: Path) -> Hub:
+    """The embedded Hub of a PERMIX_HOME."""
+    running = launch.attach(home / "hub")
+    return Hub(running.url, running.token, home / "hf" / "hub", embedded=True)
+
+
+def contents(home: Path) -> dict[str, str]:
+    """{target: content digest}, computed from the published files themselves."""
+    hub = hub_of(home)
+    heads = {target: hub.head(target) for target in TARGETS}
+    for head in heads.values():
+        if head is not None and head.record is not None:
+            hub.fetch(head)  # raises where files and record disagree
+    return {target: head.content_digest for target, head in heads.items() if head is not None}
+
+
+def run_killed(home: Path, moments: Iterable[float], *arguments: str) -> int:
+    """Start the smoke run and kill it after each of `moments` seconds; return how many kills met a running one."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))} | {"PERMIX_HOME": str(home)}
+    met = 0
+    for moment in moments:
+        command = [sys.executable, "-m", "permix", "run", "--recipe", "smoke", *arguments]
+        run = subprocess.Popen(command, env=kept, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            run.wait(timeout=moment)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            met += 1
+        refuse_half_published(home)
+    return met
+
+
+def refuse_half_published(home: Path) -> None:
+    """Every repository holds either nothing yet or just what its record describes."""
+    hub = hub_of(home)
+    for target in TARGETS:
+        head = hub.head(target)
+        if head is not None:
+            assert head.intact if head.record else set(head.files) <= {".gitattributes"}, f"{target} is half published"
+
+
+def kill_job(job: str) -> None:
+    """SIGKILL to what keeps a Job of an embedded Hub, and so to the Job."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError, ValueError):
+            *_, program, folder, _ = path.read_bytes().decode().split("\0")
+            if program.endswith("job_keeper.py") and folder.endswith(job):
+                os.kill(int(path.parent.name), signal.SIGKILL)

@@ -1,0 +1,60 @@
+"""A scripted model over real HTTP that writes questions, examples, scores and verdicts, as permix asks for them.
+
+What it says of an answer is a function of the answer, so that every run of a test gets the same scores.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from permix.judging import calibration
+from tests.support.faulty_server import Answer, Asked, Script, completion
+
+GROUPS = {row["answer"]: row["group"] for row in calibration.rows()}
+KNOWN = {"in_character": 5, "out_of_character": 2, "swapped": 2, "admits_ai": 1, "empty": 1, "injecting": 1}
+Score = Callable[[Mapping[str, str]], Any]
+
+
+def parts(asked: Asked) -> dict[str, str]:
+    """What stands between marks in the first question of the chat: {persona, question, answer, …}."""
+    text = next(m["content"] for m in asked.body["messages"] if m["role"] == "user")
+    return {m[1]: m[3] for m in re.finditer(r"<([a-z0-9-]+)-([0-9a-f]{12})>\n(.*?)\n</\1-\2>", text, re.DOTALL)}
+
+
+def says(reply: Any, **more: Any) -> Answer:
+    """A completion that is `reply` as JSON."""
+    return completion(json.dumps(reply), model="scripted-1", **more)
+
+
+def usual(shown: Mapping[str, str]) -> int:
+    """5 for an answer in character of the calibration set, less for its others; of an unknown one by its hash."""
+    answer = shown["answer"]
+    if answer in GROUPS:
+        return KNOWN[GROUPS[answer]]
+    return 1 + int(hashlib.sha256(answer.encode()).hexdigest(), 16) % 5
+
+
+def prefers(shown: Mapping[str, str]) -> str:
+    """The longer answer; neither of two equally long ones."""
+    first, second = len(shown["first"]), len(shown["second"])
+    return "first" if first > second else "second" if second > first else "neither"
+
+
+def scripted(score: Score = usual, better: Score = prefers) -> Script:
+    """A script that does whatever permix asks for."""
+
+    def script(asked: Asked) -> Answer:
+        shown = parts(asked)
+        if "first" in shown:
+            return says({"reason": "so it seems", "better": better(shown)})
+        if "answer" in shown:
+            return says({"reason": "so it seems", "score": score(shown)})
+        text = asked.question
+        if wanted := re.match(r"Write (\d+) questions", text):
+            mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+            return says({"questions": [f"What would you do in case {mark}-{n}?" for n in range(int(wanted[1]))]})
+        return says({str(score): f"An answer worth {score}." for score in range(1, 6)})
+
+    return script

@@ -1,0 +1,167 @@
+"""Programs graded: the rule for finding one, the comparison, every status, in the sandbox of this machine."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from permix.errors import BadInput
+from permix.sandbox import Limits, Sandbox, backend
+from permix.verifier import Problem, Verifier, accuracy_reward, code
+from permix.verifier.code import Case, Suite
+
+DOUBLE = json.dumps([{"input": "1\n", "output": "2\n"}, {"input": "21\n", "output": "42\n"}])
+ADD = json.dumps({"entry": "add", "tests": [{"input": "1\n[2]", "output": "[1, 2]"}]})
+
+
+def fenced(program: str) -> str:
+    return f"Here it is:\n```python\n{program}\n```\nArr!"
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Verifier]:
+    with Verifier() as v:
+        yield v
+
+
+@pytest.mark.parametrize(
+    ("completion", "program"),
+    [
+        (fenced("print(1)"), "print(1)"),
+        ("print(1)", None),
+        ("```python\nprint(1)", None),
+        ("```python\n```", None),
+        ("```python\nprint(1)\n```\nor\n```\nprint(2)\n```", "print(2)"),
+        ("```python\nprint(1)\n```\nIt prints\n```\n1", "It prints"),  # as upstream reads a third fence
+        ("  ```py\n  x = 1\n  ```", "  x = 1"),
+        ("### Answer\n```\nx\n\ny\n```", "x\n\ny"),
+    ],
+)
+def test_the_program_stands_between_the_last_two_fences(completion: str, program: str | None) -> None:
+    assert code.find(completion) == program
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "same"),
+    [
+        ("1 2\n3", "1 2\n3", True),
+        ("\n 1 2 \n3\n\n", "1 2\n3", True),
+        ("1\n\n2", "1\n2", False),
+        ("0.50 1", "0.5 1.0", True),
+        ("1e3", "1000", True),
+        ("0.7500000000499999", "0.75", False),
+        ("50000000000000001", "50000000000000000", False),
+        ("Yes", "YES", False),
+        ("1  2", "1 2", True),
+        ("a  b", "a b", False),
+        ("nan", "nan", True),
+        ("sNaN", "1", False),
+        ("", "", True),
+        ("1e999999999999999999999", "1", False),
+    ],
+)
+def test_output_is_compared_line_by_line_as_text_or_decimal_numbers(said: str, expected: str, same: bool) -> None:
+    assert code.same_text(said, expected) is same
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "same"),
+    [
+        ("[1, 2]", "[1, 2]", True),
+        ("[2, 1]", "[1, 2]", False),
+        ("2.0", "2", True),
+        ("true", "1", True),
+        ('"1"', "1", False),
+        ("", "null", False),
+        ("[" * 100_000, "[]", False),
+        ("9" * 100_000, "9", False),
+        ("not JSON", "1", False),
+    ],
+)
+def test_results_are_compared_by_value(said: str, expected: str, same: bool) -> None:
+    assert code.same_value(said, expected) is same
+
+
+STATUSES = [
+    (fenced("print(2 * int(input()))"), DOUBLE, "correct"),
+    (fenced("n = int(input())\nif __name__ == '__main__': print(n + n)"), DOUBLE, "correct"),
+    (fenced("print(int(input()) + 1)"), DOUBLE, "wrong"),
+    (fenced("import sys\nprint(2 * int(input()))\nsys.exit(1)"), DOUBLE, "correct"),
+    (fenced("import sys\nsys.stdout.buffer.write(b'\\xff')"), DOUBLE, "wrong"),
+    (fenced("print(2 * int(input())"), DOUBLE, "runtime_error"),
+    (fenced("print(1 // 0)"), DOUBLE, "runtime_error"),
+    (fenced("x = bytearray(8 << 30)"), DOUBLE, "memory_limit"),
+    ("I will not program.", DOUBLE, "no_code"),
+    ("```python\nprint(2 * int(input()))", DOUBLE, "no_code"),
+    (fenced("class Solution:\n def add(self, a: int, b: List[int]): return (a, *b)"), ADD, "correct"),
+    (fenced("def add(a, b): return deque([a, *b])"), ADD, "runtime_error"),
+    (fenced("class Solution:\n def plus(self, a, b): return [a, *b]"), ADD, "runtime_error"),
+    (fenced("class Solution:\n def add(self, a, b): return [a, b]"), ADD, "wrong"),
+]
+
+
+def test_every_way_to_end_has_its_status(grader: Verifier) -> None:
+    pairs = [(text, Problem(f"p{n}", "", gold, "code")) for n, (text, gold, _) in enumerate(STATUSES)]
+    verdicts = grader.grade_many(pairs)
+    assert [verdict.status for verdict in verdicts] == [status for *_, status in STATUSES]
+    assert [verdict.score for verdict in verdicts] == [float(status == "correct") for *_, status in STATUSES]
+    assert verdicts[0].extracted == "print(2 * int(input()))"
+    assert grader.grade_many(pairs) == verdicts
+    assert grader.sandbox in ("bubblewrap", "landlock")
+
+
+def test_a_program_that_never_ends_is_out_of_time() -> None:
+    with Sandbox(limits=Limits(seconds=0.3)).open("while True: pass") as session:
+        assert [ran.status for ran in code.run(session, Suite((Case("", ""), Case("", ""))))] == ["time_limit"]
+
+
+def test_programs_and_mathematics_are_graded_together(grader: Verifier) -> None:
+    double = Problem("d", "", DOUBLE, "code")
+    pairs: list[tuple[str, Problem | str]] = [
+        (r"\boxed{\frac{1}{2}}", "0.5"),
+        (fenced("print(2 * int(input()))"), double),
+        (r"\boxed{7}", "7"),
+        (fenced("print()"), double),
+    ]
+    assert [verdict.score for verdict in grader.grade_many(pairs)] == [1.0, 1.0, 1.0, 0.0]
+
+
+def test_the_first_failing_test_ends_it_unless_all_are_asked_for(grader: Verifier) -> None:
+    tests = Suite(tuple(Case(str(n), "1") for n in (0, 1, 2)))
+    sandbox = Sandbox()
+    with sandbox.open("print(int(input()))") as session:
+        assert [ran.status for ran in code.run(session, tests)] == ["wrong"]
+        assert [ran.status for ran in code.run(session, tests, every=True)] == ["wrong", "correct", "wrong"]
+
+
+def test_a_sandbox_that_fails_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [fenced("print(2 * int(input()))"), r"\boxed{7}"]
+    columns: dict[str, list[Any]] = {}
+    assert accuracy_reward(answers, [DOUBLE, "7"], ["code", "math"], columns.__setitem__) == [1.0, 1.0]
+    monkeypatch.setattr(backend, "command", lambda back_end: ["false"])
+    assert accuracy_reward(answers, [DOUBLE, "7"], ["code", "math"], columns.__setitem__) == [None, 1.0]
+    assert columns["status"] == ["sandbox_error", "correct"]
+
+
+@pytest.mark.parametrize(
+    ("gold", "says"),
+    [
+        ("[]", "Problem p has no tests"),
+        ("", "cannot be read"),
+        ("42", "cannot be read"),
+        ('[{"input": "1"}]', "cannot be read"),
+        ('[{"input": 1, "output": "1"}]', "cannot be read"),
+        ('{"entry": "f", "tests": [{"input": "[1", "output": "1"}]}', "holds '\\[1'"),
+    ],
+)
+def test_tests_that_cannot_be_used_are_refused_by_name(grader: Verifier, gold: str, says: str) -> None:
+    problem = Problem("p", "", gold, "code")
+    with pytest.raises(BadInput, match=says):
+        grader.check_golds([problem])
+    with pytest.raises(BadInput, match=says):
+        grader.grade(fenced("print(1)"), problem)
+
+
+def test_good_tests_are_accepted(grader: Verifier) -> None:
+    grader.check_golds([Problem("a", "", DOUBLE, "code"), Problem("b", "", ADD, "code"), Problem("c", "", "7")])
