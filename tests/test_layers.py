@@ -1,0 +1,67 @@
+"""The order of the wings (pipelines/README.md): no import points up, nor in a circle; the embedded Hub stands alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PIPELINES = Path(__file__).parents[1] / "pipelines"
+PERMIX = (
+    *("__main__", "cli", "commands", "automation", "asked", "pipeline", "stages", "publishing", "training", "judging"),
+    *("results", "experiment", "foreign_logs", "benchmarks", "toy", "sampling", "verifier", "sandbox"),
+    *("prompting", "paper", "stage", "run_record", "parquet", "processes", "progress", "files", "errors", "__init__"),
+)
+"""From top to bottom: a module imports from its own wing and from those after it."""
+EMBEDDED_HUB = (
+    *("__main__", "server", "app", "api", "web", "upkeep", "compute", "events", "routing", "request", "context"),
+    *("store", "database", "launch", "clock", "files", "errors", "__init__"),
+)
+KNOWN = {
+    "permix.automation.ci.drift": {"permix.commands.verify"},
+    "permix.automation.ci.request": {"permix.commands.sweep"},
+    "permix.run_record": {"permix.stage"},
+    "permix.stage": {"permix.stages", "permix.sampling.sampler"},
+    "permix.training.probe": {"permix.stages.grpo"},
+    "permix.training.settings": {"permix.pipeline.recipes", "permix.stages.mixtures"},
+    "permix.training.vllm_rollouts": {"permix.stages.grpo"},
+}
+"""Imports that still point up."""
+MODULES = {
+    path.relative_to(PIPELINES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
+    for package in ("permix", "embedded_hub")
+    for path in sorted((PIPELINES / package).rglob("*.py"))
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """The modules of ours that `module` imports, also lazily and for typing."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in inside]
+        else:
+            continue
+        yield from (name for name in names if name in MODULES and name != module)
+
+
+def wing(module: str) -> str:
+    """The folder of the package that holds the module, or the module itself where it stands at the root."""
+    return (module.split(".") + ["__init__"])[1]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_import_points_up(module: str) -> None:
+    order = PERMIX if module.split(".")[0] == "permix" else EMBEDDED_HUB
+    own = order.index(wing(module))
+    package = module.split(".")[0]
+    above = [name for name in imports(module) if name.split(".")[0] == package and order.index(wing(name)) < own]
+    above = [name for name in above if name not in KNOWN.get(module, ()) and name != "permix.pipeline.recipes"]
+    assert above == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("embedded_hub")])
+def test_the_embedded_hub_imports_nothing_of_permix(module: str) -> None:
+    assert [name for name in imports(module) if name.startswith("permix")] == []
