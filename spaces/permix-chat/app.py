@@ -29,6 +29,7 @@ from talk import (
     speaker,
     warm_up,
 )
+from theme import THEME
 from verdict import verdict
 
 TOGETHER = 4  # answers at a time; others wait, up to WAITING of them
@@ -41,13 +42,6 @@ EXAMPLES = {
 }
 STYLE = Path(__file__).with_name("style.css")
 LINK = Path(__file__).with_name("link.js")
-THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
-    primary_hue="indigo", font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-).set(  # gradio's own choices have less contrast than the 4.5 that WCAG asks for
-    body_text_color_subdued="*neutral_600",
-    button_primary_background_fill="*primary_600",
-    button_primary_background_fill_hover="*primary_700",
-)
 
 
 def ask(

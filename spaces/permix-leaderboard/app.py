@@ -15,6 +15,7 @@ import measuring
 import pandas as pd
 import shown
 from artifacts import ABSENT, CASES, TABLES, UNREADABLE, Artifact
+from theme import THEME
 
 ORG = os.environ.get("PERMIX_ORG") or os.environ.get("SPACE_ID", "permix/").partition("/")[0]
 SOURCE = artifacts.Source(ORG)
@@ -24,13 +25,6 @@ DISK = Path("/data")  # where a Space has storage that outlives it
 DATA = Path(os.environ.get("PERMIX_DATA") or (DISK if os.access(DISK, os.W_OK) else tempfile.gettempdir()))
 FAILURES = (*ABSENT, *UNREADABLE)
 PICTURES = ("summary", "personas", "lottery", "tradeoff", "styles", "dynamics")
-THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
-    primary_hue="indigo", font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-).set(  # gradio's own choices have less contrast than the 4.5 that WCAG asks for
-    body_text_color_subdued="*neutral_600",
-    button_primary_background_fill="*primary_600",
-    button_primary_background_fill_hover="*primary_700",
-)
 KINDS: dict[str, Literal["str", "markdown"]] = {  # of the table's columns; the others are numbers
     "variant": "str",
     "n": "str",

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 from pss_core import compute
+from theme import THEME
 
 LEVELS = {"math expert": 7, "grandma": 6, "kindergarten": 4, "pirate": 6}  # made up: of 10 problems, how many are easy
 EXAMPLE = "persona,problem,run,score\n" + "".join(
@@ -19,13 +20,6 @@ EXAMPLE = "persona,problem,run,score\n" + "".join(
 )
 ROWS = 1_000_000
 README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-THEME = gr.themes.Default(  # the browser's own fonts: nothing comes from a third server
-    primary_hue="indigo", font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-).set(  # gradio's own choices have less contrast than the 4.5 that WCAG asks for
-    body_text_color_subdued="*neutral_600",
-    button_primary_background_fill="*primary_600",
-    button_primary_background_fill_hover="*primary_700",
-)
 SHOWN = {
     "pss": "PSS = worst / best",
     "pss_corrected": "PSS, noise-corrected",

@@ -19,6 +19,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
 from permix.results.measures import pss
+from permix.stages import apps
 from tests.bench.row import Row
 from tests.spaces.served import CHROMIUM, serve
 
@@ -65,14 +66,15 @@ def _talk(access: dict[str, str]) -> Iterator[Row]:
     api = HfApi(access["HF_ENDPOINT"], token=access["HF_TOKEN"])
     base = f"{TOY}/permix-toy-base@{api.model_info(f'{TOY}/permix-toy-base').sha}"
     names = [f"{TOY}/permix-toy-rlvr", f"{TOY}/permix-toy-permix-rlvr"]
-    space = Path(__file__).resolve().parents[2] / "spaces" / "permix-chat"
-    done = subprocess.run(
-        [sys.executable, "-c", TALK, str(space), base, *names],
-        env=os.environ | access,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        space = apps.build("permix-chat", Path(folder))
+        done = subprocess.run(
+            [sys.executable, "-c", TALK, str(space), base, *names],
+            env=os.environ | access,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
     firsts = json.loads(done.stdout)
     yield Row("chat: first token of the toy base, seconds", firsts[0], 0.3, detail="the first answer of all")
     yield Row("chat: first token of an adapter not yet loaded, seconds", max(firsts[1:3]), detail="the slower of 2")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from permix import files
+from permix.stages import apps
 from tests.support import real
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -19,14 +19,14 @@ CHROMIUM = Path("/usr/bin/chromium")
 
 @contextmanager
 def serve(space: str, folder: Path, **environment: str) -> Iterator[str]:
-    """Run the app of spaces/<space> in the empty folder `folder`; its address, once it answers."""
+    """Run a Space, built as it is published, in the empty folder `folder`; yield its address once it answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     kept = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1", "GRADIO_SERVER_PORT": str(port)}
     with (folder / "stderr").open("w") as stderr:
         app = subprocess.Popen(
-            [sys.executable, str(files.SPACES / space / "app.py")],
+            [sys.executable, str(apps.build(space, folder / "space") / "app.py")],
             env=os.environ | kept | environment,
             cwd=folder,
             stdout=subprocess.PIPE,

@@ -17,10 +17,10 @@ from huggingface_hub import HfApi
 
 from embedded_hub import launch
 from permix import files
+from permix.stages import apps
 from permix.verifier import Verifier
 from tests.spaces.served import serve
 
-SPACE = files.SPACES / "permix-chat"
 ORG = "permix-smoke"
 ADAPTER, OTHER = f"{ORG}/permix-toy-permix-rlvr", f"{ORG}/permix-toy-rlvr"
 QUESTION = "Ana has 12 apples. She buys 7 more apples. How many apples does Ana have?"
@@ -61,6 +61,12 @@ def broken(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) ->
     publish("regex", target_modules="(a+)+b")
     publish("weightless", b"")
     publish("swollen", padding="x" * 1_000_000)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    """The Space's files as they are published."""
+    return apps.build("permix-chat", tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +173,8 @@ def test_without_a_hub_the_page_is_there_and_says_so(tmp_path: Path) -> None:
             chat.predict(QUESTION, api_name="/ask")
 
 
-def test_the_verdict_is_that_of_permix(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SPACE))
+def test_the_verdict_is_that_of_permix(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(space))
     import verdict
 
     marks = {"correct": "✓ correct", "wrong": "✗ wrong", "no_answer": "✗ no answer", "too_costly": "✗ too costly"}
@@ -182,17 +188,17 @@ def test_the_verdict_is_that_of_permix(monkeypatch: pytest.MonkeyPatch) -> None:
         sys.modules.pop(name)
 
 
-def test_the_space_stands_alone_and_pins_what_it_was_tested_with() -> None:
+def test_the_space_stands_alone_and_pins_what_it_was_tested_with(space: Path) -> None:
     names: set[str] = set()
-    for path in SPACE.glob("*.py"):
+    for path in space.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names |= {a.name for a in node.names} if isinstance(node, ast.Import) else set()
             names |= {str(node.module)} if isinstance(node, ast.ImportFrom) else set()
     assert not any(name.partition(".")[0] in ("permix", "tests") for name in names)
     tested = dict(line.replace("_", "-").split("==") for line in constraints())
-    settings = yaml.safe_load((SPACE / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    settings = yaml.safe_load((space / "README.md").read_text(encoding="utf-8").split("---\n")[1])
     assert settings["sdk_version"] == tested["gradio"] and len(settings["short_description"]) <= 60
-    pinned = [line.split("==") for line in (SPACE / "requirements.txt").read_text().split() if "==" in line]
+    pinned = [line.split("==") for line in (space / "requirements.txt").read_text().split() if "==" in line]
     assert len(pinned) >= 5 and [name for name, version in pinned if tested[name] != version] == []
 
 

@@ -1,4 +1,4 @@
-"""Spaces are published byte for byte."""
+"""A published Space is its folder of spaces/ and the files that apps.COPIED names."""
 
 from pathlib import Path
 
@@ -14,34 +14,44 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("config", apps.configs(recipes.load("toy")), ids=lambda config: config.space)
-def test_a_space_is_its_folder(config: apps.Config, tmp_path: Path) -> None:
+def test_a_space_is_its_folder_and_the_files_copied_into_it(config: apps.Config, tmp_path: Path) -> None:
     facts = apps.run(config, {}, tmp_path, parts=None)  # type: ignore[arg-type]
-    here = {name: data for name, data in content(files.SPACES / config.space).items() if "__pycache__" not in name}
-    assert content(tmp_path) == here and facts["files"] >= len(here)
-    assert apps.target(config) == f"spaces/permix/{config.space}" and "README.md" in here
-    described = run_record.describe_files(tmp_path)
-    assert run_record.content_digest(tmp_path, described) == config.content
+    own = {name: data for name, data in content(files.SPACES / config.space).items() if "__pycache__" not in name}
+    copies = {path.name: path.read_bytes() for path in apps.COPIED[config.space]}
+    assert content(tmp_path) == own | copies
+    assert facts["files"] >= len(own) + len(copies)
+    assert "README.md" in own
+    assert apps.target(config) == f"spaces/permix/{config.space}"
+    assert run_record.content_digest(tmp_path) == config.content
 
 
-def test_an_edit_of_code_or_card_makes_a_space_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "SPACES", tmp_path)
-    folder = tmp_path / "one"
-    folder.mkdir()
+def test_nothing_in_the_folders_is_a_link() -> None:
+    assert [path for path in files.SPACES.rglob("*") if path.is_symlink()] == []
+
+
+def test_an_edit_of_code_card_or_copied_file_makes_a_space_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, shared = tmp_path / "spaces" / "echo", tmp_path / "shared.py"
+    monkeypatch.setattr(files, "SPACES", folder.parent)
+    monkeypatch.setattr(apps, "COPIED", {"echo": (shared,)})
+    folder.mkdir(parents=True)
     (folder / "README.md").write_text("card")
     (folder / "app.py").write_text("1")
-    (tmp_path / "no-space").mkdir()
+    shared.write_text("1")
+    (folder.parent / "no-space").mkdir()
 
     def digest() -> str:
         (config,) = apps.configs(recipes.load("toy"))
         return run_record.digest("apps", apps.VERSION, config, {})
 
-    seen = [digest()]
+    digests = [digest()]
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "app.pyc").write_text("x")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "y").write_text("y")
-    assert digest() == seen[0]
-    for name in ("app.py", "README.md"):
-        (folder / name).write_text("2")
-        seen.append(digest())
-    assert len(set(seen)) == 3
+    assert digest() == digests[0]
+    for path in (folder / "app.py", folder / "README.md", shared):
+        path.write_text("2")
+        digests.append(digest())
+    assert len(set(digests)) == 4

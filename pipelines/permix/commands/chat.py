@@ -5,13 +5,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from permix import files, processes
+from permix import processes
 from permix.commands import options
 from permix.errors import BadInput
+from permix.stages import apps
 
 NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "train"}
 
@@ -39,16 +42,17 @@ def chat(
     environment = processes.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
     environment |= {"HF_ENDPOINT": place.endpoint} | ({"HF_TOKEN": place.token} if place.token else {})
     environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
-    app = files.SPACES / "permix-chat" / "app.py"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the app would outlive this process
-    child = subprocess.Popen([sys.executable, str(app)], env=environment)
-    try:
-        code = child.wait()
-    except KeyboardInterrupt:
-        code = 0
-    finally:
-        child.terminate()
-        child.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        app = apps.build("permix-chat", Path(folder)) / "app.py"
+        child = subprocess.Popen([sys.executable, str(app)], env=environment)
+        try:
+            code = child.wait()
+        except KeyboardInterrupt:
+            code = 0
+        finally:
+            child.terminate()
+            child.wait()
     raise typer.Exit(code if code >= 0 else 128 - code)
 
 

@@ -1,10 +1,11 @@
-"""Publish the Spaces: each folder of spaces/ as it is (the metric PSS among them).
+"""Publish the Spaces, the metric PSS among them.
 
 In:  nothing; the folders come with permix
-Out: the folder, byte for byte, its README.md too
+Out: the Space's folder of spaces/, README.md included, and its files of COPIED
 """
 
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,19 @@ CARD = ""  # a Space's README.md is its own
 VERSION = 1
 SET_UP_BY_WATCH = ("permix-relay",)
 """Spaces that do not start without secrets: `permix watch` publishes them, with these."""
+_VERIFIER, _THEME = Path(__file__).resolve().parents[1] / "verifier", files.SPACES / "theme.py"
+COPIED = {
+    "pss": (_THEME,),
+    "permix-chat": (_THEME, _VERIFIER / "answer.py", _VERIFIER / "math_worker.py"),
+    "permix-leaderboard": (_THEME,),
+}
+"""Files copied into a published Space from elsewhere: a Space imports nothing of permix."""
 _IGNORED = shutil.ignore_patterns("__pycache__", ".*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """One Space; `content` and `card` are digests of its folder, so that an edit makes it stale."""
+    """One Space; `content` and `card` are digests of what is published, so that an edit makes it stale."""
 
     space: str = given()
     content: str = given()
@@ -33,16 +41,25 @@ class Config(StageConfig):
 
 
 def configs(recipe: "Recipe") -> list[Config]:
-    """One for each folder of spaces/ that works without being set up."""
-    folders = sorted(folder for folder in files.SPACES.iterdir() if (folder / "README.md").is_file())
+    """One for each Space that starts without secrets."""
+    folders = sorted(readme.parent for readme in files.SPACES.glob("*/README.md"))
     return [config(recipe.org, folder.name) for folder in folders if folder.name not in SET_UP_BY_WATCH]
 
 
 def config(org: str, space: str) -> Config:
-    """The Space of this folder as it is now."""
-    folder = files.SPACES / space
-    content = run_record.content_digest(folder, run_record.describe_files(folder, _is_ours))
-    return Config(org=org, space=space, content=content, card=run_record.sha256(folder / "README.md"))
+    """The Space as its files are now."""
+    with tempfile.TemporaryDirectory() as folder:
+        built = build(space, Path(folder))
+        content = run_record.content_digest(built)
+        return Config(org=org, space=space, content=content, card=run_record.sha256(built / "README.md"))
+
+
+def build(space: str, out: Path) -> Path:
+    """Write the published folder of a Space into `out` and return it."""
+    shutil.copytree(files.SPACES / space, out, ignore=_IGNORED, dirs_exist_ok=True)
+    for source in COPIED.get(space, ()):
+        shutil.copy(source, out)
+    return out
 
 
 def target(config: Config) -> str:
@@ -56,10 +73,5 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
-    """Copy the folder."""
-    shutil.copytree(files.SPACES / config.space, out, ignore=_IGNORED, dirs_exist_ok=True)
-    return {"files": len(list(out.rglob("*")))}
-
-
-def _is_ours(path: str) -> bool:
-    return run_record.is_content(path) and "__pycache__" not in path and not path.startswith(".")
+    """Build the folder."""
+    return {"files": len(list(build(config.space, out).rglob("*")))}

@@ -1,1 +1,0 @@
-../../pipelines/permix/verifier/answer.py

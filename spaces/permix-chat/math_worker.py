@@ -1,1 +1,0 @@
-../../pipelines/permix/verifier/math_worker.py
