@@ -44,8 +44,8 @@ def python(installed: Path, home: Path, *arguments: str) -> str:
 
 def published(folder: str) -> set[str]:
     """The files of a folder as git knows them, below the root."""
-    found = (path for path in (ROOT / folder).rglob("*") if path.is_file())
-    return {path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts}
+    paths = (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {path.relative_to(ROOT).as_posix() for path in paths if "__pycache__" not in path.parts}
 
 
 @pytest.mark.parametrize("folder", ["personas", "hub_cards", "spaces", "pipelines/recipes"])
@@ -55,10 +55,11 @@ def test_the_wheel_holds_every_file_of(folder: str, wheel: Path) -> None:
     assert published(folder) and {f"permix/_data/{name}" for name in published(folder)} <= names
 
 
-def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_whole_packages_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    modules = {name.removeprefix("pipelines/") for name in published("pipelines/permix")}
+    packages = published("pipelines/permix") | published("pipelines/embedded_hub")
+    modules = {name.removeprefix("pipelines/") for name in packages}
     rest = {n for n in names - modules if not n.startswith(("permix/_data/", "permix-"))}
     assert modules <= names and rest == set()
 
@@ -67,10 +68,12 @@ def test_the_installed_package_starts_and_finds_its_data(installed: Path, tmp_pa
     assert python(installed, tmp_path, "-m", "permix", "--help").startswith("Usage: ")
     code = """
 import permix, sys
-from permix import files, persona, recipe
+from permix import files
+from permix.pipeline import recipes
+from permix.prompting import persona
 assert permix.__file__.startswith(sys.argv[1]), permix.__file__
 assert files.ROOT.name == "_data"
-print(recipe.names(), len(persona.bundled("train")), len(persona.bundled("eval")))
+print(recipes.names(), len(persona.bundled("train")), len(persona.bundled("eval")))
 """
     recipes = sorted(path.stem for path in (ROOT / "pipelines" / "recipes").glob("*.toml"))
     assert python(installed, tmp_path, "-c", code, str(installed)) == f"{recipes} 25 16\n"
