@@ -49,7 +49,7 @@ def imports(module: str) -> Iterator[str]:
 
 def wing(module: str) -> str:
     """The folder of the package that holds the module, or the module itself where it stands at the root."""
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 @pytest.mark.parametrize("module", MODULES)

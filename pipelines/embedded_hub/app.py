@@ -44,8 +44,8 @@ from embedded_hub.store.xet import XetStore
 from embedded_hub.web import pages
 
 PAGES = (
-    account, content, info, repositories, refs, commits, discussions, collections, lfs, xet, webhooks, jobs, scheduled_jobs,
-    spaces, buckets, git, pages,
+    account, content, info, repositories, refs, commits, discussions, collections, lfs, xet, webhooks, jobs,
+    scheduled_jobs, spaces, buckets, git, pages,
 )  # fmt: skip
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 

@@ -18,7 +18,7 @@
     preview(config) optional: the Config of a few rows, for the option --preview of a stage that costs money
     NEEDS           optional: packages of the extra `train` that it imports; or a function of the Config that says so
     ALL_CORES       optional: True when it runs alone with every core
-    RANKS           optional: True when `--processes` starts it so many times, alone, under accelerate (permix.pipeline.ranks)
+    RANKS           optional: True when `--processes` starts it so many times, alone, under accelerate (pipeline.ranks)
 
 Heavy libraries are imported inside `run`.
 """

@@ -5,9 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from embedded_hub.context import Hub
-
 from embedded_hub.app import open_hub
+from embedded_hub.context import Hub
 from embedded_hub.store.git_tree import Delete, Put
 from embedded_hub.store.lfs import Pointer
 from embedded_hub.upkeep.garbage import collect

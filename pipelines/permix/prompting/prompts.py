@@ -90,14 +90,14 @@ def comparing(persona: str, question: str, first: str, second: str) -> Messages:
 
 
 def restating(question: str, solution: str, persona: Persona, instruction: Instruction) -> Messages:
-    """The chat that asks for a solution again in the persona's voice, with its answer (permix.stages.shared.peers; prompt ours)."""
+    """The chat that asks for a solution again in the persona's voice, with its answer (shared.peers; prompt ours)."""
     asked = INSTRUCTIONS[instruction].format(problem=question)
     text = _text("restate", question=asked, solution=quoted("solution", solution))
     return [{"role": "system", "content": persona.system_prompt}, {"role": "user", "content": text}]
 
 
 def choosing(question: str, first: str, second: str) -> Messages:
-    """The chat in which a model says which of two solutions has the right answer (permix.stages.shared.peers; prompt ours)."""
+    """The chat in which a model says which of two solutions has the right answer (stages.shared.peers; prompt ours)."""
     parts = {"first": quoted("solution-1", first), "second": quoted("solution-2", second)}
     return [{"role": "user", "content": _text("choose", question=quoted("problem", question), **parts)}]
 

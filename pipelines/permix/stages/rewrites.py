@@ -1,7 +1,7 @@
 """Tell every gold rationale in the voice of a persona, same reasoning, same answer: PerMix-SFT (styled) (4.2.1, B.2).
 
 In:  personas (pool train); the task's dataset where it has one; the rewriting model where it is run here
-Out: data/train-00000-of-00001.parquet: one row per problem (permix.stages.shared.written_targets.COLUMNS); `messages` is what the student
+Out: data/train-00000-of-00001.parquet: one row per problem (written_targets.COLUMNS); `messages` is what the student
      will be asked, problem and persona, `completion` the rewrite
 
 A rewrite must keep the answer and differ from the gold; one that does not is asked for again with the reason, and left

@@ -1,6 +1,6 @@
 """Measure one variant: all personas and controls x all problems x all runs, on every benchmark (sections 3.1 and 4.2).
 
-With `peer`, an answer takes several completions: other ways to be robust, measured like the variants (permix.stages.shared.peers).
+With `peer`, an answer takes several completions: other ways to be robust, measured like the variants (shared.peers).
 
 In:  base, personas (pool eval), an adapter (none for base), the datasets of the benchmarks; no base behind a server
 Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.stages.shared.sweep_rows.COLUMNS);

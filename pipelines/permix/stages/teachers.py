@@ -1,7 +1,7 @@
 """Let a teacher answer every training problem: the targets of SeqKD and PerMix-SeqKD (section 4.2.1, B.3).
 
 In:  personas (pool train); the task's dataset where it has one; the teacher where it is run here
-Out: data/{plain,persona}/train-00000-of-00001.parquet: one row per problem (permix.stages.shared.written_targets.COLUMNS)
+Out: data/{plain,persona}/train-00000-of-00001.parquet: one row per problem (shared.written_targets.COLUMNS)
 
 In `plain` the teacher gets the problem alone, in `persona` with a persona drawn for it. Greedy: B.3 defines SeqKD by
 the teacher's output mode. The paper does not say that it filters, so wrong answers stay unless `keep_wrong` is false.

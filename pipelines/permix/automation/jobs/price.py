@@ -21,7 +21,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Flavor:
-    """One kind of hardware: USD an hour, and as a machine of permix.pipeline.estimate.costs where its device is in that table."""
+    """One kind of hardware: USD an hour, and as a machine of estimate.costs where its device is in that table."""
 
     name: str
     hourly: float

@@ -70,7 +70,7 @@ def examine(
 ) -> dict[str, Any] | None:
     """The claim on one benchmark, from the rows of all sweeps there; None where a variant or measure is missing.
 
-    `paired(first, second)` is permix.results.measures.pss.paired on both sweeps' rows: bootstrap and exchange test over the problems
+    `paired(first, second)` is measures.pss.paired on both sweeps' rows: bootstrap and exchange test over the problems
     they share. It is used for a single seed, and its p-value must then be at most LEVEL too. With several seeds the
     interval is Student's t over the seeds' differences, widened by the uncertainty of `first` where that was measured
     only once (the base model is not trained).

@@ -36,7 +36,7 @@ COLUMNS = {
     "base_dtype": "string",
 }
 OF_PEERS = {"peer": "string", "rounds": "string"}
-"""Columns of a peer's sweep (permix.stages.shared.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
+"""Columns of a peer's sweep (stages.shared.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
 Row = dict[str, Any]
 
 
