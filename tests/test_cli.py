@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from permix import cli, stages
 from permix.__main__ import main
 from permix.commands import run as runs
+from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.stage import described, own_fields
 from tests.conftest import permix
@@ -84,9 +85,9 @@ def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> 
     assert not undescribed, "they need a line `name: what it is` in the Config's docstring"
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> recipes.Recipe:
+def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:
     """The recipe that a stage command would run."""
-    found: list[recipes.Recipe] = []
+    found: list[Recipe] = []
 
     def make(name: str, overrides: list[str], **_: object) -> None:
         found.append(recipes.load(name, overrides))

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 
 from permix import stages
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.pipeline import plan, recipes
 from permix.pipeline.plan import Step
-from permix.pipeline.recipes import Recipe
 from permix.publishing.hub import Head, Hub
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from embedded_hub import launch
 from permix import benchmarks, files
+from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.prompting import persona
 from permix.publishing.hub import Head, Hub
@@ -53,7 +54,7 @@ def rows() -> Iterator[Row]:
     yield Row(f"tables of {size}, GB", float(memory), 2, detail="peak, Python and libraries included")
 
 
-def _plan() -> recipes.Recipe:
+def _plan() -> Recipe:
     """Twelve variants of one base on three benchmarks."""
     own = {name: {"dataset": f"bench/{name}", "problem": "problem", "answer": "answer"} for name in NAMES}
     distilled = [f"{start}seqkd-{teacher}" for start in ("", "permix-") for teacher in TEACHERS]

@@ -11,6 +11,7 @@ import pytest
 from permix.commands import run as run_command
 from permix.commands import sweep
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.publishing.hub import Head
 from tests.conftest import permix
@@ -22,7 +23,7 @@ KEY = "sk-0123456789abcdefghijklmnop"
 SERVED = "datasets/permix-smoke/permix-sweep-good-model-served"
 
 
-def changed(*variants: str, **options: str) -> recipes.Recipe:
+def changed(*variants: str, **options: str) -> Recipe:
     return recipes.load("smoke", sweep.changes(variants, **GIVEN | options))
 
 

@@ -7,6 +7,7 @@ import pytest
 from permix import benchmarks
 from permix.benchmarks import Source
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.pipeline import plan, recipes
 from permix.stages import grpo, sweep
 
@@ -20,7 +21,7 @@ def test_every_recipe_parses_and_its_chain_has_no_two_equal_targets(name: str) -
         assert all(repo not in made or repo in {s.target for s in steps[:number]} for repo in step.needs.values())
 
 
-def parse(text: str, tmp_path: Path) -> recipes.Recipe:
+def parse(text: str, tmp_path: Path) -> Recipe:
     path = tmp_path / "own.toml"
     path.write_text(text)
     return recipes.load(str(path))

@@ -8,6 +8,7 @@ from datasets import load_dataset
 
 from permix import run_record
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.pipeline import plan, recipes
 from permix.prompting import persona
 from permix.stages import personas
@@ -45,7 +46,7 @@ def test_own_pools_are_not_published_again() -> None:
     assert personas.configs(recipes.load("toy", ["personas.dataset=me/people"])) == []
 
 
-def own(folder: Path, key: str = "sailor", text: str = "You are an old sailor.") -> recipes.Recipe:
+def own(folder: Path, key: str = "sailor", text: str = "You are an old sailor.") -> Recipe:
     rows = [{"key": key, "category": "c", "system_prompt": text}, {"key": "z", "category": "c", "system_prompt": "Z."}]
     (folder / "people.json").write_text(json.dumps(rows))
     return recipes.load("toy", [f"personas.eval={folder / 'people.json'}"])

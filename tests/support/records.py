@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from permix import benchmarks, files, run_record, stages
+from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.prompting import persona, prompts
 from permix.publishing.hub import Hub
@@ -42,12 +43,12 @@ FILES = {
 }
 
 
-def toy_recipe() -> recipes.Recipe:
+def toy_recipe() -> Recipe:
     """The recipe toy with two seeds."""
     return recipes.load("toy", ["seeds=[0, 1]"])
 
 
-def foreign_recipe() -> recipes.Recipe:
+def foreign_recipe() -> Recipe:
     """A recipe on somebody else's base and benchmark."""
     own = {"dataset": "openai/gsm8k", "config": "main"}
     text = {"base": "meta-llama/Llama-3.1-8B-Instruct", "task": own, "benchmark": {"gsm": own}}
@@ -177,7 +178,7 @@ def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(made, sort_keys=True)))
 
 
-def records(plan: recipes.Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(card, record) for every artifact of the plan that has a card of ours."""
     answered = {"rows": 395, "left_out": 5, "accuracy": 0.7, "cut": 2, "statuses": {"correct": 280, "wrong": 120}}
     made: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ from permix.commands import options, run
 from permix.errors import BadInput
 from permix.experiment import calibration
 from permix.experiment.calibration import Goal, Settings
+from permix.experiment.recipe import Recipe
 from permix.pipeline import plan as chain
 from permix.pipeline import recipes
 
@@ -50,7 +51,7 @@ def calibrate(
     print(f"Nearest to the printed rows: {_settings(chosen)}")
 
 
-def _accuracies(plan: recipes.Recipe, place: "Hub", benchmarks: Sequence[str]) -> Goal:
+def _accuracies(plan: Recipe, place: "Hub", benchmarks: Sequence[str]) -> Goal:
     """Worst and best accuracy of the only variant of `plan`, means over its seeds."""
     targets = [step.target for step in chain.build(plan) if step.stage == "sweep"]
     records = [chain.find(target, place).record or {} for target in targets]

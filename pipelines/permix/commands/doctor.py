@@ -16,9 +16,9 @@ from permix import files, run_record
 from permix.commands import options
 from permix.errors import BadInput, PermixError
 from permix.experiment import models
+from permix.experiment.recipe import Recipe
 from permix.pipeline import plan, recipes
 from permix.pipeline.plan import Step
-from permix.pipeline.recipes import Recipe
 
 MARKS = {"ok": "ok", "note": "-", "missing": "MISSING"}
 EXPLANATION = """

@@ -14,9 +14,9 @@ from permix import files
 from permix.asked import Asked, Plan, Terms
 from permix.commands import options
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.pipeline import plan as chain
 from permix.pipeline.plan import Step
-from permix.pipeline.recipes import Recipe
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Head, Hub

@@ -13,8 +13,8 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput, closest, nearest
+from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
-from permix.pipeline.recipes import Recipe
 from permix.prompting import persona as personas
 from permix.prompting import prompts
 from permix.prompting.persona import Persona

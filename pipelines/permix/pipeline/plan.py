@@ -10,7 +10,7 @@ from typing import Any, Literal
 from permix import benchmarks, run_record, stages
 from permix.errors import BadInput, PermixError, closest
 from permix.experiment import models
-from permix.pipeline.recipes import Recipe
+from permix.experiment.recipe import Recipe
 from permix.publishing.hub import Head, Hub, split
 from permix.stage import StageConfig
 

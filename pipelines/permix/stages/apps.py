@@ -9,13 +9,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from permix import files, run_record
+from permix.experiment.recipe import Recipe
 from permix.stage import Facts, Parts, StageConfig, given
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = ""  # a Space's README.md is its own
 VERSION = 1
@@ -40,7 +37,7 @@ class Config(StageConfig):
     card: str = given()
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each Space that starts without secrets."""
     folders = sorted(readme.parent for readme in files.SPACES.glob("*/README.md"))
     return [config(recipe.org, folder.name) for folder in folders if folder.name not in SET_UP_BY_WATCH]

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
 
 if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
     from permix.toy.model import Training
 
 CARD = "base"
@@ -90,7 +90,7 @@ class Config(StageConfig):
         self.refuse_below(1, "steps", "batch_size", "intermediate_size", "layers", "save_steps", "checked_problems")
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """The base where it is the toy, the teacher where a variant learns from it; the recipe's seeds change neither."""
     world = recipe.settings("base")
     found = [Config(org=recipe.org, **world)] if recipe.base == "toy" else []

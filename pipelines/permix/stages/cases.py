@@ -12,19 +12,17 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import benchmarks
 from permix import parquet as rows
 from permix.benchmarks import Source
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona
 from permix.stage import Facts, Parts, StageConfig, given
 from permix.stages import sweep
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "cases"
 VERSION = 1
@@ -66,7 +64,7 @@ class Config(StageConfig):
         self.refuse_below(0, "random")
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One; none where the recipe measures nothing or has no two variants to put side by side."""
     if not recipe.benchmarks or len(recipe.variants) < 2:
         return []

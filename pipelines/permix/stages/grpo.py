@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.prompting import persona
 from permix.stage import Facts, Parts, given, unhashed
 from permix.training import settings
@@ -21,7 +22,6 @@ from permix.training.settings import TrainerConfig
 from permix.training.settings import target as target
 
 if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
     from permix.training.rollouts import Reward
 
 CARD = "adapter"
@@ -112,7 +112,7 @@ def packages(config: Config) -> tuple[str, ...]:
 NEEDS = packages
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each GRPO variant and seed."""
     probed = recipe.settings("grpo").get("probe_steps")
     known = {"personas": recipe.personas_repo, "toy": recipe.base == "toy"} if probed else {}

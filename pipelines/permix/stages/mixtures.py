@@ -13,20 +13,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import benchmarks, parquet, stages
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona
 from permix.prompting import prompts as prompt
 from permix.results.measures import overlap
 from permix.stage import Facts, Parts, StageConfig, given
 from permix.verifier import Problem, Verifier
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 Row = dict[str, Any]
 CARD = "mixture"
@@ -60,7 +58,7 @@ class Config(StageConfig):
         self.refuse_below(0, "max_prompt_tokens", "max_completion_tokens")
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each trained variant and seed."""
     settings = recipe.settings("mixtures")
     by_length = settings.get("max_prompt_tokens") or settings.get("max_completion_tokens")
@@ -82,7 +80,7 @@ def configs(recipe: "Recipe") -> list[Config]:
     ]
 
 
-def _targets(recipe: "Recipe", row: variants.Variant) -> str:
+def _targets(recipe: Recipe, row: variants.Variant) -> str:
     """The dataset that holds the row's targets; "" where they are the gold rationales or there are none."""
     if row.target == "styled":
         page = stages.get("rewrites")

@@ -14,21 +14,19 @@ mixed up: a judge that fails leaves a score missing, an answer that failed stops
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import files, parquet
 from permix.errors import BadInput
 from permix.experiment import models
 from permix.experiment.models import Model
+from permix.experiment.recipe import Recipe
 from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
 from permix.judging.panel import SAID, JudgedConfig, Panel
 from permix.paper import variants
 from permix.sampling.sampler import Backend, Sampling
 from permix.stage import Facts, Parts, given, unhashed
 from permix.stages import questions, sweep
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "personagym"
 NEEDS = models.packages
@@ -96,7 +94,7 @@ class Config(JudgedConfig):
         return (*self.judges, *([self.tiebreaker] if self.tiebreaker else []))
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each variant and seed, where the recipe has a table [personagym]."""
     if "personagym" not in recipe.tables:
         return []
@@ -261,7 +259,7 @@ def _disputed(config: Config, scored: Sequence[Row]) -> list[str]:
     return fidelity.disputed(scored, config.dispute)
 
 
-def _writers(recipe: "Recipe", name: str) -> tuple[str, ...]:
+def _writers(recipe: Recipe, name: str) -> tuple[str, ...]:
     """The models that wrote what the variant is trained on; none where it is gold, a reward, or the toy world's."""
     row = variants.get(name)
     author = recipe.settings("rewrites").get("model", "gpt-5-mini") if row.target == "styled" else row.teacher

@@ -7,14 +7,11 @@ Out: data/train-00000-of-00001.parquet, data/eval-00000-of-00001.parquet: key, c
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from permix import parquet
+from permix.experiment.recipe import Recipe
 from permix.prompting import persona
 from permix.stage import Facts, Parts, StageConfig, given
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "personas"
 VERSION = 1
@@ -29,7 +26,7 @@ class Config(StageConfig):
     label: str = field(default="", metadata={"given": True, "unhashed": True})  # of a pool eval of one's own
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One, unless the recipe brings a personas dataset of its own; another where it brings a file for the pool eval."""
     if recipe.settings("personas").get("dataset"):
         return []

@@ -11,11 +11,12 @@ first once; a pair is won by the model that is preferred both times, an order fl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import benchmarks, files, parquet
 from permix.benchmarks import Source, sizes
 from permix.errors import BadInput, nearest
+from permix.experiment.recipe import Recipe
 from permix.judging import judge, panel, structured
 from permix.judging.judge import Item
 from permix.judging.panel import SAID, JudgedConfig, Panel
@@ -23,9 +24,6 @@ from permix.prompting import persona, prompts
 from permix.prompting.prompts import Messages
 from permix.stage import Facts, Parts, given
 from permix.stages import sweep
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "preference"
 VERSION = 1
@@ -65,7 +63,7 @@ class Config(JudgedConfig):
             raise BadInput(f"[preference] first and second are both {self.first!r}: name two models.")
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One, where the recipe has a table [preference]."""
     if "preference" not in recipe.tables:
         return []
@@ -145,7 +143,7 @@ def replay(
     return {"test": stored}, {"test": anew}, summarise(config, anew)
 
 
-def _compared(recipe: "Recipe", name: str) -> tuple[str, str]:
+def _compared(recipe: Recipe, name: str) -> tuple[str, str]:
     """Name and repository of a sweep: that of a variant of the recipe, or one named by its Hub id."""
     if name in recipe.variants:
         stem = sweep.repository(recipe.org, "", recipe.base_slug, name, 0).partition("/permix-sweep-")[2]

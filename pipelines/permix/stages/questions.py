@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import parquet
 from permix.errors import BadInput, PermixError
 from permix.experiment.models import Model
+from permix.experiment.recipe import Recipe
 from permix.judging import procedure, structured, tasks
 from permix.judging.structured import Client, Purse
 from permix.judging.tasks import TASKS, text_of
@@ -25,9 +26,6 @@ from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
 from permix.sampling.sampler import Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "questions"
 VERSION = 2  # description, what judges are shown of the person
@@ -88,12 +86,12 @@ class Config(StageConfig):
         self.refuse_below(0, "retries", "limit", "budget")
 
 
-def wanted(recipe: "Recipe") -> bool:
+def wanted(recipe: Recipe) -> bool:
     """True where the recipe measures PersonaGym: it has a table [questions] or [personagym]."""
     return bool({"questions", "personagym"} & recipe.tables.keys())
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for all variants and seeds, where the recipe measures PersonaGym."""
     if not wanted(recipe):
         return []
@@ -116,7 +114,7 @@ def target(config: Config) -> str:
     return f"datasets/{config.name('permix-personagym-questions')}"
 
 
-def repository(recipe: "Recipe") -> str:
+def repository(recipe: Recipe) -> str:
     """Where the questions of a recipe are, for the stage that asks them."""
     return target(configs(recipe)[0])
 

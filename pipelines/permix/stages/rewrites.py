@@ -18,6 +18,7 @@ from permix import benchmarks
 from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError
 from permix.experiment import models
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
@@ -29,7 +30,6 @@ from permix.stages.shared.written_targets import Row
 from permix.verifier import Problem, Verdict
 
 if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
     from permix.sampling.sampler import Sampler
 
 CARD = "rewrites"
@@ -67,7 +67,7 @@ class Config(written_targets.WriterConfig):
         self.refuse_below(0, "retries")
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One where a variant learns from styled targets, made once, with the recipe's first seed."""
     settings = recipe.settings("rewrites")
     name = settings.get("model", Config.model)

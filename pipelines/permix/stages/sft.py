@@ -11,17 +11,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.stage import Facts, Parts
 from permix.training import settings
 from permix.training.settings import TrainerConfig
 from permix.training.settings import inputs as inputs
 from permix.training.settings import target as target
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "adapter"
 NEEDS = settings.PACKAGES
@@ -49,7 +47,7 @@ class Config(TrainerConfig):
     loss_type: Literal["nll", "dft"] = "nll"
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each SFT variant and seed."""
     return settings.configs(Config, recipe)
 

@@ -12,13 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import benchmarks, files
 from permix.benchmarks import Source, sizes
 from permix.errors import BadInput
 from permix.experiment import models
 from permix.experiment.models import Model
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona
 from permix.prompting.persona import Persona
@@ -30,9 +31,6 @@ from permix.stages.shared.peers import PEERS, Name
 from permix.stages.shared.sweep_rows import Row
 from permix.verifier import Problem
 from permix.verifier.answer import Rule
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "sweep"
 NEEDS = models.packages
@@ -99,7 +97,7 @@ class Config(StageConfig):
         return (self.pool_size + len(persona.CONTROLS)) * self.runs * problems * PEERS[self.peer].most
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each variant and seed; none where the recipe names no benchmark."""
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "personas": recipe.eval_personas_repo}
     if recipe.eval_personas:
@@ -110,7 +108,7 @@ def configs(recipe: "Recipe") -> list[Config]:
     return [Config(seed=seed, **shared | measured(recipe, name, seed)) for name, seed in recipe.runs()]
 
 
-def measured(recipe: "Recipe", name: str, seed: int) -> dict[str, Any]:
+def measured(recipe: Recipe, name: str, seed: int) -> dict[str, Any]:
     """What is measured: the recipe's base with a variant's adapter, or another model."""
     if found := variants.other(name):
         of: dict[str, Any] = {"variant": found.variant, "base_slug": found.slug, "adapter": found.adapter}

@@ -18,18 +18,16 @@ seed it has the sweep's own bootstrap interval over problems, and voice Wilson's
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import files, paper, parquet, stages
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona
 from permix.results.reporting import table_lines, tabular
 from permix.results.reporting.tabular import as_text as as_text
 from permix.stage import Facts, Parts, StageConfig, given, own_fields
 from permix.stages import cases, personagym, preference, sweep
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "tables"
 VERSION = 5  # intervals: voice's over problems, t of shares cut at 0 and 1; what decided a statement; recipe's note
@@ -55,7 +53,7 @@ class Config(StageConfig):
     preference: str = given(default="")
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One; none where the recipe measures nothing."""
     names = tuple(source.name for source in recipe.benchmarks)
     if not names:
@@ -218,7 +216,7 @@ def _figures(
     dynamics.draw({name: dynamics.read(path) for name, path in trained.items()}, folder / "dynamics")
 
 
-def _training(recipe: "Recipe") -> tuple[tuple[str, str, str], ...]:
+def _training(recipe: Recipe) -> tuple[tuple[str, str, str], ...]:
     """(table, setting, value) of the paper's Tables 5 (SFT), 6 (SeqKD) and 7 (RLVR), from this recipe's trainers."""
     found: dict[tuple[str, str], str] = {}
     for name in ("sft", "grpo"):

@@ -12,20 +12,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from permix import benchmarks
 from permix.benchmarks import sizes
 from permix.errors import PermixError
 from permix.experiment import models
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona, prompts
 from permix.sampling.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Parts, given
 from permix.stages.shared import written_targets
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 CARD = "teacher"
 VERSION = 1
@@ -45,7 +42,7 @@ class Config(written_targets.WriterConfig):
     keep_wrong: bool = True
 
 
-def configs(recipe: "Recipe") -> list[Config]:
+def configs(recipe: Recipe) -> list[Config]:
     """One for each teacher that a variant learns from, made once, with the recipe's first seed."""
     wanted = dict.fromkeys(variants.get(name).teacher for name in recipe.variants)
     return [

@@ -1,14 +1,12 @@
 """The settings that both trainers have: TRL's own keys; peft's and bitsandbytes' as TRL's ModelConfig names them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.stage import Parts, StageConfig, given, own_fields, unhashed
-
-if TYPE_CHECKING:
-    from permix.pipeline.recipes import Recipe
 
 Trained = TypeVar("Trained", bound="TrainerConfig")
 PACKAGES = ("torch", "transformers", "trl", "peft")
@@ -139,7 +137,7 @@ class TrainerConfig(StageConfig):
         return self.gradient_accumulation_steps // processes
 
 
-def configs(config: type[Trained], recipe: "Recipe", **given: Any) -> list[Trained]:
+def configs(config: type[Trained], recipe: Recipe, **given: Any) -> list[Trained]:
     """One `config` for each variant of its trainer and each seed; `given` are values that no recipe's table sets."""
     from permix.stages import mixtures
 
