@@ -14,7 +14,7 @@ from pathlib import Path
 from permix.experiment.models import Model
 from permix.judging import judge
 from permix.judging.judge import Item, ModelJudge
-from permix.judging.structured import Client, Purse
+from permix.judging.structured import Client, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
 from tests.bench.row import Row
@@ -74,7 +74,7 @@ def _judged(port: int, items: Sequence[Item]) -> float:
     """Seconds until every answer has its score."""
     with tempfile.TemporaryDirectory() as work, parts_in(Path(work)) as parts:
         model = Model(name="slow", model="slow", url=f"http://127.0.0.1:{port}/v1", concurrency=CONCURRENCY)
-        client = Client(model, parts, Sampling(temperature=0.0, max_tokens=400), 2, Purse(0.0))
+        client = Client(model, parts, Sampling(temperature=0.0, max_tokens=400), 2, SharedBudget(0.0))
         client.open().close()  # what is imported once is no part of judging
         started = time.perf_counter()
         found = list(ModelJudge(client, judge.SCORE, "judge", 0).judge(items))

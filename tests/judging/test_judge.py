@@ -10,7 +10,7 @@ from permix.errors import BadInput
 from permix.experiment.models import Model
 from permix.judging import judge
 from permix.judging.judge import Item, Judgement, ModelJudge
-from permix.judging.structured import Client, Purse
+from permix.judging.structured import Client, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
 from tests.support import scripted_judge
@@ -32,7 +32,7 @@ def judged(
 ) -> tuple[dict[str, Judgement], Client, FaultyServer]:
     with FaultyServer(script) as server, parts_in(work) as parts:
         served = Model(name="j", model="good-model", url=server.url, **model)
-        client = Client(served, parts, Sampling(temperature=0.0, max_tokens=50), 2, Purse(limit))
+        client = Client(served, parts, Sampling(temperature=0.0, max_tokens=50), 2, SharedBudget(limit))
         found = list(ModelJudge(client, judge.SCORE, "judge", 0).judge(items() if asked is None else asked))
     return {j.id: j for j in found}, client, server
 
@@ -152,7 +152,7 @@ def test_what_was_judged_is_not_asked_again_after_a_kill(tmp_path: Path) -> None
 def test_a_server_that_is_not_there_is_said_before_anything_is_asked(tmp_path: Path) -> None:
     with parts_in(tmp_path) as parts, pytest.raises(BadInput, match="does not answer"):
         gone = Model(name="j", model="m", url="http://127.0.0.1:9/v1")
-        Client(gone, parts, Sampling(max_tokens=5), 2, Purse(0.0)).open()
+        Client(gone, parts, Sampling(max_tokens=5), 2, SharedBudget(0.0)).open()
 
 
 INJECTIONS = [

@@ -9,7 +9,7 @@ import pytest
 from permix.experiment.models import Model
 from permix.judging import judge
 from permix.judging.judge import Item, ModelJudge
-from permix.judging.structured import Client, Purse
+from permix.judging.structured import Client, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
 from tests.sampling.engines.served import vllm_serve
@@ -31,7 +31,7 @@ def test_every_score_and_verdict_has_the_form_asked_for(tmp_path: Path) -> None:
     comparing = prompts.comparing("You are a chef.", "What now?", "Soup!", "The answer is 4.")
     with vllm_serve(tmp_path / "base", tmp_path / "log", "--max-num-seqs", "16") as url, parts_in(tmp_path) as parts:
         sampling = Sampling(temperature=1.0, max_tokens=3000)
-        client = Client(Model(name="j", model="base", url=url), parts, sampling, 2, Purse(0.0))
+        client = Client(Model(name="j", model="base", url=url), parts, sampling, 2, SharedBudget(0.0))
         asked = {"score": (judge.SCORE, scoring), "better": (judge.PREFERENCE, comparing)}
         for what, (form, chat) in asked.items():
             found = list(ModelJudge(client, form, what, 0).judge([Item(f"{what}{n}", chat) for n in range(8)]))

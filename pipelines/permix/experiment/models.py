@@ -1,17 +1,11 @@
-"""Models that teach, rewrite or judge: each by a name, run here from the Hub or reached through a server."""
+"""Models that teach, rewrite or judge, by name: run here from the Hub, or reached through a server."""
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
 
 from permix.errors import BadInput
-from permix.sampling.sampler import Adapter, Completion, Endpoint, Engine, Sampler, packages_of
-from permix.stage import Parts, StageConfig, unhashed
-
-ENGINE = tuple(f.name for f in fields(Engine) if f.name not in ("base", "threads"))
-"""Settings of an engine that a stage's Config may have, by the same names."""
+from permix.sampling.sampler import Endpoint
+from permix.stage import StageConfig, unhashed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +13,8 @@ class Model:
     """One row of a recipe's [model.<name>].
 
     `model` is a Hub id (run here, where `url` is "") or the server's name for it; `key` names the environment variable
-    with the API key; prices are USD per million tokens. How it is reached does not change what it is: only `name`,
-    `model` and `revision` are hashed and recorded.
+    with the API key; prices are USD per million tokens. Only `name`, `model` and `revision` are hashed and recorded:
+    the server does not change the model.
     """
 
     name: str
@@ -33,7 +27,7 @@ class Model:
     price_out: float = unhashed(0.0)
 
     def __post_init__(self) -> None:
-        """Refuse what no model could be reached by."""
+        """Raise BadInput for a model that cannot be reached."""
         if not self.model:
             raise BadInput(f"[model.{self.name}] names no model: set model to a Hub id, or to a server's name for it.")
         if not self.url and len(self.model.split("/")) != 2:
@@ -47,11 +41,11 @@ class Model:
 
     @property
     def repo(self) -> str:
-        """The repository of a model that is run here, with `@revision` where one is pinned; "" behind a server."""
+        """The repository of a model run here, with `@revision` where pinned; "" for a served model."""
         return "" if self.url else self.model + (f"@{self.revision}" if self.revision else "")
 
     def endpoint(self, budget: float = 0.0) -> Endpoint:
-        """The server it is reached through, to spend at most `budget` USD at (0: no limit)."""
+        """Return the model's server, limited to `budget` USD (0: no limit)."""
         return Endpoint(
             model=self.model,
             url=self.url,
@@ -63,7 +57,7 @@ class Model:
         )
 
     def price(self, tokens_in: float, tokens_out: float) -> float:
-        """USD for so many tokens."""
+        """Return the price in USD of these tokens."""
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
 
@@ -83,53 +77,16 @@ BUILTIN = {
 """The paper's teachers, rewriter and judges. Prices change, so recipes state them."""
 
 
-def engine_settings(config: StageConfig) -> dict[str, Any]:
-    """Those of ENGINE that `config` has."""
-    return {name: getattr(config, name) for name in ENGINE if hasattr(config, name)}
-
-
-def packages(config: Any) -> tuple[str, ...]:
-    """What it takes to sample the `model` of a stage's Config, or on its own engine (a stage's NEEDS)."""
-    return () if config.model else packages_of(config.backend)
-
-
-def open_sampler(
-    model: Model | None, base: Path | None, config: StageConfig, parts: Parts, budget: float = 0.0
-) -> Sampler:
-    """`model`, running: through its server, or (None, too) by an engine on the folder `base`, as `config` sets it.
-
-    `budget` is what the server may cost in USD (0: no limit).
-    """
-    if model and model.url:
-        return parts.sampler(model.endpoint(budget))
-    assert base is not None
-    return parts.sampler(Engine(base=base, threads=parts.threads, **engine_settings(config)))
-
-
-def adapter(inputs: Mapping[str, Path], parts: Parts) -> Adapter | None:
-    """The input `adapter` of a stage, where it has one."""
-    return Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
-
-
-def spent(model: Model | None, completions: Iterable[Completion]) -> dict[str, float]:
-    """What completions cost, for the run record: their number, tokens, and USD where `model` has prices."""
-    every = list(completions)
-    read, written = sum(c.tokens_in for c in every), sum(c.tokens_out for c in every)
-    usd = model.price(read, written) if model else 0.0
-    found: dict[str, float] = {"completions": len(every), "tokens_in": read, "tokens_out": written}
-    return found | ({"USD": round(usd, 6)} if usd else {})
-
-
 def used_by(config: StageConfig) -> list[Model]:
-    """The models that a stage's Config names, in fields of one or several."""
+    """Return the models that a stage's Config names, in fields of one or several."""
     values = [getattr(config, f.name) for f in fields(config)]
-    several = [v if isinstance(v, tuple) else (v,) for v in values]
-    return [model for found in several for model in found if isinstance(model, Model)]
+    models = [model for value in values for model in (value if isinstance(value, tuple) else (value,))]
+    return [model for model in models if isinstance(model, Model)]
 
 
 def keys(config: StageConfig) -> dict[str, str]:
-    """{variable: API key} of the servers that `config` needs; BadInput where the environment lacks one."""
-    found = {}
+    """Return {variable: API key} for the servers that `config` needs; BadInput where the environment lacks one."""
+    api_keys = {}
     for model in used_by(config):
         if model.url and model.key:
             if not os.environ.get(model.key):
@@ -137,5 +94,5 @@ def keys(config: StageConfig) -> dict[str, str]:
                     f"The environment variable {model.key} is not set, and {model.name} at {model.url} asks for a key: "
                     f'set it, or set key = "" in [model.{model.name}] for a server without accounts.'
                 )
-            found[model.key] = os.environ[model.key]
-    return found
+            api_keys[model.key] = os.environ[model.key]
+    return api_keys

@@ -9,7 +9,7 @@ from permix.errors import PermixError
 from permix.experiment.models import Model
 from permix.judging import structured
 from permix.judging.judge import Item, Judgement, ModelJudge
-from permix.judging.structured import Client, Form, Purse
+from permix.judging.structured import Client, Form, SharedBudget
 from permix.sampling.sampler import Sampling
 from permix.stage import Parts, StageConfig, given, unhashed
 
@@ -53,15 +53,15 @@ class JudgedConfig(StageConfig):
 
 
 class Panel:
-    """A client for each judge, by the recipe's name of it; they spend from one purse."""
+    """A client for each judge, by the recipe's name of it; they share one budget."""
 
     def __init__(self, names: Sequence[str], config: JudgedConfig, parts: Parts) -> None:
         """`names` are those of `config.judge_models`, in their order."""
         sampling = Sampling(temperature=config.judge_temperature, max_tokens=config.judge_max_tokens)
-        purse = Purse(config.budget)
+        budget = SharedBudget(config.budget)
         self._seed = config.seed
         self.clients = {
-            name: Client(model, parts, sampling, config.retries, purse)
+            name: Client(model, parts, sampling, config.retries, budget)
             for name, model in zip(names, config.judge_models, strict=True)
         }
 

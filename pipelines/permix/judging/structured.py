@@ -89,7 +89,7 @@ def served(model: Model, where: str) -> Model:
 
 
 @dataclass
-class Purse:
+class SharedBudget:
     """USD that all clients of one artifact may spend together (`limit` 0: no limit), and what they spent."""
 
     limit: float
@@ -99,17 +99,17 @@ class Purse:
 class Client:
     """One served model. `trouble` says in one sentence why the asking ended early, if it did."""
 
-    def __init__(self, model: Model, parts: Parts, sampling: Sampling, retries: int, purse: Purse) -> None:
+    def __init__(self, model: Model, parts: Parts, sampling: Sampling, retries: int, budget: SharedBudget) -> None:
         self.model, self.sampling, self.trouble = model, sampling, ""
         self.tokens_in = self.tokens_out = self.completions = 0
-        self._parts, self._retries, self._purse = parts, retries, purse
+        self._parts, self._retries, self._budget = parts, retries, budget
 
     def open(self) -> Sampler:
         """Reach the server; BadInput where it does not answer or refuses the key, PermixError where nothing is left."""
-        left = self._purse.limit - self._purse.spent
-        if self._purse.limit and left <= 0:
-            raise PermixError(f"The budget of {self._purse.limit:g} USD is reached.")
-        return self._parts.sampler(self.model.endpoint(left if self._purse.limit else 0.0))
+        left = self._budget.limit - self._budget.spent
+        if self._budget.limit and left <= 0:
+            raise PermixError(f"The budget of {self._budget.limit:g} USD is reached.")
+        return self._parts.sampler(self.model.endpoint(left if self._budget.limit else 0.0))
 
     def ask(
         self, asked: Mapping[str, Messages], form: Form, what: str, *seeds: object, sampling: Sampling | None = None
@@ -145,7 +145,7 @@ class Client:
                 self.completions += 1
                 self.tokens_in += done.tokens_in
                 self.tokens_out += done.tokens_out
-                self._purse.spent += self.model.price(done.tokens_in, done.tokens_out)
+                self._budget.spent += self.model.price(done.tokens_in, done.tokens_out)
                 yield done
         except BadInput:
             raise

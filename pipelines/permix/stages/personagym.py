@@ -18,7 +18,6 @@ from typing import Any
 
 from permix import files, parquet
 from permix.errors import BadInput
-from permix.experiment import models
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
@@ -27,6 +26,7 @@ from permix.paper import variants
 from permix.sampling.sampler import Backend, Sampling
 from permix.stage import Facts, Parts, given, unhashed
 from permix.stages import questions, sweep
+from permix.stages.shared import models
 
 CARD = "personagym"
 NEEDS = models.packages

@@ -19,7 +19,7 @@ from permix.errors import BadInput, PermixError
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import procedure, structured, tasks
-from permix.judging.structured import Client, Purse
+from permix.judging.structured import Client, SharedBudget
 from permix.judging.tasks import TASKS, text_of
 from permix.judging.upstream import GROUP
 from permix.prompting import persona, prompts
@@ -177,8 +177,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
     """Write what is missing; a persona and task without questions is recorded, and the others go on."""
     way = procedure.of(inputs.get("upstream"))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    purse = Purse(config.budget)
-    client = Client(config.writer, parts, sampling, config.retries, purse) if config.writer else None
+    budget = SharedBudget(config.budget)
+    client = Client(config.writer, parts, sampling, config.retries, budget) if config.writer else None
     missing: dict[str, str] = {}
     if config.dataset:
         found = _given(config, inputs["questions"])

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from permix import benchmarks
 from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError
-from permix.experiment import models
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona, prompts
@@ -25,7 +24,7 @@ from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Completion, Request, Sampling, seed_of
 from permix.stage import Facts, Parts
-from permix.stages.shared import written_targets
+from permix.stages.shared import models, written_targets
 from permix.stages.shared.written_targets import Row
 from permix.verifier import Problem, Verdict
 

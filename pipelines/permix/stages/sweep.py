@@ -17,7 +17,6 @@ from typing import Any
 from permix import benchmarks, files
 from permix.benchmarks import Source, sizes
 from permix.errors import BadInput
-from permix.experiment import models
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
@@ -26,7 +25,7 @@ from permix.prompting.persona import Persona
 from permix.results.measures import sweep_numbers
 from permix.sampling.sampler import Backend, Dtype, Sampling
 from permix.stage import Facts, Parts, StageConfig, given, unhashed
-from permix.stages.shared import sweep_rows
+from permix.stages.shared import models, sweep_rows
 from permix.stages.shared.peers import PEERS, Name
 from permix.stages.shared.sweep_rows import Row
 from permix.verifier import Problem

@@ -16,13 +16,12 @@ from pathlib import Path
 from permix import benchmarks
 from permix.benchmarks import sizes
 from permix.errors import PermixError
-from permix.experiment import models
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona, prompts
 from permix.sampling.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Parts, given
-from permix.stages.shared import written_targets
+from permix.stages.shared import models, written_targets
 
 CARD = "teacher"
 VERSION = 1
