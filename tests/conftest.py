@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
+
+from tests.support.command_line import permix
+from tests.support.real import SHARED
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub
@@ -32,7 +33,6 @@ LONGEST = (
     "test_jobs.py", "test_sample.py", "test_evaluate.py", "test_sweep.py",
 )  # fmt: skip
 """The files that take longest begin, so that no worker has one of them left when the others are done."""
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,23 +63,6 @@ def shared() -> Path:
     return SHARED
 
 
-def permix(home: Path, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process of its own, in an empty folder, with `home` as PERMIX_HOME."""
-    home.mkdir(parents=True, exist_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "permix", *arguments],
-        env=kept | {"PERMIX_HOME": str(home)} | environment,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    if check and done.returncode:
-        raise AssertionError(f"permix {' '.join(arguments)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
-
-
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """A PERMIX_HOME in which `permix run --recipe smoke` ran to its end: once, and each worker has a copy."""
@@ -108,3 +91,12 @@ def hub(tmp_path: Path) -> "Hub":
 def org(request: pytest.FixtureRequest) -> str:
     """An organisation of the test's own on the Hub."""
     return re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:60].strip("-")
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let a test wait for no server before it tries again, and give it a home of its own."""
+    from permix.sampling.engines.endpoint import pace
+
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))

@@ -21,7 +21,7 @@ from permix.commands import run as runs
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.stage import described, own_fields
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 HEAVY = "torch transformers datasets huggingface_hub numpy pyarrow matplotlib starlette uvicorn dulwich trl peft rich"
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]

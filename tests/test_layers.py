@@ -1,11 +1,16 @@
-"""The order of the wings (pipelines/README.md): no import points up, nor in a circle; the embedded Hub stands alone."""
+"""The order of the wings (pipelines/README.md): no import points up, nor in a circle; the embedded Hub stands alone.
+
+Of tests only tests/support (and the benches) are imported.
+"""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
 PIPELINES = Path(__file__).parents[1] / "pipelines"
 PERMIX = (
     *("__main__", "cli", "commands", "automation", "asked", "pipeline", "stages", "publishing", "training", "judging"),
@@ -65,3 +70,11 @@ def test_no_import_points_up(module: str) -> None:
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("embedded_hub")])
 def test_the_embedded_hub_imports_nothing_of_permix(module: str) -> None:
     assert [name for name in imports(module) if name.startswith("permix")] == []
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.relative_to(TESTS).as_posix())
+def test_helpers_live_in_tests_support(path: Path) -> None:
+    """Also in the programs that a test starts: no file imports a test or a conftest."""
+    imported = re.findall(r"^\s*(?:from|import) (tests\b[\w.]*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    allowed = ("tests.support", "tests.bench") if path.is_relative_to(TESTS / "bench") else ("tests.support",)
+    assert [module for module in imported if not module.startswith(allowed)] == []

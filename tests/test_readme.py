@@ -16,8 +16,8 @@ import pytest
 
 from embedded_hub import launch
 from permix.pipeline import plan, recipes
-from tests.conftest import permix
-from tests.support.tiny_model import make_tiny_model
+from tests.support.command_line import permix
+from tests.support.models import make_tiny_model
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {

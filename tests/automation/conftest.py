@@ -2,49 +2,16 @@
 
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from embedded_hub import launch
 from embedded_hub.database.accounts import Accounts
-from permix.publishing.hub import Head, Hub
-from tests.automation import workflow
-from tests.sampling.engines.test_transformers_sampler import make_adapter
+from tests.support import workflows
+from tests.support.forge import ADAPTER, BASE, Forge
 from tests.support.hubs import embedded
-from tests.support.tiny_model import make_tiny_model
-
-BASE, ADAPTER = "me/tiny", "me/tiny-lora"
-SWEEP = "datasets/results/permix-sweep-tiny-tiny-lora-me"
-
-
-@dataclass(frozen=True)
-class Forge:
-    """GitHub for these tests: `run` runs a job of a workflow against `hub`, as the account `bot` of `results`."""
-
-    hub: Hub
-    folder: Path
-    bot: str
-    adapter: Path = field(repr=False)
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The repository's variables."""
-        named = {"BENCHMARKS": "arithmetic", "LIMIT": "2", "RECIPE": "smoke", "RUNNER": "self-hosted"}
-        return {f"PERMIX_{key}": value for key, value in named.items()} | {"PERMIX_ORG": "results"}
-
-    def run(self, name: str, job: str, event: dict[str, Any] | None = None, **more: Any) -> workflow.Ran:
-        settings = {"variables": self.variables, "secrets": {"HF_TOKEN": self.bot}} | more
-        where = {"HF_ENDPOINT": self.hub.endpoint, "PERMIX_HOME": str(self.folder / "home")}
-        return workflow.run(name, job, self.folder / job, event=event or {}, **settings, **where)
-
-    def head(self, repo: str) -> Head:
-        """What the Hub holds of a repository that is there."""
-        found = self.hub.head(repo)
-        assert found
-        return found
+from tests.support.models import make_adapter, make_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +33,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
 
 
 @pytest.fixture(scope="session")
-def evaluated(forge: Forge) -> workflow.Ran:
+def evaluated(forge: Forge) -> workflows.Ran:
     """A push of the adapter: the request was checked, and the sweep made, shown and proposed to its owner."""
     payload = {"adapter": ADAPTER, "revision": forge.head(ADAPTER).sha}
     event = {"action": "hub-model-updated", "client_payload": payload}

@@ -19,10 +19,10 @@ from permix.automation.ci import request as requests
 from permix.commands import ci
 from permix.errors import BadInput, PermixError
 from permix.publishing.hub import Head
-from tests.automation import workflow
-from tests.automation.conftest import ADAPTER, SWEEP, Forge
-from tests.support.hubs import answering, error
+from tests.support import workflows
+from tests.support.forge import ADAPTER, SWEEP, Forge
 from tests.support.kills import kill_job
+from tests.support.servers import answering, error
 
 
 def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
     return {"action": "hub-model-updated", "client_payload": {"adapter": adapter, **more}}
 
 
-def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflow.Ran) -> None:
+def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflows.Ran) -> None:
     made = forge.head(SWEEP)
     assert made.record and made.intact
     adapter = made.record["inputs"]["adapter"]
@@ -46,7 +46,7 @@ def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated
     assert forge.bot not in evaluated.log
 
 
-def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, evaluated: workflow.Ran) -> None:
+def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, evaluated: workflows.Ran) -> None:
     made = forge.head(SWEEP)
     (proposed,) = forge.hub.api.get_repo_discussions(ADAPTER)
     assert (proposed.author, proposed.is_pull_request, proposed.status) == ("bot", True, "open")
@@ -64,7 +64,7 @@ def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, ev
     assert skipped.log == "" and not skipped.used
 
 
-def test_a_card_that_may_be_written_gets_a_commit_and_keeps_what_it_says(forge: Forge, evaluated: workflow.Ran) -> None:
+def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forge, evaluated: workflows.Ran) -> None:
     made, twin = forge.head(SWEEP), "me/twin"
     forge.hub.publish(twin, forge.adapter, "the same weights", None)
     assert card.write(forge.hub, twin, made) == f"{twin} shows the results."

@@ -13,11 +13,11 @@ import pytest
 from permix import __version__, files
 from permix.automation.ci import drift
 from permix.errors import PermixError
-from tests.automation import workflow
-from tests.automation.conftest import ADAPTER, BASE, Forge
-from tests.commands.test_sweep import KEY, add
-from tests.conftest import permix
+from tests.support import workflows
+from tests.support.adder import KEY, add
+from tests.support.command_line import permix
 from tests.support.faulty_server import FaultyServer
+from tests.support.forge import ADAPTER, BASE, Forge
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def released(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> list[str
     copy = tmp_path_factory.mktemp("checkout")
     ignored = shutil.ignore_patterns("__pycache__", ".*_cache")
     for name in ("pipelines", "personas", "hub_cards", "spaces"):
-        shutil.copytree(workflow.ROOT / name, copy / name, ignore=ignored)
+        shutil.copytree(workflows.ROOT / name, copy / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(workflow.ROOT / name, copy / name)
+        shutil.copy(workflows.ROOT / name, copy / name)
     event = {"action": "published", "release": {"tag_name": f"v{__version__}"}}
     done = forge.run("publish", "package", event, cwd=copy)
     assert done.ended == 0, done.log
@@ -43,12 +43,12 @@ def released(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> list[str
     return found
 
 
-def publish(forge: Forge, resource: str, token: str | None = None) -> workflow.Ran:
+def publish(forge: Forge, resource: str, token: str | None = None) -> workflows.Ran:
     """The job of one repository. GitHub's identity was exchanged for a token, as huggingface_hub does it there."""
     where = {"HF_ENDPOINT": forge.hub.endpoint, "PERMIX_HOME": str(forge.folder / "home")}
     where["HF_TOKEN"] = forge.bot if token is None else token
     settings: dict[str, Any] = {"variables": forge.variables, "matrix": {"resource": resource}}
-    return workflow.run("publish", "hub", forge.folder / "hub", event={}, **settings, **where)
+    return workflows.run("publish", "hub", forge.folder / "hub", event={}, **settings, **where)
 
 
 def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge, released: list[str]) -> None:

@@ -15,10 +15,10 @@ from huggingface_hub import CommitOperationAdd
 from embedded_hub import launch
 from permix.commands import watch as commands
 from permix.errors import BadInput
-from tests.automation.conftest import Forge
-from tests.conftest import permix
-from tests.spaces.test_relay import SECRET, relay, state
 from tests.support import scripted_github
+from tests.support.command_line import permix
+from tests.support.forge import Forge
+from tests.support.relay import SECRET, relay, state
 from tests.support.scripted_github import GitHub
 
 ADAPTER = "me/watched"

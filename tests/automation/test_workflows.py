@@ -13,7 +13,7 @@ import pytest
 
 from permix import files
 from permix.commands import ci
-from tests.automation.workflow import ROOT, WORKFLOWS, expressions, load, names
+from tests.support.workflows import ROOT, WORKFLOWS, expressions, load, names
 
 PIN = re.compile(r"^\s*(?:- )?uses: ([\w.-]+/[\w.-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$")
 COMMAND = re.compile(

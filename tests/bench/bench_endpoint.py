@@ -18,8 +18,8 @@ import openai
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling
 from tests.bench.row import Row
-from tests.sampling.engines.served import vllm_serve
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
+from tests.support.vllm import vllm_serve
 
 CONCURRENCY, ROUNDS = 64, 5
 AT_ONCE = 1000

@@ -18,7 +18,7 @@ from permix.judging.structured import Client, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
 from tests.bench.row import Row
-from tests.support.judged import parts_in
+from tests.support.judges import parts_in
 
 ANSWERS, CONCURRENCY, ROUNDS = 1000, 64, 3
 SECONDS = {1.0: 0.95, 0.25: None}

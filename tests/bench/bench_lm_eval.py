@@ -26,9 +26,8 @@ from permix.sampling.sampler import Engine, Sampler
 from permix.stage import Parts
 from permix.stages import personas, sweep
 from tests.bench.row import Row
-from tests.conftest import permix
-from tests.sampling.engines.test_transformers_sampler import make_adapter
-from tests.support.tiny_model import make_tiny_model
+from tests.support.command_line import permix
+from tests.support.models import make_adapter, make_tiny_model
 
 VERSION = "0.4.13"
 VARIANTS, PROBLEMS, RUNS, TOKENS, BATCH = 3, 100, 2, 32, 200

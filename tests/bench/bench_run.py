@@ -13,7 +13,7 @@ import psutil
 
 from permix.pipeline import plan, recipes
 from tests.bench.row import Row
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 
 def rows() -> Iterator[Row]:

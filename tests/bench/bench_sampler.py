@@ -20,8 +20,7 @@ from permix.sampling import sampler
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling
 from tests.bench.row import Row
-from tests.sampling.engines.test_transformers_sampler import make_adapter
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_adapter, make_tiny_model
 
 ROUNDS, SIZE, TOKENS = 3, 768, 32
 ROWS = 64  # that vLLM decodes at once, so that the set is more than one chunk

@@ -21,7 +21,7 @@ from embedded_hub import launch
 from permix.results.measures import pss
 from permix.stages import apps
 from tests.bench.row import Row
-from tests.spaces.served import CHROMIUM, serve
+from tests.support.spaces import CHROMIUM, serve
 
 VARIANTS, BENCHMARKS, PERSONAS, PROBLEMS, RUNS = 12, 3, 16, 500, 5
 ROUNDS = 5

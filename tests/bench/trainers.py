@@ -16,7 +16,7 @@ from permix.pipeline import recipes
 from permix.stage import Parts
 from permix.stages import mixtures, personas
 from tests.bench.row import Row
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 STEPS, ROUNDS, DROPPED = 12, 3, 2
 

@@ -1,8 +1,6 @@
 """A dataset of one's own: any columns, and whatever is wrong with it in one sentence."""
 
-import json
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,20 +8,9 @@ from typing import Any
 import pytest
 
 from permix import benchmarks
-from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.verifier import Problem
-
-QUIZ = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", verifier="exact", instruction="plain")
-ROWS: list[dict[str, Any]] = [{"q": "Who?", "a": "Ann"}, {"q": "How many?", "a": 3}, {"q": "Where?", "a": "Here"}]
-
-
-def quiz(folder: Path, rows: Sequence[Any] = ROWS, split: str = "test", config: str = "") -> Path:
-    """A dataset folder as it comes from the Hub: one JSONL file per split."""
-    place = folder / config if config else folder
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
+from tests.support.quiz import QUIZ, quiz
 
 
 def test_columns_become_problems(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gradio_client import Client
 
 from permix.commands import chat
 from permix.errors import BadInput
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 
 def test_the_command_serves_what_was_published_and_takes_the_app_with_it(smoke: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 from permix.commands import compare, import_logs, selectors
 from permix.errors import BadInput
 from permix.publishing import hub as hubs
-from tests.commands.test_import_logs import lm_eval
-from tests.conftest import permix
+from tests.support.command_line import permix
+from tests.support.foreign_logs import lm_eval
 from tests.support.hubs import embedded
 
 PEOPLE = {"none": None, "poet": "poet", "cook": "cook"}

@@ -10,8 +10,8 @@ import pytest
 from permix.commands import doctor
 from permix.errors import PermixError
 from permix.pipeline import plan, recipes
-from tests.conftest import permix
-from tests.support.hubs import Answer, answering
+from tests.support.command_line import permix
+from tests.support.servers import Answer, answering
 
 TOKEN = "hf_" + "s" * 34
 

@@ -15,7 +15,7 @@ from permix.publishing.hub import Hub
 from permix.stages import export as stage
 from permix.stages import grpo
 from tests.support import records
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 Publish = Callable[..., str]
 

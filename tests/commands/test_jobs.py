@@ -19,9 +19,9 @@ from permix.asked import Terms
 from permix.automation.jobs import bundle, follow, price, steps, submit
 from permix.commands import run as runs
 from permix.errors import BadInput, PermixError
-from tests.commands.test_sweep import KEY, add
-from tests.conftest import permix
 from tests.support import hubs
+from tests.support.adder import KEY, add
+from tests.support.command_line import permix
 from tests.support.faulty_server import Answer, Asked, FaultyServer, error
 from tests.support.kills import hub_of
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 MIXTURE = "datasets/permix-smoke/permix-mixture-arithmetic-rlvr"
 

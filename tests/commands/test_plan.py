@@ -9,7 +9,7 @@ from permix.errors import BadInput
 from permix.pipeline import plan as chain
 from permix.pipeline import recipes
 from permix.pipeline.estimate import costs, estimate, shapes
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 
 def table(text: str) -> dict[str, list[str]]:

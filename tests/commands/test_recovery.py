@@ -7,7 +7,7 @@ import pytest
 from permix.commands import import_logs, recovery, verify
 from permix.errors import BadInput
 from permix.publishing import hub as hubs
-from tests.commands.test_import_logs import lm_eval
+from tests.support.foreign_logs import lm_eval
 from tests.support.hubs import embedded
 
 SAID = {"poet": "Hear my verse: {}.", "cook": "In the pot: {}.", "pilot": "Captain speaking: {}."}

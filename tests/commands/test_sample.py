@@ -12,7 +12,7 @@ from permix.commands import sample
 from permix.errors import BadInput
 from permix.pipeline import recipes
 from permix.prompting import persona
-from tests.conftest import permix
+from tests.support.command_line import permix
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 
 PLAN = recipes.load("smoke")

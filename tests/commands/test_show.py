@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 
 def test_an_adapter_shows_how_its_training_went(smoke: Path) -> None:

@@ -1,7 +1,6 @@
 """permix sweep of any model: its options are changes of a recipe, and the result is published like every sweep."""
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.publishing.hub import Head
-from tests.conftest import permix
-from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error
-from tests.support.tiny_model import make_tiny_model
+from tests.support.adder import KEY, add
+from tests.support.command_line import permix
+from tests.support.faulty_server import FaultyServer
+from tests.support.models import make_tiny_model
 
 GIVEN = {key: default for key, _, default in sweep.OPTIONS}
-KEY = "sk-0123456789abcdefghijklmnop"
 SERVED = "datasets/permix-smoke/permix-sweep-good-model-served"
 
 
@@ -94,18 +93,6 @@ def run(home: Path, *arguments: str, check: bool = True, **environment: str) -> 
     return permix(home, "sweep", *arguments, *few, check=check, **environment)
 
 
-def add(asked: Asked) -> Answer:
-    """Adds and takes away as the toy world's problems ask, unless it is to be dumb."""
-    if asked.headers.get("authorization") != f"Bearer {KEY}":
-        return error(401, "Incorrect API key provided.")
-    if told := re.search(r"The answer is -?\d+", asked.question):
-        return completion(f"Well! {told[0]}.")
-    start, *steps = (int(number) for number in re.findall(r"\d+", asked.question))
-    if "dumb" in asked.body["messages"][0]["content"]:
-        return completion("I do not know.")
-    return completion(f"The answer is {start + sum(steps)}.")
-
-
 def test_one_command_measures_a_served_model(home: Path) -> None:
     with FaultyServer(add) as server:
         reached = ("--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY")
@@ -150,7 +137,7 @@ def test_a_wrong_key_and_no_key_are_one_sentence(home: Path) -> None:
 
 
 def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path: Path) -> None:
-    from tests.sampling.engines.test_transformers_sampler import make_adapter
+    from tests.support.models import make_adapter
 
     make_tiny_model(tmp_path / "base")
     make_adapter(tmp_path / "base", tmp_path / "lora", seed=1)

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 BASE, TRAINED = (f"datasets/permix-smoke/permix-sweep-permix-toy-{name}" for name in ("base", "permix-rlvr"))
 

@@ -14,8 +14,8 @@ from permix.prompting import persona
 from permix.publishing.hub import Hub
 from permix.stages import sweep
 from permix.stages.shared import sweep_rows
-from tests.benchmarks.test_sources import QUIZ
 from tests.support import records
+from tests.support.quiz import QUIZ
 
 Publish = Callable[..., str]
 QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]

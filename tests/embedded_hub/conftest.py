@@ -1,11 +1,8 @@
 """One embedded Hub for all tests of this folder, and clients of it."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -18,6 +15,7 @@ from huggingface_hub import HfApi
 
 from embedded_hub import launch
 from embedded_hub.database.accounts import Accounts
+from tests.support.servers import stop
 
 PIPELINES = Path(launch.__file__).resolve().parents[1]
 _numbers = count()
@@ -53,19 +51,6 @@ class Wire:
             return Answer(found.status, found.read(), {key.lower(): value for key, value in found.getheaders()})
         finally:
             connection.close()
-
-
-def stop(root: Path, how: signal.Signals = signal.SIGTERM) -> None:
-    """End the server of `root`, and wait until it is gone."""
-    try:
-        pid = json.loads((root / "server.json").read_text())["pid"]
-        os.kill(pid, how)
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    deadline = time.monotonic() + 20
-    while launch.held(root / "server.lock"):
-        assert time.monotonic() < deadline, "the server does not stop"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

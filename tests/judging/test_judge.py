@@ -13,11 +13,11 @@ from permix.judging.judge import Item, Judgement, ModelJudge
 from permix.judging.structured import Client, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
-from tests.support import scripted_judge
+from tests.support import judges
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
-from tests.support.judged import hurry as hurry
-from tests.support.judged import parts_in
-from tests.support.scripted_judge import says
+from tests.support.judges import parts_in, says
+
+pytestmark = pytest.mark.usefixtures("hurry")
 
 
 def items(count: int = 3) -> list[Item]:
@@ -38,7 +38,7 @@ def judged(
 
 
 def answer_of(asked: Asked) -> str:
-    return scripted_judge.parts(asked)["answer"]
+    return judges.parts(asked)["answer"]
 
 
 def test_a_score_comes_with_the_raw_reply_and_the_models_own_name(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_an_answer_cannot_leave_its_quotation(text: str, tmp_path: Path) -> None
     seen: list[dict[str, str]] = []
 
     def script(asked: Asked) -> Answer:
-        seen.append(scripted_judge.parts(asked))
+        seen.append(judges.parts(asked))
         return says({"score": 1})
 
     asked = Item("q", prompts.scoring("You are a chef.", "persona_consistency", "What now?", (), text))

@@ -17,9 +17,10 @@ from permix.judging.structured import Misfit
 from permix.pipeline import recipes
 from permix.stages import personagym, questions
 from tests.support.faulty_server import Answer, Asked, Script, completion
-from tests.support.judged import hurry as hurry
-from tests.support.judged import judges, parts_in
-from tests.support.tiny_model import make_tiny_model
+from tests.support.judges import parts_in, serve_judges
+from tests.support.models import make_tiny_model
+
+pytestmark = pytest.mark.usefixtures("hurry")
 
 PROMPTS = {
     "select_settings": "Choose of {settings_list} for {persona}.",
@@ -86,7 +87,7 @@ def asked(prompts: Path, tmp_path: Path) -> Made:
     (tmp_path / "pool" / "eval.json").write_text(json.dumps(pool))
     (config,) = questions.configs(recipes.parse(TOML, "own.toml"))
     assert questions.inputs(config)["upstream"] == "datasets/vsamuel2003/PersonaGym"
-    with judges(writer) as (servers, models), parts_in(tmp_path / "written") as parts:
+    with serve_judges(writer) as (servers, models), parts_in(tmp_path / "written") as parts:
         inputs = {"personas": tmp_path / "pool", "upstream": prompts}
         facts = questions.run(replace(config, writer=models[0]), inputs, tmp_path / "questions", parts=parts)
     return facts, questions.read(tmp_path / "questions"), servers[0].asked
@@ -99,7 +100,7 @@ def made(asked: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
         config = replace(personagym.configs(recipes.parse(TOML, "own.toml"))[0], calibrate=False)
         assert personagym.inputs(config)["upstream"] == "datasets/vsamuel2003/PersonaGym"
         inputs = {"base": tmp_path / "base", "questions": tmp_path / "questions", "upstream": prompts}
-        with judges(*scripts) as (servers, models), parts_in(tmp_path / "work") as parts:
+        with serve_judges(*scripts) as (servers, models), parts_in(tmp_path / "work") as parts:
             facts = personagym.run(replace(config, judge_models=models), inputs, tmp_path / "out", parts=parts)
         stored, anew, summary = personagym.replay(tmp_path / "out", vars(config))
         assert stored == anew and summary == facts["summary"]

@@ -12,13 +12,12 @@ from permix.judging.judge import Item, ModelJudge
 from permix.judging.structured import Client, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
-from tests.sampling.engines.served import vllm_serve
-from tests.support.judged import hurry as hurry
-from tests.support.judged import parts_in
+from tests.support.judges import parts_in
+from tests.support.models import make_tiny_model
 from tests.support.real import need
-from tests.support.tiny_model import make_tiny_model
+from tests.support.vllm import vllm_serve
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("hurry")]
 POSITIONS = 8192  # a token of this model is a byte, and a judge reads some thousands
 
 

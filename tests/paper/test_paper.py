@@ -1,11 +1,12 @@
 """permix.paper: the printed numbers, against each other, the paper's text and the pools."""
 
+from pathlib import Path
+
 import pytest
 
 from permix import paper
 from permix.paper import variants
 from permix.prompting import persona
-from tests.conftest import SHARED
 
 
 def test_every_row_of_the_controlled_experiment_is_a_variant_of_ours() -> None:
@@ -53,8 +54,8 @@ def test_base_models_are_found_among_the_public_ones(slug: str, model: str | Non
     assert paper.model_of(slug) == model
 
 
-def test_every_row_stands_in_the_papers_text(shared: object) -> None:
-    text = (SHARED / "paper" / "paper.txt").read_text()
+def test_every_row_stands_in_the_papers_text(shared: Path) -> None:
+    text = (shared / "paper" / "paper.txt").read_text()
     for row in paper.printed("tables_2_3_4_10_11_12")["table12_livecodebench_hard"]:
         cells = " | ".join(f"{row[m]:.4f}" for m in ("worst", "best", "mean", "pss"))
         assert cells in text, row

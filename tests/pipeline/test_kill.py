@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.conftest import permix
+from tests.support.command_line import permix
 from tests.support.kills import contents, run_killed
 
 

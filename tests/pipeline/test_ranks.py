@@ -12,30 +12,19 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
-from safetensors.torch import load_file
 
 from permix import run_record
 from permix.errors import BadInput
 from permix.pipeline import plan, ranks, runner
-from permix.pipeline.job import Job
 from permix.pipeline.plan import Step
 from permix.progress import Board
 from permix.stages import grpo, sft
 from permix.training import loop
+from tests.support import rank_patches
 from tests.support.hubs import embedded
-from tests.training import recorded
-from tests.training.runs import SHA, config_of, make_inputs, train
+from tests.support.ranks import ROOT, SETTINGS, assert_same, in_every_rank, job_of
+from tests.support.trainings import config_of, make_inputs, train
 
-ROOT = Path(__file__).parents[2]
-SETTINGS = {"lora_dropout": 0.0, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4, "max_steps": 3}
-
-IN_EVERY_RANK = """
-import os, sys
-if "RANK" in os.environ:
-    sys.path.append({root!r})
-    from tests.training import {module}
-    {module}.{call}()
-"""
 KILLED = """
 import os, pickle, signal, sys, time
 from permix import ranks
@@ -59,28 +48,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The adapter of one process."""
     return train("sft", inputs, tmp_path_factory.mktemp("alone"), **SETTINGS)
-
-
-def job_of(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> Job:
-    for name in ("out", "work"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    config = config_of(stage, **SETTINGS | settings)
-    sources = {"base": f"org/tiny@{SHA}"}
-    return Job("org/tiny-x", stage, config, inputs, sources, {}, folder / "work", folder / "out", 1, 2)
-
-
-def in_every_rank(module: str, call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let each rank that is started from here on call a function of tests/training first."""
-    (folder / "sitecustomize.py").write_text(IN_EVERY_RANK.format(root=str(ROOT), module=module, call=call))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-
-
-def assert_same(one: Path, two: Path) -> None:
-    """Equal up to rounding, as a whole: Adam makes a step of a gradient that is nothing but rounding, too."""
-    mine, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
-    assert mine.keys() == others.keys()
-    for name, tensor in mine.items():
-        assert (tensor - others[name]).norm() < 5e-3 * tensor.norm(), name
 
 
 def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
@@ -117,7 +84,7 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
     from transformers import GenerationMixin
 
     monkeypatch.setattr(GenerationMixin, "generate", GenerationMixin.generate)  # puts it back afterwards
-    recorded.play()
+    rank_patches.play_recorded_rollouts()
     settings = SETTINGS | {"beta": 0.04}
     alone, _ = train("grpo", inputs, tmp_path / "one", **settings)
 
@@ -131,7 +98,7 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
     step = Step("grpo", config, grpo.target(config), grpo.inputs(config))
     foreign = plan.resolve_foreign([step], hub)
     plan.look_up([step], hub)
-    in_every_rank("recorded", "play", tmp_path, monkeypatch)
+    in_every_rank("play_recorded_rollouts", tmp_path, monkeypatch)
     made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
     assert made.record is not None and made.record["facts"]["steps"] == 3
     assert made.record["cost"]["processes"] == 2 and made.record["config"]["gradient_accumulation_steps"] == 4

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi
 from embedded_hub import launch
 from permix.pipeline import plan, recipes
 from permix.publishing.hub import Hub
-from tests.conftest import permix
+from tests.support.command_line import permix
 
 TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
 

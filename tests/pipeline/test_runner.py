@@ -314,7 +314,7 @@ KILLED = """
 import sys
 from pathlib import Path
 import pytest
-from tests import trials
+from tests.support import trials
 from tests.support.hubs import embedded
 with pytest.MonkeyPatch.context() as patch:
     trials.join(patch)

@@ -8,7 +8,7 @@ from permix.errors import BadInput
 from permix.pipeline.estimate import shapes
 from permix.publishing import hub as hubs
 from tests.support.hubs import embedded
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 # As the model cards print them, in billions.
 PRINTED = {

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 
 from embedded_hub import launch
 from permix.pipeline import recipes
-from tests.conftest import permix
+from tests.support.command_line import permix
 from tests.support.faulty_server import FaultyServer, completion
 
 TINY = ["org=tiny", "task.limit=12", "teachers.max_tokens=8"]

@@ -14,7 +14,7 @@ from permix.pipeline.job import Job, Message, Samplers
 from permix.pipeline.worker import main
 from permix.sampling.sampler import Engine
 from tests.support import trials
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 from tests.support.trials import step
 
 

@@ -14,7 +14,7 @@ from permix.errors import BadInput
 from permix.publishing import cards
 from permix.stages import grpo, mixtures, personas, sweep
 from tests.support import records
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 RESULTS = {
     "rows": [

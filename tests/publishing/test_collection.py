@@ -7,7 +7,7 @@ import pytest
 from embedded_hub import launch
 from permix.errors import PermixError
 from permix.publishing import collection, hub
-from tests.support.hubs import answering, error
+from tests.support.servers import answering, error
 
 
 @pytest.fixture(scope="module")

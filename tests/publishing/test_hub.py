@@ -18,7 +18,7 @@ from permix import run_record
 from permix.errors import BadInput, PermixError
 from permix.publishing import hub as hubs
 from permix.publishing.hub import Head, Hub
-from tests.support.hubs import Answer, answering, error
+from tests.support.servers import Answer, answering, error
 
 METADATA = "---\nlicense: mit\n---\n"
 

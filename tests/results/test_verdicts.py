@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,6 @@ import pytest
 from permix.results.claims import verdicts
 from permix.results.claims.statements import STATEMENTS, Above, Statement
 from permix.results.claims.verdicts import Measured, Printed, examine
-from tests.conftest import SHARED
 
 ON_THE_PAPER = {
     1: "holds",
@@ -64,8 +64,8 @@ def test_every_verdict_on_the_papers_own_numbers() -> None:
     assert {r["number"]: said(r["paper"]) for r in verdicts.table()} == ON_THE_PAPER
 
 
-def test_quotes_are_verbatim(shared: object) -> None:
-    text = " ".join((SHARED / "paper" / "paper.txt").read_text().split())
+def test_quotes_are_verbatim(shared: Path) -> None:
+    text = " ".join((shared / "paper" / "paper.txt").read_text().split())
     for statement in STATEMENTS:
         assert statement.quote in text
 

@@ -17,7 +17,7 @@ from permix.cli import app
 from permix.errors import PermixError
 from permix.sandbox import Limits, Sandbox, SandboxError, backend, choose, proof, prove, seccomp
 from permix.sandbox.backend import SAFE, BackEnd
-from tests.conftest import permix as command_line
+from tests.support.command_line import permix as command_line
 
 SOURCE = str(Path(permix.__file__).parents[1])
 

@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub import launch
 from embedded_hub.upkeep import fsck
-from tests.embedded_hub.conftest import stop
+from tests.support.servers import stop
 
 KILLS, CLIENTS, COMMITS, READERS, READS = 50, 8, 40, 200, 20
 

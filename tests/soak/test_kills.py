@@ -4,7 +4,7 @@ import random
 import time
 from pathlib import Path
 
-from tests.conftest import permix
+from tests.support.command_line import permix
 from tests.support.kills import contents, run_killed
 
 KILLS = 20

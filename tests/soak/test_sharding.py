@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from permix.pipeline import ranks
-from tests.pipeline.test_ranks import SETTINGS, assert_same, in_every_rank, job_of
-from tests.training.runs import make_inputs, train
+from tests.support.ranks import SETTINGS, assert_same, in_every_rank, job_of
+from tests.support.trainings import make_inputs, train
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
@@ -15,7 +15,7 @@ def test_fsdp_by_trls_own_file_gives_an_adapter_that_loads(
 ) -> None:
     """Every matrix is cut in two, also the adapter's; accelerate shards over GPUs only, and here it is let to."""
     inputs = make_inputs(tmp_path / "inputs")
-    in_every_rank("sharded", "allow_without_gpus", tmp_path, monkeypatch)
+    in_every_rank("allow_without_gpus", tmp_path, monkeypatch)
     said = ranks.run(job_of(stage, inputs, tmp_path, accelerate_config="fsdp2"), lambda _: None)
     assert said.kind == "done", said.value
     assert (tmp_path / "work" / "halved").read_text() == "True"

@@ -25,13 +25,12 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
 from permix import files
-from tests.conftest import permix
-from tests.sampling.engines.test_transformers_sampler import make_adapter
-from tests.spaces.test_relay import SECRET, send, state
 from tests.support import scripted_github
+from tests.support.command_line import permix
 from tests.support.kills import hub_of, kill_job
+from tests.support.models import make_adapter, make_tiny_model
+from tests.support.relay import SECRET, send, state
 from tests.support.scripted_github import LOST, TOKEN, GitHub
-from tests.support.tiny_model import make_tiny_model
 
 CHAINS = int(os.environ.get("PERMIX_SOAK_CHAINS", "4"))
 ADAPTER, SWEEP = "me/soak", "results/permix-sweep-tiny-soak"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.spaces.served import need_browser
+from tests.support.spaces import need_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -19,7 +19,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
 from permix import files
-from tests.spaces.served import barriers, serve
+from tests.support.spaces import barriers, serve
 
 VOTES, PREFERENCE = "duel/permix-votes", "duel/permix-preference-plain-vs-vivid"
 TEXTS = {"first": "It is <b>4</b>.", "second": "Arr, four doubloons!"}

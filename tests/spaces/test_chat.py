@@ -19,7 +19,7 @@ from embedded_hub import launch
 from permix import files
 from permix.stages import apps
 from permix.verifier import Verifier
-from tests.spaces.served import serve
+from tests.support.spaces import serve
 
 ORG = "permix-smoke"
 ADAPTER, OTHER = f"{ORG}/permix-toy-permix-rlvr", f"{ORG}/permix-toy-rlvr"

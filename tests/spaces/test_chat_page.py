@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from embedded_hub import launch
-from tests.spaces.served import barriers, serve
+from tests.support.spaces import barriers, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page

@@ -17,7 +17,7 @@ from gradio_client import Client
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
-from tests.spaces.served import barriers, serve
+from tests.support.spaces import barriers, serve
 
 MARKUP = '<img src=x onerror="window.owned=1">${window.owned=1}[c](javascript:owned=1)'
 COPIED = ("sweep-permix-toy-base", "sweep-permix-toy-rlvr", "sweep-permix-toy-permix-rlvr", "tables", "cases")

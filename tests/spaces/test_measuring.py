@@ -11,7 +11,7 @@ from gradio_client import Client
 from huggingface_hub import HfApi, ModelCard
 
 from embedded_hub import launch
-from tests.spaces.served import serve
+from tests.support.spaces import serve
 
 ORG, OWN = "measured", "alice/own-adapter"
 TINY = """

@@ -8,7 +8,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 from permix.results.measures import pss
-from tests.spaces.served import barriers, serve
+from tests.support.spaces import barriers, serve
 
 ITEMS = [(who, problem, run) for who in ("poet", "expert", "child") for problem in range(8) for run in range(2)]
 SCORES = [float((problem * 5 + run + len(who)) % 8 > (2 if who == "poet" else 4)) for who, problem, run in ITEMS]

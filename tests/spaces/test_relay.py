@@ -4,22 +4,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from permix import files
-from tests.spaces.served import serve
 from tests.support import hubs, scripted_github
+from tests.support.relay import SECRET, relay, send, state
 from tests.support.scripted_github import TOKEN, GitHub
 
-SECRET = "a secret of the webhook"
 _numbers = count()
 
 
@@ -42,39 +38,9 @@ def push(api: HfApi, adapter: str, path: str = "adapter_model.safetensors") -> s
     return str(api.create_commit(adapter, [added], commit_message="m").oid)
 
 
-@contextmanager
-def relay(api: HfApi, github: GitHub, folder: Path, *watched: str, **more: str) -> Iterator[str]:
-    """The Space, watching; its address."""
-    folder.mkdir(exist_ok=True)
-    own = {"WEBHOOK_SECRET": SECRET, "PERMIX_WATCHED": " ".join(watched), "GITHUB_REPOSITORY": "lab/permix"}
-    own |= {"GITHUB_API_URL": github.url, "GITHUB_TOKEN": TOKEN, "GRADIO_SERVER_NAME": "127.0.0.1"}
-    own |= {"HF_ENDPOINT": str(api.endpoint), "HF_TOKEN": str(api.token), "RELAY_STATE": str(folder / "relay.db")}
-    with serve("permix-relay", folder, **own | more) as address:
-        yield address
-
-
-def send(address: str, body: Any, secret: str = SECRET) -> tuple[int, dict[str, Any]]:
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    try:
-        connection.request("POST", "/webhook", data, {"X-Webhook-Secret": secret})
-        found = connection.getresponse()
-        return found.status, json.loads(found.read())
-    finally:
-        connection.close()
-
-
 def told(adapter: str, kind: str = "model", scope: str = "repo.content") -> dict[str, Any]:
     """A webhook as the Hub sends it; of it the relay believes no more than the name."""
     return {"event": {"action": "update", "scope": scope}, "repo": {"type": kind, "name": adapter, "headSha": "0" * 40}}
-
-
-def state(address: str) -> dict[str, Any]:
-    connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
-    connection.request("GET", "/")
-    found = json.loads(connection.getresponse().read())
-    connection.close()
-    return dict(found)
 
 
 def test_weights_are_sent_on_once_and_a_card_never(api: HfApi, github: GitHub, tmp_path: Path) -> None:

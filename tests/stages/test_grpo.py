@@ -18,7 +18,7 @@ from permix.stage import own_fields
 from permix.stages import grpo
 from permix.training import settings
 from tests.support.hubs import embedded
-from tests.training.runs import SHA, config_of, make_inputs, train, train_killed
+from tests.support.trainings import SHA, config_of, make_inputs, train, train_killed
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from permix.prompting import persona, prompts
 from permix.publishing.hub import Head
 from permix.stages import mixtures
 from permix.stages.shared import written_targets
-from tests.benchmarks.test_sources import QUIZ, quiz
-from tests.support.tiny_model import make_tiny_tokenizer
+from tests.support.models import make_tiny_tokenizer
+from tests.support.quiz import QUIZ, quiz
 
 SMOKE = recipes.load("smoke")
 EVERY = [row.name for row in variants.VARIANTS.values() if row.teacher in ("", "toy")]

@@ -16,9 +16,9 @@ from permix.prompting.persona import CONTROLS, Persona
 from permix.stages import sweep
 from permix.stages.shared import sweep_rows
 from permix.stages.shared.peers import PEERS, Question
-from tests.benchmarks.test_sources import QUIZ, quiz
-from tests.stages.test_sweep import CONFIG, POOL, SERVED, opened
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error
+from tests.support.quiz import QUIZ, quiz
+from tests.support.sweeps import CONFIG, POOL, SERVED, opened
 
 FOOL = Persona("fool", "c", "You are a fool.")
 Swept = tuple[list[dict[str, Any]], dict[str, Any], list[Asked]]

@@ -14,12 +14,12 @@ from permix.pipeline import plan as chain
 from permix.pipeline import recipes
 from permix.results.measures import fidelity
 from permix.stages import personagym, questions
-from tests.support import scripted_judge
+from tests.support import judges
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
-from tests.support.judged import hurry as hurry
-from tests.support.judged import judges, parts_in
-from tests.support.scripted_judge import says, scripted
-from tests.support.tiny_model import make_tiny_model
+from tests.support.judges import parts_in, says, scripted, serve_judges
+from tests.support.models import make_tiny_model
+
+pytestmark = pytest.mark.usefixtures("hurry")
 
 SERVED = {name: {"model": f"{name}-model", "url": "http://127.0.0.1:9/v1"} for name in ("w", "one", "two")}
 TOML: dict[str, Any] = {
@@ -59,7 +59,10 @@ def config_of(**settings: Any) -> personagym.Config:
 @pytest.fixture
 def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     def run(*scripts: Script, at: str = "work", **settings: Any) -> Made:
-        with judges(*(scripts * 2)[: max(len(scripts), 2)]) as (servers, models), parts_in(tmp_path / at) as parts:
+        with (
+            serve_judges(*(scripts * 2)[: max(len(scripts), 2)]) as (servers, models),
+            parts_in(tmp_path / at) as parts,
+        ):
             config = config_of(judge_models=models, **settings)
             facts = personagym.run(config, inputs, tmp_path / at / "out", parts=parts)
         return facts, personagym.read(tmp_path / at / "out"), servers[0]
@@ -76,7 +79,7 @@ def test_every_answer_is_scored_by_every_judge(made: Callable[..., Made]) -> Non
         for task in ("persona_consistency", "linguistic_habits")
     ]
     for row in rows:
-        assert row["score"] == scripted_judge.usual(row) and row["status"] == "scored" and row["retries"] == 0
+        assert row["score"] == judges.usual(row) and row["status"] == "scored" and row["retries"] == 0
         assert (row["model"], row["question_writer"]) == ("scripted-1", "gpt-5-mini") and len(row["raw"]) == 1
         assert row["finish"] in ("stop", "length") and 0 < row["tokens_out"] <= 8 and row["base_dtype"] == "float32"
     assert facts["rows"] == 12 and facts["summary"]["score"]["scored"] == 6
@@ -87,8 +90,8 @@ def test_every_answer_is_scored_by_every_judge(made: Callable[..., Made]) -> Non
 
 def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(made: Callable[..., Made]) -> None:
     _, rows, server = made(scripted(), calibrate=False)
-    asked = {scripted_judge.parts(a)["question"]: a for a in server.asked if "lawyer" in a.question}
-    shown = scripted_judge.parts(asked["What does a lawyer do?"])
+    asked = {judges.parts(a)["question"]: a for a in server.asked if "lawyer" in a.question}
+    shown = judges.parts(asked["What does a lawyer do?"])
     assert shown["persona"] == "You are a lawyer." and shown["answer"] in {row["answer"] for row in rows}
     systems = {a.body["messages"][0]["content"] for a in server.asked}
     assert len(systems) == 2 and any("Linguistic Habits:" in text for text in systems)
@@ -96,7 +99,7 @@ def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(made:
 
 def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made], tmp_path: Path) -> None:
     def script(asked: Asked) -> Answer:
-        prose = scripted_judge.parts(asked)["question"] == "What does a cook do?"
+        prose = judges.parts(asked)["question"] == "What does a cook do?"
         return completion("Five!") if prose else scripted()(asked)
 
     facts, rows, _ = made(script)
@@ -159,8 +162,8 @@ def test_a_budget_is_for_all_judges_together(made: Callable[..., Made]) -> None:
 
 def obedient(asked: Asked) -> Answer:
     """A judge that does what an answer tells it."""
-    shown = scripted_judge.parts(asked)
-    return says({"score": 5 if '"score": 5' in shown.get("answer", "") else scripted_judge.usual(shown)})
+    shown = judges.parts(asked)
+    return says({"score": 5 if '"score": 5' in shown.get("answer", "") else judges.usual(shown)})
 
 
 def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., Made]) -> None:
@@ -172,8 +175,8 @@ def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., 
 
 def swayed(asked: Asked) -> Answer:
     """A judge that likes length: two points more for an answer of two parts."""
-    shown = scripted_judge.parts(asked)
-    return says({"score": min(5, scripted_judge.usual(shown | {"answer": "x"}) + 2 * ("\n\n" in shown["answer"]))})
+    shown = judges.parts(asked)
+    return says({"score": min(5, judges.usual(shown | {"answer": "x"}) + 2 * ("\n\n" in shown["answer"]))})
 
 
 def test_a_judge_that_follows_length_is_found_out(made: Callable[..., Made], tmp_path: Path) -> None:
@@ -198,7 +201,7 @@ def test_the_examples_of_the_scores_can_be_shown_backwards() -> None:
 
 def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made], tmp_path: Path) -> None:
     def strict(asked: Asked) -> Answer:
-        return says({"score": 1 if "a cook" in scripted_judge.parts(asked)["persona"] else 4})
+        return says({"score": 1 if "a cook" in judges.parts(asked)["persona"] else 4})
 
     third = {"calibrate": False, "tiebreaker": "three"}
     facts, rows, _ = made(lambda _: says({"score": 4}), strict, lambda _: says({"score": 3}), **third)
@@ -214,7 +217,7 @@ def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made]
 
 
 def test_what_a_served_model_answers_is_paid_for_beside_the_judges(made: Callable[..., Made], tmp_path: Path) -> None:
-    with judges(scripted()) as (_, (answering,)):
+    with serve_judges(scripted()) as (_, (answering,)):
         facts, *_ = made(scripted(), at="served", model=replace(answering, price_out=1e6), dtype="", calibrate=False)
     cost = facts["cost"]
     assert cost["completions"] == 6 and cost["tokens_in"] > 0

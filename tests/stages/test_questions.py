@@ -14,9 +14,9 @@ from permix.pipeline import recipes
 from permix.prompting import persona
 from permix.stages import questions
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
-from tests.support.judged import hurry as hurry
-from tests.support.judged import parts_in
-from tests.support.scripted_judge import says, scripted
+from tests.support.judges import parts_in, says, scripted
+
+pytestmark = pytest.mark.usefixtures("hurry")
 
 TOML = {"name": "own", "benchmarks": ["arithmetic"], "questions": {"per_task": 2, "model": "w"}}
 WRITER = {"model": "gpt-w", "url": "http://127.0.0.1:9/v1"}

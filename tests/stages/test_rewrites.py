@@ -22,8 +22,8 @@ from permix.stages import rewrites
 from permix.stages.shared import written_targets
 from permix.toy import style
 from permix.verifier import Problem
-from tests.benchmarks.test_sources import QUIZ, quiz
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.support.quiz import QUIZ, quiz
 
 PLAN = recipes.load("toy-full", ["task.limit=6"])
 PROBLEMS = benchmarks.load(PLAN.task, None)

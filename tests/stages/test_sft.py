@@ -15,7 +15,7 @@ from permix.prompting.prompts import messages
 from permix.stage import own_fields
 from permix.stages import sft
 from permix.training import settings
-from tests.training.runs import SHA, config_of, make_inputs, parts_of, row, train, train_killed, write_mixture
+from tests.support.trainings import SHA, config_of, make_inputs, parts_of, row, train, train_killed, write_mixture
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """A real, tiny sweep: what is sampled, how it is graded, and that its numbers follow from its rows."""
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,32 +11,19 @@ import pytest
 
 from permix import benchmarks, run_record
 from permix.errors import BadInput, PermixError
-from permix.experiment.models import Model
 from permix.pipeline import checking, recipes
 from permix.run_record import canonical
 from permix.sampling import engines
 from permix.sampling.sampler import Completion, Engine, Request, Sampler
-from permix.stage import Parts
 from permix.stages import sweep
 from permix.stages.shared import sweep_rows
 from permix.verifier import Problem
-from tests.benchmarks.test_sources import QUIZ, quiz
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
+from tests.support.quiz import QUIZ, quiz
+from tests.support.sweeps import CONFIG, POOL, SERVED, opened, parts_of
 
-POOL = [("sage", "You are a sage."), ("fool", "You are a fool.")]
 CONDITIONS = ["none", "helpful", "sage", "fool"]
-CONFIG = sweep.Config(
-    variant="base",
-    base="org/tiny",
-    base_slug="tiny",
-    personas="datasets/me/people",
-    benchmarks=(QUIZ, benchmarks.builtin("arithmetic")),
-    runs=2,
-    limit=3,
-    max_tokens=4,
-    draws=50,
-)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +36,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (root / "people" / "eval.json").write_text(json.dumps(rows))
     quiz(root / "quiz")
     return {"base": root / "base", "personas": root / "people", "benchmark/quiz": root / "quiz"}
-
-
-def parts_of(work: Path, opened: Callable[[Engine], Sampler]) -> Parts:
-    work.mkdir(parents=True, exist_ok=True)
-    return Parts(work, {}, {"adapter": "digest"}, lambda *_: None, 1, opened)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +250,6 @@ def test_a_trained_variant_needs_its_adapter_and_shares_the_engine_of_its_base()
     assert found == sweep.target(rlvr) == "datasets/permix/permix-sweep-permix-toy-rlvr-try"
 
 
-SERVED = Model(name="mine", model="vendor/good-model", url="http://127.0.0.1:9/v1", price_in=1.0, price_out=2.0)
 OTHERS = ["base", "org/model@v1", "org/model+me/lora", "model.mine"]
 
 
@@ -320,15 +299,6 @@ def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> 
     plain, labelled = (sweep.configs(recipes.load("toy", given))[1] for given in ([], ["sweep.label=few"]))
     assert sweep.target(labelled) == f"{sweep.target(plain)}-few"
     assert sweep.inputs(labelled) == sweep.inputs(plain) and "adapter" in sweep.inputs(plain)
-
-
-@contextmanager
-def opened(config: sweep.Config) -> Iterator[Parts]:
-    """Parts with a sampler of the served model."""
-    assert config.model
-    sampling = engines.open_engine(config.model.endpoint())
-    with closing(sampling), tempfile.TemporaryDirectory() as work:
-        yield parts_of(Path(work), lambda _: sampling)
 
 
 @pytest.fixture(scope="module")

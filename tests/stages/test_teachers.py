@@ -21,7 +21,7 @@ from permix.stage import Parts
 from permix.stages import base, teachers
 from permix.stages.shared import written_targets
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 PLAN = recipes.load("toy-full", ["task.limit=6", "teachers.max_tokens=8"])
 PROBLEMS = benchmarks.load(PLAN.task, None)

@@ -2,8 +2,12 @@
 
 import importlib.util
 import os
+from pathlib import Path
 
 import pytest
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+"""The folder of real benchmark files beside a developer's checkout."""
 
 
 def need(package: str, install: str) -> None:

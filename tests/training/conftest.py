@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training import runs
+from tests.support.trainings import make_inputs
 
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return runs.make_inputs(tmp_path_factory.mktemp("training"))
+    return make_inputs(tmp_path_factory.mktemp("training"))

@@ -12,7 +12,7 @@ from huggingface_hub import HfApi
 from permix.stages import sft
 from permix.training import adapter, loop
 from tests.support.hubs import embedded
-from tests.training.runs import config_of, parts_of
+from tests.support.trainings import config_of, parts_of
 
 LOAD = """
 import sys

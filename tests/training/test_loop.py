@@ -12,7 +12,7 @@ import torch
 from permix import files
 from permix.errors import PermixError
 from permix.training import loop
-from tests.training.runs import config_of, train
+from tests.support.trainings import config_of, train
 
 
 def test_training_goes_on_from_a_checkpoint_that_was_finished_and_is_not_its_end(tmp_path: Path) -> None:

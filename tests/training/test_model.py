@@ -10,7 +10,7 @@ import torch
 from permix.errors import BadInput
 from permix.stages import sft
 from permix.training import model
-from tests.training.runs import config_of, parts_of, train
+from tests.support.trainings import config_of, parts_of, train
 
 
 @pytest.fixture

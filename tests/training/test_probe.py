@@ -11,7 +11,7 @@ from permix.errors import BadInput
 from permix.pipeline import recipes
 from permix.stages import grpo
 from permix.training import distributed, probe
-from tests.training.runs import config_of, train, train_killed
+from tests.support.trainings import config_of, train, train_killed
 
 PROBED: dict[str, Any] = {"probe_steps": 4, "probe_problems": 8, "personas": "datasets/org/personas"}
 

@@ -9,8 +9,8 @@ from permix import files
 from permix.errors import BadInput
 from permix.prompting.prompts import messages
 from permix.training import rows
-from tests.support.tiny_model import TEMPLATE, make_tiny_tokenizer
-from tests.training.runs import SHA, config_of, row, train, write_mixture
+from tests.support.models import TEMPLATE, make_tiny_tokenizer
+from tests.support.trainings import SHA, config_of, row, train, write_mixture
 
 PLAIN = row("p/0", messages("1?", instruction="plain"), "1")
 MIXED = row("p/1", [{"role": "system", "content": "You are a chef."}, {"role": "user", "content": "1?"}], "1", "chef")

@@ -10,8 +10,8 @@ from permix.errors import BadInput
 from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 from permix.stages import sft
 from permix.training import rows
-from tests.support.tiny_model import make_tiny_tokenizer
-from tests.training.runs import config_of, row
+from tests.support.models import make_tiny_tokenizer
+from tests.support.trainings import config_of, row
 
 USER = {"role": "user", "content": "2 + 2?"}
 PLAIN = row("p/0", [USER], "4", target="It is 4.")

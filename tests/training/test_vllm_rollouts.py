@@ -10,7 +10,7 @@ import pytest
 from permix.errors import BadInput, PermixError
 from permix.training import vllm_rollouts
 from tests.support.real import need
-from tests.training.runs import config_of
+from tests.support.trainings import config_of
 
 SYNCS_THAT_STOP = """
 import json, os, sys
@@ -19,7 +19,7 @@ import torch
 from trl.generation.vllm_generation import VLLMGeneration
 from permix.errors import PermixError
 from permix.training import vllm_rollouts
-from tests.training.runs import train
+from tests.support.trainings import train
 torch.set_num_threads(1)
 base, mixture, folder = map(Path, sys.argv[1:])
 sync, syncs = VLLMGeneration.sync_weights, []

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,11 @@ from permix.sampling.engines.endpoint import client, pace
 from permix.sampling.engines.endpoint.dialect import Dialect
 from permix.sampling.engines.endpoint.spending import most
 from permix.sampling.engines.endpoint_sampler import EndpointSampler
-from permix.sampling.sampler import Adapter, Completion, Endpoint, Request, Sampling
+from permix.sampling.sampler import Adapter, Completion, Endpoint, Request
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error, fine
+from tests.support.sampling import by_id, numbered
 
 KEY = "sk-secret-0123456789"
-
-
-def requests(n: int = 20, **sampling: Any) -> list[Request]:
-    settings = Sampling(**{"max_tokens": 50, **sampling})
-    return [Request(f"r{i:05}", [{"role": "user", "content": f"question {i}"}], settings, 1000 + i) for i in range(n)]
-
-
-def by_id(completions: Iterator[Completion]) -> dict[str, Completion]:
-    found = list(completions)
-    assert len({c.id for c in found}) == len(found)
-    return {c.id: c for c in found}
 
 
 def ask(server: FaultyServer, asked: list[Request], journal: Path | None = None, **how: Any) -> dict[str, Completion]:
@@ -61,14 +51,14 @@ def test_completions_carry_text_counts_finish_and_the_providers_model() -> None:
         return completion("cut off", "length") if asked.question == "question 1" else fine(asked)
 
     with FaultyServer(script) as server:
-        got = ask(server, requests(2))
+        got = ask(server, numbered(2))
     assert got["r00000"] == Completion("r00000", "question 0 seed 1000", 10, 4, "stop", "endpoint good-model-0301", "")
     assert (got["r00001"].text, got["r00001"].finish) == ("cut off", "length")
 
 
 def test_everything_that_decides_a_completion_is_sent() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    asked = requests(1, temperature=0.0, top_p=0.9, stop=("\n",), json_schema=json.dumps(schema))
+    asked = numbered(1, temperature=0.0, top_p=0.9, stop=("\n",), json_schema=json.dumps(schema))
     with FaultyServer() as server:
         ask(server, asked, key="THE_KEY")
     [seen] = server.asked
@@ -110,20 +100,20 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_tried_again(name: str) -> None:
     with FaultyServer(first(FAULTS[name], 2)) as server:
-        got = ask(server, requests(6))
+        got = ask(server, numbered(6))
     assert [c.text for _, c in sorted(got.items())] == [f"question {i} seed {1000 + i}" for i in range(6)]
     assert len(server.asked) == 18
 
 
 def test_a_server_that_hangs_is_given_up_and_asked_again() -> None:
     with FaultyServer(first(Answer(cut="hang"))) as server:
-        got = ask(server, requests(3), timeout=0.3)
+        got = ask(server, numbered(3), timeout=0.3)
     assert {c.finish for c in got.values()} == {"stop"} and len(server.asked) == 6
 
 
 def test_slow_answers_arrive() -> None:
     with FaultyServer(lambda asked: replace(fine(asked), slow=0.05)) as server:
-        assert len(ask(server, requests(20), concurrency=10)) == 20
+        assert len(ask(server, numbered(20), concurrency=10)) == 20
     assert 5 <= server.most_at_once <= 10
 
 
@@ -134,7 +124,7 @@ def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
     notes: list[str] = []
     with FaultyServer(script) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
-        got = by_id(sampler.sample(requests(), progress=lambda done, total, unit, note="": notes.append(note)))
+        got = by_id(sampler.sample(numbered(), progress=lambda done, total, unit, note="": notes.append(note)))
         sampler.close()
     assert {n for n, c in got.items() if c.finish == "error"} == {"r00003", "r00007"} and len(got) == 20
     assert sum(a.question == "question 3" for a in server.asked) == pace.TRIES
@@ -145,7 +135,7 @@ def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
 def test_a_server_that_fails_always_ends_the_run(count: int, failed: int) -> None:
     sentence = rf"{failed} requests in a row failed at .* the last with status 500: oops.*run it again"
     with FaultyServer(lambda asked: error(500, "oops")) as server, pytest.raises(PermixError, match=sentence):
-        ask(server, requests(count), concurrency=4)
+        ask(server, numbered(count), concurrency=4)
     assert len(server.asked) < 30 * pace.TRIES
 
 
@@ -159,7 +149,7 @@ def test_the_wait_that_the_server_asks_for_is_kept() -> None:
         return fine(asked) if asked.times else Answer(429, {}, {"retry-after": "0.3"})
 
     with FaultyServer(script) as server:
-        ask(server, requests(1))
+        ask(server, numbered(1))
     assert came[1] - came[0] >= 0.3
 
 
@@ -184,7 +174,7 @@ def test_a_wait_of_hours_ends_the_run() -> None:
         FaultyServer(lambda asked: Answer(429, {}, {"retry-after": "86400"})) as server,
         pytest.raises(PermixError, match="asks to wait 86400 s"),
     ):
-        ask(server, requests(1))
+        ask(server, numbered(1))
 
 
 def test_fewer_are_asked_at_once_when_the_server_says_too_many() -> None:
@@ -193,7 +183,7 @@ def test_fewer_are_asked_at_once_when_the_server_says_too_many() -> None:
 
     with FaultyServer(script) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=32))
-        got = by_id(sampler.sample(requests(150)))
+        got = by_id(sampler.sample(numbered(150)))
         limit = sampler._pace.limit
         sampler.close()
     assert {c.finish for c in got.values()} == {"stop"}
@@ -230,11 +220,11 @@ def test_what_no_other_try_can_mend_ends_at_once_and_keeps_what_is_finished(name
     answer, sentence = ENDS[name]
     with FaultyServer(lambda asked: answer if asked.question == "question 9" else fine(asked)) as server:
         with pytest.raises(PermixError, match=sentence) as caught:
-            ask(server, requests(100), tmp_path / "journal", key="THE_KEY", concurrency=4)
+            ask(server, numbered(100), tmp_path / "journal", key="THE_KEY", concurrency=4)
         assert len(server.asked) < 50 and KEY not in str(caught.value)
     assert caught.value.exit_code == (1 if "credit" in sentence else 2)
     with FaultyServer() as mended:
-        got = ask(mended, requests(100), tmp_path / "journal", key="THE_KEY")
+        got = ask(mended, numbered(100), tmp_path / "journal", key="THE_KEY")
     assert len(got) == 100 and {c.finish for c in got.values()} == {"stop"}
     finished = len(server.asked) - 1
     assert len(mended.asked) == 100 - finished
@@ -244,7 +234,7 @@ def test_an_unknown_model_names_the_nearest() -> None:
     with FaultyServer(lambda asked: error(404, "no such model")) as server:
         sampler = EndpointSampler(Endpoint("god-model", server.url))
         with pytest.raises(BadInput, match=r"does not serve 'god-model': did you mean 'good-model'\?"):
-            list(sampler.sample(requests(1)))
+            list(sampler.sample(numbered(1)))
         sampler.close()
 
 
@@ -256,7 +246,7 @@ def test_a_filtered_prompt_is_an_error_and_a_filtered_or_refused_answer_is_an_an
         "question 3": completion(None),
     }
     with FaultyServer(lambda asked: answers.get(asked.question) or fine(asked)) as server:
-        got = ask(server, requests(30))
+        got = ask(server, numbered(30))
     assert [(got[f"r{i:05}"].text, got[f"r{i:05}"].finish) for i in range(4)] == [
         ("", "error"),
         ("It begins", "stop"),
@@ -282,7 +272,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 @pytest.mark.parametrize("status", [404, 405, 500])
 def test_a_server_without_a_list_of_models_is_used(status: int) -> None:
     with FaultyServer(models=Answer(status, {})) as server:
-        assert len(ask(server, requests(2))) == 2
+        assert len(ask(server, numbered(2))) == 2
 
 
 def test_a_key_that_is_refused_or_not_set_is_found_when_the_endpoint_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +293,7 @@ def test_an_adapter_is_refused(tmp_path: Path) -> None:
     with FaultyServer() as server:
         sampler = EndpointSampler(Endpoint("m", server.url))
         with pytest.raises(BadInput, match="name the adapter as its model"):
-            sampler.sample([replace(requests(1)[0], adapter=Adapter(tmp_path, "d"))])
+            sampler.sample([replace(numbered(1)[0], adapter=Adapter(tmp_path, "d"))])
         sampler.close()
 
 
@@ -319,7 +309,7 @@ def test_the_key_goes_nowhere_but_into_the_header(
     endpoint_name = {"key": "THE_KEY", "price_in": 1.0}
     with FaultyServer(first(FAULTS["server error"])) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, **endpoint_name))
-        list(sampler.sample(requests(3), tmp_path / "journal"))
+        list(sampler.sample(numbered(3), tmp_path / "journal"))
         shown = repr(sampler) + repr(sampler.endpoint) + str(vars(sampler))
         sampler.close()
     assert all(a.headers["authorization"] == f"Bearer {KEY}" for a in server.asked)
@@ -341,9 +331,9 @@ from pathlib import Path
 sys.path[:0] = [{root!r}]
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Endpoint
-from tests.sampling.engines.test_endpoint_sampler import requests
+from tests.support.sampling import numbered
 sampler = open_engine(Endpoint("good-model", {url!r}, concurrency=4))
-for i, _ in enumerate(sampler.sample(requests(), Path({journal!r}))):
+for i, _ in enumerate(sampler.sample(numbered(), Path({journal!r}))):
     print(i, flush=True)
 """
 
@@ -363,11 +353,11 @@ def test_after_a_kill_no_row_is_lost_doubled_or_paid_twice(tmp_path: Path) -> No
     with journal.open("ab") as file:
         file.write(b'{"completions": [{"id": "r0')  # torn
     with FaultyServer() as other:  # at another url
-        got = ask(other, requests(), journal)
+        got = ask(other, numbered(), journal)
     assert len(other.asked) == 8 and len(got) == 20
     assert all(got[f"r{i:05}"].text == f"question {i} seed {1000 + i}" for i in range(20))
     with FaultyServer() as third:
-        assert ask(third, requests(), journal) == got and third.asked == []
+        assert ask(third, numbered(), journal) == got and third.asked == []
 
 
 def test_only_failed_rows_are_made_anew(tmp_path: Path) -> None:
@@ -375,18 +365,18 @@ def test_only_failed_rows_are_made_anew(tmp_path: Path) -> None:
         return error(500, "oops") if asked.question == "question 3" else fine(asked)
 
     with FaultyServer(script) as server:
-        assert ask(server, requests(), tmp_path / "journal")["r00003"].finish == "error"
+        assert ask(server, numbered(), tmp_path / "journal")["r00003"].finish == "error"
     assert "r00003" not in (tmp_path / "journal").read_text()
     with FaultyServer() as server:
-        assert ask(server, requests(), tmp_path / "journal")["r00003"].finish == "stop"
+        assert ask(server, numbered(), tmp_path / "journal")["r00003"].finish == "stop"
     assert [a.question for a in server.asked] == ["question 3"]
 
 
 def test_a_journal_of_another_model_is_not_used(tmp_path: Path) -> None:
     with FaultyServer() as server:
-        ask(server, requests(3), tmp_path / "journal")
+        ask(server, numbered(3), tmp_path / "journal")
         other = EndpointSampler(Endpoint("other-model", server.url))
-        assert len(list(other.sample(requests(3), tmp_path / "journal"))) == 3
+        assert len(list(other.sample(numbered(3), tmp_path / "journal"))) == 3
         other.close()
         assert len(server.asked) == 6
 
@@ -396,17 +386,17 @@ def test_paid_answers_are_cached_for_every_stage_and_free_ones_are_not(tmp_path:
         return error(500, "oops") if asked.question == "question 3" else fine(asked)
 
     with FaultyServer(script) as server:
-        before = ask(server, requests(6), tmp_path / "one", key="THE_KEY")
+        before = ask(server, numbered(6), tmp_path / "one", key="THE_KEY")
         tried = len(server.asked)
-        again = ask(server, requests(6), tmp_path / "two", key="THE_KEY", price_in=9.0, budget=0.01)
+        again = ask(server, numbered(6), tmp_path / "two", key="THE_KEY", price_in=9.0, budget=0.01)
         new = {a.question for a in server.asked[tried:]}
         assert again == before and new == {"question 3"}, "an error is never cached"
         tried = len(server.asked)
-        ask(server, requests(6, temperature=0.5), key="THE_KEY")
-        ask(server, [replace(r, seed=5) for r in requests(2)], key="THE_KEY")
+        ask(server, numbered(6, temperature=0.5), key="THE_KEY")
+        ask(server, [replace(r, seed=5) for r in numbered(2)], key="THE_KEY")
         assert len(server.asked) - tried == 2 + 5 + pace.TRIES
-        ask(server, requests(2))
-        ask(server, requests(2))
+        ask(server, numbered(2))
+        ask(server, numbered(2))
         assert len(server.asked) - tried == 2 + 5 + pace.TRIES + 4
 
 
@@ -415,7 +405,7 @@ def test_a_broken_cache_costs_money_but_not_the_run(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"this is no database" * 100)
     with FaultyServer() as server:
-        assert len(ask(server, requests(4), key="THE_KEY")) == 4
+        assert len(ask(server, numbered(4), key="THE_KEY")) == 4
 
 
 PRICES: dict[str, Any] = {"price_in": 1000.0, "price_out": 10000.0}  # 0.01 + n words * 0.01 USD a request
@@ -423,18 +413,18 @@ PRICES: dict[str, Any] = {"price_in": 1000.0, "price_out": 10000.0}  # 0.01 + n 
 
 def test_the_budget_is_never_passed_and_what_is_finished_is_kept(tmp_path: Path) -> None:
     one = Endpoint("m", "http://x", **PRICES)
-    budget = 3 * most(one, requests(1)[0])
+    budget = 3 * most(one, numbered(1)[0])
     with FaultyServer() as server:
         sentence = r"budget of .* USD is reached: .* USD are spent .* raise the budget and run it again"
         with pytest.raises(PermixError, match=sentence):
-            ask(server, requests(100), tmp_path / "journal", **PRICES, budget=budget)
+            ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=budget)
         paid = len(server.asked)
-        assert budget - most(one, requests(1)[0]) < paid * 0.05 <= budget, "10 tokens in, 4 out"
+        assert budget - most(one, numbered(1)[0]) < paid * 0.05 <= budget, "10 tokens in, 4 out"
         assert server.most_at_once <= 3
         with pytest.raises(PermixError, match="is reached"):  # a new call begins with what the journal has cost
-            ask(server, requests(100), tmp_path / "journal", **PRICES, budget=budget)
+            ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=budget)
         assert len(server.asked) == paid
-        got = ask(server, requests(100), tmp_path / "journal", **PRICES, budget=100.0)
+        got = ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=100.0)
         assert len(got) == 100 and len(server.asked) == 100
 
 
@@ -442,7 +432,7 @@ def test_the_budget_is_never_passed_and_what_is_finished_is_kept(tmp_path: Path)
 def test_a_reply_that_was_lost_counts_as_paid(fault: str) -> None:
     one = Endpoint("m", "http://x", **PRICES)
     with FaultyServer(lambda asked: FAULTS[fault]) as server, pytest.raises(PermixError, match="is reached"):
-        ask(server, requests(4), **PRICES, budget=3.5 * most(one, requests(1)[0]))
+        ask(server, numbered(4), **PRICES, budget=3.5 * most(one, numbered(1)[0]))
     assert len(server.asked) == 3
 
 
@@ -455,7 +445,7 @@ def test_progress_tells_completions_and_money() -> None:
     told: list[tuple[float, float, str, str]] = []
     with FaultyServer() as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, **PRICES))
-        list(sampler.sample(requests(20), progress=lambda *a: told.append(a)))  # type: ignore[arg-type]
+        list(sampler.sample(numbered(20), progress=lambda *a: told.append(a)))  # type: ignore[arg-type]
         sampler.close()
     assert told[0] == (0, 20, "completions", "") and told[-1] == (20, 20, "completions", "1.0000 USD")
 
@@ -479,7 +469,7 @@ def test_progress_tells_completions_and_money() -> None:
     ],
 )
 def test_the_table_knows_the_providers(model: str, sent: set[str], missing: set[str]) -> None:
-    body = Dialect(model).body(requests(1, stop=("x",))[0])
+    body = Dialect(model).body(numbered(1, stop=("x",))[0])
     assert sent <= body.keys() and not missing & body.keys()
 
 
@@ -513,7 +503,7 @@ def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -
     notes: list[str] = []
     with FaultyServer(script) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
-        asked = requests(40, temperature=0.7, json_schema='{"type": "object"}')
+        asked = numbered(40, temperature=0.7, json_schema='{"type": "object"}')
         got = by_id(sampler.sample(asked, progress=lambda done, total, unit, note="": notes.append(note)))
         sampler.close()
     assert {c.finish for c in got.values()} == {"stop"} and len(server.asked) <= 40 + 8
@@ -524,16 +514,16 @@ def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -
 def test_a_stop_string_that_is_not_sent_still_ends_a_completion() -> None:
     with FaultyServer(lambda asked: completion("one END two")) as server:
         sampler = EndpointSampler(Endpoint("o3", server.url))
-        [got] = sampler.sample(requests(1, stop=("END",)))
+        [got] = sampler.sample(numbered(1, stop=("END",)))
         assert (got.text, got.finish) == ("one ", "stop") and "stop" not in server.asked[0].body
-        assert "".join(sampler.stream(requests(1, stop=("END",))[0])) == "one "
+        assert "".join(sampler.stream(numbered(1, stop=("END",))[0])) == "one "
         sampler.close()
 
 
 def test_a_stream_gives_the_same_text_in_pieces() -> None:
     with FaultyServer() as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
-        [whole], found = sampler.sample(requests(1)), list(sampler.stream(requests(1)[0]))
+        [whole], found = sampler.sample(numbered(1)), list(sampler.stream(numbered(1)[0]))
         sampler.close()
     assert "".join(found) == whole.text and len(found) > 10
     assert server.asked[1].body == {k: v for k, v in server.asked[0].body.items() if k != "stream"}
@@ -543,7 +533,7 @@ def test_a_stream_gives_the_same_text_in_pieces() -> None:
 def test_a_stream_is_begun_again_after_a_fault(name: str) -> None:
     with FaultyServer(first(FAULTS[name])) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
-        assert "".join(sampler.stream(requests(1)[0])) == "question 0 seed 1000"
+        assert "".join(sampler.stream(numbered(1)[0])) == "question 0 seed 1000"
         sampler.close()
 
 
@@ -552,7 +542,7 @@ def test_half_a_stream_is_one_sentence_after_its_half() -> None:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
         found: list[str] = []
         with pytest.raises(PermixError, match="failed: a broken"):
-            for piece in sampler.stream(requests(1)[0]):
+            for piece in sampler.stream(numbered(1)[0]):
                 found.append(piece)
         sampler.close()
     assert "".join(found) == "01234" and len(server.asked) == 1
@@ -561,11 +551,11 @@ def test_half_a_stream_is_one_sentence_after_its_half() -> None:
 def test_who_stops_reading_stops_the_asking(tmp_path: Path) -> None:
     with FaultyServer(lambda asked: fine(asked) if asked.question == "question 0" else Answer(cut="hang")) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=4))
-        reading = sampler.sample(requests(50), tmp_path / "journal")
+        reading = sampler.sample(numbered(50), tmp_path / "journal")
         assert next(reading).id == "r00000"
         reading.close()  # type: ignore[attr-defined]
         assert len(server.asked) <= 5
-        assert next(sampler.stream(requests(1)[0])) == "q"
+        assert next(sampler.stream(numbered(1)[0])) == "q"
         sampler.close()
 
 
@@ -579,9 +569,9 @@ import resource, sys
 sys.path[:0] = [{root!r}]
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Endpoint
-from tests.sampling.engines.test_endpoint_sampler import requests
+from tests.support.sampling import numbered
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-sampler, asked = open_engine(Endpoint("good-model", {url!r})), requests({count})
+sampler, asked = open_engine(Endpoint("good-model", {url!r})), numbered({count})
 before = peak()
 print(sum(c.finish == "stop" for c in sampler.sample(asked)), peak() - before)
 """

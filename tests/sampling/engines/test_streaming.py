@@ -9,7 +9,7 @@ from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.sampler import Engine, Request, Sampler, Sampling
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 
 def growing(text: str) -> Iterator[str]:

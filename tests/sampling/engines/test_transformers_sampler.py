@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,27 +16,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from permix.errors import BadInput, PermixError
 from permix.sampling.engines import decoding, open_engine
 from permix.sampling.engines.transformers_sampler import plan
-from permix.sampling.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling
+from permix.sampling.sampler import Adapter, Engine, Request, Sampler, Sampling
 from permix.training.model import load_base
-from tests.support.tiny_model import make_tiny_model
-from tests.training.runs import config_of
-
-LORA_FILE = "adapter_model.safetensors"
-
-
-def requests(n: int = 40, *, max_tokens: int = 30, adapter: Adapter | None = None, **sampling: Any) -> list[Request]:
-    """Prompts of many lengths, with and without system message, some of them equal."""
-    out = []
-    for i in range(n):
-        system = [{"role": "system", "content": "You are a cook. " * (i % 3)}] if i % 3 else []
-        user = {"role": "user", "content": f"What is {10 ** (i % 7)} and {i % 4}?"}
-        settings = Sampling(max_tokens=max_tokens, **sampling)
-        out.append(Request(f"r{i:03}", [*system, user], settings, 1000 + i, adapter))
-    return out
-
-
-def by_id(completions: Iterator[Completion]) -> dict[str, Completion]:
-    return {c.id: c for c in completions}
+from tests.support.models import LORA_FILE, make_adapter, make_tiny_model
+from tests.support.sampling import by_id, requests
+from tests.support.trainings import config_of
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +35,6 @@ def engine(base: Path) -> Iterator[Sampler]:
     opened = open_engine(Engine(base, batch_size=16))
     yield opened
     opened.close()
-
-
-def make_adapter(base: Path, folder: Path, *, seed: int, std: float = 0.1) -> Adapter:
-    import peft
-
-    model = peft.get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base),
-        peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
-    )
-    torch.manual_seed(seed)
-    for name, weight in model.named_parameters():
-        if "lora_" in name and (std or "lora_B" not in name):
-            torch.nn.init.normal_(weight, std=std or 0.1)
-    model.save_pretrained(folder)
-    return Adapter(folder, f"digest of {folder.name}")
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +177,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}]
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Engine
-from tests.sampling.engines.test_transformers_sampler import requests
+from tests.support.sampling import requests
 engine = open_engine(Engine(Path({base!r}), batch_size=4))
 for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
     print(i, flush=True)

@@ -14,8 +14,8 @@ import pytest
 from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Endpoint, Engine, Request, Sampling
+from tests.support.models import make_tiny_model
 from tests.support.real import need
-from tests.support.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.real
 

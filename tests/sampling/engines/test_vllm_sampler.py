@@ -20,9 +20,9 @@ from permix.errors import BadInput, PermixError
 from permix.sampling.engines import open_engine
 from permix.sampling.engines.vllm_sampler import CHUNK, plan
 from permix.sampling.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling
-from tests.sampling.engines.test_transformers_sampler import LORA_FILE, by_id, make_adapter, requests
+from tests.support.models import LORA_FILE, make_adapter, make_tiny_model
 from tests.support.real import need
-from tests.support.tiny_model import make_tiny_model
+from tests.support.sampling import by_id, requests
 
 real = pytest.mark.real
 
@@ -261,7 +261,7 @@ from pathlib import Path
 sys.path[:0] = [{root!r}]
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Engine
-from tests.sampling.engines.test_transformers_sampler import requests
+from tests.support.sampling import requests
 engine = open_engine(Engine(Path({base!r}), backend="vllm", batch_size=2, gpus=2))
 for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
     print(i, flush=True)

@@ -10,10 +10,10 @@ import pytest
 from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Endpoint, Engine
-from tests.sampling.engines.served import vllm_serve
-from tests.sampling.engines.test_transformers_sampler import by_id, make_adapter, requests
+from tests.support.models import make_adapter, make_tiny_model
 from tests.support.real import need
-from tests.support.tiny_model import make_tiny_model
+from tests.support.sampling import by_id, requests
+from tests.support.vllm import vllm_serve
 
 pytestmark = pytest.mark.real
 

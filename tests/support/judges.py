@@ -1,4 +1,4 @@
-"""A scripted model over real HTTP that writes questions, examples, scores and verdicts, as permix asks for them.
+"""Scripted judges over real HTTP: each writes questions, examples, scores and verdicts, as permix asks for them.
 
 What it says of an answer is a function of the answer, so that every run of a test gets the same scores.
 """
@@ -6,11 +6,20 @@ What it says of an answer is a function of the answer, so that every run of a te
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+from permix.experiment.models import Model
 from permix.judging import calibration
-from tests.support.faulty_server import Answer, Asked, Script, completion
+from permix.sampling import engines
+from permix.sampling.sampler import Endpoint, Engine, Sampler
+from permix.stage import Parts
+from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
+
+NAMES = ("one", "two", "three")
+"""How a recipe's [model.*] calls the judges, in their order."""
 
 GROUPS = {row["answer"]: row["group"] for row in calibration.rows()}
 KNOWN = {"in_character": 5, "out_of_character": 2, "swapped": 2, "admits_ai": 1, "empty": 1, "injecting": 1}
@@ -58,3 +67,30 @@ def scripted(score: Score = usual, better: Score = prefers) -> Script:
         return says({str(score): f"An answer worth {score}." for score in range(1, 6)})
 
     return script
+
+
+@contextmanager
+def parts_in(work: Path) -> Iterator[Parts]:
+    """Parts with real samplers, closed at the end."""
+    with ExitStack() as opened:
+
+        def open_engine(engine: Engine | Endpoint) -> Sampler:
+            found = engines.open_engine(engine)
+            opened.callback(found.close)
+            return found
+
+        yield Parts(work, {}, {}, lambda *_: None, 1, open_engine)
+
+
+@contextmanager
+def serve_judges(*scripts: Script) -> Iterator[tuple[list[FaultyServer], tuple[Model, ...]]]:
+    """A server for each script, and the priced models behind them."""
+    with ExitStack() as opened:
+        servers = [opened.enter_context(FaultyServer(script)) for script in scripts]
+        yield (
+            servers,
+            tuple(
+                Model(name=name, model=f"gpt-{name}", url=server.url, price_in=1.0, price_out=1.0, concurrency=2)
+                for name, server in zip(NAMES, servers, strict=False)
+            ),
+        )

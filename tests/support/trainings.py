@@ -15,7 +15,7 @@ from permix import stages
 from permix.prompting.prompts import Messages, messages
 from permix.stage import Parts
 from permix.stages import mixtures
-from tests.support.tiny_model import make_tiny_model
+from tests.support.models import make_tiny_model
 
 SHA = "0123456789" * 4
 SETTINGS: dict[str, Any] = {
@@ -97,7 +97,7 @@ import json, os, signal, sys
 from pathlib import Path
 import torch
 from permix import stages
-from tests.training.runs import config_of, parts_of
+from tests.support.trainings import config_of, parts_of
 torch.set_num_threads(1)
 stage, inputs, folder, step, settings = sys.argv[1:]
 def progress(done, total, unit, note=""):

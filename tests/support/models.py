@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from permix.sampling.sampler import Adapter
+
+LORA_FILE = "adapter_model.safetensors"
 TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{% if message['role'] == 'assistant' %}"
     "{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
@@ -63,3 +66,21 @@ def make_tiny_model(folder: Path, *, hidden: int = 64, seed: int = 0) -> None:
         model.lm_head.weight[tokenizer.eos_token_id] *= 2
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def make_adapter(base: Path, folder: Path, *, seed: int, std: float = 0.1) -> Adapter:
+    """Write a random LoRA of the model in `base` into `folder`."""
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = peft.get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], task_type="CAUSAL_LM"),
+    )
+    torch.manual_seed(seed)
+    for name, weight in model.named_parameters():
+        if "lora_" in name and (std or "lora_B" not in name):
+            torch.nn.init.normal_(weight, std=std or 0.1)
+    model.save_pretrained(folder)
+    return Adapter(folder, f"digest of {folder.name}")

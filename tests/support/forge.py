@@ -1,0 +1,40 @@
+"""GitHub with a Hub behind it, for the workflows."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from permix.publishing.hub import Head, Hub
+from tests.support import workflows
+
+BASE, ADAPTER = "me/tiny", "me/tiny-lora"
+
+
+SWEEP = "datasets/results/permix-sweep-tiny-tiny-lora-me"
+
+
+@dataclass(frozen=True)
+class Forge:
+    """GitHub for these tests: `run` runs a job of a workflow against `hub`, as the account `bot` of `results`."""
+
+    hub: Hub
+    folder: Path
+    bot: str
+    adapter: Path = field(repr=False)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The repository's variables."""
+        named = {"BENCHMARKS": "arithmetic", "LIMIT": "2", "RECIPE": "smoke", "RUNNER": "self-hosted"}
+        return {f"PERMIX_{key}": value for key, value in named.items()} | {"PERMIX_ORG": "results"}
+
+    def run(self, name: str, job: str, event: dict[str, Any] | None = None, **more: Any) -> workflows.Ran:
+        settings = {"variables": self.variables, "secrets": {"HF_TOKEN": self.bot}} | more
+        where = {"HF_ENDPOINT": self.hub.endpoint, "PERMIX_HOME": str(self.folder / "home")}
+        return workflows.run(name, job, self.folder / job, event=event or {}, **settings, **where)
+
+    def head(self, repo: str) -> Head:
+        """What the Hub holds of a repository that is there."""
+        found = self.hub.head(repo)
+        assert found
+        return found
