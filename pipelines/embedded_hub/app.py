@@ -24,7 +24,6 @@ from embedded_hub.api import (
     lfs,
     refs,
     repositories,
-    scheduled_jobs,
     spaces,
     webhooks,
     xet,
@@ -44,8 +43,8 @@ from embedded_hub.store.xet import XetStore
 from embedded_hub.web import pages
 
 PAGES = (
-    account, content, info, repositories, refs, commits, discussions, collections, lfs, xet, webhooks, jobs,
-    scheduled_jobs, spaces, buckets, git, pages,
+    account, content, info, repositories, refs, commits, discussions, collections, lfs, xet, webhooks, jobs, spaces,
+    buckets, git, pages,
 )  # fmt: skip
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 

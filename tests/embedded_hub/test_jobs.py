@@ -2,11 +2,11 @@
 
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
 
 from embedded_hub import launch
-from embedded_hub.compute import cron
+from embedded_hub.app import open_hub
 from embedded_hub.database.accounts import Accounts
 
 from .conftest import Wire, stop
@@ -208,54 +208,20 @@ def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
     assert len(found) == 1
 
 
-def test_scheduled_jobs_run_when_they_are_due_and_when_they_are_told(jobs: HfApi, working: launch.Running) -> None:
-    made = jobs.create_scheduled_job(
-        image=IMAGE, command=["python", "-c", "print('tick')"], schedule="@hourly", namespace="permix",
-        labels={"kind": "plan"}, secrets={"S": "hidden"},
-    )  # fmt: skip
-    assert made.status.next_job_run_at is not None and made.status.next_job_run_at.minute == 0
-    assert made.job_spec.secrets == {"S": None}
-    told = jobs.trigger_scheduled_job(scheduled_job_id=made.id, namespace="permix")
-    assert ended(jobs, told)[2] == ["tick\n"] and told.initiator.type == "scheduled-job"
-    jobs.suspend_scheduled_job(scheduled_job_id=made.id, namespace="permix")
-    assert jobs.inspect_scheduled_job(scheduled_job_id=made.id, namespace="permix").suspend
-    jobs.update_scheduled_job_schedule(scheduled_job_id=made.id, schedule="30 2 * * mon", namespace="permix")
-    with closing(Accounts(working.root / "hub.db")) as accounts:
-        accounts.sql.execute("UPDATE scheduled_jobs SET due=0, suspended=0")
-    ended(jobs, run(jobs, "print('wakes the foreman')"))
-    found = jobs.list_scheduled_jobs(namespace="permix", labels={"kind": "plan"})[0]
-    assert found.status.last_job is not None and found.status.last_job.id != told.id
-    assert found.status.next_job_run_at is not None and found.status.next_job_run_at.weekday() == 0
-    jobs.resume_scheduled_job(scheduled_job_id=made.id, namespace="permix")
-    jobs.update_scheduled_job_labels(scheduled_job_id=made.id, labels={}, namespace="permix")
-    jobs.delete_scheduled_job(scheduled_job_id=made.id, namespace="permix")
-    assert jobs.list_scheduled_jobs(namespace="permix") == []
-    with pytest.raises(HfHubHTTPError, match="means nothing here"):
-        jobs.create_scheduled_job(image=IMAGE, command=["ls"], schedule="often", namespace="permix")
+def test_scheduled_jobs_are_refused_in_one_sentence(jobs: HfApi) -> None:
+    with pytest.raises(HfHubHTTPError, match="does not offer POST /api/scheduled-jobs/permix") as refusal:
+        jobs.create_scheduled_job(image=IMAGE, command=["ls"], schedule="@hourly", namespace="permix")
+    assert refusal.value.response.status_code == 501
 
 
-@pytest.mark.parametrize(
-    ("schedule", "after", "expected"),
-    [
-        ("@hourly", "2026-01-31T23:59:59", "2026-02-01T00:00"),
-        ("*/15 9-17 * * mon-fri", "2026-11-20T17:45:00", "2026-11-23T09:00"),
-        ("0 0 29 2 *", "2026-03-01T00:00:00", "2028-02-29T00:00"),
-        ("0 12 13 * fri", "2026-11-01T00:00:00", "2026-11-06T12:00"),  # either day is enough
-        ("5,10 0 * jan,mar 7", "2026-01-31T12:00:00", "2026-03-01T00:05"),
-        ("59 23 31 12 *", "2026-12-31T23:59:00", "2027-12-31T23:59"),
-    ],
-)
-def test_the_next_time_of_a_schedule(schedule: str, after: str, expected: str) -> None:
-    found = cron.next_time(schedule, datetime.fromisoformat(after).replace(tzinfo=UTC).timestamp())
-    assert datetime.fromtimestamp(found, UTC).strftime("%Y-%m-%dT%H:%M") == expected
-
-
-@pytest.mark.parametrize(
-    "schedule", ["", "* * * *", "60 * * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "0 0 31 2 *"]
-)
-def test_what_is_no_schedule(schedule: str) -> None:
-    with pytest.raises(cron.BadSchedule):
-        cron.next_time(schedule, 0)
+def test_a_data_directory_with_the_tables_of_scheduled_jobs_opens(tmp_path: Path) -> None:
+    """They were written by earlier versions."""
+    with closing(sqlite3.connect(tmp_path / "hub.db")) as database:
+        database.execute("CREATE TABLE scheduled_jobs(id TEXT PRIMARY KEY, namespace TEXT, schedule TEXT, due REAL)")
+        database.execute("INSERT INTO scheduled_jobs VALUES ('1', 'permix', '@hourly', 0)")
+        database.commit()
+    hub = open_hub(tmp_path)
+    assert hub.jobs.all("permix") == []
 
 
 def _following(api: HfApi, job: Any) -> Iterator[str]:

@@ -27,9 +27,10 @@ def hardware(call: Call) -> Response:
 
 def submit(call: Call) -> Response:
     """Start a job."""
-    namespace = namespace_of(call, write=True)
-    spec = spec_of(call, call.json)
-    return JSONResponse(described(job_runner.submit(call.hub, namespace, spec, _initiator(call))))
+    namespace = _namespace(call, write=True)
+    spec = job_spec.parse(call.json)
+    check_volumes(call, spec["volumes"])
+    return JSONResponse(_described(job_runner.submit(call.hub, namespace, spec, _initiator(call))))
 
 
 def listing(call: Call) -> Response:
@@ -39,36 +40,36 @@ def listing(call: Call) -> Response:
     labels = [one.partition("=")[::2] for one in query.getlist("label")]
     if not set(stages) <= set(STAGES):
         raise HubError(400, f"A stage is one of {', '.join(STAGES)}.")
-    found = [one for one in call.hub.jobs.all(namespace_of(call)) if not stages or one.stage in stages]
+    found = [one for one in call.hub.jobs.all(_namespace(call)) if not stages or one.stage in stages]
     found = [one for one in found if all(one.spec["labels"].get(key) == value for key, value in labels)]
     start, size = call.number("cursor", 0), min(max(call.number("limit", PAGE_SIZE), 1), PAGE_SIZE)
     headers = call.next_page("cursor", start + size) if start + size < len(found) else {}
-    return JSONResponse([described(one) for one in found[start : start + size]], headers=headers)
+    return JSONResponse([_described(one) for one in found[start : start + size]], headers=headers)
 
 
 def details(call: Call) -> Response:
     """One job."""
-    return JSONResponse(described(_the(call)))
+    return JSONResponse(_described(_the(call)))
 
 
 def cancel(call: Call) -> Response:
     """End a job."""
     job = _the(call, write=True)
     job_runner.cancel(call.hub, job)
-    return JSONResponse(described(_the(call)))
+    return JSONResponse(_described(_the(call)))
 
 
 def duplicate(call: Call) -> Response:
     """Start another job like this one."""
     job = _the(call, write=True)
     initiator = {"type": "duplicated-job", "id": job.id}
-    return JSONResponse(described(job_runner.submit(call.hub, job.namespace, job.spec, initiator)))
+    return JSONResponse(_described(job_runner.submit(call.hub, job.namespace, job.spec, initiator)))
 
 
 def relabel(call: Call) -> Response:
     """Replace a job's labels."""
     call.hub.jobs.set_labels(_the(call, write=True), job_spec.labels(call.json.get("labels")))
-    return JSONResponse(described(_the(call)))
+    return JSONResponse(_described(_the(call)))
 
 
 def logs(call: Call) -> Response:
@@ -83,14 +84,7 @@ def metrics(call: Call) -> Response:
     return metrics_stream(job.id, _over(call, job))
 
 
-def spec_of(call: Call, wanted: dict[str, Any]) -> dict[str, Any]:
-    """What a job is asked to do, with volumes that the caller may use."""
-    spec = job_spec.parse(wanted)
-    check_volumes(call, spec["volumes"])
-    return spec
-
-
-def namespace_of(call: Call, write: bool = False) -> str:
+def _namespace(call: Call, write: bool = False) -> str:
     """The namespace of the path; 404 for who may not see its jobs, 403 for who may not start any."""
     namespace = call.param("namespace")
     if not valid_namespace(namespace) or not call.who().may_read(namespace):
@@ -101,7 +95,7 @@ def namespace_of(call: Call, write: bool = False) -> str:
 
 
 def _the(call: Call, write: bool = False) -> Job:
-    namespace = namespace_of(call, write)
+    namespace = _namespace(call, write)
     job = call.hub.jobs.find(call.param("oid"))
     if job is None or job.namespace.lower() != namespace.lower():
         raise HubError(404, f"There is no job {call.param('oid')[:40]!r} of {namespace}.")
@@ -122,24 +116,20 @@ def _initiator(call: Call) -> dict[str, str]:
     return {"type": "user", "id": call.who().user, "name": call.who().user}
 
 
-def owner(namespace: str) -> dict[str, str]:
-    """Whose a job is, as clients read it."""
-    return {"id": namespace, "name": namespace, "type": "user"}
-
-
-def described(job: Job) -> dict[str, Any]:
+def _described(job: Job) -> dict[str, Any]:
     """A job as clients read it."""
-    known = {"id": job.id, "createdAt": job.created, "startedAt": job.started, "finishedAt": job.finished}
-    status = {"stage": job.stage, "message": job.message}
-    begun, running, end = (_seconds(one) for one in (job.created, job.started, job.finished))
+    begun, running, end = (_seconds(time_text) for time_text in (job.created, job.started, job.finished))
     last = end or time.time()
     durations = {
         "schedulingSecs": int(running - begun) if running and begun else None,
         "runningSecs": int(last - running) if running else None,
         "totalSecs": int(last - (begun or last)),
     }
-    more = {"status": status, "durations": durations, "owner": owner(job.namespace), "initiator": job.initiator}
-    return known | job_spec.described(job.spec) | more
+    return job_spec.described(job.spec) | {
+        "id": job.id, "createdAt": job.created, "startedAt": job.started, "finishedAt": job.finished,
+        "status": {"stage": job.stage, "message": job.message}, "durations": durations, "initiator": job.initiator,
+        "owner": {"id": job.namespace, "name": job.namespace, "type": "user"},
+    }  # fmt: skip
 
 
 def _seconds(text: str | None) -> float | None:

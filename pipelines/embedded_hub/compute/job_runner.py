@@ -6,14 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
-from embedded_hub.clock import now
-from embedded_hub.compute import cron, supervised_process
+from embedded_hub.compute import supervised_process
 from embedded_hub.context import Hub, log
-from embedded_hub.database.jobs import OVER, Job
+from embedded_hub.database.jobs import Job
 from embedded_hub.database.webhooks import Delivery, Webhook
 from embedded_hub.errors import HubError
 from embedded_hub.events.deliver import environment as told_by
@@ -42,7 +40,7 @@ class Foreman(Thread):
             except Exception:
                 log.exception("looking after jobs failed")
                 time.sleep(1)
-            changed.wait(self._pause())
+            changed.wait(TICK if self._hub.jobs.busy() else IDLE)
 
     def stop(self) -> None:
         """End; jobs go on."""
@@ -55,18 +53,10 @@ class Foreman(Thread):
             self._note_end(job)
         if not self._hub.allowed.runs_jobs():
             return
-        for scheduled in jobs.due(time.time()):
-            start_scheduled(self._hub, scheduled.id, due=True)
         room = self.at_once - len(jobs.in_stage("RUNNING"))
         for job in jobs.in_stage("SCHEDULING")[: max(room, 0)]:
             if jobs.begin(job):
                 self._start(job)
-
-    def _pause(self) -> float:
-        if self._hub.jobs.busy():
-            return TICK
-        due = self._hub.jobs.next_due()
-        return IDLE if due is None else min(max(due - time.time(), TICK), IDLE)
 
     def _start(self, job: Job) -> None:
         folder = self._hub.jobs.folder(job)
@@ -101,26 +91,6 @@ def cancel(hub: Hub, job: Job) -> None:
     """End a job: one that waits at once, one that runs in a few seconds."""
     if not hub.jobs.end(job, "CANCELED", None, was="SCHEDULING"):
         supervised_process.end(hub.jobs.folder(job))
-
-
-def start_scheduled(hub: Hub, id_: str, due: bool) -> Job | None:
-    """Start a scheduled job now; None when it was deleted, or when its last one is not over and it allows no two.
-
-    With `due` its next time is set, the first from now on: what was missed is not made up for.
-    """
-    made = None
-    with hub.accounts.transaction():
-        one = hub.jobs.find_scheduled(id_)
-        if one is None or (due and (one.suspended or one.due > time.time())):
-            return None  # somebody changed it in this moment
-        last = hub.jobs.find(one.last_job) if one.last_job else None
-        if one.concurrency or last is None or last.stage in OVER:
-            made = submit(hub, one.namespace, one.spec, {"type": "scheduled-job", "id": one.id})
-            one = replace(one, last_job=made.id, last_at=now())
-        if due:
-            one = replace(one, due=cron.next_time(one.schedule, time.time()))
-        hub.jobs.put_scheduled(one)
-    return made
 
 
 def start_for(hub: Hub, webhook: Webhook, delivery: Delivery) -> str:

@@ -24,12 +24,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs(id TEXT PRIMARY KEY, namespace TEXT NOT NULL COLLATE NOCASE, spec TEXT NOT NULL,
     initiator TEXT NOT NULL, created TEXT NOT NULL, started TEXT, finished TEXT, stage TEXT NOT NULL, message TEXT);
 CREATE INDEX IF NOT EXISTS jobs_by_stage ON jobs(stage);
-CREATE TABLE IF NOT EXISTS scheduled_jobs(id TEXT PRIMARY KEY, namespace TEXT NOT NULL COLLATE NOCASE,
-    spec TEXT NOT NULL, schedule TEXT NOT NULL, suspended INTEGER NOT NULL, concurrency INTEGER NOT NULL,
-    created TEXT NOT NULL, due REAL NOT NULL, last_job TEXT, last_at TEXT);
 """
 _COLUMNS = "id, namespace, spec, initiator, created, started, finished, stage, message"
-_SCHEDULED = "id, namespace, spec, schedule, suspended, concurrency, created, due, last_job, last_at"
 
 
 @dataclass(frozen=True)
@@ -45,22 +41,6 @@ class Job:
     finished: str | None
     stage: str
     message: str | None
-
-
-@dataclass(frozen=True)
-class ScheduledJob:
-    """A job that is started again and again; `due` in seconds since 1970."""
-
-    id: str
-    namespace: str
-    spec: dict[str, Any]
-    schedule: str
-    suspended: bool
-    concurrency: bool
-    created: str
-    due: float
-    last_job: str | None
-    last_at: str | None
 
 
 class Jobs:
@@ -127,41 +107,3 @@ class Jobs:
     def _where(self, where: str, values: Iterable[Any]) -> list[Job]:
         rows = self._accounts.sql.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", tuple(values))  # noqa: S608
         return [Job(row[0], row[1], json.loads(row[2]), json.loads(row[3]), *row[4:]) for row in rows.fetchall()]
-
-    # Scheduled jobs
-
-    def put_scheduled(self, one: ScheduledJob) -> None:
-        """Enter a scheduled job, or what has changed about it."""
-        values = [getattr(one, name) for name in _SCHEDULED.split(", ")]
-        values[2] = json.dumps(one.spec)
-        query = f"INSERT OR REPLACE INTO scheduled_jobs({_SCHEDULED}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608
-        self._accounts.sql.execute(query, values)
-        self._accounts.when_done(self.changed.set)
-
-    def find_scheduled(self, id_: str) -> ScheduledJob | None:
-        """The scheduled job of that id."""
-        return next(iter(self._scheduled("id=?", id_)), None)
-
-    def all_scheduled(self, namespace: str) -> list[ScheduledJob]:
-        """The scheduled jobs of a user or organisation, the oldest first."""
-        return self._scheduled("namespace=? ORDER BY created, id", namespace)
-
-    def due(self, when: float) -> list[ScheduledJob]:
-        """The scheduled jobs whose time has come."""
-        return self._scheduled("suspended=0 AND due <= ?", when)
-
-    def next_due(self) -> float | None:
-        """When the next scheduled job should start (seconds since 1970)."""
-        found = self._accounts.sql.execute("SELECT min(due) FROM scheduled_jobs WHERE suspended=0").fetchone()[0]
-        return None if found is None else float(found)
-
-    def remove_scheduled(self, one: ScheduledJob) -> None:
-        """Strike a scheduled job out; those that it started stay."""
-        self._accounts.sql.execute("DELETE FROM scheduled_jobs WHERE id=?", (one.id,))
-
-    def _scheduled(self, where: str, value: Any) -> list[ScheduledJob]:
-        rows = self._accounts.sql.execute(f"SELECT {_SCHEDULED} FROM scheduled_jobs WHERE {where}", (value,))  # noqa: S608
-        return [
-            ScheduledJob(id_, namespace, json.loads(spec), schedule, bool(suspended), bool(concurrency), *rest)
-            for id_, namespace, spec, schedule, suspended, concurrency, *rest in rows.fetchall()
-        ]
