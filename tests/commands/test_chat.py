@@ -1,4 +1,4 @@
-"""permix chat, which runs the files of spaces/permix-chat."""
+"""permix chat, which runs the Space permix-chat as it is published."""
 
 import importlib.util
 import os
@@ -23,17 +23,20 @@ def test_the_command_serves_what_was_published_and_takes_the_app_with_it(smoke: 
     with subprocess.Popen(command, env=environment(smoke), cwd=smoke, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert any("Running on local URL" in line for line in running.stdout)
-        found = Client(f"http://127.0.0.1:{port}", verbose=False).predict(api_name="/adapters")
-        assert {one["repo"] for one in found} == {"permix-smoke/permix-toy-rlvr", "permix-smoke/permix-toy-permix-rlvr"}
+        adapters = Client(f"http://127.0.0.1:{port}", verbose=False).predict(api_name="/adapters")
+        repos = {adapter["repo"] for adapter in adapters}
+        assert repos == {"permix-smoke/permix-toy-rlvr", "permix-smoke/permix-toy-permix-rlvr"}
         running.send_signal(signal.SIGTERM)
         assert running.wait(30) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_where_nothing_was_published_it_says_what_to_run(tmp_path: Path) -> None:
+def test_the_error_before_anything_is_published_names_the_command(tmp_path: Path) -> None:
     done = permix(tmp_path, "chat", check=False)
-    assert done.returncode == 2 and "permix has published nothing on" in done.stderr and "`permix run`" in done.stderr
+    assert done.returncode == 2
+    assert "permix has published nothing on" in done.stderr
+    assert "`permix run`" in done.stderr
 
 
 def test_a_port_that_is_taken_is_named() -> None:
@@ -41,18 +44,18 @@ def test_a_port_that_is_taken_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(BadInput, match=f"Port {port} is not free"):
+        with pytest.raises(BadInput, match=f"Port {port} is in use"):
             chat.chat(port=port)
 
 
-def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_without_gradio_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
 
     def without(name: str, *rest: Any) -> Any:
         return None if name == "gradio" else find(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    with pytest.raises(BadInput, match=r"needs gradio, not installed here: pip install 'permix\[apps\]'"):
+    with pytest.raises(BadInput, match=r"needs gradio, which is not installed: pip install 'permix\[apps\]'"):
         chat.chat()
 
 
@@ -63,5 +66,5 @@ def free_port() -> int:
 
 
 def environment(home: Path) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    return kept | {"PERMIX_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    return environment | {"PERMIX_HOME": str(home), "PYTHONUNBUFFERED": "1"}

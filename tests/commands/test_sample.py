@@ -1,7 +1,8 @@
-"""permix sample: what is printed where, whom a persona's name means, and what is refused in one sentence."""
+"""permix sample: what is printed where, which persona a text names, and errors of one sentence."""
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ PLAN = recipes.load("smoke")
 QUESTION = "Tom has 3 pens. He buys 4 pens. How many pens does Tom have?"
 
 
-def keys(*wanted: str) -> list[str]:
-    return [p.key for p in sample._personas(PLAN, wanted, None)]
+def keys(*texts: str) -> list[str]:
+    return [p.key for p in sample._personas(PLAN, texts, None)]
 
 
 def test_a_persona_is_a_key_several_keys_or_a_text() -> None:
@@ -31,8 +32,8 @@ def test_a_persona_is_a_key_several_keys_or_a_text() -> None:
     assert sample._personas(PLAN, ["dumb"], None) == [p for p in persona.bundled("eval") if p.key == "dumb"]
 
 
-def test_a_word_that_is_no_key_names_the_nearest() -> None:
-    with pytest.raises(BadInput, match=r"There is no persona 'dum': did you mean 'dumb'\?"):
+def test_the_error_of_an_unknown_key_names_the_nearest() -> None:
+    with pytest.raises(BadInput, match=r"The persona 'dum' is unknown: did you mean 'dumb'\?"):
         keys("dum")
 
 
@@ -43,45 +44,48 @@ def test_an_empty_question_is_refused_before_anything_is_loaded() -> None:
 
 def test_sampling_is_the_recipes_own_unless_given() -> None:
     assert sample._sampling(PLAN, None, None).max_tokens == PLAN.settings("sweep")["max_tokens"]
-    assert sample._sampling(PLAN, 0.0, 7).temperature == 0.0 and sample._sampling(PLAN, 0.0, 7).max_tokens == 7
+    sampling = sample._sampling(PLAN, 0.0, 7)
+    assert (sampling.temperature, sampling.max_tokens) == (0.0, 7)
 
 
 def test_published_variants_answer_on_stdout_and_side_by_side_on_a_terminal(smoke: Path) -> None:
-    asked = ["sample", QUESTION, "--recipe", "smoke", "--temperature", "2"]
-    one = permix(smoke, *asked, "--persona", "dumb")
-    assert one.stdout.strip() and one.stdout.endswith("\n")
-    assert one.stderr == "permix-rlvr as dumb:\n", "the recipe's last variant is the default"
+    command = ["sample", QUESTION, "--recipe", "smoke", "--temperature", "2"]
+    single = permix(smoke, *command, "--persona", "dumb")
+    assert single.stdout.strip()
+    assert single.stdout.endswith("\n")
+    assert single.stderr == "permix-rlvr as dumb:\n", "the recipe's last variant is the default"
 
-    several = [*asked, "--persona", "dumb,none", "--variant", "base,permix-rlvr", "--compare"]
+    several = [*command, "--persona", "dumb,none", "--variant", "base,permix-rlvr", "--compare"]
     plain = permix(smoke, *several).stdout
     blocks = dict(block.split("\n", 1) for block in plain.removeprefix("## ").split("\n## "))
     assert list(blocks) == ["dumb, base", "none, base", "dumb, permix-rlvr", "none, permix-rlvr"]
-    assert blocks["dumb, permix-rlvr"].strip() == one.stdout.strip() != blocks["none, permix-rlvr"].strip()
+    assert blocks["dumb, permix-rlvr"].strip() == single.stdout.strip()
+    assert blocks["dumb, permix-rlvr"].strip() != blocks["none, permix-rlvr"].strip()
 
-    shown = on_a_terminal(smoke, *several)
-    assert max(map(len, shown.splitlines())) <= 80
-    heading = next(line for line in shown.splitlines() if "persona" in line)
-    assert "base" in heading and "permix-rlvr" in heading and blocks["none, base"].split()[0] in shown
+    screen = on_a_terminal(smoke, *several)
+    assert max(map(len, screen.splitlines())) <= 80
+    assert re.search("persona.*base.*permix-rlvr", screen)
+    assert blocks["none, base"].split()[0] in screen
 
 
 def on_a_terminal(home: Path, *arguments: str) -> str:
-    """What the command shows on a terminal of 80 columns."""
+    """Return what the command shows on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    environment = kept | {"PERMIX_HOME": str(home), "COLUMNS": "80", "TERM": "dumb"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    environment |= {"PERMIX_HOME": str(home), "COLUMNS": "80", "TERM": "dumb"}
     with subprocess.Popen([sys.executable, "-m", "permix", *arguments], env=environment, stdout=theirs, cwd=home):
         os.close(theirs)
-        shown = b""
+        screen = b""
         try:
             while part := os.read(ours, 65536):
-                shown += part
+                screen += part
         except OSError:  # the other end is closed
             pass
     os.close(ours)
-    return shown.decode()
+    return screen.decode()
 
 
-def test_what_is_not_published_is_one_sentence(smoke: Path) -> None:
+def test_the_error_of_something_not_published_is_one_sentence(smoke: Path) -> None:
     for more, sentence in (
         (["--set", "tag=none"], "permix-smoke/permix-toy-permix-rlvr-none is not on http"),
         (["--adapter", "org/nothing"], "org/nothing is not on http"),
@@ -89,16 +93,17 @@ def test_what_is_not_published_is_one_sentence(smoke: Path) -> None:
         (["--variant", "rlvrr"], "There is no variant 'rlvrr'"),
     ):
         done = permix(smoke, "sample", QUESTION, "--recipe", "smoke", *more, check=False)
-        assert done.returncode == 2 and done.stdout == "" and done.stderr.startswith(f"permix: {sentence}")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"permix: {sentence}")
 
 
-def test_a_server_is_asked_instead_with_its_key(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return completion(f"{len(asked.body['messages'])} messages to {asked.body['model']}")
+def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:
+    def script(call: Asked) -> Answer:
+        return completion(f"{len(call.body['messages'])} messages to {call.body['model']}")
 
     with FaultyServer(script) as server:
-        how = ["--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY"]
-        done = permix(tmp_path, "sample", "Why?", *how, "--persona", "none,dumb", MY_KEY="sk-1")
+        options = ["--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY"]
+        done = permix(tmp_path, "sample", "Why?", *options, "--persona", "none,dumb", MY_KEY="sk-1")
     assert done.stdout == (
         "## none, good-model\n1 messages to good-model\n\n## dumb, good-model\n2 messages to good-model\n"
     )
@@ -110,13 +115,14 @@ def test_a_server_is_asked_instead_with_its_key(tmp_path: Path) -> None:
     [
         (["--endpoint", "http://127.0.0.1:9/v1"], "--endpoint needs --model"),
         (["--model", "gpt-5-mini", "--variant", "rlvr"], "A server has its own models"),
-        (["--model", "qwen3-32b"], "The model 'qwen3-32b' has no url"),
+        (["--model", "qwen3-32b"], "The recipe sets no url for the model 'qwen3-32b'"),
         (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "http://127.0.0.1:9/v1 does not answer"),
-        (["--persona", "dum"], "There is no persona 'dum'"),
+        (["--persona", "dum"], "The persona 'dum' is unknown"),
         (["--max-tokens", "0"], "max_tokens is 0"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
     done = permix(tmp_path, "sample", "Why?", *arguments, check=False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith(f"permix: {sentence}") and done.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"permix: {sentence}")
+    assert done.stderr.count("\n") == 1

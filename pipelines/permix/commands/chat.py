@@ -1,4 +1,4 @@
-"""permix chat: the Space permix-chat on this machine, on the adapters that `permix run` published."""
+"""permix chat: run the Space permix-chat on this machine, with the published adapters."""
 
 import importlib.util
 import signal
@@ -21,26 +21,26 @@ NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "t
 
 def chat(
     hub: options.Hub = None,
-    org: Annotated[str, typer.Option(help="Whose adapters and personas.")] = "permix",
+    org: Annotated[str, typer.Option(help="The organisation whose adapters and personas are listed.")] = "permix",
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Where to listen; by default the first free one from 7860."),
+        typer.Option(min=1, max=65535, help="Port of the page; by default the first free port from 7860."),
     ] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser; the address is printed.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:
-    """Chat with any adapter under any persona, in the browser, until Ctrl-C."""
+    """Chat with any adapter under any persona in the browser, until Ctrl-C."""
     _need_packages()
     if port is not None:
         _need_port(port)
     from permix.publishing import hub as hubs
 
-    place = hubs.connect(hub)
-    if place.head(f"datasets/{org}/permix-personas") is None:
+    client = hubs.connect(hub)
+    if client.head(f"datasets/{org}/permix-personas") is None:
         raise BadInput(
-            f"{org} has published nothing on {place.endpoint} yet: run `permix run` first, or name another --org."
+            f"{org} has published nothing on {client.endpoint} yet: run `permix run` first, or name another --org."
         )
     environment = processes.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
-    environment |= {"HF_ENDPOINT": place.endpoint} | ({"HF_TOKEN": place.token} if place.token else {})
+    environment |= {"HF_ENDPOINT": client.endpoint} | ({"HF_TOKEN": client.token} if client.token else {})
     environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the app would outlive this process
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ def _need_packages() -> None:
     missing = {name: extra for name, extra in NEEDS.items() if importlib.util.find_spec(name) is None}
     if missing:
         extras = ",".join(sorted(set(missing.values())))
-        raise BadInput(f"The chat needs {', '.join(missing)}, not installed here: pip install 'permix[{extras}]'.")
+        raise BadInput(f"The chat needs {', '.join(missing)}, which is not installed: pip install 'permix[{extras}]'.")
 
 
 def _need_port(port: int) -> None:
@@ -69,4 +69,4 @@ def _need_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise BadInput(f"Port {port} is not free: choose another --port, or none for any that is.") from None
+            raise BadInput(f"Port {port} is in use: choose another --port, or omit it for a free one.") from None
