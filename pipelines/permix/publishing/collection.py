@@ -27,6 +27,6 @@ def gather(hub: Hub, org: str) -> str:
                 print(f"Note: {hub.endpoint} has no page of the paper {PAPER} to collect.", file=sys.stderr)
         for repo in hub.repositories(org):
             kind, name = split(repo)
-            if (kind, name) not in listed and (head := hub.head(repo)) and head.record:
+            if (kind, name) not in listed and hub.artifact(repo):
                 api.add_collection_item(slug, name, cast(Any, kind), exists_ok=True)
     return f"{hub.endpoint}/collections/{slug}"

@@ -38,10 +38,10 @@ def split(repo: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Head:
-    """What a repository holds at one commit; `record` is its run.json, or None where permix did not make it.
+class RepositoryState:
+    """The content of a repository at one commit.
 
-    `files` is {path: (sha256 or git sha1, size)} as the Hub tells it.
+    `files` is {path: (sha256 or git sha1, size)} as the Hub lists it. `record` is the run.json, None if there is none.
     """
 
     repo: str
@@ -51,7 +51,7 @@ class Head:
 
     @property
     def content_digest(self) -> str:
-        """The record's own, else a digest of the Hub's file ids."""
+        """The content digest in the record; without a record, a digest of the Hub's file ids."""
         if self.record:
             return str(self.record["content_digest"])
         listed = sorted((path, oid) for path, (oid, _) in self.files.items() if run_record.is_content(path))
@@ -59,12 +59,22 @@ class Head:
 
     @property
     def intact(self) -> bool:
-        """Whether the repository holds just the files that the record describes."""
+        """Whether the files are exactly those that the record describes."""
         described: Mapping[str, Any] = self.record["files"] if self.record else {}
         content = {path for path in self.files if run_record.is_content(path)}
         return content == set(described) and all(
             self.files[path][0] in (d["sha256"], d["sha1"]) for path, d in described.items()
         )
+
+
+@dataclass(frozen=True)
+class Artifact(RepositoryState):
+    """The state of a repository that permix published, with its run record."""
+
+    record: Mapping[str, Any]
+
+
+Head = RepositoryState
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,8 @@ class Hub:
         with self.sentences(f"read {repo}"):
             self.api.auth_check(name, repo_type=kind)
 
-    def head(self, repo: str) -> Head | None:
-        """The repository at its head (or at `@revision`); None where there is none."""
+    def state(self, repo: str) -> RepositoryState | None:
+        """Return the repository at its head or at `@revision`; an Artifact if it has a run record, None if missing."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
         kind, name = split(repo)
@@ -134,7 +144,15 @@ class Hub:
             found = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
         at = f"{repo.partition('@')[0]}@{info.sha}"
         record = run_record.read_record(self.download(at, run_record.RECORD)) if run_record.RECORD in found else None
-        return Head(repo.partition("@")[0], str(info.sha), found, record)
+        content = repo.partition("@")[0], str(info.sha), found
+        return Artifact(*content, record) if record else RepositoryState(*content, None)
+
+    def artifact(self, repo: str) -> Artifact | None:
+        """Return the repository's state; None if it is missing or has no run record."""
+        state = self.state(repo)
+        return state if isinstance(state, Artifact) else None
+
+    head = state
 
     def repositories(self, owner: str) -> list[str]:
         """Every repository of `owner` that the token may see: Spaces, models, datasets; with "" of all owners."""
