@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,11 @@ from tests.support.real import SHARED
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and so every process that they start: then
+# nothing that a test interrupts would end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any Hub library is imported: nothing of the user's own is read or written.
 os.environ["PERMIX_HOME"] = tempfile.mkdtemp(prefix="permix-test-")
