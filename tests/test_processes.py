@@ -10,8 +10,8 @@ from permix import processes
 
 CHILD = """
 import os, time
-from permix import children
-children.end_with_parent(os.getppid())
+from permix import processes
+processes.end_with_parent(os.getppid())
 print("watching", flush=True)
 time.sleep(600)
 """

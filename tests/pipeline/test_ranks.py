@@ -27,7 +27,7 @@ from tests.support.trainings import config_of, make_inputs, train
 
 KILLED = """
 import os, pickle, signal, sys, time
-from permix import ranks
+from permix.pipeline import ranks
 from permix.training import loop
 with open(sys.argv[1], "rb") as file:
     job = pickle.load(file)

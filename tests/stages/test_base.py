@@ -116,7 +116,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
-    from permix.pipeline.recipe import Recipe
+    from permix.experiment.recipe import Recipe
 
     recipe = Recipe(name="x", org="me", tag="t", seeds=(3, 4), tables={"base": {"steps": 7}})
     (config,) = base.configs(recipe)
