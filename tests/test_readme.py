@@ -1,56 +1,72 @@
-"""Every command of the README runs, on the smoke recipe; so do the commands that a run prints."""
+"""Every command and example of the README, the guides and the pages for contributors runs, on the smoke recipe."""
 
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import typer
 
 from embedded_hub import launch
+from permix import cli, stages
 from permix.pipeline import plan, recipes
 from tests.support.command_line import permix
 from tests.support.models import make_tiny_model
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PATHS = (
+    "README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pipelines" / "guides").glob("*.md")),
+    *("pipelines/README.md", "pipelines/decisions.md", ".github/CONTRIBUTING.md", "CHANGELOG.md"),
+)
+PAGES = {path: (ROOT / path).read_text(encoding="utf-8") for path in PATHS}
 ELSEWHERE = {
-    "make demo": "it is `permix run` in an environment of its own",
-    "make test": "it runs this test",
-    "pip install .": "tests/test_packaging.py builds and unpacks the wheel",
-    "pip install '.[train]'": "the same wheel with dependencies that are installed here",
-    "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook --publish my-org/my-sweep": (
-        "tests/commands/test_import_logs.py has logs"
-    ),
-    "permix sweep --endpoint http://127.0.0.1:8000/v1 --model my-model --key MY_API_KEY --benchmark gsm8k --limit 5": (
-        "tests/commands/test_sweep.py has a server"
-    ),
-    "permix hub serve --port 7870": "it does not end by itself: test_hub_serve_runs_in_the_foreground",
+    "make ": "an environment of its own, and other tests",
+    "source .venv/bin/activate": "an environment of its own",
+    "python -m pytest ": "it runs other tests",
+    "pip install '.[train]'": "tests/test_packaging.py builds and unpacks the wheel",
+    "permix import lm-eval ": "tests/commands/test_import_logs.py has logs",
+    "permix sweep --endpoint ": "tests/commands/test_sweep.py has a server",
+    'permix sample "What is 3 + 4?" ': "tests/commands/test_sample.py has a server",
+    "permix doctor --recipe single-gpu": "exit code 1 without a GPU: tests/commands/test_doctor.py",
+    "permix calibrate --processes 8": "8 GPUs: tests/commands/test_calibrate.py",
+    "permix run --recipe single-gpu ": "a GPU and huggingface.co",
+    "permix run --recipe paper ": "8 GPUs and huggingface.co",
+    "permix watch my-org/my-adapter ": "huggingface.co: tests/automation/test_watch.py",
+    "PERMIX_ORG=permix permix hub exec -- permix ci drift": "minutes: tests/automation/test_publish.py",
+    "PERMIX_ORG=permix permix hub exec -- python spaces": "it does not end: tests/spaces/test_leaderboard.py",
+    "permix hub serve --port 7870": "it does not end: test_hub_serve_runs_in_the_foreground",
 }
+"""How commands begin that do not run here, and the reason."""
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """Return the text of every code block in that language, page after page."""
+    return [block for page in PAGES.values() for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)]
 
 
 def commands() -> list[str]:
+    """Return each distinct command, in the order of the pages."""
     lines = "".join(blocks("bash")).splitlines()
-    return [line.split("  #")[0].strip() for line in lines if line.strip()]
+    return list(dict.fromkeys(line.split("  #")[0].strip() for line in lines if line.strip()))
 
 
 def shell(command: str, home: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command as if `permix` and `python` were installed, with the smoke recipe as the default."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     prelude = f'permix() {{ "{sys.executable}" -m permix "$@"; }}\n'
     return subprocess.run(
         ["bash", "-c", prelude + re.sub(r"(?<![\w/])python -c", f"{sys.executable} -c", command)],
-        env=kept | {"PERMIX_HOME": str(home), "PERMIX_RECIPE": "smoke"},
+        env=environment | {"PERMIX_HOME": str(home), "PERMIX_RECIPE": "smoke"},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -90,8 +106,9 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
     "MODEL": model_folder,
     "PROBLEMS": lambda folder: table_folder(folder, "train", PROBLEMS),
     "QUIZ": lambda folder: table_folder(folder, "test", QUIZ),
+    "DIR": lambda folder: folder,
 }
-"""What stands for a folder of the reader's own."""
+"""By the word on a page, what makes the reader's own folder."""
 
 
 @pytest.fixture(scope="module")
@@ -102,49 +119,146 @@ def home(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("command", [c for c in commands() if c not in ELSEWHERE])
+@pytest.mark.parametrize(
+    "command", [command for command in commands() if not command.startswith(tuple(ELSEWHERE))], ids=str
+)
 def test_command(command: str, home: Path, tmp_path: Path) -> None:
     ours = command.replace("permix/p", "permix-smoke/p")
     for word, make in FOLDERS.items():
         if f" {word} " in ours:
             ours = ours.replace(f" {word} ", f" {make(tmp_path / word.lower())} ")
-    if own := blocks("json"):
-        (tmp_path / "people.json").write_text(own[0])
+    (people,) = blocks("json")
+    (tmp_path / "people.json").write_text(people)
     done = shell(ours, home, tmp_path)
     assert done.returncode == 0, f"{ours}\n{done.stdout}\n{done.stderr}"
     assert done.stdout.strip()
 
 
-def test_the_commands_that_run_elsewhere_are_in_the_readme() -> None:
-    assert set(ELSEWHERE) <= set(commands())
-
-
-def test_the_python_example_prints_five_numbers(smoke: Path, tmp_path: Path) -> None:
-    (code,) = blocks("python")
-    done = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code.replace("permix/pss", "permix-smoke/pss"))
-    assert len(done.stdout.split()) == 5
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python(code: str, home: Path) -> None:
+    done = permix(home, "hub", "exec", "--", sys.executable, "-c", code.replace("permix/p", "permix-smoke/p"))
+    assert done.stdout.strip()
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
-def test_a_recipe_example_parses(text: str) -> None:
-    whole = {"variants": ["base", "permix-sft-styled"], "benchmarks": ["arithmetic"]} | tomllib.loads(text)
-    assert plan.build(recipes.parse({"name": "mine", **whole}, "mine.toml"))
+def test_a_recipe_example_has_a_plan(text: str) -> None:
+    whole = {"variants": ["base", "rlvr", "permix-rlvr", "permix-sft-styled"], "benchmarks": ["arithmetic"]}
+    assert plan.build(recipes.parse({"name": "mine", **whole, **tomllib.loads(text)}, "mine.toml"))
+
+
+@pytest.mark.parametrize("beginning", ELSEWHERE)
+def test_a_command_that_runs_elsewhere_is_on_a_page(beginning: str) -> None:
+    assert any(command.startswith(beginning) for command in commands())
+
+
+def mentions() -> Iterator[list[str]]:
+    """The words of every `permix …` on a page, in a block or in a sentence, without `permix` itself."""
+    for command in commands():
+        words = shlex.split(command)
+        yield from (words[n + 1 :] for n, word in enumerate(words) if word == "permix")
+    for page in PAGES.values():
+        for code in re.findall(r"`permix ([^`]+)`", re.sub(r"```.*?```", "", page, flags=re.DOTALL)):
+            yield shlex.split(code)
+
+
+@pytest.mark.parametrize("words", list({" ".join(words): words for words in mentions()}.values()), ids=" ".join)
+def test_a_mentioned_command_has_its_options(words: list[str]) -> None:
+    command = typer.main.get_command(cli.app)
+    options = {"--help"}
+    for word in words:
+        if word == "--":
+            break
+        options |= {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        if word.startswith("-"):
+            assert word in options
+        elif isinstance(command, typer.core.TyperGroup) and word != "STAGE":
+            command = command.commands[word] if word in command.commands else pytest.fail(f"no command {word}")
+
+
+NAMES = {
+    name if not isinstance(command, typer.core.TyperGroup) else f"{name} {below}"
+    for name, command in typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
+    for below in getattr(command, "commands", [""])
+}
+"""Every command of permix, groups by their subcommands."""
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_page_names_the_command(name: str) -> None:
+    assert any(f"permix {name}" in page for page in PAGES.values())
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_links_lead_somewhere(path: str) -> None:
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", PAGES[path]):
+        linked = (ROOT / path).parent / target if target else ROOT / path
+        assert linked.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [title.lower().replace(" ", "-") for title in titles]
+
+
+def tree() -> list[str]:
+    """The paths of the README's tree."""
+    (text,) = re.findall(r"\n\n```\n(\S.*?)```", PAGES["README.md"], re.DOTALL)
+    paths, folder = [], ""
+    for line in text.splitlines():
+        name = line.split()[0]
+        folder = folder if line.startswith(" ") else name
+        paths.append(folder + name if line.startswith(" ") else name)
+    return paths
+
+
+@pytest.mark.parametrize("path", tree())
+def test_the_tree_of_the_readme_exists(path: str) -> None:
+    assert (ROOT / path).is_dir() == path.endswith("/")
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 5000
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "/guides/" in path])
+def test_a_guide_is_one_screen(path: str) -> None:
+    assert len(PAGES[path].splitlines()) <= 90
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if "/guides/" in path])
+def test_the_readme_leads_to_the_guide(path: str) -> None:
+    assert f"({path})" in PAGES["README.md"]
+
+
+def test_the_table_of_stages_has_every_stage() -> None:
+    names = re.findall(r"^\| `(\w+)` \| .*`permix \w", PAGES["pipelines/README.md"], re.MULTILINE)
+    assert sorted(names) == sorted(stages.NAMES)
+
+
+def test_the_table_of_wings_has_every_wing() -> None:
+    folders = {f"{path.name}/" for path in (ROOT / "pipelines" / "permix").iterdir() if (path / "__init__.py").exists()}
+    table = PAGES["pipelines/README.md"].partition("## Wings")[2].partition("\n## ")[0]
+    first_column = "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))
+    assert folders == set(re.findall(r"`(\w+/)`", first_column))
 
 
 def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: Path) -> None:
     printed = permix(smoke, "run", "--recipe", "smoke").stdout.split("Load what was published:\n")[1]
     *lines, collection = printed.strip().splitlines()
-    assert len(lines) == 3 and collection.startswith("Collection: http://127.0.0.1:")
+    assert collection.startswith("Collection: http://127.0.0.1:")
+    assert len(lines) == 3
     for line in lines:
         done = shell(line, smoke, tmp_path)
-        assert done.returncode == 0 and done.stdout.strip(), f"{line}\n{done.stderr}"
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        assert done.stdout.strip()
 
 
 def test_hub_serve_runs_in_the_foreground_until_interrupted(tmp_path: Path) -> None:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     command = [sys.executable, "-m", "permix", "hub", "serve", "--root", str(tmp_path / "hub"), "--port", "0"]
     server = subprocess.Popen(
-        command, env=kept | {"PERMIX_HOME": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment | {"PERMIX_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         state = tmp_path / "hub" / "server.json"
@@ -156,9 +270,3 @@ def test_hub_serve_runs_in_the_foreground_until_interrupted(tmp_path: Path) -> N
     finally:
         server.send_signal(signal.SIGINT)
         assert server.wait(timeout=20) in (0, 130, -signal.SIGINT)
-
-
-def test_pictures_and_linked_files_are_there() -> None:
-    root = Path(__file__).parents[1]
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (root / target).is_file(), target
