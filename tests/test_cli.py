@@ -103,9 +103,14 @@ def test_options_of_every_type_reach_the_recipe(monkeypatch: pytest.MonkeyPatch)
     given += ["--lora-target-modules", "q_proj", "--lora-target-modules", "v_proj"]
     found = asked(monkeypatch, "grpo", "--recipe", "smoke", "rlvr", "--benchmark", "arithmetic", *given)
     settings = found.settings("grpo")
-    assert found.variants == ("rlvr",) and [b.name for b in found.benchmarks] == ["arithmetic"]
-    assert settings["max_steps"] == 7 and settings["learning_rate"] == 1e-5 and settings["bf16"] is True
-    assert settings["optim"] == "sgd" and settings["loss_type"] == "grpo" and settings["num_generations"] == 4
+    assert found.variants == ("rlvr",)
+    assert [b.name for b in found.benchmarks] == ["arithmetic"]
+    assert settings["max_steps"] == 7
+    assert settings["learning_rate"] == 1e-5
+    assert settings["bf16"] is True
+    assert settings["optim"] == "sgd"
+    assert settings["loss_type"] == "grpo"
+    assert settings["num_generations"] == 4
     assert settings["lora_target_modules"] == ("q_proj", "v_proj")
 
 
@@ -113,7 +118,8 @@ def test_a_list_of_numbers_a_zero_and_a_no_reach_the_recipe(monkeypatch: pytest.
     plain = [word for share in ("0.4", "0.3", "0.2", "0") for word in ("--plain", share)]
     assert asked(monkeypatch, "base", *plain).settings("base")["plain"] == (0.4, 0.3, 0.2, 0.0)
     found = asked(monkeypatch, "grpo", "--no-bf16", "--beta", "0", "--set", "grpo.top_p=0.5")
-    assert found.settings("grpo")["bf16"] is False and found.settings("grpo")["beta"] == 0.0
+    assert found.settings("grpo")["bf16"] is False
+    assert found.settings("grpo")["beta"] == 0.0
     assert found.settings("grpo")["top_p"] == 0.5
 
 
@@ -145,7 +151,9 @@ def test_wrong_usage_is_short_and_exits_with_2(
 ) -> None:
     arguments, sentence = WRONG[case]
     code, err = ended(capsys, monkeypatch, *arguments)
-    assert code == 2 and sentence in err and len(err.splitlines()) <= 4
+    assert code == 2
+    assert sentence in err
+    assert len(err.splitlines()) <= 4
 
 
 BAD = {
@@ -171,28 +179,35 @@ def test_bad_input_is_one_sentence_and_exits_with_2(
 ) -> None:
     arguments, sentence = BAD[case]
     code, err = ended(capsys, monkeypatch, *arguments)
-    assert code == 2 and sentence in err and err.startswith("permix: ") and len(err.splitlines()) == 1
+    assert code == 2
+    assert sentence in err
+    assert err.startswith("permix: ")
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [("plan",), ("run", "--recipe", "smoke")])
 def test_a_home_that_cannot_be_written_is_one_sentence(arguments: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = permix(tmp_path, *arguments, check=False, PERMIX_HOME=str(tmp_path / "file" / "home"))
-    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(f"permix: {tmp_path}/file/home") and "PERMIX_HOME" in done.stderr
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith(f"permix: {tmp_path}/file/home")
+    assert "PERMIX_HOME" in done.stderr
 
 
 def test_a_work_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     work = tmp_path / "file" / "work"
     done = permix(tmp_path / "home", "personas", "--work", str(work), check=False, PERMIX_HUB_LINGER="0.2")
-    assert done.returncode == 1 and done.stderr.startswith(f"permix: {work}: Not a directory: choose another folder")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"permix: {work}: Not a directory: choose another folder")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_stage_command_makes_that_stage_and_prints_where_it_is(tmp_path: Path) -> None:
     done = permix(tmp_path, "personas", "--recipe", "smoke", PERMIX_HUB_LINGER="0.2")
-    assert done.stdout.startswith("datasets/permix-smoke/permix-personas@") and len(done.stdout.splitlines()) == 1
+    assert done.stdout.startswith("datasets/permix-smoke/permix-personas@")
+    assert len(done.stdout.splitlines()) == 1
     assert done.stderr.splitlines()[0] == "making   datasets/permix-smoke/permix-personas"
 
 

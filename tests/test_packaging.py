@@ -52,7 +52,8 @@ def published(folder: str) -> set[str]:
 def test_the_wheel_holds_every_file_of(folder: str, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert published(folder) and {f"permix/_data/{name}" for name in published(folder)} <= names
+    assert published(folder)
+    assert {f"permix/_data/{name}" for name in published(folder)} <= names
 
 
 def test_the_wheel_holds_the_whole_packages_and_nothing_else(wheel: Path) -> None:
@@ -61,7 +62,8 @@ def test_the_wheel_holds_the_whole_packages_and_nothing_else(wheel: Path) -> Non
     packages = published("pipelines/permix") | published("pipelines/embedded_hub")
     modules = {name.removeprefix("pipelines/") for name in packages}
     rest = {n for n in names - modules if not n.startswith(("permix/_data/", "permix-"))}
-    assert modules <= names and rest == set()
+    assert modules <= names
+    assert rest == set()
 
 
 def test_the_installed_package_starts_and_finds_its_data(installed: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
     package = str(Path(processes.__file__).parents[1])
     command = [sys.executable, "-c", PARENT]
     with subprocess.Popen(command, env={"PYTHONPATH": package}, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout and parent.stdout.readline() == b"watching\n"
+        assert parent.stdout
+        assert parent.stdout.readline() == b"watching\n"
         parent.kill()
         assert parent.stdout.read() == b""  # the child holds this pipe too, until it has ended

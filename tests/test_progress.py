@@ -76,7 +76,9 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         board.done("datasets/o/a", 3.0)
         board.say("[1/2] kept as it is")
     shown = screen.getvalue()
-    assert "3/10 steps" in shown and "loss 0.1" in shown and "made     datasets/o/a (3 s)" in shown
+    assert "3/10 steps" in shown
+    assert "loss 0.1" in shown
+    assert "made     datasets/o/a (3 s)" in shown
     assert "[1/2] kept as it is" in shown
 
 

@@ -32,7 +32,8 @@ def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
 
 def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflows.Ran) -> None:
     made = forge.head(SWEEP)
-    assert made.record and made.intact
+    assert made.record
+    assert made.intact
     adapter = made.record["inputs"]["adapter"]
     assert (adapter["repo"], adapter["revision"]) == (ADAPTER, forge.head(ADAPTER).sha)
     found = made.record["facts"]["summary"]["benchmarks"]["arithmetic"]
@@ -54,14 +55,17 @@ def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, ev
     assert f"The results are proposed to {ADAPTER}: {forge.hub.endpoint}/{ADAPTER}/discussions/1" in evaluated.said
     before = forge.head(ADAPTER)
     again = forge.run("evaluate", "request", pushed())
-    assert again.outputs["requests"] == "[]" and "Nothing new: its weights were evaluated already." in again.said
+    assert again.outputs["requests"] == "[]"
+    assert "Nothing new: its weights were evaluated already." in again.said
     forge.hub.api.merge_pull_request(ADAPTER, proposed.num)
     after = forge.head(ADAPTER)
-    assert after.sha != before.sha and after.content_digest == before.content_digest
+    assert after.sha != before.sha
+    assert after.content_digest == before.content_digest
     loop = forge.run("evaluate", "request", pushed(revision=after.sha))
     assert loop.outputs["requests"] == "[]", "a commit of a card alone starts nothing"
     skipped = forge.run("evaluate", "evaluate", needs={"request": {"outputs": loop.outputs}})
-    assert skipped.log == "" and not skipped.used
+    assert skipped.log == ""
+    assert not skipped.used
 
 
 def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forge, evaluated: workflows.Ran) -> None:
@@ -70,7 +74,8 @@ def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forg
     assert card.write(forge.hub, twin, made) == f"{twin} shows the results."
     assert card.write(forge.hub, twin, made) == f"{twin} shows these results already."
     page = ModelCard(forge.hub.download(f"{twin}@{forge.head(twin).sha}", "README.md").read_text())
-    assert page.data.license == "mit" and page.text.strip().startswith("# Mine")
+    assert page.data.license == "mit"
+    assert page.text.strip().startswith("# Mine")
     assert page.text.count("## Under system personas") == 1
     results = {one.metric_name: one.dataset_type for one in page.data.eval_results or []}
     assert results["accuracy, worst persona"] == SWEEP.removeprefix("datasets/")
@@ -112,8 +117,10 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
         """What the pages of GitHub say of an evaluation in a Job; nothing of it is published."""
         matrix = {"request": one | decided}
         done = forge.run("evaluate", "evaluate", matrix=matrix, needs=needs, variables=variables)
-        assert done.ended in (1, 2) and "shows the results" not in done.log, done.log
-        assert forge.hub.head(sweep) is None and not list(forge.hub.api.get_repo_discussions(unlucky))
+        assert done.ended in (1, 2), done.log
+        assert "shows the results" not in done.log, done.log
+        assert forge.hub.head(sweep) is None
+        assert not list(forge.hub.api.get_repo_discussions(unlucky))
         sentence, annotation = filter(None, done.said.splitlines())
         assert annotation.startswith(f"::error title=Sweep of {unlucky}::")
         return sentence.removeprefix(f"**Sweep of {unlucky}**: ")
@@ -185,10 +192,12 @@ def test_a_bad_request_is_one_sentence_in_the_job_summary(
     refused: Callable[..., str], capsys: pytest.CaptureFixture[str], event: Any, sentence: str
 ) -> None:
     said = refused(event)
-    assert sentence in said and len(said.strip().splitlines()) == 1
+    assert sentence in said
+    assert len(said.strip().splitlines()) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("::")] == lines, "nothing of it is a command of its own"
-    assert len(lines) == 1 and lines[0].startswith("::error title=")
+    assert len(lines) == 1
+    assert lines[0].startswith("::error title=")
 
 
 def test_a_base_that_cannot_be_had_is_one_sentence(
@@ -222,7 +231,8 @@ def test_a_token_that_is_expired_missing_or_anothers_is_one_sentence(refused: Ca
 def test_of_several_watched_adapters_a_bad_one_stops_no_other(forge: Forge) -> None:
     watched = forge.variables | {"PERMIX_ADAPTERS": f"no/such, {ADAPTER}", "PERMIX_LIMIT": "1"}
     found = forge.run("evaluate", "request", {"schedule": "17 4 * * 1"}, variables=watched)
-    assert found.ended == 2 and "**no/such**: There is no adapter no/such" in found.said
+    assert found.ended == 2
+    assert "**no/such**: There is no adapter no/such" in found.said
     (one,) = json.loads(found.outputs["requests"])
     assert (one["adapter"], one["limit"], one["labels"]) == (ADAPTER, 1, ["self-hosted", "linux", "gpu"])
 
@@ -237,7 +247,8 @@ def test_a_webhook_decides_nothing_that_costs_money(monkeypatch: pytest.MonkeyPa
     (mine,) = requests.asked({"inputs": {"adapter": "1/x", "benchmarks": "gsm8k math500,gsm8k", "limit": "7"}})
     assert (mine.benchmarks, mine.limit, mine.flavor) == (("gsm8k", "math500"), 7, "t4-small")
     job = ["--on", "jobs", "--flavor", "t4-small", "--max-cost", "10", "--timeout", "5h"]
-    assert mine.options[-8:] == job and 'sweep.label="1"' in mine.options
+    assert mine.options[-8:] == job
+    assert 'sweep.label="1"' in mine.options
     assert requests.parse(mine.text()) == mine
 
 

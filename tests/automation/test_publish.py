@@ -61,7 +61,9 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
         done = publish(forge, resource)
         assert done.ended == 0, done.log
         head = forge.hub.head(resource)
-        assert head and head.intact and head.record
+        assert head
+        assert head.intact
+        assert head.record
         assert f"{resource}@{head.sha} is v1.0.0" in done.said
         assert forge.hub.tags(resource) == {"v1.0.0": head.sha}
         shas.append(head.sha)
@@ -78,7 +80,8 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
 
 def test_a_release_with_another_version_builds_nothing(forge: Forge, tmp_path: Path) -> None:
     done = forge.run("publish", "package", {"release": {"tag_name": "v9.9.9"}}, cwd=tmp_path)
-    assert done.ended == 2 and not (tmp_path / "dist").exists()
+    assert done.ended == 2
+    assert not (tmp_path / "dist").exists()
     assert f"The release is called 'v9.9.9', and the package is {__version__}: call it v{__version__}." in done.said
 
 
@@ -116,9 +119,12 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
     lines = dict(re.findall(r"^\| (\S+) \| (ok \| downloaded whole.*|broken \| .*) \|$", done.said, re.MULTILINE))
     assert lines[personas] == "ok | downloaded whole, 41 rows in 1 configurations"
     assert lines["spaces/results/pss"] == "ok | downloaded whole, PSS 0.5"
-    assert lines[sweep].startswith("ok | downloaded whole, ") and lines[sweep].endswith("verified")
-    assert lines[broken].startswith(f"broken | {broken}@") and "does not hold what its run.json says" in lines[broken]
-    assert f"::error title={broken}::" in done.said and f"no longer hold: {broken}." in done.said
+    assert lines[sweep].startswith("ok | downloaded whole, ")
+    assert lines[sweep].endswith("verified")
+    assert lines[broken].startswith(f"broken | {broken}@")
+    assert "does not hold what its run.json says" in lines[broken]
+    assert f"::error title={broken}::" in done.said
+    assert f"no longer hold: {broken}." in done.said
     assert "| huggingface-hub | " in done.said
 
 

@@ -98,7 +98,8 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         before = {job.id for job in forge.hub.api.list_jobs(namespace="results")}
         assert len(evaluate(forge, github.taken[0][1])) == 1
         made = forge.head(SWEEP)
-        assert made.record and made.record["inputs"]["adapter"]["revision"] == adapter
+        assert made.record
+        assert made.record["inputs"]["adapter"]["revision"] == adapter
         (job,) = (job for job in forge.hub.api.list_jobs(namespace="results") if job.id not in before)
         assert job.status.stage == "COMPLETED"
 
@@ -135,7 +136,8 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
         return "nothing new, its weights were evaluated already." in "".join(log)
 
     done = watch(ADAPTER, "--by", "job", *SETTINGS, "--max-cost", "1")
-    assert "Every evaluation: 1 Job on cpu-basic" in done.stderr and "pushes start a Job like" in done.stdout
+    assert "Every evaluation: 1 Job on cpu-basic" in done.stderr
+    assert "pushes start a Job like" in done.stdout
     until(lambda: quiet(1))
     made = forge.head(SWEEP)
     before = len(list(forge.hub.api.list_jobs(namespace="results", labels={"stage": "watch"})))

@@ -73,7 +73,8 @@ def test_there_are_four_with_the_events_they_are_for() -> None:
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_actions_are_pinned_by_commit_and_keep_no_credentials(name: str) -> None:
     lines = [line for line in WORKFLOWS[name].read_text(encoding="utf-8").splitlines() if "uses:" in line]
-    assert lines and all(PIN.match(line) for line in lines), lines
+    assert lines, lines
+    assert all(PIN.match(line) for line in lines), lines
     steps = [step for job in jobs(name).values() for step in job["steps"]]
     for step in steps:
         if step.get("uses", "").startswith("actions/checkout@"):
@@ -89,15 +90,19 @@ def test_one_action_is_at_one_commit_everywhere() -> None:
 @pytest.mark.parametrize(("name", "job"), EVERY_JOB)
 def test_a_job_has_an_end_and_no_more_rights_than_it_uses(name: str, job: str) -> None:
     whole, page = load(name), jobs(name)[job]
-    assert whole["permissions"] == {} and set(whole["concurrency"]) == {"group", "cancel-in-progress"}
-    assert page["timeout-minutes"] and page["runs-on"] and page["name"]
+    assert whole["permissions"] == {}
+    assert set(whole["concurrency"]) == {"group", "cancel-in-progress"}
+    assert page["timeout-minutes"]
+    assert page["runs-on"]
+    assert page["name"]
     identity = {"id-token": "write"} if (name, job) in WRITES else {}
     assert page["permissions"].items() - {"contents": "read"}.items() == identity.items()
     assert not {"secrets", "needs", "steps"} & {
         one.partition(".")[0] for e in expressions(whole.get("env")) for one in names(e)
     }
     used = {one for e in expressions(page) for one in names(e) if one.startswith("secrets.")}
-    assert used <= {"secrets.HF_TOKEN"} and (not used or page["environment"] == "hub")
+    assert used <= {"secrets.HF_TOKEN"}
+    assert not used or page["environment"] == "hub"
     assert not identity or page["environment"] in ("pypi", "hub-publish"), "who may publish is decided there"
 
 
@@ -142,7 +147,8 @@ def test_every_name_in_an_expression_exists_where_it_is_used(name: str, job: str
             if context == "matrix":
                 assert first in page["strategy"]["matrix"]
             elif context == "needs":
-                assert first in wanted and last.removeprefix("outputs.") in jobs(name)[first]["outputs"]
+                assert first in wanted
+                assert last.removeprefix("outputs.") in jobs(name)[first]["outputs"]
             elif context == "steps":
                 assert first in [step.get("id") for step in steps]
             elif context == "vars":

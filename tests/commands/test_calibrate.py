@@ -21,15 +21,18 @@ def test_points_are_measured_once_and_the_nearest_is_named(smoke: Path, tmp_path
     asked = ["calibrate", "--recipe", str(own), "--set", "tag=cal", "--set", "sweep.limit=1", "--set", "sweep.runs=1"]
     done = permix(smoke, *asked)
     lines = done.stdout.splitlines()
-    assert lines[0] == "base: worst - best (PSS)" and lines[2].endswith("as printed")
+    assert lines[0] == "base: worst - best (PSS)"
+    assert lines[2].endswith("as printed")
     distances = [float(line.split("sweep.max_tokens")[0].split()[-1]) for line in lines[3:5]]
     best = [1, 8][distances.index(min(distances))]
     assert lines[-1] == f"Nearest to the printed rows: sweep.max_tokens = {best}"
     assert "permix-sweep-permix-toy-base-cal-max_tokens8" in done.stderr
     again = permix(smoke, *asked)
-    assert again.stdout == done.stdout and "making " not in again.stderr
+    assert again.stdout == done.stdout
+    assert "making " not in again.stderr
 
 
 def test_a_recipe_without_a_grid_is_refused(tmp_path: Path) -> None:
     done = permix(tmp_path, "calibrate", "--recipe", "smoke", check=False)
-    assert done.returncode == 2 and "The recipe smoke has no table [calibrate]" in done.stderr
+    assert done.returncode == 2
+    assert "The recipe smoke has no table [calibrate]" in done.stderr

@@ -34,10 +34,14 @@ def test_the_second_less_the_first_with_intervals_and_corrected(
 ) -> None:
     compare.compare(sweeps, draws=200)
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"sums: less {sweeps[0]}" and shown[2] == sweeps[1] and shown[9].startswith("-: not defined")
+    assert shown[0] == f"sums: less {sweeps[0]}"
+    assert shown[2] == sweeps[1]
+    assert shown[9].startswith("-: not defined")
     rows = {line.split()[0]: line.split()[1:] for line in shown[3:9]}
     assert list(rows) == ["pss", "worst", "best", "mean", "pss_corrected", "none"]
-    assert rows["worst"][0] == "+0.950" and 0.8 < float(rows["worst"][1]) < 0.95 and rows["mean"][0] == "+0.500"
+    assert rows["worst"][0] == "+0.950"
+    assert 0.8 < float(rows["worst"][1]) < 0.95
+    assert rows["mean"][0] == "+0.500"
     assert rows["none"] == ["+0.000", "-", "1.000", "1.000"], "all resamples are alike: no interval"
     assert float(rows["worst"][4]) < float(rows["worst"][5]) < 0.1  # six comparisons
 
@@ -45,7 +49,8 @@ def test_the_second_less_the_first_with_intervals_and_corrected(
 def test_selectors_are_printed_for_every_benchmark(sweeps: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     selectors.selectors(sweeps[0])
     shown = capsys.readouterr().out
-    assert shown.startswith("sums\nselector") and "\nrandom                        0.475" in shown
+    assert shown.startswith("sums\nselector")
+    assert "\nrandom                        0.475" in shown
     table, legend = shown.split("\n\n")
     assert table.splitlines()[-1].startswith("best of 2 personas            0.950")
     assert all(f"{name}: " in legend for name in ("random", "chosen", "majority", "best of k"))

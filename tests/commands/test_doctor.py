@@ -45,7 +45,8 @@ def test_this_machine_can_run_the_smoke_recipe_and_no_hub_is_started(tmp_path: P
     done = permix(tmp_path / "home", "doctor", "--recipe", "smoke")
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if not line.startswith(" ")}
     assert {"python", "cpu", "torch", "sandbox", "recipe", "PERMIX_HOME", "hub"} <= set(lines)
-    assert "MISSING" not in done.stdout and "which needs no account" in lines["hub"]
+    assert "MISSING" not in done.stdout
+    assert "which needs no account" in lines["hub"]
     assert not (tmp_path / "home" / "hub").exists()
 
 
@@ -64,7 +65,8 @@ def test_without_a_key_the_paper_cannot_be_run_and_exit_code_1_says_so(
         doctor.doctor("paper")
     assert failure.value.exit_code == 1
     shown = capsys.readouterr().out
-    assert shown.count("OPENAI_API_KEY is not set") == 1 and "a GPU" in shown
+    assert shown.count("OPENAI_API_KEY is not set") == 1
+    assert "a GPU" in shown
     (line,) = (line for line in shown.splitlines() if "OPENAI_API_KEY" in line)
     assert line.startswith("MISSING  rewrites, questions, personagym ")
     assert str(failure.value).count("personagym") == 1
@@ -81,7 +83,8 @@ def test_a_large_gpu_has_what_single_gpu_asks_for(gpu: Callable[[str], None]) ->
     gpu("NVIDIA A100-SXM4-80GB, 81920, 8.0")
     found = states("single-gpu")
     assert found["gpu"] == ["ok: NVIDIA A100-SXM4-80GB, 80 GB, bfloat16 -> "]
-    assert found["memory"][0].startswith("ok: about ") and "of 80 GB of a GPU" in found["memory"][0]
+    assert found["memory"][0].startswith("ok: about ")
+    assert "of 80 GB of a GPU" in found["memory"][0]
 
 
 def test_an_nvidia_smi_that_fails_means_no_gpu(gpu: Callable[[str], None]) -> None:
@@ -92,7 +95,8 @@ def test_an_nvidia_smi_that_fails_means_no_gpu(gpu: Callable[[str], None]) -> No
 def test_a_base_that_does_not_fit_is_noted(gpu: Callable[[str], None]) -> None:
     gpu("Tesla T4, 15360, 7.5")
     large = states("single-gpu", "grpo.per_device_train_batch_size=64")["memory"][0]
-    assert large.startswith("note: about ") and "which stage, and what to lower" in large
+    assert large.startswith("note: about ")
+    assert "which stage, and what to lower" in large
 
 
 def answers(path: str) -> Answer:
@@ -117,7 +121,8 @@ def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> Non
     done = asked(tmp_path, "--recipe", "laptop", "--set", "org=me")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "may write to me on http://127.0.0.1" in done.stdout
-    assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout and "datasets/openai/gsm8k@" in done.stdout
+    assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout
+    assert "datasets/openai/gsm8k@" in done.stdout
 
 
 def test_a_gated_base_and_a_foreign_org_are_missing(tmp_path: Path) -> None:

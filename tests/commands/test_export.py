@@ -70,8 +70,11 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     export.export(name, merge=True, work=tmp_path / "work")
     where = capsys.readouterr().out.strip()
     head = hub.head(where)
-    assert head is not None and head.record is not None and head.intact
-    assert head.repo == f"{name}-merged" and head.record["stage"] == "export"
+    assert head is not None
+    assert head.record is not None
+    assert head.intact
+    assert head.repo == f"{name}-merged"
+    assert head.record["stage"] == "export"
     folder = hub.fetch(head)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     chat = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "2 + 2?"}]
@@ -81,19 +84,23 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
         plain = base(**prompt).logits
         wanted = PeftModel.from_pretrained(base, folders[1]).eval()(**prompt).logits
         found = AutoModelForCausalLM.from_pretrained(folder)(**prompt).logits
-    assert torch.allclose(found, wanted, atol=1e-4) and not torch.allclose(found, plain, atol=1e-2)
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert not torch.allclose(found, plain, atol=1e-2)
     facts = head.record["facts"]
     assert facts["largest_logit_error_by_merging"] < 1e-4 < 1e-2 < facts["largest_logit_change_by_adapter"]
     assert str(tmp_path) not in (folder / "config.json").read_text()
 
     card = ModelCard.load(folder / "README.md")
-    assert card.data.base_model == name.replace("-rlvr", "") and card.data.base_model_relation == "finetune"
-    assert card.data.library_name == "transformers" and "trained on the base quantised to 4 bits" in card.text
+    assert card.data.base_model == name.replace("-rlvr", "")
+    assert card.data.base_model_relation == "finetune"
+    assert card.data.library_name == "transformers"
+    assert "trained on the base quantised to 4 bits" in card.text
     assert list(hub.tags(head.repo)) == ["v1.0.0"]
 
     export.export(name, merge=True, work=tmp_path / "work")
     again = capsys.readouterr()
-    assert again.out.strip() == where and "current" in again.err
+    assert again.out.strip() == where
+    assert "current" in again.err
 
 
 def test_what_the_converter_says_last_is_told_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,11 +124,14 @@ def test_a_gguf_file_is_published_as_a_quantisation_of_the_adapter(
     name = publish()
     export.export(name, gguf="q8_0", work=tmp_path / "work")
     head = hub.head(capsys.readouterr().out.strip())
-    assert head is not None and head.repo == f"{name}-q8_0-gguf"
+    assert head is not None
+    assert head.repo == f"{name}-q8_0-gguf"
     content = {path for path in head.files if run_record.is_content(path)}
-    assert content == {f"{name.split('/')[1]}-q8_0.gguf"} and head.intact
+    assert content == {f"{name.split('/')[1]}-q8_0.gguf"}
+    assert head.intact
     card = ModelCard.load(hub.download(f"{head.repo}@{head.sha}", "README.md"))
-    assert card.data.base_model == name and card.data.base_model_relation == "quantized"
+    assert card.data.base_model == name
+    assert card.data.base_model_relation == "quantized"
 
 
 def test_without_the_converter_gguf_is_refused_and_the_tool_named(

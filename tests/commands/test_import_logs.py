@@ -108,13 +108,16 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
     shown = capsys.readouterr().out
     assert shown.startswith("sums: 4 problems x 1 runs x 2 personas\npss 0.500")
     rows = rows_of(tmp_path / "sweep")
-    assert {row["persona"] for row in rows} == {CHEMIST.key, "none", "poet"} and len(rows) == 12
+    assert {row["persona"] for row in rows} == {CHEMIST.key, "none", "poet"}
+    assert len(rows) == 12
     first = next(row for row in rows if row["persona"] == "poet")
     assert (first["problem_id"], first["run"], first["score"], first["status"]) == ("sums/0", 0, 1.0, "correct")
     assert (first["completion"], first["extracted"], first["tokens_out"]) == ("It is 0.", "0", None)
     found = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
     assert found["accuracy"] == {CHEMIST.key: 0.5, "none": 0.75, "poet": 0.25}
-    assert found["pss"]["pss"] == 0.5 and found["tokens_out"] is None and found["truncated"] is None
+    assert found["pss"]["pss"] == 0.5
+    assert found["tokens_out"] is None
+    assert found["truncated"] is None
     assert list(found["by_category"]) == [CHEMIST.category]
 
 
@@ -137,7 +140,8 @@ def test_inspect_logs_of_every_format_become_a_sweep_with_epochs_as_runs(packed:
     poet = inspect(tmp_path / f"b.{ending}", POET, [1, 1], packed=packed)
     import_logs.import_logs("inspect", [tmp_path / "logs"], [f"poet={poet}"], out=tmp_path / "sweep")
     rows = rows_of(tmp_path / "sweep")
-    assert len(rows) == 8 and {row["run"] for row in rows} == {0, 1}
+    assert len(rows) == 8
+    assert {row["run"] for row in rows} == {0, 1}
     assert {row["finish"] for row in rows if row["problem_id"] == "sums/q0"} == {"length"}
     assert {(row["completion"], row["tokens_out"]) for row in rows} == {("It is 0.", 5), ("It is 1.", 5)}
 
@@ -149,7 +153,9 @@ def test_several_logs_under_one_persona_are_runs(tmp_path: Path) -> None:
     logs = [f"{who}={tmp_path / who}" for who in ("poet", "cook")]
     import_logs.import_logs("lm-eval", persona=logs, out=tmp_path / "sweep")
     found = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
-    assert found["runs"] == 2 and found["pass_at"] == {"1": 0.75, "2": 1.0} and found["majority"] == 0.75
+    assert found["runs"] == 2
+    assert found["pass_at"] == {"1": 0.75, "2": 1.0}
+    assert found["majority"] == 0.75
 
 
 def test_a_published_import_has_a_card_and_is_verified_from_its_rows(
@@ -161,11 +167,15 @@ def test_a_published_import_has_a_card_and_is_verified_from_its_rows(
     import_logs.import_logs("lm-eval", persona=logs, publish="import-tests/small")
     published = capsys.readouterr().out.splitlines()[-1]
     head = place.head("datasets/import-tests/small")
-    assert head and head.record and head.intact and published == f"{head.repo}@{head.sha}"
+    assert head
+    assert head.record
+    assert head.intact
+    assert published == f"{head.repo}@{head.sha}"
     assert {log["name"] for log in head.record["facts"]["logs"]} == {f"samples_sums_{DATE}.jsonl"}
     page = place.download(published, "README.md").read_text()
     assert yaml.safe_load(page.split("---\n")[1])["configs"][0]["config_name"] == "sums"
-    assert "recorded with lm-eval" in page and str(tmp_path) not in page
+    assert "recorded with lm-eval" in page
+    assert str(tmp_path) not in page
     verify.verify("datasets/import-tests/small")
     assert "6 completions as they were scored, 0 scores and 0 of" in capsys.readouterr().out
     import_logs.import_logs("lm-eval", persona=logs, publish="import-tests/small")
@@ -241,4 +251,5 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
 def test_every_tool_has_its_module() -> None:
     for name in foreign_logs.TOOLS:
         reader = foreign_logs.tool(name)
-        assert reader.PATTERNS and callable(reader.read)
+        assert reader.PATTERNS
+        assert callable(reader.read)

@@ -82,7 +82,9 @@ def its_job(child: "subprocess.Popen[str]") -> str:
 
 def record(home: Path, repo: str) -> dict[str, Any]:
     head = hub_of(home).head(repo)
-    assert head and head.record and head.intact
+    assert head
+    assert head.record
+    assert head.intact
     return dict(head.record)
 
 
@@ -92,12 +94,14 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
     again = permix(home, *words(server, "there", "--on", "jobs"), MY_KEY=KEY)
     assert "1 Job on cpu-basic, 0.01 USD an hour: about 0.0 h and 0.00 USD" in there.stderr
     assert there.stdout.splitlines()[1:] == here.stdout.splitlines()[1:]
-    assert again.stdout == there.stdout and "Job" not in again.stderr, "what is current needs no Job"
+    assert again.stdout == there.stdout
+    assert "Job" not in again.stderr, "what is current needs no Job"
     one, other = record(home, f"{SWEEP}-here"), record(home, f"{SWEEP}-there")
     for name in ("digest", "content_digest", "files", "code"):
         assert one[name] == other[name]
     listed = permix(home, "jobs").stdout
-    assert "COMPLETED" in listed and "permix sweep --recipe smoke" in listed
+    assert "COMPLETED" in listed
+    assert "permix sweep --recipe smoke" in listed
     log = permix(home, "jobs", "logs", listed.split()[0]).stdout
     kept = [path.read_bytes() for path in (home / "jobs").iterdir()]
     hub = hub_of(home)
@@ -124,11 +128,14 @@ def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cance
     assert f"detached; Job {job} goes on: `permix jobs attach {job}`" in second.communicate()[1]
     assert second.returncode == 130
     left = permix(home, *command, "--detach", MY_KEY=KEY)
-    assert left.stdout == f"{job}\n" and f"This command runs already, in Job {job}." in left.stderr
+    assert left.stdout == f"{job}\n"
+    assert f"This command runs already, in Job {job}." in left.stderr
     attached = started(home, "jobs", "attach", job)
-    assert attached.stderr and attached.stderr.readline().startswith("The embedded Hub runs this job")
+    assert attached.stderr
+    assert attached.stderr.readline().startswith("The embedded Hub runs this job")
     assert permix(home, "jobs", "cancel", job).stdout.startswith(job)
-    assert f"permix: Job {job} ended with CANCELED: " in attached.communicate()[1] and attached.returncode == 1
+    assert f"permix: Job {job} ended with CANCELED: " in attached.communicate()[1]
+    assert attached.returncode == 1
     gate.closed = False
     assert next(iter(hub_of(home).api.list_jobs(namespace="permix-smoke"))).id == job, "no second one"
     assert hub_of(home).head(f"{SWEEP}-lost") is None, "nothing is published in part"
@@ -137,9 +144,13 @@ def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cance
 def test_a_job_that_fails_or_runs_out_of_time_says_why(home: Path, server: FaultyServer) -> None:
     failed = permix(home, *words(server, "wrong", "--on", "jobs", "--max-tokens", "7"), check=False, MY_KEY="nope")
     last = failed.stderr.splitlines()[-1]
-    assert failed.returncode == 2 and "ended with ERROR: " in last and "key" in last and "nope" not in last
+    assert failed.returncode == 2
+    assert "ended with ERROR: " in last
+    assert "key" in last
+    assert "nope" not in last
     late = permix(home, *words(server, "late", "--on", "jobs", "--timeout", "1s"), check=False, MY_KEY=KEY)
-    assert late.returncode == 1 and "ended with ERROR: Job timeout" in late.stderr.splitlines()[-1]
+    assert late.returncode == 1
+    assert "ended with ERROR: Job timeout" in late.stderr.splitlines()[-1]
     for tag in ("wrong", "late"):
         assert hub_of(home).head(f"{SWEEP}-{tag}") is None, "nothing is published in part"
 
@@ -158,7 +169,8 @@ def test_a_job_whose_token_has_expired_says_so(home: Path) -> None:
 def test_a_sweep_fans_out_over_benchmarks_after_what_its_jobs_share(home: Path, server: FaultyServer) -> None:
     more = ("--set", "org=fan", "--benchmark", "arithmetic-long", "--on", "jobs", "--fan-out", "benchmarks")
     done = permix(home, *words(server, "fan", *more), MY_KEY=KEY)
-    assert done.stderr.startswith("Note: ") and "3 Jobs on cpu-basic" in done.stderr
+    assert done.stderr.startswith("Note: ")
+    assert "3 Jobs on cpu-basic" in done.stderr
     sweeps = [f"datasets/fan/permix-sweep-good-model-served-{name}-fan" for name in ("arithmetic", "arithmetic-long")]
     made = re.findall(r"^Job \S+ makes ([^:]+):", done.stderr, re.MULTILINE)
     assert made == ["datasets/fan/permix-personas", *sweeps]
@@ -204,7 +216,8 @@ def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
     people = f'personas.eval="{tmp_path}/crew.json"'
     plan = asked.Plan.of(asked.Asked(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
     found = steps.command(plan)
-    assert set(found.contents) == {"own.toml", "personas/crew.json"} and found.extras == ("train",)
+    assert set(found.contents) == {"own.toml", "personas/crew.json"}
+    assert found.extras == ("train",)
     changes = ["--set", people, "--set", "sweep.runs=2", "--set", 'personas.eval="personas/crew.json"']
     assert list(found.arguments) == ["sweep", "--recipe", "own.toml", *changes, "--workers", "1"]
     assert bundle.make(found.arguments, found.contents, ()) == bundle.make(found.arguments, found.contents, ())
@@ -214,7 +227,8 @@ def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
 
 def test_requirements_are_pinned_to_what_is_installed_here() -> None:
     core, train = bundle.requirements([]), bundle.requirements(["train"])
-    assert set(core) < set(train) and "huggingface-hub==2.4.0" in core
+    assert set(core) < set(train)
+    assert "huggingface-hub==2.4.0" in core
     assert all("==" in line and "+" not in line for line in train)
 
 

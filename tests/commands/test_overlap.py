@@ -12,7 +12,9 @@ MIXTURE = "datasets/permix-smoke/permix-mixture-arithmetic-rlvr"
 def test_the_problems_that_share_eight_words_are_counted(smoke: Path) -> None:
     said = permix(smoke, "overlap", MIXTURE, "--benchmark", "arithmetic", "--benchmark", "arithmetic-long").stdout
     first, second = said.splitlines()
-    assert first.startswith("arithmetic: ") and " of 500 problems (" in first and second.startswith("arithmetic-long: ")
+    assert first.startswith("arithmetic: ")
+    assert " of 500 problems (" in first
+    assert second.startswith("arithmetic-long: ")
 
 
 @pytest.mark.parametrize(
@@ -25,4 +27,6 @@ def test_the_problems_that_share_eight_words_are_counted(smoke: Path) -> None:
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence: str, smoke: Path) -> None:
     done = permix(smoke, "overlap", *arguments, check=False)
-    assert done.returncode == 2 and sentence in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

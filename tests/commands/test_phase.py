@@ -26,7 +26,9 @@ LEAD = {"lead": 0.2, "lead_low": -0.1, "lead_high": 0.5}
 
 def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
     plan = recipes.load("phase")
-    assert plan.seeds == (0, 1, 2) and plan.variants == ("base", "rlvr", "permix-rlvr") and plan.org == "permix-phase"
+    assert plan.seeds == (0, 1, 2)
+    assert plan.variants == ("base", "rlvr", "permix-rlvr")
+    assert plan.org == "permix-phase"
     assert plan.shares == SHARES
 
 
@@ -34,7 +36,8 @@ def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
 def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
     (config,) = base.configs(recipes.load("phase", phase.overrides("permix-phase", share)))
     steps, skim, direct, ramble = config.plain
-    assert direct + ramble == pytest.approx(share, abs=1e-5) and steps + skim == pytest.approx(1 - share, abs=1e-5)
+    assert direct + ramble == pytest.approx(share, abs=1e-5)
+    assert steps + skim == pytest.approx(1 - share, abs=1e-5)
     assert steps / skim == pytest.approx(0.42 / 0.24, rel=1e-4)
     assert not share or direct / ramble == pytest.approx(0.22 / 0.12, rel=1e-4)
 
@@ -42,14 +45,14 @@ def test_a_share_moves_the_weak_odds_and_keeps_the_ratios(share: float) -> None:
 def test_shares_publish_to_orgs_of_their_own() -> None:
     plans = [recipes.load("phase", phase.overrides("permix-phase", share)) for share in SHARES]
     targets = [{step.target for step in chain.build(plan)} for plan in plans]
-    assert len(set.union(*targets)) == sum(map(len, targets)) and len({len(t) for t in targets}) == 1
+    assert len(set.union(*targets)) == sum(map(len, targets))
+    assert len({len(t) for t in targets}) == 1
 
 
 def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Path) -> None:
     rows = [row for share in (0.0, 0.5) for row in phase.points(share, FACTS)]
-    assert len(rows) == 6 and rows[0] == {"benchmark": "arithmetic", "variant": "base", "share": 0.0, **LINE} | (
-        dict.fromkeys(LEAD)
-    )
+    assert len(rows) == 6
+    assert rows[0] == {"benchmark": "arithmetic", "variant": "base", "share": 0.0, **LINE} | (dict.fromkeys(LEAD))
     assert [{name: row[name] for name in LEAD} for row in rows if row["lead"] is not None] == [LEAD, LEAD]
     for number in ("1", "2"):
         paper_figures.phase(rows, tmp_path / number)
@@ -57,12 +60,14 @@ def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Pa
         assert (tmp_path / f"1.{ending}").read_bytes() == (tmp_path / f"2.{ending}").read_bytes()
     text = phase.as_text([*rows, rows[0] | {"pss": None}])
     assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900", "-"]
-    assert text[3].split()[-1] == "0.200" and text[-3].split()[-3] == "-"
+    assert text[3].split()[-1] == "0.200"
+    assert text[-3].split()[-3] == "-"
 
 
 def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp_path: Path) -> None:
     rows = paper_figures.recorded_phase()
-    assert sorted({row["share"] for row in rows}) == list(SHARES) and len(rows) == 15
+    assert sorted({row["share"] for row in rows}) == list(SHARES)
+    assert len(rows) == 15
     assert sum(row["lead"] is not None for row in rows) == 5
     paper_figures.phase(rows, tmp_path / "phase")
     assert (tmp_path / "phase.csv").read_text().splitlines()[1:] == paper_figures.PHASE.read_text().splitlines()[1:]
@@ -79,4 +84,5 @@ def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp
 )
 def test_what_it_cannot_draw_is_refused_before_anything_is_made(arguments: list[str], said: str) -> None:
     done = CliRunner().invoke(cli.app, ["phase", *arguments])
-    assert isinstance(done.exception, BadInput) and said in str(done.exception)
+    assert isinstance(done.exception, BadInput)
+    assert said in str(done.exception)

@@ -28,12 +28,15 @@ def test_the_papers_grid_is_estimated_without_a_hub(tmp_path: Path) -> None:
     asked = ["--recipe", "paper", "--estimate", "--gpu", "a5000", "--gpus", "8", "--price-per-hour", "0.5"]
     done = permix(tmp_path / "home", "plan", *asked)
     found = table(done.stdout)
-    assert found["sft"][:2] == ["27", "177"] and found["grpo"][:2] == ["6", "934"]
+    assert found["sft"][:2] == ["27", "177"]
+    assert found["grpo"][:2] == ["6", "934"]
     assert int(found["total"][2].replace(",", "")) > 2_000_000
     hours, usd = (float(cell.replace(",", "")) for cell in found["total"][-2:])
     bought = {stage: float(cells[-1]) for stage, cells in found.items() if cells[-2] == "–" != cells[-1]}
-    assert usd == pytest.approx(hours * 8 * 0.5 + sum(bought.values()), rel=0.01) and bought["rewrites"] > 1
-    assert "An estimate for 8 x RTX A5000" in done.stdout and "Assumed:\n- problems" in done.stdout
+    assert usd == pytest.approx(hours * 8 * 0.5 + sum(bought.values()), rel=0.01)
+    assert bought["rewrites"] > 1
+    assert "An estimate for 8 x RTX A5000" in done.stdout
+    assert "Assumed:\n- problems" in done.stdout
     assert not (tmp_path / "home" / "hub").exists()
 
 
@@ -46,7 +49,9 @@ def test_a_stage_that_does_not_fit_is_marked_and_what_to_lower_named(tmp_path: P
 
 def test_the_toys_own_base_needs_no_table(tmp_path: Path) -> None:
     found = table(permix(tmp_path / "home", "plan", "--recipe", "toy", "--estimate", "--gpu", "cpu").stdout)
-    assert found["base"][1] == "2,000" and found["grpo"][1] == "50" and found["sweep"][2] == "32,400"
+    assert found["base"][1] == "2,000"
+    assert found["grpo"][1] == "50"
+    assert found["sweep"][2] == "32,400"
 
 
 def test_a_phase_diagram_is_estimated_with_the_base_of_every_share(tmp_path: Path) -> None:
@@ -123,7 +128,8 @@ def test_less_than_a_cent_is_not_called_nothing() -> None:
 def test_a_rewriter_behind_a_server_costs_money_and_no_hours() -> None:
     found = amounts("paper", "model.gpt-5-mini.price_in=1.0", "model.gpt-5-mini.price_out=1.0")
     styled = found["permix-gsm8k-styled"]
-    assert styled.seconds == 0 and styled.usd == pytest.approx(7473 * (160 + 220) / 1e6)
+    assert styled.seconds == 0
+    assert styled.usd == pytest.approx(7473 * (160 + 220) / 1e6)
 
 
 @pytest.mark.parametrize(("name", "title"), [("NVIDIA H100 80GB HBM3", "H100"), ("NVIDIA A100-SXM4-80GB", "A100")])
@@ -149,4 +155,5 @@ def nvidia_smi(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_gpu_without_an_estimate_is_refused(tmp_path: Path) -> None:
     done = permix(tmp_path / "home", "plan", "--gpu", "a5000", check=False)
-    assert done.returncode == 2 and "are for the estimate: add --estimate" in done.stderr
+    assert done.returncode == 2
+    assert "are for the estimate: add --estimate" in done.stderr

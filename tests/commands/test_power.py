@@ -37,21 +37,26 @@ def test_the_visible_difference_is_the_one_found_four_times_in_five() -> None:
 def test_the_second_variant_differs_as_asked() -> None:
     first = power.levels(0.5, 0.2, 5)
     pss, worst, mean = (power.changed(measure, 0.05, 0.5, 0.2, 5) for measure in power.MEASURES)
-    assert pss.min() / pss.max() == pytest.approx(first.min() / first.max() + 0.05) and pss.mean() == pytest.approx(0.5)
-    assert worst.min() == pytest.approx(first.min() + 0.05) and worst.mean() == pytest.approx(0.5)
+    assert pss.min() / pss.max() == pytest.approx(first.min() / first.max() + 0.05)
+    assert pss.mean() == pytest.approx(0.5)
+    assert worst.min() == pytest.approx(first.min() + 0.05)
+    assert worst.mean() == pytest.approx(0.5)
     assert mean - first == pytest.approx(0.05)
 
 
 def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
     said = power.too_small(Size(20, 1))
-    assert said and said.startswith("20 problems x 1 runs x 16 personas show differences of PSS from about")
-    assert "`permix power`" in said and power.too_small(Size(500, 5)) is None
+    assert said
+    assert said.startswith("20 problems x 1 runs x 16 personas show differences of PSS from about")
+    assert "`permix power`" in said
+    assert power.too_small(Size(500, 5)) is None
 
 
 def test_the_table_has_a_line_for_each_size(capsys: pytest.CaptureFixture[str]) -> None:
     command.power(problems=[20], runs=[1, 2], personas=4, spread=0.3, difference=0.2)
     shown = capsys.readouterr().out
-    assert "PSS of the first 0.538" in shown and "pss: none of these for power 0.8" in shown
+    assert "PSS of the first 0.538" in shown
+    assert "pss: none of these for power 0.8" in shown
     assert "worst: cannot rise by 0.2 at the same mean with a spread of 0.3" in shown
     sizes = [line.split() for line in shown.splitlines() if line.lstrip().startswith("20 ")]
     assert [(size[:2], size[-2]) for size in sizes] == [(["20", "1"], "-"), (["20", "2"], "-")]

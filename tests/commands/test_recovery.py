@@ -34,16 +34,21 @@ def test_every_sweep_has_a_line_with_interval_and_chance(
 ) -> None:
     recovery.recovery([sweeps["base"], sweeps["dull"]], draws=50)
     name, head, base, all_right, dull, least = capsys.readouterr().out.splitlines()
-    assert name == "sums" and head.split()[:2] == ["recovery", "95"]
-    assert base.split()[:5] == ["1.000", "1.000", "to", "1.000", "0.333"] and sweeps["base"] in base
-    assert dull.split()[:5] == ["0.333", "0.333", "to", "0.333", "0.333"] and sweeps["dull"] in dull
-    assert all_right.strip() == "least: cook 1.00, pilot 1.00, poet 1.00" and "cook 0.33 (taken for pilot)" in least
+    assert name == "sums"
+    assert head.split()[:2] == ["recovery", "95"]
+    assert base.split()[:5] == ["1.000", "1.000", "to", "1.000", "0.333"]
+    assert sweeps["base"] in base
+    assert dull.split()[:5] == ["0.333", "0.333", "to", "0.333", "0.333"]
+    assert sweeps["dull"] in dull
+    assert all_right.strip() == "least: cook 1.00, pilot 1.00, poet 1.00"
+    assert "cook 0.33 (taken for pilot)" in least
 
 
 def test_another_sweep_teaches_the_voices(sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     recovery.recovery([sweeps["base"]], trained_on=sweeps["dull"], draws=50)
     shown = capsys.readouterr().out
-    assert shown.splitlines()[2].startswith("   0.333") and shown.endswith(f"learned from {sweeps['dull']}.\n")
+    assert shown.splitlines()[2].startswith("   0.333")
+    assert shown.endswith(f"learned from {sweeps['dull']}.\n")
 
 
 def test_an_imported_sweep_with_recovery_is_verified(

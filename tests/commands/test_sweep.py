@@ -52,7 +52,8 @@ def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
 
 def test_personas_of_a_file_name_the_sweep() -> None:
     found = changed(personas="some/My people.json")
-    assert found.eval_personas == "some/My people.json" and found.settings("sweep")["label"] == "My-people"
+    assert found.eval_personas == "some/My people.json"
+    assert found.settings("sweep")["label"] == "My-people"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,8 @@ def test_a_sweep_without_a_pss_says_why(
     record = {"facts": {"summary": {"benchmarks": {"quiz": found}}}}
     run_command._show_summary(Head("datasets/o/s", "0" * 40, {}, record))
     printed = capsys.readouterr().out
-    assert end in printed and (pss is None) == ("not defined" in printed)
+    assert end in printed
+    assert (pss is None) == ("not defined" in printed)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +103,10 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
         again = run(home, *reached, MY_KEY=KEY)
         assert asked == len(server.asked) == 18 * 3 * 2
         peer = run(home, *reached, "--peer", "restate", MY_KEY=KEY)
-    assert first.stdout.startswith(f"{SERVED}@") and first.stdout == again.stdout
-    assert "Note: arithmetic: 3 problems x 2 runs" in first.stderr and "Note: arithmetic" not in again.stderr
+    assert first.stdout.startswith(f"{SERVED}@")
+    assert first.stdout == again.stdout
+    assert "Note: arithmetic: 3 problems x 2 runs" in first.stderr
+    assert "Note: arithmetic" not in again.stderr
     assert f"{SERVED}@" in permix(home, "verify", SERVED).stdout, "no server is needed to check it"
     assert peer.stdout.startswith(f"{SERVED}-restate@")
     assert "0 scores and 0 of" in permix(home, "verify", f"{SERVED}-restate").stdout
@@ -111,7 +115,8 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
     (plain,) = (line for line in lines if line[:1] == ["none"])
     assert (restated[1], restated[-2:]) == (plain[1], ["2", "9"]), "accuracy, completions, tokens"
     record = json.loads(permix(home, "show", SERVED, "--json").stdout)
-    assert record["facts"]["engines"] == ["endpoint good-model-0301"] and "base" not in record["inputs"]
+    assert record["facts"]["engines"] == ["endpoint good-model-0301"]
+    assert "base" not in record["inputs"]
     assert record["config"]["model"] == {"name": "good-model", "model": "good-model", "revision": ""}
     for secret in (KEY, server.url):
         assert not [path for path in home.rglob("*.json") if secret in path.read_text(errors="replace")]
@@ -133,7 +138,8 @@ def test_a_wrong_key_and_no_key_are_one_sentence(home: Path) -> None:
         wrong = run(home, *reached, check=False, MY_KEY="nope")
     assert unset.returncode == wrong.returncode == 2
     assert "The environment variable MY_KEY is not set, and other-model at http" in unset.stderr
-    assert "key" in wrong.stderr.splitlines()[-1] and "nope" not in wrong.stderr
+    assert "key" in wrong.stderr.splitlines()[-1]
+    assert "nope" not in wrong.stderr
 
 
 def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path: Path) -> None:

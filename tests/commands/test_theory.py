@@ -12,17 +12,22 @@ BASE, TRAINED = (f"datasets/permix-smoke/permix-sweep-permix-toy-{name}" for nam
 
 def test_a_prediction_needs_only_the_base(smoke: Path) -> None:
     shown = permix(smoke, "theory", BASE, "--beta", "0.5").stdout
-    assert shown.startswith("arithmetic\n  at beta 0.5: worst ") and "arithmetic-long\n" in shown
-    assert "semiconductor specialist" in shown and "Proposition 1 (the paper's section 3.3" in shown
-    assert "at beta: what that makes" in shown and "the trained sweep" not in shown
+    assert shown.startswith("arithmetic\n  at beta 0.5: worst ")
+    assert "arithmetic-long\n" in shown
+    assert "semiconductor specialist" in shown
+    assert "Proposition 1 (the paper's section 3.3" in shown
+    assert "at beta: what that makes" in shown
+    assert "the trained sweep" not in shown
 
 
 def test_a_trained_sweep_is_fitted_and_its_styles_compared(smoke: Path) -> None:
     found = json.loads(permix(smoke, "theory", BASE, "--trained", TRAINED, "--beta", "0.5", "--json").stdout)
     assert set(found) == {"arithmetic", "arithmetic-long"}
-    assert {"prediction", "fit"} <= set(found["arithmetic"]) and len(found["arithmetic"]["fit"]["personas"]) == 16
+    assert {"prediction", "fit"} <= set(found["arithmetic"])
+    assert len(found["arithmetic"]["fit"]["personas"]) == 16
     shown = permix(smoke, "theory", BASE, "--trained", TRAINED).stdout
-    assert "one shift for all personas: p = " in shown and "largest misfit of a persona" in shown
+    assert "one shift for all personas: p = " in shown
+    assert "largest misfit of a persona" in shown
 
 
 def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
@@ -34,23 +39,30 @@ def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
         (["permix-smoke/permix-toy-rlvr", "--beta", "1"], "was made by stage grpo"),
     ):
         done = permix(smoke, "theory", *arguments, check=False)
-        assert done.returncode == 2 and said in done.stderr and len(done.stderr.strip().splitlines()) == 1
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_claims_without_an_artifact_are_the_papers_own(smoke: Path) -> None:
     shown = permix(smoke, "claims").stdout
-    assert shown.startswith("Each statement of the paper, the formula") and "with its 95 % interval" in shown
-    assert shown.count("    paper: ") == 25 and "ours:" not in shown
-    assert "[pss of permix-rlvr - rlvr, math500: +0.143, " in shown and max(map(len, shown.splitlines())) <= 120
+    assert shown.startswith("Each statement of the paper, the formula")
+    assert "with its 95 % interval" in shown
+    assert shown.count("    paper: ") == 25
+    assert "ours:" not in shown
+    assert "[pss of permix-rlvr - rlvr, math500: +0.143, " in shown
+    assert max(map(len, shown.splitlines())) <= 120
 
 
 def test_claims_of_an_artifact_show_both_verdicts(smoke: Path) -> None:
     shown = permix(smoke, "claims", "datasets/permix-smoke/permix-tables").stdout
     assert "arithmetic stands for GSM8K" in shown
-    assert shown.count("    ours:  ") == 25 and "ours:  not measured" in shown
+    assert shown.count("    ours:  ") == 25
+    assert "ours:  not measured" in shown
     assert re.search(r"ours:  fails, inside the noise \[\w+ of .*? to [-+]\d\.\d+(, p \d\.\d+)?\]", shown)
     refused = permix(smoke, "claims", BASE, check=False)
-    assert refused.returncode == 2 and "give an artifact of stage tables" in refused.stderr
+    assert refused.returncode == 2
+    assert "give an artifact of stage tables" in refused.stderr
 
 
 def test_the_papers_values_load_with_stock_datasets(smoke: Path) -> None:

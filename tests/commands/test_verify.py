@@ -90,12 +90,17 @@ def test_show_prints_a_record_for_people_and_for_programs(publish: Publish, caps
     target = publish()
     show.show(target)
     shown = capsys.readouterr().out
-    assert shown.startswith(f"{target}@") and "v1.0.0, made 2026-04-10T12:00:00Z by stage sweep" in shown
-    assert "was changed since" not in shown and max(map(len, shown.splitlines())) < 300
+    assert shown.startswith(f"{target}@")
+    assert "v1.0.0, made 2026-04-10T12:00:00Z by stage sweep" in shown
+    assert "was changed since" not in shown
+    assert max(map(len, shown.splitlines())) < 300
     show.show(target, as_json=True)
     assert json.loads(capsys.readouterr().out)["target"] == target
 
 
 def test_not_a_number_equals_itself_and_the_last_bit_is_free() -> None:
-    assert verify._equal(float("nan"), float("nan")) and verify._equal(0.1 + 0.2, 0.3)
-    assert not verify._equal(0.3, 0.31) and not verify._equal(None, 0.0) and verify._equal("a", "a")
+    assert verify._equal(float("nan"), float("nan"))
+    assert verify._equal(0.1 + 0.2, 0.3)
+    assert not verify._equal(0.3, 0.31)
+    assert not verify._equal(None, 0.0)
+    assert verify._equal("a", "a")

@@ -63,7 +63,8 @@ def test_a_falsified_score_is_found(score: float | None, publish: Publish, capsy
     with pytest.raises(PermixError, match="does not follow from its"):
         verify.verify(publish(score=score))
     shown = capsys.readouterr().out
-    assert "judges/a/" in shown and "read again from raw replies, 1 scores and" in shown
+    assert "judges/a/" in shown
+    assert "read again from raw replies, 1 scores and" in shown
 
 
 def test_a_falsified_number_is_found(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,8 @@ def checked(key: str, value: Any) -> Any:
 
 def test_values_take_the_type_that_is_asked_for() -> None:
     assert [checked("share", 1), checked("perhaps", None), checked("perhaps", 3)] == [1.0, None, 3]
-    assert checked("many", [1, 2.5]) == (1.0, 2.5) and checked("way", "slow") == "slow"
+    assert checked("many", [1, 2.5]) == (1.0, 2.5)
+    assert checked("way", "slow") == "slow"
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,8 @@ def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
     (tmp_path / "copy" / "test.jsonl").write_text("{}")
     sha = hub.publish("datasets/HuggingFaceH4/MATH-500", tmp_path / "copy", "a copy", None)
     pinned = benchmarks.builtin("math500").repo
-    assert pinned.partition("@")[2] and plan.foreign(pinned, hub, "sweep").sha == sha
+    assert pinned.partition("@")[2]
+    assert plan.foreign(pinned, hub, "sweep").sha == sha
     with pytest.raises(BadInput, match="has no revision"):
         plan.foreign(f"{pinned[:-1]}x", hub, "sweep")
     with pytest.raises(BadInput, match=f"has no revision '{pinned.partition('@')[2]}'"):

@@ -63,7 +63,8 @@ def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
         pass
     assert loop.complete(tmp_path / "work" / "checkpoints")
     said = ranks.run(job, lambda _: None)
-    assert said.kind == "done" and said.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
+    assert said.kind == "done"
+    assert said.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
     assert_same(alone[0], tmp_path / "out")
     assert len(lines(tmp_path / "out" / "log.jsonl")) == SETTINGS["max_steps"]
 
@@ -100,8 +101,10 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
     plan.look_up([step], hub)
     in_every_rank("play_recorded_rollouts", tmp_path, monkeypatch)
     made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
-    assert made.record is not None and made.record["facts"]["steps"] == 3
-    assert made.record["cost"]["processes"] == 2 and made.record["config"]["gradient_accumulation_steps"] == 4
+    assert made.record is not None
+    assert made.record["facts"]["steps"] == 3
+    assert made.record["cost"]["processes"] == 2
+    assert made.record["config"]["gradient_accumulation_steps"] == 4
     assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
     assert not list((tmp_path / "work").glob("grpo/*"))
     (kept,) = (ref for ref in api.list_repo_refs(step.target).branches if ref.name != "main")

@@ -22,7 +22,8 @@ def paper_lines() -> list[str]:
 
 def test_every_key_of_the_paper_recipe_says_where_its_value_is_from() -> None:
     unmarked = [line for line in paper_lines() if not MARK.search(line)]
-    assert len(paper_lines()) > 60 and not unmarked
+    assert len(paper_lines()) > 60
+    assert not unmarked
 
 
 def test_the_paper_recipe_leaves_no_trainer_setting_to_a_default() -> None:
@@ -38,15 +39,20 @@ def test_the_paper_recipe_leaves_no_trainer_setting_to_a_default() -> None:
 
 def test_the_paper_recipe_has_the_values_of_tables_5_to_7() -> None:
     loaded = recipes.load("paper")
-    assert {v for v in variants.VARIANTS if not v.endswith("toy")} == set(loaded.variants) and len(
-        loaded.variants
-    ) == 12
+    assert {v for v in variants.VARIANTS if not v.endswith("toy")} == set(loaded.variants)
+    assert len(loaded.variants) == 12
     first, second = sft.configs(loaded)[0], grpo.configs(loaded)[0]
-    assert first.optim == "paged_adamw_8bit" and first.weight_decay == 0 and first.num_train_epochs == 3
+    assert first.optim == "paged_adamw_8bit"
+    assert first.weight_decay == 0
+    assert first.num_train_epochs == 3
     assert (second.num_generations, second.max_completion_length, second.max_grad_norm) == (8, 512, 0.1)
     for config in (first, second):
-        assert config.load_in_4bit and config.use_bnb_nested_quant and config.bf16 and config.lora_dropout == 0.05
-        assert config.warmup_steps == 0.05 and config.lr_scheduler_type == "cosine"
+        assert config.load_in_4bit
+        assert config.use_bnb_nested_quant
+        assert config.bf16
+        assert config.lora_dropout == 0.05
+        assert config.warmup_steps == 0.05
+        assert config.lr_scheduler_type == "cosine"
     assert (first.batch, first.accumulation(8), second.batch, second.accumulation(8)) == (128, 8, 64, 1)
 
 
@@ -77,7 +83,8 @@ def test_every_recipe_fits_the_machine_that_it_is_for(name: str, kind: str) -> N
 def test_the_laptop_recipe_trains_nothing_and_needs_no_accepted_terms() -> None:
     loaded = recipes.load("laptop")
     assert {step.stage for step in plan.build(loaded)}.isdisjoint({"sft", "grpo", "teachers", "rewrites"})
-    assert loaded.base.startswith("Qwen/") and loaded.settings("sweep")["limit"] == 20
+    assert loaded.base.startswith("Qwen/")
+    assert loaded.settings("sweep")["limit"] == 20
 
 
 def test_a_t4_gets_no_bfloat16() -> None:
@@ -95,7 +102,8 @@ def test_the_public_models_are_the_columns_of_tables_8_and_9() -> None:
     slugs = [found.slug if (found := variants.other(name)) else loaded.base_slug for name in loaded.variants]
     columns = paper.printed("tables_8_9")["table8_math500"]["models"]
     assert sorted(map(str, map(paper.model_of, slugs))) == sorted(columns)
-    assert [b.name for b in loaded.benchmarks] == ["math500", "aime2024"] and loaded.settings("sweep")["runs"] == 5
+    assert [b.name for b in loaded.benchmarks] == ["math500", "aime2024"]
+    assert loaded.settings("sweep")["runs"] == 5
 
 
 @pytest.mark.parametrize("name", ["public-models", "stages"])

@@ -48,7 +48,8 @@ def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: 
 
 def test_a_second_run_makes_nothing(smoke: Path) -> None:
     done = permix(smoke, "run", "--recipe", "smoke")
-    assert "making" not in done.stderr and done.stderr.count("current") == len(TARGETS)
+    assert "making" not in done.stderr
+    assert done.stderr.count("current") == len(TARGETS)
 
 
 def test_plan_shows_everything_current(smoke: Path) -> None:
@@ -74,8 +75,10 @@ def test_plan_tells_what_a_changed_setting_makes_stale(smoke: Path) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str, hub: Hub) -> None:
     head = hub.head(target)
-    assert head is not None and head.record is not None
-    assert head.intact and head.record["target"] == target
+    assert head is not None
+    assert head.record is not None
+    assert head.intact
+    assert head.record["target"] == target
     assert "README.md" in head.files
     assert head.record["release"] in hub.tags(target)
     from permix.publishing.hub import split
@@ -90,17 +93,20 @@ def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str
 def test_every_input_is_recorded_at_the_commit_it_was_read(hub: Hub) -> None:
     for target in TARGETS:
         head = hub.head(target)
-        assert head is not None and head.record is not None
+        assert head is not None
+        assert head.record is not None
         for source in head.record["inputs"].values():
             at = hub.head(f"{source['repo']}@{source['revision']}")
-            assert at is not None and at.content_digest == source["content_digest"]
+            assert at is not None
+            assert at.content_digest == source["content_digest"]
 
 
 def test_the_token_is_in_no_record_card_or_log(smoke: Path, hub: Hub) -> None:
     assert hub.token
     looked = [*(smoke / "work").rglob("*"), *(smoke / "hf").rglob("*"), *(smoke / "hub").glob("*.log")]
     texts = [path for path in looked if path.is_file()]
-    assert any(path.name == "run.json" for path in texts) and any(path.suffix == ".log" for path in texts)
+    assert any(path.name == "run.json" for path in texts)
+    assert any(path.suffix == ".log" for path in texts)
     for path in texts:
         assert hub.token.encode() not in path.read_bytes(), path
 
@@ -109,12 +115,14 @@ def test_show_prints_the_record_and_json(smoke: Path) -> None:
     repo = "permix-smoke/permix-toy-permix-rlvr"
     assert "learning_rate                0.003" in permix(smoke, "show", repo).stdout
     record = json.loads(permix(smoke, "show", repo, "--json").stdout)
-    assert record["stage"] == "grpo" and record["facts"]["steps"] == 4
+    assert record["stage"] == "grpo"
+    assert record["facts"]["steps"] == 4
 
 
 def test_show_names_the_dataset_that_was_meant(smoke: Path) -> None:
     done = permix(smoke, "show", "permix-smoke/permix-personas", check=False)
-    assert done.returncode == 2 and "did you mean datasets/permix-smoke/permix-personas?" in done.stderr
+    assert done.returncode == 2
+    assert "did you mean datasets/permix-smoke/permix-personas?" in done.stderr
 
 
 def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
@@ -126,7 +134,8 @@ def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
 
 def test_show_of_an_unknown_artifact_is_one_sentence(smoke: Path) -> None:
     done = permix(smoke, "show", "permix-smoke/nothing", check=False)
-    assert done.returncode == 2 and done.stderr.startswith("permix: There is no repository permix-smoke/nothing")
+    assert done.returncode == 2
+    assert done.stderr.startswith("permix: There is no repository permix-smoke/nothing")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -137,7 +146,8 @@ def test_verify_recomputes_a_sweep(smoke: Path) -> None:
 
 def test_verify_refuses_what_is_no_sweep(smoke: Path) -> None:
     done = permix(smoke, "verify", "permix-smoke/permix-toy-rlvr", check=False)
-    assert done.returncode == 2 and "only sweeps and judgements can be verified" in done.stderr
+    assert done.returncode == 2
+    assert "only sweeps and judgements can be verified" in done.stderr
 
 
 def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, hub: Hub) -> None:
@@ -153,7 +163,9 @@ def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, 
     done = permix(smoke, "run", "--recipe", "smoke")
     assert done.stderr.count("making") == 1  # the same content again: nothing after it is stale
     after = hub.head(repo)
-    assert after is not None and after.content_digest == before.content_digest and after.intact
+    assert after is not None
+    assert after.content_digest == before.content_digest
+    assert after.intact
 
 
 def test_the_published_artifacts_load_with_stock_libraries(smoke: Path) -> None:
@@ -181,23 +193,29 @@ print("loaded")
 
 def test_a_hub_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     done = permix(tmp_path, "run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9", HF_TOKEN="hf_x", check=False)
-    assert done.returncode == 1 and "does not answer" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_hub_without_a_token_is_one_sentence(tmp_path: Path) -> None:
     done = permix(tmp_path, "run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9", check=False)
-    assert done.returncode == 2 and "There is no token" in done.stderr
+    assert done.returncode == 2
+    assert "There is no token" in done.stderr
 
 
 def test_a_read_token_is_refused_before_anything_is_made(smoke: Path, hub: Hub) -> None:
     token = permix(smoke, "hub", "token", "--new", "reader", "--role", "read").stdout.strip()
     done = permix(smoke, "run", "--recipe", "smoke", "--hub", hub.endpoint, HF_TOKEN=token, check=False)
-    assert done.returncode == 2 and "may only read" in done.stderr and "making" not in done.stderr
+    assert done.returncode == 2
+    assert "may only read" in done.stderr
+    assert "making" not in done.stderr
 
 
 def test_an_absent_base_is_refused_before_anything_is_made(smoke: Path) -> None:
     done = permix(smoke, "run", "--recipe", "smoke", "--set", "base=meta/none", check=False)
-    assert done.returncode == 2 and "meta/none is needed by stage grpo and is not on" in done.stderr
+    assert done.returncode == 2
+    assert "meta/none is needed by stage grpo and is not on" in done.stderr
     assert "making" not in done.stderr
 
 
@@ -207,4 +225,5 @@ def test_two_runs_at_once_do_not_meet(smoke: Path) -> None:
     with (smoke / "work" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = permix(smoke, "run", "--recipe", "smoke", check=False)
-    assert done.returncode == 1 and "Another permix run is at work" in done.stderr
+    assert done.returncode == 1
+    assert "Another permix run is at work" in done.stderr

@@ -67,12 +67,16 @@ def test_a_chain_is_made_in_order_and_recorded(hub: Hub, org: str, tmp_path: Pat
     made = trials.run(hub, tmp_path / "work", step(org, "a"), step(org, "b", text="b+", needs=["a"]))
     assert (hub.fetch(made["b"]) / "data.txt").read_text() == "b+text"
     record = made["b"].record
-    assert record is not None and made["b"].intact
+    assert record is not None
+    assert made["b"].intact
     source = {"repo": f"datasets/{org}/a", "revision": made["a"].sha, "content_digest": made["a"].content_digest}
     assert record["inputs"] == {"0": source}
     assert record["facts"]["sources"] == {"0": f"datasets/{org}/a@{made['a'].sha}"}
-    assert record["cost"]["tokens"] == 7 and record["cost"]["seconds"] >= 0 and "cost" not in record["facts"]
-    assert record["release"] == "v1.0.0" and hub.tags(f"datasets/{org}/b") == {"v1.0.0": made["b"].sha}
+    assert record["cost"]["tokens"] == 7
+    assert record["cost"]["seconds"] >= 0
+    assert "cost" not in record["facts"]
+    assert record["release"] == "v1.0.0"
+    assert hub.tags(f"datasets/{org}/b") == {"v1.0.0": made["b"].sha}
     assert commits(hub, f"datasets/{org}/b") == ["trial", "initial commit"]
     assert not list((tmp_path / "work").glob("trial/*"))
 
@@ -105,7 +109,8 @@ def test_fresh_makes_a_current_step_again_under_the_next_tag(hub: Hub, org: str,
     assert board.told == [("start", "a")]
     assert commits(hub, f"datasets/{org}/a") == ["trial", "trial", "initial commit"]
     tags = hub.tags(f"datasets/{org}/a")
-    assert set(tags) == {"v1.0.0", "v1.1.0"} and tags["v1.1.0"] == made["a"].sha
+    assert set(tags) == {"v1.0.0", "v1.1.0"}
+    assert tags["v1.1.0"] == made["a"].sha
 
 
 def test_a_tag_of_somebody_else_does_not_confuse_the_release(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -121,14 +126,16 @@ def test_a_tag_that_a_kill_cut_off_is_set_by_the_next_run(hub: Hub, org: str, tm
     api(hub).delete_tag(f"{org}/a", tag="v1.0.0", repo_type="dataset")
     board = Listening()
     trials.run(hub, tmp_path / "work", step(org, "a"), board=board)
-    assert board.told == [("current", "a")] and hub.tags(f"datasets/{org}/a") == {"v1.0.0": made["a"].sha}
+    assert board.told == [("current", "a")]
+    assert hub.tags(f"datasets/{org}/a") == {"v1.0.0": made["a"].sha}
 
 
 def test_an_artifact_edited_by_hand_is_made_again_and_the_edit_is_gone(hub: Hub, org: str, tmp_path: Path) -> None:
     trials.run(hub, tmp_path / "work", step(org, "a"))
     api(hub).upload_file(path_or_fileobj=b"x", path_in_repo="extra.txt", repo_id=f"{org}/a", repo_type="dataset")
     made = trials.run(hub, tmp_path / "work", step(org, "a"))
-    assert made["a"].intact and "extra.txt" not in made["a"].files
+    assert made["a"].intact
+    assert "extra.txt" not in made["a"].files
 
 
 def test_what_an_earlier_run_left_behind_is_not_published(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -140,7 +147,8 @@ def test_what_an_earlier_run_left_behind_is_not_published(hub: Hub, org: str, tm
     (left / "run.json").write_text("{")
     (left / ".x.part").write_text("")
     made = trials.run(hub, tmp_path / "work", one)
-    assert set(made["a"].files) == {".gitattributes", "data.txt", "run.json"} and made["a"].intact
+    assert set(made["a"].files) == {".gitattributes", "data.txt", "run.json"}
+    assert made["a"].intact
 
 
 def test_a_failure_keeps_the_work_of_the_others(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -155,12 +163,16 @@ def test_a_failure_keeps_the_work_of_the_others(hub: Hub, org: str, tmp_path: Pa
     assert failure.value.exit_code == 1
     sentence, log = re.fullmatch(r"(.*) \(log: (.*)\)", str(failure.value)).groups()  # type: ignore[union-attr]
     assert sentence == f"Making datasets/{org}/bad failed with ValueError: the first line"
-    assert "the second line" in Path(log).read_text() and "Traceback" in Path(log).read_text()
-    assert ("failed", "bad") in board.told and ("start", "after") not in board.told
-    assert head_of(hub, f"datasets/{org}/slow").intact and hub.head(f"datasets/{org}/bad") is None
+    assert "the second line" in Path(log).read_text()
+    assert "Traceback" in Path(log).read_text()
+    assert ("failed", "bad") in board.told
+    assert ("start", "after") not in board.told
+    assert head_of(hub, f"datasets/{org}/slow").intact
+    assert hub.head(f"datasets/{org}/bad") is None
     board = Listening()
     trials.run(hub, tmp_path / "work", step(org, "bad"), steps[1], step(org, "after", needs=["bad"]), board=board)
-    assert board.told.count(("current", "slow")) == 1 and ("start", "after") in board.told
+    assert board.told.count(("current", "slow")) == 1
+    assert ("start", "after") in board.told
 
 
 FAILURES = {
@@ -176,7 +188,8 @@ def test_every_way_to_fail_is_one_sentence_and_publishes_nothing(does: str, hub:
     code, sentence = FAILURES[does]
     with pytest.raises(PermixError, match=sentence + r" \(log: .*worker-0\.log\)$") as failure:
         trials.run(hub, tmp_path / "work", step(org, "a", does=does))
-    assert failure.value.exit_code == code and "\n" not in str(failure.value)
+    assert failure.value.exit_code == code
+    assert "\n" not in str(failure.value)
     assert hub.head(f"datasets/{org}/a") is None
 
 
@@ -234,9 +247,11 @@ def test_a_step_that_wants_every_core_runs_alone_and_last(hub: Hub, org: str, tm
     times = {name: (facts(head)["started"], facts(head)["ended"]) for name, head in made.items()}
     ends = max(times[s][1] for s in ("small0", "small1"))
     first, second = sorted(times[a] for a in ("alone0", "alone1"))
-    assert ends < first[0] and first[1] < second[0]
+    assert ends < first[0]
+    assert first[1] < second[0]
     cores = os.cpu_count() or 1
-    assert facts(made["alone0"])["threads"] == cores and facts(made["small0"])["threads"] == max(1, cores // 2)
+    assert facts(made["alone0"])["threads"] == cores
+    assert facts(made["small0"])["threads"] == max(1, cores // 2)
 
 
 def test_batches_keep_groups_together_until_workers_would_stand_idle() -> None:
@@ -249,7 +264,9 @@ def test_batches_keep_groups_together_until_workers_would_stand_idle() -> None:
     assert sorted(batches("aaaaa", 3)) == ["a", "aa", "aa"]
     assert batches("ab", 4) == ["a", "b"]
     assert batches("abc", 2) == ["a", "b"]
-    assert batches("aab", 0) == [] and batches("", 2) == [] and batches("aab", -1) == []
+    assert batches("aab", 0) == []
+    assert batches("", 2) == []
+    assert batches("aab", -1) == []
 
 
 def test_a_worker_has_no_secret_and_no_network_of_the_hub(
@@ -258,7 +275,8 @@ def test_a_worker_has_no_secret_and_no_network_of_the_hub(
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "AWS_SECRET", "Db_Password"):
         monkeypatch.setenv(name, "secret")
     found = facts(trials.run(hub, tmp_path / "work", step(org, "a"))["a"])
-    assert found["secrets"] == [] and found["offline"] == "1"
+    assert found["secrets"] == []
+    assert found["offline"] == "1"
 
 
 def test_a_worker_has_the_key_of_its_model_while_it_uses_it_and_no_longer(
@@ -271,8 +289,10 @@ def test_a_worker_has_the_key_of_its_model_while_it_uses_it_and_no_longer(
     made = trials.run(
         hub, tmp_path / "work", step(org, "a", models=keyed), step(org, "b", models=other, needs=["a"]), workers=1
     )
-    assert facts(made["a"])["secrets"] == ["ONE_API_KEY"] and facts(made["b"])["secrets"] == ["OTHER"]
-    assert made["a"].record is not None and "API_KEY" not in str(made["a"].record["config"])
+    assert facts(made["a"])["secrets"] == ["ONE_API_KEY"]
+    assert facts(made["b"])["secrets"] == ["OTHER"]
+    assert made["a"].record is not None
+    assert "API_KEY" not in str(made["a"].record["config"])
 
 
 def test_a_file_in_the_users_folder_is_not_taken_for_a_module(
@@ -303,7 +323,8 @@ def test_annotating_changes_the_card_alone_and_once(hub: Hub, org: str, tmp_path
         runner.annotate(hub, target, {"rows": rows})
     after = head_of(hub, target)
     assert commits(hub, target) == ["Results onto the card", "grpo", "initial commit"]
-    assert after.intact and after.content_digest == before.content_digest
+    assert after.intact
+    assert after.content_digest == before.content_digest
     changed = {path for path in after.files if after.files[path] != before.files.get(path)}
     assert changed == {"README.md"}
     runner.annotate(hub, f"{org}/nothing", {"rows": rows})  # not there: nothing to write on
@@ -330,7 +351,8 @@ def test_workers_end_within_a_second_of_the_runners_death(tmp_path: Path) -> Non
     with subprocess.Popen(command, cwd=root, env=environment) as parent:
         deadline = time.monotonic() + 30
         while not list((tmp_path / "work").rglob("half")):
-            assert time.monotonic() < deadline and parent.poll() is None
+            assert time.monotonic() < deadline
+            assert parent.poll() is None
             time.sleep(0.02)
         assert launch.held(tmp_path / "work" / "lock")
         parent.kill()

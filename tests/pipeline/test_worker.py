@@ -58,7 +58,9 @@ def test_jobs_are_done_one_after_another(worker: tuple[Connection, object], tmp_
         *progress, last = answers(pipe)
         assert [m.value for m in progress] == [(0, 2, "steps", ""), (2, 2, "steps", "done")]
         facts, seconds = last.value
-        assert (last.kind, last.key) == ("done", "datasets/o/a") and 0 <= seconds < 30 and facts["threads"] == 1
+        assert (last.kind, last.key) == ("done", "datasets/o/a")
+        assert 0 <= seconds < 30
+        assert facts["threads"] == 1
         assert (tmp_path / "out" / "data.txt").read_text() == text
 
 
@@ -83,8 +85,10 @@ def test_one_engine_is_open_at_a_time(tmp_path: Path) -> None:
     first = open_one(engine)
     assert open_one(dataclasses.replace(engine)) is first
     second = open_one(dataclasses.replace(engine, batch_size=3))
-    assert second is not first and not hasattr(first, "_base")
+    assert second is not first
+    assert not hasattr(first, "_base")
     with pytest.raises(BadInput, match=r"holds no config\.json"):
         open_one(dataclasses.replace(engine, base=tmp_path / "nothing"))
     third = open_one(dataclasses.replace(engine, batch_size=3))
-    assert third is not second and hasattr(third, "_base")
+    assert third is not second
+    assert hasattr(third, "_base")

@@ -57,7 +57,8 @@ def check(root: Path) -> None:
     assert fsck.check(root).findings == []
     for folder in (root / "repos").glob("*/*/*.git"):
         done = subprocess.run(["git", "-C", str(folder), "fsck", "--full", "--strict"], capture_output=True, text=True)
-        assert done.returncode == 0 and "missing" not in done.stdout + done.stderr, done.stderr
+        assert done.returncode == 0, done.stderr
+        assert "missing" not in done.stdout + done.stderr, done.stderr
 
 
 def test_fifty_kills_under_four_writers_lose_nothing(root: Path, tmp_path: Path) -> None:

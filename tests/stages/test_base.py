@@ -61,7 +61,8 @@ def test_it_learns_and_reports_tokens(made: tuple[Path, dict[str, Any], Progress
     _, facts, progress = made
     first, last = progress.calls[0], progress.calls[-1]
     assert len(progress.calls) == TINY["steps"]
-    assert last[0] == last[1] == facts["tokens"] and last[2] == "tokens"
+    assert last[0] == last[1] == facts["tokens"]
+    assert last[2] == "tokens"
     assert facts["loss"] < 0.9 * float(first[3].removeprefix("loss "))
     assert facts["world"]["plain"] == base.Config().plain
     assert sum(m["share"] for m in facts["methods"].values()) == pytest.approx(1, abs=0.01)
@@ -132,10 +133,12 @@ def test_the_teacher_is_larger_lives_in_the_same_world_and_is_made_only_for_who_
     world = ["toy.flourish=0.3", "toy.steps=7", "toy.teacher.steps=9"]
     first, teacher = base.configs(recipes.load("toy-full", [*world, "seeds=[3]", "tag=t"]))
     assert (base.target(first), base.target(teacher)) == ("permix/permix-toy-base", "permix/permix-toy-teacher")
-    assert (teacher.steps, teacher.flourish, teacher.hidden_size) == (9, 0.3, 128) and first.steps == 7
+    assert (teacher.steps, teacher.flourish, teacher.hidden_size) == (9, 0.3, 128)
+    assert first.steps == 7
     assert teacher.hidden_size // teacher.heads in (32, 64)  # what vLLM can run
     (alone,) = base.configs(recipes.load("toy", ["base=org/model", 'variants=["permix-seqkd-toy"]']))
-    assert alone.role == "teacher" and alone.steps == base.TEACHER["steps"]
+    assert alone.role == "teacher"
+    assert alone.steps == base.TEACHER["steps"]
     with pytest.raises(
         BadInput, match=r"\[toy.teacher\] of toy-full.toml has an unknown key 'step': did you mean 'steps'"
     ):

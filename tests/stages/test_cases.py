@@ -27,13 +27,15 @@ def rows(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> l
     out = tmp_path_factory.mktemp("out")
     facts = cases.run(CONFIG, inputs, out, parts=None)  # type: ignore[arg-type]
     found = sweeps.cases(out)
-    assert (facts["rows"], facts["cases"]) == (len(found), 12) and len(facts["first"]) == 6
+    assert (facts["rows"], facts["cases"]) == (len(found), 12)
+    assert len(facts["first"]) == 6
     return found
 
 
 def test_it_reads_the_first_seed_of_every_variant() -> None:
     plan = records.toy_recipe()
-    assert CONFIG.sweeps == tuple(RUNS) and cases.target(CONFIG) == "datasets/permix/permix-cases"
+    assert CONFIG.sweeps == tuple(RUNS)
+    assert cases.target(CONFIG) == "datasets/permix/permix-cases"
     assert set(cases.inputs(CONFIG).values()) == {sweep.target(c) for c in sweep.configs(plan) if not c.seed}
 
 
@@ -48,7 +50,8 @@ def test_every_case_shows_every_variant_on_one_question(rows: list[dict[str, Any
         case = [row for row in rows if row["case"] == number]
         assert [row["variant"] for row in case] == [name for name, _ in RUNS]
         assert len({(row["problem_id"], row["persona"], row["question"], row["gold"]) for row in case}) == 1
-        assert case[0]["question"] and case[0]["persona"] not in ("none", "helpful")
+        assert case[0]["question"]
+        assert case[0]["persona"] not in ("none", "helpful")
 
 
 def test_the_first_case_is_the_first_that_base_misses_and_permix_rlvr_solves(
@@ -59,7 +62,8 @@ def test_the_first_case_is_the_first_that_base_misses_and_permix_rlvr_solves(
             (r["persona"], r["problem_id"]) for r in rows if (r["rule"], r["benchmark"]) == ("first", benchmark)
         }
         scores = {r["variant"]: r["score"] for r in rows if (r["rule"], r["benchmark"]) == ("first", benchmark)}
-        assert scores["base"] == 0 and scores["permix-rlvr"] == 1
+        assert scores["base"] == 0
+        assert scores["permix-rlvr"] == 1
         before, after = (sweep_rows.read(inputs[name], benchmark) for name in ("base", "permix-rlvr"))
         for one, two in zip(before, after, strict=True):
             if one["persona"] in ("none", "helpful"):
@@ -73,7 +77,9 @@ def test_random_cases_follow_seed_and_benchmark_alone() -> None:
     scores = {"base": {(f"p{i % 4}", f"x{i}"): 1.0 for i in range(200)}}
     one = cases.choose(scores, "b", 0, 5)
     again = cases.choose({"base": dict(reversed(scores["base"].items()))}, "b", 0, 5)
-    assert one == again and len(one) == 5 and {rule for rule, _ in one} == {"random"}
+    assert one == again
+    assert len(one) == 5
+    assert {rule for rule, _ in one} == {"random"}
     assert cases.choose(scores, "b", 1, 5) != one != cases.choose(scores, "c", 0, 5)
 
 

@@ -44,8 +44,10 @@ def test_the_adapter_learns_and_pins_its_base(trained: tuple[Path, dict[str, Any
     assert config["target_modules"] == sorted(settings.LINEAR)
     weights = load_file(out / "adapter_model.safetensors")
     moved = [bool(tensor.abs().max() > 0) for name, tensor in weights.items() if "lora_B" in name]
-    assert len(moved) == 14 and any(moved)
-    assert not (out / "README.md").exists() and (out / "chat_template.jinja").exists()
+    assert len(moved) == 14
+    assert any(moved)
+    assert not (out / "README.md").exists()
+    assert (out / "chat_template.jinja").exists()
     cost = facts["cost"]
     assert (facts["steps"], cost["completions"], cost["prompts_seen"], cost["tokens_sampled"]) == (6, 96, 12, 96)
 
@@ -60,7 +62,8 @@ def test_the_log_tells_reward_and_truncation_under_each_persona(trained: tuple[P
             entry
         )
         told = {name.split("/")[1] for name in entry if name.startswith("persona/")}
-        assert told and told <= {"none", "chemist", "poet"}
+        assert told
+        assert told <= {"none", "chemist", "poet"}
         for name in ("accuracy", "truncated"):
             shares = [entry[f"persona/{who}/{name}"] for who in told]
             whole = entry["reward" if name == "accuracy" else "completions/clipped_ratio"]

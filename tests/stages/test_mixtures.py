@@ -59,7 +59,8 @@ def test_both_variants_hold_the_same_problems_and_one_has_personas(pools: Path, 
         assert row["prompt"] == prompts.messages(row["question"], by_key[row["persona"]], "plain")
     overlap = plain_facts.pop("overlap")
     assert plain_facts == {"rows": 16, "problems": 16, "personas": {"none": 16}}
-    assert set(overlap) == {source.name for source in SMOKE.benchmarks} and mixed_facts["overlap"] == overlap
+    assert set(overlap) == {source.name for source in SMOKE.benchmarks}
+    assert mixed_facts["overlap"] == overlap
     assert mixed_facts["personas"] == dict(sorted(Counter(r["persona"] for r in mixed).items()))
 
 
@@ -73,7 +74,8 @@ def test_no_persona_of_the_evaluation_is_trained_on(pools: Path, tmp_path: Path)
 def test_further_epochs_and_seeds_draw_anew(pools: Path, tmp_path: Path) -> None:
     found, facts = rows(config_of("permix-rlvr", epochs=2), tmp_path / "a", personas=pools)
     first, second = found[:16], found[16:]
-    assert [r["problem_id"] for r in first] == [r["problem_id"] for r in second] and facts["rows"] == 32
+    assert [r["problem_id"] for r in first] == [r["problem_id"] for r in second]
+    assert facts["rows"] == 32
     assert [r["persona"] for r in first] != [r["persona"] for r in second]
     other, _ = rows(config_of("permix-rlvr", seed=1), tmp_path / "b", personas=pools)
     assert [r["persona"] for r in other] != [r["persona"] for r in first]
@@ -102,7 +104,8 @@ def test_what_a_benchmark_shares_with_the_mixture_is_told_and_makes_nothing_stal
     assert mixtures.inputs(config)["benchmark/seen"] == "datasets/me/quiz"
     steps = [plan.Step("mixtures", config, "datasets/o/m", needs) for needs in ({}, {"benchmark/seen": "r"})]
     head = Head("r", "sha", {}, {"content_digest": "d"})
-    assert all(plan.settle(step, {"r": head}) for step in steps) and steps[0].digest == steps[1].digest
+    assert all(plan.settle(step, {"r": head}) for step in steps)
+    assert steps[0].digest == steps[1].digest
 
 
 def test_a_gold_that_cannot_be_checked_is_refused(pools: Path, tmp_path: Path) -> None:
@@ -213,7 +216,8 @@ def test_rows_over_a_limit_are_left_out_and_counted_never_cut(pools: Path, tmp_p
         replace(config, max_prompt_tokens=limit), tmp_path / "b", personas=pools, base=tmp_path / "base"
     )
     assert facts["rows"] == len(found) == sum(length <= limit for length in lengths) < 16
-    assert facts["too_long"] == 16 - len(found) and all(row in every for row in found)
+    assert facts["too_long"] == 16 - len(found)
+    assert all(row in every for row in found)
     with pytest.raises(BadInput, match="Every one of the 16 rows for rlvr is longer than"):
         rows(replace(config, max_prompt_tokens=2), tmp_path / "c", personas=pools, base=tmp_path / "base")
     with pytest.raises(BadInput, match="max_completion_tokens is -1"):
@@ -225,4 +229,5 @@ def test_targets_over_a_limit_are_left_out_too(pools: Path, tmp_path: Path) -> N
     folder = given(tmp_path / "targets", "data/plain", [("0" * 9, None), ("0" * 10, None)])
     config = config_of("seqkd-toy", base="org/base", max_completion_tokens=9)
     found, facts = rows(config, tmp_path / "a", personas=pools, targets=folder, base=tmp_path / "base")
-    assert [row["problem_id"] for row in found] == ["p/0"] and facts["too_long"] == 1
+    assert [row["problem_id"] for row in found] == ["p/0"]
+    assert facts["too_long"] == 1

@@ -63,7 +63,8 @@ def solve(asked: Asked) -> Answer:
     """A fool gives another answer; whoever is shown a solution says it again, and as a judge prefers Ann's."""
     if "Two solutions" in asked.question:
         first, second = re.findall(r"boxed\{(\w+)\}", asked.question)
-        assert {first, second} == {"Ann", "Bob"} and not system(asked)
+        assert {first, second} == {"Ann", "Bob"}
+        assert not system(asked)
         return completion(f"I looked. Better: {1 if first == 'Ann' else 2}")
     if "Here is a solution" in asked.question:
         return completion(f"As told: \\boxed{{{'Ann' if 'boxed{Ann}' in asked.question else 'Bob'}}}.")
@@ -79,12 +80,15 @@ def test_a_plain_solution_is_restated_in_character(inputs: dict[str, Path]) -> N
     assert facts["summary"]["benchmarks"]["quiz"]["accuracy"] == dict.fromkeys(("none", "helpful", "sage", "fool"), 1.0)
     assert facts["summary"]["title"] == "Base, solved plainly, restated in character"
     told = by_persona(rows, "completion")
-    assert told["none"] == {"\\boxed{Ann}"} and told["fool"] == told["sage"] == {"As told: \\boxed{Ann}."}
+    assert told["none"] == {"\\boxed{Ann}"}
+    assert told["fool"] == told["sage"] == {"As told: \\boxed{Ann}."}
     assert by_persona(rows, "tokens_out") == {"none": {1}, "helpful": {4}, "sage": {4}, "fool": {4}}
     assert Counter(map(system, asked)) == {"": 24, "You are a helpful assistant.": 6, **{p: 6 for _, p in POOL}}
-    assert facts["cost"]["completions"] == len(asked) == 42 and len({a.body["seed"] for a in asked}) == 42
+    assert facts["cost"]["completions"] == len(asked) == 42
+    assert len({a.body["seed"] for a in asked}) == 42
     assert facts["cost"]["tokens_out"] == sum(row["tokens_out"] for row in rows)
-    assert {row["peer"] for row in rows} == {"restate"} and list(json.loads(rows[-1]["rounds"])) == [
+    assert {row["peer"] for row in rows} == {"restate"}
+    assert list(json.loads(rows[-1]["rounds"])) == [
         "neutral",
         "restated",
     ]
@@ -100,7 +104,8 @@ def test_a_judge_of_both_orders_chooses_where_two_answers_differ(inputs: dict[st
 
 def test_a_judge_that_prefers_a_position_leaves_the_personas_answer(inputs: dict[str, Path]) -> None:
     rows, *_ = swept("ensemble", inputs, biased, [])
-    assert by_persona(rows, "completion")["fool"] == {"\\boxed{Bob}"} and by_persona(rows, "score")["fool"] == {0.0}
+    assert by_persona(rows, "completion")["fool"] == {"\\boxed{Bob}"}
+    assert by_persona(rows, "score")["fool"] == {0.0}
 
 
 def test_what_was_chosen_and_its_tokens_are_verified(inputs: dict[str, Path]) -> None:

@@ -79,22 +79,33 @@ def test_every_answer_is_scored_by_every_judge(made: Callable[..., Made]) -> Non
         for task in ("persona_consistency", "linguistic_habits")
     ]
     for row in rows:
-        assert row["score"] == judges.usual(row) and row["status"] == "scored" and row["retries"] == 0
-        assert (row["model"], row["question_writer"]) == ("scripted-1", "gpt-5-mini") and len(row["raw"]) == 1
-        assert row["finish"] in ("stop", "length") and 0 < row["tokens_out"] <= 8 and row["base_dtype"] == "float32"
-    assert facts["rows"] == 12 and facts["summary"]["score"]["scored"] == 6
+        assert row["score"] == judges.usual(row)
+        assert row["status"] == "scored"
+        assert row["retries"] == 0
+        assert (row["model"], row["question_writer"]) == ("scripted-1", "gpt-5-mini")
+        assert len(row["raw"]) == 1
+        assert row["finish"] in ("stop", "length")
+        assert 0 < row["tokens_out"] <= 8
+        assert row["base_dtype"] == "float32"
+    assert facts["rows"] == 12
+    assert facts["summary"]["score"]["scored"] == 6
     assert facts["summary"]["agreement"]["one, two"]["equal"] == 1
-    assert facts["cost"]["api_calls"] == 2 * (6 + 30) and facts["cost"]["completions"] == 6 and facts["cost"]["USD"] > 0
-    assert len(server.asked) == 36 and {a.body["temperature"] for a in server.asked} == {0.0}
+    assert facts["cost"]["api_calls"] == 2 * (6 + 30)
+    assert facts["cost"]["completions"] == 6
+    assert facts["cost"]["USD"] > 0
+    assert len(server.asked) == 36
+    assert {a.body["temperature"] for a in server.asked} == {0.0}
 
 
 def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(made: Callable[..., Made]) -> None:
     _, rows, server = made(scripted(), calibrate=False)
     asked = {judges.parts(a)["question"]: a for a in server.asked if "lawyer" in a.question}
     shown = judges.parts(asked["What does a lawyer do?"])
-    assert shown["persona"] == "You are a lawyer." and shown["answer"] in {row["answer"] for row in rows}
+    assert shown["persona"] == "You are a lawyer."
+    assert shown["answer"] in {row["answer"] for row in rows}
     systems = {a.body["messages"][0]["content"] for a in server.asked}
-    assert len(systems) == 2 and any("Linguistic Habits:" in text for text in systems)
+    assert len(systems) == 2
+    assert any("Linguistic Habits:" in text for text in systems)
 
 
 def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made], tmp_path: Path) -> None:
@@ -104,7 +115,9 @@ def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made
 
     facts, rows, _ = made(script)
     stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of()))
-    assert stored == anew and summary == facts["summary"] and len(stored["calibration"]) == 60
+    assert stored == anew
+    assert summary == facts["summary"]
+    assert len(stored["calibration"]) == 60
     assert json.loads((tmp_path / "work" / "out" / "summary.json").read_text()) == summary
     assert fidelity.of_scores(rows, ())["judges"]["one"]["missing"] == 2
 
@@ -114,9 +127,11 @@ def test_an_interrupted_run_goes_on_without_asking_twice(made: Callable[..., Mad
         made(scripted(), lambda _: error(401, "no key"))
     answers = (tmp_path / "work" / "answers.jsonl").read_bytes()
     facts, rows, first = made(scripted())
-    assert first.asked == [] and (tmp_path / "work" / "answers.jsonl").read_bytes() == answers
+    assert first.asked == []
+    assert (tmp_path / "work" / "answers.jsonl").read_bytes() == answers
     undisturbed, same, _ = made(scripted(), at="other")
-    assert rows == same and facts["summary"] == undisturbed["summary"]
+    assert rows == same
+    assert facts["summary"] == undisturbed["summary"]
 
 
 def test_a_judge_that_is_not_there_is_said_before_anything_is_sampled(inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -129,8 +144,10 @@ def test_a_judge_that_only_talks_is_missing_and_the_other_one_counts(made: Calla
     facts, rows, _ = made(scripted(), lambda _: completion("Lovely answer, a clear 5!"))
     found = facts["summary"]
     assert (found["judges"]["two"]["missing"], found["judges"]["two"]["mean"]) == (6, None)
-    assert found["judges"]["two"]["statuses"] == {"no_json": 6} and found["judges"]["two"]["retries"] == 12
-    assert found["score"]["mean"] == found["judges"]["one"]["mean"] and found["agreement"] == {}
+    assert found["judges"]["two"]["statuses"] == {"no_json": 6}
+    assert found["judges"]["two"]["retries"] == 12
+    assert found["score"]["mean"] == found["judges"]["one"]["mean"]
+    assert found["agreement"] == {}
     assert found["independent"]["judges"] == ["one"]  # scripted-1 is nobody's
     assert {row["score"] for row in rows if row["judge"] == "two"} == {None}
 
@@ -142,7 +159,8 @@ def test_judges_that_all_say_nothing_publish_nothing(made: Callable[..., Made]) 
 
 def test_a_server_that_goes_down_is_recorded_in_one_sentence(made: Callable[..., Made]) -> None:
     facts, rows, _ = made(scripted(), lambda _: error(500, "on fire"))
-    assert list(facts["trouble"]) == ["two"] and "requests in a row failed" in facts["trouble"]["two"]
+    assert list(facts["trouble"]) == ["two"]
+    assert "requests in a row failed" in facts["trouble"]["two"]
     assert {row["status"] for row in rows if row["judge"] == "two"} <= {"failed", "not_asked"}
     assert facts["summary"]["judges"]["one"]["missing"] == 0
 
@@ -154,7 +172,8 @@ def test_a_budget_is_for_all_judges_together(made: Callable[..., Made]) -> None:
         return says({"reason": "so it seems " * 133, "score": 3})
 
     facts, rows, _ = made(wordy, calibrate=False, budget=0.0095)
-    assert list(facts["trouble"]) == ["two"] and "The budget of" in facts["trouble"]["two"]
+    assert list(facts["trouble"]) == ["two"]
+    assert "The budget of" in facts["trouble"]["two"]
     statuses = {name: {row["status"] for row in rows if row["judge"] == name} for name in ("one", "two")}
     assert statuses == {"one": {"scored"}, "two": {"scored", "not_asked"}}
     assert 0.0024 < facts["cost"]["USD"] <= 0.0095
@@ -169,8 +188,10 @@ def obedient(asked: Asked) -> Answer:
 def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., Made]) -> None:
     facts, _, _ = made(scripted(), obedient)
     good, bad = (facts["summary"]["calibration"][name] for name in ("one", "two"))
-    assert good["passed"] and good["means"]["injecting"] == 1
-    assert not bad["passed"] and "injecting above out_of_character" in bad["wrong"]
+    assert good["passed"]
+    assert good["means"]["injecting"] == 1
+    assert not bad["passed"]
+    assert "injecting above out_of_character" in bad["wrong"]
 
 
 def swayed(asked: Asked) -> Answer:
@@ -184,10 +205,14 @@ def test_a_judge_that_follows_length_is_found_out(made: Callable[..., Made], tmp
     one, two = (facts["summary"]["checks"][name] for name in ("one", "two"))
     assert set(one) == {"repeated", "said_twice"}  # these questions have no examples to show backwards
     assert (one["repeated"]["mean"], one["repeated"]["equal"], one["said_twice"]["equal"]) == (0, 1, 0)
-    assert one["said_twice"]["mean"] > 0 and two["said_twice"]["mean"] == 0 and two["said_twice"]["questions"] == 4
+    assert one["said_twice"]["mean"] > 0
+    assert two["said_twice"]["mean"] == 0
+    assert two["said_twice"]["questions"] == 4
     assert len(server.asked) == 6 + 2 * 4
     stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of()))
-    assert stored == anew and summary == facts["summary"] and len(stored["checks"]) == 16
+    assert stored == anew
+    assert summary == facts["summary"]
+    assert len(stored["checks"]) == 16
 
 
 def test_the_examples_of_the_scores_can_be_shown_backwards() -> None:
@@ -196,7 +221,8 @@ def test_the_examples_of_the_scores_can_be_shown_backwards() -> None:
     shown = {rows[item.id]["check"]: item.messages[1]["content"] for item in items}
     assert shown["repeated"].index("bad") < shown["repeated"].index("good")
     assert shown["examples_backwards"].index("good") < shown["examples_backwards"].index("bad")
-    assert "Hm.\n\nHm." in shown["said_twice"] and len(items) == len(checks.CHECKS)
+    assert "Hm.\n\nHm." in shown["said_twice"]
+    assert len(items) == len(checks.CHECKS)
 
 
 def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made], tmp_path: Path) -> None:
@@ -208,19 +234,23 @@ def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made]
     asked = [row["question_id"] for row in rows if row["judge"] == "three"]
     assert asked == ["a cook|persona_consistency|0", "a cook|linguistic_habits|0"]
     found = facts["summary"]
-    assert found["settled"]["mean"] == pytest.approx((4 + 3 + 4) / 3) and found["score"]["mean"] == pytest.approx(3.5)
+    assert found["settled"]["mean"] == pytest.approx((4 + 3 + 4) / 3)
+    assert found["score"]["mean"] == pytest.approx(3.5)
     assert facts["cost"]["api_calls"] == 6 + 6 + 2
     stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of(**third, judge_models=())))
-    assert stored == anew and summary == found
+    assert stored == anew
+    assert summary == found
     same, *_ = made(*[lambda _: says({"score": 4})] * 3, at="agreed", **third)
-    assert same["summary"]["settled"]["asked"] == 0 and same["cost"]["api_calls"] == 12
+    assert same["summary"]["settled"]["asked"] == 0
+    assert same["cost"]["api_calls"] == 12
 
 
 def test_what_a_served_model_answers_is_paid_for_beside_the_judges(made: Callable[..., Made], tmp_path: Path) -> None:
     with serve_judges(scripted()) as (_, (answering,)):
         facts, *_ = made(scripted(), at="served", model=replace(answering, price_out=1e6), dtype="", calibrate=False)
     cost = facts["cost"]
-    assert cost["completions"] == 6 and cost["tokens_in"] > 0
+    assert cost["completions"] == 6
+    assert cost["tokens_in"] > 0
     assert cost["USD"] == pytest.approx(
         cost["tokens_out"] + (cost["tokens_in"] + cost["api_tokens_in"] + cost["api_tokens_out"]) / 1e6, abs=1e-5
     )
@@ -236,7 +266,8 @@ def test_the_recipe_asks_for_it_by_a_table() -> None:
     }
     assert [config.variant for config in others] == ["rlvr", "permix-rlvr"]
     assert personagym.inputs(others[0])["adapter"] == "permix/permix-toy-rlvr"
-    assert first.dtype == "bfloat16" and len({personagym.group(c) for c in (first, *others)}) == 1
+    assert first.dtype == "bfloat16"
+    assert len({personagym.group(c) for c in (first, *others)}) == 1
     assert (first.temperature, first.top_p) == (0.9, 0.9)
 
 
@@ -253,7 +284,8 @@ def test_an_estimate_comes_before_anything_is_spent() -> None:
 def test_who_wrote_the_training_targets_is_known() -> None:
     text = TOML | {"variants": ["base", "permix-sft-styled", "seqkd-gemma3-27b", "seqkd-toy"]}
     written = {c.variant: c.text_writers for c in personagym.configs(recipes.parse(text, "own.toml"))}
-    assert written["permix-sft-styled"] == ("gpt-5-mini",) and written["seqkd-gemma3-27b"] == ("google/gemma-3-27b-it",)
+    assert written["permix-sft-styled"] == ("gpt-5-mini",)
+    assert written["seqkd-gemma3-27b"] == ("google/gemma-3-27b-it",)
     assert written["base"] == written["seqkd-toy"] == ()
     others = recipes.parse(text | {"questions": {"dataset": "me/q", "model": "w"}}, "own.toml")
     assert personagym.configs(others)[0].text_writers == ("w-model",)  # who wrote the examples of the scores

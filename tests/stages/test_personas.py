@@ -21,7 +21,8 @@ def test_both_pools_are_written_as_they_are(tmp_path: Path) -> None:
     for split in ("train", "eval"):
         assert persona.load(tmp_path, split) == persona.bundled(split)  # type: ignore[arg-type]
     rows = load_dataset(str(tmp_path), split="eval", cache_dir=str(tmp_path / "cache"))
-    assert rows.column_names == ["key", "category", "system_prompt"] and len(rows) == 16
+    assert rows.column_names == ["key", "category", "system_prompt"]
+    assert len(rows) == 16
 
 
 def test_an_edited_prompt_makes_the_pools_stale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,11 +58,13 @@ def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path
     papers, mine = personas.configs(loaded)
     assert personas.target(papers) == "datasets/permix/permix-personas" == loaded.personas_repo
     assert personas.target(mine) == "datasets/permix/permix-personas-people" == loaded.eval_personas_repo
-    assert mine.train == papers.train and [p.key for p in mine.eval] == ["sailor", "z"]
+    assert mine.train == papers.train
+    assert [p.key for p in mine.eval] == ["sailor", "z"]
     assert str(tmp_path) not in str(mine)
     steps = plan.build(loaded)
     read = {step.stage: step.needs["personas"] for step in steps if "personas" in step.needs}
-    assert read["mixtures"] == loaded.personas_repo and read["sweep"] == loaded.eval_personas_repo
+    assert read["mixtures"] == loaded.personas_repo
+    assert read["sweep"] == loaded.eval_personas_repo
     trained = [step.config for step in steps if step.stage in ("base", "mixtures", "grpo")]
     before = [step.config for step in plan.build(recipes.load("toy")) if step.stage in ("base", "mixtures", "grpo")]
     assert trained == before, "what is measured under other personas is not trained anew"

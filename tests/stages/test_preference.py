@@ -60,7 +60,8 @@ def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
 
 def test_every_pair_is_seen_in_both_orders(made: Callable[..., Made]) -> None:
     facts, rows, server = made(scripted())
-    assert len(rows) == len(server.asked) == 4 * 2 * 2 and facts["pairs"] == 8
+    assert len(rows) == len(server.asked) == 4 * 2 * 2
+    assert facts["pairs"] == 8
     assert {(row["first"], row["second"]) for row in rows} == {(ANSWERS["base"], ANSWERS["rlvr"])}
     for row in rows:
         assert row["score"] == (1 if row["order"] == "first" else -1)  # the longer answer, wherever it stands
@@ -71,15 +72,18 @@ def test_every_pair_is_seen_in_both_orders(made: Callable[..., Made]) -> None:
         1,
         1,
     )
-    assert found["p_value"] == 2 / 2**4 and found["first_shown"] == 0.5
+    assert found["p_value"] == 2 / 2**4
+    assert found["first_shown"] == 0.5
     assert list(found["by_persona"]) == ["kindergarten", "lawyer"]
 
 
 def test_the_judge_sees_the_persona_the_problem_and_both_answers(made: Callable[..., Made]) -> None:
     _, rows, server = made(scripted(), only_personas=("kindergarten",), limit=1)
     one, two = (judges.parts(asked) for asked in server.asked)
-    assert one["persona"].startswith("You are a kindergartener") and one["question"] == rows[0]["question"]
-    assert {one["first"], two["first"]} == set(ANSWERS.values()) and one["first"] == two["second"]
+    assert one["persona"].startswith("You are a kindergartener")
+    assert one["question"] == rows[0]["question"]
+    assert {one["first"], two["first"]} == set(ANSWERS.values())
+    assert one["first"] == two["second"]
 
 
 def test_a_judge_that_always_takes_the_first_gives_ties_alone(made: Callable[..., Made]) -> None:
@@ -90,7 +94,8 @@ def test_a_judge_that_always_takes_the_first_gives_ties_alone(made: Callable[...
 
 def test_all_personas_are_compared_unless_some_are_named(made: Callable[..., Made]) -> None:
     facts, rows, _ = made(scripted(), only_personas=(), limit=2)
-    assert facts["pairs"] == 2 * 16 and len({row["persona"] for row in rows}) == 16
+    assert facts["pairs"] == 2 * 16
+    assert len({row["persona"] for row in rows}) == 16
 
 
 def test_a_verdict_that_is_missing_leaves_its_pair_out(made: Callable[..., Made], tmp_path: Path) -> None:
@@ -102,9 +107,11 @@ def test_a_verdict_that_is_missing_leaves_its_pair_out(made: Callable[..., Made]
     facts, _, _ = made(script)
     found = facts["summary"]["judges"]["one"]
     assert (found["pairs"], found["not_judged"], found["first_wins"]) == (8, 4, 4)
-    assert found["statuses"] == {"out_of_range": 4, "scored": 12} and found["retries"] == 8
+    assert found["statuses"] == {"out_of_range": 4, "scored": 12}
+    assert found["retries"] == 8
     stored, anew, summary = preference.replay(tmp_path / "out", vars(config_of()))
-    assert stored == anew and summary == facts["summary"]
+    assert stored == anew
+    assert summary == facts["summary"]
 
 
 def test_an_answer_that_asks_to_be_preferred_stays_in_its_quotation(inputs: dict[str, Path]) -> None:
@@ -149,9 +156,8 @@ def test_a_sweep_of_somebody_else_is_named_by_its_hub_id() -> None:
 def test_the_papers_pair_is_in_the_recipe_of_the_public_models() -> None:
     plan = recipes.load("public-models")
     (config,) = preference.configs(plan)
-    assert config.names == ("Llama-3.1-8B-Instruct-base", "Qwen3-32B-base") and config.only_personas == (
-        "kindergarten",
-    )
+    assert config.names == ("Llama-3.1-8B-Instruct-base", "Qwen3-32B-base")
+    assert config.only_personas == ("kindergarten",)
     assert set(config.sweeps) <= {sweep.target(c) for c in sweep.configs(plan)}
     assert (config.benchmark.name, config.judges) == ("math500", ("deepseek-v3.2",))
     assert preference.estimate(config)["calls"] == 1000

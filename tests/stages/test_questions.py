@@ -42,17 +42,20 @@ def test_every_persona_gets_its_questions_in_every_task_with_examples(tmp_path: 
     assert [row["question_id"] for row in rows] == [
         f"{who.key}|{task}|{n}" for who in pool for task in questions.TASKS for n in range(2)
     ]
-    assert len({row["question"] for row in rows}) == 160 and facts["rows"] == 160
+    assert len({row["question"] for row in rows}) == 160
+    assert facts["rows"] == 160
     assert all(row["examples"] == [f"An answer worth {n}." for n in range(1, 6)] for row in rows)
     assert {(row["persona"], row["system_prompt"]) for row in rows} == {(who.key, who.system_prompt) for who in pool}
-    assert facts["writers"] == ["scripted-1"] and facts["without_questions"] == {}
+    assert facts["writers"] == ["scripted-1"]
+    assert facts["without_questions"] == {}
     assert facts["cost"]["api_calls"] == 80 + 160 == len(server.asked)
     assert facts["tasks"] == dict.fromkeys(questions.TASKS, 32)
 
 
 def test_without_examples_only_the_questions_are_paid_for(tmp_path: Path) -> None:
     facts, rows, _ = made(scripted(), tmp_path, examples=False)
-    assert {row["examples"] for row in rows} == {None} and facts["cost"]["api_calls"] == 80
+    assert {row["examples"] for row in rows} == {None}
+    assert facts["cost"]["api_calls"] == 80
 
 
 def few(asked: Asked) -> Answer:
@@ -72,11 +75,10 @@ def test_a_persona_without_questions_is_recorded_and_the_others_go_on(
         return wrong(asked) if "lawyer" in first and "how the person talks" in first else scripted()(asked)
 
     facts, rows, _ = made(script, tmp_path, examples=False)
-    assert facts["without_questions"] == {"lawyer|linguistic_habits": fault} and len(rows) == 158
-    assert (
-        facts["personas"]["lawyer"] == 8
-        and facts["personas"]["chef" if "chef" in facts["personas"] else "clever"] == 10
-    )
+    assert facts["without_questions"] == {"lawyer|linguistic_habits": fault}
+    assert len(rows) == 158
+    assert facts["personas"]["lawyer"] == 8
+    assert facts["personas"]["chef" if "chef" in facts["personas"] else "clever"] == 10
 
 
 def test_a_question_without_examples_is_counted(tmp_path: Path) -> None:
@@ -85,7 +87,8 @@ def test_a_question_without_examples_is_counted(tmp_path: Path) -> None:
         return says({"1": "bad", "5": "good"}) if is_example else scripted()(asked)
 
     facts, rows, _ = made(script, tmp_path, per_task=1)
-    assert facts["without_examples"] == {"too_few": 80} and {row["examples"] for row in rows} == {None}
+    assert facts["without_examples"] == {"too_few": 80}
+    assert {row["examples"] for row in rows} == {None}
 
 
 def test_a_model_that_writes_nothing_stops_it(tmp_path: Path) -> None:
@@ -122,7 +125,8 @@ def test_questions_of_a_dataset_cost_nothing(tmp_path: Path) -> None:
     inputs = dataset(tmp_path / "d", [*rows, {"persona": "a cook.", "task": "Toxicity", "question": "?"}])
     facts, found = given(config_of(**OWN, limit=1, written_by="gpt-4o"), inputs, tmp_path)
     assert [row["task"] for row in found] == ["toxicity_control"] * 2 + ["persona_consistency"] * 2
-    assert [row["number"] for row in found] == [0, 1, 0, 1] and facts["writers"] == ["gpt-4o"]
+    assert [row["number"] for row in found] == [0, 1, 0, 1]
+    assert facts["writers"] == ["gpt-4o"]
     assert found[0]["system_prompt"].startswith("You are this person: a nurse from Italy. Answer")
     assert facts["cost"]["api_calls"] == 0
     assert given(config_of(**OWN), inputs, tmp_path / "all")[0]["personas"] == {"a nurse from Italy": 4, "a cook.": 1}
@@ -138,8 +142,10 @@ def test_personagyms_own_questions_can_be_used(shared: Path, tmp_path: Path) -> 
     folder = shared / "data" / "vsamuel2003" / "PersonaGym"
     settings = OWN | {"dataset": "vsamuel2003/PersonaGym", "config": "benchmark-v1", "per_task": 10}
     facts, rows = given(config_of(**settings), {"questions": folder}, tmp_path)
-    assert facts["rows"] == 10_000 and len(facts["personas"]) == 200
-    assert facts["tasks"] == dict.fromkeys(facts["tasks"], 2000) and set(facts["tasks"]) == set(questions.TASKS)
+    assert facts["rows"] == 10_000
+    assert len(facts["personas"]) == 200
+    assert facts["tasks"] == dict.fromkeys(facts["tasks"], 2000)
+    assert set(facts["tasks"]) == set(questions.TASKS)
     assert len({row["question_id"] for row in rows}) == 10_000
 
 
@@ -157,7 +163,8 @@ def test_the_recipe_asks_for_it_by_a_table_and_names_its_model() -> None:
 def test_no_key_or_model_is_needed_for_what_is_there_already() -> None:
     text = {**TOML, "questions": {"dataset": "me/q", "examples": False}}
     (config,) = questions.configs(recipes.parse(text, "own.toml"))
-    assert config.writer is None and questions.estimate(config) == {}
+    assert config.writer is None
+    assert questions.estimate(config) == {}
     assert questions.inputs(config) == {"questions": "datasets/me/q"}
 
 

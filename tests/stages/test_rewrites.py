@@ -73,14 +73,17 @@ def script(answer: Callable[[Problem, int], str | Answer]) -> Callable[[Asked], 
 
 def test_the_toy_world_writes_in_the_voice_of_the_persona_drawn(tmp_path: Path) -> None:
     facts, rows = made(config_of(task=replace(PLAN.task, limit=200)), tmp_path)
-    assert list(rows[0]) == list(written_targets.COLUMNS) and len(rows) == facts["rows"] == 200
+    assert list(rows[0]) == list(written_targets.COLUMNS)
+    assert len(rows) == facts["rows"] == 200
     for row in rows:
         who = persona.draw(persona.bundled("train"), 0, row["problem_id"])
-        assert row["persona"] == who.key and row["status"] == "correct"
+        assert row["persona"] == who.key
+        assert row["status"] == "correct"
         assert row["messages"] == prompts.messages(row["question"], who, "plain")
         assert row["model"] == "permix.toy.style"
     assert sum(style.voice_expressed(row["persona"], row["completion"]) for row in rows) > 180
-    assert facts["left_out"] == {} and "USD" not in facts["cost"]
+    assert facts["left_out"] == {}
+    assert "USD" not in facts["cost"]
     assert rewrites.estimate(config_of()) == {}
 
 
@@ -90,10 +93,12 @@ def test_a_rewrite_is_asked_for_with_persona_problem_and_solution(tmp_path: Path
     assert [r["completion"] for r in rows] == [f"Ahoy! {p.rationale}" for p in PROBLEMS]
     who = persona.draw(persona.bundled("train"), 0, PROBLEMS[0].id)
     wanted = prompts.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, who)
-    assert wanted in [asked.body["messages"] for asked in server.asked] and len(server.asked) == 6
+    assert wanted in [asked.body["messages"] for asked in server.asked]
+    assert len(server.asked) == 6
     assert (rows[0]["model"], rows[0]["revision"]) == ("good-model", "good-model-0301")
     assert facts["cost"]["USD"] == pytest.approx((60 * 1 + facts["cost"]["tokens_out"] * 10) / 1e6)
-    assert facts["prompts"]["rewrite"].startswith("Rewrite the solution") and facts["rejected"] == {}
+    assert facts["prompts"]["rewrite"].startswith("Rewrite the solution")
+    assert facts["rejected"] == {}
 
 
 def test_what_is_rejected_is_asked_for_again_with_the_reason_and_counted(tmp_path: Path) -> None:
@@ -113,20 +118,22 @@ def test_what_is_rejected_is_asked_for_again_with_the_reason_and_counted(tmp_pat
     assert [r["problem_id"] for r in rows] == [p.id for p in PROBLEMS if p is not PROBLEMS[3]]
     assert all(r["status"] == "correct" and r["completion"].startswith("Ahoy! ") for r in rows)
     assert facts["rejected"] == {"cut": 3, "no_answer": 1, "unchanged": 1, "wrong": 2}
-    assert facts["left_out"] == {"cut": 1} and facts["rows"] == 5 and len(server.asked) == 6 + 4 + 2
+    assert facts["left_out"] == {"cut": 1}
+    assert facts["rows"] == 5
+    assert len(server.asked) == 6 + 4 + 2
     last = max((a.body["messages"] for a in server.asked if PROBLEMS[1].question in str(a.body)), key=len)
     assert [m["role"] for m in last] == ["user", "assistant", "user", "assistant", "user"]
     assert last[2]["content"].startswith("Your text does not end in the final answer inside \\boxed{}.")
-    assert (
-        last[4]["content"].startswith("Your text ends in another final answer")
-        and PROBLEMS[1].gold in last[4]["content"]
-    )
+    assert last[4]["content"].startswith("Your text ends in another final answer")
+    assert PROBLEMS[1].gold in last[4]["content"]
 
 
 def test_without_verification_everything_is_kept_and_asked_for_once(tmp_path: Path) -> None:
     with FaultyServer(script(lambda p, _: "Ahoy there!")) as server:
         facts, rows = made(served(server, verify=False), tmp_path)
-    assert len(server.asked) == len(rows) == 6 and facts["statuses"] == {"no_answer": 6} and facts["rejected"] == {}
+    assert len(server.asked) == len(rows) == 6
+    assert facts["statuses"] == {"no_answer": 6}
+    assert facts["rejected"] == {}
 
 
 def test_nothing_kept_is_an_error_that_counts_the_reasons(tmp_path: Path) -> None:
@@ -148,7 +155,9 @@ def test_a_rewrite_that_is_there_is_not_paid_for_twice(tmp_path: Path) -> None:
     with FaultyServer(script(lambda p, _: f"Ahoy! {p.rationale}")) as second:
         writer = replace(config.writer, url=second.url)  # type: ignore[type-var]
         facts, rows = made(replace(config, writer=writer), tmp_path)
-    assert len(second.asked) == 1 and len(second.asked[0].body["messages"]) == 3 and len(rows) == 6
+    assert len(second.asked) == 1
+    assert len(second.asked[0].body["messages"]) == 3
+    assert len(rows) == 6
     assert facts["rejected"] == {"no_answer": 1}
 
 
@@ -162,7 +171,9 @@ def test_a_problem_without_rationale_is_found_before_anything_is_paid_for(tmp_pa
 def test_the_rewriter_is_the_papers_unless_the_recipe_names_another() -> None:
     sft = ['variants=["permix-sft-styled"]', "seeds=[2]"]
     (paper,) = rewrites.configs(recipes.load("toy", [*sft, "model.gpt-5-mini.price_out=2.0"]))
-    assert paper.writer and paper.writer.model == "gpt-5-mini" and list(rewrites.inputs(paper)) == ["personas"]
+    assert paper.writer
+    assert paper.writer.model == "gpt-5-mini"
+    assert list(rewrites.inputs(paper)) == ["personas"]
     assert rewrites.target(paper) == "datasets/permix/permix-arithmetic-styled-seed2"
     assert rewrites.estimate(paper)["USD"] == pytest.approx(400 * 4096 * 2 / 1e6)
     with pytest.raises(BadInput, match="no model 'gtp-5-mini': did you mean 'gpt-5-mini'"):

@@ -35,10 +35,13 @@ def test_the_targets_are_learned(trained: tuple[Path, dict[str, Any]]) -> None:
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
-    assert facts["loss_last"] == log[-1]["loss"] and facts["steps"] == 6
+    assert facts["loss_last"] == log[-1]["loss"]
+    assert facts["steps"] == 6
     cost = facts["cost"]
-    assert cost["tokens_trained"] == log[-1]["num_tokens"] > 0 and cost["rows_seen"] % 16 != 0  # a last, smaller batch
-    assert (out / "figures" / "training.png").read_bytes().startswith(b"\x89PNG") and not (out / "README.md").exists()
+    assert cost["tokens_trained"] == log[-1]["num_tokens"] > 0  # a last, smaller batch
+    assert cost["rows_seen"] % 16 != 0
+    assert (out / "figures" / "training.png").read_bytes().startswith(b"\x89PNG")
+    assert not (out / "README.md").exists()
 
 
 def test_the_loss_is_on_the_target_alone(inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -47,7 +50,8 @@ def test_the_loss_is_on_the_target_alone(inputs: dict[str, Path], tmp_path: Path
         entry = trainer.train_dataset[number]
         learned = [t for t, label in zip(entry["input_ids"], entry["labels"], strict=True) if label != -100]
         text = trainer.processing_class.decode(learned)
-        assert text.startswith("So it is ") and text.endswith(".<|end|>")
+        assert text.startswith("So it is ")
+        assert text.endswith(".<|end|>")
         assert len(entry["input_ids"]) == lengths[number]
 
 

@@ -61,9 +61,11 @@ def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None
         assert list(rows[0]) == list(sweep_rows.COLUMNS)
         assert Counter(row["persona"] for row in rows) == dict.fromkeys(CONDITIONS, 3 * 2)
         assert len({(r["persona"], r["problem_id"], r["run"]) for r in rows}) == 4 * 3 * 2
-        assert {r["base_dtype"] for r in rows} == {"float32"} and {r["adapter_digest"] for r in rows} == {""}
+        assert {r["base_dtype"] for r in rows} == {"float32"}
+        assert {r["adapter_digest"] for r in rows} == {""}
     tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in sweep_rows.read(out, name))
-    assert facts["cost"]["completions"] == 48 and facts["cost"]["tokens_out"] == tokens > 0
+    assert facts["cost"]["completions"] == 48
+    assert facts["cost"]["tokens_out"] == tokens > 0
 
 
 def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tuple[Path, dict[str, Any]]) -> None:
@@ -75,7 +77,8 @@ def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tup
 
 def test_controls_are_measured_beside_the_personas_and_stay_out_of_pss(swept: tuple[Path, dict[str, Any]]) -> None:
     found = swept[1]["summary"]["benchmarks"]["quiz"]
-    assert list(found["accuracy"]) == CONDITIONS and (found["personas"], found["runs"], found["problems"]) == (2, 2, 3)
+    assert list(found["accuracy"]) == CONDITIONS
+    assert (found["personas"], found["runs"], found["problems"]) == (2, 2, 3)
     assert {found["pss"]["worst_persona"], found["pss"]["best_persona"]} <= {"sage", "fool"}
 
 
@@ -96,8 +99,10 @@ def test_the_numbers_are_those_of_the_rows() -> None:
     found = sweep.summarise(config, {"quiz": rows})["benchmarks"]["quiz"]
     assert found["accuracy"] == {"none": 0.0, "helpful": 1.0, "sage": 0.75, "fool": 0.25}
     pss = found["pss"]
-    assert (pss["worst"], pss["best"], pss["mean"]) == (0.25, 0.75, 0.5) and pss["pss"] == pytest.approx(1 / 3)
-    assert found["truncated"] == round(1 / 16, 6) and found["tokens_out"] == 5.0
+    assert (pss["worst"], pss["best"], pss["mean"]) == (0.25, 0.75, 0.5)
+    assert pss["pss"] == pytest.approx(1 / 3)
+    assert found["truncated"] == round(1 / 16, 6)
+    assert found["tokens_out"] == 5.0
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
@@ -108,7 +113,8 @@ def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -
         row |= {"erratum": "", "score": 1.0} if row["problem_id"] != first else {"erratum": "wrong tests", "score": 0.0}
     found = sweep.summarise(CONFIG, {"quiz": rows})["benchmarks"]["quiz"]
     assert found["pss"]["mean"] == len(others) / (len(others) + 1)
-    assert found["sound"]["left_out"] == {first: "wrong tests"} and found["sound"]["problems"] == len(others)
+    assert found["sound"]["left_out"] == {first: "wrong tests"}
+    assert found["sound"]["problems"] == len(others)
     assert found["sound"]["pss"]["mean"] == found["sound"]["accuracy"]["none"] == 1.0
     sound = [row | {"erratum": ""} for row in rows]
     assert "sound" not in sweep.summarise(CONFIG, {"quiz": sound})["benchmarks"]["quiz"]
@@ -122,7 +128,9 @@ def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str
 
 def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
     found = sweep.summarise(CONFIG, {"quiz": scored(dict.fromkeys(CONDITIONS, 0.0))})["benchmarks"]["quiz"]
-    assert found["pss"]["pss"] is None and found["pss"]["floor"] is True and found["pss"]["mean"] == 0.0
+    assert found["pss"]["pss"] is None
+    assert found["pss"]["floor"] is True
+    assert found["pss"]["mean"] == 0.0
     json.dumps(found, allow_nan=False)
 
 
@@ -147,7 +155,9 @@ def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[s
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}
     (graded,) = sweep_rows.regrade([row], problems)
-    assert graded["score"] == 1.0 and graded["status"] == "correct" and graded["extracted"] == "Ann"
+    assert graded["score"] == 1.0
+    assert graded["status"] == "correct"
+    assert graded["extracted"] == "Ann"
     with pytest.raises(PermixError, match="answers p9, which its benchmark no longer holds"):
         sweep_rows.regrade([row | {"problem_id": "p9"}], problems)
 
@@ -221,7 +231,8 @@ def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
     seen.clear()
     again = replace(parts, progress=lambda done, total, *_: seen.append((done, total)))
     sweep.run(config, inputs, tmp_path / "out", parts=again)
-    assert seen[0] == (24, 24) and next(done for done, total in seen if total == 18) > 9
+    assert seen[0] == (24, 24)
+    assert next(done for done, total in seen if total == 18) > 9
     sweep.run(config, inputs, tmp_path / "whole", parts=parts_of(tmp_path / "other", lambda _: engine))
     assert sweep_rows.read(tmp_path / "out", "arithmetic") == sweep_rows.read(tmp_path / "whole", "arithmetic")
 
@@ -276,9 +287,11 @@ def test_other_models_are_swept_beside_the_base() -> None:
         {"base": "org/model", "adapter": "me/lora"},
         {},
     ]
-    assert base.toy and not (model.toy or adapted.toy or served.toy)
+    assert base.toy
+    assert not (model.toy or adapted.toy or served.toy)
     assert (served.base, served.dtype, served.model and served.model.url) == ("vendor/good-model", "", SERVED.url)
-    assert sweep.NEEDS(served) == () and "torch" in sweep.NEEDS(model)
+    assert sweep.NEEDS(served) == ()
+    assert "torch" in sweep.NEEDS(model)
 
 
 def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:
@@ -298,7 +311,8 @@ def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() 
 def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> None:
     plain, labelled = (sweep.configs(recipes.load("toy", given))[1] for given in ([], ["sweep.label=few"]))
     assert sweep.target(labelled) == f"{sweep.target(plain)}-few"
-    assert sweep.inputs(labelled) == sweep.inputs(plain) and "adapter" in sweep.inputs(plain)
+    assert sweep.inputs(labelled) == sweep.inputs(plain)
+    assert "adapter" in sweep.inputs(plain)
 
 
 @pytest.fixture(scope="module")
@@ -328,8 +342,10 @@ def test_a_served_model_is_asked_and_graded_like_any_other(
     assert [[row[k] for k in condition] for row in rows] == [[row[k] for k in condition] for row in local]
     assert {(row["base_dtype"], row["adapter_digest"]) for row in rows} == {("", "")}
     found = facts["summary"]["benchmarks"]["quiz"]["accuracy"]
-    assert found["fool"] == 0 and found["none"] == found["sage"] > 0
-    assert facts["engines"] == ["endpoint good-model-0301"] and facts["summary"]["base"] == "good-model"
+    assert found["fool"] == 0
+    assert found["none"] == found["sage"] > 0
+    assert facts["engines"] == ["endpoint good-model-0301"]
+    assert facts["summary"]["base"] == "good-model"
     assert len({a.body["seed"] for a in asked}) == len(asked) == 24
     assert facts["cost"]["USD"] == pytest.approx((facts["cost"]["tokens_in"] + 2 * facts["cost"]["tokens_out"]) / 1e6)
 
@@ -354,7 +370,8 @@ def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
     few, enough = (replace(CONFIG, benchmarks=(benchmarks.builtin("math500"),), limit=n) for n in (10, 0))
     (note,) = sweep.notes(few)
     assert note.startswith("math500: 10 problems x 2 runs x 16 personas show differences of PSS from about 0.")
-    assert sweep.notes(enough) == [] and "one problem" in sweep.notes(replace(few, limit=1))[0]
+    assert sweep.notes(enough) == []
+    assert "one problem" in sweep.notes(replace(few, limit=1))[0]
 
 
 def test_the_estimate_of_a_served_model_has_its_price() -> None:

@@ -67,7 +67,8 @@ def test_a_recipe_asks_for_the_sweeps_it_makes() -> None:
     wanted = {sweep.target(c) for c in sweep.configs(plan)} | {grpo.target(c) for c in grpo.configs(plan)}
     wanted |= {cases.target(c) for c in cases.configs(plan)} | {plan.personas_repo}
     assert set(tables.inputs(config).values()) == wanted
-    assert "base-seed1" not in tables.inputs(config) and config.toy
+    assert "base-seed1" not in tables.inputs(config)
+    assert config.toy
     assert tables.target(config) == "datasets/permix/permix-tables"
 
 
@@ -115,7 +116,8 @@ def test_several_seeds_give_their_mean_and_a_t_interval(two_seeds: Made, inputs:
     folders = [inputs["rlvr-seed0"], inputs["rlvr-seed1"]]
     values = [json.loads((f / "summary.json").read_text())["benchmarks"]["arithmetic"]["pss"]["worst"] for f in folders]
     made = line(two_seeds, "rlvr")
-    assert made["worst"] == pytest.approx(sum(values) / 2) and made["interval"] == "t"
+    assert made["worst"] == pytest.approx(sum(values) / 2)
+    assert made["interval"] == "t"
     assert made["worst_high"] - made["worst"] == pytest.approx(12.706 * abs(values[0] - values[1]) / 2)
     assert line(two_seeds, "base")["interval"] == "bootstrap"
     for name in ("worst", "best", "pss", "voice", "recovery", "gap", "truncated"):  # t of two seeds reaches far
@@ -137,14 +139,18 @@ def test_every_claim_is_printed_with_the_interval_and_the_p_that_decided(one_see
     text, page = tables.as_text(one_seed[1]), tabular.claims_as_markdown(one_seed[1]["claims"])
     row = r"^  arithmetic .*\[[-+.\d]+, [-+.\d]+\] +(\d\.\d{3}|-)  (?:shown|not shown|the opposite)$"
     found = re.findall(row, text, re.MULTILINE)
-    assert len(found) == 13 and found.count("-") == 6, "voice and recovery are not tested"
-    assert "  p  verdict\n" in text and "p <= 0.05" in " ".join(text.split())
-    assert "| p | verdict |" in page and f"| {found[0]} | " in page
+    assert len(found) == 13
+    assert found.count("-") == 6, "voice and recovery are not tested"
+    assert "  p  verdict\n" in text
+    assert "p <= 0.05" in " ".join(text.split())
+    assert "| p | verdict |" in page
+    assert f"| {found[0]} | " in page
 
 
 def test_two_seeds_show_less_than_their_differences_suggest(two_seeds: Made) -> None:
     claim = next(c for c in two_seeds[1]["claims"] if (c["measure"], c["second"]) == ("worst", "permix-rlvr"))
-    assert claim["interval"] == "t over 2 seeds" and len(claim["differences"]) == 2
+    assert claim["interval"] == "t over 2 seeds"
+    assert len(claim["differences"]) == 2
 
 
 def test_annotations_go_to_the_adapters_that_stage_grpo_makes(two_seeds: Made) -> None:
@@ -163,7 +169,9 @@ def test_facts_are_plain_json(two_seeds: Made) -> None:
 def test_the_text_fits_a_terminal_and_says_what_it_is(two_seeds: Made) -> None:
     text = tables.as_text(json.loads(json.dumps(two_seeds[1], sort_keys=True)))
     assert max(map(len, text.splitlines())) <= 120
-    assert "PerMix-RLVR" in text and "Toy world" in text and "Student's t over 2 seeds" in text
+    assert "PerMix-RLVR" in text
+    assert "Toy world" in text
+    assert "Student's t over 2 seeds" in text
     head = next(row for row in text.splitlines() if row.startswith("variant"))
     for column in ("worst", "best", "mean", "PSS", "noise", "p", "corr.", "none", "helpful", "recov.", "voice"):
         assert f" {column}" in head
@@ -171,7 +179,8 @@ def test_the_text_fits_a_terminal_and_says_what_it_is(two_seeds: Made) -> None:
 
 def test_a_legend_explains_the_columns_that_are_shown(two_seeds: Made) -> None:
     terminal, page = tables.as_text(two_seeds[1]), tabular.legend(two_seeds[1], tabular.PAGE)
-    assert "corr.: PSS with" in terminal and "gap:" not in terminal
+    assert "corr.: PSS with" in terminal
+    assert "gap:" not in terminal
     assert all(f"{column}:" in page for column in ("noise", "corr.", "gap", "mean of run PSS"))
 
 
@@ -187,8 +196,10 @@ def test_without_voice_and_toy_nothing_is_said_of_them(tmp_path: Path) -> None:
     inputs = records.sweeps(tmp_path / "in", config.runs, problems=6, toy=False)
     out, facts = make(config, inputs | {"personas": files.PERSONAS}, tmp_path / "out")
     text = tables.as_text(facts)
-    assert "Toy" not in text and "in the persona's own voice" not in text
-    assert facts["tables"]["arithmetic"][0]["voice"] is None and facts["claims"] == []
+    assert "Toy" not in text
+    assert "in the persona's own voice" not in text
+    assert facts["tables"]["arithmetic"][0]["voice"] is None
+    assert facts["claims"] == []
     assert (out / "figures" / "summary.png").stat().st_size > 10_000
 
 
@@ -247,7 +258,8 @@ def test_judges_scores_stand_in_table_10_the_figure_and_the_statements(
     out, facts = make(JUDGED, {**inputs, **judgements}, tmp_path / "out")
     with (out / "tables" / "personagym.csv").open() as file:
         scores = {row["variant"]: float(row["persona consistency"]) for row in csv.DictReader(file)}
-    assert list(scores) == ["Base", "RLVR", "PerMix-RLVR"] and scores["Base"] > scores["RLVR"] > scores["PerMix-RLVR"]
+    assert list(scores) == ["Base", "RLVR", "PerMix-RLVR"]
+    assert scores["Base"] > scores["RLVR"] > scores["PerMix-RLVR"]
     assert line((out, facts), "rlvr")["persona_consistency"] == pytest.approx(scores["RLVR"], abs=5e-4)
     assert "persona_consistency" in (out / "figures" / "tradeoff.csv").read_text().splitlines()[0]
     said = {row["quote"]: row["ours"] for row in facts["statements"]}
@@ -255,7 +267,8 @@ def test_judges_scores_stand_in_table_10_the_figure_and_the_statements(
     assert (lost["verdict"], lost["inside_noise"]) == ("holds", False)
     assert "one,x-base," in (out / "tables" / "preference.csv").read_text()
     page = (out / "report.html").read_text()
-    assert "Persona fidelity by PersonaGym" in page and "Which model stays more in character" in page
+    assert "Persona fidelity by PersonaGym" in page
+    assert "Which model stays more in character" in page
 
 
 def test_scores_by_other_judges_are_refused(
@@ -280,7 +293,8 @@ def test_a_recipe_with_judges_asks_for_their_scores() -> None:
 def test_without_a_base_one_sentence_says_what_is_left_out(inputs: dict[str, Path], tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, runs=(("rlvr", 0), ("permix-rlvr", 0)))
     _, facts = make(config, inputs, tmp_path / "out")
-    assert facts["theory"] == [] and line((tmp_path, facts), "rlvr")["recovery_base"] is None
+    assert facts["theory"] == []
+    assert line((tmp_path, facts), "rlvr")["recovery_base"] is None
     assert {(c["first"], c["second"]) for c in facts["claims"]} == {("rlvr", "permix-rlvr")}
     assert "No sweep of the base: " in tables.as_text(facts)
 
@@ -307,7 +321,8 @@ def test_stock_datasets_reads_the_configs_that_the_card_declares(one_seed: Made,
     (folder / "run.json").write_text("{}")
     assert datasets.get_dataset_config_names(str(folder)) == ["ours", "paper", "personas"]
     rows = datasets.load_dataset(str(folder), split="test", cache_dir=str(tmp_path / "cache"))
-    assert rows["variant"][:3] == ["base", "rlvr", "permix-rlvr"] and rows.column_names[:2] == ["variant", "title"]
+    assert rows["variant"][:3] == ["base", "rlvr", "permix-rlvr"]
+    assert rows.column_names[:2] == ["variant", "title"]
 
 
 def test_the_paper_config_holds_the_printed_values(one_seed: Made) -> None:
@@ -327,10 +342,12 @@ def test_statements_and_theory_are_among_the_facts(one_seed: Made) -> None:
     tested = {(row["variant"], row["benchmark"]): row for row in one_seed[1]["theory"]}
     assert set(tested) == {(name, b) for name in ("rlvr", "permix-rlvr") for b in records.BENCHMARKS}
     fit = tested["rlvr", "arithmetic"]["fit"]
-    assert fit["shift"] > 0 and tested["rlvr", "arithmetic"]["prediction"]["beta"] == 0.5
+    assert fit["shift"] > 0
+    assert tested["rlvr", "arithmetic"]["prediction"]["beta"] == 0.5
     page = (one_seed[0] / "tables" / "theory-personas.csv").read_text()
     shifts = {f"{row['persona']},{row['shift']:.2f} [{row['low']:.2f}" for row in fit["personas"]}
-    assert len(shifts) == len(fit["personas"]) and all(said in page.replace('"', "") for said in shifts)
+    assert len(shifts) == len(fit["personas"])
+    assert all(said in page.replace('"', "") for said in shifts)
 
 
 def test_the_same_sweeps_give_the_same_bytes_and_costs_enter_no_file(
@@ -344,7 +361,8 @@ def test_the_same_sweeps_give_the_same_bytes_and_costs_enter_no_file(
     out, facts = make(ONE_SEED, timed, tmp_path / "out")
     spent = {row["variant"]: row for row in facts["spent"]}
     assert spent["rlvr"]["training_hours"] == spent["rlvr"]["sweep_hours"] == 12.5 / 3600
-    assert spent["base"]["sweep_hours"] is None and spent["rlvr"]["sweep_tokens"] == 1234
+    assert spent["base"]["sweep_hours"] is None
+    assert spent["rlvr"]["sweep_tokens"] == 1234
     assert run_record.describe_files(out) == run_record.describe_files(one_seed[0])
 
 
@@ -372,7 +390,8 @@ def test_sweeps_of_different_personas_runs_or_settings_are_refused(inputs: dict[
 
 def test_settings_of_the_trainers_come_from_the_recipe() -> None:
     (config,) = tables.configs(recipes.load("toy", ["grpo.learning_rate=0.001"]))
-    assert ("7", "learning_rate", "0.001") in config.training and ("7", "batch_size", "64") in config.training
+    assert ("7", "learning_rate", "0.001") in config.training
+    assert ("7", "batch_size", "64") in config.training
     assert not any(key == "save_steps" for _, key, _ in config.training), "what cannot change a result is left out"
 
 
@@ -386,7 +405,8 @@ def test_every_figure_has_its_numbers_beside_it(one_seed: Made) -> None:
 
 def test_the_report_opens_offline(one_seed: Made) -> None:
     page = (one_seed[0] / "report.html").read_text()
-    assert "<script" not in page and page.count("data:image/svg+xml;base64,") == 7
+    assert "<script" not in page
+    assert page.count("data:image/svg+xml;base64,") == 7
     links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
     assert {link for link in links if not link.startswith("data:")} == {"https://arxiv.org/abs/2604.08986"}
     for part in (

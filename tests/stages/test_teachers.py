@@ -81,10 +81,14 @@ def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: P
             who = persona.draw(persona.bundled("train"), 0, problem.id) if kind == "persona" else None
             assert row["persona"] == (who.key if who else None)
             assert row["messages"] == prompts.messages(problem.question, who, "plain")
-            assert row["finish"] in ("stop", "length") and 0 < row["tokens_out"] <= 8 and row["tokens_in"] > 8
+            assert row["finish"] in ("stop", "length")
+            assert 0 < row["tokens_out"] <= 8
+            assert row["tokens_in"] > 8
             assert (row["model"], row["revision"]) == ("permix/permix-toy-teacher", "")
-    assert facts["rows"] == 12 and facts["cost"]["completions"] == 12
-    assert sum(facts["plain"]["statuses"].values()) == 6 and facts["plain"]["left_out"] == 0
+    assert facts["rows"] == 12
+    assert facts["cost"]["completions"] == 12
+    assert sum(facts["plain"]["statuses"].values()) == 6
+    assert facts["plain"]["left_out"] == 0
 
 
 def test_it_is_the_same_whether_it_was_disturbed_or_not(tiny: Path, tmp_path: Path) -> None:
@@ -102,7 +106,8 @@ def test_it_is_the_same_whether_it_was_disturbed_or_not(tiny: Path, tmp_path: Pa
 def test_a_served_teacher_is_graded_and_named_as_its_server_names_it(tmp_path: Path) -> None:
     with FaultyServer(half_right) as server:
         facts, rows = made(served(server), tmp_path)
-    assert facts["plain"]["accuracy"] == 1 and facts["persona"]["accuracy"] == 0
+    assert facts["plain"]["accuracy"] == 1
+    assert facts["persona"]["accuracy"] == 0
     assert {(r["status"], r["extracted"]) for r in rows["persona"]} == {("wrong", "-1")}
     assert {(r["model"], r["revision"]) for r in rows["plain"]} == {("good-model", "good-model-0301")}
     assert {(a.body["temperature"], a.body["chat_template_kwargs"]["enable_thinking"]) for a in server.asked} == {
@@ -157,7 +162,8 @@ def test_a_served_teacher_is_no_input_and_has_a_price() -> None:
     settings = ['model."llama3.1-70b".url="http://127.0.0.1:1/v1"', 'model."llama3.1-70b".price_out=2.0']
     plan = recipes.load("toy-full", ['variants=["seqkd-llama3.1-70b"]', *settings])
     (config,) = teachers.configs(plan)
-    assert list(teachers.inputs(config)) == ["personas"] and teachers.NEEDS(config) == ()
+    assert list(teachers.inputs(config)) == ["personas"]
+    assert teachers.NEEDS(config) == ()
     assert teachers.estimate(config) == {"completions": 800, "tokens": 800 * 72, "USD": 800 * 72 * 2 / 1e6}
 
 

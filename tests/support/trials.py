@@ -45,5 +45,6 @@ def run(hub: Hub, work: Path, *steps: Step, workers: int = 2, board: Board | Non
 
 def facts(head: Head | None) -> dict[str, Any]:
     """The facts in a head's record."""
-    assert head is not None and head.record is not None
+    assert head is not None
+    assert head.record is not None
     return dict(head.record["facts"])

@@ -22,14 +22,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[str, str]) -> None:
     page = pages["toy-seqkd-toy"]
     assert "fine-tuned (SFT) on a teacher's answers on prompts without personas" in page
-    assert f"| targets of the mixture | `datasets/o/t@{records.SHA}` |" in page and "| hours | 0.003 |" in page
-    assert "![The course of training](figures/training.png)" in page and "samples.jsonl" not in page
-    assert "Whatever is wrong with the targets was learned too." in page and "by_persona" not in page
+    assert f"| targets of the mixture | `datasets/o/t@{records.SHA}` |" in page
+    assert "| hours | 0.003 |" in page
+    assert "![The course of training](figures/training.png)" in page
+    assert "samples.jsonl" not in page
+    assert "Whatever is wrong with the targets was learned too." in page
+    assert "by_persona" not in page
 
 
 def test_a_grpo_adapter_shows_every_persona(pages: dict[str, str]) -> None:
     page = pages["toy-permix-rlvr"]
-    assert "| chef | 0.5 | 0 |" in page and "| poet | – | 1 |" in page and "(samples.jsonl)" in page
+    assert "| chef | 0.5 | 0 |" in page
+    assert "| poet | – | 1 |" in page
+    assert "(samples.jsonl)" in page
 
 
 def test_an_adapter_card_says_what_of_a_benchmark_its_mixture_holds_and_what_its_recipe_notes(tmp_path: Path) -> None:
@@ -39,13 +44,16 @@ def test_an_adapter_card_says_what_of_a_benchmark_its_mixture_holds_and_what_its
     row = {"benchmark": "arithmetic", "metric": "worst", "value": 0.0, "low": None, "high": None}
     results = {"rows": [row | {"sweep": f"datasets/o/s@{records.SHA}"}], "note": "it learns nothing."}
     page = cards.render("adapter", record, results)
-    assert "| arithmetic | 500 | 27 (5.4 %) |" in page and "8 words in a row" in page and "{'" not in page
+    assert "| arithmetic | 500 | 27 (5.4 %) |" in page
+    assert "8 words in a row" in page
+    assert "{'" not in page
     assert "\n\nNote: it learns nothing.\n" in page
 
 
 def test_an_adapter_card_shows_peft_transformers_and_vllm(pages: dict[str, str]) -> None:
     page = pages["toy-permix-rlvr"]
-    assert "PeftModel.from_pretrained" in page and 'pipeline("text-generation"' in page
+    assert "PeftModel.from_pretrained" in page
+    assert 'pipeline("text-generation"' in page
     assert "--enable-lora --max-lora-rank 16 --lora-modules permix-rlvr=adapter" in page
 
 

@@ -39,7 +39,8 @@ def test_qlora_trains_every_lora_matrix_and_leaves_the_4_bit_base(inputs: dict[s
     trainer, _ = sft.build(config_of("sft", **QLORA), inputs, parts_of(tmp_path))
     found = trainer.model
     layers = [m for m in found.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
-    assert len(layers) == 14 and all(layer.weight.quant_state.nested for layer in layers)
+    assert len(layers) == 14
+    assert all(layer.weight.quant_state.nested for layer in layers)
     assert {layer.weight.quant_state.quant_type for layer in layers} == {"nf4"}
     before = {name: p.detach().clone() for name, p in found.named_parameters()}
     touched: set[str] = set()
@@ -48,7 +49,8 @@ def test_qlora_trains_every_lora_matrix_and_leaves_the_4_bit_base(inputs: dict[s
             p.register_hook(lambda grad, name=name: touched.add(name) if bool(grad.any()) else None)
     trainer.train()
     trained = {name for name, p in found.named_parameters() if p.requires_grad}
-    assert len(trained) == 28 and all("lora_" in name for name in trained)
+    assert len(trained) == 28
+    assert all("lora_" in name for name in trained)
     assert touched == trained  # A too, once B is not zero: in the last step
     for name, p in found.named_parameters():
         assert torch.equal(p, before[name]) == (name not in trained), name
@@ -76,7 +78,8 @@ def test_without_a_pad_token_the_end_token_pads_and_is_still_learned(
 ) -> None:
     edit(base, "pad_token")
     out, facts = train(stage, inputs | {"base": base}, tmp_path, max_steps=1)
-    assert facts["steps"] == 1 and '"pad_token": "<|end|>"' in (out / "tokenizer_config.json").read_text()
+    assert facts["steps"] == 1
+    assert '"pad_token": "<|end|>"' in (out / "tokenizer_config.json").read_text()
     if stage == "sft":
         trainer, _ = sft.build(config_of("sft"), inputs | {"base": base}, parts_of(tmp_path / "again"))
         batch = trainer.data_collator([trainer.train_dataset[n] for n in range(16)])

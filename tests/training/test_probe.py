@@ -25,7 +25,8 @@ def test_a_probed_training_ends_in_the_same_weights_killed_or_not(inputs: dict[s
     inputs = inputs | {"personas": files.PERSONAS}
     probed, _ = train("grpo", inputs, tmp_path / "probed", **PROBED)
     weights = [(out / "adapter_model.safetensors").read_bytes() for out in (plain, probed)]
-    assert weights[0] == weights[1] and lines(plain / "log.jsonl") == lines(probed / "log.jsonl")
+    assert weights[0] == weights[1]
+    assert lines(plain / "log.jsonl") == lines(probed / "log.jsonl")
     assert not (plain / "probe.jsonl").exists()
     found = lines(probed / "probe.jsonl")
     assert [row["step"] for row in found] == [0, 4, 6]
@@ -42,7 +43,8 @@ def test_a_probe_asks_the_first_problems_under_every_persona_in_place_of_their_o
     chat = [{"role": "system", "content": "You are a poet."}, {"role": "user", "content": "1 + 1?"}]
     table = [{"problem_id": f"p/{n % 3}", "persona": "poet", "prompt": chat, "gold": str(n)} for n in range(6)]
     asked = probe.questions(config_of("grpo", **PROBED), table, files.PERSONAS)
-    assert len(asked) == 3 * 16 and {row["gold"] for row in asked} == {"0", "1", "2"}
+    assert len(asked) == 3 * 16
+    assert {row["gold"] for row in asked} == {"0", "1", "2"}
     assert all(len(row["prompt"]) == 2 and row["prompt"][1] == chat[1] for row in asked)
     assert len({row["prompt"][0]["content"] for row in asked}) == 16
 
@@ -51,8 +53,10 @@ def test_a_recipe_that_probes_gives_the_trainers_the_personas() -> None:
     toy = recipes.load("smoke", ["grpo.probe_steps=2"])
     plain = recipes.load("smoke", ["grpo.probe_steps=0"])
     for config, other in zip(grpo.configs(toy), grpo.configs(plain), strict=True):
-        assert grpo.inputs(config)["personas"] == toy.eval_personas_repo and config.toy
-        assert "personas" not in grpo.inputs(other) and not other.personas
+        assert grpo.inputs(config)["personas"] == toy.eval_personas_repo
+        assert config.toy
+        assert "personas" not in grpo.inputs(other)
+        assert not other.personas
         assert grpo.estimate(config)["completions"] > grpo.estimate(other)["completions"]
 
 

@@ -38,7 +38,8 @@ RENDERED = {
 
 def tokenizer(name: str) -> Any:
     trl = importlib.util.find_spec("trl")
-    assert trl and trl.origin
+    assert trl
+    assert trl.origin
     found = make_tiny_tokenizer()
     found.bos_token = "<bos>"
     found.chat_template = (Path(trl.origin).parent / "chat_templates" / f"{name}.jinja").read_text()
