@@ -38,6 +38,7 @@ ELSEWHERE = {
     "permix sweep --endpoint ": "tests/commands/test_sweep.py has a server",
     'permix sample "What is 3 + 4?" ': "tests/commands/test_sample.py has a server",
     "permix doctor --recipe single-gpu": "exit code 1 without a GPU: tests/commands/test_doctor.py",
+    "permix export permix/permix-toy-permix-rlvr --gguf ": "llama.cpp: tests/commands/test_export.py",
     "permix calibrate --processes 8": "8 GPUs: tests/commands/test_calibrate.py",
     "permix run --recipe single-gpu ": "a GPU and huggingface.co",
     "permix run --recipe paper ": "8 GPUs and huggingface.co",
