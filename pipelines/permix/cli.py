@@ -1,11 +1,8 @@
 """The command line: dispatches only. Nothing heavy is imported before a command needs it."""
 
-import inspect
 import os
 import re
 import typing
-from dataclasses import MISSING, Field
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +20,6 @@ from permix.commands import (
     hub,
     import_logs,
     jobs,
-    options,
     overlap,
     phase,
     plan,
@@ -34,13 +30,11 @@ from permix.commands import (
     sandbox,
     selectors,
     show,
-    sweep,
+    stage_commands,
     theory,
     verify,
     watch,
 )
-from permix.commands import preview as previews
-from permix.stage import described, own_fields
 
 HELP = """Persona-robust post-training as a chain of Hugging Face Hub artifacts.
 
@@ -94,95 +88,6 @@ def _main(
         from permix.sandbox.proof import ACCEPT_UNSAFE
 
         os.environ[ACCEPT_UNSAFE] = "1"
-
-
-def _stage_command(name: str, stage: ModuleType) -> typing.Callable[..., None]:
-    """A command that makes one stage's artifacts and what they need, with an option for every field of its Config."""
-    more = {"sweep": sweep}.get(name)
-
-    def command(
-        recipe: str,
-        variant: list[str] | None,
-        set: list[str],
-        benchmark: list[str],
-        hub: str | None,
-        workers: int,
-        work: Any,
-        processes: int,
-        preview: bool = False,
-        fan_out: str = "none",
-        **given: Any,
-    ) -> None:
-        terms = run.terms_of(**{key: given.pop(key) for key, *_ in options.JOBS}, fan_out=fan_out)
-        named = [f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names]
-        if more:
-            asked = {key: given.pop(key) for key, *_ in more.OPTIONS}
-            recipe, named = more.recipe(recipe, **asked), named + more.changes(variant or [], **asked)
-        table = stages.table_of(name)
-        fields = [f"{table}.{key}={_toml(value)}" for key, value in given.items() if value not in (None, [])]
-        changes = [*set, *named, *fields]
-        if preview:
-            previews.preview(recipe, changes, name, hub, work)
-        else:
-            place: dict[str, Any] = {"hub": hub, "workers": workers, "work": work, "processes": processes}
-            run.make(recipe, changes, until=name, **place, terms=terms)
-
-    command.__signature__ = inspect.Signature(_parameters(name, stage, more))  # type: ignore[attr-defined]
-    command.__doc__ = (stage.__doc__ or "").strip().splitlines()[0]
-    return command
-
-
-def _parameters(name: str, stage: ModuleType, more: ModuleType | None) -> list[inspect.Parameter]:
-    """What a stage's command takes: the options of all stages, those of `more`, and one for every field of its own."""
-    of_these = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants.")]
-    instead = Annotated[list[str], typer.Option("--benchmark", help="These benchmarks instead of the recipe's.")]
-    found: list[tuple[str, Any, Any]] = [
-        ("variant", of_these, None),
-        ("recipe", options.Recipe, "" if more else "toy"),
-    ]
-    found += [*(more.OPTIONS if more else []), ("set", options.Set, []), ("benchmark", instead, [])]
-    found += [("hub", options.Hub, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
-    found += [("processes", run.Processes, 1), *options.JOBS]
-    found += [("fan_out", options.FanOut, "none")] if name == "sweep" else []
-    if hasattr(stage, "preview"):
-        text = "Show a few rows and what all would cost; publish only what they are made of, where it is missing."
-        found.append(("preview", Annotated[bool, typer.Option("--preview", help=text)], False))
-    hints, what = typing.get_type_hints(stage.Config), described(stage.Config)
-    found += [(key, *_option(field, hints[key], what.get(key, ""))) for key, field in own_fields(stage.Config).items()]
-    return [
-        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
-        for key, hint, default in found
-    ]
-
-
-def _option(field: Field[Any], hint: Any, what: str) -> tuple[Any, Any]:
-    """The option of one Config field: its own type, a list for a tuple, the recipe's value when it is not given.
-
-    `what` says what it is.
-    """
-    is_list = typing.get_origin(hint) is tuple
-    one = typing.get_args(hint)[0] if is_list else hint
-    one = one if one in (int, float, bool) else str
-    kind: Any = list[one] if is_list else one  # type: ignore[valid-type]
-    default = "" if field.default in (MISSING, "", ()) else f" Default: {_shown(field.default)}."
-    text = f"{what[:1].upper()}{what[1:]}.{default}"
-    word = field.name.replace("_", "-")
-    flag = f"--{word}/--no-{word}" if one is bool else f"--{word}"
-    return Annotated[
-        kind if is_list else kind | None, typer.Option(flag, help=text, show_default=False)
-    ], [] if is_list else None
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _toml(value: Any) -> str:
-    return (
-        str(value).lower() if isinstance(value, bool) else repr(list(value)) if isinstance(value, list) else str(value)
-    )
 
 
 ELSEWHERE, ONE_STAGE = "Other tools, other machines", "One stage of the chain, after what it needs"
@@ -242,5 +147,5 @@ for _panel, _commands in COMMANDS.items():
 for _name, _group in {"hub": hub.app, "jobs": jobs.app, "ci": ci.app}.items():
     app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=ELSEWHERE)
 for _name in stages.NAMES:
-    _stage = _stage_command(_name, stages.get(_name))
-    app.command(_name, rich_help_panel=ONE_STAGE, epilog=_epilog(EXAMPLES.get(_name, "")))(_stage)
+    _command = stage_commands.command(stages.get(_name))
+    app.command(_name, rich_help_panel=ONE_STAGE, epilog=_epilog(EXAMPLES.get(_name, "")))(_command)

@@ -9,14 +9,14 @@ import json
 import os
 import platform
 import subprocess
+import typing
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, field, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from permix import __version__, files
-from permix.stage import StageConfig
 
 RECORD = "run.json"
 PACKAGES = (
@@ -34,21 +34,64 @@ PACKAGES = (
 )
 
 
-def canonical(value: Any, *, whole: bool = True) -> Any:
-    """`value` with dataclasses and tuples turned into what JSON has.
+class Config(Protocol):
+    """A dataclass with a seed: the settings that an artifact is made with."""
 
-    Unhashed fields stay where `value` itself is a dataclass and `whole`; below it they go, so that no record tells how
-    a model was reached.
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def seed(self) -> int:
+        """The experiment's seed."""
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def unhashed(default: Any, help: str = "") -> Any:
+    """A Config field that cannot change the result and stays out of the digest (a batch size, say)."""
+    return field(default=default, metadata={"unhashed": True, "help": help})
+
+
+def later(default: Any, help: str = "") -> Any:
+    """A Config field that was added after results were published: hashed only where it differs from its default."""
+    return field(default=default, metadata={"later": True, "help": help})
+
+
+def canonical(value: Any, *, whole: bool = True) -> Any:
+    """Convert dataclasses and tuples to JSON types.
+
+    Unhashed fields are kept only at the top level and only if `whole`; nested ones are dropped, so that no record
+    contains a model's URL or key name. Without `whole`, a `later` field with its default is dropped too.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        kept = [f.name for f in fields(value) if whole or not f.metadata.get("unhashed")]
-        return {name: canonical(getattr(value, name), whole=False) for name in kept}
+        names = [f.name for f in fields(value) if whole or _is_hashed(f, getattr(value, f.name))]
+        return {name: canonical(getattr(value, name), whole=False) for name in names}
     if isinstance(value, Mapping):
         return {str(k): canonical(v, whole=False) for k, v in value.items()}
     return [canonical(v, whole=False) for v in value] if isinstance(value, list | tuple) else value
 
 
-def digest(stage: str, version: int, config: StageConfig, inputs: Mapping[str, str]) -> str:
+def _is_hashed(field: Field[Any], value: Any) -> bool:
+    return not (field.metadata.get("unhashed") or (field.metadata.get("later") and value == field.default))
+
+
+def config_of(config: type[ConfigT], recorded: Mapping[str, Any]) -> ConfigT:
+    """Build a Config from the `config` of a run record."""
+    hints = typing.get_type_hints(config)
+    values = {}
+    for f in fields(config):
+        if f.name in recorded:
+            hint, value = hints[f.name], recorded[f.name]
+            if isinstance(value, dict):  # a Model, without its server: how it was reached is not recorded
+                continue
+            inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+            if inner is not None:
+                value = tuple(inner(**v) if isinstance(v, dict) else v for v in value)
+            values[f.name] = value
+    return config(**values)
+
+
+def digest(stage: str, version: int, config: Config, inputs: Mapping[str, str]) -> str:
     """The sha256 that names a result: of stage, VERSION, hashed Config fields and content digests of the inputs."""
     text = json.dumps([stage, version, canonical(config, whole=False), dict(inputs)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -96,7 +139,7 @@ def record(
     stage: str,
     version: int,
     target: str,
-    config: StageConfig,
+    config: Config,
     digest: str,
     inputs: Mapping[str, Mapping[str, str]],
     facts: Mapping[str, Any],

@@ -1,68 +1,52 @@
-"""What a stage is: a module of `permix.stages` with
+"""The contract of a stage: one page in `permix.stages` that ends in `STAGE = Stage(…)`.
 
-    a docstring     what it does, the paper's section, `In:` and `Out:`
-    CARD            its template in hub_cards/, without `.md`; "" where the artifact brings its README.md
-    VERSION         an integer, raised when its results change
-    Config          frozen; the keys of the recipe's table [stage] are its fields, each described by a line of the
-                    docstring, `name: what it is`, which is what --help shows
-    configs(recipe) one Config for each artifact that the recipe asks of this stage
-    target(config)  the repository it publishes: `org/name`, `datasets/org/name` or `spaces/org/name`
-    inputs(config)  {name: repository, with @revision where one is asked for}
-    BESIDE          optional: how names of inputs begin that facts alone tell of: the result does not depend on them
-    reads(config)   optional: {input: the files of it that are read}, where it need not be fetched whole
-    run(config, inputs, out, *, parts) -> facts     writes the artifact's files into `out`; knows no Hub
-    group(config)   optional: what artifacts that should share one process have in common
-    estimate(config) optional: {"tokens": …}, what making it costs at most
-    expected(config) optional: the same as it is expected, where permix.pipeline.estimate.estimate knows no better
-    notes(config)   optional: sentences that a person should read before it is made
-    preview(config) optional: the Config of a few rows, for the option --preview of a stage that costs money
-    NEEDS           optional: packages of the extra `train` that it imports; or a function of the Config that says so
-    ALL_CORES       optional: True when it runs alone with every core
-    RANKS           optional: True when `--processes` starts it so many times, alone, under accelerate (pipeline.ranks)
-
-Heavy libraries are imported inside `run`.
+A page has a docstring (the stage's work, the paper's section, `In:` and `Out:`), a frozen Config whose fields are the
+keys of the recipe's table, and functions of that Config. Heavy libraries are imported inside `run`.
 """
 
-import inspect
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from permix import stages
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
 from permix.progress import Progress
-
-if TYPE_CHECKING:
-    from permix.sampling.sampler import Endpoint, Engine, Sampler
+from permix.run_record import later as later
+from permix.run_record import unhashed as unhashed
+from permix.sampling.sampler import Endpoint, Engine, Sampler, Sampling
 
 Facts = dict[str, Any]
+Folders = Mapping[str, Path]
+Tables = Mapping[str, Sequence[dict[str, Any]]]
 
 
-def given(**how: Any) -> Any:
-    """A Config field that the recipe as a whole fills in: no key of the stage's own table."""
-    return field(metadata={"given": True}, **how)
+def setting(default: Any, help: str) -> Any:
+    """A Config field with its help text."""
+    return field(default=default, metadata={"help": help})
 
 
-def unhashed(default: Any) -> Any:
-    """A Config field that cannot change the result, so it stays out of the digest (a batch size, say)."""
-    return field(default=default, metadata={"unhashed": True})
+def recipe_field(default: Any = MISSING, **metadata: bool) -> Any:
+    """A Config field that the whole recipe determines; the stage's own table cannot set it."""
+    return field(default=default, metadata={"from recipe": True, **metadata})
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """What every stage's Config has. `org` and `tag` name the target and do not change the result."""
+    """The base of every stage's Config. `org` and `tag` are part of the target's name and not of the digest."""
 
-    org: str = field(default="permix", metadata={"given": True, "unhashed": True})
-    tag: str = field(default="", metadata={"given": True, "unhashed": True})
-    seed: int = given(default=0)
+    TABLE: ClassVar[str]
+    """The recipe's table for the stage."""
+
+    org: str = recipe_field("permix", unhashed=True)
+    tag: str = recipe_field("", unhashed=True)
+    seed: int = recipe_field(0)
 
     def refused(self, name: str, expected: str) -> BadInput:
-        """The error for a key that is out of its range."""
-        table, value = stages.table_of(type(self).__module__.rpartition(".")[2]), getattr(self, name)
-        shown = list(value) if isinstance(value, tuple) else value  # as TOML writes it
-        return BadInput(f"[{table}] {name} is {shown!r}: it should be {expected}.")
+        """Return the error for a key that is out of its range."""
+        value = getattr(self, name)
+        as_toml = list(value) if isinstance(value, tuple) else value
+        return BadInput(f"[{self.TABLE}] {name} is {as_toml!r}: it should be {expected}.")
 
     def refuse_below(self, least: int, *names: str) -> None:
         """Raise BadInput for the first of these keys that is less than `least`."""
@@ -71,37 +55,32 @@ class StageConfig:
                 raise self.refused(name, f"at least {least}" if least else "0 or more")
 
     def name(self, stem: str) -> str:
-        """`org/stem`, with `-tag` and `-seed<n>` appended where they are set."""
+        """Return `org/stem`, with `-tag` and `-seed<n>` appended where they are set."""
         tag = f"-{self.tag}" if self.tag else ""
         return f"{self.org}/{stem}{tag}" + (f"-seed{self.seed}" if self.seed else "")
 
 
-_LINE = re.compile(r"^(\w+): (.+(?:\n {4}.+)*)", re.MULTILINE)
-
-
-def described(config: type[StageConfig]) -> dict[str, str]:
-    """What each field is, by the lines `name: what it is` in the docstrings of the Config and its base classes.
-
-    What is named as a field of Sampling or Engine is described there.
-    """
-    from permix.sampling.sampler import Engine, Sampling
-
-    texts = (inspect.cleandoc(cls.__doc__ or "") for cls in (Sampling, Engine, *reversed(config.__mro__)))
-    return {name: " ".join(line.split()) for text in texts for name, line in _LINE.findall(text)}
-
-
 def own_fields(config: type[StageConfig]) -> dict[str, Field[Any]]:
-    """The fields of `config` that the recipe's table for the stage may set."""
-    return {f.name: f for f in fields(config) if not f.metadata.get("given")}
+    """Return the fields of `config` that the recipe's table for the stage may set."""
+    return {f.name: f for f in fields(config) if not f.metadata.get("from recipe")}
+
+
+def help_texts(config: type[StageConfig]) -> dict[str, str]:
+    """Return {field: help text} of a Config, its base classes, and for fields of Sampling or Engine theirs."""
+    texts: dict[str, str] = {}
+    for owner in (Sampling, Engine, *reversed(config.__mro__[:-1])):
+        own: dict[str, Field[Any]] = getattr(owner, "__dataclass_fields__", {})
+        texts |= {name: f.metadata["help"] for name, f in own.items() if f.metadata.get("help")}
+    return texts
 
 
 @dataclass
-class Parts:
-    """The live things a stage is given.
+class StageContext:
+    """The live objects that `run` may use.
 
-    `work` survives kills (journals, checkpoints) and is deleted when the artifact is published; `sources` says
-    which repository@sha each input is; `sampler` opens an engine once and keeps it for the artifacts of a group;
-    `processes` run this stage together.
+    `work` survives kills (journals, checkpoints) and is deleted after publication; `sources` maps each input to its
+    repository@sha and `digests` to its content digest; `sampler` opens an engine and keeps it open for the artifacts
+    of a group; `processes` is the number of processes that share this run.
     """
 
     work: Path
@@ -109,5 +88,77 @@ class Parts:
     digests: Mapping[str, str]
     progress: Progress
     threads: int
-    sampler: "Callable[[Engine | Endpoint], Sampler]"
+    sampler: Callable[[Engine | Endpoint], Sampler]
     processes: int = 1
+
+
+ConfigT = TypeVar("ConfigT", bound=StageConfig)
+AnyConfigT = TypeVar("AnyConfigT", bound=StageConfig, contravariant=True)
+
+
+class Run(Protocol[AnyConfigT]):
+    """Write the artifact's files into `out` and return its facts, without any access to a Hub."""
+
+    def __call__(self, config: AnyConfigT, inputs: Folders, out: Path, *, context: StageContext) -> Facts:
+        """`inputs` are the folders of the inputs by name."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The recomputation of an artifact's numbers from its own rows, for `permix verify`.
+
+    `source` names the rows in the verdict. `run(recorded config, artifact folder, input folders)` returns the stored
+    rows, the rows scored again (both by table) and the summary of the latter. It is given the inputs whose names begin
+    with `inputs`.
+    """
+
+    source: str
+    run: Callable[[Mapping[str, Any], Path, Folders], tuple[Tables, Tables, Mapping[str, Any]]]
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[ConfigT]):
+    """One stage of the pipeline."""
+
+    name: str
+    card: str
+    """Its template in hub_cards/, without `.md`; "" where the artifact brings its own README.md."""
+    version: int
+    """Raised when its results change."""
+    config: type[ConfigT]
+    configs: Callable[[Recipe], Sequence[ConfigT]]
+    """One Config for each artifact that the recipe needs from this stage."""
+    target: Callable[[ConfigT], str]
+    """The repository it publishes: `org/name`, `datasets/org/name` or `spaces/org/name`."""
+    inputs: Callable[[ConfigT], Mapping[str, str]]
+    """{input: repository}, with `@revision` where one is pinned."""
+    run: Run[ConfigT]
+    facts_only_inputs: tuple[str, ...] = ()
+    """Prefixes of inputs that are used for facts only; they are left out of the digest."""
+    reads: Callable[[ConfigT], Mapping[str, Sequence[str]]] = lambda config: {}
+    """{input: its files to fetch}; an input that is not named is fetched whole."""
+    check: Callable[[ConfigT, Folders], None] = lambda config, inputs: None
+    """Raise BadInput for inputs that the stage cannot use; called before anything expensive runs."""
+    group: Callable[[ConfigT], Any] | None = None
+    """Artifacts with an equal group share one process."""
+    estimate: Callable[[ConfigT], Mapping[str, float]] = lambda config: {}
+    """{unit: at most so much}, with units such as tokens, steps and USD."""
+    expected: Callable[[ConfigT], Mapping[str, float]] | None = None
+    """The same for the expected cost, where `permix.pipeline.estimate` cannot know better."""
+    notes: Callable[[ConfigT], Sequence[str]] = lambda config: ()
+    """Warnings to print before the stage runs."""
+    preview: Callable[[ConfigT], ConfigT] | None = None
+    """The Config of a few rows, for the option --preview of a stage that costs money."""
+    replay: Replay | None = None
+    needs: Callable[[ConfigT], Sequence[str]] = lambda config: ()
+    """The packages of the extras that it imports."""
+    all_cores: bool = False
+    """Whether it runs alone with every core."""
+    ranks: bool = False
+    """Whether `--processes` starts it that many times, alone, under accelerate."""
+
+    @property
+    def table(self) -> str:
+        """The recipe's table for the stage."""
+        return self.config.TABLE

@@ -19,8 +19,7 @@ from permix.automation.ci.request import Request
 from permix.automation.jobs import follow, submit
 from permix.automation.jobs.submit import Command
 from permix.errors import BadInput, PermixError
-from permix.pipeline import plan
-from permix.pipeline.plan import Step
+from permix.pipeline import published
 from permix.publishing.hub import Head, Hub
 from permix.stages import apps
 
@@ -124,13 +123,12 @@ def now(request: Request, org: str, place: Sequence[str], hub: Hub) -> str:
     if hub.token and not hub.embedded:
         os.environ["HF_TOKEN"] = hub.token  # for the one child, which publishes
     made = github.permix("sweep", *found.options, *place).partition("\n")[0]
-    return card.write(hub, found.adapter, plan.find(made, hub))
+    return card.write(hub, found.adapter, published.artifact(made, hub))
 
 
 def _publish(names: Sequence[str], org: str, repository: str, secret: str, hub: Hub) -> str:
     """Publish the relay as a Space that watches `names`; its address. Variables come first: it starts with them."""
-    from permix.pipeline.runner import Runner
-    from permix.progress import Board
+    from permix.pipeline import run
 
     token = os.environ.get("GITHUB_TOKEN", "")
     if not repository or not token:
@@ -147,12 +145,7 @@ def _publish(names: Sequence[str], org: str, repository: str, secret: str, hub: 
             hub.api.add_space_variable(space, key, value)
         for key, value in {"WEBHOOK_SECRET": secret, "GITHUB_TOKEN": token}.items():
             hub.api.add_space_secret(space, key, value)
-    config = apps.config(org, RELAY)
-    step = Step("apps", config, apps.target(config), {})
-    plan.look_up([step], hub)
-    plan.settle_all([step], {})
-    with Board() as board:
-        Runner(hub, files.home() / "work", 1, board).run([step], {})
+    run.run_step(apps.STAGE, apps.config(org, RELAY), hub)
     return _address(space, hub)
 
 

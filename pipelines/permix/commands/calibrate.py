@@ -10,8 +10,8 @@ from permix.errors import BadInput
 from permix.experiment import calibration
 from permix.experiment.calibration import Goal, Settings
 from permix.experiment.recipe import Recipe
-from permix.pipeline import plan as chain
-from permix.pipeline import recipes
+from permix.pipeline import plan as plans
+from permix.pipeline import published, recipes
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 def calibrate(
     recipe: options.Recipe = "calibrate",
-    set: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
-    hub: options.Hub = None,
+    overrides: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
+    hub_url: options.HubUrl = None,
     workers: options.Workers = 0,
     work: options.Work = None,
-    processes: run.Processes = 1,
+    processes: options.Processes = 1,
 ) -> None:
     """Run a recipe's grids one after the other, each with the best of those before; safe to kill and start again."""
-    plan = recipes.load(recipe, set)
+    plan = recipes.load(recipe, overrides)
     asked = plan.calibration
     if asked is None:
         raise BadInput(f"The recipe {plan.name} has no table [calibrate]: that of recipe calibrate shows one.")
     for changes in asked.designs(plan.tag):  # every key and value is checked before the first point is measured
-        recipes.load(recipe, [*set, *changes])
+        recipes.load(recipe, [*overrides, *changes])
     from permix.publishing import hub as hubs
 
     chosen = dict(asked.start)
@@ -40,10 +40,12 @@ def calibrate(
         measured: list[tuple[float, Settings]] = []
         print("\n".join(_heading(each.variant, goal)))
         for point in each.points:
-            changes = [*set, *asked.changes(each.variant, {**chosen, **point}, plan.tag)]
+            changes = [*overrides, *asked.changes(each.variant, {**chosen, **point}, plan.tag)]
             with contextlib.redirect_stdout(sys.stderr):
-                run.make(recipe, changes, until="sweep", hub=hub, workers=workers, work=work, processes=processes)
-            found = _accuracies(recipes.load(recipe, changes), hubs.connect(hub), list(goal))
+                run.build(
+                    recipe, changes, until="sweep", hub_url=hub_url, workers=workers, work=work, processes=processes
+                )
+            found = _accuracies(recipes.load(recipe, changes), hubs.connect(hub_url), list(goal))
             measured.append((calibration.distance(goal, found), point))
             print(f"{_cells(found)}  {measured[-1][0]:8.4f}  {_settings(point)}", flush=True)
         chosen |= min(measured, key=lambda row: row[0])[1]
@@ -51,10 +53,10 @@ def calibrate(
     print(f"Nearest to the printed rows: {_settings(chosen)}")
 
 
-def _accuracies(plan: Recipe, place: "Hub", benchmarks: Sequence[str]) -> Goal:
+def _accuracies(plan: Recipe, hub: "Hub", benchmarks: Sequence[str]) -> Goal:
     """Worst and best accuracy of the only variant of `plan`, means over its seeds."""
-    targets = [step.target for step in chain.build(plan) if step.stage == "sweep"]
-    records = [chain.find(target, place).record or {} for target in targets]
+    targets = [step.target for step in plans.build(plan) if step.stage.name == "sweep"]
+    records = [published.artifact(target, hub).record for target in targets]
     of_seed = [record["facts"]["summary"]["benchmarks"] for record in records]
     return {
         name: (

@@ -20,7 +20,7 @@ NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "t
 
 
 def chat(
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
     org: Annotated[str, typer.Option(help="The organisation whose adapters and personas are listed.")] = "permix",
     port: Annotated[
         int | None,
@@ -34,13 +34,13 @@ def chat(
         _need_port(port)
     from permix.publishing import hub as hubs
 
-    client = hubs.connect(hub)
-    if client.head(f"datasets/{org}/permix-personas") is None:
+    hub = hubs.connect(hub_url)
+    if hub.head(f"datasets/{org}/permix-personas") is None:
         raise BadInput(
-            f"{org} has published nothing on {client.endpoint} yet: run `permix run` first, or name another --org."
+            f"{org} has published nothing on {hub.endpoint} yet: run `permix run` first, or name another --org."
         )
     environment = processes.without_secrets() | {"PERMIX_ORG": org, "PERMIX_OPEN_BROWSER": "0" if no_browser else "1"}
-    environment |= {"HF_ENDPOINT": client.endpoint} | ({"HF_TOKEN": client.token} if client.token else {})
+    environment |= {"HF_ENDPOINT": hub.endpoint} | ({"HF_TOKEN": hub.token} if hub.token else {})
     environment |= {"GRADIO_SERVER_PORT": str(port)} if port is not None else {}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the app would outlive this process
     with tempfile.TemporaryDirectory() as folder:

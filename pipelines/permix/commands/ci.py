@@ -151,8 +151,8 @@ def drift(hub: Hub = THE_HUB) -> None:
 
 
 def _found(sweep: str, hub: str) -> "tuple[Place, Head]":
-    from permix.pipeline import plan
+    from permix.pipeline import published
     from permix.publishing import hub as hubs
 
     place = hubs.connect(hub)
-    return place, plan.find(sweep, place)
+    return place, published.artifact(sweep, place)

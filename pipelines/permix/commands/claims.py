@@ -17,11 +17,11 @@ Tables = Annotated[
 ]
 
 
-def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Json = False) -> None:
+def claims(artifact: Tables = None, hub_url: options.HubUrl = None, as_json: options.Json = False) -> None:
     """Examine the paper's statements on its own printed numbers and on a tables artifact of ours."""
     from permix.results.claims import verdicts
 
-    found, toy = _published(artifact, hub) if artifact else (verdicts.table(), False)
+    found, toy = _published(artifact, hub_url) if artifact else (verdicts.table(), False)
     if as_json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -37,13 +37,13 @@ def claims(artifact: Tables = None, hub: options.Hub = None, as_json: options.Js
             print(textwrap.fill(line, 120, subsequent_indent="      "))
 
 
-def _published(artifact: str, hub: str | None) -> tuple[list[dict[str, Any]], bool]:
+def _published(artifact: str, hub_url: str | None) -> tuple[list[dict[str, Any]], bool]:
     """The statements of a tables artifact, and whether it is of the toy world."""
-    from permix.pipeline import plan
+    from permix.pipeline import published
     from permix.publishing import cards
     from permix.publishing import hub as hubs
 
-    head = plan.find(artifact, hubs.connect(hub))
+    head = published.artifact(artifact, hubs.connect(hub_url))
     assert head.record is not None
     if head.record["stage"] != "tables":
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give an artifact of stage tables.")

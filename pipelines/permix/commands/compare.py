@@ -7,7 +7,7 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import stored
+from permix.pipeline import published
 
 
 def compare(
@@ -15,7 +15,7 @@ def compare(
         list[str], typer.Argument(metavar="SWEEP SWEEP...", help="The first is what the others are held against.")
     ],
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples and permutations.")] = 1000,
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
 ) -> None:
     """Say how sweeps differ from the first in PSS, worst, best, mean and under the controls, with intervals.
 
@@ -28,8 +28,8 @@ def compare(
 
     if len(sweeps) < 2:
         raise BadInput("There is one sweep: name at least two to compare.")
-    place = hubs.connect(hub)
-    heads = [stored.sweep(name, place) for name in sweeps]
+    place = hubs.connect(hub_url)
+    heads = [published.sweep(name, place) for name in sweeps]
     for number, head in enumerate(heads):
         if same := next((other for other in heads[:number] if other.content_digest == head.content_digest), None):
             other = "itself" if same.repo == head.repo else same.repo

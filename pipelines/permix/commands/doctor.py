@@ -57,18 +57,18 @@ class Gpu:
 
 def doctor(
     recipe: options.Recipe = "toy",
-    set: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
-    hub: options.Hub = None,
+    overrides: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
+    hub_url: options.HubUrl = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also say what looks odd in a training and is not.")
     ] = False,
 ) -> None:
     """Say what this machine can do, what a recipe needs of it, and what to do about what it lacks (exit code 1)."""
-    loaded = recipes.load(recipe, set)
+    loaded = recipes.load(recipe, overrides)
     steps = plan.build(loaded)
     gpus = find_gpus()
-    findings = [*machine(gpus), *packages(gpus), sandbox(), *needs(steps, gpus), *disk(steps, hub)]
-    findings += rights(loaded, steps, hub)
+    findings = [*machine(gpus), *packages(gpus), sandbox(), *needs(steps, gpus), *disk(steps, hub_url)]
+    findings += rights(loaded, steps, hub_url)
     width = max(len(f.what) for f in findings)
     for f in findings:
         print(f"{MARKS[f.state]:7}  {f.what:{width}}  {f.found}")
@@ -134,7 +134,7 @@ def needs(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     wanting: dict[tuple[str, str], list[str]] = {}  # stages by what they lack: one line for one lack
     for step in steps:
         for lack in (*_installed(step), *_formats(step, gpus)):
-            wanting.setdefault(lack, []).append(step.stage)
+            wanting.setdefault(lack, []).append(step.stage.name)
     for (found, advice), names in wanting.items():
         yield Finding(", ".join(dict.fromkeys(names)), found, "missing", advice)
     if not wanting:
@@ -150,7 +150,7 @@ def _installed(step: Step) -> Iterator[tuple[str, str]]:
     except BadInput as error:
         key, _, advice = str(error).rpartition(": ")
         yield key, advice
-    for name in plan.missing_packages(step):
+    for name in step.missing_packages():
         yield f"{name} is not installed here", f"pip install 'permix[{'vllm' if name == 'vllm' else 'train'}]'"
     asks_bits = {
         "load_in_4bit": getattr(config, "load_in_4bit", False),

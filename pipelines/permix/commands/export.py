@@ -9,7 +9,7 @@ from permix.commands import options
 from permix.errors import BadInput
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Artifact, Hub
     from permix.stages.export import Config, Format
 
 
@@ -22,28 +22,19 @@ def export(
     org: Annotated[
         str | None, typer.Option("--org", help="Where to publish it; by default beside the adapter.")
     ] = None,
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
     work: options.Work = None,
 ) -> None:
     """Publish an adapter merged into its base, or as a GGUF file, with a card of its own."""
-    from permix import files
-    from permix.pipeline import plan
-    from permix.pipeline.runner import Runner
-    from permix.progress import Board
+    from permix.pipeline import published, run
     from permix.publishing import hub as hubs
-    from permix.stages import export as stage
+    from permix.stages.export import STAGE
 
     format_ = _format(merge, gguf)
-    place = hubs.connect(hub)
-    config = _config(plan.find(adapter, place), format_, org, place)
-    step = plan.Step("export", config, stage.target(config), stage.inputs(config))
-    place.check_write(config.org)
-    foreign = plan.resolve_foreign([step], place)
-    plan.look_up([step], place)
-    plan.check_packages([step])
-    with Board() as board:
-        heads = Runner(place, work or files.home() / "work", 1, board).run([step], foreign)
-    print(f"{step.target}@{heads[step.target].sha}")
+    hub = hubs.connect(hub_url)
+    config = _config(published.artifact(adapter, hub), format_, org, hub)
+    exported = run.run_step(STAGE, config, hub, work)
+    print(f"{exported.repo}@{exported.sha}")
 
 
 def _format(merge: bool, gguf: str | None) -> "Format":
@@ -61,19 +52,18 @@ def _format(merge: bool, gguf: str | None) -> "Format":
     return cast("Format", gguf)
 
 
-def _config(head: "Head", format_: "Format", org: str | None, place: "Hub") -> "Config":
+def _config(adapter: "Artifact", format_: "Format", org: str | None, hub: "Hub") -> "Config":
     """The export of an adapter of ours: over the base that its own configuration names."""
     from permix.stages import export as stage
 
-    if "adapter_config.json" not in head.files:
-        raise BadInput(f"{head.repo} holds no adapter_config.json: only adapters can be exported.")
-    assert head.record is not None
-    saved = json.loads(place.download(f"{head.repo}@{head.sha}", "adapter_config.json").read_text(encoding="utf-8"))
-    trained = head.record["config"]
+    if "adapter_config.json" not in adapter.files:
+        raise BadInput(f"{adapter.repo} holds no adapter_config.json: only adapters can be exported.")
+    saved = json.loads(hub.download(f"{adapter.repo}@{adapter.sha}", "adapter_config.json").read_text(encoding="utf-8"))
+    trained = adapter.record["config"]
     return stage.Config(
-        org=org or head.repo.split("/")[0],
+        org=org or adapter.repo.split("/")[0],
         seed=trained["seed"],
-        adapter=f"{head.repo}@{head.sha}",
+        adapter=f"{adapter.repo}@{adapter.sha}",
         base=f"{saved['base_model_name_or_path']}@{saved['revision']}",
         variant=trained["variant"],
         format=format_,

@@ -15,13 +15,13 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `permix jobs` shows it
 
 
 @app.callback(invoke_without_command=True)
-def list_(context: typer.Context, hub: options.Hub = None) -> None:
+def list_(context: typer.Context, hub_url: options.HubUrl = None) -> None:
     """Without a command: every Job of permix that the token can see, the newest first."""
     if context.invoked_subcommand:
         return
     from permix.automation.jobs import follow, submit
 
-    place = _connect(hub)
+    place = _connect(hub_url)
     noted, found = submit.noted(place), follow.ours(place)
     if not found:
         print(f"There is no Job of permix on {place.endpoint}: `--on jobs` starts one.", file=sys.stderr)
@@ -32,20 +32,20 @@ def list_(context: typer.Context, hub: options.Hub = None) -> None:
 
 
 @app.command()
-def attach(job_id: Id, hub: options.Hub = None) -> None:
+def attach(job_id: Id, hub_url: options.HubUrl = None) -> None:
     """Follow a Job's log from its first line to its end; exit code 1 when it failed. Ctrl-C leaves it running."""
     from permix.automation.jobs import follow
 
-    place = _connect(hub)
+    place = _connect(hub_url)
     follow.to_the_end(follow.find(place, job_id), place)
 
 
 @app.command()
-def logs(job_id: Id, hub: options.Hub = None) -> None:
+def logs(job_id: Id, hub_url: options.HubUrl = None) -> None:
     """Print what a Job has said until now."""
     from permix.automation.jobs import follow
 
-    place = _connect(hub)
+    place = _connect(hub_url)
     job = follow.find(place, job_id)
     with place.sentences(f"read the log of Job {job_id}"):
         for line in place.api.fetch_job_logs(job_id=job.id, namespace=job.owner.name):
@@ -53,11 +53,11 @@ def logs(job_id: Id, hub: options.Hub = None) -> None:
 
 
 @app.command()
-def cancel(job_id: Id, hub: options.Hub = None) -> None:
+def cancel(job_id: Id, hub_url: options.HubUrl = None) -> None:
     """End a Job. What it has published stays; the same command again goes on from there."""
     from permix.automation.jobs import follow
 
-    place = _connect(hub)
+    place = _connect(hub_url)
     job = follow.find(place, job_id)
     with place.sentences(f"cancel Job {job_id}"):
         place.api.cancel_job(job_id=job.id, namespace=job.owner.name)

@@ -17,7 +17,7 @@ Set = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a key of the recipe, for example grpo.max_steps=20; repeatable."
     ),
 ]
-Hub = Annotated[
+HubUrl = Annotated[
     str | None,
     typer.Option("--hub", metavar="URL", help="Address of a Hub; without it the embedded one, which needs no account."),
 ]
@@ -33,6 +33,9 @@ Artifact = Annotated[
     typer.Argument(
         metavar="ARTIFACT", help="org/name, datasets/org/name or spaces/org/name, with @revision if you like."
     ),
+]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, help="Train each adapter in this many processes, one per GPU.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 

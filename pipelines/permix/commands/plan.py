@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from permix.commands import options, phase
+from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import plan as chain
+from permix.experiment import phase
+from permix.pipeline import plan as plans
 from permix.pipeline import recipes
 from permix.pipeline.plan import Step
 
@@ -23,8 +24,8 @@ COLUMNS = ("stage", "artifacts", "steps", "completions", "tokens sampled", "trai
 
 def plan(
     recipe: options.Recipe = "toy",
-    set: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
-    hub: options.Hub = None,
+    overrides: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
+    hub_url: options.HubUrl = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Memory, steps, tokens, hours and price of the whole recipe; no Hub.")
     ] = False,
@@ -41,7 +42,12 @@ def plan(
         from permix.pipeline.estimate import shapes
         from permix.pipeline.estimate.costs import machine
 
-        _show_estimate(_made(recipe, set), machine(gpu, gpus), functools.partial(shapes.find, hub=hub), price_per_hour)
+        _show_estimate(
+            _every_step(recipe, overrides),
+            machine(gpu, gpus),
+            functools.partial(shapes.find, hub=hub_url),
+            price_per_hour,
+        )
         return
 
     if gpu or gpus > 1 or price_per_hour:
@@ -49,11 +55,9 @@ def plan(
 
     from permix.publishing import hub as hubs
 
-    steps, place = chain.build(recipes.load(recipe, set)), hubs.connect(hub)
-    heads = chain.resolve_foreign(steps, place)
-    chain.look_up(steps, place)
-    chain.settle_all(steps, heads)
-    for note in chain.notes(steps):
+    steps, hub = plans.build(recipes.load(recipe, overrides)), hubs.connect(hub_url)
+    plans.look_up(steps, hub)
+    for note in plans.notes(steps):
         print(f"Note: {note}", file=sys.stderr)
     width = max(len(step.target) for step in steps)
     totals: dict[str, float] = {}
@@ -62,15 +66,15 @@ def plan(
         for unit, amount in cost.items():
             totals[unit] = totals.get(unit, 0) + amount
         most = f"at most {_amounts(cost)}" if _amounts(cost) else ""
-        print(f"{step.stage:10} {step.target:{width}}  {step.state:8} {most}".rstrip())
+        print(f"{step.stage.name:10} {step.target:{width}}  {step.state:8} {most}".rstrip())
     open_steps = sum(step.state != "current" for step in steps)
     print(
-        f"\n{len(steps) - open_steps} of {len(steps)} current on {place.endpoint}"
+        f"\n{len(steps) - open_steps} of {len(steps)} current on {hub.endpoint}"
         + (f"; the rest costs at most {_amounts(totals)}" if totals else "")
     )
 
 
-def _made(recipe: str, changes: Sequence[str]) -> list[Step]:
+def _every_step(recipe: str, changes: Sequence[str]) -> list[Step]:
     """The steps of a recipe; of one that `permix phase` or `permix calibrate` makes many times, those of every time."""
     loaded = recipes.load(recipe, changes)
     designs, last, note = [list[str]()], None, ""
@@ -82,8 +86,8 @@ def _made(recipe: str, changes: Sequence[str]) -> list[Step]:
         note = f"permix calibrate makes it, every point of its {len(loaded.calibration.grids)} grids"
     if note:
         print(f"Note: as {note}.", file=sys.stderr)
-    plans = (recipes.load(recipe, [*changes, *design]) for design in designs)
-    steps = {step.target: step for each in plans for step in chain.until(chain.build(each), last)}
+    designed = (recipes.load(recipe, [*changes, *design]) for design in designs)
+    steps = {step.target: step for each in designed for step in plans.until(plans.build(each), last)}
     return list(steps.values())
 
 
@@ -104,7 +108,7 @@ def _show_estimate(steps: Sequence[Step], on: "Machine", shape_of: "Callable[[st
     found = estimate.amounts(steps, on, shape_of)
     by_stage: dict[str, list[Amount]] = {}
     for step, amount in zip(steps, found, strict=True):
-        by_stage.setdefault(step.stage, []).append(amount)
+        by_stage.setdefault(step.stage.name, []).append(amount)
     rows = [_cells(stage, each, on, price) for stage, each in by_stage.items()]
     rows.append(_cells("total", found, on, price))
     widths = [max(len(row[i]) for row in [COLUMNS, *rows]) for i in range(len(COLUMNS))]

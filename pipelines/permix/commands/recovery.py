@@ -7,7 +7,7 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import stored
+from permix.pipeline import published
 
 
 def recovery(
@@ -17,7 +17,7 @@ def recovery(
         typer.Option("--trained-on", metavar="ARTIFACT", help="Learn the personas from this sweep, say the base's."),
     ] = "",
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 1000,
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
 ) -> None:
     """Say how often a classifier names the persona of an answer from its text: fidelity without a judge.
 
@@ -27,9 +27,9 @@ def recovery(
     from permix.publishing import hub as hubs
     from permix.results.measures import recovery as recovering
 
-    place = hubs.connect(hub)
-    sweeps = {name: stored.tables(name, place) for name in artifacts}
-    teacher = stored.tables(trained_on, place) if trained_on else None
+    place = hubs.connect(hub_url)
+    sweeps = {name: published.tables(name, place) for name in artifacts}
+    teacher = published.tables(trained_on, place) if trained_on else None
     for benchmark in dict.fromkeys(name for tables in sweeps.values() for name in tables):
         print(f"{benchmark}\n{'recovery':>8}{'95 % interval':>18}{'chance':>9}  sweep")
         for name, tables in sweeps.items():

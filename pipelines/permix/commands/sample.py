@@ -22,7 +22,7 @@ from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Hub, RepositoryState
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def sample(
     ] = [],  # noqa: B006
     compare: Annotated[bool, typer.Option("--compare", help="Show the answers side by side.")] = False,
     recipe: options.Recipe = "toy",
-    set: options.Set = [],  # noqa: B006
+    overrides: options.Set = [],  # noqa: B006
     seed: Annotated[int, typer.Option(help="Seed of the sampling; that of a sweep's row gives its completion.")] = 0,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy. Default: the recipe's sweep.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Default: the recipe's sweep.")] = None,
@@ -53,29 +53,29 @@ def sample(
     endpoint: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible server instead of a base.")] = "",
     model: Annotated[str, typer.Option(help="The server's name for its model, or a model of the recipe.")] = "",
     key: Annotated[str, typer.Option(metavar="ENV", help="The environment variable with the server's key.")] = "",
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
 ) -> None:
     """Ask one question and print the answer as it is sampled."""
     if not question.strip():
         raise BadInput("The question is empty: write one in quotes.")
-    experiment = recipes.load(recipe, set)
+    experiment = recipes.load(recipe, overrides)
     sampling = _sampling(experiment, temperature, max_tokens)
     if endpoint or model:
         if variant or base or adapter:
             raise BadInput("A server has its own models: name one by --model, not by --variant, --base or --adapter.")
         server = _server(experiment, endpoint, model, key)
         with _opened(server) as sampler:  # before the Hub: connecting to it takes keys out of the environment
-            speakers = [Speaker(p, server.model, None) for p in _personas(experiment, persona, hub)]
+            speakers = [Speaker(p, server.model, None) for p in _personas(experiment, persona, hub_url)]
             _answer(sampler, speakers, question, experiment, sampling, seed, compare)
         return
     _need_packages()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it; it warns of kernels that are not needed
     from permix.publishing import hub as hubs
 
-    client = hubs.connect(hub)
-    cast = _personas(experiment, persona, hub)
-    engine = Engine(client.fetch(_published(client, base or experiment.base_repo)), threads=os.cpu_count() or 1)
-    adapters = _adapters(experiment, client, base, variant, adapter)
+    hub = hubs.connect(hub_url)
+    cast = _personas(experiment, persona, hub_url)
+    engine = Engine(hub.fetch(_published(hub, base or experiment.base_repo)), threads=os.cpu_count() or 1)
+    adapters = _adapters(experiment, hub, base, variant, adapter)
     with _opened(engine) as sampler:
         speakers = [Speaker(p, name, lora) for name, lora in adapters.items() for p in cast]
         _answer(sampler, speakers, question, experiment, sampling, seed, compare)
@@ -163,8 +163,8 @@ def _pools(experiment: Recipe, hub_url: str | None) -> list[Persona]:
         return [*personas.bundled("train"), *personas.bundled("eval")]
     from permix.publishing import hub as hubs
 
-    client = hubs.connect(hub_url)
-    folder = client.fetch(_published(client, experiment.personas_repo))
+    hub = hubs.connect(hub_url)
+    folder = hub.fetch(_published(hub, experiment.personas_repo))
     return [*personas.load(folder, "train"), *personas.load(folder, "eval")]
 
 
@@ -187,13 +187,13 @@ def _adapters(
         repositories[name] = "" if untrained else named.name(f"{experiment.base_slug}-{name}")
     adapters: dict[str, Adapter | None] = {}
     for name, repo in (repositories or {base: ""}).items():
-        head = _published(hub, repo) if repo else None
-        adapters[name] = Adapter(hub.fetch(head), head.content_digest) if head else None
+        state = _published(hub, repo) if repo else None
+        adapters[name] = Adapter(hub.fetch(state), state.content_digest) if state else None
     return adapters
 
 
-def _published(hub: "Hub", repo: str) -> "Head":
-    head = hub.head(repo)
+def _published(hub: "Hub", repo: str) -> "RepositoryState":
+    head = hub.state(repo)
     if head is None:
         raise BadInput(
             f"{repo} is not on {hub.endpoint}: publish it by `permix run`, or name another --recipe or --hub."

@@ -7,7 +7,7 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import stored
+from permix.pipeline import published
 
 Peers = Annotated[
     list[str] | None,
@@ -24,7 +24,7 @@ problems. chosen per problem: the one that is best on this problem in the other 
 often. best of k: an oracle picks the right one of k answers, an upper bound that no real selector reaches."""
 
 
-def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub = None) -> None:
+def selectors(artifact: options.Artifact, peers: Peers = None, hub_url: options.HubUrl = None) -> None:
     """Say what persona selectors, majorities and oracles reach on a sweep, with completions and tokens beside it.
 
     Sweeps of its peers, where they are named, stand below.
@@ -32,9 +32,9 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub: options.Hub 
     from permix.publishing import hub as hubs
     from permix.results.measures import selectors as selecting
 
-    place = hubs.connect(hub)
-    beside = {name: stored.tables(name, place) for name in peers or []}
-    for benchmark, table in stored.tables(artifact, place).items():
+    place = hubs.connect(hub_url)
+    beside = {name: published.tables(name, place) for name in peers or []}
+    for benchmark, table in published.tables(artifact, place).items():
         lines = selecting.of_rows(table)
         for name, tables in beside.items():
             if "peer" not in tables.get(benchmark, [{}])[0] or _grid(tables[benchmark]) != _grid(table):

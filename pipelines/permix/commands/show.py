@@ -5,14 +5,14 @@ import json
 from permix.commands import options
 
 
-def show(artifact: options.Artifact, hub: options.Hub = None, as_json: options.Json = False) -> None:
+def show(artifact: options.Artifact, hub_url: options.HubUrl = None, as_json: options.Json = False) -> None:
     """Show how an artifact was made: config, inputs, code, packages, hardware, cost and facts."""
-    from permix.pipeline import plan
+    from permix.pipeline import published
     from permix.publishing import hub as hubs
     from permix.results.reporting import curves
 
-    connected = hubs.connect(hub)
-    head = plan.find(artifact, connected)
+    connected = hubs.connect(hub_url)
+    head = published.artifact(artifact, connected)
     assert head.record is not None
     record = head.record
     if as_json:

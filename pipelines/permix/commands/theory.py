@@ -10,7 +10,7 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import stored
+from permix.pipeline import published
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub
@@ -25,7 +25,7 @@ def theory(
     artifact: options.Artifact,
     beta: Beta = None,
     trained: Trained = None,
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
     as_json: options.Json = False,
 ) -> None:
     """Predict accuracy and PSS at a beta from a base's sweep (Proposition 1), and fit beta to a trained one."""
@@ -35,7 +35,7 @@ def theory(
 
     if beta is None and trained is None:
         raise BadInput("Give --beta, to predict, or --trained, to fit it (or both).")
-    place = hubs.connect(hub)
+    place = hubs.connect(hub_url)
     base, record = _sweep(artifact, place)
     if record["config"]["variant"] != "base":
         raise BadInput(f"{artifact} is a sweep of {record['config']['variant']}: theory starts from the base's.")
@@ -77,7 +77,7 @@ def _legend(found: Mapping[str, Any]) -> str:
 
 
 def _sweep(artifact: str, place: "Hub") -> tuple[Path, Mapping[str, Any]]:
-    head = stored.sweep(artifact, place)
+    head = published.sweep(artifact, place)
     assert head.record is not None
     if head.record["stage"] != "sweep":
         raise BadInput(f"{head.repo} was imported from another tool's logs: theory needs a sweep that permix made.")

@@ -48,7 +48,7 @@ def watch(
     flavor: options.Flavor = "cpu-basic",
     timeout: options.Timeout = "4h",
     max_cost: options.MaxCost = None,
-    hub: options.Hub = None,
+    hub_url: options.HubUrl = None,
     work: options.Work = None,
 ) -> None:
     """Evaluate adapters whenever their weights change. Without adapters: show what is watched and was evaluated."""
@@ -60,13 +60,13 @@ def watch(
     texts = {"runner": "self-hosted", "limit": str(limit)}
     texts |= {"benchmarks": ",".join(benchmark)} if benchmark else {}
     wanted = [requests.checked(texts | {"adapter": adapter}) for adapter in adapters or []]
-    place = hubs.connect(hub)
+    place = hubs.connect(hub_url)
     if not wanted:
         _show(place, org)
     elif remove:
         _remove([one.adapter for one in wanted], org, place)
     elif now:
-        where = [*(["--hub", hub] if hub else []), *(["--work", str(work)] if work else [])]
+        where = [*(["--hub", hub_url] if hub_url else []), *(["--work", str(work)] if work else [])]
         for one in wanted:
             print(watching.now(one, org, where, place))
     elif by == "relay":

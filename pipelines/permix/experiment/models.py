@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass, fields
 
 from permix.errors import BadInput
+from permix.run_record import Config, unhashed
 from permix.sampling.sampler import Endpoint
-from permix.stage import StageConfig, unhashed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +77,14 @@ BUILTIN = {
 """The paper's teachers, rewriter and judges. Prices change, so recipes state them."""
 
 
-def used_by(config: StageConfig) -> list[Model]:
+def used_by(config: Config) -> list[Model]:
     """Return the models that a stage's Config names, in fields of one or several."""
     values = [getattr(config, f.name) for f in fields(config)]
     models = [model for value in values for model in (value if isinstance(value, tuple) else (value,))]
     return [model for model in models if isinstance(model, Model)]
 
 
-def keys(config: StageConfig) -> dict[str, str]:
+def keys(config: Config) -> dict[str, str]:
     """Return {variable: API key} for the servers that `config` needs; BadInput where the environment lacks one."""
     api_keys = {}
     for model in used_by(config):

@@ -11,7 +11,7 @@ from permix.judging import structured
 from permix.judging.judge import Item, Judgement, ModelJudge
 from permix.judging.structured import Client, Form, SharedBudget
 from permix.sampling.sampler import Sampling
-from permix.stage import Parts, StageConfig, given, unhashed
+from permix.stage import StageConfig, StageContext, recipe_field, setting, unhashed
 
 SAID = {
     "judge": "string",
@@ -28,21 +28,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedConfig(StageConfig):
-    """Who judges and how.
+    """Who judges and how."""
 
-    judges: names of [model.*]
-    judge_temperature: of the judges' replies; 0 is greedy
-    judge_max_tokens: cuts a judge's reply after so many tokens
-    retries: how often an unreadable reply is asked for again at most
-    budget: USD for all judges together (0: no limit)
-    """
-
-    judge_models: tuple[Model, ...] = given()
-    judges: tuple[str, ...] = ("gpt-5-mini", "deepseek-v3.2")
-    judge_temperature: float = 0.0
-    judge_max_tokens: int = 4096  # a reasoning model thinks within it
-    retries: int = 2
-    budget: float = unhashed(0.0)
+    judge_models: tuple[Model, ...] = recipe_field()
+    judges: tuple[str, ...] = setting(("gpt-5-mini", "deepseek-v3.2"), help="names of [model.*]")
+    judge_temperature: float = setting(0.0, help="of the judges' replies; 0 is greedy")
+    judge_max_tokens: int = setting(
+        4096, help="cuts a judge's reply after so many tokens"
+    )  # a reasoning model thinks within it
+    retries: int = setting(2, help="how often an unreadable reply is asked for again at most")
+    budget: float = unhashed(0.0, help="USD for all judges together (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -55,13 +50,13 @@ class JudgedConfig(StageConfig):
 class Panel:
     """A client for each judge, by the recipe's name of it; they share one budget."""
 
-    def __init__(self, names: Sequence[str], config: JudgedConfig, parts: Parts) -> None:
+    def __init__(self, names: Sequence[str], config: JudgedConfig, context: StageContext) -> None:
         """`names` are those of `config.judge_models`, in their order."""
         sampling = Sampling(temperature=config.judge_temperature, max_tokens=config.judge_max_tokens)
         budget = SharedBudget(config.budget)
         self._seed = config.seed
         self.clients = {
-            name: Client(model, parts, sampling, config.retries, budget)
+            name: Client(model, context, sampling, config.retries, budget)
             for name, model in zip(names, config.judge_models, strict=True)
         }
 

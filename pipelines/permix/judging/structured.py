@@ -11,7 +11,7 @@ from permix.experiment.models import Model
 from permix.prompting import prompts
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Completion, Request, Sampler, Sampling, seed_of
-from permix.stage import Parts
+from permix.stage import StageContext
 
 _FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
 
@@ -99,10 +99,12 @@ class SharedBudget:
 class Client:
     """One served model. `trouble` says in one sentence why the asking ended early, if it did."""
 
-    def __init__(self, model: Model, parts: Parts, sampling: Sampling, retries: int, budget: SharedBudget) -> None:
+    def __init__(
+        self, model: Model, context: StageContext, sampling: Sampling, retries: int, budget: SharedBudget
+    ) -> None:
         self.model, self.sampling, self.trouble = model, sampling, ""
         self.tokens_in = self.tokens_out = self.completions = 0
-        self._parts, self._retries, self._budget = parts, retries, budget
+        self._parts, self._retries, self._budget = context, retries, budget
 
     def open(self) -> Sampler:
         """Reach the server; BadInput where it does not answer or refuses the key, PermixError where nothing is left."""

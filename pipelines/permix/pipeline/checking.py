@@ -3,13 +3,9 @@
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
 from typing import Any
 
 from permix.errors import BadInput, nearest
-from permix.stage import StageConfig
-
-ConfigType = typing.TypeVar("ConfigType", bound=StageConfig)
 
 
 def check(
@@ -55,19 +51,3 @@ def as_table(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
     raise BadInput(f"{where} is {value!r}: it should be a table.")
-
-
-def config_of(config: type[ConfigType], recorded: Mapping[str, Any]) -> ConfigType:
-    """A Config from what a run record says of it."""
-    hints = typing.get_type_hints(config)
-    values = {}
-    for f in fields(config):
-        if f.name in recorded:
-            hint, value = hints[f.name], recorded[f.name]
-            if isinstance(value, dict):  # a Model, without its server: how it was reached is not recorded
-                continue
-            inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
-            if inner is not None:
-                value = tuple(inner(**v) if isinstance(v, dict) else v for v in value)
-            values[f.name] = value
-    return config(**values)

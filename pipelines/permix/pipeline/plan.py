@@ -1,210 +1,236 @@
-"""What a recipe asks for, and what of it is there: steps in order, each missing, stale or current."""
+"""A recipe as steps in order, each missing, stale or current on a Hub."""
 
 import importlib.util
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 from permix import benchmarks, run_record, stages
-from permix.errors import BadInput, PermixError, closest
+from permix.errors import BadInput
 from permix.experiment import models
 from permix.experiment.recipe import Recipe
-from permix.publishing.hub import Head, Hub, split
-from permix.stage import StageConfig
+from permix.pipeline import recipes
+from permix.publishing.hub import Artifact, Hub, RepositoryState
+from permix.stage import Stage, StageConfig
 
 State = Literal["missing", "stale", "current"]
 
 
 @dataclass(eq=False)
 class Step:
-    """One artifact to be. `digest` is known once its inputs are current; `head` is what the Hub holds of it now."""
+    """One artifact of a plan.
 
-    stage: str
+    `published` is the state of its target on the Hub, `digest` is known once all inputs are current, `fresh` builds it
+    again even where it is current.
+    """
+
+    stage: Stage[Any]
     config: StageConfig
     target: str
     needs: Mapping[str, str]
-    head: Head | None = None
+    published: RepositoryState | None = None
     digest: str | None = None
     fresh: bool = False
-    sources: dict[str, Head] = field(default_factory=dict)
+    sources: dict[str, RepositoryState] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, stage: Stage[Any], config: StageConfig) -> "Step":
+        """Return the step that publishes the artifact of `config`."""
+        return cls(stage, config, stage.target(config), stage.inputs(config))
 
     @property
-    def module(self) -> ModuleType:
-        """The stage's page."""
-        return stages.get(self.stage)
+    def artifact(self) -> Artifact:
+        """The published artifact, once the step has been run or found current."""
+        assert isinstance(self.published, Artifact)
+        return self.published
 
     @property
     def state(self) -> State:
-        """current: the Hub holds just what this configuration and these inputs give."""
-        if self.head is None or self.head.record is None:
+        """`current` where the Hub holds exactly the result of this configuration and these inputs."""
+        if not isinstance(self.published, Artifact):
             return "missing"
-        same = self.digest is not None and self.head.record["digest"] == self.digest and self.head.intact
+        same = self.digest is not None and self.published.record["digest"] == self.digest and self.published.intact
         return "current" if same and not self.fresh else "stale"
 
     @property
     def cost(self) -> dict[str, float]:
-        """What making it would cost, as the stage estimates it."""
-        estimate = getattr(self.module, "estimate", None)
-        return dict(estimate(self.config)) if estimate else {}
+        """The most that the step costs, as its stage estimates it."""
+        return dict(self.stage.estimate(self.config))
 
-    def fetch(self, hub: Hub, heads: Mapping[str, Head]) -> dict[str, Path]:
-        """The folders of these inputs (name -> head), with at least the files that the stage reads."""
-        reads = getattr(self.module, "reads", None)
-        files = reads(self.config) if reads else {}
-        return {name: hub.fetch(head, files.get(name, ())) for name, head in heads.items()}
+    def fetch(self, hub: Hub, sources: Mapping[str, RepositoryState]) -> dict[str, Path]:
+        """Return the folders of these inputs, with at least the files that the stage reads."""
+        names = self.stage.reads(self.config)
+        return {name: hub.fetch(source, names.get(name, ())) for name, source in sources.items()}
+
+    def settle(self, states: Mapping[str, RepositoryState]) -> bool:
+        """Compute the digest if `states` ({repository as it is needed: state}) has every input."""
+        if any(repo not in states for repo in self.needs.values()):
+            return False
+        self.sources = {name: states[repo] for name, repo in self.needs.items()}
+        facts_only = self.stage.facts_only_inputs
+        contents = {name: s.content_digest for name, s in self.sources.items() if not name.startswith(facts_only)}
+        self.digest = run_record.digest(self.stage.name, self.stage.version, self.config, contents)
+        return True
+
+    def missing_packages(self) -> list[str]:
+        """Return the packages that the step needs and that are not installed."""
+        return [name for name in self.stage.needs(self.config) if importlib.util.find_spec(name) is None]
 
 
-def notes(steps: Iterable[Step]) -> list[str]:
-    """What a person should know of the steps that are to be made, before it costs anything."""
-    found: list[str] = []
-    for step in steps:
-        said = getattr(step.module, "notes", None) if step.state != "current" else None
-        found += said(step.config) if said else []
-    return list(dict.fromkeys(found))
+@dataclass(frozen=True)
+class RunRequest:
+    """A recipe's name or file with its changes; `until` is the last stage to run, None for the whole recipe."""
+
+    name: str
+    overrides: tuple[str, ...]
+    until: str | None = None
+    fresh: tuple[str, ...] = ()
+    workers: int = 0
+    processes: int = 1
+
+    def split(self, fan_out: str) -> list["RunRequest"]:
+        """Return one request per variant or per benchmark; then the sweep's name ends with that of the benchmark."""
+        if fan_out == "none":
+            return [self]
+        recipe = recipes.load(self.name, self.overrides)
+        changes = [[f"variants={json.dumps([name])}"] for name in recipe.variants]
+        if fan_out == "benchmarks":
+            label = str(recipe.settings("sweep").get("label", ""))
+            labels = {source.name: "-".join(filter(None, [label, source.name])) for source in recipe.benchmarks}
+            changes = [[f"benchmarks={json.dumps([n])}", f"sweep.label={label}"] for n, label in labels.items()]
+        return [replace(self, overrides=(*self.overrides, *change)) for change in changes]
+
+
+@dataclass
+class Plan:
+    """The steps of a request, and the states of the repositories that they need and do not build."""
+
+    request: RunRequest
+    recipe: Recipe
+    steps: list[Step]
+    foreign: Mapping[str, RepositoryState] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: RunRequest) -> "Plan":
+        """Read the recipe, without a Hub; BadInput where the recipe or a stage is wrong."""
+        recipe = recipes.load(request.name, request.overrides)
+        steps = until(build(recipe), request.until)
+        if not steps:
+            raise BadInput(
+                f"The recipe {recipe.name} has no artifact of stage {request.until}: choose other variants or a base."
+            )
+        for name in request.fresh:
+            stages.get(name)
+        for step in steps:
+            step.fresh = step.stage.name in request.fresh
+        return cls(request, recipe, steps)
+
+    def look_up(self, hub: Hub) -> None:
+        """Compare the steps and their foreign inputs with the Hub."""
+        self.foreign = look_up(self.steps, hub)
+
+    @property
+    def open(self) -> list[Step]:
+        """The steps that are missing or stale."""
+        return [step for step in self.steps if step.state != "current"]
 
 
 def build(recipe: Recipe) -> list[Step]:
-    """The steps of a recipe in an order in which each comes after its inputs."""
-    steps = [
-        Step(name, config, stages.get(name).target(config), stages.get(name).inputs(config))
-        for name in stages.NAMES
-        for config in stages.get(name).configs(recipe)
-    ]
-    seen: dict[str, Step] = {}
+    """Return the steps of a recipe, each after its inputs."""
+    every = map(stages.get, stages.NAMES)
+    steps = [Step.of(stage, config) for stage in every for config in stage.configs(recipe)]
+    by_target: dict[str, Step] = {}
     for step in steps:
-        if step.target in seen:
-            other = f"stages {seen[step.target].stage} and {step.stage}"
-            raise BadInput(f"Two rows of the plan have the target {step.target} ({other}): give one a tag.")
-        seen[step.target] = step
+        if other := by_target.get(step.target):
+            names = f"stages {other.stage.name} and {step.stage.name}"
+            raise BadInput(f"Two rows of the plan have the target {step.target} ({names}): give one a tag.")
+        by_target[step.target] = step
     return steps
 
 
 def until(steps: list[Step], stage: str | None) -> list[Step]:
-    """The steps of `stage` and all that they need; every step where it is None."""
+    """Return the steps of `stage` with everything they need; all steps for None."""
     if stage is None:
         return steps
-    wanted = {step.target for step in steps if step.stage == stage}
+    needed = {step.target for step in steps if step.stage.name == stage}
     for step in reversed(steps):
-        if step.target in wanted:
-            wanted |= set(step.needs.values())
-    return [step for step in steps if step.target in wanted]
+        if step.target in needed:
+            needed |= set(step.needs.values())
+    return [step for step in steps if step.target in needed]
 
 
-def foreign(repo: str, hub: Hub, reader: str) -> Head:
-    """The head of a repository that `reader` needs; BadInput where the Hub does not have it."""
-    if hub.embedded and "@" in repo and repo in benchmarks.pinned():
-        repo = repo.partition("@")[0]  # a pin is a commit of huggingface.co; a copy here has a commit of its own
-    head = hub.head(repo)
-    if head is None:
-        raise BadInput(f"{repo} is needed by {reader} and is not on {hub.endpoint}: {_advice(repo, hub)}")
-    return head
+def look_up(steps: Iterable[Step], hub: Hub) -> dict[str, RepositoryState]:
+    """Find out which steps are current; return the states of all inputs that no step builds.
 
-
-def resolve_foreign(steps: Iterable[Step], hub: Hub) -> dict[str, Head]:
-    """The heads of all inputs that no step makes; BadInput for the first that the Hub does not have."""
-    made = {step.target for step in steps}
-    heads: dict[str, Head] = {}
+    BadInput for the first input that the Hub does not have, and for a target that permix would overwrite.
+    """
+    steps = list(steps)
+    targets = {step.target for step in steps}
+    foreign: dict[str, RepositoryState] = {}
     for step in steps:
         for repo in step.needs.values():
-            if repo not in made and repo not in heads:
-                heads[repo] = foreign(repo, hub, f"stage {step.stage}")
-    return heads
-
-
-def look_up(steps: Iterable[Step], hub: Hub) -> None:
-    """Fetch what the Hub holds of each step; BadInput where that is not permix's, for it would be overwritten."""
+            if repo not in targets and repo not in foreign:
+                foreign[repo] = foreign_input(repo, hub, f"stage {step.stage.name}")
     for step in steps:
-        step.head = hub.head(step.target)
-        if step.head and step.head.record is None and any(map(run_record.is_content, step.head.files)):
-            raise BadInput(
-                f"{step.target} on {hub.endpoint} holds files that permix did not make: "
-                "set org= or tag= so that yours gets another name."
-            )
-
-
-def settle(step: Step, heads: Mapping[str, Head]) -> bool:
-    """Give the step its digest if all its inputs are among `heads` (repository as it is needed -> head)."""
-    if any(repo not in heads for repo in step.needs.values()):
-        return False
-    step.sources = {name: heads[repo] for name, repo in step.needs.items()}
-    beside = getattr(step.module, "BESIDE", ())
-    contents = {name: h.content_digest for name, h in step.sources.items() if not name.startswith(beside)}
-    step.digest = run_record.digest(step.stage, step.module.VERSION, step.config, contents)
-    return True
-
-
-def settle_all(steps: Iterable[Step], heads: Mapping[str, Head]) -> None:
-    """Settle what can be settled without making anything."""
-    known = dict(heads)
+        step.published = hub.state(step.target)
+        _refuse_to_overwrite(step, hub)
+    states = dict(foreign)
     for step in steps:
-        if settle(step, known) and step.state == "current":
-            assert step.head is not None
-            known[step.target] = step.head
+        if step.settle(states) and step.state == "current":
+            states[step.target] = step.artifact
+    return foreign
 
 
-def check_foreign(steps: Iterable[Step], heads: Mapping[str, Head], hub: Hub) -> None:
-    """Let stages that have work look at what comes from elsewhere before anything expensive is made."""
+def foreign_input(repo: str, hub: Hub, reader: str) -> RepositoryState:
+    """Return the state of a repository that `reader` needs; BadInput where the Hub does not have it."""
+    if hub.embedded and "@" in repo and repo in benchmarks.pinned():
+        repo = repo.partition("@")[0]  # a pin is a commit of huggingface.co; a copy here has a commit of its own
+    state = hub.state(repo)
+    if state is None:
+        raise BadInput(f"{repo} is needed by {reader} and is not on {hub.endpoint}: {_advice(repo, hub)}")
+    return state
+
+
+def _refuse_to_overwrite(step: Step, hub: Hub) -> None:
+    state, advice = step.published, "set org= or tag= so that yours gets another name."
+    if isinstance(state, Artifact):
+        if state.record["stage"] != step.stage.name:
+            owner = state.record["stage"]
+            raise BadInput(f"{step.target} on {hub.endpoint} is an artifact of stage {owner}: {advice}")
+    elif state and any(map(run_record.is_content, state.files)):
+        raise BadInput(f"{step.target} on {hub.endpoint} holds files that permix did not make: {advice}")
+
+
+def notes(steps: Iterable[Step]) -> list[str]:
+    """Return the warnings of the steps that will run."""
+    return list(dict.fromkeys(note for s in steps if s.state != "current" for note in s.stage.notes(s.config)))
+
+
+def check_foreign(steps: Iterable[Step], foreign: Mapping[str, RepositoryState], hub: Hub) -> None:
+    """Let the stages that will run check their foreign datasets before anything expensive runs."""
     for step in steps:
-        check: Any = getattr(step.module, "check", None)
         if step.state == "current":
             continue
-        found = {
-            name: heads[repo] for name, repo in step.needs.items() if repo in heads and repo.startswith("datasets/")
-        }
-        folders = step.fetch(hub, found)
-        if check and found:
-            check(step.config, folders)
-
-
-def missing_packages(step: Step) -> list[str]:
-    """The packages that making the step needs and that are not installed."""
-    needed = getattr(step.module, "NEEDS", ())
-    needed = needed(step.config) if callable(needed) else needed
-    return [name for name in needed if importlib.util.find_spec(name) is None]
+        datasets = {n: foreign[r] for n, r in step.needs.items() if r in foreign and r.startswith("datasets/")}
+        folders = step.fetch(hub, datasets)
+        if folders:
+            step.stage.check(step.config, folders)
 
 
 def check_packages(steps: Iterable[Step]) -> None:
-    """Raise BadInput when a step that is to be made needs packages that are not installed, or an API key."""
+    """Raise BadInput when a step that will run needs a package that is not installed, or an API key."""
     for step in steps:
         if step.state == "current":
             continue
         models.keys(step.config)
-        if missing := missing_packages(step):
+        if missing := step.missing_packages():
             extras = "train,vllm" if "vllm" in missing else "train"
+            names = ", ".join(missing)
             raise BadInput(
-                f"Stage {step.stage} needs {', '.join(missing)}, not installed here: pip install 'permix[{extras}]'."
+                f"Stage {step.stage.name} needs {names}, not installed here: pip install 'permix[{extras}]'."
             )
-
-
-def find(repo: str, hub: Hub, like: str = "") -> Head:
-    """The head of an artifact that permix made; BadInput names the nearest of those with `like` in their names."""
-    head = hub.head(repo)
-    if head is None:
-        advice = meant(repo, hub, like) or "`permix plan` names those of a recipe."
-        raise BadInput(f"There is no repository {repo} on {hub.endpoint}: {advice}")
-    if head.record is None:
-        raise PermixError(f"{repo} has no run.json: it was not made by permix.")
-    return head
-
-
-def meant(repo: str, hub: Hub, like: str = "") -> str:
-    """`did you mean X?` with what of the Hub `repo` may stand for, first of those with `like` in their names; or "".
-
-    Its kind and the start of its name may have been left away; its owner too, where the Hub is the embedded one: of
-    another every repository would have to be listed.
-    """
-    wanted = split(repo)[1]
-    owner, _, last = wanted.rpartition("/")
-    if not (owner or hub.embedded):
-        return ""
-    there = {split(name)[1]: name for name in hub.repositories("" if hub.embedded else owner)}
-    for names in ([name for name in there if like in name], there):
-        ending = [name for name in names if last and name.endswith(last)]
-        if close := closest(wanted, ending or names, 0 if ending else 0.7):
-            return f"did you mean {there[close]}?"
-    return ""
 
 
 def _advice(repo: str, hub: Hub) -> str:

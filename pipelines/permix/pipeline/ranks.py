@@ -19,7 +19,8 @@ from pathlib import Path
 from permix import files, run_record
 from permix import processes as children
 from permix.errors import BadInput
-from permix.pipeline.job import Job, Message, Samplers, make
+from permix.pipeline import assignment
+from permix.pipeline.assignment import Assignment, Message, Samplers
 from permix.pipeline.plan import Step
 from permix.training import distributed
 from permix.training.settings import TrainerConfig
@@ -44,7 +45,7 @@ def check(steps: Sequence[Step], processes: int, *, here: bool = True) -> None:
             distributed.check(config, gpus)
 
 
-def run(job: Job, tell: Callable[[Message], None]) -> Message:
+def run(job: Assignment, tell: Callable[[Message], None]) -> Message:
     """Make `job` in its ranks; return what rank 0 ended with, or the failure of the rank that failed first."""
     folder = job.work / "ranks"
     shutil.rmtree(folder, ignore_errors=True)
@@ -65,15 +66,15 @@ def run(job: Job, tell: Callable[[Message], None]) -> Message:
         return failures[0]
     if code == 0 and last and last.kind == "done":
         return last
-    ended = f"One of the {job.processes} processes that made {job.key} ended (out of memory?)"
-    return Message("failed", job.key, (f"{ended}: run again to continue.", 1))
+    ended = f"One of the {job.processes} processes that made {job.target} ended (out of memory?)"
+    return Message("failed", job.target, (f"{ended}: run again to continue.", 1))
 
 
 def launch(folder: str, worker: int) -> None:
     """The launcher: `accelerate launch` with nothing taken from the user's own accelerate settings."""
     end = partial(os.kill, os.getpid(), signal.SIGTERM)  # then it ends its ranks, and itself
     children.end_with_parent(worker, end)
-    job: Job = _job(folder)
+    job: Assignment = _job(folder)
     if sys.platform == "linux":  # the ranks are on one machine, whose name need not resolve
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     assert isinstance(job.config, TrainerConfig)
@@ -98,7 +99,7 @@ def rank(folder: str, launcher: int) -> None:
     def tell(message: Message) -> None:
         files.write_bytes(file, pickle.dumps(message))
 
-    said = make(job, tell, Samplers())
+    said = assignment.run(job, tell, Samplers())
     tell(said)
     if said.kind == "failed":
         os._exit(1)  # without waiting for the others, who wait for this one
@@ -115,8 +116,8 @@ def _wait(launcher: "subprocess.Popen[bytes]") -> int | None:
         return None
 
 
-def _job(folder: str) -> Job:
-    found: Job = pickle.loads((Path(folder) / "job.pickle").read_bytes())  # noqa: S301 - the worker's own file
+def _job(folder: str) -> Assignment:
+    found: Assignment = pickle.loads((Path(folder) / "job.pickle").read_bytes())  # noqa: S301 - the worker's own file
     return found
 
 

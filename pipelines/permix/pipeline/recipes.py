@@ -58,20 +58,19 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
 def parse(data: Mapping[str, Any], where: str) -> Recipe:
     """Check a recipe's content and return it; `where` names it in errors."""
     top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models", "calibration")}
-    known = {*top, "benchmark", "personas", "model", "calibrate", *(stages.table_of(stage) for stage in stages.NAMES)}
+    known = {*top, "benchmark", "personas", "model", "calibrate", *(stages.get(name).table for name in stages.NAMES)}
     for key in data:
         if key not in known:
             raise BadInput(f"{where} has an unknown key {key!r}: {_meant(key, known)}")
     tables = {}
-    for stage in stages.NAMES:
-        if (table := stages.table_of(stage)) in data and stage != "personas":
-            config = stages.get(stage).Config
-            own_keys, types_ = own_fields(config), typing.get_type_hints(config)
+    for stage in map(stages.get, stages.NAMES):
+        if (table := stage.table) in data and stage.name != "personas":
+            own_keys, types_ = own_fields(stage.config), typing.get_type_hints(stage.config)
             settings = dict(as_table(data[table], f"[{table}] of {where}"))
-            if stage == "base" and "teacher" in settings:
+            if stage.name == "base" and "teacher" in settings:
                 inner = settings.pop("teacher")
                 tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}", _meant)
-            tables[stage] = check(settings, own_keys, types_, f"[{table}] of {where}", _meant)
+            tables[stage.name] = check(settings, own_keys, types_, f"[{table}] of {where}", _meant)
     if "personas" in data:
         kinds = {"dataset": str, "eval": str}
         tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
@@ -110,7 +109,7 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
 
 def _meant(key: str, known: Iterable[str]) -> str:
     """Which of the `known` keys of a place in the recipe, or of a stage's table, an unknown one there may be."""
-    inside = {stages.table_of(stage): own_fields(stages.get(stage).Config) for stage in stages.NAMES}
+    inside = {stage.table: own_fields(stage.config) for stage in map(stages.get, stages.NAMES)}
     inside["task"] = {f.name: f for f in fields(Source) if f.name != "module"}
     if there := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
         return f"did you mean {' or '.join(map(repr, there))}?"

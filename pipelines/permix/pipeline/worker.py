@@ -1,24 +1,24 @@
-"""A child process that runs stages. It gets folders and gives facts; it knows no Hub and holds no token.
+"""A child process that runs stages. It gets folders and returns facts; it knows no Hub and holds no token.
 
-Started by the runner; jobs and messages are pickled over a pipe.
+The runner starts it; assignments and messages are pickled over a pipe.
 """
 
 from permix import processes
-from permix.pipeline import ranks
-from permix.pipeline.job import Job, Samplers, make
+from permix.pipeline import assignment, ranks
+from permix.pipeline.assignment import Assignment, Samplers
 
 
 def main(descriptor: int) -> None:
-    """Run the jobs that come over the pipe until it closes."""
+    """Run the assignments from the pipe until it closes."""
     pipe = processes.attach(descriptor)
     samplers = Samplers()
     while True:
         try:
-            job: Job = pipe.recv()
+            received: Assignment = pipe.recv()
         except EOFError:
             return
-        if job.processes > 1:
+        if received.processes > 1:
             samplers.close()  # the ranks need the memory
-            pipe.send(ranks.run(job, pipe.send))
+            pipe.send(ranks.run(received, pipe.send))
         else:
-            pipe.send(make(job, pipe.send, samplers))
+            pipe.send(assignment.run(received, pipe.send, samplers))

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
@@ -29,16 +29,14 @@ CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 class Sampling:
     """How to sample. `stop` strings end a completion and are not part of it.
 
-    temperature: temperature of the sampling; 0 is greedy
-    top_p: samples among the likeliest tokens that have this probability together
-    max_tokens: cuts a completion after so many tokens
-
     `json_schema`, a JSON Schema as text, asks for a completion that follows it (vLLM and endpoints only).
     """
 
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 512
+    temperature: float = field(default=1.0, metadata={"help": "temperature of the sampling; 0 is greedy"})
+    top_p: float = field(
+        default=1.0, metadata={"help": "samples among the likeliest tokens that have this probability together"}
+    )
+    max_tokens: int = field(default=512, metadata={"help": "cuts a completion after so many tokens"})
     stop: tuple[str, ...] = ()
     json_schema: str = ""
 
@@ -64,24 +62,23 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine is opened for: the folder of one base model, and how to run it.
-
-    backend: what runs the models here, transformers or vllm
-    batch_size: completions that are sampled together; changes rounding, and so the result
-    dtype: precision of the base: float32, bfloat16, float16, nf4 or nf4-nested (4 bits)
-    gpus: replicas of the model, of vLLM
-    tensor_parallel: devices of one replica, of vLLM; changes rounding
-    max_lora_rank: the highest rank of an adapter, of vLLM
-    """
+    """What an engine is opened for: the folder of one base model, and how to run it."""
 
     base: Path
-    backend: Backend = "transformers"
-    batch_size: int = 256
-    dtype: str = "float32"
+    backend: Backend = field(
+        default="transformers", metadata={"help": "what runs the models here, transformers or vllm"}
+    )
+    batch_size: int = field(
+        default=256, metadata={"help": "completions that are sampled together; changes rounding, and so the result"}
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={"help": "precision of the base: float32, bfloat16, float16, nf4 or nf4-nested (4 bits)"},
+    )
     threads: int = 1
-    gpus: int = 1
-    tensor_parallel: int = 1
-    max_lora_rank: int = 16
+    gpus: int = field(default=1, metadata={"help": "replicas of the model, of vLLM"})
+    tensor_parallel: int = field(default=1, metadata={"help": "devices of one replica, of vLLM; changes rounding"})
+    max_lora_rank: int = field(default=16, metadata={"help": "the highest rank of an adapter, of vLLM"})
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,25 @@
-"""The chain's stages, in order; each is one module in the shape that `permix.stage` describes."""
+"""The pipeline's stages in order; each is one page that ends in `STAGE = Stage(…)` (`permix.stage`)."""
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from permix.errors import BadInput, nearest
+
+if TYPE_CHECKING:
+    from permix.stage import Stage
 
 NAMES = (
     *("personas", "base", "teachers", "rewrites", "mixtures", "sft", "grpo", "sweep"),
     *("questions", "personagym", "preference", "apps", "cases", "tables"),
 )
-
-OTHERS = ("export",)  # in a stage's shape, but asked for by a command of its own and by no recipe
-
-
-def table_of(stage: str) -> str:
-    """The recipe's table for a stage: its name, but [toy] for base, since `base` names the model itself."""
-    return "toy" if stage == "base" else stage
+COMMANDS = ("export", "import")
+"""Stages that a command of the same name runs; no recipe contains them."""
+_PAGES = {"import": "imported"}  # where the page's name differs from the stage's
 
 
-def get(name: str) -> ModuleType:
-    """The module of the stage `name`."""
-    if name not in NAMES + OTHERS:
+def get(name: str) -> "Stage[Any]":
+    """Return the stage `name`; BadInput suggests the nearest."""
+    if name not in NAMES + COMMANDS:
         raise BadInput(f"There is no stage {name!r}: {nearest(name, NAMES)}")
-    return importlib.import_module(f"permix.stages.{name}")
+    stage: Stage[Any] = importlib.import_module(f"permix.stages.{_PAGES.get(name, name)}").STAGE
+    return stage

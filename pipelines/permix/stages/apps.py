@@ -9,13 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from permix import files, run_record
 from permix.experiment.recipe import Recipe
-from permix.stage import Facts, Parts, StageConfig, given
+from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field
 
-CARD = ""  # a Space's README.md is its own
-VERSION = 1
 SET_UP_BY_WATCH = ("permix-relay",)
 """Spaces that do not start without secrets: `permix watch` publishes them, with these."""
 _VERIFIER, _THEME = Path(__file__).resolve().parents[1] / "verifier", files.SPACES / "theme.py"
@@ -32,9 +31,11 @@ _IGNORED = shutil.ignore_patterns("__pycache__", ".*")
 class Config(StageConfig):
     """One Space; `content` and `card` are digests of what is published, so that an edit makes it stale."""
 
-    space: str = given()
-    content: str = given()
-    card: str = given()
+    TABLE: ClassVar[str] = "apps"
+
+    space: str = recipe_field()
+    content: str = recipe_field()
+    card: str = recipe_field()
 
 
 def configs(recipe: Recipe) -> list[Config]:
@@ -69,6 +70,18 @@ def inputs(config: Config) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Build the folder."""
     return {"files": len(list(build(config.space, out).rglob("*")))}
+
+
+STAGE = Stage(
+    name="apps",
+    card="",  # a Space's README.md is its own
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+)

@@ -13,20 +13,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
-from permix.stage import Facts, Parts, StageConfig, given, unhashed
+from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting, unhashed
 
 if TYPE_CHECKING:
     from permix.toy.model import Training
 
-CARD = "base"
-NEEDS = ("torch", "transformers")
-VERSION = 1
-ALL_CORES = True
 TOKENS_A_ROW = 80  # mean length with padding, for the estimate
 TEACHER: dict[str, Any] = {
     "hidden_size": 128,
@@ -41,39 +37,27 @@ TEACHER: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World.
+    """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
 
-    model_seed: seed of the weights and the pretraining texts
-    steps: training steps
-    batch_size: conversations in one step
-    hidden_size: width of the Llama
-    intermediate_size: width of its feed-forward layers
-    layers: number of layers
-    heads: number of attention heads
-    muon_lr: learning rate of the matrices (Muon)
-    adamw_lr: learning rate of embeddings and norms (AdamW)
-    plain: odds of the four methods (steps, skim, direct, ramble) without a persona
-    flourish: how often a careless answer without a persona speaks in somebody's voice
-    careful: log-odds that careful steps have ahead under every persona
-    save_steps: steps from one checkpoint to the next; does not change the result
-    checked_problems: problems of each persona for the accuracies on the card
-    """
+    TABLE: ClassVar[str] = "toy"
 
-    role: Literal["base", "teacher"] = given(default="base")
-    model_seed: int = 0
-    steps: int = 2000
-    batch_size: int = 32
-    hidden_size: int = 96
-    intermediate_size: int = 256
-    layers: int = 3
-    heads: int = 3
-    muon_lr: float = 0.02
-    adamw_lr: float = 3e-3
-    plain: tuple[float, ...] = (0.42, 0.24, 0.22, 0.12)
-    flourish: float = 0.5
-    careful: float = 0.0
-    save_steps: int = unhashed(100)
-    checked_problems: int = unhashed(20)
+    role: Literal["base", "teacher"] = recipe_field("base")
+    model_seed: int = setting(0, help="seed of the weights and the pretraining texts")
+    steps: int = setting(2000, help="training steps")
+    batch_size: int = setting(32, help="conversations in one step")
+    hidden_size: int = setting(96, help="width of the Llama")
+    intermediate_size: int = setting(256, help="width of its feed-forward layers")
+    layers: int = setting(3, help="number of layers")
+    heads: int = setting(3, help="number of attention heads")
+    muon_lr: float = setting(0.02, help="learning rate of the matrices (Muon)")
+    adamw_lr: float = setting(3e-3, help="learning rate of embeddings and norms (AdamW)")
+    plain: tuple[float, ...] = setting(
+        (0.42, 0.24, 0.22, 0.12), help="odds of the four methods (steps, skim, direct, ramble) without a persona"
+    )
+    flourish: float = setting(0.5, help="how often a careless answer without a persona speaks in somebody's voice")
+    careful: float = setting(0.0, help="log-odds that careful steps have ahead under every persona")
+    save_steps: int = unhashed(100, help="steps from one checkpoint to the next; does not change the result")
+    checked_problems: int = unhashed(20, help="problems of each persona for the accuracies on the card")
 
     def __post_init__(self) -> None:
         if len(self.plain) != 4 or min(self.plain) < 0 or not sum(self.plain):
@@ -114,23 +98,23 @@ def estimate(config: Config) -> dict[str, float]:
     return {"tokens": config.steps * config.batch_size * TOKENS_A_ROW}
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
-    """Train, resuming from the checkpoint in `parts.work`, and save model and tokenizer."""
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
+    """Train, resuming from the checkpoint in `context.work`, and save model and tokenizer."""
     # Threads that spin at a barrier stand in each other's way where another program wants a core: 30 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from permix.toy import model, tokenizer
 
-    torch.set_num_threads(parts.threads)
+    torch.set_num_threads(context.threads)
     settings, tok = _training(config), tokenizer.build()
     total = estimate(config)["tokens"]
 
     def report(step: int, tokens: int, loss: float) -> None:
-        parts.progress(tokens, tokens if step == config.steps else max(total, tokens), "tokens", f"loss {loss:.2f}")
+        context.progress(tokens, tokens if step == config.steps else max(total, tokens), "tokens", f"loss {loss:.2f}")
 
-    parts.work.mkdir(parents=True, exist_ok=True)
-    trained, facts = model.train(settings, tok, parts.work / "checkpoint.pt", report)
+    context.work.mkdir(parents=True, exist_ok=True)
+    trained, facts = model.train(settings, tok, context.work / "checkpoint.pt", report)
     trained.save_pretrained(out)
     tok.save_pretrained(out)
     world = {**asdict(settings.world), **asdict(settings.mixture)}
@@ -162,3 +146,18 @@ def _accuracies(answers: list[tuple[Any, str]]) -> dict[str, dict[str, float]]:
     right = Counter(style.method(text) for (_, text), v in zip(answers, verdicts, strict=True) if v.score)
     shares = {method: round(n / len(answers), 3) for method, n in sorted(used.items())}
     return {m: {"share": share, "accuracy": round(right[m] / used[m], 3)} for m, share in shares.items()}
+
+
+STAGE = Stage(
+    name="base",
+    card="base",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    estimate=estimate,
+    needs=lambda config: ("torch", "transformers"),
+    all_cores=True,
+)

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from permix import benchmarks
 from permix import parquet as rows
@@ -21,11 +21,9 @@ from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona
-from permix.stage import Facts, Parts, StageConfig, given
+from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting
 from permix.stages import sweep
 
-CARD = "cases"
-VERSION = 1
 COLUMNS = {
     "case": "int32",
     "rule": "string",
@@ -49,16 +47,15 @@ Condition = tuple[str, str]  # persona, problem
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`sweeps`: the (variant, seed) of every sweep.
+    """`sweeps`: the (variant, seed) of every sweep."""
 
-    random: conditions of each benchmark that are drawn beside those that the rule names
-    """
+    TABLE: ClassVar[str] = "cases"
 
-    base_slug: str = given()
-    sweeps: tuple[tuple[str, int], ...] = given()
-    benchmarks: tuple[Source, ...] = given()
-    toy: bool = given(default=False)
-    random: int = 5
+    base_slug: str = recipe_field()
+    sweeps: tuple[tuple[str, int], ...] = recipe_field()
+    benchmarks: tuple[Source, ...] = recipe_field()
+    toy: bool = recipe_field(False)
+    random: int = setting(5, help="conditions of each benchmark that are drawn beside those that the rule names")
 
     def __post_init__(self) -> None:
         self.refuse_below(0, "random")
@@ -97,7 +94,7 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return benchmarks.reads(config.benchmarks)
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Choose by the scores alone, then read the completions of what was chosen."""
     table: list[Row] = []
     for source in config.benchmarks:
@@ -160,3 +157,16 @@ def _texts(folder: Path, benchmark: str, problems: list[str]) -> dict[Condition,
     path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
     found = parquet.read_table(path, columns=names, filters=chosen).to_pylist() if problems else []
     return {(row.pop("persona"), row.pop("problem_id")): row for row in found}
+
+
+STAGE = Stage(
+    name="cases",
+    card="cases",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    reads=reads,
+)

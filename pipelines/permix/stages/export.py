@@ -12,14 +12,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from permix.errors import BadInput, PermixError
-from permix.stage import Facts, Parts, StageConfig, unhashed
+from permix.stage import Facts, Stage, StageConfig, StageContext, unhashed
 
-CARD = "export"
-NEEDS = ("torch", "transformers", "peft")
-VERSION = 1
 CONVERTER = "convert_hf_to_gguf.py"
 Format = Literal["merged", "f32", "f16", "bf16", "q8_0"]
 CHECK = "Ana has 12 apples. She buys 7 more apples. How many apples does Ana have?"
@@ -28,6 +25,8 @@ CHECK = "Ana has 12 apples. She buys 7 more apples. How many apples does Ana hav
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
     """`adapter` and `base` are written `org/name@revision`; a `format` other than "merged" is a GGUF type."""
+
+    TABLE: ClassVar[str] = "export"
 
     adapter: str = unhashed("")  # what they hold is hashed, as with every input; a commit carries a time
     base: str = unhashed("")
@@ -61,13 +60,13 @@ def inputs(config: Config) -> dict[str, str]:
     return {"adapter": config.adapter, "base": config.base}
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Merge, prove that the merged model is the adapted one, and convert where a GGUF file is wanted."""
-    merged = out if config.is_merged else parts.work / "merged"
+    merged = out if config.is_merged else context.work / "merged"
     shutil.rmtree(merged, ignore_errors=True)
     facts = merge(inputs["base"], inputs["adapter"], merged)
     if not config.is_merged:
-        parts.progress(1, 2, "models", "merged")
+        context.progress(1, 2, "models", "merged")
         convert(merged, out / f"{config.stem}.gguf", config.format)
     return facts
 
@@ -134,3 +133,16 @@ def convert(model: Path, file: Path, kind: str) -> None:
     if done.returncode or not file.is_file():
         said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
         raise PermixError(f"{CONVERTER} could not convert the merged model: {said[-1][:300]}")
+
+
+STAGE = Stage(
+    name="export",
+    card="export",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    needs=lambda config: ("torch", "transformers", "peft"),
+)

@@ -11,11 +11,11 @@ A persona is drawn uniformly for every instance; in a further epoch the same pro
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from permix import benchmarks, parquet, stages
+from permix import benchmarks, parquet
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
 from permix.experiment.recipe import Recipe
@@ -23,34 +23,29 @@ from permix.paper import variants
 from permix.prompting import persona
 from permix.prompting import prompts as prompt
 from permix.results.measures import overlap
-from permix.stage import Facts, Parts, StageConfig, given
+from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting
+from permix.stages import rewrites, teachers
 from permix.verifier import Problem, Verifier
 
 Row = dict[str, Any]
-CARD = "mixture"
-VERSION = 1
-BESIDE = ("benchmark/",)
 TEXTS = ("problem_id", "question", "gold", "kind", "persona")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`task.limit` bounds the problems; `targets` is the dataset that holds the targets.
+    """`task.limit` bounds the problems; `targets` is the dataset that holds the targets."""
 
-    epochs: how often the task is repeated, each time with new draws
-    max_prompt_tokens: leaves out rows with a longer prompt, never cuts them (0: no limit)
-    max_completion_tokens: leaves out rows with a longer target (0: no limit)
-    """
+    TABLE: ClassVar[str] = "mixtures"
 
-    variant: str = given()
-    task: Source = given()
-    personas: str = given()
-    targets: str = given(default="")
-    base: str = given(default="")
-    benchmarks: tuple[Source, ...] = field(default=(), metadata={"given": True, "unhashed": True})
-    epochs: int = 1
-    max_prompt_tokens: int = 0
-    max_completion_tokens: int = 0
+    variant: str = recipe_field()
+    task: Source = recipe_field()
+    personas: str = recipe_field()
+    targets: str = recipe_field("")
+    base: str = recipe_field("")
+    benchmarks: tuple[Source, ...] = recipe_field((), unhashed=True)
+    epochs: int = setting(1, help="how often the task is repeated, each time with new draws")
+    max_prompt_tokens: int = setting(0, help="leaves out rows with a longer prompt, never cuts them (0: no limit)")
+    max_completion_tokens: int = setting(0, help="leaves out rows with a longer target (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -83,11 +78,9 @@ def configs(recipe: Recipe) -> list[Config]:
 def _targets(recipe: Recipe, row: variants.Variant) -> str:
     """The dataset that holds the row's targets; "" where they are the gold rationales or there are none."""
     if row.target == "styled":
-        page = stages.get("rewrites")
-        return str(next(page.target(config) for config in page.configs(recipe)))
+        return rewrites.target(rewrites.configs(recipe)[0])
     if row.target == "teacher":
-        page = stages.get("teachers")
-        return str(next(page.target(config) for config in page.configs(recipe) if config.teacher == row.teacher))
+        return next(teachers.target(config) for config in teachers.configs(recipe) if config.teacher == row.teacher)
     return ""
 
 
@@ -117,7 +110,7 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
         _problems(config, inputs)
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Write the mixture; every gold must be one that the verifier can check, every gold rationale must lead to it."""
     pool = _pool(inputs["personas"])
     found = list(_given(config, pool, inputs["targets"]) if config.targets else _drawn(config, pool, inputs))
@@ -239,3 +232,18 @@ def _pool(folder: Path) -> list[persona.Persona]:
     pool = persona.load(folder, "train")
     persona.refuse_overlap(pool, persona.load(folder, "eval"))
     return pool
+
+
+STAGE = Stage(
+    name="mixtures",
+    card="mixture",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    reads=reads,
+    check=check,
+    facts_only_inputs=("benchmark/",),
+)

@@ -12,9 +12,9 @@ mixed up: a judge that fails leaves a score missing, an answer that failed stops
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from permix import files, parquet
 from permix.errors import BadInput
@@ -24,13 +24,10 @@ from permix.judging import answers, calibration, checks, judge, own, panel, proc
 from permix.judging.panel import SAID, JudgedConfig, Panel
 from permix.paper import variants
 from permix.sampling.sampler import Backend, Sampling
-from permix.stage import Facts, Parts, given, unhashed
+from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setting, unhashed
 from permix.stages import questions, sweep
 from permix.stages.shared import models
 
-CARD = "personagym"
-NEEDS = models.packages
-VERSION = 2  # judges are shown the person's description; how scores follow the answers' length
 COLUMNS = answers.COLUMNS | SAID
 CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | SAID
 CHECKS = dict.fromkeys(("question_id", "persona", "check"), "string") | SAID
@@ -44,25 +41,21 @@ class Config(JudgedConfig):
     """The engine's settings are those of [sweep] where [personagym] does not say otherwise, `temperature`, `top_p` and
     `max_tokens` PersonaGym's own for answers. `model` is a served model, of which `base` is the server's name.
     `text_writers`: the models that wrote the variant's training targets, and the examples for others' questions.
-
-    calibrate: examines the judges on answers of known quality, too
-    tiebreaker: a third judge, for what the others score `dispute` or more apart
-    dispute: how far apart two scores are for the tiebreaker to be asked
-    checks: so many answers are scored again with position and length changed
-    upstream: a Hub dataset with PersonaGym's prompts, whose procedure is then followed
     """
 
-    variant: str = given()
-    base: str = given()
-    base_slug: str = given()
-    toy: bool = given(default=False)
-    adapter: str = field(default="", metadata={"given": True, "unhashed": True})  # its content is what is hashed
-    model: Model | None = field(default=None, metadata={"given": True, "unhashed": True})
-    questions: str = given()
-    text_writers: tuple[str, ...] = given(default=())
+    TABLE: ClassVar[str] = "personagym"
+
+    variant: str = recipe_field()
+    base: str = recipe_field()
+    base_slug: str = recipe_field()
+    toy: bool = recipe_field(False)
+    adapter: str = recipe_field("", unhashed=True)  # its content is what is hashed
+    model: Model | None = recipe_field(None, unhashed=True)
+    questions: str = recipe_field()
+    text_writers: tuple[str, ...] = recipe_field(())
     # For the estimate: how many questions, and in how many replies their answers are judged.
-    asked: int = field(default=0, metadata={"given": True, "unhashed": True})
-    groups: int = field(default=0, metadata={"given": True, "unhashed": True})
+    asked: int = recipe_field(0, unhashed=True)
+    groups: int = recipe_field(0, unhashed=True)
     temperature: float = 0.9
     top_p: float = 0.9
     max_tokens: int = 1024
@@ -72,11 +65,13 @@ class Config(JudgedConfig):
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
     max_lora_rank: int = unhashed(16)
-    calibrate: bool = True
-    tiebreaker: str = ""
-    dispute: int = 2
-    checks: int = 0
-    upstream: str = unhashed("")  # its content is what is hashed
+    calibrate: bool = setting(True, help="examines the judges on answers of known quality, too")
+    tiebreaker: str = setting("", help="a third judge, for what the others score `dispute` or more apart")
+    dispute: int = setting(2, help="how far apart two scores are for the tiebreaker to be asked")
+    checks: int = setting(0, help="so many answers are scored again with position and length changed")
+    upstream: str = unhashed(
+        "", help="a Hub dataset with PersonaGym's prompts, whose procedure is then followed"
+    )  # its content is what is hashed
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range, and what upstream's procedure does not have."""
@@ -172,17 +167,17 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
     procedure.of(inputs.get("upstream"))
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Sample the answers, then let every judge score the calibration set, the answers, and what checks it."""
-    judges = Panel(config.panel, config, parts)
+    judges = Panel(config.panel, config, context)
     judges.reach()  # a judge that is not there is found before anything is sampled
     way = procedure.of(inputs.get("upstream"))
     asked = {row["question_id"]: row for row in questions.read(inputs["questions"])}
-    adapter = models.adapter(inputs, parts)
+    adapter = models.adapter(inputs, context)
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
     requests, answered = answers.requests(asked, way, sampling, (config.seed, config.variant), adapter)
-    sampler = models.open_sampler(config.model, inputs.get("base"), config, parts)
-    made = list(sampler.sample(requests, journal=parts.work / "answers.jsonl", progress=parts.progress))
+    sampler = models.open_sampler(config.model, inputs.get("base"), config, context)
+    made = list(sampler.sample(requests, journal=context.work / "answers.jsonl", progress=context.progress))
     answers.fill(answered, made, sampler.dtype)
     texts = {key: row["answer"] for key, row in answered.items()}
     known, examined = {row["id"]: row for row in calibration.rows()}, calibration.items() if config.calibrate else []
@@ -239,7 +234,7 @@ def read(folder: Path, part: str = "scores") -> list[Row]:
 
 
 def replay(
-    folder: Path, config: Mapping[str, Any]
+    config: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, Any]]:
     """The rows as they are stored, the same read anew from the raw replies, and the summary of those."""
     stored = {part: read(folder, part) for part in PARTS}
@@ -264,3 +259,21 @@ def _writers(recipe: Recipe, name: str) -> tuple[str, ...]:
     row = variants.get(name)
     author = recipe.settings("rewrites").get("model", "gpt-5-mini") if row.target == "styled" else row.teacher
     return (recipe.model(author).model,) if author and author != "toy" else ()
+
+
+STAGE = Stage(
+    name="personagym",
+    card="personagym",
+    version=2,  # judges are shown the person's description; how scores follow the answers' length
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    check=check,
+    group=group,
+    estimate=estimate,
+    expected=expected,
+    needs=models.packages,
+    replay=Replay("judgements read again from raw replies", replay),
+)

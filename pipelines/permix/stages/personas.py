@@ -5,25 +5,25 @@ Out: data/train-00000-of-00001.parquet, data/eval-00000-of-00001.parquet: key, c
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from permix import parquet
 from permix.experiment.recipe import Recipe
 from permix.prompting import persona
-from permix.stage import Facts, Parts, StageConfig, given
-
-CARD = "personas"
-VERSION = 1
+from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
     """The pools themselves are the configuration, so that an edited prompt makes everything after it stale."""
 
-    train: tuple[persona.Persona, ...] = given()
-    eval: tuple[persona.Persona, ...] = given()
-    label: str = field(default="", metadata={"given": True, "unhashed": True})  # of a pool eval of one's own
+    TABLE: ClassVar[str] = "personas"
+
+    train: tuple[persona.Persona, ...] = recipe_field()
+    eval: tuple[persona.Persona, ...] = recipe_field()
+    label: str = recipe_field("", unhashed=True)  # of a pool eval of one's own
 
 
 def configs(recipe: Recipe) -> list[Config]:
@@ -48,9 +48,21 @@ def inputs(config: Config) -> dict[str, str]:
     return {}
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Write both pools as parquet."""
     columns = dict.fromkeys(("key", "category", "system_prompt"), "string")
     for split, pool in (("train", config.train), ("eval", config.eval)):
         parquet.write([asdict(p) for p in pool], columns, out / "data" / f"{split}-00000-of-00001.parquet")
     return {"train": len(config.train), "eval": len(config.eval)}
+
+
+STAGE = Stage(
+    name="personas",
+    card="personas",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+)

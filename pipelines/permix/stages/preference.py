@@ -9,9 +9,9 @@ first once; a pair is won by the model that is preferred both times, an order fl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from permix import benchmarks, files, parquet
 from permix.benchmarks import Source, sizes
@@ -22,11 +22,9 @@ from permix.judging.judge import Item
 from permix.judging.panel import SAID, JudgedConfig, Panel
 from permix.prompting import persona, prompts
 from permix.prompting.prompts import Messages
-from permix.stage import Facts, Parts, given
+from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setting
 from permix.stages import sweep
 
-CARD = "preference"
-VERSION = 1
 COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | SAID
 PERSONAS = 16  # for the estimate, where the recipe does not bound them
 ORDERS = "first", "second"  # which model's answer is shown first
@@ -35,25 +33,21 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(JudgedConfig):
-    """Which answers are compared.
+    """Which answers are compared."""
 
-    first: a variant of the recipe, or the Hub id of a sweep
-    second: the other one
-    only_personas: keys of the pool (empty: all)
-    limit: the first so many problems (0: all)
-    """
+    TABLE: ClassVar[str] = "preference"
 
-    benchmark: Source = given()
-    personas: str = given()
-    sweeps: tuple[str, ...] = given()
-    names: tuple[str, ...] = given()
-    toy: bool = given(default=False)
-    asked: int = field(default=0, metadata={"given": True, "unhashed": True})  # pairs, for the estimate
-    first: str = "base"
-    second: str = "rlvr"
-    only_personas: tuple[str, ...] = ()
+    benchmark: Source = recipe_field()
+    personas: str = recipe_field()
+    sweeps: tuple[str, ...] = recipe_field()
+    names: tuple[str, ...] = recipe_field()
+    toy: bool = recipe_field(False)
+    asked: int = recipe_field(0, unhashed=True)  # pairs, for the estimate
+    first: str = setting("base", help="a variant of the recipe, or the Hub id of a sweep")
+    second: str = setting("rlvr", help="the other one")
+    only_personas: tuple[str, ...] = setting((), help="keys of the pool (empty: all)")
     judges: tuple[str, ...] = ("deepseek-v3.2",)
-    limit: int = 0
+    limit: int = setting(0, help="the first so many problems (0: all)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -104,13 +98,13 @@ def expected(config: Config) -> dict[str, float]:
     return panel.cost(config.judge_models, 2 * config.asked, tokens)
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Show every pair to every judge in both orders; a pair without both verdicts is counted and left out."""
     pairs, unpaired = _pairs(config, inputs)
     shown = {f"{n}|{order}": (pair, order) for n, pair in enumerate(pairs) for order in ORDERS}
     known = {key: pair["row"] | {"order": order} for key, (pair, order) in shown.items()}
     items = [Item(key, _shown(pair, order)) for key, (pair, order) in shown.items()]
-    judges = Panel(config.judges, config, parts)
+    judges = Panel(config.judges, config, context)
     judged = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, known)]
     judges.refuse_silence(judged)
     parquet.write(judged, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
@@ -135,7 +129,7 @@ def summarise(config: Mapping[str, Any], judged: Sequence[Row]) -> dict[str, Any
 
 
 def replay(
-    folder: Path, config: Mapping[str, Any]
+    config: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, Any]]:
     """The rows as they are stored, the same read anew from the raw replies, and the summary of those."""
     stored = parquet.read(folder / "data" / "test-00000-of-00001.parquet")
@@ -195,3 +189,18 @@ def _answers(config: Config, folder: Path, name: str) -> dict[tuple[str, str], s
     found = sweeps.columns(folder, config.benchmark.name, columns)
     table = zip(*(found[column] for column in columns), strict=True)
     return {(problem, who): text for problem, who, run, text in table if run == 0}
+
+
+STAGE = Stage(
+    name="preference",
+    card="preference",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    estimate=estimate,
+    expected=expected,
+    replay=Replay("judgements read again from raw replies", replay),
+)

@@ -10,9 +10,9 @@ upstream's (permix.judging.procedure).
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from permix import parquet
 from permix.errors import BadInput, PermixError
@@ -25,10 +25,8 @@ from permix.judging.upstream import GROUP
 from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
 from permix.sampling.sampler import Sampling
-from permix.stage import Facts, Parts, StageConfig, given, unhashed
+from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting, unhashed
 
-CARD = "questions"
-VERSION = 2  # description, what judges are shown of the person
 COLUMNS = {
     "question_id": "string",
     "persona": "string",
@@ -48,37 +46,30 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Who writes the questions, or which dataset they come from.
+    """Who writes the questions, or which dataset they come from."""
 
-    model: who writes them: a name of [model.*]
-    per_task: questions of each persona and task (1: the grain of Table 10)
-    examples: also writes answers of every score, which judges are shown
-    dataset: a Hub dataset with the columns persona, task and question instead (PersonaGym's own 200 personas, say)
-    config: of that dataset
-    split: of that dataset
-    limit: the first so many of its personas (0: all)
-    written_by: the model that wrote that dataset, where known
-    temperature: temperature of the writer; 0 is greedy
-    max_tokens: cuts what is written after so many tokens
-    retries: how often an unreadable reply is asked for again at most
-    budget: USD for the writer (0: no limit)
-    """
+    TABLE: ClassVar[str] = "questions"
 
-    personas: str = given()
-    writer: Model | None = given(default=None)
-    upstream: str = field(default="", metadata={"given": True, "unhashed": True})  # its content is what is hashed
-    model: str = "gpt-5-mini"
-    per_task: int = 10
-    examples: bool = True
-    dataset: str = ""
-    config: str = ""
-    split: str = "test"
-    limit: int = 0
-    written_by: str = ""
-    temperature: float = 1.0
-    max_tokens: int = 8192  # a reasoning model thinks within it
-    retries: int = 2
-    budget: float = unhashed(0.0)
+    personas: str = recipe_field()
+    writer: Model | None = recipe_field(None)
+    upstream: str = recipe_field("", unhashed=True)  # its content is what is hashed
+    model: str = setting("gpt-5-mini", help="who writes them: a name of [model.*]")
+    per_task: int = setting(10, help="questions of each persona and task (1: the grain of Table 10)")
+    examples: bool = setting(True, help="also writes answers of every score, which judges are shown")
+    dataset: str = setting(
+        "",
+        help="a Hub dataset with the columns persona, task and question instead (PersonaGym's own 200 personas, say)",
+    )
+    config: str = setting("", help="of that dataset")
+    split: str = setting("test", help="of that dataset")
+    limit: int = setting(0, help="the first so many of its personas (0: all)")
+    written_by: str = setting("", help="the model that wrote that dataset, where known")
+    temperature: float = setting(1.0, help="temperature of the writer; 0 is greedy")
+    max_tokens: int = setting(
+        8192, help="cuts what is written after so many tokens"
+    )  # a reasoning model thinks within it
+    retries: int = setting(2, help="how often an unreadable reply is asked for again at most")
+    budget: float = unhashed(0.0, help="USD for the writer (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -173,12 +164,12 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
         _given(config, inputs["questions"])
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Write what is missing; a persona and task without questions is recorded, and the others go on."""
     way = procedure.of(inputs.get("upstream"))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     budget = SharedBudget(config.budget)
-    client = Client(config.writer, parts, sampling, config.retries, budget) if config.writer else None
+    client = Client(config.writer, context, sampling, config.retries, budget) if config.writer else None
     missing: dict[str, str] = {}
     if config.dataset:
         found = _given(config, inputs["questions"])
@@ -241,3 +232,18 @@ def _given(config: Config, folder: Path) -> list[Row]:
 
 def _counted(missing: Mapping[str, str]) -> str:
     return ", ".join(f"{n} x {fault}" for fault, n in Counter(missing.values()).items())
+
+
+STAGE = Stage(
+    name="questions",
+    card="questions",
+    version=2,  # description, what judges are shown of the person
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    check=check,
+    estimate=estimate,
+    expected=expected,
+)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from permix import benchmarks
 from permix.benchmarks import sizes
@@ -23,7 +23,7 @@ from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Completion, Request, Sampling, seed_of
-from permix.stage import Facts, Parts
+from permix.stage import Facts, Stage, StageContext, setting
 from permix.stages.shared import models, written_targets
 from permix.stages.shared.written_targets import Row
 from permix.verifier import Problem, Verdict
@@ -31,9 +31,6 @@ from permix.verifier import Problem, Verdict
 if TYPE_CHECKING:
     from permix.sampling.sampler import Sampler
 
-CARD = "rewrites"
-VERSION = 1
-NEEDS = written_targets.packages
 PROMPT_TOKENS = 400  # of a GSM8K problem, its rationale, a persona and our rules, for the estimate
 FAULTS = {
     "cut": "Your text was cut off because it is too long.",
@@ -47,18 +44,17 @@ FAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Config(written_targets.WriterConfig):
-    """Who rewrites and how often.
+    """Who rewrites and how often."""
 
-    model: who rewrites: a name of [model.*], or toy, the toy world's own style generator
-    verify: asks again for a rewrite that lost the answer; else keeps everything
-    retries: how often at most a rewrite is asked for again
-    """
+    TABLE: ClassVar[str] = "rewrites"
 
-    model: str = "gpt-5-mini"
+    model: str = setting(
+        "gpt-5-mini", help="who rewrites: a name of [model.*], or toy, the toy world's own style generator"
+    )
     temperature: float = 1.0
     max_tokens: int = 4096  # a reasoning model thinks within it
-    verify: bool = True
-    retries: int = 2
+    verify: bool = setting(True, help="asks again for a rewrite that lost the answer; else keeps everything")
+    retries: int = setting(2, help="how often at most a rewrite is asked for again")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -106,19 +102,19 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
         _problems(config, inputs)
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Rewrite in rounds: in each, what the round before rejected. Every round has its own journal."""
     pool = persona.load(inputs["personas"], "train")
     problems = {p.id: p for p in _problems(config, inputs)}
     drawn = {name: persona.draw(pool, config.seed, name) for name in problems}
     sampler: Sampler | _Toy = _Toy(problems, drawn)
     if config.writer:
-        sampler = models.open_sampler(config.writer, inputs.get("model"), config, parts, config.budget)
+        sampler = models.open_sampler(config.writer, inputs.get("model"), config, context, config.budget)
     asked = {n: _prompt(config, p, drawn[n]) for n, p in problems.items()}
     rows: dict[str, Row] = {}
     rejected, made = Counter[str](), list[Completion]()
     for attempt in range(1 + config.retries * config.verify):
-        written = _ask(config, sampler, asked, attempt, parts)
+        written = _ask(config, sampler, asked, attempt, context)
         made += written.values()
         faults = {}
         for name, verdict in _grade(written, problems).items():
@@ -174,14 +170,14 @@ def _prompt_again(config: Config, asked: Messages, made: Completion, fault: str,
 
 
 def _ask(
-    config: Config, sampler: "Sampler | _Toy", asked: Mapping[str, Messages], attempt: int, parts: Parts
+    config: Config, sampler: "Sampler | _Toy", asked: Mapping[str, Messages], attempt: int, context: StageContext
 ) -> dict[str, Completion]:
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     requests = [
         Request(name, chat, sampling, seed_of("rewrites", config.seed, name, attempt)) for name, chat in asked.items()
     ]
-    journal = parts.work / f"round-{attempt}.jsonl"
-    return {c.id: c for c in sampler.sample(requests, journal=journal, progress=parts.progress)}
+    journal = context.work / f"round-{attempt}.jsonl"
+    return {c.id: c for c in sampler.sample(requests, journal=journal, progress=context.progress)}
 
 
 def _grade(written: Mapping[str, Completion], problems: Mapping[str, Problem]) -> dict[str, Verdict]:
@@ -219,3 +215,19 @@ class _Toy:
         for r in requests:
             text = style.styled(self._problems[r.id], self._drawn[r.id], r.seed)
             yield Completion(r.id, text, 0, 0, "stop", "permix.toy.style", "")
+
+
+STAGE = Stage(
+    name="rewrites",
+    card="rewrites",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    check=check,
+    estimate=estimate,
+    needs=written_targets.packages,
+    preview=preview,
+)

@@ -15,41 +15,29 @@ from typing import Any, ClassVar, Literal
 
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
-from permix.stage import Facts, Parts
+from permix.stage import Facts, Stage, StageContext, setting
+from permix.stages.shared import trained
+from permix.stages.shared.trained import inputs
 from permix.training import settings
-from permix.training.settings import TrainerConfig
-from permix.training.settings import inputs as inputs
-from permix.training.settings import target as target
-
-CARD = "adapter"
-NEEDS = settings.PACKAGES
-RANKS = True
-VERSION = 1
+from permix.training.settings import TrainerConfig, target
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainerConfig):
-    """TRL's SFTConfig keys.
-
-    max_length: the most tokens of a row, prompt and target; a longer one is refused
-    packing: several rows in one sequence
-    completion_only_loss: learns the target alone, not the prompt
-    assistant_only_loss: learns what the chat template marks as the assistant's
-    loss_type: the loss: nll, or dft (dynamic fine-tuning)
-    """
+    """TRL's SFTConfig keys."""
 
     TABLE: ClassVar[str] = "sft"
     num_train_epochs: float = 3.0
-    max_length: int = 1024
-    packing: bool = False
-    completion_only_loss: bool = True
-    assistant_only_loss: bool = False
-    loss_type: Literal["nll", "dft"] = "nll"
+    max_length: int = setting(1024, help="the most tokens of a row, prompt and target; a longer one is refused")
+    packing: bool = setting(False, help="several rows in one sequence")
+    completion_only_loss: bool = setting(True, help="learns the target alone, not the prompt")
+    assistant_only_loss: bool = setting(False, help="learns what the chat template marks as the assistant's")
+    loss_type: Literal["nll", "dft"] = setting("nll", help="the loss: nll, or dft (dynamic fine-tuning)")
 
 
 def configs(recipe: Recipe) -> list[Config]:
     """One for each SFT variant and seed."""
-    return settings.configs(Config, recipe)
+    return trained.configs(Config, recipe)
 
 
 def estimate(config: Config) -> dict[str, float]:
@@ -57,14 +45,14 @@ def estimate(config: Config) -> dict[str, float]:
     return {"tokens": max(config.max_steps, 0) * config.batch * config.max_length}
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
-    """Train, resuming from the last complete checkpoint in `parts.work`, and save the adapter."""
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
+    """Train, resuming from the last complete checkpoint in `context.work`, and save the adapter."""
     from permix.results.reporting import curves
     from permix.training import adapter, loop, rows
 
-    trainer, lengths = build(config, inputs, parts)
+    trainer, lengths = build(config, inputs, context)
     log = loop.train(trainer, config)
-    adapter.save(trainer, parts, out)
+    adapter.save(trainer, context, out)
     loop.write_lines(out / "log.jsonl", log)
     curves.training(log, out / "figures" / "training")
     epochs, more = divmod(trainer.state.global_step, math.ceil(len(lengths) / config.batch))
@@ -77,12 +65,12 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "cost": {
             "rows_seen": epochs * len(lengths) + more * config.batch,
             "tokens_trained": int(trainer.state.num_input_tokens_seen),
-            "processes": parts.processes,
+            "processes": context.processes,
         },
     }
 
 
-def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any, Sequence[int]]:
+def build(config: Config, inputs: Mapping[str, Path], context: StageContext) -> tuple[Any, Sequence[int]]:
     """TRL's trainer, everything checked, and the tokens of each row; the mixture is checked before the base loads."""
     import datasets
     from trl import SFTConfig, SFTTrainer
@@ -99,7 +87,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any
     datasets.disable_progress_bars()
     trainer = SFTTrainer(
         model=model.load_base(config, inputs["base"]),
-        args=SFTConfig(include_num_input_tokens_seen="non_padding", **settings.arguments(config, parts)),
+        args=SFTConfig(include_num_input_tokens_seen="non_padding", **settings.arguments(config, context)),
         train_dataset=datasets.Dataset.from_list(
             [
                 {"prompt": r["prompt"], "completion": r["completion"], "chat_template_kwargs": CHAT_TEMPLATE_KWARGS}
@@ -108,7 +96,7 @@ def build(config: Config, inputs: Mapping[str, Path], parts: Parts) -> tuple[Any
         ),
         processing_class=tokenizer,
         peft_config=model.lora(config),
-        callbacks=[loop.report(parts, "loss")],
+        callbacks=[loop.report(context, "loss")],
     )
     return trainer, lengths
 
@@ -136,3 +124,18 @@ def _lengths(config: Config, tokenizer: Any, table: Sequence[Mapping[str, Any]])
             "[mixtures] max_prompt_tokens or max_completion_tokens leave them out."
         )
     return lengths
+
+
+STAGE = Stage(
+    name="sft",
+    card="adapter",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    estimate=estimate,
+    needs=lambda config: settings.PACKAGES,
+    ranks=True,
+)

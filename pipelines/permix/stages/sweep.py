@@ -10,11 +10,11 @@ Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permi
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from permix import benchmarks, files
+from permix import benchmarks, files, run_record
 from permix.benchmarks import Source, sizes
 from permix.errors import BadInput
 from permix.experiment.models import Model
@@ -24,56 +24,47 @@ from permix.prompting import persona
 from permix.prompting.persona import Persona
 from permix.results.measures import sweep_numbers
 from permix.sampling.sampler import Backend, Dtype, Sampling
-from permix.stage import Facts, Parts, StageConfig, given, unhashed
+from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, recipe_field, setting, unhashed
 from permix.stages.shared import models, sweep_rows
 from permix.stages.shared.peers import PEERS, Name
 from permix.stages.shared.sweep_rows import Row
 from permix.verifier import Problem
 from permix.verifier.answer import Rule
 
-CARD = "sweep"
-NEEDS = models.packages
-VERSION = 3  # what is wrong with a problem in the rows; numbers without such problems in the summary
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`model` is a served model, of which `base` is the server's name.
+    """`model` is a served model, of which `base` is the server's name."""
 
-    label: ends the artifact's name, for a sweep beside that of the recipe; no table reads it
-    peer: what answers instead of one completion: restate or ensemble; no table reads it
-    runs: repetitions of each condition (the paper: 5)
-    limit: the first so many problems of each benchmark (0: all)
-    answer_rule: what counts as the answer: marked (in a box or after ####), boxed or last-number
-    budget: USD that a served model may cost (0: no limit)
-    draws: bootstrap samples of the intervals
-    """
+    TABLE: ClassVar[str] = "sweep"
 
-    variant: str = given()
-    base: str = given()
-    base_slug: str = given()
-    toy: bool = given(default=False)
-    personas: str = given()
-    pool_size: int = field(default=16, metadata={"given": True, "unhashed": True})  # for estimates and notes
-    benchmarks: tuple[Source, ...] = given()
-    adapter: str = field(default="", metadata={"given": True, "unhashed": True})  # its content is what is hashed
-    model: Model | None = field(default=None, metadata={"given": True, "unhashed": True})
-    label: str = unhashed("")
-    peer: Name = ""
-    runs: int = 5
-    limit: int = 0
+    variant: str = recipe_field()
+    base: str = recipe_field()
+    base_slug: str = recipe_field()
+    toy: bool = recipe_field(False)
+    personas: str = recipe_field()
+    pool_size: int = recipe_field(16, unhashed=True)  # for estimates and notes
+    benchmarks: tuple[Source, ...] = recipe_field()
+    adapter: str = recipe_field("", unhashed=True)  # its content is what is hashed
+    model: Model | None = recipe_field(None, unhashed=True)
+    label: str = unhashed("", help="ends the artifact's name, for a sweep beside that of the recipe; no table reads it")
+    peer: Name = setting("", help="what answers instead of one completion: restate or ensemble; no table reads it")
+    runs: int = setting(5, help="repetitions of each condition (the paper: 5)")
+    limit: int = setting(0, help="the first so many problems of each benchmark (0: all)")
     temperature: float = 0.6
     top_p: float = 0.9
     max_tokens: int = 2048
-    answer_rule: Rule = "marked"
+    answer_rule: Rule = setting(
+        "marked", help="what counts as the answer: marked (in a box or after ####), boxed or last-number"
+    )
     batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
     dtype: Dtype = "float32"
     backend: Backend = "transformers"  # hashed: other kernels, other noise
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
     max_lora_rank: int = unhashed(16)
-    budget: float = unhashed(0.0)
-    draws: int = 1000
+    budget: float = unhashed(0.0, help="USD that a served model may cost (0: no limit)")
+    draws: int = setting(1000, help="bootstrap samples of the intervals")
 
     def __post_init__(self) -> None:
         self.refuse_below(1, "runs", "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "draws")
@@ -196,18 +187,18 @@ def reads(config: Config) -> dict[str, tuple[str, ...]]:
     return benchmarks.reads(config.benchmarks)
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Sample, grade and summarise; a completion that failed for a reason of ours stops the publication."""
     from permix.verifier import Verifier
 
     personas = [*persona.CONTROLS, *_pool(inputs["personas"])]
-    adapter = models.adapter(inputs, parts)
+    adapter = models.adapter(inputs, context)
     problems = problems_of(config, inputs)
     noise = config.seed, config.variant
     conditions = sweep_rows.conditions(config.benchmarks, personas, problems, config.runs, noise)
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
-    sampler = models.open_sampler(config.model, inputs.get("base"), config, parts, config.budget)
-    sweep_rows.sample(conditions, config.peer, sampling, adapter, sampler, parts)
+    sampler = models.open_sampler(config.model, inputs.get("base"), config, context, config.budget)
+    sweep_rows.sample(conditions, config.peer, sampling, adapter, sampler, context)
     made = [done for table in conditions.values() for one in table for done in one.made.values()]
     with Verifier() as verifier:
         tables = {
@@ -244,6 +235,17 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
     }
 
 
+def replay(
+    recorded: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
+) -> tuple[Tables, Tables, dict[str, Any]]:
+    """Grade the stored completions again; return the stored rows, those with the new grades, and their summary."""
+    config = run_record.config_of(Config, recorded)
+    problems = problems_of(config, inputs)
+    stored = {name: sweep_rows.read(folder, name) for name in problems}
+    graded = {name: sweep_rows.regrade(stored[name], problems[name]) for name in problems}
+    return stored, graded, summarise(config, graded)
+
+
 def _pool(folder: Path) -> list[Persona]:
     found = persona.load(folder, "eval")
     if len(found) < 2:
@@ -258,3 +260,22 @@ def problems_of(config: Config, inputs: Mapping[str, Path]) -> dict[str, list[Pr
         name: [replace(problem, rule=config.answer_rule) for problem in problems[: config.limit or None]]
         for name, problems in found.items()
     }
+
+
+STAGE = Stage(
+    name="sweep",
+    card="sweep",
+    version=3,  # what is wrong with a problem in the rows; numbers without such problems in the summary
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    reads=reads,
+    check=check,
+    group=group,
+    estimate=estimate,
+    notes=notes,
+    needs=models.packages,
+    replay=Replay("completions graded again", replay, inputs=("benchmark/",)),
+)

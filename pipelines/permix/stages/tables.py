@@ -18,7 +18,7 @@ seed it has the sweep's own bootstrap interval over problems, and voice Wilson's
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from permix import files, paper, parquet, stages
 from permix.experiment.recipe import Recipe
@@ -26,11 +26,9 @@ from permix.paper import variants
 from permix.prompting import persona
 from permix.results.reporting import table_lines, tabular
 from permix.results.reporting.tabular import as_text as as_text
-from permix.stage import Facts, Parts, StageConfig, given, own_fields
+from permix.stage import Facts, Stage, StageConfig, StageContext, own_fields, recipe_field
 from permix.stages import cases, personagym, preference, sweep
 
-CARD = "tables"
-VERSION = 5  # intervals: voice's over problems, t of shares cut at 0 and 1; what decided a statement; recipe's note
 Row = dict[str, Any]
 
 
@@ -42,15 +40,17 @@ class Config(StageConfig):
     run; `preference`: the artifact of pairwise judgements, if any.
     """
 
-    base_slug: str = given()
-    runs: tuple[tuple[str, int], ...] = given()
-    benchmarks: tuple[str, ...] = given()
-    personas: str = given()
-    toy: bool = given(default=False)
-    note: str = given(default="")
-    training: tuple[tuple[str, str, str], ...] = given(default=())
-    judged: bool = given(default=False)
-    preference: str = given(default="")
+    TABLE: ClassVar[str] = "tables"
+
+    base_slug: str = recipe_field()
+    runs: tuple[tuple[str, int], ...] = recipe_field()
+    benchmarks: tuple[str, ...] = recipe_field()
+    personas: str = recipe_field()
+    toy: bool = recipe_field(False)
+    note: str = recipe_field("")
+    training: tuple[tuple[str, str, str], ...] = recipe_field(())
+    judged: bool = recipe_field(False)
+    preference: str = recipe_field("")
 
 
 def configs(recipe: Recipe) -> list[Config]:
@@ -90,7 +90,7 @@ def inputs(config: Config) -> dict[str, str]:
     return found | {"personas": config.personas}
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Write data, tables, figures and the report."""
     from permix.results.claims import claims, verdicts
     from permix.results.measures import sweeps
@@ -134,7 +134,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         "statements": said,
         "theory": [{k: v for k, v in line.items() if k != "styles"} for line in tested],  # the figure has them
         "spent": _spent(config, inputs),
-        "annotations": _annotations(config, measured, parts.sources),
+        "annotations": _annotations(config, measured, context.sources),
     }
     shown = sweeps.cases(inputs["cases"]) if "cases" in inputs else []
     title = f"{target(config).removeprefix('datasets/')}: {config.base_slug}"
@@ -266,3 +266,15 @@ def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, 
         results = found.setdefault(adapter, {"rows": [], "note": config.note})
         results["rows"] += table_lines.annotation(row, source)
     return found
+
+
+STAGE = Stage(
+    name="tables",
+    card="tables",
+    version=5,  # intervals: voice's over problems, t of shares cut at 0 and 1; what decided a statement; recipe's note
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from permix import benchmarks
 from permix.benchmarks import sizes
@@ -20,25 +21,21 @@ from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.prompting import persona, prompts
 from permix.sampling.sampler import Request, Sampling, seed_of
-from permix.stage import Facts, Parts, given
+from permix.stage import Facts, Stage, StageContext, recipe_field, setting
 from permix.stages.shared import models, written_targets
 
-CARD = "teacher"
-VERSION = 1
-NEEDS = written_targets.packages
 KINDS = ("plain", "persona")
 PROMPT_TOKENS = 160  # of a GSM8K problem with a persona, for the estimate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(written_targets.WriterConfig):
-    """`teacher` is its name in permix.paper.variants.
+    """`teacher` is its name in permix.paper.variants."""
 
-    keep_wrong: keeps wrong answers as targets; else they are left out and counted
-    """
+    TABLE: ClassVar[str] = "teachers"
 
-    teacher: str = given()
-    keep_wrong: bool = True
+    teacher: str = recipe_field()
+    keep_wrong: bool = setting(True, help="keeps wrong answers as targets; else they are left out and counted")
 
 
 def configs(recipe: Recipe) -> list[Config]:
@@ -74,7 +71,7 @@ def estimate(config: Config) -> dict[str, float]:
     return written_targets.cost(config, completions, PROMPT_TOKENS, config.max_tokens)
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Sample and grade; a completion that failed for a reason of ours stops the publication."""
     from permix.verifier import Verifier
 
@@ -91,8 +88,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         Request(name, chat, sampling, seed_of("teachers", config.seed, config.teacher, name))
         for name, (*_, chat) in asked.items()
     ]
-    sampler = models.open_sampler(config.writer, inputs.get("model"), config, parts, config.budget)
-    sampled = sampler.sample(requests, journal=parts.work / "completions.jsonl", progress=parts.progress)
+    sampler = models.open_sampler(config.writer, inputs.get("model"), config, context, config.budget)
+    sampled = sampler.sample(requests, journal=context.work / "completions.jsonl", progress=context.progress)
     made = {completion.id: completion for completion in sampled}
     with Verifier() as verifier:
         found = verifier.grade_many((made[name].text, problem) for name, (_, problem, *_) in asked.items())
@@ -122,3 +119,17 @@ def _quality(rows: Sequence[written_targets.Row]) -> Facts:
         "cut": sum(row["finish"] == "length" for row in rows),
         "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
     }
+
+
+STAGE = Stage(
+    name="teachers",
+    card="teacher",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    estimate=estimate,
+    needs=written_targets.packages,
+)

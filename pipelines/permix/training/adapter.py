@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from permix import files
-from permix.stage import Parts
+from permix.stage import StageContext
 
 
-def save(trainer: Any, parts: Parts, out: Path) -> None:
+def save(trainer: Any, context: StageContext, out: Path) -> None:
     """Save adapter and tokenizer; the adapter names its base as on the Hub, its JSON is sorted (peft writes a set).
 
     Every process of several has to call it: under FSDP each holds a part of the weights.
@@ -17,7 +17,7 @@ def save(trainer: Any, parts: Parts, out: Path) -> None:
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out, state_dict=whole)
     trainer.processing_class.save_pretrained(out)
     (out / "README.md").unlink(missing_ok=True)
-    repository, _, revision = parts.sources["base"].partition("@")
+    repository, _, revision = context.sources["base"].partition("@")
     saved = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))
     saved |= {"base_model_name_or_path": repository, "revision": revision}
     saved["target_modules"] = sorted(saved["target_modules"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from permix import files
 from permix.errors import PermixError
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.training.settings import TrainerConfig
 
 MARK = "complete"
@@ -46,7 +46,7 @@ def resumable(checkpoints: Path) -> str | None:
     return None
 
 
-def report(parts: Parts, shown: str) -> Any:
+def report(context: StageContext, shown: str) -> Any:
     """The callback that shows progress with the metric `shown`, and marks finished checkpoints."""
     from accelerate import PartialState
     from transformers import TrainerCallback
@@ -54,7 +54,7 @@ def report(parts: Parts, shown: str) -> Any:
     class Report(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             if logs and logs.get(shown) is not None and "loss" in logs and state.is_world_process_zero:
-                parts.progress(state.global_step, state.max_steps, "steps", f"{shown} {logs[shown]:.2f}")
+                context.progress(state.global_step, state.max_steps, "steps", f"{shown} {logs[shown]:.2f}")
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             PartialState().wait_for_everyone()  # each process writes the state of its own random numbers

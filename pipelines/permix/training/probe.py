@@ -14,7 +14,7 @@ from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Sampling, seed_of
 
 if TYPE_CHECKING:
-    from permix.stages.grpo import Config
+    from permix.training.grpo_settings import Config
 
 Row = dict[str, Any]
 KEY = "probe"

@@ -1,14 +1,14 @@
 """The settings that both trainers have: TRL's own keys; peft's and bitsandbytes' as TRL's ModelConfig names them."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from permix.errors import BadInput
-from permix.experiment.recipe import Recipe
-from permix.paper import variants
-from permix.stage import Parts, StageConfig, given, own_fields, unhashed
+from permix.stage import StageConfig, StageContext, own_fields, recipe_field, setting, unhashed
 
-Trained = TypeVar("Trained", bound="TrainerConfig")
+if TYPE_CHECKING:
+    pass
+
 PACKAGES = ("torch", "transformers", "trl", "peft")
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
 QUANTISATION = ("load_in_4bit", "bnb_4bit_quant_type", "use_bnb_nested_quant")
@@ -23,72 +23,50 @@ class TrainerConfig(StageConfig):
 
     A step's batch is `per_device_train_batch_size` x `gradient_accumulation_steps`, however many processes share it: it
     decides the result, and --processes is no part of a recipe. What is accumulated is divided among the processes.
-
-    learning_rate: the highest learning rate of the course
-    lr_scheduler_type: how the learning rate falls, by transformers' names
-    warmup_steps: steps until the learning rate is reached; below 1: a share of all steps
-    weight_decay: weight decay of the optimizer
-    max_grad_norm: cuts longer gradients to this length
-    optim: the optimizer, by transformers' names
-    adam_beta1: decay of the mean of the gradients
-    adam_beta2: decay of the mean of their squares
-    per_device_train_batch_size: rows (sft) or completions (grpo) that are computed at once
-    gradient_accumulation_steps: how many of those make a step, in all processes together
-    num_train_epochs: passes over the mixture
-    max_steps: steps in all (-1: as the epochs say)
-    bf16: loads the base and computes in bfloat16
-    fp16: loads the base and computes in float16
-    gradient_checkpointing: less memory for more time
-    lora_r: rank of the adapter
-    lora_alpha: the adapter is scaled by lora_alpha / lora_r
-    lora_dropout: share of the adapter's inputs that are dropped in training
-    lora_target_modules: the layers that are adapted
-    load_in_4bit: QLoRA, the base in 4 bits; computes in bfloat16
-    bnb_4bit_quant_type: of QLoRA, nf4 or fp4
-    use_bnb_nested_quant: of QLoRA, the scales are quantised too
-    logging_steps: steps from one entry of the log to the next
-    save_steps: steps from one checkpoint to the next; does not change the result
-    report_to: where the course is shown: none, or trackio (a dashboard); does not change the result
-    accelerate_config: how several processes share the work: a name of TRL's configurations, or a file; does not change
-        the result
-    checkpoint_branch: whether checkpoints also lie on a branch of the Hub, and what becomes of it in the end; does not
-        change the result
     """
 
     TABLE: ClassVar[str]
     """The recipe's table, for errors."""
 
-    variant: str = given()
-    base: str = given()
-    base_slug: str = given()
-    mixture: str = given()
-    learning_rate: float = 2e-4
-    lr_scheduler_type: str = "cosine"
-    warmup_steps: float = 0.05
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    optim: str = "adamw_torch_fused"
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    per_device_train_batch_size: int = 16
-    gradient_accumulation_steps: int = 1
-    num_train_epochs: float = 1.0
-    max_steps: int = -1
-    bf16: bool = False
-    fp16: bool = False
-    gradient_checkpointing: bool = False
-    lora_r: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.05
-    lora_target_modules: tuple[str, ...] = LINEAR
-    load_in_4bit: bool = False
-    bnb_4bit_quant_type: Literal["nf4", "fp4"] = "nf4"
-    use_bnb_nested_quant: bool = False
-    logging_steps: int = 1
-    save_steps: int = unhashed(10)
-    report_to: Literal["none", "trackio"] = unhashed("none")
-    accelerate_config: str = unhashed("")
-    checkpoint_branch: Literal["none", "delete", "keep"] = unhashed("none")
+    variant: str = recipe_field()
+    base: str = recipe_field()
+    base_slug: str = recipe_field()
+    mixture: str = recipe_field()
+    learning_rate: float = setting(2e-4, help="the highest learning rate of the course")
+    lr_scheduler_type: str = setting("cosine", help="how the learning rate falls, by transformers' names")
+    warmup_steps: float = setting(0.05, help="steps until the learning rate is reached; below 1: a share of all steps")
+    weight_decay: float = setting(0.0, help="weight decay of the optimizer")
+    max_grad_norm: float = setting(1.0, help="cuts longer gradients to this length")
+    optim: str = setting("adamw_torch_fused", help="the optimizer, by transformers' names")
+    adam_beta1: float = setting(0.9, help="decay of the mean of the gradients")
+    adam_beta2: float = setting(0.999, help="decay of the mean of their squares")
+    per_device_train_batch_size: int = setting(16, help="rows (sft) or completions (grpo) that are computed at once")
+    gradient_accumulation_steps: int = setting(1, help="how many of those make a step, in all processes together")
+    num_train_epochs: float = setting(1.0, help="passes over the mixture")
+    max_steps: int = setting(-1, help="steps in all (-1: as the epochs say)")
+    bf16: bool = setting(False, help="loads the base and computes in bfloat16")
+    fp16: bool = setting(False, help="loads the base and computes in float16")
+    gradient_checkpointing: bool = setting(False, help="less memory for more time")
+    lora_r: int = setting(16, help="rank of the adapter")
+    lora_alpha: int = setting(32, help="the adapter is scaled by lora_alpha / lora_r")
+    lora_dropout: float = setting(0.05, help="share of the adapter's inputs that are dropped in training")
+    lora_target_modules: tuple[str, ...] = setting(LINEAR, help="the layers that are adapted")
+    load_in_4bit: bool = setting(False, help="QLoRA, the base in 4 bits; computes in bfloat16")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting("nf4", help="of QLoRA, nf4 or fp4")
+    use_bnb_nested_quant: bool = setting(False, help="of QLoRA, the scales are quantised too")
+    logging_steps: int = setting(1, help="steps from one entry of the log to the next")
+    save_steps: int = unhashed(10, help="steps from one checkpoint to the next; does not change the result")
+    report_to: Literal["none", "trackio"] = unhashed(
+        "none", help="where the course is shown: none, or trackio (a dashboard); does not change the result"
+    )
+    accelerate_config: str = unhashed(
+        "",
+        help="how processes share the work: one of TRL's configurations by name, or a file; does not change the result",
+    )
+    checkpoint_branch: Literal["none", "delete", "keep"] = unhashed(
+        "none",
+        help="push checkpoints to a branch of the Hub (none, delete or keep it at the end); does not change the result",
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no training can start with."""
@@ -137,34 +115,9 @@ class TrainerConfig(StageConfig):
         return self.gradient_accumulation_steps // processes
 
 
-def configs(config: type[Trained], recipe: Recipe, **given: Any) -> list[Trained]:
-    """One `config` for each variant of its trainer and each seed; `given` are values that no recipe's table sets."""
-    from permix.stages import mixtures
-
-    sources = {(c.variant, c.seed): mixtures.target(c) for c in mixtures.configs(recipe)}
-    shared = {
-        "org": recipe.org,
-        "tag": recipe.tag,
-        "base": recipe.base_repo,
-        "base_slug": recipe.base_slug,
-        **given,
-        **recipe.settings(config.TABLE),
-    }
-    return [
-        config(variant=name, seed=seed, mixture=sources[name, seed], **shared)
-        for name, seed in recipe.runs()
-        if variants.get(name).trainer == config.TABLE
-    ]
-
-
 def target(config: TrainerConfig) -> str:
     """`org/<base-slug>-<variant>`."""
     return config.name(f"{config.base_slug}-{config.variant}")
-
-
-def inputs(config: TrainerConfig) -> dict[str, str]:
-    """The base and the mixture."""
-    return {"base": config.base, "mixture": config.mixture}
 
 
 def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
@@ -173,13 +126,13 @@ def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in own_fields(type(config)) if name not in others}
 
 
-def arguments(config: TrainerConfig, parts: Parts) -> dict[str, Any]:
+def arguments(config: TrainerConfig, context: StageContext) -> dict[str, Any]:
     """Everything to make TRL's config of: the recipe's keys, and what follows from the machine."""
     import torch
 
     on_cpu = not torch.cuda.is_available()
     return {
-        "output_dir": str(parts.work / "checkpoints"),
+        "output_dir": str(context.work / "checkpoints"),
         "seed": config.seed,
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
@@ -191,5 +144,5 @@ def arguments(config: TrainerConfig, parts: Parts) -> dict[str, Any]:
         "run_name": target(config).partition("/")[2],
         "ddp_find_unused_parameters": False,  # LoRA has none; the search costs a walk over the graph every step
         **trainer_keys(config),
-        "gradient_accumulation_steps": config.accumulation(parts.processes),
+        "gradient_accumulation_steps": config.accumulation(context.processes),
     }

@@ -14,7 +14,7 @@ from permix.errors import BadInput, PermixError
 from permix.sampling.engines.vllm_replica import ENVIRONMENT
 
 if TYPE_CHECKING:
-    from permix.stages.grpo import Config
+    from permix.training.grpo_settings import Config
 
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
 """TRL's metric: nats between the log-probability of a sampled token in vLLM and in the trainer, mean over tokens."""

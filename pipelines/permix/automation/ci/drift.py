@@ -4,25 +4,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from permix import stages
 from permix.automation.ci import github
-from permix.commands.verify import HOW
 from permix.errors import PermixError
+from permix.publishing.hub import Artifact
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Hub
 
 
-def published(hub: "Hub", org: str) -> list["Head"]:
+def published(hub: "Hub", org: str) -> list[Artifact]:
     """Everything of permix that the organisation has on the Hub."""
     with hub.sentences(f"list what {org} has published"):
         names = [found.id for found in hub.api.list_models(author=org)]
         names += [f"datasets/{found.id}" for found in hub.api.list_datasets(author=org)]
         names += [f"spaces/{found.id}" for found in hub.api.list_spaces(author=org)]
-    heads = [hub.head(name) for name in sorted(names)]
-    return [head for head in heads if head and head.record]
+    states = [hub.state(name) for name in sorted(names)]
+    return [state for state in states if isinstance(state, Artifact)]
 
 
-def check(head: "Head", hub: "Hub") -> str:
+def check(head: Artifact, hub: "Hub") -> str:
     """Load one artifact with the stock libraries and recompute its numbers; say what was done.
 
     PermixError with the library's own words where it cannot be.
@@ -35,7 +36,7 @@ def check(head: "Head", hub: "Hub") -> str:
             done.append(load(folder, hub))
         except Exception as error:  # any library, in any way
             raise PermixError(f"{head.repo} no longer loads: {type(error).__name__}: {error}") from None
-    if head.record and head.record["stage"] in HOW:
+    if stages.get(head.record["stage"]).replay:
         github.permix("verify", f"{head.repo}@{head.sha}", "--hub", hub.endpoint)
         done.append("verified")
     return ", ".join(done)
@@ -60,7 +61,7 @@ def _adapter(folder: Path, hub: "Hub") -> str:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     config = peft.PeftConfig.from_pretrained(folder)
-    base = hub.head(f"{config.base_model_name_or_path}{f'@{config.revision}' if config.revision else ''}")
+    base = hub.state(f"{config.base_model_name_or_path}{f'@{config.revision}' if config.revision else ''}")
     if base is None:
         raise PermixError(f"its base {config.base_model_name_or_path} is gone")
     # peft looks into the base's config.json by itself, so the base is the folder that was fetched.
@@ -114,7 +115,7 @@ _LOADED_BY: dict[str, Callable[[Path, "Hub"], str]] = {
 """What loads an artifact that has such a file."""
 
 
-def _has(head: "Head", mark: str) -> bool:
+def _has(head: Artifact, mark: str) -> bool:
     return any(path.startswith(mark) if mark.endswith("/") else path == mark for path in head.files)
 
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from permix import __version__, files
+from permix import __version__
 from permix.errors import BadInput, PermixError, nearest
 from permix.pipeline import plan, recipes
 from permix.pipeline.plan import Step
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Artifact, Hub
 
 RELEASED = ("personas", "apps")
 
@@ -29,7 +29,7 @@ def organisation() -> str:
 def steps(org: str) -> dict[str, Step]:
     """{repository: step} of what a release publishes."""
     made = plan.build(recipes.load("toy", [f'org="{org}"']))
-    return {step.target: step for step in made if step.stage in RELEASED}
+    return {step.target: step for step in made if step.stage.name in RELEASED}
 
 
 def check_version(event: Mapping[str, Any]) -> str:
@@ -40,10 +40,9 @@ def check_version(event: Mapping[str, Any]) -> str:
     return __version__
 
 
-def artifact(resource: str, hub: "Hub") -> "Head":
+def artifact(resource: str, hub: "Hub") -> "Artifact":
     """Publish one repository with its next semver tag, unless it holds just that already."""
-    from permix.pipeline.runner import Runner
-    from permix.progress import Board
+    from permix.pipeline import run
 
     known = steps(organisation())
     if resource not in known:
@@ -54,7 +53,4 @@ def artifact(resource: str, hub: "Hub") -> "Head":
             "environment of the job."
         )
     step = known[resource]
-    plan.look_up([step], hub)
-    plan.settle_all([step], {})
-    with Board() as board:
-        return Runner(hub, files.home() / "work", 1, board).run([step], {})[resource]
+    return run.run_step(step.stage, step.config, hub)

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from permix import benchmarks
 from permix.automation.ci import card
 from permix.automation.jobs import price
-from permix.commands import sweep
 from permix.errors import BadInput
-from permix.pipeline import plan as chain
-from permix.pipeline import recipes
+from permix.pipeline.ad_hoc import Target
+from permix.pipeline.plan import Plan, RunRequest
 
 if TYPE_CHECKING:
     from permix.pipeline.plan import Step
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Hub, RepositoryState
 
 RUNNERS = {"job": ("ubuntu-latest",), "self-hosted": ("self-hosted", "linux", "gpu")}
 """Where a sweep runs, and the labels of the machine that GitHub gives to its workflow."""
@@ -138,11 +137,11 @@ def complete(request: Request, hub: "Hub") -> tuple[Request, str]:
 
     BadInput or PermixError where adapter, base or benchmark cannot be had.
     """
-    head = hub.head(f"{request.adapter}@{request.revision}" if request.revision else request.adapter)
-    if head is None:
+    state = hub.state(f"{request.adapter}@{request.revision}" if request.revision else request.adapter)
+    if state is None:
         raise BadInput(f"There is no adapter {request.adapter} on {hub.endpoint}, or the token may not see it.")
-    found = replace(request, revision=head.sha, base=_base(head, hub))
-    if hub.head(found.base) is None:
+    found = replace(request, revision=state.sha, base=_base(state, hub))
+    if hub.state(found.base) is None:
         raise BadInput(
             f"The base {found.base} of {found.adapter} is not on {hub.endpoint}, or the token may not see it: "
             "publish it, or correct base_model_name_or_path."
@@ -151,24 +150,19 @@ def complete(request: Request, hub: "Hub") -> tuple[Request, str]:
     made = sweep_of(found, hub)
     if made.state != "current":
         return found, ""
-    assert made.head is not None
-    return found, "its weights were evaluated already" if card.shows(hub, found.adapter, made.head) else ""
+    return found, "its weights were evaluated already" if card.shows(hub, found.adapter, made.artifact) else ""
 
 
 def sweep_of(request: Request, hub: "Hub") -> "Step":
     """The sweep that the request asks for, and whether it is there."""
-    none: dict[str, Any] = {key: default for key, _, default in sweep.OPTIONS}
-    options = none | {"base": request.base, "adapter": f"{request.adapter}@{request.revision}"}
-    name = os.environ.get("PERMIX_RECIPE", "")
-    plan = recipes.load(sweep.recipe(name, **options), [*request.settings, *sweep.changes([], **options)])
-    steps = chain.until(chain.build(plan), "sweep")
-    foreign = chain.resolve_foreign(steps, hub)
-    chain.look_up(steps, hub)
-    chain.settle_all(steps, foreign)
-    return steps[-1]
+    target = Target(base=request.base, adapter=f"{request.adapter}@{request.revision}")
+    name = target.recipe(os.environ.get("PERMIX_RECIPE", ""))
+    plan = Plan.of(RunRequest(name, (*request.settings, *target.overrides()), until="sweep"))
+    plan.look_up(hub)
+    return plan.steps[-1]
 
 
-def _base(adapter: "Head", hub: "Hub") -> str:
+def _base(adapter: "RepositoryState", hub: "Hub") -> str:
     """The base that the adapter's own configuration names, at its commit where it names one."""
     if "adapter_config.json" not in adapter.files:
         raise BadInput(f"{adapter.repo} has no adapter_config.json: it should be a LoRA adapter as peft saves it.")

@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from permix.asked import Plan, Terms
 from permix.automation.jobs import follow, price, submit
 from permix.automation.jobs.submit import Command
+from permix.automation.jobs.terms import JobTerms
 from permix.errors import BadInput, PermixError, Stopped
 from permix.experiment import models
+from permix.pipeline.plan import Plan
 from permix.publishing.hub import Hub
 
 if TYPE_CHECKING:
     from huggingface_hub import JobInfo
 
 
-def make(plans: Sequence[Plan], terms: Terms, hub: Hub) -> bool:
+def build(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> bool:
     """Bring all plans to the state current; False where their Jobs were started and left to themselves.
 
     What several of them would make is made before, in Jobs of its own. A failure is raised after all Jobs have ended.
@@ -33,7 +34,7 @@ def make(plans: Sequence[Plan], terms: Terms, hub: Hub) -> bool:
     parts = [plan.steps for plan in (*before, *plans) if plan.open]
     print(price.check(flavor, parts, terms.timeout, terms.max_cost, hub), file=sys.stderr)
     for plan in before:
-        plan.look(hub)  # the one before it may have made some of it
+        plan.look_up(hub)  # the one before it may have made some of it
         _follow(_start([plan], terms, hub), hub)
         _leave_out(plan, plans, hub)
     jobs = _start(plans, terms, hub)
@@ -44,7 +45,7 @@ def make(plans: Sequence[Plan], terms: Terms, hub: Hub) -> bool:
     return True
 
 
-def _start(plans: Sequence[Plan], terms: Terms, hub: Hub) -> "list[tuple[Plan, JobInfo]]":
+def _start(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> "list[tuple[Plan, JobInfo]]":
     """A Job for each plan that has something open."""
     todo = [plan for plan in plans if plan.open]
     commands = [command(plan) for plan in todo]
@@ -71,33 +72,32 @@ def _follow(jobs: "Sequence[tuple[Plan, JobInfo]]", hub: Hub) -> None:
 
 def command(plan: Plan) -> Command:
     """What a Job runs for the plan: the same stage, recipe and changes, whose files travel along."""
-    asked = plan.asked
-    recipe, contents = submit.travelling(asked.name)
-    changes = list(asked.overrides)
+    request = plan.request
+    recipe, contents = submit.travelling(request.name)
+    changes = list(request.overrides)
     if own := plan.recipe.eval_personas:
         travelling = f"personas/{Path(own).name}"
         contents[travelling] = Path(own).read_bytes()
         changes.append(f"personas.eval={json.dumps(travelling)}")
-    words = [asked.until or "run", "--recipe", recipe]
+    words = [request.until or "run", "--recipe", recipe]
     words += [word for change in changes for word in ("--set", change)]
-    words += [word for stage in asked.fresh for word in ("--fresh", stage)]
-    words += ["--workers", str(asked.workers)] if asked.workers else []
-    words += ["--processes", str(asked.processes)] if asked.processes > 1 else []
+    words += [word for stage in request.fresh for word in ("--fresh", stage)]
+    words += ["--workers", str(request.workers)] if request.workers else []
+    words += ["--processes", str(request.processes)] if request.processes > 1 else []
     secrets = {name: key for step in plan.open for name, key in models.keys(step.config).items()}
     return Command(plan.recipe.org, tuple(words), contents, secrets, _extras(plan))
 
 
 def _extras(plan: Plan) -> tuple[str, ...]:
     """Of permix's extras those that the steps import from."""
-    found = set()
+    extras = set()
     for step in plan.open:
-        needs = getattr(step.module, "NEEDS", ())
-        needs = needs(step.config) if callable(needs) else needs
-        found |= ({"train"} if needs else set()) | ({"vllm"} & set(needs))
-    return tuple(sorted(found))
+        needs = step.stage.needs(step.config)
+        extras |= ({"train"} if needs else set()) | ({"vllm"} & set(needs))
+    return tuple(sorted(extras))
 
 
-def _shared(plans: Sequence[Plan], terms: Terms, hub: Hub) -> list[Plan]:
+def _shared(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> list[Plan]:
     """Plans of what several of `plans` would make, for two Jobs must not make the same artifact.
 
     Each goes up to a stage and so brings what that stage needs. BadInput where nobody would wait for their Jobs.
@@ -108,13 +108,13 @@ def _shared(plans: Sequence[Plan], terms: Terms, hub: Hub) -> list[Plan]:
     for plan in plans:
         for step in reversed(plan.open):
             if step.target in left:
-                found.append(Plan.of(replace(plan.asked, until=step.stage)))
-                found[-1].look(hub)
+                found.append(Plan.of(replace(plan.request, until=step.stage.name)))
+                found[-1].look_up(hub)
                 left -= {step.target for step in found[-1].steps}
     if found and not terms.wait:
         raise BadInput(
             f"Several Jobs need {found[0].open[-1].target}, which a Job before them would make: leave --detach away, "
-            f"or make it first, with the same options and the command `permix {found[0].asked.until}`."
+            f"or make it first, with the same options and the command `permix {found[0].request.until}`."
         )
     return found
 
@@ -125,15 +125,15 @@ def _leave_out(made: Plan, plans: Sequence[Plan], hub: Hub) -> None:
     for plan in plans:
         for step in plan.steps:
             step.fresh = step.fresh and step.target not in targets
-        plan.asked = replace(plan.asked, fresh=tuple(dict.fromkeys(s.stage for s in plan.steps if s.fresh)))
-        plan.look(hub)
+        plan.request = replace(plan.request, fresh=tuple(dict.fromkeys(s.stage.name for s in plan.steps if s.fresh)))
+        plan.look_up(hub)
 
 
 def _collect(plan: Plan, hub: Hub, job_id: str) -> None:
     """See that the Job has published what it was for."""
     for step in plan.steps:
         step.fresh = False
-    plan.look(hub)
+    plan.look_up(hub)
     if plan.open:
         raise PermixError(
             f"Job {job_id} completed, and {plan.open[0].target} is {plan.open[0].state}: "

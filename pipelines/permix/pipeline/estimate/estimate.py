@@ -27,8 +27,9 @@ from permix.pipeline.plan import Step
 from permix.stages import base, mixtures
 
 if TYPE_CHECKING:
-    from permix.stages import grpo, sft, sweep
+    from permix.stages import sft, sweep
     from permix.stages.shared.written_targets import WriterConfig
+    from permix.training.grpo_settings import Config as GrpoConfig
 
 ASSUMPTIONS = (
     "problems: known sizes of the data sets, 500 where unknown, 7473 for a training set; an answer's mean length: 220 "
@@ -88,9 +89,9 @@ def amounts(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], S
 
 
 def _amount(step: Step, on: Setting) -> Amount:
-    if step.stage in _BY_STAGE:
-        return _BY_STAGE[step.stage](step.config, on)
-    cost = step.module.expected(step.config) if hasattr(step.module, "expected") else step.cost
+    if step.stage.name in _BY_STAGE:
+        return _BY_STAGE[step.stage.name](step.config, on)
+    cost = step.stage.expected(step.config) if step.stage.expected else step.cost
     replies = cost.get("completions", 0) + cost.get("calls", 0)  # of models, and of those who write for them or judge
     return Amount(completions=int(replies), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
 
@@ -107,7 +108,7 @@ def _sft(config: "sft.Config", on: Setting) -> Amount:
     return Amount(steps=steps, trained=trained, memory=memory, seconds=seconds)
 
 
-def _grpo(config: "grpo.Config", on: Setting) -> Amount:
+def _grpo(config: "GrpoConfig", on: Setting) -> Amount:
     """TRL drops a last, smaller batch: floor(rows / prompts of a step) steps."""
     shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     per_epoch = rows // max(1, batch // config.num_generations)

@@ -7,7 +7,7 @@ from typing import Any
 
 from permix.experiment.models import Model
 from permix.sampling.sampler import Adapter, Completion, Engine, Sampler, packages_of
-from permix.stage import Parts, StageConfig
+from permix.stage import StageConfig, StageContext
 
 ENGINE = tuple(f.name for f in fields(Engine) if f.name not in ("base", "threads"))
 """Settings of an engine that a stage's Config may have, by the same names."""
@@ -24,21 +24,21 @@ def packages(config: Any) -> tuple[str, ...]:
 
 
 def open_sampler(
-    model: Model | None, base: Path | None, config: StageConfig, parts: Parts, budget: float = 0.0
+    model: Model | None, base: Path | None, config: StageConfig, context: StageContext, budget: float = 0.0
 ) -> Sampler:
     """Open a sampler: `model` through its server, otherwise the folder `base` with the engine that `config` sets.
 
     `budget` limits the server's cost in USD (0: no limit).
     """
     if model and model.url:
-        return parts.sampler(model.endpoint(budget))
+        return context.sampler(model.endpoint(budget))
     assert base is not None
-    return parts.sampler(Engine(base=base, threads=parts.threads, **engine_settings(config)))
+    return context.sampler(Engine(base=base, threads=context.threads, **engine_settings(config)))
 
 
-def adapter(inputs: Mapping[str, Path], parts: Parts) -> Adapter | None:
+def adapter(inputs: Mapping[str, Path], context: StageContext) -> Adapter | None:
     """Return the input `adapter` of a stage, None where it has none."""
-    return Adapter(inputs["adapter"], parts.digests["adapter"]) if "adapter" in inputs else None
+    return Adapter(inputs["adapter"], context.digests["adapter"]) if "adapter" in inputs else None
 
 
 def spent(model: Model | None, completions: Iterable[Completion]) -> dict[str, float]:

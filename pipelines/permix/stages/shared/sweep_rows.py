@@ -14,7 +14,7 @@ from permix.errors import PermixError
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Adapter, Completion, Request, Sampler, Sampling, seed_of
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages.shared.peers import PEERS, Question
 from permix.verifier import Problem, Verdict, Verifier
 
@@ -92,7 +92,7 @@ def sample(
     sampling: Sampling,
     adapter: Adapter | None,
     sampler: Sampler,
-    parts: Parts,
+    context: StageContext,
 ) -> None:
     """Give every condition its completions, one round of the peer after the other, each with a journal of its own.
 
@@ -107,8 +107,8 @@ def sample(
                 name = f"{one.id}|{step}" if step else one.id
                 waiting[name] = one, step
                 requests.append(Request(name, chat, sampling, _of_step(one.row["seed"], step), adapter))
-        journal = parts.work / ("completions.jsonl" if number == 1 else f"completions-{number}.jsonl")
-        for done in sampler.sample(requests, journal=journal, progress=parts.progress) if requests else ():
+        journal = context.work / ("completions.jsonl" if number == 1 else f"completions-{number}.jsonl")
+        for done in sampler.sample(requests, journal=journal, progress=context.progress) if requests else ():
             one, step = waiting[done.id]
             one.made[step] = done
         for benchmark, table in tables.items():

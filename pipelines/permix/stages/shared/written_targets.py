@@ -13,7 +13,7 @@ from permix.experiment.models import Model
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Backend, Completion, Dtype, packages_of
-from permix.stage import StageConfig, given, unhashed
+from permix.stage import StageConfig, recipe_field, unhashed
 from permix.verifier import Problem, Verdict
 
 Row = dict[str, Any]
@@ -40,13 +40,11 @@ class WriterConfig(StageConfig):
     """Who writes, for which problems and personas, and how the model is run.
 
     `writer` None is the toy world's own generator. The engine's settings are for a model that is run here.
-
-    budget: USD that a model behind a server may cost (0: no limit)
     """
 
-    task: Source = given()
-    personas: str = given()
-    writer: Model | None = given(default=None)
+    task: Source = recipe_field()
+    personas: str = recipe_field()
+    writer: Model | None = recipe_field(None)
     temperature: float = 0.0
     max_tokens: int = 1024
     backend: Backend = "transformers"
@@ -54,7 +52,7 @@ class WriterConfig(StageConfig):
     batch_size: int = 64  # hashed, as tensor_parallel: floating point may differ
     tensor_parallel: int = 1
     gpus: int = unhashed(1)
-    budget: float = unhashed(0.0)
+    budget: float = unhashed(0.0, help="USD that a model behind a server may cost (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

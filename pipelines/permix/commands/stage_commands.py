@@ -1,0 +1,107 @@
+"""One command per stage, with an option for every field of its Config; it builds its artifacts and their inputs."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import MISSING, Field
+from typing import Annotated, Any
+
+import typer
+
+from permix.commands import options, preview, run
+from permix.pipeline.ad_hoc import Target
+from permix.stage import Stage, help_texts, own_fields
+
+Parameter = tuple[str, Any, Any]
+"""The name, the type with its option, and the default of a command's parameter."""
+SWEEP: list[Parameter] = [
+    ("base", Annotated[str, typer.Option(metavar="ORG/MODEL", help="A base on the Hub, instead of the recipe's.")], ""),
+    ("adapter", Annotated[str, typer.Option(metavar="ORG/NAME", help="An adapter of --base.")], ""),
+    ("endpoint", Annotated[str, typer.Option(metavar="URL", help="A server that speaks the OpenAI API.")], ""),
+    ("model", Annotated[str, typer.Option(metavar="NAME", help="The server's name for its model.")], ""),
+    ("key", Annotated[str, typer.Option(metavar="ENV", help="The environment variable with the server's key.")], ""),
+    ("personas", Annotated[str, typer.Option(metavar="FILE", help="Your own personas (.json or .toml).")], ""),
+]
+"""The options of `permix sweep` beyond those of its stage: any model, and personas from a file."""
+PREVIEW = "Print a few rows and the cost of all of them; publish only missing inputs."
+
+
+def command(stage: Stage[Any]) -> Callable[..., None]:
+    """Return the command of a stage."""
+    is_sweep = stage.name == "sweep"
+
+    def run_stage(
+        recipe: str,
+        variant: list[str] | None,
+        overrides: list[str],
+        benchmark: list[str],
+        hub_url: str | None,
+        workers: int,
+        work: Any,
+        processes: int,
+        preview_only: bool = False,
+        fan_out: str = "none",
+        **values: Any,
+    ) -> None:
+        terms = run.job_terms(**{name: values.pop(name) for name, *_ in options.JOBS}, fan_out=fan_out)
+        changes = [
+            f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names
+        ]
+        if is_sweep:
+            target = Target(**{name: values.pop(name) for name, *_ in SWEEP})
+            recipe = target.recipe(recipe)
+            changes += target.overrides(variant or [])
+        settings = [f"{stage.table}.{key}={_toml(value)}" for key, value in values.items() if value not in (None, [])]
+        changes = [*overrides, *changes, *settings]
+        if preview_only:
+            preview.preview(recipe, changes, stage.name, hub_url, work)
+        else:
+            machine: dict[str, Any] = {"hub_url": hub_url, "workers": workers, "work": work, "processes": processes}
+            run.build(recipe, changes, until=stage.name, **machine, terms=terms)
+
+    run_stage.__signature__ = inspect.Signature(_parameters(stage, is_sweep))  # type: ignore[attr-defined]
+    run_stage.__doc__ = (inspect.getmodule(stage.run).__doc__ or "").strip().splitlines()[0]
+    return run_stage
+
+
+def _parameters(stage: Stage[Any], is_sweep: bool) -> list[inspect.Parameter]:
+    """Return the options of all stages, those of `permix sweep`, and one for every field of the stage's Config."""
+    variant = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants.")]
+    benchmark = Annotated[list[str], typer.Option("--benchmark", help="These benchmarks instead of the recipe's.")]
+    parameters: list[Parameter] = [("variant", variant, None), ("recipe", options.Recipe, "" if is_sweep else "toy")]
+    parameters += [*(SWEEP if is_sweep else []), ("overrides", options.Set, []), ("benchmark", benchmark, [])]
+    parameters += [("hub_url", options.HubUrl, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
+    parameters += [("processes", options.Processes, 1), *options.JOBS]
+    parameters += [("fan_out", options.FanOut, "none")] if is_sweep else []
+    if stage.preview:
+        parameters.append(("preview_only", Annotated[bool, typer.Option("--preview", help=PREVIEW)], False))
+    hints, texts = typing.get_type_hints(stage.config), help_texts(stage.config)
+    settings = own_fields(stage.config).items()
+    parameters += [(key, *_option(field, hints[key], texts.get(key, ""))) for key, field in settings]
+    return [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+        for key, hint, default in parameters
+    ]
+
+
+def _option(field: Field[Any], hint: Any, text: str) -> tuple[Any, Any]:
+    """Return type and default of the option of one Config field; without the option, the recipe's value holds."""
+    is_list = typing.get_origin(hint) is tuple
+    element = typing.get_args(hint)[0] if is_list else hint
+    element = element if element in (int, float, bool) else str
+    kind: Any = list[element] if is_list else element  # type: ignore[valid-type]
+    default = "" if field.default in (MISSING, "", ()) else f" Default: {_text(field.default)}."
+    word = field.name.replace("_", "-")
+    flag = f"--{word}/--no-{word}" if element is bool else f"--{word}"
+    option = typer.Option(flag, help=f"{text[:1].upper()}{text[1:]}.{default}", show_default=False)
+    return Annotated[kind if is_list else kind | None, option], [] if is_list else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _toml(value: Any) -> str:
+    return repr(list(value)) if isinstance(value, list) else _text(value)

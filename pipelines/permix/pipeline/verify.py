@@ -1,0 +1,77 @@
+"""Recompute the numbers of a published artifact from its own rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from permix import stages
+from permix.errors import BadInput
+from permix.publishing.hub import Artifact, Hub
+from permix.run_record import canonical
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The numbers of an artifact that its rows do not give again.
+
+    `source` names the rows, of which there are `rows`; `changed_scores` got another score; `differences` are
+    {number: (stored, recomputed)} out of `numbers`.
+    """
+
+    source: str
+    rows: int
+    changed_scores: int
+    numbers: int
+    differences: dict[str, tuple[Any, Any]]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every score and every number was recomputed as it is stored."""
+        return not (self.changed_scores or self.differences)
+
+
+def verify(artifact: Artifact, hub: Hub) -> Verification:
+    """Score the artifact's rows again and recompute its summary; BadInput where its stage cannot do that.
+
+    No model is sampled: completions are graded again, judgements are read again from the judges' raw replies.
+    """
+    record = artifact.record
+    name = record["stage"]
+    replay = stages.get(name).replay if name in (*stages.NAMES, *stages.COMMANDS) else None
+    if replay is None:
+        raise BadInput(f"{artifact.repo} was made by stage {name}: only sweeps and judgements can be verified.")
+    sources = {n: source for n, source in record["inputs"].items() if replay.inputs and n.startswith(replay.inputs)}
+    folders = {n: hub.fetch(_input(source, hub)) for n, source in sources.items()}
+    stored, scored, summary = replay.run(record["config"], hub.fetch(artifact), folders)
+    pairs = [pair for table, rows in scored.items() for pair in zip(stored[table], rows, strict=True)]
+    old, new = dict(_numbers(record["facts"]["summary"])), dict(_numbers(canonical(summary)))
+    differences = {key: (old.get(key), new.get(key)) for key in sorted({*old, *new})}
+    return Verification(
+        source=replay.source,
+        rows=len(pairs),
+        changed_scores=sum(before["score"] != after["score"] for before, after in pairs),
+        numbers=len(new),
+        differences={key: pair for key, pair in differences.items() if not _equal(*pair)},
+    )
+
+
+def _input(source: dict[str, str], hub: Hub) -> Any:
+    state = hub.state(f"{source['repo']}@{source['revision']}")
+    if state is None:
+        raise BadInput(f"{source['repo']}, whose problems the sweep used, is not on this Hub: import it first.")
+    return state
+
+
+def _numbers(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{path}/{key}" if path else key)
+    else:
+        yield path, value
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Compare with NaN equal to itself and a tolerance for the last bit of another machine."""
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= 1e-9 or (a != a and b != b)
+    return bool(a == b)

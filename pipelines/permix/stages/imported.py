@@ -1,0 +1,125 @@
+"""Import what other tools recorded under several system prompts as a sweep with PSS.
+
+In:  nothing from the Hub; the logs are files of this machine
+Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion, with the score that the tool gave;
+     summary.json: every number, a function of the rows
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from permix import files, foreign_logs, run_record
+from permix.experiment.recipe import Recipe
+from permix.foreign_logs import Log
+from permix.results.measures import sweep_numbers
+from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, unhashed
+from permix.stages.shared import sweep_rows
+
+Logs = list[tuple[str, Log]]
+"""(persona, log) pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(StageConfig):
+    """How the logs were read; `variant` is the model's name.
+
+    `logs` are (persona, file or folder), with "" where the system prompt tells the persona; `digests` are the files'
+    sha256 with their personas.
+    """
+
+    TABLE: ClassVar[str] = "import"
+
+    repository: str = unhashed("sweep")
+    variant: str
+    tool: str
+    metric: str = ""
+    draws: int = 1000
+    logs: tuple[tuple[str, Path], ...] = unhashed(())
+    digests: tuple[str, ...] = ()
+
+
+def config_of_logs(org: str, repository: str, tool: str, metric: str, logs: Sequence[tuple[str, Path]]) -> Config:
+    """Read the logs and return the Config of their sweep; BadInput where they do not make one."""
+    entries = read(tool, metric, logs)
+    foreign_logs.rows(entries)
+    model = entries[0][1].model
+    name = Path(model).name if model.startswith(("/", ".")) else model  # a folder of another machine
+    digests = tuple(f"{source['persona']} {source['sha256']}" for source in _sources(entries))
+    return Config(
+        org=org, repository=repository, variant=name, tool=tool, metric=metric, logs=tuple(logs), digests=digests
+    )
+
+
+def read(tool: str, metric: str, logs: Sequence[tuple[str, Path]]) -> Logs:
+    """Return every log of the files and folders, with its persona."""
+    reader = foreign_logs.tool(tool)
+    return [
+        (persona or foreign_logs.match(log), log)
+        for persona, path in logs
+        for file in foreign_logs.find(reader, path)
+        for log in reader.read(file, metric)
+    ]
+
+
+def configs(recipe: Recipe) -> list[Config]:
+    """Return none: no recipe contains imported logs."""
+    return []
+
+
+def target(config: Config) -> str:
+    """Return `datasets/org/name`."""
+    return f"datasets/{config.name(config.repository)}"
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """Return none: logs are files of this machine."""
+    return {}
+
+
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
+    """Write the rows, with the scores that the tool gave, and their summary."""
+    entries = read(config.tool, config.metric, config.logs)
+    tables = foreign_logs.rows(entries)
+    for name, table in tables.items():
+        sweep_rows.write([dict.fromkeys(sweep_rows.COLUMNS) | row for row in table], out, name)
+    summary = summarise(config, tables)
+    files.write_json(out / "summary.json", summary)
+    cost = {"completions": sum(map(len, tables.values()))}
+    return {"summary": summary, "logs": _sources(entries), "cost": cost}
+
+
+def summarise(config: Config, tables: Tables) -> dict[str, Any]:
+    """Return every number of the sweep, from its rows alone."""
+    numbers = {name: sweep_numbers.of_rows(table, draws=config.draws, toy=False) for name, table in tables.items()}
+    model = config.variant
+    return {"variant": model, "title": model, "base": model, "seed": 0, "benchmarks": numbers}
+
+
+def replay(
+    recorded: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
+) -> tuple[Tables, Tables, dict[str, Any]]:
+    """Return the stored rows twice, because another tool scored them, and their summary."""
+    config = run_record.config_of(Config, recorded)
+    stored = {path.name: sweep_rows.read(folder, path.name) for path in sorted((folder / "data").iterdir())}
+    return stored, stored, summarise(config, stored)
+
+
+def _sources(entries: Logs) -> list[dict[str, str]]:
+    return [
+        {"persona": persona, "name": log.file.name, "sha256": run_record.sha256(log.file)} for persona, log in entries
+    ]
+
+
+STAGE = Stage(
+    name="import",
+    card="sweep",
+    version=1,
+    config=Config,
+    configs=configs,
+    target=target,
+    inputs=inputs,
+    run=run,
+    replay=Replay("completions as they were scored", replay),
+)
