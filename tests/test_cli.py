@@ -20,7 +20,7 @@ from permix.__main__ import main
 from permix.commands import run as runs
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
-from permix.stage import described, own_fields
+from permix.stage import help_texts, own_fields
 from tests.support.command_line import permix
 
 HEAVY = "torch transformers datasets huggingface_hub numpy pyarrow matplotlib starlette uvicorn dulwich trl peft rich"
@@ -78,10 +78,10 @@ def test_the_example_of_a_commands_help_can_be_read(name: str) -> None:
 def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> None:
     shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).stdout
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
-    wanted = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).Config)}
+    wanted = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).config)}
     assert wanted | {"--recipe", "--set", "--benchmark", "--hub", "--workers", "--work"} <= options
     assert all(option in shown for option in wanted)
-    undescribed = set(own_fields(stages.get(name).Config)) - set(described(stages.get(name).Config))
+    undescribed = set(own_fields(stages.get(name).config)) - set(help_texts(stages.get(name).config))
     assert not undescribed, "they need a line `name: what it is` in the Config's docstring"
 
 
@@ -92,7 +92,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:
     def make(name: str, overrides: list[str], **_: object) -> None:
         found.append(recipes.load(name, overrides))
 
-    monkeypatch.setattr(runs, "make", make)
+    monkeypatch.setattr(runs, "build", make)
     done = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return found[0]
@@ -161,8 +161,8 @@ BAD = {
     "unknown key": (["plan", "--set", "grpo.max_step=1"], "did you mean 'max_steps'"),
     "unknown variant": (["grpo", "rvlr"], "no variant 'rvlr': did you mean 'rlvr'"),
     "unknown stage": (["run", "--fresh", "swep"], "no stage 'swep': did you mean 'sweep'"),
-    "nothing to do": (["grpo", "base"], "The recipe toy asks nothing of stage grpo"),
-    "no toy base": (["base", "--set", "base=me/model"], "asks nothing of stage base"),
+    "nothing to do": (["grpo", "base"], "The recipe toy has no artifact of stage grpo"),
+    "no toy base": (["base", "--set", "base=me/model"], "has no artifact of stage base"),
     "wrong address": (["show", "a/b", "--hub", "huggingface.co"], "--hub 'huggingface.co' should be an address"),
     "impossible seed": (["run", "--set", "seeds=[-1]"], "a seed should be between 0 and"),
     "impossible limit": (["run", "--set", "task.limit=-1"], "it should be 0 (all) or more"),

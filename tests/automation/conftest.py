@@ -35,7 +35,7 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
 @pytest.fixture(scope="session")
 def evaluated(forge: Forge) -> workflows.Ran:
     """A push of the adapter: the request was checked, and the sweep made, shown and proposed to its owner."""
-    payload = {"adapter": ADAPTER, "revision": forge.head(ADAPTER).sha}
+    payload = {"adapter": ADAPTER, "revision": forge.state(ADAPTER).sha}
     event = {"action": "hub-model-updated", "client_payload": payload}
     first = forge.run("evaluate", "request", event)
     assert first.ended == 0, first.log

@@ -18,7 +18,7 @@ from permix.automation.ci import card, github
 from permix.automation.ci import request as requests
 from permix.commands import ci
 from permix.errors import BadInput, PermixError
-from permix.publishing.hub import Head
+from permix.publishing.hub import RepositoryState
 from tests.support import workflows
 from tests.support.forge import ADAPTER, SWEEP, Forge
 from tests.support.kills import kill_job
@@ -31,11 +31,11 @@ def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
 
 
 def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflows.Ran) -> None:
-    made = forge.head(SWEEP)
+    made = forge.state(SWEEP)
     assert made.record
     assert made.intact
     adapter = made.record["inputs"]["adapter"]
-    assert (adapter["repo"], adapter["revision"]) == (ADAPTER, forge.head(ADAPTER).sha)
+    assert (adapter["repo"], adapter["revision"]) == (ADAPTER, forge.state(ADAPTER).sha)
     found = made.record["facts"]["summary"]["benchmarks"]["arithmetic"]
     assert found["problems"] == 2
     assert f"::notice title={ADAPTER}@{adapter['revision']} on arithmetic::PSS " in evaluated.said
@@ -48,17 +48,17 @@ def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated
 
 
 def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, evaluated: workflows.Ran) -> None:
-    made = forge.head(SWEEP)
+    made = forge.state(SWEEP)
     (proposed,) = forge.hub.api.get_repo_discussions(ADAPTER)
     assert (proposed.author, proposed.is_pull_request, proposed.status) == ("bot", True, "open")
     assert proposed.title == f"Accuracy under system personas: {SWEEP}@{made.sha[:12]}"
     assert f"The results are proposed to {ADAPTER}: {forge.hub.endpoint}/{ADAPTER}/discussions/1" in evaluated.said
-    before = forge.head(ADAPTER)
+    before = forge.state(ADAPTER)
     again = forge.run("evaluate", "request", pushed())
     assert again.outputs["requests"] == "[]"
     assert "Nothing new: its weights were evaluated already." in again.said
     forge.hub.api.merge_pull_request(ADAPTER, proposed.num)
-    after = forge.head(ADAPTER)
+    after = forge.state(ADAPTER)
     assert after.sha != before.sha
     assert after.content_digest == before.content_digest
     loop = forge.run("evaluate", "request", pushed(revision=after.sha))
@@ -69,25 +69,26 @@ def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, ev
 
 
 def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forge, evaluated: workflows.Ran) -> None:
-    made, twin = forge.head(SWEEP), "me/twin"
+    made, twin = forge.state(SWEEP), "me/twin"
     forge.hub.publish(twin, forge.adapter, "the same weights", None)
     assert card.write(forge.hub, twin, made) == f"{twin} shows the results."
     assert card.write(forge.hub, twin, made) == f"{twin} shows these results already."
-    page = ModelCard(forge.hub.download(f"{twin}@{forge.head(twin).sha}", "README.md").read_text())
+    page = ModelCard(forge.hub.download(f"{twin}@{forge.state(twin).sha}", "README.md").read_text())
     assert page.data.license == "mit"
     assert page.text.strip().startswith("# Mine")
     assert page.text.count("## Under system personas") == 1
     results = {one.metric_name: one.dataset_type for one in page.data.eval_results or []}
     assert results["accuracy, worst persona"] == SWEEP.removeprefix("datasets/")
-    other = forge.head(twin)
-    changed = Head(made.repo, made.sha, made.files, {**made.record, "inputs": {"adapter": {"content_digest": "0"}}})  # type: ignore[dict-item]
+    other = forge.state(twin)
+    others = {**made.record, "inputs": {"adapter": {"content_digest": "0"}}}
+    changed = RepositoryState(made.repo, made.sha, made.files, others)  # type: ignore[dict-item]
     assert "holds other weights by now" in card.write(forge.hub, twin, changed)
-    assert forge.head(twin).sha == other.sha
+    assert forge.state(twin).sha == other.sha
 
 
 def test_a_sweep_that_fails_says_why_and_publishes_nothing(forge: Forge) -> None:
     """Here the base was deleted after the request was checked."""
-    found = {"adapter": ADAPTER, "revision": forge.head(ADAPTER).sha, "base": "me/gone", "runner": "self-hosted"}
+    found = {"adapter": ADAPTER, "revision": forge.state(ADAPTER).sha, "base": "me/gone", "runner": "self-hosted"}
     one = requests.Request(**found, benchmarks=("arithmetic",))
     needs = {"request": {"outputs": {"requests": f"[{one.text()}]"}}}
     done = forge.run("evaluate", "evaluate", matrix={"request": json.loads(one.text())}, needs=needs)
@@ -95,7 +96,7 @@ def test_a_sweep_that_fails_says_why_and_publishes_nothing(forge: Forge) -> None
     assert f"**Sweep of {ADAPTER}**: me/gone is needed by stage sweep and is not on http" in done.said
     assert f"::error title=Sweep of {ADAPTER}::me/gone is needed" in done.said
     assert "shows the results" not in done.log, "no step after it ran"
-    assert forge.hub.head("datasets/results/permix-sweep-gone-tiny-lora-me") is None
+    assert forge.hub.state("datasets/results/permix-sweep-gone-tiny-lora-me") is None
 
 
 def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_be_asked_for_again(forge: Forge) -> None:
@@ -119,7 +120,7 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
         done = forge.run("evaluate", "evaluate", matrix=matrix, needs=needs, variables=variables)
         assert done.ended in (1, 2), done.log
         assert "shows the results" not in done.log, done.log
-        assert forge.hub.head(sweep) is None
+        assert forge.hub.state(sweep) is None
         assert not list(forge.hub.api.get_repo_discussions(unlucky))
         sentence, annotation = filter(None, done.said.splitlines())
         assert annotation.startswith(f"::error title=Sweep of {unlucky}::")

@@ -60,7 +60,7 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
     for resource in [*chosen, chosen[0]]:
         done = publish(forge, resource)
         assert done.ended == 0, done.log
-        head = forge.hub.head(resource)
+        head = forge.hub.state(resource)
         assert head
         assert head.intact
         assert head.record
@@ -108,7 +108,7 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
     forge: Forge, released: list[str], sweep: str, tmp_path: Path
 ) -> None:
     personas, broken = "datasets/results/permix-personas", "datasets/results/permix-personas-broken"
-    shutil.copytree(forge.hub.fetch(forge.head(personas)), tmp_path / "broken")
+    shutil.copytree(forge.hub.fetch(forge.state(personas)), tmp_path / "broken")
     data = tmp_path / "broken" / "data" / "eval-00000-of-00001.parquet"
     damaged = data.read_bytes()[:-9]
     data.unlink()
@@ -129,8 +129,8 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
 
 
 def test_models_and_adapters_are_loaded_by_the_stock_libraries(forge: Forge, tmp_path: Path) -> None:
-    assert re.fullmatch(r"downloaded whole, \d+ weights", drift.check(forge.head(BASE), forge.hub))
-    assert re.fullmatch(r"downloaded whole, \d+ tensors fit the base", drift.check(forge.head(ADAPTER), forge.hub))
+    assert re.fullmatch(r"downloaded whole, \d+ weights", drift.check(forge.state(BASE), forge.hub))
+    assert re.fullmatch(r"downloaded whole, \d+ tensors fit the base", drift.check(forge.state(ADAPTER), forge.hub))
     shutil.copytree(forge.adapter, tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"r": 2}))
@@ -138,4 +138,4 @@ def test_models_and_adapters_are_loaded_by_the_stock_libraries(forge: Forge, tmp
     with pytest.raises(
         PermixError, match="me/misfit no longer loads: PermixError: the base has no place for base_model"
     ):
-        drift.check(forge.head("me/misfit"), forge.hub)
+        drift.check(forge.state("me/misfit"), forge.hub)

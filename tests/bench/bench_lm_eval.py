@@ -23,7 +23,7 @@ from permix.pipeline import recipes
 from permix.prompting import persona
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Engine, Sampler
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import personas, sweep
 from tests.bench.row import Row
 from tests.support.command_line import permix
@@ -118,7 +118,7 @@ def _make(folder: Path) -> None:
     problems = [{"question": f"What is {n} plus {n}?", "answer": str(2 * n)} for n in range(PROBLEMS)]
     (folder / "sums" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
     (folder / "pools").mkdir()
-    personas.run(personas.configs(recipes.load("toy"))[0], {}, folder / "pools", parts=None)  # type: ignore[arg-type]
+    personas.run(personas.configs(recipes.load("toy"))[0], {}, folder / "pools", context=None)  # type: ignore[arg-type]
     (folder / "tasks").mkdir()
     (folder / "tasks" / "sums.yaml").write_text(TASK.replace("FOLDER", str(folder)))
     (folder / "bench.toml").write_text(RECIPE)
@@ -186,5 +186,5 @@ def _sweep(folder: Path, engine: Sampler) -> None:
     config = sweep.configs(recipes.load(str(folder / "bench.toml")))[0]
     inputs = {"base": folder / "tiny", "personas": folder / "pools", "benchmark/sums": folder / "sums"}
     with tempfile.TemporaryDirectory() as name:
-        parts = Parts(Path(name), {}, {}, lambda *_: None, 1, lambda _: engine)
-        sweep.run(config, inputs, Path(name) / "out", parts=parts)
+        parts = StageContext(Path(name), {}, {}, lambda *_: None, 1, lambda _: engine)
+        sweep.run(config, inputs, Path(name) / "out", context=parts)

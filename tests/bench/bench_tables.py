@@ -21,7 +21,7 @@ from permix import benchmarks, files
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.prompting import persona
-from permix.publishing.hub import Head, Hub
+from permix.publishing.hub import Hub, RepositoryState
 from permix.results.measures import sweep_numbers
 from permix.stages import cases, tables
 from permix.training import loop
@@ -117,7 +117,7 @@ def _sweep(folder: Path, number: int, ids: Mapping[str, NDArray[np.str_]]) -> No
 
 
 class _Parts:
-    def __init__(self, heads: dict[str, Head]) -> None:
+    def __init__(self, heads: dict[str, RepositoryState]) -> None:
         self.sources = {name: f"{head.repo}@{head.sha}" for name, head in heads.items()}
 
 
@@ -129,15 +129,15 @@ def _measure(folder: Path, hub: Hub) -> None:
         laps[name] = time.perf_counter() - started - sum(laps.values())
 
     (config,), (told,) = tables.configs(plan), cases.configs(plan)
-    heads = {name: head for name, repo in tables.inputs(config).items() if (head := hub.head(repo))}
+    heads = {name: head for name, repo in tables.inputs(config).items() if (head := hub.state(repo))}
     inputs = {name: hub.fetch(head) for name, head in heads.items()}
-    sources = {f"benchmark/{s.name}": hub.fetch(head) for s in plan.benchmarks if (head := hub.head(s.repo))}
+    sources = {f"benchmark/{s.name}": hub.fetch(head) for s in plan.benchmarks if (head := hub.state(s.repo))}
     lap("fetch")
     sweeps = {name: inputs[f"{name}-seed0"] for name in plan.variants}
-    cases.run(told, sweeps | sources, folder / "cases", parts=_Parts(heads))  # type: ignore[arg-type]
+    cases.run(told, sweeps | sources, folder / "cases", context=_Parts(heads))  # type: ignore[arg-type]
     lap("cases")
     out = folder / "tables"
-    tables.run(config, inputs | {"cases": folder / "cases"}, out, parts=_Parts(heads))  # type: ignore[arg-type]
+    tables.run(config, inputs | {"cases": folder / "cases"}, out, context=_Parts(heads))  # type: ignore[arg-type]
     lap("tables")
     hub.publish(tables.target(config), out, "tables", None)
     lap("publish")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from permix.pipeline import recipes
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import mixtures, personas
 from tests.bench.row import Row
 from tests.support.models import make_tiny_model
@@ -40,19 +40,19 @@ import json, resource, sys
 from pathlib import Path
 import torch
 from permix import stages
-from permix.stage import Parts
+from permix.stage import StageContext
 torch.set_num_threads(1)
 stage, settings, base, mixture, out, steps = sys.argv[1:7]
 ticks = []
 def progress(done, total, unit, note=""):
     ticks.append(clock())
 page = stages.get(stage)
-config = page.Config(variant="permix-" + stage, base="org/base", base_slug="base", mixture="datasets/org/mixture",
+config = page.config(variant="permix-" + stage, base="org/base", base_slug="base", mixture="datasets/org/mixture",
     max_steps=int(steps), save_steps=1000, lora_dropout=0.0, **json.loads(settings))
 (Path(out) / "work").mkdir(parents=True)
 (Path(out) / "out").mkdir()
-parts = Parts(Path(out) / "work", {"base": "org/base@" + "0" * 40}, {}, progress, 1, None)
-trainer = page.run(config, {"base": Path(base), "mixture": Path(mixture)}, Path(out) / "out", parts=parts)
+parts = StageContext(Path(out) / "work", {"base": "org/base@" + "0" * 40}, {}, progress, 1, None)
+trainer = page.run(config, {"base": Path(base), "mixture": Path(mixture)}, Path(out) / "out", context=parts)
 print(json.dumps([[b - a for a, b in zip(ticks, ticks[1:])], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
 """
 
@@ -130,7 +130,7 @@ def compare(stage: str, variant: str, settings: dict[str, float]) -> Iterator[Ro
 def _mixture(root: Path, variant: str) -> None:
     """A mixture of the toy world as the stage writes it."""
     loaded = replace(recipes.load("toy"), variants=(variant,))
-    parts = Parts(root, {}, {}, lambda *_: None, 1, None)  # type: ignore[arg-type]
+    parts = StageContext(root, {}, {}, lambda *_: None, 1, None)  # type: ignore[arg-type]
     (root / "personas").mkdir()
-    personas.run(personas.configs(loaded)[0], {}, root / "personas", parts=parts)
-    mixtures.run(mixtures.configs(loaded)[0], {"personas": root / "personas"}, root, parts=parts)
+    personas.run(personas.configs(loaded)[0], {}, root / "personas", context=parts)
+    mixtures.run(mixtures.configs(loaded)[0], {"personas": root / "personas"}, root, context=parts)

@@ -69,7 +69,7 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     name = publish(load_in_4bit=True, bf16=True)
     export.export(name, merge=True, work=tmp_path / "work")
     where = capsys.readouterr().out.strip()
-    head = hub.head(where)
+    head = hub.state(where)
     assert head is not None
     assert head.record is not None
     assert head.intact
@@ -123,7 +123,7 @@ def test_a_gguf_file_is_published_as_a_quantisation_of_the_adapter(
     monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
     name = publish()
     export.export(name, gguf="q8_0", work=tmp_path / "work")
-    head = hub.head(capsys.readouterr().out.strip())
+    head = hub.state(capsys.readouterr().out.strip())
     assert head is not None
     assert head.repo == f"{name}-q8_0-gguf"
     content = {path for path in head.files if run_record.is_content(path)}

@@ -166,7 +166,7 @@ def test_a_published_import_has_a_card_and_is_verified_from_its_rows(
     logs = [f"{who}={lm_eval(tmp_path / who, who, [1, 0, 1])}" for who in ("poet", "cook")]
     import_logs.import_logs("lm-eval", persona=logs, publish="import-tests/small")
     published = capsys.readouterr().out.splitlines()[-1]
-    head = place.head("datasets/import-tests/small")
+    head = place.state("datasets/import-tests/small")
     assert head
     assert head.record
     assert head.intact

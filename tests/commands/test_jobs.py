@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from embedded_hub import launch
-from permix import asked
-from permix.asked import Terms
 from permix.automation.jobs import bundle, follow, price, steps, submit
+from permix.automation.jobs.terms import JobTerms
 from permix.commands import run as runs
 from permix.errors import BadInput, PermixError
+from permix.pipeline.plan import Plan, RunRequest
 from tests.support import hubs
 from tests.support.adder import KEY, add
 from tests.support.command_line import permix
@@ -81,7 +81,7 @@ def its_job(child: "subprocess.Popen[str]") -> str:
 
 
 def record(home: Path, repo: str) -> dict[str, Any]:
-    head = hub_of(home).head(repo)
+    head = hub_of(home).state(repo)
     assert head
     assert head.record
     assert head.intact
@@ -105,7 +105,7 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
     log = permix(home, "jobs", "logs", listed.split()[0]).stdout
     kept = [path.read_bytes() for path in (home / "jobs").iterdir()]
     hub = hub_of(home)
-    head = hub.head("datasets/permix-smoke/permix-jobs")
+    head = hub.state("datasets/permix-smoke/permix-jobs")
     assert head
     sent = [hub.download(f"{head.repo}@{head.sha}", path).read_bytes() for path in head.files]
     for secret in (KEY, str(hub.token)):
@@ -138,7 +138,7 @@ def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cance
     assert attached.returncode == 1
     gate.closed = False
     assert next(iter(hub_of(home).api.list_jobs(namespace="permix-smoke"))).id == job, "no second one"
-    assert hub_of(home).head(f"{SWEEP}-lost") is None, "nothing is published in part"
+    assert hub_of(home).state(f"{SWEEP}-lost") is None, "nothing is published in part"
 
 
 def test_a_job_that_fails_or_runs_out_of_time_says_why(home: Path, server: FaultyServer) -> None:
@@ -152,7 +152,7 @@ def test_a_job_that_fails_or_runs_out_of_time_says_why(home: Path, server: Fault
     assert late.returncode == 1
     assert "ended with ERROR: Job timeout" in late.stderr.splitlines()[-1]
     for tag in ("wrong", "late"):
-        assert hub_of(home).head(f"{SWEEP}-{tag}") is None, "nothing is published in part"
+        assert hub_of(home).state(f"{SWEEP}-{tag}") is None, "nothing is published in part"
 
 
 def test_a_job_whose_token_has_expired_says_so(home: Path) -> None:
@@ -178,34 +178,34 @@ def test_a_sweep_fans_out_over_benchmarks_after_what_its_jobs_share(home: Path, 
 
 
 def test_what_jobs_share_is_made_once_also_where_it_is_asked_afresh() -> None:
-    hub, terms = hubs.embedded(Path("unused")), Terms("cpu-basic", "1h", None, False, "variants")
-    chosen = asked.Asked("smoke", ('org="shared"',), "sweep", fresh=("personas", "base", "sweep"))
-    plans = [asked.Plan.of(part) for part in chosen.parts("variants")]
+    hub, terms = hubs.embedded(Path("unused")), JobTerms("cpu-basic", "1h", None, False, "variants")
+    chosen = RunRequest("smoke", ('org="shared"',), "sweep", fresh=("personas", "base", "sweep"))
+    plans = [Plan.of(part) for part in chosen.split("variants")]
     assert [plan.recipe.variants for plan in plans] == [("base",), ("rlvr",), ("permix-rlvr",)]
     for plan in plans:
-        plan.look(hub)
+        plan.look_up(hub)
     sentence = "Several Jobs need shared/permix-toy-base, which a Job before them would make: leave --detach away"
     with pytest.raises(BadInput, match=sentence):
-        steps.make(plans, terms, hub)
+        steps.build(plans, terms, hub)
     before = steps._shared(plans, replace(terms, wait=True), hub)
-    assert [plan.asked.until for plan in before] == ["base", "personas"]
+    assert [plan.request.until for plan in before] == ["base", "personas"]
     for plan in before:
         steps._leave_out(plan, plans, hub)
-    assert [plan.asked.fresh for plan in plans] == [("sweep",)] * 3
+    assert [plan.request.fresh for plan in plans] == [("sweep",)] * 3
 
 
 def test_what_cannot_be_submitted_is_one_sentence() -> None:
     hub = hubs.embedded(Path("unused"))
     with pytest.raises(BadInput, match=r"There is no flavor 'a100-lrage' on .*: did you mean 'a100-large'\?"):
         price.flavor("a100-lrage", hub)
-    steps_ = asked.Plan.of(asked.Asked("paper", (), "personas")).steps
+    steps_ = Plan.of(RunRequest("paper", (), "personas")).steps
     dear = price.flavor("a100-large", hub)
     assert "1 Job on a100-large, 2.50 USD an hour: " in price.check(dear, [steps_], "4h", 10.0, hub)
     advice = "may cost 20.00 USD, and --max-cost is 5.00: lower --timeout to 60m, or raise --max-cost"
     with pytest.raises(BadInput, match=f"2 Jobs on a100-large for at most 4h {advice}"):
         price.check(dear, [steps_, steps_], "4h", 5.0, hub)
     with pytest.raises(BadInput, match="are for Jobs: add --on jobs"):
-        runs.terms_of("here", "a100-large", "", None, True)
+        runs.job_terms("here", "a100-large", "", None, True)
     with pytest.raises(BadInput, match="There is no Job 000 on"):
         follow.find(hub, "000")
 
@@ -214,7 +214,7 @@ def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text('base = "org/model"\nbenchmarks = ["arithmetic"]\nvariants = ["base"]\n')
     (tmp_path / "crew.json").write_text(json.dumps([{"key": "cook", "category": "c", "system_prompt": "Cook."}]))
     people = f'personas.eval="{tmp_path}/crew.json"'
-    plan = asked.Plan.of(asked.Asked(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
+    plan = Plan.of(RunRequest(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
     found = steps.command(plan)
     assert set(found.contents) == {"own.toml", "personas/crew.json"}
     assert found.extras == ("train",)
@@ -237,4 +237,4 @@ def test_a_duration_in_seconds() -> None:
     for odd in ("", "4", "h", "-1h", "0s"):
         with pytest.raises(BadInput, match="--timeout"):
             price.seconds(odd)
-    assert runs.terms_of("here", "", "", None, True) is None
+    assert runs.job_terms("here", "", "", None, True) is None

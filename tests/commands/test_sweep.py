@@ -8,22 +8,21 @@ from typing import Any
 import pytest
 
 from permix.commands import run as run_command
-from permix.commands import sweep
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
-from permix.publishing.hub import Head
+from permix.pipeline.ad_hoc import DEFAULT, Target
+from permix.publishing.hub import Artifact
 from tests.support.adder import KEY, add
 from tests.support.command_line import permix
 from tests.support.faulty_server import FaultyServer
 from tests.support.models import make_tiny_model
 
-GIVEN = {key: default for key, _, default in sweep.OPTIONS}
 SERVED = "datasets/permix-smoke/permix-sweep-good-model-served"
 
 
 def changed(*variants: str, **options: str) -> Recipe:
-    return recipes.load("smoke", sweep.changes(variants, **GIVEN | options))
+    return recipes.load("smoke", Target(**options).overrides(variants))
 
 
 def test_variants_and_a_base_of_ones_own() -> None:
@@ -45,9 +44,9 @@ def test_a_server_is_a_model_of_the_recipe() -> None:
 
 
 def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
-    assert sweep.recipe("", **GIVEN) == "toy"
-    assert sweep.recipe("", **GIVEN | {"base": "org/model"}) == sweep.DEFAULT in recipes.names()
-    assert sweep.recipe("paper", **GIVEN | {"base": "org/model"}) == "paper"
+    assert Target().recipe("") == "toy"
+    assert Target(base="org/model").recipe("") == DEFAULT in recipes.names()
+    assert Target(base="org/model").recipe("paper") == "paper"
 
 
 def test_personas_of_a_file_name_the_sweep() -> None:
@@ -78,7 +77,7 @@ def test_a_sweep_without_a_pss_says_why(
 ) -> None:
     found = {"pss": {"worst": 0.0, "best": best, "mean": 0.0, "pss": pss}, "accuracy": {}, "voice": None}
     record = {"facts": {"summary": {"benchmarks": {"quiz": found}}}}
-    run_command._show_summary(Head("datasets/o/s", "0" * 40, {}, record))
+    run_command._show_summary(Artifact("datasets/o/s", "0" * 40, {}, record))
     printed = capsys.readouterr().out
     assert end in printed
     assert (pss is None) == ("not defined" in printed)

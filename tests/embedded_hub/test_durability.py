@@ -83,9 +83,9 @@ def test_a_lock_file_that_a_kill_left_does_not_block_the_branch(tmp_path: Path) 
     hub.store.create("models", "lab/r", [Put("a", b"1")], "me")
     repo = hub.store.repo("models", "lab/r")
     (tmp_path / "repos/models/lab/r.git/refs/heads/main.lock").write_bytes(b"")
-    before = repo.head("main")
+    before = repo.state("main")
     after, moved = repo.commit("main", [Put("a", b"2")], "m", "me")
-    assert moved and after == repo.head("main") != before
+    assert moved and after == repo.state("main") != before
     hub.store.close()
 
 
@@ -93,7 +93,7 @@ def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: 
     hub = open_hub(tmp_path)
     hub.store.create("models", "lab/r", [Put("a", b"1")], "me")
     repo = hub.store.repo("models", "lab/r")
-    before = repo.head("main")
+    before = repo.state("main")
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -101,7 +101,7 @@ def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: 
     repo._move = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         repo.commit("main", [Put("a", b"2")], "m", "me")
-    assert repo.head("main") == before
+    assert repo.state("main") == before
     assert [path for path, _ in repo.files(before or "")] == ["a"]
     hub.store.close()
     fsck(tmp_path / "repos/models/lab/r.git")
@@ -123,6 +123,6 @@ def test_creations_and_moves_that_a_kill_interrupted_are_finished_or_forgotten(t
     assert again.accounts.repo("models", "lab", "left") is None  # its folder is there, but it never existed
     assert {row.full_name for row in again.accounts.repos("models")} == {"lab/begun", "new/moved"}
     again.store.create("models", "lab/left", [Put("b", b"2")], "me")
-    head = again.store.repo("models", "lab/left").head("main") or ""
+    head = again.store.repo("models", "lab/left").state("main") or ""
     assert [path for path, _ in again.store.repo("models", "lab/left").files(head)] == ["b"]
     again.store.close()

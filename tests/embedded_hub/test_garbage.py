@@ -49,7 +49,7 @@ def test_only_old_left_overs_go(tmp_path: Path) -> None:
     hub.accounts.grant(row.id, of_gone.oid)
     git.commit("main", [Put("w.bin", used.text()), Put("old.bin", former.text())], "m", "me")
     git.commit("main", [Delete("old.bin")], "m", "me")
-    git.propose(1, git.head("main") or "", [Put("b", b"proposed")], "m", "me")
+    git.propose(1, git.state("main") or "", [Put("b", b"proposed")], "m", "me")
     git._move = lambda *_: None  # type: ignore[method-assign]  # as when a kill comes before the branch moves
     git.commit("main", [Put("b", b"left over")], "m", "me")
     (git.path / "objects" / "ab").mkdir(exist_ok=True)

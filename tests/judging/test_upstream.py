@@ -89,7 +89,7 @@ def asked(prompts: Path, tmp_path: Path) -> Made:
     assert questions.inputs(config)["upstream"] == "datasets/vsamuel2003/PersonaGym"
     with serve_judges(writer) as (servers, models), parts_in(tmp_path / "written") as parts:
         inputs = {"personas": tmp_path / "pool", "upstream": prompts}
-        facts = questions.run(replace(config, writer=models[0]), inputs, tmp_path / "questions", parts=parts)
+        facts = questions.run(replace(config, writer=models[0]), inputs, tmp_path / "questions", context=parts)
     return facts, questions.read(tmp_path / "questions"), servers[0].asked
 
 
@@ -101,7 +101,7 @@ def made(asked: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
         assert personagym.inputs(config)["upstream"] == "datasets/vsamuel2003/PersonaGym"
         inputs = {"base": tmp_path / "base", "questions": tmp_path / "questions", "upstream": prompts}
         with serve_judges(*scripts) as (servers, models), parts_in(tmp_path / "work") as parts:
-            facts = personagym.run(replace(config, judge_models=models), inputs, tmp_path / "out", parts=parts)
+            facts = personagym.run(replace(config, judge_models=models), inputs, tmp_path / "out", context=parts)
         stored, anew, summary = personagym.replay(tmp_path / "out", vars(config))
         assert stored == anew and summary == facts["summary"]
         return facts, stored["scores"], servers[0].asked

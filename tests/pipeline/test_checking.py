@@ -55,8 +55,8 @@ def test_an_unknown_key_names_the_nearest_and_what_is_no_table_is_refused() -> N
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_config_of_a_sweep_comes_back_from_its_record(name: str) -> None:
-    sweeps = [step.config for step in plan.build(recipes.load(name)) if step.stage == "sweep"]
+    sweeps = [step.config for step in plan.build(recipes.load(name)) if step.stage.name == "sweep"]
     assert sweeps
     for config in sweeps:
         recorded = json.loads(json.dumps(run_record.canonical(config)))
-        assert run_record.canonical(checking.config_of(type(config), recorded)) == run_record.canonical(config)
+        assert run_record.canonical(run_record.config_of(type(config), recorded)) == run_record.canonical(config)

@@ -9,8 +9,9 @@ from huggingface_hub import HfApi
 
 from permix import benchmarks, stages
 from permix.errors import BadInput, PermixError
-from permix.pipeline import plan, recipes
+from permix.pipeline import plan, published, recipes
 from permix.publishing.hub import Hub
+from permix.stages import cases
 from tests.support import trials
 from tests.support.trials import step
 
@@ -22,7 +23,8 @@ def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_rows_with_one_target_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "NAMES", tuple(name for name in stages.NAMES if not name.startswith("trial")))
-    monkeypatch.setattr(stages.get("cases"), "target", lambda config: "datasets/permix/permix-tables")
+    same = replace(cases.STAGE, target=lambda config: "datasets/permix/permix-tables")
+    monkeypatch.setattr(cases, "STAGE", same)
     wanted = "Two rows .* target datasets/permix/permix-tables .stages cases and tables.: give one a tag"
     with pytest.raises(BadInput, match=wanted):
         plan.build(recipes.load("toy"))
@@ -40,7 +42,6 @@ def test_states_are_missing_current_and_stale(hub: Hub, org: str, tmp_path: Path
         steps = [step(org, "a", text=text), step(org, "b", needs=["a"])]
         steps[0].fresh = fresh
         plan.look_up(steps, hub)
-        plan.settle_all(steps, {})
         return [s.state for s in steps]
 
     assert states() == ["missing", "missing"]
@@ -71,7 +72,7 @@ def test_inputs_from_elsewhere_are_resolved_at_their_revision(hub: Hub, org: str
     at = f"datasets/{org}/a@v1.0.0"
     user = step(org, "b")
     user.needs = {"old": at}
-    assert plan.resolve_foreign([user], hub)[at].sha == made["a"].sha
+    assert plan.look_up([user], hub)[at].sha == made["a"].sha
 
 
 def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
@@ -82,37 +83,30 @@ def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
     sha = hub.publish("datasets/HuggingFaceH4/MATH-500", tmp_path / "copy", "a copy", None)
     pinned = benchmarks.builtin("math500").repo
     assert pinned.partition("@")[2]
-    assert plan.foreign(pinned, hub, "sweep").sha == sha
+    assert plan.foreign_input(pinned, hub, "sweep").sha == sha
     with pytest.raises(BadInput, match="has no revision"):
-        plan.foreign(f"{pinned[:-1]}x", hub, "sweep")
+        plan.foreign_input(f"{pinned[:-1]}x", hub, "sweep")
     with pytest.raises(BadInput, match=f"has no revision '{pinned.partition('@')[2]}'"):
-        plan.foreign(pinned, replace(hub, embedded=False), "sweep")
+        plan.foreign_input(pinned, replace(hub, embedded=False), "sweep")
 
 
 def test_an_input_that_is_not_there_names_who_needs_it(hub: Hub, org: str) -> None:
     one = step(org, "b", needs=["nothing"])
     wanted = f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import FOLDER"
     with pytest.raises(BadInput, match=re.escape(wanted)):
-        plan.resolve_foreign([one], hub)
+        plan.look_up([one], hub)
 
 
 def test_stages_look_at_foreign_inputs_unless_they_are_current(
     hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[str] = []
-    page = stages.get("trial")
-    monkeypatch.setattr(
-        page,
-        "check",
-        lambda config, inputs: looked.append((inputs["0"] / "data.txt").read_text()),
-        raising=False,
-    )
+    page = replace(stages.get("trial"), check=lambda _, inputs: looked.append((inputs["0"] / "data.txt").read_text()))
     trials.run(hub, tmp_path / "work", step(org, "a"))
     one = step(org, "b", needs=["a"])
+    one.stage = page
     for _ in range(2):
-        foreign = plan.resolve_foreign([one], hub)
-        plan.look_up([one], hub)
-        plan.settle_all([one], foreign)
+        foreign = plan.look_up([one], hub)
         plan.check_foreign([one], foreign, hub)
         trials.run(hub, tmp_path / "work", one)
     assert looked == ["text"]
@@ -120,20 +114,20 @@ def test_stages_look_at_foreign_inputs_unless_they_are_current(
 
 def test_finding_an_artifact_tells_nothing_from_not_ours(hub: Hub, org: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=f"There is no repository datasets/{org}/a on"):
-        plan.find(f"datasets/{org}/a", hub)
+        published.artifact(f"datasets/{org}/a", hub)
     HfApi(hub.endpoint, token=hub.token).create_repo(f"{org}/a", repo_type="dataset")
     with pytest.raises(PermixError, match=f"datasets/{org}/a has no run.json: it was not made by permix"):
-        plan.find(f"datasets/{org}/a", hub)
+        published.artifact(f"datasets/{org}/a", hub)
     made = trials.run(hub, tmp_path / "work", step(org, "a"))
-    assert plan.find(f"datasets/{org}/a", hub).sha == made["a"].sha
+    assert published.artifact(f"datasets/{org}/a", hub).sha == made["a"].sha
 
 
 def test_a_name_without_its_owner_is_answered_on_the_embedded_hub_alone(hub: Hub, org: str, tmp_path: Path) -> None:
     """Another Hub's repositories are too many to list."""
     trials.run(hub, tmp_path / "work", step(org, "lonely"))
     with pytest.raises(BadInput, match=f"did you mean datasets/{org}/lonely"):
-        plan.find("lonely", hub)
-    assert plan.meant("lonely", replace(hub, embedded=False)) == ""
+        published.artifact("lonely", hub)
+    assert published.suggestion("lonely", replace(hub, embedded=False)) == ""
 
 
 def test_a_stage_whose_packages_are_missing_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,4 +140,4 @@ def test_a_stage_whose_packages_are_missing_is_refused_before_anything_is_made(m
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
     with pytest.raises(BadInput, match=r"Stage base needs torch, not installed here: pip install 'permix\[train\]'"):
         plan.check_packages(steps)
-    plan.check_packages([step for step in steps if step.stage in ("personas", "mixtures", "tables")])
+    plan.check_packages([step for step in steps if step.stage.name in ("personas", "mixtures", "tables")])

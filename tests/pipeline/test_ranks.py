@@ -96,9 +96,8 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
         api.upload_folder(repo_id=f"ranks/{name}", repo_type=kind, folder_path=inputs[name])
     settings |= {"save_steps": 1, "checkpoint_branch": "keep"}
     config = config_of("grpo", **settings, org="ranks", base="ranks/base", mixture="datasets/ranks/mixture")
-    step = Step("grpo", config, grpo.target(config), grpo.inputs(config))
-    foreign = plan.resolve_foreign([step], hub)
-    plan.look_up([step], hub)
+    step = Step.of(grpo.STAGE, config)
+    foreign = plan.look_up([step], hub)
     in_every_rank("play_recorded_rollouts", tmp_path, monkeypatch)
     made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
     assert made.record is not None
@@ -134,7 +133,7 @@ def test_a_failure_in_a_rank_is_told_in_its_sentence(inputs: dict[str, Path], tm
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of("sft", **SETTINGS)
-    steps = [Step("sft", config, sft.target(config), sft.inputs(config))]
+    steps = [Step.of(sft.STAGE, config)]
     monkeypatch.setattr(run_record, "hardware", lambda: {"gpu": []})
     for processes in (1, 2, 4):
         ranks.check(steps, processes)

@@ -39,7 +39,7 @@ def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: 
         "datasets/permix-smoke/permix-tables": ("README.md", "report.html"),
         "permix-smoke/permix-toy-rlvr": ("README.md",),
     }.items():
-        head = hub.head(target)
+        head = hub.state(target)
         assert head is not None
         for name in files:
             text = " ".join(hub.download(f"{target}@{head.sha}", name).read_text(encoding="utf-8").split())
@@ -74,7 +74,7 @@ def test_plan_tells_what_a_changed_setting_makes_stale(smoke: Path) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str, hub: Hub) -> None:
-    head = hub.head(target)
+    head = hub.state(target)
     assert head is not None
     assert head.record is not None
     assert head.intact
@@ -92,11 +92,11 @@ def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str
 
 def test_every_input_is_recorded_at_the_commit_it_was_read(hub: Hub) -> None:
     for target in TARGETS:
-        head = hub.head(target)
+        head = hub.state(target)
         assert head is not None
         assert head.record is not None
         for source in head.record["inputs"].values():
-            at = hub.head(f"{source['repo']}@{source['revision']}")
+            at = hub.state(f"{source['repo']}@{source['revision']}")
             assert at is not None
             assert at.content_digest == source["content_digest"]
 
@@ -152,7 +152,7 @@ def test_verify_refuses_what_is_no_sweep(smoke: Path) -> None:
 
 def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, hub: Hub) -> None:
     repo = "datasets/permix-smoke/permix-sweep-permix-toy-base"
-    before = hub.head(repo)
+    before = hub.state(repo)
     assert before is not None
     api = HfApi(hub.endpoint, token=hub.token)
     api.upload_file(
@@ -162,7 +162,7 @@ def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, 
     assert states(smoke)[repo] == "stale"
     done = permix(smoke, "run", "--recipe", "smoke")
     assert done.stderr.count("making") == 1  # the same content again: nothing after it is stale
-    after = hub.head(repo)
+    after = hub.state(repo)
     assert after is not None
     assert after.content_digest == before.content_digest
     assert after.intact

@@ -16,9 +16,9 @@ from embedded_hub import launch
 from permix import run_record, stages
 from permix.errors import PermixError
 from permix.experiment.models import Model
-from permix.pipeline import runner
+from permix.pipeline import publication, runner
 from permix.progress import Board
-from permix.publishing.hub import Head, Hub, split
+from permix.publishing.hub import Hub, RepositoryState, split
 from permix.stages import grpo
 from tests.support import records, trials
 from tests.support.trials import facts, step
@@ -38,8 +38,8 @@ def commits(hub: Hub, repo: str) -> list[str]:
     return [c.title.split(":")[0] for c in api(hub).list_repo_commits(name, repo_type=kind)]
 
 
-def head_of(hub: Hub, repo: str) -> Head:
-    found = hub.head(repo)
+def head_of(hub: Hub, repo: str) -> RepositoryState:
+    found = hub.state(repo)
     assert found is not None
     return found
 
@@ -168,7 +168,7 @@ def test_a_failure_keeps_the_work_of_the_others(hub: Hub, org: str, tmp_path: Pa
     assert ("failed", "bad") in board.told
     assert ("start", "after") not in board.told
     assert head_of(hub, f"datasets/{org}/slow").intact
-    assert hub.head(f"datasets/{org}/bad") is None
+    assert hub.state(f"datasets/{org}/bad") is None
     board = Listening()
     trials.run(hub, tmp_path / "work", step(org, "bad"), steps[1], step(org, "after", needs=["bad"]), board=board)
     assert board.told.count(("current", "slow")) == 1
@@ -190,7 +190,7 @@ def test_every_way_to_fail_is_one_sentence_and_publishes_nothing(does: str, hub:
         trials.run(hub, tmp_path / "work", step(org, "a", does=does))
     assert failure.value.exit_code == code
     assert "\n" not in str(failure.value)
-    assert hub.head(f"datasets/{org}/a") is None
+    assert hub.state(f"datasets/{org}/a") is None
 
 
 def test_a_killed_worker_is_one_sentence_and_the_next_run_continues(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -215,18 +215,18 @@ def test_a_failed_publication_keeps_the_work_of_the_others(
     hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trials.run(hub, tmp_path / "work", step(org, "a"))
-    head = Hub.head
+    head = Hub.state
 
-    def overtaken(self: Hub, repo: str) -> Head | None:  # somebody publishes just after the run has looked
+    def overtaken(self: Hub, repo: str) -> RepositoryState | None:  # somebody publishes just after the run has looked
         found = head(self, repo)
         if found and repo == f"datasets/{org}/a":
             api(hub).upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id=f"{org}/a", repo_type="dataset")
         return found
 
-    monkeypatch.setattr(Hub, "head", overtaken)
+    monkeypatch.setattr(Hub, "state", overtaken)
     with pytest.raises(PermixError, match=f"Could not publish datasets/{org}/a. Somebody else published there"):
         trials.run(hub, tmp_path / "work", step(org, "a", noise=1), step(org, "slow", seconds=0.6))
-    monkeypatch.setattr(Hub, "head", head)
+    monkeypatch.setattr(Hub, "state", head)
     assert head_of(hub, f"datasets/{org}/slow").intact
 
 
@@ -320,15 +320,15 @@ def test_annotating_changes_the_card_alone_and_once(hub: Hub, org: str, tmp_path
     before = head_of(hub, target)
     rows = [{"benchmark": "arithmetic", "metric": "worst", "value": 0.25, "low": 0.2, "high": 0.3, "sweep": "d/o/s@0"}]
     for _ in range(2):
-        runner.annotate(hub, target, {"rows": rows})
+        publication.annotate(hub, target, {"rows": rows})
     after = head_of(hub, target)
     assert commits(hub, target) == ["Results onto the card", "grpo", "initial commit"]
     assert after.intact
     assert after.content_digest == before.content_digest
     changed = {path for path in after.files if after.files[path] != before.files.get(path)}
     assert changed == {"README.md"}
-    runner.annotate(hub, f"{org}/nothing", {"rows": rows})  # not there: nothing to write on
-    assert hub.head(f"{org}/nothing") is None
+    publication.annotate(hub, f"{org}/nothing", {"rows": rows})  # not there: nothing to write on
+    assert hub.state(f"{org}/nothing") is None
 
 
 KILLED = """

@@ -10,7 +10,7 @@ import pytest
 
 from permix import processes
 from permix.errors import BadInput
-from permix.pipeline.job import Job, Message, Samplers
+from permix.pipeline.assignment import Assignment, Message, Samplers
 from permix.pipeline.worker import main
 from permix.sampling.sampler import Engine
 from tests.support import trials
@@ -35,11 +35,11 @@ def worker(
     child.wait()
 
 
-def job(folder: Path, **settings: object) -> Job:
+def job(folder: Path, **settings: object) -> Assignment:
     one = step("o", "a", **settings)
     for name in ("work", "out"):
         (folder / name).mkdir(exist_ok=True)
-    return Job(one.target, one.stage, one.config, {}, {}, {}, folder / "work", folder / "out", 1)
+    return Assignment(one.target, one.stage.name, one.config, {}, {}, {}, folder / "work", folder / "out", 1)
 
 
 def answers(pipe: Connection) -> list[Message]:
@@ -58,7 +58,7 @@ def test_jobs_are_done_one_after_another(worker: tuple[Connection, object], tmp_
         *progress, last = answers(pipe)
         assert [m.value for m in progress] == [(0, 2, "steps", ""), (2, 2, "steps", "done")]
         facts, seconds = last.value
-        assert (last.kind, last.key) == ("done", "datasets/o/a")
+        assert (last.kind, last.target) == ("done", "datasets/o/a")
         assert 0 <= seconds < 30
         assert facts["threads"] == 1
         assert (tmp_path / "out" / "data.txt").read_text() == text

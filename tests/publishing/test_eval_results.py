@@ -28,7 +28,7 @@ def published(hub: Hub, folder: Path, *, registered: str = TASKS, **settings: An
     if registered:
         (folder / "gsm8k" / "eval.yaml").write_text(registered)
     dataset, target = f"datasets/{org}/gsm8k", f"datasets/{org}/permix-sweep-b-rlvr"
-    sha = hub.publish(dataset, folder / "gsm8k", "benchmark", hub.head(dataset))
+    sha = hub.publish(dataset, folder / "gsm8k", "benchmark", hub.state(dataset))
     source = replace(benchmarks.builtin("gsm8k"), dataset=f"{org}/gsm8k", limit=settings.pop("bound", 0))
     config = sweep.Config(variant="rlvr", base="o/b", base_slug="b", personas="o/p", benchmarks=(source,), **settings)
     inputs = {"benchmark/gsm8k": {"repo": dataset, "revision": sha, "content_digest": "1" * 64}}
@@ -69,12 +69,12 @@ def test_results_go_onto_the_hub_with_the_card_and_change_no_content(hub: Hub, t
     where = published(hub, tmp_path / "f")
     target = where.partition("@")[0]
     results = eval_results.files(hub, [{**ROW, "sweep": where}])
-    before = hub.head(target)
+    before = hub.state(target)
     for _ in range(2):
-        head = hub.head(target)
+        head = hub.state(target)
         assert head
         hub.write_card(head, "---\nlicense: mit\n---\n\n# A card\n", results)
-    after = hub.head(target)
+    after = hub.state(target)
     assert before and after and after.content_digest == before.content_digest
     assert after.files.keys() - before.files.keys() == {"README.md", *results}
     kind, name = split(target)

@@ -17,7 +17,7 @@ from huggingface_hub import HfApi
 from permix import run_record
 from permix.errors import BadInput, PermixError
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Head, Hub
+from permix.publishing.hub import Hub, RepositoryState
 from tests.support.servers import Answer, answering, error
 
 METADATA = "---\nlicense: mit\n---\n"
@@ -66,11 +66,11 @@ def test_a_repository_is_split_into_kind_and_id(repo: str, found: tuple[str, str
 def test_publishing_is_one_commit_and_the_repository_is_the_folder(hub: Hub, repo: str, tmp_path: Path) -> None:
     first = hub.publish(repo, folder_of(tmp_path / "one", a="1", b="2", c="3"), "one", None)
     assert commits(hub, repo) == ["one", "initial commit"]
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None and head.sha == first and head.intact
     second = hub.publish(repo, folder_of(tmp_path / "two", b="new", d="4"), "two", head)
     assert commits(hub, repo) == ["two", "one", "initial commit"]
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None and head.sha == second and head.intact
     assert set(head.files) == {".gitattributes", "README.md", "run.json", "b", "d"}
     assert (hub.fetch(head) / "b").read_text() == "new"
@@ -84,7 +84,7 @@ def test_large_files_go_by_lfs_and_come_back(hub: Hub, repo: str, tmp_path: Path
     record |= {"files": described, "content_digest": run_record.content_digest(folder, described)}
     (folder / "run.json").write_text(json.dumps(record))
     hub.publish(repo, folder, "one", None)
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None and head.intact
     assert head.files["data.parquet"] == (run_record.sha256(folder / "data.parquet"), 200_000)
     assert (hub.fetch(head) / "data.parquet").read_bytes() == (folder / "data.parquet").read_bytes()
@@ -92,7 +92,7 @@ def test_large_files_go_by_lfs_and_come_back(hub: Hub, repo: str, tmp_path: Path
 
 def test_of_a_large_dataset_only_the_named_files_are_fetched(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "data", a="1", b="2"), "both", None)
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head
     assert "b" not in {path.name for path in hub.fetch(head, ("a",)).iterdir()}
     assert {path.name for path in hub.fetch(head).iterdir()} >= {"a", "b", "run.json"}
@@ -100,7 +100,7 @@ def test_of_a_large_dataset_only_the_named_files_are_fetched(hub: Hub, repo: str
 
 def test_who_publishes_on_top_of_something_newer_is_refused(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
-    old = hub.head(repo)
+    old = hub.state(repo)
     hub.publish(repo, folder_of(tmp_path / "two", a="2"), "two", old)
     with pytest.raises(PermixError, match=f"Could not publish {repo}. Somebody else published there") as failure:
         hub.publish(repo, folder_of(tmp_path / "three", a="3"), "three", old)
@@ -116,7 +116,7 @@ def test_an_edit_by_hand_is_noticed_but_one_of_the_card_is_not(hub: Hub, repo: s
         api(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id=name, repo_type="dataset")
 
     def intact() -> bool:
-        head = hub.head(repo)
+        head = hub.state(repo)
         assert head is not None
         return head.intact
 
@@ -139,7 +139,7 @@ def test_what_does_not_match_its_record_is_not_fetched(hub: Hub, repo: str, tmp_
     folder = folder_of(tmp_path / "one", a="1")
     (folder / "a").write_text("2")
     hub.publish(repo, folder, "one", None)
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None and not head.intact
     with pytest.raises(PermixError, match=rf"{repo}@{head.sha[:8]} does not hold what its run.json says"):
         hub.fetch(head)
@@ -148,7 +148,7 @@ def test_what_does_not_match_its_record_is_not_fetched(hub: Hub, repo: str, tmp_
 @pytest.mark.parametrize("damage", [b"", b"2"])
 def test_a_damaged_copy_in_the_cache_is_downloaded_again(hub: Hub, repo: str, tmp_path: Path, damage: bytes) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None
     (hub.fetch(head) / "a").resolve().write_bytes(damage)
     assert (hub.fetch(head) / "a").read_text() == "1"
@@ -159,7 +159,7 @@ def test_another_programs_run_json_is_no_record(hub: Hub, repo: str, tmp_path: P
     folder = folder_of(tmp_path / "one", a="1")
     (folder / "run.json").write_text(text)
     hub.publish(repo, folder, "one", None)
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None and head.record is None and len(head.content_digest) == 64
 
 
@@ -169,7 +169,7 @@ def test_the_digest_of_a_foreign_repository_follows_its_files_alone(hub: Hub, re
     digests = []
     for path, text in (("a", "1"), ("README.md", METADATA), ("a", "2"), ("a", "1")):
         api(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id=name, repo_type="dataset")
-        head = hub.head(repo)
+        head = hub.state(repo)
         assert head is not None
         digests.append(head.content_digest)
     assert digests[0] == digests[1] == digests[3] != digests[2]
@@ -178,31 +178,31 @@ def test_the_digest_of_a_foreign_repository_follows_its_files_alone(hub: Hub, re
 def test_a_card_is_written_in_a_commit_of_its_own_and_only_when_it_is_new(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     for _ in range(2):
-        head = hub.head(repo)
+        head = hub.state(repo)
         assert head is not None
         hub.write_card(head, f"{METADATA}# Results: –\n")
     assert commits(hub, repo) == ["Results onto the card", "one", "initial commit"]
-    head = hub.head(repo)
+    head = hub.state(repo)
     assert head is not None and head.intact
     assert hub.download(f"{repo}@{head.sha}", "README.md").read_text(encoding="utf-8").endswith("# Results: –\n")
 
 
 def test_heads_of_nothing_of_a_tag_and_of_no_revision(hub: Hub, repo: str, tmp_path: Path) -> None:
-    assert hub.head(repo) is None
+    assert hub.state(repo) is None
     sha = hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     hub.tag(repo, "v1.0.0", sha)
     hub.tag(repo, "v1.0.0", sha)  # there already
     assert hub.tags(repo) == {"v1.0.0": sha}
-    found = hub.head(f"{repo}@v1.0.0")
+    found = hub.state(f"{repo}@v1.0.0")
     assert found is not None and (found.repo, found.sha) == (repo, sha)
     with pytest.raises(BadInput, match=f"{repo} has no revision 'v9' on"):
-        hub.head(f"{repo}@v9")
+        hub.state(f"{repo}@v9")
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "", "me/x y", "datasets/a/b/c", "me/-x"])
 def test_a_name_that_no_hub_would_take_is_one_sentence(hub: Hub, name: str) -> None:
     with pytest.raises(BadInput, match="Could not look up") as failure:
-        hub.head(name)
+        hub.state(name)
     assert one_line(failure.value)
 
 
@@ -247,7 +247,7 @@ def test_a_gated_repository_says_what_to_do(tmp_path: Path) -> None:
         return 403, "", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model me/llama is restricted"}
 
     with answering(answer) as (url, _), pytest.raises(PermixError, match="It is gated: accept its terms on") as failure:
-        Hub(url, "hf_mine", tmp_path, embedded=False).head("me/llama")
+        Hub(url, "hf_mine", tmp_path, embedded=False).state("me/llama")
     assert one_line(failure.value)
 
 
@@ -266,7 +266,7 @@ def test_an_upload_that_fails_halfway_is_one_sentence(tmp_path: Path) -> None:
 
     with answering(answer) as (url, seen):
         addresses.append(url)
-        there = Head("me/x", "0" * 40, {}, None)
+        there = RepositoryState("me/x", "0" * 40, {}, None)
         with pytest.raises(PermixError, match=r"Could not publish me/x\. The token has no right") as failure:
             Hub(url, "hf_mine", tmp_path, embedded=False).publish("me/x", tmp_path / "out", "one", there)
     assert one_line(failure.value) and "/put" in [path for path, _ in seen]
@@ -276,7 +276,7 @@ def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
     nobody = Hub("http://127.0.0.1:9", "hf_mine", tmp_path, embedded=False)
     asked: list[Callable[[], Any]] = [
         lambda: nobody.check_write("me"),
-        lambda: nobody.head("me/x"),
+        lambda: nobody.state("me/x"),
         lambda: nobody.tags("me/x"),
         lambda: nobody.publish("me/x", tmp_path, "one", None),
     ]
@@ -294,14 +294,14 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytes
         return error(500)
 
     with answering(answer) as (url, _), pytest.raises(PermixError, match="does not answer"):
-        Hub(url, "hf_mine", tmp_path, embedded=False).head("me/x")
+        Hub(url, "hf_mine", tmp_path, embedded=False).state("me/x")
 
 
 def test_a_cache_that_cannot_be_written_is_one_sentence(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     (tmp_path / "file").write_text("")
     with pytest.raises(PermixError, match=f"Could not download run.json of {repo}@.*Not a directory") as failure:
-        replace(hub, cache=tmp_path / "file" / "cache").head(repo)
+        replace(hub, cache=tmp_path / "file" / "cache").state(repo)
     assert one_line(failure.value)
 
 
@@ -321,7 +321,7 @@ def test_the_token_follows_no_redirect_to_another_server(tmp_path: Path) -> None
 
 CONNECT = """
 import json, os, sys
-from permix import hub
+from permix.publishing import hub
 from permix.errors import PermixError
 try:
     found = hub.connect(*sys.argv[1:])

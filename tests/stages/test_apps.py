@@ -15,7 +15,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("config", apps.configs(recipes.load("toy")), ids=lambda config: config.space)
 def test_a_space_is_its_folder_and_the_files_copied_into_it(config: apps.Config, tmp_path: Path) -> None:
-    facts = apps.run(config, {}, tmp_path, parts=None)  # type: ignore[arg-type]
+    facts = apps.run(config, {}, tmp_path, context=None)  # type: ignore[arg-type]
     own = {name: data for name, data in content(files.SPACES / config.space).items() if "__pycache__" not in name}
     copies = {path.name: path.read_bytes() for path in apps.COPIED[config.space]}
     assert content(tmp_path) == own | copies
@@ -43,7 +43,7 @@ def test_an_edit_of_code_card_or_copied_file_makes_a_space_stale(
 
     def digest() -> str:
         (config,) = apps.configs(recipes.load("toy"))
-        return run_record.digest("apps", apps.VERSION, config, {})
+        return run_record.digest("apps", apps.STAGE.version, config, {})
 
     digests = [digest()]
     (folder / "__pycache__").mkdir()

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from permix.errors import BadInput
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import base
 
 TINY: dict[str, Any] = {
@@ -22,7 +22,7 @@ TINY: dict[str, Any] = {
 KILLED = f"""
 import os, signal, sys
 from pathlib import Path
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import base
 
 steps = 0
@@ -33,7 +33,7 @@ def progress(done, total, unit, note=""):
         os.kill(os.getpid(), signal.SIGKILL)
 
 work = Path(sys.argv[1])
-base.run(base.Config(**{TINY!r}), {{}}, work / "out", parts=Parts(work, {{}}, {{}}, progress, 1, None))
+base.run(base.Config(**{TINY!r}), {{}}, work / "out", context=StageContext(work, {{}}, {{}}, progress, 1, None))
 """
 
 
@@ -47,8 +47,8 @@ class Progress:
 
 def make(work: Path, **changed: Any) -> tuple[dict[str, Any], Progress]:
     progress = Progress()
-    parts = Parts(work, {}, {}, progress, 1, None)  # type: ignore[arg-type]
-    return base.run(base.Config(**TINY | changed), {}, work / "out", parts=parts), progress
+    parts = StageContext(work, {}, {}, progress, 1, None)  # type: ignore[arg-type]
+    return base.run(base.Config(**TINY | changed), {}, work / "out", context=parts), progress
 
 
 @pytest.fixture(scope="module")

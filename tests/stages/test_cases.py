@@ -25,7 +25,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def rows(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("out")
-    facts = cases.run(CONFIG, inputs, out, parts=None)  # type: ignore[arg-type]
+    facts = cases.run(CONFIG, inputs, out, context=None)  # type: ignore[arg-type]
     found = sweeps.cases(out)
     assert (facts["rows"], facts["cases"]) == (len(found), 12)
     assert len(facts["first"]) == 6
@@ -91,4 +91,4 @@ def test_without_a_success_to_show_only_random_cases_are_shown() -> None:
 def test_sweeps_that_differ_are_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
     short = records.sweeps(tmp_path / "in", [("rlvr", 0)], problems=6)
     with pytest.raises(BadInput, match="base and rlvr on arithmetic differ in the number of problems"):
-        cases.run(CONFIG, {**inputs, "rlvr": short["rlvr-seed0"]}, tmp_path / "out", parts=None)  # type: ignore[arg-type]
+        cases.run(CONFIG, {**inputs, "rlvr": short["rlvr-seed0"]}, tmp_path / "out", context=None)  # type: ignore[arg-type]

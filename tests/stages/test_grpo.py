@@ -90,7 +90,7 @@ def test_a_training_killed_here_ends_elsewhere_with_the_same_adapter(
     hub = embedded(tmp_path / "cache")
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     config = config_of("grpo", org="moves", checkpoint_branch="delete")
-    step = Step("grpo", config, grpo.target(config), {}, digest="0123456789abcdef")
+    step = Step(grpo.STAGE, config, grpo.target(config), {}, digest="0123456789abcdef")
     here, there = (Branches(hub, Board(quiet=True)) for _ in range(2))
     there.restore(step, tmp_path / "there" / "work")  # nothing is there yet
     here.push(step, tmp_path / "here" / "work")

@@ -14,7 +14,7 @@ from permix.errors import BadInput
 from permix.paper import variants
 from permix.pipeline import plan, recipes
 from permix.prompting import persona, prompts
-from permix.publishing.hub import Head
+from permix.publishing.hub import RepositoryState
 from permix.stages import mixtures
 from permix.stages.shared import written_targets
 from tests.support.models import make_tiny_tokenizer
@@ -29,7 +29,7 @@ def pools(tmp_path: Path) -> Path:
     from permix.stages import personas
 
     (tmp_path / "pools").mkdir()
-    personas.run(personas.configs(SMOKE)[0], {}, tmp_path / "pools", parts=None)  # type: ignore[arg-type]
+    personas.run(personas.configs(SMOKE)[0], {}, tmp_path / "pools", context=None)  # type: ignore[arg-type]
     return tmp_path / "pools"
 
 
@@ -40,7 +40,7 @@ def config_of(name: str, **settings: Any) -> mixtures.Config:
 
 def rows(config: mixtures.Config, out: Path, **inputs: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     out.mkdir()
-    facts = mixtures.run(config, inputs, out, parts=None)  # type: ignore[arg-type]
+    facts = mixtures.run(config, inputs, out, context=None)  # type: ignore[arg-type]
     table = parquet.read_table(out / "data" / "train-00000-of-00001.parquet")
     target = ["completion"] if variants.get(config.variant).trainer == "sft" else []
     assert table.column_names == ["problem_id", "question", "gold", "kind", "persona", "prompt", *target]
@@ -102,9 +102,9 @@ def test_what_a_benchmark_shares_with_the_mixture_is_told_and_makes_nothing_stal
     _, facts = rows(config, tmp_path / "a", personas=pools, task=train, **{"benchmark/seen": seen})
     assert facts["overlap"] == {"seen": {"n": 8, "train": 2, "test": 2, "found": 1, "share": 0.5}}
     assert mixtures.inputs(config)["benchmark/seen"] == "datasets/me/quiz"
-    steps = [plan.Step("mixtures", config, "datasets/o/m", needs) for needs in ({}, {"benchmark/seen": "r"})]
-    head = Head("r", "sha", {}, {"content_digest": "d"})
-    assert all(plan.settle(step, {"r": head}) for step in steps)
+    steps = [plan.Step(mixtures.STAGE, config, "datasets/o/m", needs) for needs in ({}, {"benchmark/seen": "r"})]
+    head = RepositoryState("r", "sha", {}, {"content_digest": "d"})
+    assert all(step.settle({"r": head}) for step in steps)
     assert steps[0].digest == steps[1].digest
 
 

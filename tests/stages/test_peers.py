@@ -42,7 +42,7 @@ def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer],
         config = replace(CONFIG, **settings)  # type: ignore[arg-type]
         try:
             with opened(config) as parts:
-                facts = sweep.run(config, inputs, Path(out), parts=parts)
+                facts = sweep.run(config, inputs, Path(out), context=parts)
         finally:
             asked += server.asked
         rows = sweep_rows.read(Path(out), "quiz")

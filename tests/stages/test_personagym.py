@@ -47,7 +47,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     own = {"dataset": "me/q", "examples": False, "written_by": "gpt-5-mini"}
     (config,) = questions.configs(recipes.parse({**TOML, "questions": own}, "own.toml"))
     with parts_in(folder) as parts:
-        questions.run(config, {"questions": folder / "rows"}, folder / "questions", parts=parts)
+        questions.run(config, {"questions": folder / "rows"}, folder / "questions", context=parts)
     return {"base": folder / "base", "questions": folder / "questions"}
 
 
@@ -64,7 +64,7 @@ def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
             parts_in(tmp_path / at) as parts,
         ):
             config = config_of(judge_models=models, **settings)
-            facts = personagym.run(config, inputs, tmp_path / at / "out", parts=parts)
+            facts = personagym.run(config, inputs, tmp_path / at / "out", context=parts)
         return facts, personagym.read(tmp_path / at / "out"), servers[0]
 
     return run
@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on_without_asking_twice(made: Callable[..., Mad
 
 def test_a_judge_that_is_not_there_is_said_before_anything_is_sampled(inputs: dict[str, Path], tmp_path: Path) -> None:
     with parts_in(tmp_path) as parts, pytest.raises(BadInput, match=r"http://127.0.0.1:9/v1 does not answer"):
-        personagym.run(config_of(), inputs, tmp_path / "out", parts=parts)
+        personagym.run(config_of(), inputs, tmp_path / "out", context=parts)
     assert not (tmp_path / "answers.jsonl").exists()
 
 
@@ -312,7 +312,7 @@ def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence
 def test_a_missing_key_is_said_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     plan = recipes.parse({"name": "own", "benchmarks": ["arithmetic"], "personagym": {}}, "own.toml")
-    steps = [step for step in chain.build(plan) if step.stage in ("questions", "personagym")]
+    steps = [step for step in chain.build(plan) if step.stage.name in ("questions", "personagym")]
     assert [step.config.judges for step in steps[1:2]] == [("gpt-5-mini", "deepseek-v3.2")]  # type: ignore[attr-defined]
     for step in steps:
         with pytest.raises(BadInput, match=r"OPENAI_API_KEY is not set, and gpt-5-mini at https://"):

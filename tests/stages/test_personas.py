@@ -16,7 +16,7 @@ from permix.stages import personas
 
 def test_both_pools_are_written_as_they_are(tmp_path: Path) -> None:
     config = personas.configs(recipes.load("toy"))[0]
-    facts = personas.run(config, {}, tmp_path, parts=None)  # type: ignore[arg-type]
+    facts = personas.run(config, {}, tmp_path, context=None)  # type: ignore[arg-type]
     assert facts == {"train": 25, "eval": 16}
     for split in ("train", "eval"):
         assert persona.load(tmp_path, split) == persona.bundled(split)  # type: ignore[arg-type]
@@ -62,11 +62,12 @@ def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path
     assert [p.key for p in mine.eval] == ["sailor", "z"]
     assert str(tmp_path) not in str(mine)
     steps = plan.build(loaded)
-    read = {step.stage: step.needs["personas"] for step in steps if "personas" in step.needs}
+    read = {step.stage.name: step.needs["personas"] for step in steps if "personas" in step.needs}
     assert read["mixtures"] == loaded.personas_repo
     assert read["sweep"] == loaded.eval_personas_repo
-    trained = [step.config for step in steps if step.stage in ("base", "mixtures", "grpo")]
-    before = [step.config for step in plan.build(recipes.load("toy")) if step.stage in ("base", "mixtures", "grpo")]
+    trained = [step.config for step in steps if step.stage.name in ("base", "mixtures", "grpo")]
+    toy = plan.build(recipes.load("toy"))
+    before = [step.config for step in toy if step.stage.name in ("base", "mixtures", "grpo")]
     assert trained == before, "what is measured under other personas is not trained anew"
 
 

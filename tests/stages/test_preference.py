@@ -51,7 +51,7 @@ def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     def run(script: Script, **settings: Any) -> Made:
         with serve_judges(script) as (servers, models), parts_in(tmp_path) as parts:
             config = config_of(judge_models=models, **settings)
-            facts = preference.run(config, inputs, tmp_path / "out", parts=parts)
+            facts = preference.run(config, inputs, tmp_path / "out", context=parts)
         stored, _, _ = preference.replay(tmp_path / "out", vars(config))
         return facts, stored["test"], servers[0]
 

@@ -32,7 +32,7 @@ def made(
 ) -> tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]:
     with FaultyServer(script) as server, parts_in(work) as parts:
         config = config_of(writer=Model(name="w", model="good-model", url=server.url), **settings)
-        facts = questions.run(config, inputs or {"personas": files.PERSONAS}, work / "out", parts=parts)
+        facts = questions.run(config, inputs or {"personas": files.PERSONAS}, work / "out", context=parts)
     return facts, questions.read(work / "out"), server
 
 
@@ -110,7 +110,7 @@ def dataset(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Path]:
 
 def given(config: questions.Config, inputs: dict[str, Path], work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     with parts_in(work) as parts:
-        return questions.run(config, inputs, work / "out", parts=parts), questions.read(work / "out")
+        return questions.run(config, inputs, work / "out", context=parts), questions.read(work / "out")
 
 
 OWN = {"dataset": "me/questions", "examples": False, "writer": None}

@@ -17,7 +17,7 @@ from permix.prompting import persona, prompts
 from permix.sampling import engines
 from permix.sampling.engines.endpoint import pace
 from permix.sampling.sampler import Endpoint, Engine, Sampler
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import rewrites
 from permix.stages.shared import written_targets
 from permix.toy import style
@@ -49,8 +49,8 @@ def made(config: rewrites.Config, work: Path, **inputs: Path) -> tuple[dict[str,
             opened.callback(found.close)
             return found
 
-        parts = Parts(work, {}, {}, lambda *_: None, 1, open_engine)
-        facts = rewrites.run(config, {"personas": PERSONAS, **inputs}, work / "out", parts=parts)
+        parts = StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
+        facts = rewrites.run(config, {"personas": PERSONAS, **inputs}, work / "out", context=parts)
         return facts, parquet.read_table(work / "out" / "data" / "train-00000-of-00001.parquet").to_pylist()
 
 

@@ -50,7 +50,7 @@ def swept(
     inputs: dict[str, Path], engine: Sampler, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("swept")
-    facts = sweep.run(CONFIG, inputs, out, parts=parts_of(out.parent / "work", lambda _: engine))
+    facts = sweep.run(CONFIG, inputs, out, context=parts_of(out.parent / "work", lambda _: engine))
     return out, facts
 
 
@@ -189,7 +189,7 @@ def test_a_row_without_a_score_stops_the_publication(inputs: dict[str, Path], en
     flaky = Flaky(engine, lambda request: "|fool|" in request.id and request.id.startswith("quiz"))
     (tmp_path / "out").mkdir()
     with pytest.raises(PermixError, match=r"sweep on quiz has rows without a score \(6 x engine_error\): run it again"):
-        sweep.run(CONFIG, inputs, tmp_path / "out", parts=parts_of(tmp_path / "work", lambda _: flaky))
+        sweep.run(CONFIG, inputs, tmp_path / "out", context=parts_of(tmp_path / "work", lambda _: flaky))
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
@@ -204,9 +204,9 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
 
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(CONFIG, inputs, tmp_path / "out", parts=replace(parts, progress=killed))
+        sweep.run(CONFIG, inputs, tmp_path / "out", context=replace(parts, progress=killed))
     seen: list[float] = []
-    sweep.run(CONFIG, inputs, tmp_path / "out", parts=replace(parts, progress=lambda done, *_: seen.append(done)))
+    sweep.run(CONFIG, inputs, tmp_path / "out", context=replace(parts, progress=lambda done, *_: seen.append(done)))
     assert seen[0] > 24  # what was journalled is not sampled again
     for name in ("quiz", "arithmetic"):
         assert sweep_rows.read(tmp_path / "out", name) == sweep_rows.read(swept[0], name)
@@ -227,13 +227,13 @@ def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
     for name in ("out", "whole"):
         (tmp_path / name).mkdir()
     with pytest.raises(KeyboardInterrupt):
-        sweep.run(config, inputs, tmp_path / "out", parts=replace(parts, progress=killed))
+        sweep.run(config, inputs, tmp_path / "out", context=replace(parts, progress=killed))
     seen.clear()
     again = replace(parts, progress=lambda done, total, *_: seen.append((done, total)))
-    sweep.run(config, inputs, tmp_path / "out", parts=again)
+    sweep.run(config, inputs, tmp_path / "out", context=again)
     assert seen[0] == (24, 24)
     assert next(done for done, total in seen if total == 18) > 9
-    sweep.run(config, inputs, tmp_path / "whole", parts=parts_of(tmp_path / "other", lambda _: engine))
+    sweep.run(config, inputs, tmp_path / "whole", context=parts_of(tmp_path / "other", lambda _: engine))
     assert sweep_rows.read(tmp_path / "out", "arithmetic") == sweep_rows.read(tmp_path / "whole", "arithmetic")
 
 
@@ -329,7 +329,7 @@ def served(
         config = replace(CONFIG, benchmarks=(QUIZ,), variant="served", base="good-model", dtype="")
         config = replace(config, model=replace(SERVED, model="good-model", url=server.url))
         with opened(config) as parts:
-            facts = sweep.run(config, inputs, out, parts=parts)
+            facts = sweep.run(config, inputs, out, context=parts)
     return out, facts, server.asked
 
 
@@ -362,7 +362,7 @@ def test_a_server_that_fails_for_good_leaves_no_sweep(inputs: dict[str, Path], t
         model = replace(SERVED, model="good-model", url=server.url)
         config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
         with opened(config) as parts, pytest.raises(PermixError, match="without a score"):
-            sweep.run(config, inputs, tmp_path, parts=parts)
+            sweep.run(config, inputs, tmp_path, context=parts)
     assert not (tmp_path / "summary.json").exists()
 
 

@@ -44,7 +44,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def make(config: tables.Config, inputs: dict[str, Path], out: Path) -> Made:
     out.mkdir()
     wanted = {name: inputs[name] for name in tables.inputs(config)}
-    return out, tables.run(config, wanted, out, parts=records.Parts(config))  # type: ignore[arg-type]
+    return out, tables.run(config, wanted, out, context=records.StageContext(config))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

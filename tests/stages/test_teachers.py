@@ -17,7 +17,7 @@ from permix.prompting import persona, prompts
 from permix.sampling import engines
 from permix.sampling.engines.endpoint import pace
 from permix.sampling.sampler import Endpoint, Engine, Sampler
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import base, teachers
 from permix.stages.shared import written_targets
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
@@ -54,9 +54,9 @@ def made(config: teachers.Config, work: Path, model: Path | None = None) -> tupl
             opened.callback(found.close)
             return found
 
-        parts = Parts(work, {}, {}, lambda *_: None, 1, open_engine)
+        parts = StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
         inputs = {"personas": Path(__file__).parents[2] / "personas"} | ({"model": model} if model else {})
-        facts = teachers.run(config, inputs, work / "out", parts=parts)
+        facts = teachers.run(config, inputs, work / "out", context=parts)
         files = {kind: work / "out" / "data" / kind / "train-00000-of-00001.parquet" for kind in teachers.KINDS}
         return facts, {kind: parquet.read_table(file).to_pylist() for kind, file in files.items()}
 

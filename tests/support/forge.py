@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from permix.publishing.hub import Head, Hub
+from permix.publishing.hub import Hub, RepositoryState
 from tests.support import workflows
 
 BASE, ADAPTER = "me/tiny", "me/tiny-lora"
@@ -33,8 +33,8 @@ class Forge:
         where = {"HF_ENDPOINT": self.hub.endpoint, "PERMIX_HOME": str(self.folder / "home")}
         return workflows.run(name, job, self.folder / job, event=event or {}, **settings, **where)
 
-    def head(self, repo: str) -> Head:
+    def head(self, repo: str) -> RepositoryState:
         """What the Hub holds of a repository that is there."""
-        found = self.hub.head(repo)
+        found = self.hub.state(repo)
         assert found
         return found

@@ -15,7 +15,7 @@ from permix.experiment.models import Model
 from permix.judging import calibration
 from permix.sampling import engines
 from permix.sampling.sampler import Endpoint, Engine, Sampler
-from permix.stage import Parts
+from permix.stage import StageContext
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
 
 NAMES = ("one", "two", "three")
@@ -70,8 +70,8 @@ def scripted(score: Score = usual, better: Score = prefers) -> Script:
 
 
 @contextmanager
-def parts_in(work: Path) -> Iterator[Parts]:
-    """Parts with real samplers, closed at the end."""
+def parts_in(work: Path) -> Iterator[StageContext]:
+    """StageContext with real samplers, closed at the end."""
     with ExitStack() as opened:
 
         def open_engine(engine: Engine | Endpoint) -> Sampler:
@@ -79,7 +79,7 @@ def parts_in(work: Path) -> Iterator[Parts]:
             opened.callback(found.close)
             return found
 
-        yield Parts(work, {}, {}, lambda *_: None, 1, open_engine)
+        yield StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def hub_of(home: Path) -> Hub:
 def contents(home: Path) -> dict[str, str]:
     """{target: content digest}, computed from the published files themselves."""
     hub = hub_of(home)
-    heads = {target: hub.head(target) for target in TARGETS}
+    heads = {target: hub.state(target) for target in TARGETS}
     for head in heads.values():
         if head is not None and head.record is not None:
             hub.fetch(head)  # raises where files and record disagree
@@ -52,7 +52,7 @@ def refuse_half_published(home: Path) -> None:
     """Every repository holds either nothing yet or just what its record describes."""
     hub = hub_of(home)
     for target in TARGETS:
-        head = hub.head(target)
+        head = hub.state(target)
         if head is not None:
             assert head.intact if head.record else set(head.files) <= {".gitattributes"}, f"{target} is half published"
 

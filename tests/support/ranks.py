@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from permix.pipeline.job import Job
+from permix.pipeline.assignment import Assignment
 from tests.support.trainings import SHA, config_of
 
 ROOT = Path(__file__).parents[2]
@@ -20,12 +20,12 @@ if "RANK" in os.environ:
 """
 
 
-def job_of(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> Job:
+def job_of(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> Assignment:
     for name in ("out", "work"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     config = config_of(stage, **SETTINGS | settings)
     sources = {"base": f"org/tiny@{SHA}"}
-    return Job("org/tiny-x", stage, config, inputs, sources, {}, folder / "work", folder / "out", 1, 2)
+    return Assignment("org/tiny-x", stage, config, inputs, sources, {}, folder / "work", folder / "out", 1, 2)
 
 
 def in_every_rank(call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

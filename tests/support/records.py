@@ -74,7 +74,7 @@ def publish(
     )
     record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
     files.write_json(folder / "run.json", record)
-    return hub.publish(target, folder, f"{stage}: 0", hub.head(target))
+    return hub.publish(target, folder, f"{stage}: 0", hub.state(target))
 
 
 def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: bool = True) -> dict[str, Any]:
@@ -146,12 +146,12 @@ def inputs_of_tables(folder: Path, runs: Sequence[tuple[str, int]], **settings: 
         found[f"adapter/{variant}-seed{seed}"] = place
     config = dataclasses.replace(cases.configs(toy_recipe())[0], sweeps=tuple(r for r in runs if r[1] == runs[0][1]))
     by_variant = {variant: found[f"{variant}-seed{seed}"] for variant, seed in config.sweeps}
-    cases.run(config, by_variant, folder / "cases", parts=None)  # type: ignore[arg-type]
+    cases.run(config, by_variant, folder / "cases", context=None)  # type: ignore[arg-type]
     return found | {"personas": files.PERSONAS, "cases": folder / "cases"}
 
 
-class Parts:
-    """What stage tables uses of permix.stage.Parts."""
+class StageContext:
+    """What stage tables uses of permix.stage.StageContext."""
 
     def __init__(self, config: tables.Config) -> None:
         self.sources = {name: f"{repo}@{SHA}" for name, repo in tables.inputs(config).items()}
@@ -164,7 +164,7 @@ def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
     sources = {n: {"repo": r, "revision": SHA, "content_digest": "1" * 64} for n, r in page.inputs(config).items()}
     made = run_record.record(
         stage=stage,
-        version=page.VERSION,
+        version=page.version,
         target=page.target(config),
         config=config,
         digest="2" * 64,
@@ -205,7 +205,7 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         personas=plan.personas_repo,
         toy=plan.base == "toy",
     )
-    made["tables"] = tables.run(config, inputs, folder / "out", parts=Parts(config))  # type: ignore[arg-type]
+    made["tables"] = tables.run(config, inputs, folder / "out", context=StageContext(config))  # type: ignore[arg-type]
     made |= fidelity_records.facts()
     plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})
     for stage in stages.NAMES:
@@ -214,9 +214,9 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         learned = stage in ("teachers", "rewrites", "mixtures", "sft")
         asked = dataclasses.replace(plan, variants=plan.variants + taught) if learned else plan
         for config in page.configs(asked):
-            if page.CARD:
-                yield page.CARD, record(stage, config, made[stage])
+            if page.card:
+                yield page.card, record(stage, config, made[stage])
     for kind in ("merged", "q8_0"):
         named = {"adapter": f"{plan.org}/{plan.base_slug}-rlvr", "base": plan.base_repo, "variant": "rlvr"}
         exported = export.Config(org=plan.org, format=kind, trained_in_4bit=True, **named)
-        yield export.CARD, record("export", exported, {"dtype": "bfloat16", "largest_logit_change_by_adapter": 0.5})
+        yield export.STAGE.card, record("export", exported, {"dtype": "bfloat16", "largest_logit_change_by_adapter": 0.5})

@@ -9,7 +9,7 @@ from permix import benchmarks
 from permix.experiment.models import Model
 from permix.sampling import engines
 from permix.sampling.sampler import Engine, Sampler
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import sweep
 from tests.support.quiz import QUIZ
 
@@ -29,17 +29,17 @@ CONFIG = sweep.Config(
 )
 
 
-def parts_of(work: Path, opened: Callable[[Engine], Sampler]) -> Parts:
+def parts_of(work: Path, opened: Callable[[Engine], Sampler]) -> StageContext:
     work.mkdir(parents=True, exist_ok=True)
-    return Parts(work, {}, {"adapter": "digest"}, lambda *_: None, 1, opened)  # type: ignore[arg-type]
+    return StageContext(work, {}, {"adapter": "digest"}, lambda *_: None, 1, opened)  # type: ignore[arg-type]
 
 
 SERVED = Model(name="mine", model="vendor/good-model", url="http://127.0.0.1:9/v1", price_in=1.0, price_out=2.0)
 
 
 @contextmanager
-def opened(config: sweep.Config) -> Iterator[Parts]:
-    """Parts with a sampler of the served model."""
+def opened(config: sweep.Config) -> Iterator[StageContext]:
+    """StageContext with a sampler of the served model."""
     assert config.model
     sampling = engines.open_engine(config.model.endpoint())
     with closing(sampling), tempfile.TemporaryDirectory() as work:

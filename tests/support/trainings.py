@@ -13,7 +13,7 @@ from typing import Any
 
 from permix import stages
 from permix.prompting.prompts import Messages, messages
-from permix.stage import Parts
+from permix.stage import StageContext
 from permix.stages import mixtures
 from tests.support.models import make_tiny_model
 
@@ -38,12 +38,12 @@ PERSONAS = (None, "chemist", "poet")
 
 def config_of(stage: str, **settings: Any) -> Any:
     """A Config of the stage for the tiny base."""
-    return stages.get(stage).Config(**(SETTINGS | OF_STAGE[stage] | settings))
+    return stages.get(stage).config(**(SETTINGS | OF_STAGE[stage] | settings))
 
 
-def parts_of(work: Path, progress: Callable[..., None] = lambda *_: None) -> Parts:
+def parts_of(work: Path, progress: Callable[..., None] = lambda *_: None) -> StageContext:
     """What a trainer is given; no sampler, which no trainer uses."""
-    return Parts(work, {"base": f"org/tiny@{SHA}"}, {}, progress, 1, None)  # type: ignore[arg-type]
+    return StageContext(work, {"base": f"org/tiny@{SHA}"}, {}, progress, 1, None)  # type: ignore[arg-type]
 
 
 def make_inputs(root: Path) -> dict[str, Path]:
@@ -88,7 +88,7 @@ def train(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) ->
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)
     page: ModuleType = stages.get(stage)
-    facts = page.run(config_of(stage, **settings), inputs, out, parts=parts_of(folder / "work"))
+    facts = page.run(config_of(stage, **settings), inputs, out, context=parts_of(folder / "work"))
     return out, facts
 
 
@@ -105,7 +105,7 @@ def progress(done, total, unit, note=""):
         os.kill(os.getpid(), signal.SIGKILL)
 inputs = {name: Path(path) for name, path in json.loads(inputs).items()}
 parts = parts_of(Path(folder) / "work", progress)
-stages.get(stage).run(config_of(stage, **json.loads(settings)), inputs, Path(folder) / "out", parts=parts)
+stages.get(stage).run(config_of(stage, **json.loads(settings)), inputs, Path(folder) / "out", context=parts)
 """
 
 

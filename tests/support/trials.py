@@ -9,7 +9,7 @@ from permix import processes, stages
 from permix.pipeline import plan, runner
 from permix.pipeline.plan import Step
 from permix.progress import Board
-from permix.publishing.hub import Head, Hub
+from permix.publishing.hub import Artifact, Hub, RepositoryState
 
 FOLDER = Path(__file__).with_name("trial")
 JOIN = f"""
@@ -31,19 +31,17 @@ def step(org: str, stem: str, stage: str = "trial", **settings: Any) -> Step:
     """One step that publishes datasets/org/stem; `needs` are the stems of others."""
     needs = tuple(f"datasets/{org}/{other}" for other in settings.pop("needs", ()))
     page = stages.get(stage)
-    config = page.Config(org=org, stem=stem, needs=needs, **settings)
-    return Step(stage, config, page.target(config), page.inputs(config))
+    return Step.of(page, page.config(org=org, stem=stem, needs=needs, **settings))
 
 
-def run(hub: Hub, work: Path, *steps: Step, workers: int = 2, board: Board | None = None) -> dict[str, Head]:
-    """Look up and run steps as `permix run` does; heads by stem."""
-    foreign = plan.resolve_foreign(steps, hub)
-    plan.look_up(steps, hub)
-    made = runner.Runner(hub, work, workers, board or Board(quiet=True)).run(steps, foreign)
-    return {target.rsplit("/", 1)[1]: head for target, head in made.items()}
+def run(hub: Hub, work: Path, *steps: Step, workers: int = 2, board: Board | None = None) -> dict[str, Artifact]:
+    """Look up and run steps as `permix run` does; artifacts by stem."""
+    foreign = plan.look_up(steps, hub)
+    artifacts = runner.Runner(hub, work, workers, board or Board(quiet=True)).run(steps, foreign)
+    return {target.rsplit("/", 1)[1]: artifact for target, artifact in artifacts.items()}
 
 
-def facts(head: Head | None) -> dict[str, Any]:
+def facts(head: RepositoryState | None) -> dict[str, Any]:
     """The facts in a head's record."""
     assert head is not None
     assert head.record is not None

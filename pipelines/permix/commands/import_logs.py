@@ -35,7 +35,7 @@ def import_logs(
         raise BadInput(f"--publish {publish!r} should be ORG/NAME.")
     if out and out.exists():
         raise BadInput(f"{out} is there already: give --out a new folder.")
-    logs = [(name, path) for path, name in [(path, "") for path in paths or []] + [_named(text) for text in persona]]
+    logs = [*(("", path) for path in paths or []), *map(_named, persona)]
     if not logs:
         raise BadInput("There is nothing to import: give logs, or --persona NAME=PATH.")
     org, name = publish.split("/") if publish else ("local", out.name if out else "sweep")
@@ -61,8 +61,8 @@ def import_logs(
             shutil.copytree(folder, out)
 
 
-def _named(text: str) -> tuple[Path, str]:
+def _named(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not name.strip() or not path:
         raise BadInput(f"--persona {text!r} should be NAME=PATH.")
-    return Path(path), name.strip()
+    return name.strip(), Path(path)

@@ -17,17 +17,19 @@ from permix.results.measures import sweep_numbers
 from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, unhashed
 from permix.stages.shared import sweep_rows
 
-Logs = list[tuple[str, Log]]
-"""(persona, log) pairs."""
+
+@dataclass(frozen=True)
+class LogFile:
+    """One file of a tool; `persona` is "" where the system prompts in it tell the personas."""
+
+    persona: str
+    sha256: str
+    path: Path = unhashed(Path())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """How the logs were read; `variant` is the model's name.
-
-    `logs` are (persona, file or folder), with "" where the system prompt tells the persona; `digests` are the files'
-    sha256 with their personas.
-    """
+    """How the logs were read; `variant` is the model's name."""
 
     TABLE: ClassVar[str] = "import"
 
@@ -36,31 +38,28 @@ class Config(StageConfig):
     tool: str
     metric: str = ""
     draws: int = 1000
-    logs: tuple[tuple[str, Path], ...] = unhashed(())
-    digests: tuple[str, ...] = ()
+    logs: tuple[LogFile, ...] = ()
 
 
-def config_of_logs(org: str, repository: str, tool: str, metric: str, logs: Sequence[tuple[str, Path]]) -> Config:
-    """Read the logs and return the Config of their sweep; BadInput where they do not make one."""
-    entries = read(tool, metric, logs)
+def config_of_logs(org: str, repository: str, tool: str, metric: str, paths: Sequence[tuple[str, Path]]) -> Config:
+    """Read the (persona, file or folder) pairs and return the Config of their sweep; BadInput where they make none."""
+    reader = foreign_logs.tool(tool)
+    logs = tuple(
+        LogFile(persona, run_record.sha256(file), file)
+        for persona, path in paths
+        for file in foreign_logs.find(reader, path)
+    )
+    entries = _read(tool, metric, logs)
     foreign_logs.rows(entries)
     model = entries[0][1].model
     name = Path(model).name if model.startswith(("/", ".")) else model  # a folder of another machine
-    digests = tuple(f"{source['persona']} {source['sha256']}" for source in _sources(entries))
-    return Config(
-        org=org, repository=repository, variant=name, tool=tool, metric=metric, logs=tuple(logs), digests=digests
-    )
+    return Config(org=org, repository=repository, variant=name, tool=tool, metric=metric, logs=logs)
 
 
-def read(tool: str, metric: str, logs: Sequence[tuple[str, Path]]) -> Logs:
-    """Return every log of the files and folders, with its persona."""
+def _read(tool: str, metric: str, logs: Sequence[LogFile]) -> list[tuple[str, Log]]:
+    """Return the (persona, log) pairs of the files."""
     reader = foreign_logs.tool(tool)
-    return [
-        (persona or foreign_logs.match(log), log)
-        for persona, path in logs
-        for file in foreign_logs.find(reader, path)
-        for log in reader.read(file, metric)
-    ]
+    return [(file.persona or foreign_logs.match(log), log) for file in logs for log in reader.read(file.path, metric)]
 
 
 def configs(recipe: Recipe) -> list[Config]:
@@ -80,14 +79,17 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Write the rows, with the scores that the tool gave, and their summary."""
-    entries = read(config.tool, config.metric, config.logs)
+    entries = _read(config.tool, config.metric, config.logs)
     tables = foreign_logs.rows(entries)
     for name, table in tables.items():
         sweep_rows.write([dict.fromkeys(sweep_rows.COLUMNS) | row for row in table], out, name)
     summary = summarise(config, tables)
     files.write_json(out / "summary.json", summary)
     cost = {"completions": sum(map(len, tables.values()))}
-    return {"summary": summary, "logs": _sources(entries), "cost": cost}
+    sources = [
+        {"persona": persona, "name": log.file.name, "sha256": run_record.sha256(log.file)} for persona, log in entries
+    ]
+    return {"summary": summary, "logs": sources, "cost": cost}
 
 
 def summarise(config: Config, tables: Tables) -> dict[str, Any]:
@@ -104,12 +106,6 @@ def replay(
     config = run_record.config_of(Config, recorded)
     stored = {path.name: sweep_rows.read(folder, path.name) for path in sorted((folder / "data").iterdir())}
     return stored, stored, summarise(config, stored)
-
-
-def _sources(entries: Logs) -> list[dict[str, str]]:
-    return [
-        {"persona": persona, "name": log.file.name, "sha256": run_record.sha256(log.file)} for persona, log in entries
-    ]
 
 
 STAGE = Stage(

@@ -8,18 +8,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from permix.errors import BadInput
 from permix.experiment.models import Model
-from permix.stage import Facts, Parts, StageConfig, unhashed
-
-CARD = ""
-VERSION = 1
+from permix.stage import Facts, Stage, StageConfig, StageContext, unhashed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
     """`text` is written to data.txt; `noise` changes the digest alone."""
+
+    TABLE: ClassVar[str] = "trial"
 
     stem: str
     does: str = "write"
@@ -43,11 +43,11 @@ def group(config: Config) -> str:
     return config.together or config.stem
 
 
-def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) -> Facts:
-    started, half = time.time(), parts.work / "half"
+def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
+    started, half = time.time(), context.work / "half"
     resumed = half.exists()
     half.write_text("")
-    parts.progress(0, 2, "steps")
+    context.progress(0, 2, "steps")
     time.sleep(config.seconds)
     if config.does == "raise":
         raise ValueError("the first line\nthe second line")
@@ -61,12 +61,25 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, parts: Parts) 
         sys.exit(3)
     if config.does == "die later":
         threading.Timer(0.3, os._exit, (1,)).start()
-    parts.progress(2, 2, "steps", "done")
+    context.progress(2, 2, "steps", "done")
     (out / "data.txt").write_text(
         config.text + "".join((folder / "data.txt").read_text() for folder in inputs.values())
     )
     facts: Facts = {"pid": os.getpid(), "started": started, "ended": time.time(), "resumed": resumed}
     secrets = sorted(name for name, value in os.environ.items() if value == "secret")
     facts |= {"secrets": secrets, "offline": os.environ["HF_HUB_OFFLINE"]}
-    facts |= {"threads": parts.threads, "sources": dict(parts.sources), "cost": {"tokens": 7}}
+    facts |= {"threads": context.threads, "sources": dict(context.sources), "cost": {"tokens": 7}}
     return facts | ({"bad": {1, 2}} if config.does == "tell a set" else {})
+
+
+STAGE = Stage(
+    name="trial",
+    card="",
+    version=1,
+    config=Config,
+    configs=lambda recipe: [],
+    target=target,
+    inputs=inputs,
+    run=run,
+    group=group,
+)
