@@ -10,13 +10,13 @@ from permix.experiment import models
 from permix.experiment.models import Model
 from permix.pipeline import recipes
 from permix.sampling.sampler import Endpoint
-from permix.stage import StageConfig, given
+from permix.stage import StageConfig, recipe_field
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    writer: Model | None = given(default=None)
-    judges: tuple[Model, ...] = given(default=())
+    writer: Model | None = recipe_field(None)
+    judges: tuple[Model, ...] = recipe_field(())
 
 
 SERVED = Model(name="a", model="x", url="http://127.0.0.1:1/v1", key="A_KEY", price_in=1.0, price_out=2.0)

@@ -290,8 +290,8 @@ def test_other_models_are_swept_beside_the_base() -> None:
     assert base.toy
     assert not (model.toy or adapted.toy or served.toy)
     assert (served.base, served.dtype, served.model and served.model.url) == ("vendor/good-model", "", SERVED.url)
-    assert sweep.NEEDS(served) == ()
-    assert "torch" in sweep.NEEDS(model)
+    assert sweep.STAGE.needs(served) == ()
+    assert "torch" in sweep.STAGE.needs(model)
 
 
 def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:

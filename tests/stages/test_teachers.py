@@ -154,7 +154,7 @@ def test_one_artifact_for_each_teacher_that_a_variant_learns_from() -> None:
         "model": base.target(base.configs(plan)[1]),
     }
     assert teachers.inputs(gemma)["model"] == "google/gemma-3-27b-it"
-    assert teachers.NEEDS(gemma) == ("torch", "transformers", "peft")
+    assert teachers.STAGE.needs(gemma) == ("torch", "transformers", "peft")
     assert teachers.configs(recipes.load("toy")) == []
 
 
@@ -163,7 +163,7 @@ def test_a_served_teacher_is_no_input_and_has_a_price() -> None:
     plan = recipes.load("toy-full", ['variants=["seqkd-llama3.1-70b"]', *settings])
     (config,) = teachers.configs(plan)
     assert list(teachers.inputs(config)) == ["personas"]
-    assert teachers.NEEDS(config) == ()
+    assert teachers.STAGE.needs(config) == ()
     assert teachers.estimate(config) == {"completions": 800, "tokens": 800 * 72, "USD": 800 * 72 * 2 / 1e6}
 
 
