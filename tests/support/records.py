@@ -219,4 +219,5 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for kind in ("merged", "q8_0"):
         named = {"adapter": f"{plan.org}/{plan.base_slug}-rlvr", "base": plan.base_repo, "variant": "rlvr"}
         exported = export.Config(org=plan.org, format=kind, trained_in_4bit=True, **named)
-        yield export.STAGE.card, record("export", exported, {"dtype": "bfloat16", "largest_logit_change_by_adapter": 0.5})
+        facts = {"dtype": "bfloat16", "largest_logit_change_by_adapter": 0.5}
+        yield export.STAGE.card, record("export", exported, facts)
