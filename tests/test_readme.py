@@ -29,6 +29,7 @@ PATHS = (
     *("pipelines/README.md", "pipelines/decisions.md", ".github/CONTRIBUTING.md", "CHANGELOG.md"),
 )
 PAGES = {path: (ROOT / path).read_text(encoding="utf-8") for path in PATHS}
+CLI = typer.main.get_command(cli.app)
 ELSEWHERE = {
     "make ": "an environment of its own, and other tests",
     "source .venv/bin/activate": "an environment of its own",
@@ -40,6 +41,8 @@ ELSEWHERE = {
     "permix doctor --recipe single-gpu": "exit code 1 without a GPU: tests/commands/test_doctor.py",
     "permix export permix/permix-toy-permix-rlvr --gguf ": "llama.cpp: tests/commands/test_export.py",
     "permix calibrate --processes 8": "8 GPUs: tests/commands/test_calibrate.py",
+    "permix hub mirror ": "huggingface.co: tests/embedded_hub/test_mirror.py",
+    "permix run --recipe laptop": "huggingface.co, and 40 minutes",
     "permix run --recipe single-gpu ": "a GPU and huggingface.co",
     "permix run --recipe paper ": "8 GPUs and huggingface.co",
     "permix watch my-org/my-adapter ": "huggingface.co: tests/automation/test_watch.py",
@@ -164,8 +167,7 @@ def mentions() -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("words", list({" ".join(words): words for words in mentions()}.values()), ids=" ".join)
 def test_a_mentioned_command_has_its_options(words: list[str]) -> None:
-    command = typer.main.get_command(cli.app)
-    options = {"--help"}
+    command, options = CLI, {"--help"}
     for word in words:
         if word == "--":
             break
@@ -178,7 +180,7 @@ def test_a_mentioned_command_has_its_options(words: list[str]) -> None:
 
 NAMES = {
     name if not isinstance(command, typer.core.TyperGroup) else f"{name} {below}"
-    for name, command in typer.main.get_command(cli.app).commands.items()  # type: ignore[attr-defined]
+    for name, command in CLI.commands.items()  # type: ignore[attr-defined]
     for below in getattr(command, "commands", [""])
 }
 """Every command of permix, groups by their subcommands."""
