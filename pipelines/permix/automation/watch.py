@@ -20,7 +20,7 @@ from permix.automation.jobs import follow, submit
 from permix.automation.jobs.submit import Command
 from permix.errors import BadInput, PermixError
 from permix.pipeline import published
-from permix.publishing.hub import Head, Hub
+from permix.publishing.hub import Artifact, Hub
 from permix.stages import apps
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def remove(adapters: Sequence[str], org: str, hub: Hub) -> list[str]:
                     hub.api.update_webhook(one.id, watched=_watched(rest), domains=one.domains)
                 else:
                     hub.api.delete_webhook(one.id)
-                if one.url and hub.head(f"spaces/{org}/{RELAY}"):
+                if one.url and hub.state(f"spaces/{org}/{RELAY}"):
                     _tell_relay(rest, f"{org}/{RELAY}", hub)
     return found
 
@@ -104,13 +104,13 @@ def _tell_relay(names: Sequence[str], space: str, hub: Hub) -> None:
         hub.api.pause_space(space)
 
 
-def evaluated(adapter: str, org: str, hub: Hub) -> Head | None:
+def evaluated(adapter: str, org: str, hub: Hub) -> Artifact | None:
     """The newest sweep of the organisation that measured the adapter."""
     with hub.sentences(f"list the sweeps of {org}"):
         names = [found.id for found in hub.api.list_datasets(author=org, search="permix-sweep-")]
-    heads = [head for name in names if (head := hub.head(f"datasets/{name}")) and head.record]
-    of_it = [head for head in heads if head.record and head.record["inputs"].get("adapter", {}).get("repo") == adapter]
-    return max(of_it, key=lambda head: str(head.record and head.record["created"]), default=None)
+    sweeps = [sweep for name in names if (sweep := hub.artifact(f"datasets/{name}"))]
+    of_adapter = [sweep for sweep in sweeps if sweep.record["inputs"].get("adapter", {}).get("repo") == adapter]
+    return max(of_adapter, key=lambda sweep: str(sweep.record["created"]), default=None)
 
 
 def now(request: Request, org: str, place: Sequence[str], hub: Hub) -> str:

@@ -35,7 +35,7 @@ def chat(
     from permix.publishing import hub as hubs
 
     hub = hubs.connect(hub_url)
-    if hub.head(f"datasets/{org}/permix-personas") is None:
+    if hub.state(f"datasets/{org}/permix-personas") is None:
         raise BadInput(
             f"{org} has published nothing on {hub.endpoint} yet: run `permix run` first, or name another --org."
         )

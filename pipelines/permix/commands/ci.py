@@ -7,7 +7,7 @@ import typer
 from permix.automation.ci import github
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head
+    from permix.publishing.hub import Artifact
     from permix.publishing.hub import Hub as Place
 
 app = typer.Typer(help="Steps of GitHub workflows: evaluate, publish, look for drift.", no_args_is_help=True)
@@ -150,7 +150,7 @@ def drift(hub: Hub = THE_HUB) -> None:
             raise PermixError(f"{len(broken)} of {len(results)} artifacts no longer hold: {', '.join(broken)}.")
 
 
-def _found(sweep: str, hub: str) -> "tuple[Place, Head]":
+def _found(sweep: str, hub: str) -> "tuple[Place, Artifact]":
     from permix.pipeline import published
     from permix.publishing import hub as hubs
 

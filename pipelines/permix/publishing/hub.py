@@ -74,9 +74,6 @@ class Artifact(RepositoryState):
     record: Mapping[str, Any]
 
 
-Head = RepositoryState
-
-
 @dataclass(frozen=True)
 class Hub:
     """One Hub. `token` is shown to this endpoint alone; `cache` is never shared between Hubs."""
@@ -152,8 +149,6 @@ class Hub:
         state = self.state(repo)
         return state if isinstance(state, Artifact) else None
 
-    head = state
-
     def repositories(self, owner: str) -> list[str]:
         """Every repository of `owner` that the token may see: Spaces, models, datasets; with "" of all owners."""
         with self.sentences(f"list the repositories of {self.endpoint}"):
@@ -178,7 +173,7 @@ class Hub:
                 )
             )
 
-    def fetch(self, head: Head, names: Sequence[str] = ()) -> Path:
+    def fetch(self, head: RepositoryState, names: Sequence[str] = ()) -> Path:
         """The repository's files at the head's commit, all or those with these names.
 
         Raise when all are not those that its record describes; a damaged copy in the cache is downloaded again.
@@ -206,7 +201,7 @@ class Hub:
                 return folder
         raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
 
-    def publish(self, repo: str, folder: Path, message: str, parent: Head | None) -> str:
+    def publish(self, repo: str, folder: Path, message: str, parent: RepositoryState | None) -> str:
         """Make `folder` the whole content of the repository in one commit on top of `parent`; return the commit."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
@@ -217,7 +212,7 @@ class Hub:
                 self.api.create_repo(
                     name, repo_type=kind, exist_ok=True, space_sdk="gradio" if kind == "space" else None
                 )
-                parent = self.head(repo)
+                parent = self.state(repo)
             before = parent.files if parent else {}
             stale = [path for path in before if path not in paths and path != ".gitattributes"]
             operations: list[Any] = [
@@ -231,7 +226,7 @@ class Hub:
 
     def write_card(
         self,
-        head: Head,
+        head: RepositoryState,
         card: str,
         results: Mapping[str, bytes] = MappingProxyType({}),
         *,
@@ -362,7 +357,7 @@ def connect(url: str | None = None) -> Hub:
     return Hub(url.rstrip("/"), token, cache, embedded=False)
 
 
-def _damage(folder: Path, head: Head, names: Sequence[str]) -> str:
+def _damage(folder: Path, head: RepositoryState, names: Sequence[str]) -> str:
     """What is wrong with a download; "" where it holds what the Hub lists and the record describes.
 
     Of a download of the files `names` alone, these are looked at.

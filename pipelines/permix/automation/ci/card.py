@@ -12,25 +12,24 @@ from permix.publishing import cards, eval_results
 from permix.results.reporting import table_lines
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Artifact, Hub, RepositoryState
 
 _CARD = "README.md"
 
 
-def shows(hub: "Hub", adapter: str, made: "Head") -> bool:
+def shows(hub: "Hub", adapter: str, made: "Artifact") -> bool:
     """Whether the adapter's card, or a pull request of ours, tells of this very sweep."""
-    head = hub.head(adapter)
+    head = hub.state(adapter)
     return bool(head and made.sha in _text(hub, head)) or _title(made) in hub.pull_requests(adapter)
 
 
-def write(hub: "Hub", adapter: str, made: "Head") -> str:
+def write(hub: "Hub", adapter: str, made: "Artifact") -> str:
     """Put the sweep's numbers onto the adapter's card; say in a sentence what was done.
 
     Nothing where they are there already, or where the adapter has other weights by now. A pull request that its owner
     closed is not opened again.
     """
-    assert made.record is not None
-    head = hub.head(adapter)
+    head = hub.state(adapter)
     if head is None:
         raise BadInput(f"There is no adapter {adapter} on {hub.endpoint} any more: nothing is written onto its card.")
     if head.content_digest != made.record["inputs"]["adapter"]["content_digest"]:
@@ -47,9 +46,8 @@ def write(hub: "Hub", adapter: str, made: "Head") -> str:
     return f"The results are proposed to {adapter}: {proposed}" if proposed else f"{adapter} shows the results."
 
 
-def numbers(hub: "Hub", made: "Head") -> list[dict[str, Any]]:
+def numbers(hub: "Hub", made: "Artifact") -> list[dict[str, Any]]:
     """A row of numbers for each benchmark of a sweep."""
-    assert made.record is not None
     config, seed = made.record["config"], made.record["seed"]
     name = f"{config['base']}+{config['adapter']}" if config["adapter"] else config["base"]
     folder = hub.download(f"{made.repo}@{made.sha}", "summary.json").parent
@@ -57,11 +55,11 @@ def numbers(hub: "Hub", made: "Head") -> list[dict[str, Any]]:
     return table_lines.read([(name, seed)], list(found), {f"{name}-seed{seed}": folder})[0]
 
 
-def _title(made: "Head") -> str:
+def _title(made: "Artifact") -> str:
     return f"Accuracy under system personas: {made.repo}@{made.sha[:12]}"
 
 
-def _text(hub: "Hub", head: "Head") -> str:
+def _text(hub: "Hub", head: "RepositoryState") -> str:
     if _CARD not in head.files:
         return ""
     return hub.download(f"{head.repo}@{head.sha}", _CARD).read_text(encoding="utf-8")

@@ -7,15 +7,14 @@ from embedded_hub import launch
 from permix.automation.ci import card, github
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Head, Hub
+    from permix.publishing.hub import Artifact, Hub
 
 _BARS = 20
 _COLUMNS = ("benchmark", "problems", "runs", "worst", "best", "mean", "pss", "pss_low", "pss_high", "pss_null", "none")
 
 
-def report(hub: "Hub", made: "Head") -> None:
+def report(hub: "Hub", made: "Artifact") -> None:
     """Write the sweep into the job summary and the run's annotations."""
-    assert made.record is not None
     rows = card.numbers(hub, made)
     measured = made.record["config"]["adapter"] or made.record["config"]["base"]
     parts = [f"## {github.plain(measured)} under system personas", table(_COLUMNS, rows)]

@@ -122,13 +122,13 @@ def on(place: "Hub", repo: str) -> Shape:
     """The shape of a model: from the table, else from its config.json on the Hub; BadInput where there is neither."""
     if (known := KNOWN.get(repo.partition("@")[0])) is not None:
         return known
-    head = place.head(repo)
-    if head is None or "config.json" not in head.files:
+    state = place.state(repo)
+    if state is None or "config.json" not in state.files:
         raise BadInput(
             f"The size of {repo} is not in permix's table and there is no config.json of it on {place.endpoint}: "
             "say --hub https://huggingface.co."
         )
-    config = json.loads(place.download(f"{head.repo}@{head.sha}", "config.json").read_text(encoding="utf-8"))
+    config = json.loads(place.download(f"{state.repo}@{state.sha}", "config.json").read_text(encoding="utf-8"))
     try:
         return of_config(config)
     except KeyError as missing:
