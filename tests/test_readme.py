@@ -19,6 +19,7 @@ import typer
 from embedded_hub import launch
 from permix import cli, stages
 from permix.pipeline import plan, recipes
+from tests.support import foreign_logs
 from tests.support.command_line import permix
 from tests.support.models import make_tiny_model
 
@@ -35,7 +36,6 @@ ELSEWHERE = {
     "source .venv/bin/activate": "an environment of its own",
     "python -m pytest ": "it runs other tests",
     "pip install '.[train]'": "tests/test_packaging.py builds and unpacks the wheel",
-    "permix import lm-eval ": "tests/commands/test_import_logs.py has logs",
     "permix sweep --endpoint ": "tests/commands/test_sweep.py has a server",
     'permix sample "What is 3 + 4?" ': "tests/commands/test_sample.py has a server",
     "permix doctor --recipe single-gpu": "exit code 1 without a GPU: tests/commands/test_doctor.py",
@@ -103,6 +103,12 @@ def model_folder(folder: Path) -> Path:
     return folder
 
 
+def log_folders(folder: Path) -> Path:
+    for persona, scores in {"poet": (1.0, 0.0, 1.0), "cook": (1.0, 1.0, 1.0)}.items():
+        foreign_logs.lm_eval(folder / persona, f"You are a {persona}.", scores)
+    return folder
+
+
 PROBLEMS = [{"question": f"Ann has {n} pens and buys 3. How many?", "answer": str(n + 3)} for n in range(16)]
 QUIZ = [{"question": f"Which is {n}?\nA. {n}\nB. {n + 1}", "answer": "A"} for n in range(8)]
 FOLDERS: dict[str, Callable[[Path], Path]] = {
@@ -110,6 +116,7 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
     "MODEL": model_folder,
     "PROBLEMS": lambda folder: table_folder(folder, "train", PROBLEMS),
     "QUIZ": lambda folder: table_folder(folder, "test", QUIZ),
+    "LOGS": log_folders,
     "DIR": lambda folder: folder,
 }
 """By the word on a page, what makes the reader's own folder."""
@@ -129,8 +136,8 @@ def home(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_command(command: str, home: Path, tmp_path: Path) -> None:
     ours = command.replace("permix/p", "permix-smoke/p")
     for word, make in FOLDERS.items():
-        if f" {word} " in ours:
-            ours = ours.replace(f" {word} ", f" {make(tmp_path / word.lower())} ")
+        if re.search(rf"\b{word}\b", ours):
+            ours = re.sub(rf"\b{word}\b", str(make(tmp_path / word.lower())), ours)
     (people,) = blocks("json")
     (tmp_path / "people.json").write_text(people)
     done = shell(ours, home, tmp_path)
