@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from permix import run_record
-from permix.stage import StageConfig, unhashed
+from permix.stage import StageConfig, later, unhashed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,44 @@ def test_the_digest_follows_config_version_and_inputs_but_not_names_and_batch_si
         run_record.digest("grpo", 1, config, {"base": "bb"}),
     ]
     assert len({first, *others}) == 6
+
+
+@dataclass(frozen=True)
+class Source:
+    name: str = "gsm8k"
+
+
+@dataclass(frozen=True)
+class LaterSource(Source):
+    shuffle: bool = later(False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nesting(StageConfig):
+    source: Source = Source()
+    sources: tuple[Source, ...] = (Source(),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterConfig(Config):
+    warmup: float = later(0.0)
+
+
+def test_a_field_added_later_changes_the_digest_only_when_it_differs_from_its_default() -> None:
+    before = run_record.digest("grpo", 1, Config(), {})
+    assert run_record.digest("grpo", 1, LaterConfig(), {}) == before
+    assert run_record.digest("grpo", 1, LaterConfig(warmup=0.1), {}) != before
+
+
+def test_a_field_added_later_to_a_nested_dataclass_does_so_too() -> None:
+    before = run_record.digest("sweep", 1, Nesting(), {})
+    assert run_record.digest("sweep", 1, Nesting(source=LaterSource(), sources=(LaterSource(),)), {}) == before
+    assert run_record.digest("sweep", 1, Nesting(source=LaterSource(shuffle=True)), {}) != before
+    assert run_record.digest("sweep", 1, Nesting(sources=(LaterSource(shuffle=True),)), {}) != before
+
+
+def test_a_run_record_has_a_later_field_of_its_config_with_its_default_too() -> None:
+    assert run_record.canonical(LaterConfig())["warmup"] == 0.0
 
 
 def test_the_content_digest_ignores_card_record_and_evaluation_results(tmp_path: Path) -> None:
