@@ -47,7 +47,7 @@ ELSEWHERE = {
     "permix run --recipe paper ": "8 GPUs and huggingface.co",
     "permix watch my-org/my-adapter ": "huggingface.co: tests/automation/test_watch.py",
     "PERMIX_ORG=permix permix hub exec -- permix ci drift": "minutes: tests/automation/test_publish.py",
-    "PERMIX_ORG=permix permix hub exec -- python spaces": "it does not end: tests/spaces/test_leaderboard.py",
+    "PERMIX_ORG=permix permix hub exec -- python leaderboard": "it does not end: tests/spaces/test_leaderboard.py",
     "permix hub serve --port 7870": "it does not end: test_hub_serve_runs_in_the_foreground",
 }
 """How commands begin that do not run here, and the reason."""
