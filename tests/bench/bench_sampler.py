@@ -18,7 +18,8 @@ from pathlib import Path
 
 from permix.sampling import sampler
 from permix.sampling.engines import open_engine
-from permix.sampling.sampler import Adapter, Engine, Journal, Request, Sampler, Sampling
+from permix.sampling.journal import Journal
+from permix.sampling.sampler import Adapter, Engine, Request, Sampler, Sampling
 from tests.bench.row import Row
 from tests.support.models import make_adapter, make_tiny_model
 

@@ -8,7 +8,8 @@ import pytest
 
 from permix.errors import BadInput
 from permix.sampling.engines import open_engine
-from permix.sampling.sampler import Adapter, Completion, Engine, Journal, Request, Sampling, digest, packages_of
+from permix.sampling.journal import Journal
+from permix.sampling.sampler import Adapter, Completion, Engine, Request, Sampling, digest, packages_of
 
 
 def request(name: str, *, seed: int = 0, adapter: Adapter | None = None, stop: tuple[str, ...] = ()) -> Request:
@@ -31,7 +32,7 @@ def completion(name: str) -> Completion:
         ({"stop": "end"}, "stop is 'end'"),
     ],
 )
-def test_sampling_refuses_what_no_engine_can_do(settings: dict, word: str) -> None:
+def test_sampling_refuses_impossible_settings(settings: dict, word: str) -> None:
     with pytest.raises(BadInput, match=word):
         Sampling(**settings)
 
@@ -55,57 +56,57 @@ def test_digest_changes_with_every_part_of_a_request(other: Request) -> None:
 
 
 def test_digest_ignores_where_an_adapter_lies() -> None:
-    here, there = (request("a", adapter=Adapter(Path(p), "d")) for p in ("here", "there"))
-    assert digest([here]) == digest([there])
+    first, second = (request("a", adapter=Adapter(Path(p), "d")) for p in ("first", "second"))
+    assert digest([first]) == digest([second])
 
 
-def test_a_request_id_that_stands_twice_is_named() -> None:
-    with pytest.raises(BadInput, match="id 'b' stands twice"):
+def test_a_repeated_request_id_is_named() -> None:
+    with pytest.raises(BadInput, match="Two requests have the id 'b'"):
         digest([request("a"), request("b"), request("b", seed=1)])
 
 
 def test_journal_gives_back_what_was_appended(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
-    with Journal(path, {"requests": "x"}) as book:
-        assert book.done == []
-        book.append([completion("a"), completion("b")])
-        book.append([completion("c")])
-    with Journal(path, {"requests": "x"}) as book:
-        assert book.done == [[completion("a"), completion("b")], [completion("c")]]
-        assert book.note == ""
+    with Journal(path, {"requests": "x"}) as journal:
+        assert journal.done == []
+        journal.append([completion("a"), completion("b")])
+        journal.append([completion("c")])
+    with Journal(path, {"requests": "x"}) as journal:
+        assert journal.done == [completion("a"), completion("b"), completion("c")]
+        assert journal.note == ""
 
 
 @pytest.mark.parametrize("lost", [1, 2, 30])
 def test_a_torn_last_line_is_dropped_and_written_over(tmp_path: Path, lost: int) -> None:
     path = tmp_path / "journal"
-    with Journal(path, {"requests": "x"}) as book:
-        book.append([completion("a")])
-        book.append([completion("b")])
+    with Journal(path, {"requests": "x"}) as journal:
+        journal.append([completion("a")])
+        journal.append([completion("b")])
     path.write_bytes(path.read_bytes()[:-lost])
-    with Journal(path, {"requests": "x"}) as book:
-        assert book.done == [[completion("a")]]
-        book.append([completion("c")])
-    with Journal(path, {"requests": "x"}) as book:
-        assert book.done == [[completion("a")], [completion("c")]]
+    with Journal(path, {"requests": "x"}) as journal:
+        assert journal.done == [completion("a")]
+        journal.append([completion("c")])
+    with Journal(path, {"requests": "x"}) as journal:
+        assert journal.done == [completion("a"), completion("c")]
 
 
 def test_a_torn_header_is_an_empty_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     path.write_bytes(b'{"journal": 1, "requ')
-    with Journal(path, {"requests": "x"}) as book:
-        book.append([completion("a")])
-    with Journal(path, {"requests": "x"}) as book:
-        assert book.done == [[completion("a")]]
+    with Journal(path, {"requests": "x"}) as journal:
+        journal.append([completion("a")])
+    with Journal(path, {"requests": "x"}) as journal:
+        assert journal.done == [completion("a")]
 
 
-def test_a_journal_of_other_requests_is_moved_aside_and_the_reason_said(tmp_path: Path) -> None:
+def test_a_journal_of_other_requests_is_moved_aside_and_the_note_says_why(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    with Journal(path, {"requests": "x", "batch_size": 4}) as book:
-        book.append([completion("a")])
+    with Journal(path, {"requests": "x", "batch_size": 4}) as journal:
+        journal.append([completion("a")])
     before = path.read_bytes()
-    with Journal(path, {"requests": "x", "batch_size": 8}) as book:
-        assert book.done == []
-        assert book.note == "started anew: the journal was of other batch_size, it is now journal.old"
+    with Journal(path, {"requests": "x", "batch_size": 8}) as journal:
+        assert journal.done == []
+        assert journal.note == "started anew: the journal was of other batch_size, it is now journal.old"
     assert (tmp_path / "journal.old").read_bytes() == before
 
 
@@ -120,5 +121,6 @@ def test_importing_the_sampler_imports_nothing_heavy() -> None:
     assert ran.stdout.strip() == "set()"
 
 
-def test_a_back_end_says_what_it_imports() -> None:
-    assert "vllm" in packages_of("vllm") and "vllm" not in packages_of("transformers")
+def test_a_back_end_names_its_packages() -> None:
+    assert "vllm" in packages_of("vllm")
+    assert "vllm" not in packages_of("transformers")

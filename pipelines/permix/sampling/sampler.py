@@ -1,27 +1,24 @@
-"""One way to sample completions, whatever runs the model (DESIGN: generation)."""
+"""The types of sampling: one protocol for every back end (DESIGN, section 7)."""
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import Literal, Protocol
 
 from permix.errors import BadInput
+from permix.progress import Progress
 from permix.prompting.prompts import Messages
-
-if TYPE_CHECKING:
-    from permix.progress import Progress
 
 Backend = Literal["transformers", "vllm"]
 Dtype = Literal["float32", "bfloat16", "float16", "nf4", "nf4-nested"]
-"""The precision of a base that is run here."""
+"""Precisions of a base model run on this machine."""
 
 CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
-"""Given to every chat template, which ignores what it does not know: Llama's would put today's date into the prompt
-(the date is the one in Llama 3.1's), Qwen3's would have the model think before it answers.
+"""Passed to every chat template, which ignores unknown names. Llama's template would insert today's date (this date is
+Llama 3.1's own), Qwen3's would make the model think before it answers.
 """
 
 
@@ -41,7 +38,7 @@ class Sampling:
     json_schema: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse settings that no back end could follow."""
+        """Raise BadInput for settings that no back end can follow."""
         if not self.temperature >= 0:
             raise BadInput(f"The temperature is {self.temperature}: it must be 0 (greedy) or more.")
         if not 0 < self.top_p <= 1:
@@ -62,7 +59,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Engine:
-    """What an engine is opened for: the folder of one base model, and how to run it."""
+    """The folder of one base model, and how to run it."""
 
     base: Path
     backend: Backend = field(
@@ -86,7 +83,7 @@ class Endpoint:
     """A model behind an OpenAI-compatible server at `url` (`https://host/v1`).
 
     `key` names the environment variable with the API key; prices are USD per million tokens; `budget` (USD, 0: none)
-    ends the sampling before it is passed.
+    stops the sampling before exceeding it.
     """
 
     model: str
@@ -101,7 +98,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to sample. `seed` alone decides its noise, whatever else is in the batch."""
+    """One completion to sample. Its noise depends on `seed` alone, not on the rest of the batch."""
 
     id: str
     messages: Messages
@@ -110,16 +107,26 @@ class Request:
     adapter: Adapter | None = None
 
 
-def seed_of(*what: object) -> int:
-    """The seed of one request, 56 bits, from all that tells it from others."""
-    return int.from_bytes(hashlib.sha256("\0".join(map(str, what)).encode()).digest()[:7], "big")
+@dataclass(frozen=True)
+class EncodedRequest:
+    """A request whose messages are token ids."""
+
+    prompt: list[int]
+    sampling: Sampling
+    seed: int
+    adapter: Adapter | None = None
+
+
+def seed_of(*identity: object) -> int:
+    """Return the seed of one request, 56 bits, from everything that identifies it."""
+    return int.from_bytes(hashlib.sha256("\0".join(map(str, identity)).encode()).digest()[:7], "big")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back for request `id`.
+    """The model's answer to request `id`.
 
-    `tokens_out` counts what was sampled, the end token and a stop string included. `finish` is "length" when it was
+    `tokens_out` counts the sampled tokens, with the end token and a stop string. `finish` is "length" when the text was
     cut at max_tokens, "error" when the engine failed. `adapter_digest` is "" for the base.
     """
 
@@ -133,104 +140,37 @@ class Completion:
 
 
 def packages_of(backend: Backend) -> tuple[str, ...]:
-    """What a back end imports, for the NEEDS of a stage."""
+    """Return the packages that a back end imports."""
     return ("torch", "transformers", "peft", *(["vllm"] if backend == "vllm" else []))
 
 
 class Sampler(Protocol):
-    """A running engine. Completions come in any order, those of an earlier, killed call (`journal`) first."""
+    """A running engine. Completions come in any order, those of an earlier call (`journal`) first."""
 
     dtype: str
 
     def sample(
-        self, requests: Sequence[Request], journal: Path | None = None, progress: "Progress | None" = None
+        self, requests: Sequence[Request], journal: Path | None = None, progress: Progress | None = None
     ) -> Iterator[Completion]:
-        """Sample every request once; progress is told in completions."""
+        """Sample every request once; progress counts completions."""
         ...
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The completion of one request in pieces as it is sampled: together the text that `sample` gives.
-
-        An engine that cannot stream gives it in one piece.
-        """
+        """Yield the text that `sample` gives for one request, in pieces where the engine can stream."""
         ...
 
     def close(self) -> None:
-        """Give back the memory of the model."""
+        """Free the memory of the model."""
         ...
 
 
 def digest(requests: Sequence[Request]) -> str:
-    """What is asked for, as a sha256: the same for any order of `requests`; BadInput where an id stands twice."""
+    """Return a sha256 of the set of requests, in any order; BadInput where two have the same id."""
     lines = {r.id: [r.id, r.messages, asdict(r.sampling), r.seed, r.adapter and r.adapter.digest] for r in requests}
     if len(lines) < len(requests):
-        twice = Counter(r.id for r in requests).most_common(1)[0][0]
-        raise BadInput(f"The request id {twice!r} stands twice: ids must be unique.")
-    whole = hashlib.sha256()
+        name = Counter(r.id for r in requests).most_common(1)[0][0]
+        raise BadInput(f"Two requests have the id {name!r}: ids must be unique.")
+    combined = hashlib.sha256()
     for _, line in sorted(lines.items()):
-        whole.update(json.dumps(line, sort_keys=True).encode() + b"\n")
-    return whole.hexdigest()
-
-
-class Journal:
-    """Finished batches in one JSONL file: a header line that says what for, then one line per batch.
-
-    A line is on the disk before its completions are handed out, and a torn last line is dropped, so a batch is there
-    wholly or not at all. A journal with another header is moved aside to `<name>.old` and a new one begun; `note` says
-    so and why.
-    """
-
-    def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        """Open or begin the journal at `path`; `header` is compared key by key."""
-        self.done: list[list[Completion]] = []
-        self.note = ""
-        header = json.loads(json.dumps({"journal": 1, **header}))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = _whole_lines(path)
-        if whole and whole[0] != header:
-            old = whole[0] if isinstance(whole[0], dict) else {}
-            other = ", ".join(sorted(k for k in old.keys() | header.keys() if old.get(k) != header.get(k)))
-            path.replace(path.with_name(path.name + ".old"))
-            self.note = f"started anew: the journal was of other {other}, it is now {path.name}.old"
-            whole = []
-        self.done = [[Completion(**row) for row in line["completions"]] for line in whole[1:]]
-        self._file = path.open("ab")
-        if not whole:
-            self._file.truncate(0)
-            self._write(header)
-
-    def append(self, completions: Sequence[Completion]) -> None:
-        """Put one finished batch on the disk."""
-        self._write({"completions": [asdict(c) for c in completions]})
-
-    def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _whole_lines(path: Path) -> list[Any]:
-    """Read the lines of a journal and cut off a torn one at its end."""
-    if not path.is_file():
-        return []
-    lines: list[Any] = []
-    with path.open("rb+") as file:
-        good = 0
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-            good += len(line)
-        file.truncate(good)
-    return lines
+        combined.update(json.dumps(line, sort_keys=True).encode() + b"\n")
+    return combined.hexdigest()

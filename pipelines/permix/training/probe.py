@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from permix.prompting import persona
 from permix.prompting.prompts import Messages
-from permix.sampling.sampler import Sampling, seed_of
+from permix.sampling.sampler import EncodedRequest, Sampling, seed_of
 
 if TYPE_CHECKING:
     from permix.training.grpo_settings import Config
@@ -80,18 +80,18 @@ def _under(who: persona.Persona, chat: Messages) -> Messages:
 def _answers(
     config: "Config", tokenizer: Any, model: Any, prompts: Sequence[list[int]], asked: Sequence[Row]
 ) -> Iterator[str]:
-    from permix.sampling.engines import decoding
+    from permix.sampling.engines.decoding import decode
     from permix.sampling.engines.local import end_tokens
 
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_completion_length)
     ends = end_tokens(tokenizer, model.config, model.generation_config)
     lines = [
-        decoding.Row(prompt, sampling, seed_of(KEY, config.seed, row["problem_id"], row["persona"]))
+        EncodedRequest(prompt, sampling, seed_of(KEY, config.seed, row["problem_id"], row["persona"]))
         for prompt, row in zip(prompts, asked, strict=True)
     ]  # the same noise at every step, so that what moves is the model
     for first in range(0, len(lines), config.per_device_train_batch_size):
         part = lines[first : first + config.per_device_train_batch_size]
-        yield from (outcome.text for outcome in decoding.decode(model, tokenizer, ends, part))
+        yield from (outcome.text for outcome in decode(model, tokenizer, ends, part))
 
 
 def _numbers(config: "Config", asked: Sequence[Row], answers: Sequence[str]) -> Row:

@@ -134,7 +134,7 @@ def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
 
 @pytest.mark.parametrize(("count", "failed"), [(200, 20), (3, 3)])
 def test_a_server_that_fails_always_ends_the_run(count: int, failed: int) -> None:
-    sentence = rf"{failed} requests in a row failed at .* the last with status 500: oops.*run it again"
+    sentence = rf"{failed} requests in a row failed at .* the last with status 500: oops.*run again"
     with FaultyServer(lambda asked: error(500, "oops")) as server, pytest.raises(PermixError, match=sentence):
         ask(server, numbered(count), concurrency=4)
     assert len(server.asked) < 30 * pace.TRIES
@@ -311,14 +311,14 @@ def test_a_key_that_is_refused_or_not_set_is_found_when_the_endpoint_is_opened(m
         with pytest.raises(BadInput, match="variable THE_KEY is not set"):
             EndpointSampler(Endpoint("m", server.url, key="THE_KEY"))
         monkeypatch.setenv("THE_KEY", "two words")
-        with pytest.raises(BadInput, match="is no API key"):
+        with pytest.raises(BadInput, match="does not hold an API key"):
             EndpointSampler(Endpoint("m", server.url, key="THE_KEY"))
 
 
 def test_an_adapter_is_refused(tmp_path: Path) -> None:
     with FaultyServer() as server:
         sampler = EndpointSampler(Endpoint("m", server.url))
-        with pytest.raises(BadInput, match="name the adapter as its model"):
+        with pytest.raises(BadInput, match="give the adapter's served name as the model"):
             sampler.sample([replace(numbered(1)[0], adapter=Adapter(tmp_path, "d"))])
         sampler.close()
 
@@ -441,7 +441,7 @@ def test_the_budget_is_never_passed_and_what_is_finished_is_kept(tmp_path: Path)
     one = Endpoint("m", "http://x", **PRICES)
     budget = 3 * most(one, numbered(1)[0])
     with FaultyServer() as server:
-        sentence = r"budget of .* USD is reached: .* USD are spent .* raise the budget and run it again"
+        sentence = r"budget of .* USD is reached: .* USD are spent .* raise the budget and run again"
         with pytest.raises(PermixError, match=sentence):
             ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=budget)
         paid = len(server.asked)

@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from permix.errors import BadInput, PermixError
-from permix.sampling.engines import decoding, open_engine
+from permix.sampling.engines import open_engine
+from permix.sampling.engines.decoding import decode
+from permix.sampling.engines.token_choice import TokenChooser
 from permix.sampling.engines.transformers_sampler import plan
-from permix.sampling.sampler import Adapter, Engine, Request, Sampler, Sampling
+from permix.sampling.sampler import Adapter, EncodedRequest, Engine, Request, Sampler, Sampling
 from permix.training.model import load_base
 from tests.support.models import LORA_FILE, make_adapter, make_tiny_model
 from tests.support.sampling import by_id, requests
@@ -102,11 +104,11 @@ def test_first_tokens_have_the_models_distribution(base: Path, temperature: floa
     ordered, order = p.sort(descending=True)
     p[order[ordered.cumsum(0) - ordered >= top_p]] = 0
     p /= p.sum()
-    rows = [decoding.Row(prompt, Sampling(temperature, top_p, max_tokens=1), seed) for seed in range(n)]
-    picker = decoding.Picker(rows, torch.device("cpu"))
+    rows = [EncodedRequest(prompt, Sampling(temperature, top_p, max_tokens=1), seed) for seed in range(n)]
+    choose = TokenChooser(rows, torch.device("cpu"))
     with torch.no_grad():
         logits = model(torch.tensor([prompt])).logits[:, -1].expand(n, -1)
-        seen = torch.bincount(picker(logits, torch.arange(n), 0), minlength=len(tokenizer)).double()
+        seen = torch.bincount(choose(logits, torch.arange(n), 0), minlength=len(tokenizer)).double()
     assert seen[p == 0].sum() == 0
     common = p * n >= 5
     expected = torch.cat([p[common], p[~common].sum()[None]]) * n
@@ -120,15 +122,15 @@ def test_first_tokens_have_the_models_distribution(base: Path, temperature: floa
 def test_later_tokens_follow_the_model_too(base: Path, engine: Sampler) -> None:
     """Replay each completion through the model: the token drawn at a step is where its uniform number falls."""
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
-    ends, row = [tokenizer.eos_token_id], decoding.Row([3, 70, 80, 90, 4], Sampling(max_tokens=12), 5)
-    others = [decoding.Row([3] + [50 + i] * i + [4], Sampling(max_tokens=4 + i), i) for i in range(1, 30)]
-    outcome = decoding.decode(model, tokenizer, ends, [*others, row])[-1]
+    ends, row = [tokenizer.eos_token_id], EncodedRequest([3, 70, 80, 90, 4], Sampling(max_tokens=12), 5)
+    others = [EncodedRequest([3] + [50 + i] * i + [4], Sampling(max_tokens=4 + i), i) for i in range(1, 30)]
+    outcome = decode(model, tokenizer, ends, [*others, row])[-1]
     tokens: list[int] = []
-    picker = decoding.Picker([row], torch.device("cpu"))
+    choose = TokenChooser([row], torch.device("cpu"))
     with torch.inference_mode():
         while len(tokens) < outcome.tokens:
             whole = model(torch.tensor([row.prompt + tokens])).logits[:, -1]
-            tokens.append(int(picker(whole, torch.tensor([0]), len(tokens))))
+            tokens.append(int(choose(whole, torch.tensor([0]), len(tokens))))
     assert tokenizer.decode(tokens, skip_special_tokens=True) == outcome.text
     assert outcome.finish == ("stop" if tokens[-1] in ends else "length")
 
@@ -293,7 +295,7 @@ def test_an_adapter_of_another_base_is_one_sentence(base: Path, tmp_path: Path, 
     foreign = make_adapter(tmp_path / "wide", tmp_path / "adapter", seed=0)
     opened = open_engine(Engine(base, dtype=dtype))
     before = by_id(opened.sample(requests(4, temperature=0.0)))
-    with pytest.raises(BadInput, match=r"does not fit the base .* it was made for .*wide, use that \(size mismatch"):
+    with pytest.raises(BadInput, match=r"does not fit the base .* it was trained for .*wide, use that \(size mismatch"):
         list(opened.sample(requests(2, adapter=foreign)))
     assert by_id(opened.sample(requests(4, temperature=0.0))) == before
 

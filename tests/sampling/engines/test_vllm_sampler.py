@@ -103,7 +103,7 @@ def test_without_vllm_the_sentence_says_how_to_get_it(base: Path) -> None:
     ("settings", "sentence"),
     [
         ({"dtype": "int8"}, "should be float32, bfloat16 or float16"),
-        ({"dtype": "nf4"}, r"no base in 4 bits \(nf4\): use the transformers back end"),
+        ({"dtype": "nf4"}, r"cannot load a base in 4 bits \(nf4\): use the transformers back end"),
         ({"gpus": 0}, "gpus is 0: it should be at least 1"),
         ({"tensor_parallel": 0}, "tensor_parallel is 0"),
         ({"max_lora_rank": 1000}, "max_lora_rank is 1000: vLLM takes 1 to 512"),
@@ -239,7 +239,7 @@ def test_a_folder_that_is_no_adapter_or_of_another_base_is_refused(base: Path, v
         list(vllm.sample(requests(1, adapter=Adapter(base, "none"))))
     make_tiny_model(tmp_path / "wide", hidden=96)
     foreign = make_adapter(tmp_path / "wide", tmp_path / "adapter", seed=0)
-    with pytest.raises(BadInput, match=r"does not fit the base .* it was made for .*wide, use that"):
+    with pytest.raises(BadInput, match=r"does not fit the base .* it was trained for .*wide, use that"):
         list(vllm.sample(requests(1, adapter=foreign)))
 
 

@@ -1,11 +1,11 @@
-"""What runs the models behind `permix.sampling.sampler.Sampler`; one module for each back end."""
+"""The back ends of `permix.sampling.sampler.Sampler`, one module each."""
 
 from permix.errors import BadInput
 from permix.sampling.sampler import Endpoint, Engine, Sampler
 
 
 def open_engine(engine: Engine | Endpoint) -> Sampler:
-    """Load the base model of `engine` or reach the server; BadInput where it is not there or not runnable."""
+    """Load the base model of `engine`, or reach the server; BadInput where neither is possible."""
     if isinstance(engine, Endpoint):
         from permix.sampling.engines.endpoint_sampler import EndpointSampler
 

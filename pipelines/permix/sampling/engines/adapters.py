@@ -1,4 +1,4 @@
-"""LoRA adapters of one base in memory, proved to be active."""
+"""LoRA adapters of one base in memory, each proved to have an effect."""
 
 import copy
 import json
@@ -16,13 +16,12 @@ from permix.sampling.sampler import Adapter
 class Adapters:
     """Switches adapters of `base` without loading it again.
 
-    In float32 an adapter is merged into a copy of the base, and the last one is kept: the base's own weights are never
-    touched, and decoding pays nothing for the adapter. In 16 bits a merge would round part of the adapter away, so
-    there adapters run beside the weights, all of them loaded.
+    In float32 an adapter is merged into a copy of the base, so that decoding costs nothing more; the last copy stays
+    in memory. In 16 bits a merge would round part of the adapter away: there all adapters run beside the weights.
     """
 
     def __init__(self, base: Any, name: str) -> None:
-        """Hold adapters for `base`; `name` stands for it in errors."""
+        """Prepare for adapters of `base`, called `name` in errors."""
         self._base, self._name = base, name
         self._merged: tuple[str, Any] = ("", None)  # digest, model
         self._peft: Any = None
@@ -31,9 +30,9 @@ class Adapters:
 
     @contextmanager
     def use(self, adapter: Adapter | None, probe: list[int]) -> Iterator[Any]:
-        """Give the model with `adapter` (None: the base). `probe` is the canary's prompt (token ids).
+        """Yield the model with `adapter` (None: the base). `probe` is the canary's prompt (token ids).
 
-        Raises PermixError when the adapter has no effect, BadInput when it is none or belongs to another base.
+        PermixError for an adapter without effect, BadInput for one of another base or for no adapter at all.
         """
         if adapter is None and self._peft is None:
             yield self._base
@@ -70,7 +69,7 @@ class Adapters:
         with self.use(None, probe) as base:
             before = logits(base, probe)
         self._tried += 1
-        name = f"adapter{self._tried}"  # never used again when the next lines fail: half an adapter may bear it
+        name = f"adapter{self._tried}"  # not reused after a failure: half an adapter may have it
         with self._one_sentence(adapter):
             if self._peft is None:
                 self._peft = PeftModel(self._base, PeftConfig.from_pretrained(adapter.path), adapter_name=name)
@@ -83,13 +82,13 @@ class Adapters:
 
     @contextmanager
     def _one_sentence(self, adapter: Adapter) -> Iterator[None]:
-        """Turn peft's errors into one sentence."""
+        """Turn peft's errors into one sentence of ours."""
         config = adapter.path / "adapter_config.json"
         if not config.is_file():
             raise BadInput(f"{adapter.path} holds no adapter_config.json: give the folder of a LoRA adapter.")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # tensors that are missing: refused below, in our own words
+                warnings.simplefilter("ignore")  # missing tensors: refused below
                 yield
         except (RuntimeError, ValueError, KeyError) as error:
             own = json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")
@@ -97,28 +96,28 @@ class Adapters:
             reason = next((line for line in lines if line.startswith("size mismatch")), lines[0]).rstrip(".")
             raise BadInput(
                 f"The adapter {adapter.path} does not fit the base {self._name}: "
-                f"it was made for {own}, use that ({reason})."
+                f"it was trained for {own}, use that ({reason})."
             ) from None
 
     def _refuse_missing(self, adapter: Adapter, model: Any, name: str) -> None:
-        """Peft only warns of tensors that it does not find, and leaves those layers without effect."""
+        """Raise PermixError for missing tensors: peft only warns, and those layers do nothing."""
         from peft import get_peft_model_state_dict
 
-        asked = get_peft_model_state_dict(model, adapter_name=name).keys()
-        missing = sorted(asked - _weights(adapter).keys())
+        expected = get_peft_model_state_dict(model, adapter_name=name).keys()
+        missing = sorted(expected - _weights(adapter).keys())
         if missing:
             raise PermixError(
-                f"The adapter {adapter.path} has no effect on {len(missing)} of its {len(asked)} places in "
-                f"{self._name}: its file has no {missing[0]}; save it again with peft."
+                f"The adapter {adapter.path} has no effect on {len(missing)} of its {len(expected)} tensors in "
+                f"{self._name}: its file lacks {missing[0]}; save it again with peft."
             )
 
     def canary(self, adapter: Adapter, before: torch.Tensor, after: torch.Tensor) -> None:
-        """Refuse logits that stayed the same although a B matrix is not zero, as all are after initialisation."""
+        """Raise PermixError where the logits are equal although a B matrix differs from its initial zeros."""
         if not torch.equal(before, after):
             return
         if any(bool(tensor.any()) for name, tensor in _weights(adapter).items() if "_B" in name):
             raise PermixError(
-                f"The adapter {adapter.path} has no effect: the logits of {self._name} stay what they are, "
+                f"The adapter {adapter.path} has no effect: the logits of {self._name} stay the same, "
                 "although the adapter's B matrices are not zero; train it again, or sample the base itself."
             )
 

@@ -4,36 +4,34 @@ import asyncio
 import queue
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix.errors import BadInput, PermixError
+from permix.progress import Progress
 from permix.sampling import sampler
 from permix.sampling.engines.endpoint.cache import Cache
-from permix.sampling.engines.endpoint.call import Call, Finished, Group, Kept, keep
+from permix.sampling.engines.endpoint.call import Call, Finished, Group, Stored, store
 from permix.sampling.engines.endpoint.client import Client, Fault, Refusal
 from permix.sampling.engines.endpoint.pace import Pace, Patience
 from permix.sampling.engines.endpoint.spending import Budget, price
 from permix.sampling.engines.streaming import pieces
-from permix.sampling.sampler import Completion, Endpoint, Journal, Request
-
-if TYPE_CHECKING:
-    from permix.progress import Progress
+from permix.sampling.journal import Journal, resume
+from permix.sampling.sampler import Completion, Endpoint, Request
 
 
 class EndpointSampler:
-    """Asks the server for many completions at once, from an event loop in a thread of its own.
+    """Requests many completions at once, from an event loop in a thread of its own.
 
-    A request that fails after all its tries is a completion with finish "error": it is handed out, never journaled or
-    cached, so that the next call makes just these anew. A refusal by the model is its answer (finish "stop"); so is a
-    text that the provider's content filter cut, for that filter is part of what the endpoint serves.
+    A request that fails after all its tries is a completion with finish "error". It is neither journaled nor cached,
+    so that the next call repeats it. A refusal by the model is an answer (finish "stop"); so is a text cut by the
+    provider's content filter, because that filter is part of the endpoint.
     """
 
-    dtype = ""  # no server tells
+    dtype = ""  # servers do not report it
 
     def __init__(self, endpoint: Endpoint) -> None:
-        """Reach the server; BadInput where it does not answer, or its key is missing or refused."""
+        """Reach the server; BadInput where it does not answer, or where its key is missing or refused."""
         if endpoint.concurrency < 1 or not endpoint.timeout > 0:
             raise BadInput("concurrency and timeout of an endpoint should be more than 0.")
         if endpoint.budget and not (endpoint.price_in or endpoint.price_out):
@@ -52,20 +50,30 @@ class EndpointSampler:
         self._cache = Cache(endpoint)
 
     def sample(
-        self, requests: Sequence[Request], journal: Path | None = None, progress: "Progress | None" = None
+        self, requests: Sequence[Request], journal: Path | None = None, progress: Progress | None = None
     ) -> Iterator[Completion]:
-        """Sample every request once; with `journal`, what an earlier call finished comes first and is not paid again.
+        """Sample every request once; completions in the journal come first and are not paid again.
 
-        Ends with BadInput or PermixError where no request can succeed (key, model, context, budget, credit, a server
-        that is down); what is under way then is still finished and kept.
+        BadInput or PermixError where no request can succeed (key, model, context, budget, credit, a server that is
+        down); the requests in flight are then still finished and stored.
         """
         _refuse_adapters(requests)
-        # How the model is reached is not what it is: a journal goes on at another url.
+        # Without the url: a journal resumes at another server of the same model.
         header = {"requests": sampler.digest(requests), "engine": "endpoint", "model": self.endpoint.model}
-        return self._run(requests, journal, header, progress)
+        calls: list[Call] = []
+
+        def rest(book: Journal) -> Iterator[Group]:
+            known = {completion.id for completion in book.done}
+            spent = sum(price(self.endpoint, c.tokens_in, c.tokens_out) for c in book.done)
+            open_requests = [request for request in requests if request.id not in known]
+            budget = Budget(self.endpoint, spent)
+            calls.append(Call(self.endpoint, self._client, self._pace, self._cache, open_requests, budget))
+            yield from self._groups(calls[0], book)
+
+        return resume(journal, header, len(requests), rest, progress, lambda: calls[0].note())
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The pieces of one completion as they come, tried again only before the first; not cached, not journaled."""
+        """Yield one completion in pieces, neither cached nor journaled; only the first piece is retried."""
         _refuse_adapters([request])
         yield from pieces(self._texts(request), request.sampling.stop)
 
@@ -79,49 +87,31 @@ class EndpointSampler:
         if hasattr(self, "_cache"):
             self._cache.close()
 
-    def _run(
-        self, requests: Sequence[Request], journal: Path | None, header: dict[str, Any], progress: "Progress | None"
-    ) -> Iterator[Completion]:
-        with Journal(journal, header) if journal else nullcontext() as book:
-            old = [c for group in book.done for c in group] if book else []
-            known, done = {c.id for c in old}, len(old)
-            spent = sum(price(self.endpoint, c.tokens_in, c.tokens_out) for c in old)
-            todo = [r for r in requests if r.id not in known]
-            call = Call(self.endpoint, self._client, self._pace, self._cache, todo, Budget(self.endpoint, spent))
-            if progress:
-                progress(done, len(requests), "completions", book.note if book else "")
-            yield from old
-            del old
-            for group in self._groups(call, book):
-                done += len(group)
-                if progress:
-                    progress(done, len(requests), "completions", call.note())
-                yield from group
+    def _groups(self, call: Call, journal: Journal) -> Iterator[Group]:
+        """Yield completions as they finish, stored first.
 
-    def _groups(self, call: Call, book: Journal | None) -> Iterator[Group]:
-        """Completions as they are finished, kept before they are handed out.
-
-        A thread keeps them: as many as came while the disk was busy with those before are one line of the journal.
+        A thread stores them: all that arrive while the disk is busy make one line of the journal.
         """
         finished: Finished = queue.SimpleQueue()
-        kept: Kept = queue.SimpleQueue()
-        keeper = threading.Thread(target=keep, args=(finished, kept, book, self._cache, call.by_id), daemon=True)
-        keeper.start()
+        stored: Stored = queue.SimpleQueue()
+        arguments = (finished, stored, journal, self._cache, call.by_id)
+        writer = threading.Thread(target=store, args=arguments, daemon=True)
+        writer.start()
         task = self._start(call.run(finished), finished)
         try:
-            while (group := kept.get()) is not None:
+            while (group := stored.get()) is not None:
                 if isinstance(group, BaseException):
                     raise group
                 yield group
                 self._loop.call_soon_threadsafe(call.taken, len(group))
         finally:
             self._stop(task)
-            keeper.join()
+            writer.join()
         task.result()
 
     def _texts(self, request: Request) -> Iterator[str]:
         texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        task = self._start(self._tell(request, texts), texts)
+        task = self._start(self._send_texts(request, texts), texts)
         try:
             while (text := texts.get()) is not None:
                 yield text
@@ -129,7 +119,7 @@ class EndpointSampler:
             self._stop(task)
         task.result()
 
-    async def _tell(self, request: Request, texts: "queue.SimpleQueue[str | None]") -> None:
+    async def _send_texts(self, request: Request, texts: "queue.SimpleQueue[str | None]") -> None:
         patience, begun = Patience(), False
         while True:
             try:
@@ -149,7 +139,7 @@ class EndpointSampler:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _start(self, coroutine: Coroutine[Any, Any, None], out: "queue.SimpleQueue[Any]") -> "asyncio.Task[None]":
-        """Run it in the loop; its end is a None in `out`."""
+        """Run the coroutine in the loop; a None in `out` marks its end."""
 
         async def start() -> "asyncio.Task[None]":
             task = asyncio.get_running_loop().create_task(coroutine)
@@ -160,7 +150,7 @@ class EndpointSampler:
         return task
 
     def _stop(self, task: "asyncio.Task[None]") -> None:
-        """Cancel what is under way, when whoever asked for it does not want the rest, and wait for its end."""
+        """Cancel the task where the reader stopped early, and wait for its end."""
 
         async def stop() -> None:
             task.cancel()
@@ -172,4 +162,4 @@ class EndpointSampler:
 
 def _refuse_adapters(requests: Sequence[Request]) -> None:
     if any(r.adapter for r in requests):
-        raise BadInput("An endpoint serves what it serves: name the adapter as its model.")
+        raise BadInput("An endpoint cannot load an adapter: give the adapter's served name as the model (--model).")

@@ -1,31 +1,28 @@
-"""What the back ends that run a base model on this machine share: prompts, the base's digest, journaled batches."""
+"""Shared by the back ends that run a base model on this machine: prompts, end tokens, digest, journal."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import transformers
 from jinja2 import TemplateError
 
 from permix.errors import BadInput
-from permix.sampling import sampler
-from permix.sampling.sampler import Completion, Request
-
-if TYPE_CHECKING:
-    from permix.progress import Progress
+from permix.progress import Progress
+from permix.sampling.journal import Journal, resume
+from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS, Completion, Request
 
 Prompts = dict[str, list[int]]
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Prompter:
-    """Turns messages into token ids with the base's own chat template, the same ids for every back end."""
+    """Turns messages into token ids with the base's chat template, identically for every back end."""
 
     def __init__(self, base: Path) -> None:
-        """Load the tokenizer; BadInput where it does not load or has no chat template."""
+        """Load the tokenizer; BadInput where it does not load or lacks a chat template."""
         self._base = base
         try:
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(base)
@@ -36,7 +33,7 @@ class Prompter:
         self._known: dict[str, list[int]] = {}
 
     def encode(self, requests: Sequence[Request], room: int | None) -> Prompts:
-        """Token ids of every request's prompt; each distinct list of messages is rendered once in an engine's life.
+        """Return the token ids of every request's prompt, by id. Each distinct list of messages is rendered once.
 
         BadInput for a prompt that is empty or that, with its max_tokens, exceeds `room` positions (None: no limit).
         """
@@ -48,13 +45,13 @@ class Prompter:
             self._known.update(zip(new, encoded, strict=True))
         prompts = {i: self._known[key] for i, key in keys.items()}
         for r in requests:
-            have = len(prompts[r.id])
-            if not have:
+            length, needed = len(prompts[r.id]), len(prompts[r.id]) + r.sampling.max_tokens
+            if not length:
                 raise BadInput(f"The prompt of request {r.id!r} is empty after the chat template: give it a message.")
-            if room and have + r.sampling.max_tokens > room:
+            if room and needed > room:
                 raise BadInput(
-                    f"Request {r.id!r} needs {have} prompt tokens + max_tokens {r.sampling.max_tokens} = "
-                    f"{have + r.sampling.max_tokens}, but the model has {room} positions: "
+                    f"Request {r.id!r} needs {length} prompt tokens + max_tokens {r.sampling.max_tokens} = "
+                    f"{needed}, but the model has {room} positions: "
                     "shorten the prompt or lower max_tokens (of [sweep], in a recipe)."
                 )
         return prompts
@@ -62,9 +59,9 @@ class Prompter:
     def _render(self, messages: Any) -> str:
         try:
             text: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **sampler.CHAT_TEMPLATE_KWARGS
+                messages, tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
             )
-        except TemplateError as error:  # Gemma 2, for one, knows no system message
+        except TemplateError as error:  # Gemma 2, for one, does not support a system message
             raise BadInput(f"The chat template of {self._base} refuses a request's messages: {error}.") from None
         return text
 
@@ -72,41 +69,33 @@ class Prompter:
 def journaled(
     batches: Sequence[list[Request]],
     sample: Callable[[list[list[Request]]], Iterator[list[Completion]]],
-    journal: Path | None,
+    path: Path | None,
     header: dict[str, Any],
-    progress: "Progress | None",
+    progress: Progress | None,
 ) -> Iterator[Completion]:
-    """Completions of the batches that the journal holds, then those that `sample` makes of the others.
+    """Yield the completions in the journal at `path`, then those that `sample` makes of the other batches."""
 
-    `sample` gives finished batches, in any order; each is journaled before it is handed out.
-    """
-    with sampler.Journal(journal, header) if journal else nullcontext() as book:
-        old = [c for completions in book.done for c in completions] if book else []
-        known, done, total = {c.id for c in old}, len(old), sum(map(len, batches))
-        if progress:
-            progress(done, total, "completions", book.note if book else "")
-        yield from old
+    def rest(journal: Journal) -> Iterator[list[Completion]]:
+        known = {completion.id for completion in journal.done}
         for completions in sample([batch for batch in batches if batch[0].id not in known]):
-            if book:
-                book.append(completions)
-            done += len(completions)
-            if progress:
-                progress(done, total, "completions")
-            yield from completions
+            journal.append(completions)
+            yield completions
+
+    return resume(path, header, sum(map(len, batches)), rest, progress)
 
 
 def end_tokens(tokenizer: Any, config: Any, generation_config: Any) -> list[int]:
-    """Every token id that ends a completion, of whichever file says so."""
+    """Return every token id that ends a completion, from all files that name one."""
     ends: set[int] = set()
-    for found in (tokenizer.eos_token_id, generation_config.eos_token_id, config.eos_token_id):
-        ends |= set(found) if isinstance(found, list) else {found} - {None}
+    for token_ids in (tokenizer.eos_token_id, generation_config.eos_token_id, config.eos_token_id):
+        ends |= set(token_ids) if isinstance(token_ids, list) else {token_ids} - {None}
     return sorted(ends)
 
 
 def weights_digest(folder: Path) -> str:
-    """What decides the completions of the model in `folder`, as a sha256: weights, configuration, tokenizer."""
-    whole = hashlib.sha256()
+    """Return a sha256 of the weights, configuration and tokenizer of the model in `folder`."""
+    combined = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"}):
         with path.open("rb") as file:
-            whole.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return whole.hexdigest()
+            combined.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return combined.hexdigest()

@@ -1,4 +1,4 @@
-"""A base with its linear layers in 4 bits: what QLoRA trains over, and what its adapters can be measured on."""
+"""A base with its linear layers in 4 bits, to train and to measure QLoRA adapters on."""
 
 import importlib.util
 from pathlib import Path
@@ -9,11 +9,11 @@ import torch
 from permix.errors import BadInput
 
 NF4 = {"nf4": False, "nf4-nested": True}
-"""An engine's dtypes in 4 bits, and whether the scales are quantised too ("double quantisation")."""
+"""The 4-bit dtypes of an engine, and whether the scales are quantised too ("double quantisation")."""
 
 
 def load_in_4bit(folder: Path, device: torch.device, *, kind: str, nested: bool) -> Any:
-    """The causal LM in `folder` on `device`; `kind` is nf4 or fp4. What is not quantised, and computing, is bfloat16.
+    """Return the causal LM in `folder` on `device`; `kind` is nf4 or fp4. Everything else computes in bfloat16.
 
     Source: arXiv 2305.14314.
     """
@@ -31,13 +31,13 @@ def load_in_4bit(folder: Path, device: torch.device, *, kind: str, nested: bool)
     )
     for module in model.modules():
         if isinstance(module, Linear4bit):
-            # On a CPU with AVX512-BF16 the first prompt would pack the weights: coarser scales than in training, no
-            # gradients through them, and after a state_dict() the scales of other rows.
+            # On a CPU with AVX512-BF16 the first prompt would repack the weights: with coarser scales than in
+            # training, without gradients, and after a state_dict() with the scales of other rows.
             module.support_avx512bf16_for_cpu = False
     return model
 
 
-def refuse_without_bitsandbytes(what: str) -> None:
-    """Raise BadInput for `what` where bitsandbytes is not installed."""
+def refuse_without_bitsandbytes(feature: str) -> None:
+    """Raise BadInput for `feature` where bitsandbytes is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise BadInput(f"{what} needs bitsandbytes, not installed here: pip install 'permix[train]'.")
+        raise BadInput(f"{feature} needs bitsandbytes, not installed here: pip install 'permix[train]'.")

@@ -1,35 +1,29 @@
-"""The transformers back end: any causal LM, batches by length, adapters of one base without reloading it.
-
-How a batch is decoded, and what was measured: `decoding.py`.
-"""
+"""The transformers back end: any causal LM, batches by length, adapters of one base without reloading it."""
 
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
 
 from permix.errors import BadInput
+from permix.progress import Progress
 from permix.sampling import sampler
 from permix.sampling.engines import decoding
 from permix.sampling.engines.adapters import Adapters
 from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
 from permix.sampling.engines.quantised import NF4, load_in_4bit, refuse_without_bitsandbytes
 from permix.sampling.engines.streaming import pieces
-from permix.sampling.sampler import Completion, Engine, Request
-
-if TYPE_CHECKING:
-    from permix.progress import Progress
+from permix.sampling.sampler import Completion, EncodedRequest, Engine, Request
 
 
 class TransformersSampler:
-    """A base model in memory. With float32 an adapter is merged into a copy, otherwise it runs beside the weights.
+    """A base model in memory. In float32 an adapter is merged into a copy, otherwise it runs beside the weights.
 
-    The dtypes nf4 and nf4-nested quantise the base as QLoRA does, so that its adapters are measured on what they were
-    trained over.
+    The dtypes nf4 and nf4-nested quantise the base as QLoRA training does.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -55,11 +49,11 @@ class TransformersSampler:
         self._name = f"transformers {transformers.__version__} {self._device.type} {engine.dtype}"
 
     def sample(
-        self, requests: Sequence[Request], journal: Path | None = None, progress: "Progress | None" = None
+        self, requests: Sequence[Request], journal: Path | None = None, progress: Progress | None = None
     ) -> Iterator[Completion]:
-        """Sample every request once; with `journal`, what an earlier call finished comes first and is not done again.
+        """Sample every request once; completions in the journal come first and are not sampled again.
 
-        All requests are checked before the first is sampled: BadInput for a prompt that does not fit the model.
+        BadInput, before the first request is sampled, for a prompt that does not fit the model.
         """
         _refuse_schema(requests)
         header = {"requests": sampler.digest(requests), **self._settings()} if journal else {}
@@ -68,49 +62,50 @@ class TransformersSampler:
         return journaled(batches, lambda todo: (self._batch(b, prompts) for b in todo), journal, header, progress)
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The completion of one request in pieces: the text, with the same noise, that `sample` gives for it alone."""
+        """Yield the text that `sample` gives for this request alone, in pieces."""
         _refuse_schema([request])
         torch.set_num_threads(self.engine.threads)
         prompt = self._prompter.encode([request], self._room)[request.id]
-        row = decoding.Row(prompt, request.sampling, request.seed)
+        encoded = EncodedRequest(prompt, request.sampling, request.seed)
         with self._adapters.use(request.adapter, prompt) as model:
-            texts = decoding.stream(model, self._prompter.tokenizer, self._eos, row)
+            texts = decoding.stream(model, self._prompter.tokenizer, self._eos, encoded)
             yield from pieces(texts, request.sampling.stop)
 
     def close(self) -> None:
-        """Give back the memory of the model."""
+        """Free the memory of the model."""
         del self._base, self._adapters
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _load(self) -> Any:
-        e = self.engine
-        if e.dtype in NF4:
-            return load_in_4bit(e.base, self._device, kind="nf4", nested=NF4[e.dtype])
-        return transformers.AutoModelForCausalLM.from_pretrained(e.base, dtype=e.dtype).to(self._device)
+        base, dtype = self.engine.base, self.engine.dtype
+        if dtype in NF4:
+            return load_in_4bit(base, self._device, kind="nf4", nested=NF4[dtype])
+        return transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(self._device)
 
     def _batch(self, batch: Sequence[Request], prompts: Prompts) -> list[Completion]:
         torch.set_num_threads(self.engine.threads)
         adapter = batch[0].adapter
-        rows = [decoding.Row(prompts[r.id], r.sampling, r.seed) for r in batch]
-        with self._adapters.use(adapter, rows[0].prompt) as model:
-            outcomes = decoding.decode(model, self._prompter.tokenizer, self._eos, rows)
+        digest = adapter.digest if adapter else ""
+        encoded = [EncodedRequest(prompts[r.id], r.sampling, r.seed) for r in batch]
+        with self._adapters.use(adapter, encoded[0].prompt) as model:
+            outcomes = decoding.decode(model, self._prompter.tokenizer, self._eos, encoded)
         return [
-            Completion(r.id, o.text, len(row.prompt), o.tokens, o.finish, self._name, adapter.digest if adapter else "")
-            for r, row, o in zip(batch, rows, outcomes, strict=True)
+            Completion(r.id, o.text, len(prompts[r.id]), o.tokens, o.finish, self._name, digest)
+            for r, o in zip(batch, outcomes, strict=True)
         ]
 
     def _settings(self) -> dict[str, Any]:
-        """What decides the completions beside the requests: a journal must not go on under others."""
+        """Return the settings that decide the completions; a journal resumes under the same ones only."""
         self._base_digest = self._base_digest or weights_digest(self.engine.base)
-        e = self.engine
-        return {"base": self._base_digest, "engine": self._name, "batch_size": e.batch_size, "threads": e.threads}
+        sizes = {"batch_size": self.engine.batch_size, "threads": self.engine.threads}
+        return {"base": self._base_digest, "engine": self._name, **sizes}
 
 
 def plan(requests: Sequence[Request], lengths: dict[str, int], size: int) -> list[list[Request]]:
-    """Cut the requests into batches of one adapter each: a fixed function of the set, whatever its order.
+    """Cut the requests into batches of one adapter each, as a function of the set, not of its order.
 
-    Sorted by prompt length, so that little is padding; equal prompts stay together, so that they are read once.
+    Sorting by prompt length saves padding; equal prompts stay together and are read once.
     """
 
     def adapter(r: Request) -> str:
@@ -121,8 +116,8 @@ def plan(requests: Sequence[Request], lengths: dict[str, int], size: int) -> lis
 
     batches: list[list[Request]] = []
     for _, group in groupby(sorted(requests, key=order), key=adapter):
-        rows = list(group)
-        batches += [rows[i : i + size] for i in range(0, len(rows), size)]
+        ordered = list(group)
+        batches += [ordered[i : i + size] for i in range(0, len(ordered), size)]
     return batches
 
 

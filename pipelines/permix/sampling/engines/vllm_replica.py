@@ -1,9 +1,8 @@
-"""One vLLM engine in a process of its own, started and asked by `vllm_sampler.py` over a pipe.
+"""One vLLM engine in a process of its own, which `vllm_sampler.py` calls over a pipe.
 
-A process, because only its end gives back all of a device's memory, because it may see its own devices alone, and
-because it ends with its owner, however that died. vLLM's scheduler runs inside it instead of in one more process:
-then all requests of a chunk are there before the first step, and what is computed together, so the floating point, is
-a function of the chunk alone. (https://docs.vllm.ai/en/latest/usage/reproducibility/)
+A process frees all of a device's memory when it ends, sees its own devices alone, and ends with its owner. vLLM's
+scheduler runs inside this process, not in another one: all requests of a chunk are then known before the first step,
+so that the floating point is a function of the chunk. (https://docs.vllm.ai/en/latest/usage/reproducibility/)
 """
 
 import os
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 from permix import processes
 from permix.errors import BadInput, PermixError
-from permix.sampling.sampler import Adapter, Sampling
+from permix.sampling.sampler import Adapter, EncodedRequest, Sampling
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -23,22 +22,22 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two workers would be bound to the same cores
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # otherwise two workers get the same cores
 }
-"""What a replica's process is started with; the user's own settings of vLLM win."""
+"""Variables of a replica's process; the user's own settings of vLLM take precedence."""
 
 CPU_POSITIONS = 8192
-"""At most so many positions on a CPU. Chunked prefill rewinds the generators of seeded requests, which CPU generators
-cannot do (RuntimeError in vLLM 0.32), so there every prompt is read in one piece."""
+"""Most positions on a CPU, where every prompt is read in one piece: chunked prefill rewinds the generators of seeded
+requests, which CPU generators cannot do (RuntimeError in vLLM 0.32)."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The values that vLLM takes for the highest rank of an engine."""
+"""The values that vLLM accepts as the highest rank of an engine."""
 ACTIVE, LOADED = 4, 16
 """LoRA adapters in one step, and in the memory of the host."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What to open: `rows` decoded at once, adapters up to `rank` (0: none), `positions` of the model's config."""
+    """An engine: `rows` decoded at once, adapters up to `rank` (0: none), `positions` of the model's config."""
 
     base: Path
     dtype: str
@@ -48,22 +47,12 @@ class Setup:
     positions: int | None
 
 
-@dataclass(frozen=True)
-class Row:
-    """One completion to sample: the prompt's token ids, how to sample, the seed of its noise, whose weights."""
-
-    prompt: list[int]
-    sampling: Sampling
-    seed: int
-    adapter: Adapter | None
-
-
 Outcome = tuple[list[int], Literal["stop", "length"]]
-"""Token ids that were sampled, the last one included, and why that was the last."""
+"""The sampled token ids, the last one included, and the reason of the end."""
 
 
 def main(descriptor: int) -> None:
-    """Open what comes first over the pipe, then answer calls (method, arguments) until the pipe closes."""
+    """Answer calls (method, arguments), the first of which is `open`, until the pipe closes."""
     pipe = processes.attach(descriptor)
     replica = _Replica()
     while True:
@@ -71,19 +60,19 @@ def main(descriptor: int) -> None:
             method, arguments = pipe.recv()
             pipe.send(_answer(replica, method, arguments))
         except (EOFError, OSError):
-            os._exit(0)  # the owner is gone; vLLM's threads would hold up a slower end
+            os._exit(0)  # the owner ended; a normal exit would wait for vLLM's threads
 
 
 def _answer(replica: "_Replica", method: str, arguments: tuple[Any, ...]) -> Any:
     try:
         return getattr(replica, method)(*arguments)
     except Exception as error:
-        return _in_our_words(error)
+        return _one_sentence(error)
 
 
 class _Replica:
     def open(self, setup: Setup, ends: list[int]) -> int:
-        """Load the model; return its positions. One token is sampled: an engine that cannot compute says so here."""
+        """Load the model, sample one token so that a broken engine fails here, and return its positions."""
         from vllm import LLM
         from vllm.platforms import current_platform
 
@@ -105,51 +94,51 @@ class _Replica:
             dtype=setup.dtype,
             max_num_seqs=setup.rows,
             tensor_parallel_size=setup.tensor_parallel,
-            generation_config="vllm",  # or the model's own temperature and top_p would slip in
+            generation_config="vllm",  # without the model's own temperature and top_p
             enable_prefix_caching=True,
             use_tqdm_on_load=False,
             **options,
         )
-        self.sample([Row(ends[:1] or [0], Sampling(temperature=0, max_tokens=1), 0, None)])
+        self.sample([EncodedRequest(ends[:1] or [0], Sampling(temperature=0, max_tokens=1), seed=0)])
         return int(self._llm.llm_engine.model_config.max_model_len)
 
-    def sample(self, rows: list[Row]) -> list[Outcome]:
-        """Sample one chunk. It begins with an empty prefix cache, so it knows nothing of the chunks before it."""
+    def sample(self, requests: list[EncodedRequest]) -> list[Outcome]:
+        """Sample one chunk, beginning with an empty prefix cache so that earlier chunks do not matter."""
         self._llm.reset_prefix_cache()
         done = self._llm.generate(
-            [{"prompt_token_ids": row.prompt} for row in rows],
-            [self._sampling(row) for row in rows],
-            lora_request=[self._lora(row.adapter) for row in rows] if any(row.adapter for row in rows) else None,
+            [{"prompt_token_ids": r.prompt} for r in requests],
+            [self._sampling(r) for r in requests],
+            lora_request=[self._lora(r.adapter) for r in requests] if any(r.adapter for r in requests) else None,
             use_tqdm=False,
         )
-        if odd := {d.outputs[0].finish_reason for d in done} - {"stop", "length"}:  # not journaled, so made anew
+        if odd := {d.outputs[0].finish_reason for d in done} - {"stop", "length"}:  # not journaled, so sampled again
             raise RuntimeError(f"it ended a request with {odd.pop()!r}, run again to continue")
         return [(list(d.outputs[0].token_ids), d.outputs[0].finish_reason) for d in done]
 
     def logprobs(self, prompt: list[int], adapter: Adapter | None) -> list[float]:
-        """Log probabilities of the likeliest next tokens and of the prompt's own: the canary's answer."""
+        """Return the log probabilities of the likeliest next tokens and of the prompt's own, for the canary."""
         from vllm import SamplingParams
 
         params = SamplingParams(temperature=0, max_tokens=1, logprobs=5, prompt_logprobs=1, detokenize=False)
         done = self._llm.generate(
             [{"prompt_token_ids": prompt}], params, lora_request=self._lora(adapter), use_tqdm=False
         )[0]
-        places = [*(done.prompt_logprobs or []), *(done.outputs[0].logprobs or [])]
-        return [found[token].logprob for found in places if found for token in sorted(found)]
+        positions = [*(done.prompt_logprobs or []), *(done.outputs[0].logprobs or [])]
+        return [tokens[token].logprob for tokens in positions if tokens for token in sorted(tokens)]
 
-    def _sampling(self, row: Row) -> Any:
+    def _sampling(self, request: EncodedRequest) -> Any:
         from vllm import SamplingParams
         from vllm.sampling_params import StructuredOutputsParams
 
-        s = row.sampling
+        s = request.sampling
         return SamplingParams(
             temperature=s.temperature,
             top_p=s.top_p,
             max_tokens=s.max_tokens,
-            seed=row.seed % 2**63,
+            seed=request.seed % 2**63,
             stop=list(s.stop),
             stop_token_ids=self._ends,
-            detokenize=bool(s.stop),  # the text is made by the parent, from the ids, as for every back end
+            detokenize=bool(s.stop),  # the parent makes the text from the ids, as for every back end
             structured_outputs=StructuredOutputsParams(json=s.json_schema) if s.json_schema else None,
         )
 
@@ -164,8 +153,8 @@ class _Replica:
         return known[adapter.digest]
 
 
-def _in_our_words(error: Exception) -> PermixError:
-    """Turn what vLLM raised into one sentence; what it refuses is the user's input."""
+def _one_sentence(error: Exception) -> PermixError:
+    """Turn an error of vLLM into one sentence; a refusal is the user's input."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = (lines or [type(error).__name__])[-1 if "validation error" in str(error) else 0].rstrip(".")
     refused = isinstance(error, ValueError) or "Validation" in type(error).__name__

@@ -1,10 +1,10 @@
-"""The vLLM back end: replicas of one base, each a process on its own devices; an engine holds all adapters of a call.
+"""The vLLM back end: replicas of one base, each a process on its own devices with all adapters of a call.
 
-Which tokens come out depends on a request's own seed and on floating point, and that depends on what is computed
-together. Here this is fixed: requests are sorted (by adapter and prompt, so that common beginnings are read once) and
-cut into chunks, and a chunk is sampled by an engine that remembers nothing of others. So a kill, other requests' order
-and the number of replicas change nothing; another batch size, dtype, device or tensor parallelism may. Where one
-request must not feel its neighbours either, vLLM's own switch VLLM_BATCH_INVARIANT=1 is passed on (GPUs only).
+The sampled tokens depend on a request's seed and on floating point, which depends on what is computed together.
+Requests are therefore sorted (by adapter and prompt, so that common prefixes are read once) and cut into chunks, and a
+chunk starts with an empty cache. A kill, the order of the requests and the number of replicas change nothing; batch
+size, dtype, device and tensor parallelism may. VLLM_BATCH_INVARIANT=1 of the environment makes a request independent
+of its neighbours too (GPUs only).
 """
 
 import importlib.util
@@ -14,36 +14,36 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import transformers
 
 from permix import processes
 from permix.errors import BadInput, PermixError
+from permix.progress import Progress
 from permix.sampling import sampler
 from permix.sampling.engines import vllm_replica
 from permix.sampling.engines.adapters import Adapters
 from permix.sampling.engines.decoding import text_before, text_of
 from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
 from permix.sampling.engines.quantised import NF4
-from permix.sampling.engines.vllm_replica import ENVIRONMENT, RANKS, Outcome, Row, Setup
-from permix.sampling.sampler import Adapter, Completion, Engine, Request
-
-if TYPE_CHECKING:
-    from permix.progress import Progress
+from permix.sampling.engines.vllm_replica import ENVIRONMENT, RANKS, Outcome, Setup
+from permix.sampling.sampler import Adapter, Completion, EncodedRequest, Engine, Request
 
 CHUNK = 8
-"""A chunk is so many times the rows that are decoded at once: what a kill loses, against engines that run empty."""
+"""Rows of a chunk per row decoded at once. A kill loses a chunk; small chunks leave engines idle."""
 
 
 class VllmSampler:
-    """Engines are opened by the first call that samples: with room for adapters only when it names one."""
+    """vLLM engines, opened by the first call that samples, with room for adapters only when it names one."""
 
     def __init__(self, engine: Engine) -> None:
-        """Look at base, package and devices; BadInput where the engine cannot be opened."""
+        """Check base, package and devices; BadInput where the engine cannot be opened."""
         if engine.dtype in NF4:
-            raise BadInput(f"The vLLM back end has no base in 4 bits ({engine.dtype}): use the transformers back end.")
+            raise BadInput(
+                f"The vLLM back end cannot load a base in 4 bits ({engine.dtype}): use the transformers back end."
+            )
         if engine.dtype not in DTYPES:
             raise BadInput(f"The dtype is {engine.dtype!r}: it should be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
         if not 1 <= engine.max_lora_rank <= RANKS[-1]:
@@ -61,7 +61,7 @@ class VllmSampler:
         self._prompter = Prompter(engine.base)
         try:
             config = transformers.AutoConfig.from_pretrained(engine.base)
-            with torch.device("meta"):  # shapes only: what an adapter must fit
+            with torch.device("meta"):  # shapes alone, to check adapters against
                 shapes = transformers.AutoModelForCausalLM.from_config(config)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
@@ -75,16 +75,16 @@ class VllmSampler:
         self._name = f"vllm {version('vllm')} {device} {engine.dtype}"
         self._base_digest = ""
         self._replicas: list[_Replica] = []
-        self._rank = 0  # of the open engines; 0: they take no adapters
+        self._rank = 0  # of the open engines; 0: without adapters
         self._proven: set[str] = set()
 
     def sample(
-        self, requests: Sequence[Request], journal: Path | None = None, progress: "Progress | None" = None
+        self, requests: Sequence[Request], journal: Path | None = None, progress: Progress | None = None
     ) -> Iterator[Completion]:
-        """Sample every request once; with `journal`, what an earlier call finished comes first and is not done again.
+        """Sample every request once; completions in the journal come first and are not sampled again.
 
-        All requests are checked before the first is sampled: BadInput for a prompt that does not fit the model, an
-        adapter of another base or of too high a rank, a schema that is no JSON; PermixError for one without effect.
+        Before the first request is sampled, BadInput for a prompt that does not fit the model, an adapter of another
+        base or of too high a rank, or a schema that is not JSON; PermixError for an adapter without effect.
         """
         header = {"requests": sampler.digest(requests), **self._settings()} if journal else {}
         for schema in {r.sampling.json_schema for r in requests} - {""}:
@@ -97,33 +97,34 @@ class VllmSampler:
                 self._adapters.fit(adapter)
         if requests:
             self._open(self.engine.max_lora_rank if adapters else 0)
-            self._prompter.encode(requests, self._replicas[0].positions)  # a device may hold fewer than the model has
+            self._prompter.encode(
+                requests, self._replicas[0].positions
+            )  # a device may hold fewer than the model allows
         for adapter, probe in adapters.values():
             self._prove(adapter, probe)
         chunks = plan(requests, prompts, CHUNK * self.engine.batch_size)
         return journaled(chunks, lambda todo: self._chunks(todo, prompts), journal, header, progress)
 
     def stream(self, request: Request) -> Iterator[str]:
-        """The completion of one request, in one piece."""
+        """Yield the completion of one request, in one piece."""
         for completion in self.sample([request]):
             yield completion.text
 
     def close(self) -> None:
-        """End the replicas, and with them all the memory they hold."""
+        """End the replicas, which frees their memory."""
         for replica in self._replicas:
             replica.kill()
         self._replicas = []
         self._proven = set()
 
     def _open(self, rank: int) -> None:
-        """Have engines that take adapters if and only if they are asked for: the two compute differently."""
+        """Open engines with adapters if and only if the call names one: the two kinds compute differently."""
         if self._replicas and rank == self._rank:
             return
         self.close()
-        e = self.engine
-        setup = Setup(e.base, e.dtype, e.batch_size, rank, e.tensor_parallel, self._positions)
-        self._rank = rank
-        self._replicas = [_Replica(devices, e.threads) for devices in self._devices]
+        engine, self._rank = self.engine, rank
+        setup = Setup(engine.base, engine.dtype, engine.batch_size, rank, engine.tensor_parallel, self._positions)
+        self._replicas = [_Replica(devices, engine.threads) for devices in self._devices]
         try:
             for replica in self._replicas:
                 replica.ask("open", setup, self._ends)
@@ -134,24 +135,24 @@ class VllmSampler:
             raise
 
     def _prove(self, adapter: Adapter, probe: list[int]) -> None:
-        """Compare what the base and the adapter make of one prompt."""
+        """Compare the log probabilities of base and adapter on one prompt."""
         if adapter.digest in self._proven:
             return
-        found = []
+        logprobs = []
         for weights in (None, adapter):
             self._replicas[0].ask("logprobs", probe, weights)
-            found.append(torch.tensor(self._replicas[0].answer()))
-        self._adapters.canary(adapter, *found)
+            logprobs.append(torch.tensor(self._replicas[0].answer()))
+        self._adapters.canary(adapter, *logprobs)
         self._proven.add(adapter.digest)
 
     def _chunks(self, todo: list[list[Request]], prompts: Prompts) -> Iterator[list[Completion]]:
-        """Keep every replica at a chunk; give the chunks as they get done."""
+        """Keep every replica busy; yield the chunks as they finish."""
         waiting = iter(todo)
         busy: dict[Any, tuple[_Replica, list[Request]]] = {}
 
         def begin(replica: _Replica) -> None:
             for chunk in waiting:
-                replica.ask("sample", [Row(prompts[r.id], r.sampling, r.seed, r.adapter) for r in chunk])
+                replica.ask("sample", [EncodedRequest(prompts[r.id], r.sampling, r.seed, r.adapter) for r in chunk])
                 busy[replica.pipe] = replica, chunk
                 return
 
@@ -166,33 +167,26 @@ class VllmSampler:
                     begin(replica)
                     yield [self._completion(r, prompts, o) for r, o in zip(chunk, outcomes, strict=True)]
         finally:
-            if busy:  # a failure, or nobody wants the rest: an answer that is still to come would be taken for the next
+            if busy:  # a failure or an early end: a pending answer would be taken for the next call's
                 self.close()
 
     def _completion(self, r: Request, prompts: Prompts, outcome: Outcome) -> Completion:
-        tokens, why = outcome
+        tokens, finish = outcome
         tokenizer, stop = self._prompter.tokenizer, r.sampling.stop
-        cut = text_before(stop, tokenizer, tokens) if stop and why == "stop" else None
-        return Completion(
-            id=r.id,
-            text=text_of(tokenizer, tokens) if cut is None else cut,
-            tokens_in=len(prompts[r.id]),
-            tokens_out=len(tokens),
-            finish=why,
-            engine=self._name,
-            adapter_digest=r.adapter.digest if r.adapter else "",
-        )
+        cut = text_before(stop, tokenizer, tokens) if stop and finish == "stop" else None
+        text = text_of(tokenizer, tokens) if cut is None else cut
+        digest = r.adapter.digest if r.adapter else ""
+        return Completion(r.id, text, len(prompts[r.id]), len(tokens), finish, self._name, digest)
 
     def _settings(self) -> dict[str, Any]:
-        """What decides the completions beside the requests: a journal must not go on under others."""
+        """Return the settings that decide the completions; a journal resumes under the same ones only."""
         self._base_digest = self._base_digest or weights_digest(self.engine.base)
-        e = self.engine
         return {
             "base": self._base_digest,
             "engine": self._name,
-            "batch_size": e.batch_size,
-            "threads": e.threads,
-            "tensor_parallel": e.tensor_parallel,
+            "batch_size": self.engine.batch_size,
+            "threads": self.engine.threads,
+            "tensor_parallel": self.engine.tensor_parallel,
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0"),
         }
 
@@ -203,21 +197,21 @@ class _Replica:
     positions: int
 
     def __init__(self, devices: str, threads: int) -> None:
-        """Start the process; it opens its engine when it is told what."""
+        """Start the process, which waits for the call `open`."""
         mine = {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
         mine |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
         environment = ENVIRONMENT | processes.without_secrets() | mine
-        self._child, self.pipe = processes.start(vllm_replica.main, environment, 2)  # what vLLM prints is talk
+        self._child, self.pipe = processes.start(vllm_replica.main, environment, 2)  # vLLM prints much
 
     def ask(self, method: str, *arguments: Any) -> None:
-        """Begin a call; `answer` waits for what it returns."""
+        """Begin a call; `answer` waits for its value."""
         try:
             self.pipe.send((method, arguments))
         except OSError:
             raise self._death() from None
 
     def answer(self) -> Any:
-        """Return what the last call returned; raise what it raised, PermixError when the process died."""
+        """Return the value of the last call or raise its error; PermixError when the process died."""
         try:
             value = self.pipe.recv()
         except (EOFError, OSError):
@@ -234,15 +228,14 @@ class _Replica:
 
     def _death(self) -> PermixError:
         code = self._child.wait()
-        why = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
-        return PermixError(f"The process of the vLLM engine {why}: run again to continue.")
+        end = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
+        return PermixError(f"The process of the vLLM engine {end}: run again to continue.")
 
 
 def plan(requests: Sequence[Request], prompts: Prompts, size: int) -> list[list[Request]]:
-    """Cut the requests into chunks: a fixed function of the set, whatever its order.
+    """Cut the requests into chunks, as a function of the set, not of its order.
 
-    Sorted so that adapters stay together, and under them prompts that begin alike: the prefix cache meets each
-    beginning while it is there.
+    Sorting keeps adapters together, and prompts with a common prefix while the prefix cache holds it.
     """
 
     def order(r: Request) -> tuple[str, list[int], str]:
@@ -253,24 +246,24 @@ def plan(requests: Sequence[Request], prompts: Prompts, size: int) -> list[list[
 
 
 def _devices(engine: Engine) -> list[str]:
-    """CUDA_VISIBLE_DEVICES of each replica; "" for all of them where there is no GPU."""
+    """Return CUDA_VISIBLE_DEVICES of each replica; "" for every replica on a machine without a GPU."""
     count = torch.cuda.device_count()
     if not count:
         return [""] * engine.gpus
-    asked = engine.gpus * engine.tensor_parallel
-    if asked > count:
+    needed = engine.gpus * engine.tensor_parallel
+    if needed > count:
         raise BadInput(
-            f"gpus {engine.gpus} x tensor_parallel {engine.tensor_parallel} asks for {asked} GPUs, "
+            f"gpus {engine.gpus} x tensor_parallel {engine.tensor_parallel} needs {needed} GPUs, "
             f"but {count} can be seen here: lower them."
         )
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = named.split(",") if named else [str(i) for i in range(count)]
     size = engine.tensor_parallel
-    return [",".join(visible[i : i + size]) for i in range(0, asked, size)]
+    return [",".join(visible[i : i + size]) for i in range(0, needed, size)]
 
 
 def _refuse_unservable(adapter: Adapter, max_rank: int) -> None:
-    """Refuse what vLLM would not run, or would run as something else; that it is an adapter at all is for `fit`."""
+    """Raise BadInput for an adapter that vLLM would not run, or would run differently; `fit` checks the rest."""
     path = adapter.path / "adapter_config.json"
     if not path.is_file():
         return
@@ -280,11 +273,11 @@ def _refuse_unservable(adapter: Adapter, max_rank: int) -> None:
         raise BadInput(
             f"The adapter {adapter.path} has rank {rank}, but the engine takes at most {max_rank}: raise max_lora_rank."
         )
-    whole = {"modules_to_save": config.get("modules_to_save"), "use_dora": config.get("use_dora")}
-    whole["bias"] = config.get("bias", "none") != "none"
-    if odd := [name for name, value in whole.items() if value]:
+    settings = {"modules_to_save": config.get("modules_to_save"), "use_dora": config.get("use_dora")}
+    settings["bias"] = config.get("bias", "none") != "none"
+    if unsupported := [name for name, value in settings.items() if value]:
         raise BadInput(
-            f"The adapter {adapter.path} has {odd[0]}, which vLLM does not apply: use the transformers back end."
+            f"The adapter {adapter.path} has {unsupported[0]}, which vLLM ignores: use the transformers back end."
         )
 
 
@@ -292,4 +285,4 @@ def _refuse_broken(schema: str) -> None:
     try:
         json.loads(schema)
     except ValueError as error:
-        raise BadInput(f"The json_schema {schema[:60]!r} is no JSON: {error}.") from None
+        raise BadInput(f"The json_schema {schema[:60]!r} is not JSON: {error}.") from None

@@ -1,1 +1,1 @@
-"""The parts of the endpoint back end: one server's client, its dialect, what it costs, what it answered before."""
+"""The parts of the endpoint back end: the client, its dialect, its pace, its cost and its cache."""

@@ -1,4 +1,4 @@
-"""One call of the endpoint back end: every request with its tries, and the keeping of what came back."""
+"""One call of the endpoint back end: every request with its tries, and the storing of its completions."""
 
 import asyncio
 import queue
@@ -12,23 +12,24 @@ from permix.sampling.engines.endpoint.client import Client, Fault, Refusal, Repl
 from permix.sampling.engines.endpoint.pace import Pace, Patience
 from permix.sampling.engines.endpoint.spending import Budget, most, price
 from permix.sampling.engines.streaming import pieces
-from permix.sampling.sampler import Completion, Endpoint, Journal, Request
+from permix.sampling.journal import Journal
+from permix.sampling.sampler import Completion, Endpoint, Request
 
 WAITING = 1024
-"""Completions that may wait for whoever asked for them before nothing more is started: bounds the memory."""
+"""Completions that may wait for their reader before no more requests start: bounds the memory."""
 IN_A_ROW = 20
-"""Requests that fail one after another, all their tries included, before the server counts as down: of fewer, all of
-them; but one request alone may fail for a reason of its own.
+"""Requests that fail in a row, after all their tries, before the server counts as down. A smaller call ends when all of
+its requests fail, at least 2: a single one may fail for a reason of its own.
 """
 Group = list[Completion]
 Finished: TypeAlias = "queue.SimpleQueue[tuple[Completion, bool] | None]"
-"""Completions, and whether they are new (not from the cache); None at the end."""
-Kept: TypeAlias = "queue.SimpleQueue[Group | BaseException | None]"
+"""Pairs (completion, whether it is new, not from the cache); None at the end."""
+Stored: TypeAlias = "queue.SimpleQueue[Group | BaseException | None]"
 
 
 @dataclass
 class Call:
-    """One call of `sample`: what is still to be asked, what it cost, and why it ends early."""
+    """One call of `sample`: its open requests, its cost, and the reason of an early end."""
 
     endpoint: Endpoint
     client: Client
@@ -47,11 +48,11 @@ class Call:
         self.by_id = {r.id: r for r in self.requests}
 
     async def run(self, finished: Finished) -> None:
-        """Ask everything, as many at once as the endpoint allows; raise the first failure when the others ended."""
-        todo = iter(self.requests)
+        """Send all requests, as many at once as the endpoint allows; raise the first failure when the others ended."""
+        waiting = iter(self.requests)
 
         async def work() -> None:
-            for request in todo:
+            for request in waiting:
                 await self._room.acquire()
                 if self._failure:
                     return
@@ -66,18 +67,18 @@ class Call:
             raise self._failure
 
     def taken(self, count: int) -> None:
-        """So many completions found their reader: as many may be started."""
+        """Allow `count` more requests to start: as many completions were read."""
         for _ in range(count):
             self._room.release()
 
     def note(self) -> str:
-        """What a person should know beside the numbers."""
+        """Return the cost, the failures and the dialect's notes, for the progress line."""
         spent = [f"{self.budget.spent:.4f} USD"] if self.budget.spent else []
         errors = [f"{self._errors} failed, the last with {self._reason}"] if self._errors else []
         return ", ".join([*spent, *errors, *self.client.dialect.notes])
 
     async def _sampled(self, request: Request) -> Completion:
-        """One request with all its tries."""
+        """Return the completion of one request after all its tries."""
         patience = Patience()
         while True:
             try:
@@ -122,21 +123,15 @@ class Call:
         if self._in_a_row >= min(IN_A_ROW, max(len(self.requests), 2)) and not self._failure:
             self._failure = PermixError(
                 f"{self._in_a_row} requests in a row failed at {self.endpoint.url}, the last with {reason}: "
-                "what is finished is kept, run it again when the server is up."
+                "finished completions are stored; run again when the server is up."
             )
         return Completion(request.id, "", 0, 0, "error", f"endpoint {self.endpoint.model}", "")
 
 
-def keep(
-    finished: Finished,
-    kept: Kept,
-    book: Journal | None,
-    cache: Cache,
-    by_id: dict[str, Request],
-) -> None:
-    """Write what is finished to journal and cache, then pass it on, until there is a None.
+def store(finished: Finished, stored: Stored, journal: Journal, cache: Cache, by_id: dict[str, Request]) -> None:
+    """Write finished completions to journal and cache, then pass them on, until there is a None.
 
-    Completions from the cache are not journaled: the journal holds what these requests have paid for.
+    Completions from the cache are not journaled: the journal counts what these requests have paid for.
     """
     try:
         last = False
@@ -145,20 +140,18 @@ def keep(
             while not finished.empty():
                 arrived.append(finished.get())
             last = arrived[-1] is None
-            found = [item for item in arrived if item is not None]
-            paid = [c for c, is_new in found if is_new and c.finish != "error"]
-            if book and paid:
-                book.append(paid)
-            if paid:
+            pairs = [pair for pair in arrived if pair is not None]
+            if paid := [c for c, is_new in pairs if is_new and c.finish != "error"]:
+                journal.append(paid)
                 cache.put((by_id[c.id], c) for c in paid)
-            if found:
-                kept.put([c for c, _ in found])
-        kept.put(None)
+            if pairs:
+                stored.put([c for c, _ in pairs])
+        stored.put(None)
     except BaseException as error:  # a full disk: raised where the completions are read
-        kept.put(error)
+        stored.put(error)
 
 
 def _completion(request: Request, reply: Reply) -> Completion:
-    text = "".join(pieces(iter([reply.text]), request.sampling.stop))  # where the server knows no stop strings
+    text = "".join(pieces(iter([reply.text]), request.sampling.stop))  # for a server that ignores stop strings
     finish = "stop" if len(text) < len(reply.text) else reply.finish
     return Completion(request.id, text, reply.tokens_in, reply.tokens_out, finish, f"endpoint {reply.model}", "")

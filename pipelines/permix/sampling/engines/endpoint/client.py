@@ -1,4 +1,4 @@
-"""One server that speaks OpenAI's chat completions: one try of one request, and what each failure means."""
+"""A client of OpenAI's chat completions: one try of one request, and the meaning of each failure."""
 
 import asyncio
 import os
@@ -32,10 +32,10 @@ NO_MONEY = r"insufficient.(quota|balance|funds)|exceeded your current quota|cred
 
 
 class Fault(Exception):
-    """A try failed in a way that another one may not: `busy` when the server has too much to do.
+    """A failed try that is worth another one; `busy` when the server is overloaded.
 
-    `wait`: seconds that it asks for. `lost`: it may have sampled, and billed, a completion that did not arrive.
-    `learned`: it refused a parameter that is left out from now on.
+    `wait`: seconds that the server asks for. `lost`: a completion may have been sampled and billed, but did not arrive.
+    `learned`: the server refused a parameter that later tries omit.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Fault(Exception):
 
 
 class Refusal(Exception):
-    """The server will not answer this one request, however often it is asked (a content filter on the prompt)."""
+    """The server refuses this request at every try (a content filter on the prompt)."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a try brought; `counted` is False where the server told no token counts."""
+    """The answer to a try; `counted` is False where the server reports no token counts."""
 
     text: str
     tokens_in: int
@@ -62,9 +62,9 @@ class Reply:
 
 
 class Client:
-    """A connection pool to `endpoint`. Its key goes to that address alone: no redirect is followed.
+    """A connection pool to `endpoint`. Redirects are not followed, so that the key goes to that address alone.
 
-    Nothing comes from the environment but the key and, for hosts other than this machine, the proxy.
+    Only the key and, for hosts other than this machine, the proxy come from the environment.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -90,7 +90,7 @@ class Client:
             )
 
     async def open(self) -> None:
-        """Reach the server; BadInput where it is not there or refuses the key. Not every server has /models."""
+        """Reach the server; BadInput where it does not answer or refuses the key. Not every server has /models."""
         try:
             await self._openai.get("/models", cast_to=httpx2.Response, options={"timeout": CONNECT})
         except openai.APIStatusError as error:
@@ -103,7 +103,7 @@ class Client:
             ) from None
 
     async def ask(self, request: Request) -> Reply:
-        """One try: Fault where another may do better, Refusal, BadInput, or PermixError."""
+        """Try the request once; raises Fault where another try may succeed, Refusal, BadInput, or PermixError."""
         body = self.dialect.body(request)
         try:
             async with asyncio.timeout(self.endpoint.timeout):
@@ -117,7 +117,7 @@ class Client:
         return self._reply(response)
 
     async def stream(self, request: Request) -> AsyncIterator[str]:
-        """The text of one completion as far as it came, again and again; raises as `ask` does."""
+        """Yield the growing text of one completion; raises as `ask` does."""
         body = self.dialect.body(request)
         more: Any = {key: value for key, value in body.items() if key not in ("model", "messages")}
         messages: Any = request.messages
@@ -153,7 +153,7 @@ class Client:
             if not isinstance(text, str) or finish == "error":
                 raise ValueError
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Fault(f"a reply that is no completion ({self._clean(response.text[:80])})", lost=True) from None
+            raise Fault(f"a reply that is not a completion ({self._clean(response.text[:80])})", lost=True) from None
         usage = whole.get("usage") or {}
         tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
         return Reply(
@@ -166,44 +166,46 @@ class Client:
         )
 
     def _failure(self, error: openai.APIError, request: Request | None, body: dict[str, Any]) -> Exception:
-        """What an error of the client means for the run."""
+        """Return the error of ours for an error of the client."""
         if not isinstance(error, openai.APIStatusError):
             return Fault(f"a broken connection ({self._clean(error.__cause__ or error)})", lost=True)
         status, response = error.status_code, error.response
         details = error.body if isinstance(error.body, dict) else {}
         code, parameter = str(details.get("code") or details.get("type") or ""), str(details.get("param") or "")
-        said = self._clean(details.get("message") or details.get("detail") or response.text or response.reason_phrase)
-        all_said = f"{code} {said}"
-        if status == 402 or re.search(NO_MONEY, all_said, re.IGNORECASE):
-            return PermixError(f"The account for {self._name} has no credit left ({said}): top it up and run it again.")
+        message = details.get("message") or details.get("detail") or response.text or response.reason_phrase
+        message = self._clean(message)
+        full_message = f"{code} {message}"
+        if status == 402 or re.search(NO_MONEY, full_message, re.IGNORECASE):
+            return PermixError(f"The account for {self._name} has no credit left ({message}): top it up and run again.")
         if status in (408, 409, 425, 429) or status >= 500:
             wait = _retry_after(response.headers)
             if wait > self.endpoint.timeout:
                 return PermixError(
-                    f"{self._name} asks to wait {wait:.0f} s ({said}): what is finished is kept, run it again then."
+                    f"{self._name} asks to wait {wait:.0f} s ({message}): "
+                    "run again later; finished completions are stored."
                 )
-            return Fault(f"status {status}: {said}", busy=status in (429, 503, 529), wait=wait)
+            return Fault(f"status {status}: {message}", busy=status in (429, 503, 529), wait=wait)
         if status in (401, 403):
-            whose = f"the key in {self.endpoint.key}" if self._key else "requests without a key: name its variable"
-            return BadInput(f"{self.endpoint.url} refuses {whose} ({status}: {said}).")
+            refused = f"the key in {self.endpoint.key}" if self._key else "requests without a key: name its variable"
+            return BadInput(f"{self.endpoint.url} refuses {refused} ({status}: {message}).")
         if response.is_redirect:
-            there = _without_user(response.headers.get("location", "elsewhere"))
-            return BadInput(f"{self.endpoint.url} redirects to {there}: give that address as url, if you trust it.")
-        if re.search(r"content.?(filter|policy)|invalid_prompt", all_said, re.IGNORECASE):
-            return Refusal(said)
-        if request and re.search(TOO_LONG, all_said, re.IGNORECASE):
+            location = _without_user(response.headers.get("location", "elsewhere"))
+            return BadInput(f"{self.endpoint.url} redirects to {location}: if you trust it, give it as url.")
+        if re.search(r"content.?(filter|policy)|invalid_prompt", full_message, re.IGNORECASE):
+            return Refusal(message)
+        if request and re.search(TOO_LONG, full_message, re.IGNORECASE):
             return BadInput(
                 f"Request {request.id!r} with max_tokens {request.sampling.max_tokens} does not fit the context of "
-                f"{self._name} ({said}): shorten it or lower max_tokens."
+                f"{self._name} ({message}): shorten it or lower max_tokens."
             )
-        if self.dialect.learn(all_said, parameter, body):
-            return Fault(said, learned=True)
-        if re.search(NOT_SERVED, all_said, re.IGNORECASE):
-            return BadInput(f"{self.endpoint.url} does not serve {self.endpoint.model!r} ({said}).")
-        return BadInput(f"{self._name} refuses request {request.id if request else '/models'!r} ({status}: {said}).")
+        if self.dialect.learn(full_message, parameter, body):
+            return Fault(message, learned=True)
+        if re.search(NOT_SERVED, full_message, re.IGNORECASE):
+            return BadInput(f"{self.endpoint.url} does not serve {self.endpoint.model!r} ({message}).")
+        return BadInput(f"{self._name} refuses request {request.id if request else '/models'!r} ({status}: {message}).")
 
     async def _not_served(self, error: openai.NotFoundError) -> BadInput:
-        """The sentence for a 404, with the models that there are."""
+        """Return the error for a 404, with the models that the server lists."""
         try:
             listed = await self._openai.get("/models", cast_to=httpx2.Response, options={"timeout": CONNECT})
             known = nearest(self.endpoint.model, [str(m["id"]) for m in listed.json()["data"]][:50])
@@ -212,7 +214,7 @@ class Client:
         return BadInput(f"{self.endpoint.url} does not serve {self.endpoint.model!r}: {known}")
 
     def _clean(self, text: object) -> str:
-        """One short line without the key, which some servers repeat."""
+        """Return one short line without the key, which some servers repeat."""
         line = " ".join(str(text).split()).rstrip(".")
         line = line.replace(self._key, "[key]") if self._key else line
         return line if len(line) <= 300 else f"{line[:297]}..."
@@ -225,7 +227,7 @@ def _key(variable: str) -> str:
     if not key:
         raise BadInput(f"The environment variable {variable} is not set: it should hold the endpoint's API key.")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise BadInput(f"The environment variable {variable} holds something that is no API key: set it anew.")
+        raise BadInput(f"The environment variable {variable} does not hold an API key: set it again.")
     return key
 
 
@@ -234,7 +236,7 @@ def _without_user(url: str) -> str:
 
 
 def _retry_after(headers: httpx2.Headers) -> float:
-    """Seconds that a server asks to wait: a number of them, of milliseconds, or a date."""
+    """Return the seconds that a server asks to wait, from seconds, milliseconds or a date."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
             return max(float(headers[name]) * unit, 0.0)
@@ -248,7 +250,7 @@ def _retry_after(headers: httpx2.Headers) -> float:
 
 @contextmanager
 def _no_openai_variables() -> Iterator[None]:
-    """Hide OPENAI_* (base url, organisation, headers, other keys): the client takes what it is not told from there."""
+    """Hide OPENAI_* (base url, organisation, headers, other keys), which the client would use as defaults."""
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OPENAI_")}
     try:
         yield

@@ -1,4 +1,4 @@
-"""How many requests a server is asked at once, and how often one is asked again."""
+"""How many requests a server gets at once, and how often one is retried."""
 
 import asyncio
 import time
@@ -8,24 +8,24 @@ from random import SystemRandom
 from permix.sampling.engines.endpoint.client import Fault
 
 TRIES = 6
-"""Of one request that fails, the first included; those of a server that says it is busy are `BUSY_TRIES`."""
+"""Tries of a failing request, the first included; `BUSY_TRIES` while the server says that it is busy."""
 BUSY_TRIES = 30
 BACKOFF, LONGEST = 0.5, 30.0
 """Seconds before the second try; they double with each, up to the longest."""
 
 
 class Pace:
-    """Additive increase, multiplicative decrease, as TCP has it; a Retry-After holds everybody back."""
+    """Additive increase, multiplicative decrease, as in TCP; a Retry-After delays all requests."""
 
     def __init__(self, most: int) -> None:
-        """Begin with `most` at once, which is never passed."""
+        """Begin with `most` at once, the upper limit."""
         self.limit = float(most)
         self._most, self._active = most, 0
         self._resume = self._cut = 0.0
         self._free = asyncio.Condition()
 
     async def start(self) -> float:
-        """Wait for a place; return the time at which it was got."""
+        """Wait for a free slot; return the time at which it was taken."""
         async with self._free:
             while self._active >= int(self.limit):
                 await self._free.wait()
@@ -35,7 +35,7 @@ class Pace:
         return time.monotonic()
 
     async def end(self, *, good: bool = False) -> None:
-        """Give the place back; a good answer lets the limit grow by one for each round of it."""
+        """Free the slot; as many good answers as the limit raise the limit by one."""
         async with self._free:
             self._active -= 1
             if good:
@@ -43,7 +43,7 @@ class Pace:
             self._free.notify(2)
 
     def too_many(self, started: float, wait: float) -> None:
-        """Halve the limit, once for all requests that were under way together, and start nothing for `wait` seconds."""
+        """Halve the limit, once for all requests in flight together, and start nothing for `wait` seconds."""
         now = time.monotonic()
         self._resume = max(self._resume, now + wait)
         if started >= self._cut:
@@ -53,13 +53,13 @@ class Pace:
 
 @dataclass
 class Patience:
-    """How often one request is tried again, and after which pause."""
+    """The retries of one request and the pauses between them."""
 
     _failed: int = 0
     _busy: int = 0
 
     def pause(self, fault: Fault) -> float | None:
-        """Seconds to wait before the next try; None when there were enough."""
+        """Return the seconds to wait before the next try; None after the last."""
         if fault.learned:
             return 0.0
         self._failed += not fault.busy
@@ -67,4 +67,4 @@ class Patience:
         if self._failed >= TRIES or self._busy >= BUSY_TRIES:
             return None
         growing = min(BACKOFF * 2.0 ** (self._failed + self._busy - 1), LONGEST)
-        return fault.wait + growing * SystemRandom().uniform(0.5, 1.0)  # jitter: not all of them at once again
+        return fault.wait + growing * SystemRandom().uniform(0.5, 1.0)  # jitter spreads the retries

@@ -1,4 +1,4 @@
-"""What requests cost, and a budget that is never passed."""
+"""The cost of requests, and a budget that is never exceeded."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ from permix.sampling.sampler import Endpoint, Request
 
 
 def price(endpoint: Endpoint, tokens_in: int, tokens_out: int) -> float:
-    """USD for so many tokens."""
+    """Return the price in USD of these tokens."""
     return (tokens_in * endpoint.price_in + tokens_out * endpoint.price_out) / 1e6
 
 
 def most(endpoint: Endpoint, request: Request) -> float:
-    """What one try can cost at most, in USD: a token is at least one byte of the prompt (and some for the template)."""
+    """Return the most that one try can cost, in USD: a token is at least one byte of the prompt or the template."""
     return price(endpoint, _bytes(request.messages) + len(request.sampling.json_schema), request.sampling.max_tokens)
 
 
@@ -23,19 +23,19 @@ def _bytes(messages: Messages) -> int:
 
 
 class Budget:
-    """USD spent, and USD that may be spent by what is in flight. Without a limit it only counts.
+    """USD spent, and USD reserved for requests in flight. Without a limit it only counts.
 
-    A try that was sent and whose reply was lost counts with all that it can have cost, for it may have been billed.
+    A try whose reply was lost counts with its highest cost, because it may have been billed.
     """
 
     def __init__(self, endpoint: Endpoint, spent: float) -> None:
-        """Begin with what earlier calls of the same journal have spent."""
+        """Begin with the cost of earlier calls on the same journal."""
         self.spent = spent
         self._limit, self._held = endpoint.budget, 0.0
         self._changed = asyncio.Condition()
 
     async def hold(self, most: float) -> None:
-        """Wait until `most` fits beside what is in flight; PermixError when it never will."""
+        """Reserve `most`, waiting for requests in flight; PermixError when it can never fit."""
         if not self._limit:
             return
         async with self._changed:
@@ -43,13 +43,13 @@ class Budget:
                 if not self._held:
                     raise PermixError(
                         f"The budget of {self._limit:g} USD is reached: {self.spent:.4f} USD are spent and the next "
-                        f"request may cost {most:.4f}. What is finished is kept: raise the budget and run it again."
+                        f"request may cost {most:.4f}. Finished completions are stored: raise the budget and run again."
                     )
                 await self._changed.wait()
             self._held += most
 
     async def settle(self, most: float, cost: float) -> None:
-        """Book what a try has cost, and free what was held for it."""
+        """Book the cost of a try, and free its reservation."""
         self.spent += cost
         if self._limit:
             async with self._changed:
