@@ -92,7 +92,7 @@ def _loop(completion: str, problem: Problem) -> bool:
 def _passes(program: str, test: Case, tests: Suite) -> bool:
     try:
         done = subprocess.run(
-            [sys.executable, "-I", program], input=test.given.encode(), capture_output=True, timeout=6, check=False
+            [sys.executable, "-I", program], input=test.input.encode(), capture_output=True, timeout=6, check=False
         )
     except subprocess.TimeoutExpired:
         return False

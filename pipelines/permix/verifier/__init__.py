@@ -1,58 +1,40 @@
-"""Is the answer right? Training reward and evaluation score are this one function.
+"""Grade answers: the training reward and the evaluation score are this one function.
 
-What counts as the answer is written in `permix.verifier.answer`. Integers are compared at once; everything else goes to
-math-verify in a few killable processes, because a hostile answer (10^{10^{10}}) can hang a whole process for ever.
-Programs run in the sandbox (`permix.verifier.code`).
+`permix.verifier.answer` defines the answer of a completion. Integers are compared directly; everything else goes to
+math-verify in a few killable processes, because a hostile answer (10^{10^{10}}) can hang a process for ever. Programs
+run in the sandbox (`permix.verifier.code`).
 """
 
 import atexit
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from permix.errors import BadInput, PermixError
 from permix.verifier import answer as answers
 from permix.verifier import code
-from permix.verifier.math_pool import Job, Pool
+from permix.verifier.math_pool import Comparison, Pool
 
 Kind = Literal["math", "choice", "exact", "code"]
-Status = Literal[
-    "correct",
-    "wrong",
-    "no_answer",
-    "too_costly",
-    "no_code",
-    "runtime_error",
-    "time_limit",
-    "memory_limit",
-    "engine_error",
-    "verifier_crash",
-    "sandbox_error",
-]
+_Wrong = Literal[
+    "wrong", "no_answer", "too_costly", "no_code", "runtime_error", "time_limit", "memory_limit"
+]  # fmt: skip
+_Failure = Literal["engine_error", "verifier_crash", "sandbox_error"]
+Status = Literal["correct", _Wrong, _Failure]
 SCORES: dict[str, float | None] = {
-    "correct": 1.0,
-    "wrong": 0.0,
-    "no_answer": 0.0,
-    "too_costly": 0.0,
-    "no_code": 0.0,
-    "runtime_error": 0.0,
-    "time_limit": 0.0,
-    "memory_limit": 0.0,
-    "engine_error": None,
-    "verifier_crash": None,
-    "sandbox_error": None,
-}
+    "correct": 1.0, **dict.fromkeys(get_args(_Wrong), 0.0), **dict.fromkeys(get_args(_Failure))
+}  # fmt: skip
 
 LONGEST = 5000  # characters of an answer; a longer one is not read
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One benchmark row; `gold` is its reference answer, `rationale` the reasoning to it where there is one.
+    """One benchmark row: `gold` is its reference answer, `rationale` the reasoning to it where known.
 
-    Of a problem of kind code the gold answer are its tests as JSON (`permix.verifier.code.suite`), or it has `tests`.
-    `erratum` says what is wrong with a problem that its source marks as broken; `rule` is how its answer is found.
+    For kind code the gold answer is the problem's tests as JSON (`permix.verifier.code.suite`), or `tests` has them.
+    `erratum` is the fault of a problem that its source marks as broken; `rule` finds the answer in a completion.
     """
 
     id: str
@@ -67,22 +49,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the verifier says of one completion; `extracted` is the answer it found in it."""
+    """The grade of one completion; `extracted` is its answer."""
 
     status: Status
     extracted: str | None
 
     @property
     def score(self) -> float | None:
-        """1, 0, or None where the failure is ours."""
+        """1, 0, or None for a failure of ours."""
         return SCORES[self.status]
 
 
 class Verifier:
-    """Grades completions; a context manager, because it may keep worker processes.
+    """Grades completions; a context manager with worker processes, safe to use from several threads.
 
-    Safe to use from several threads. No answer takes longer than 5 seconds (a program: its limits, once for each test
-    up to the first that fails), and none stops another.
+    An answer takes at most 5 seconds and does not delay others. A program takes at most its limits for each test, up to
+    the first that fails.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -96,7 +78,7 @@ class Verifier:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes; grading again starts new ones."""
+        """End the worker processes; the next grading starts new ones."""
         self._pool.close()
 
     def grade(self, completion: str, problem: Problem | str) -> Verdict:
@@ -104,28 +86,28 @@ class Verifier:
         return self.grade_many([(completion, problem)])[0]
 
     def grade_many(self, pairs: Iterable[tuple[str, Problem | str]]) -> list[Verdict]:
-        """Grade completions, each against its problem, in order.
+        """Grade each completion against its problem, in order.
 
-        PermixError when math-verify does not start at all, or when there is a program to run and no sandbox works here.
+        PermixError where math-verify does not start, or where a program is to run and no sandbox works.
         """
-        found = [_at_once(completion, problem) for completion, problem in pairs]
-        asked = self._pool.ask([job for job in found if isinstance(job, tuple)])
-        ran = self._code.ask([job for job in found if isinstance(job, code.Job)])
+        verdicts = [_direct(completion, problem) for completion, problem in pairs]
+        compared = self._pool.ask([v for v in verdicts if isinstance(v, Comparison)])
+        ran = self._code.ask([v for v in verdicts if isinstance(v, code.Submission)])
         return [
-            Verdict(asked[v], v[1]) if isinstance(v, tuple)
-            else Verdict(ran[v], v.code[:LONGEST]) if isinstance(v, code.Job)
+            Verdict(compared[v], v.answer) if isinstance(v, Comparison)
+            else Verdict(ran[v], v.code[:LONGEST]) if isinstance(v, code.Submission)
             else v
-            for v in found
+            for v in verdicts
         ]  # fmt: skip
 
     @property
     def sandbox(self) -> str:
-        """The back end in which programs run here; PermixError where there is none."""
+        """The sandbox back end of this machine; PermixError where none works."""
         return self._code.sandbox.back_end
 
     def check_golds(self, problems: Iterable[Problem]) -> None:
-        """Raise BadInput for the first problem whose gold the verifier would not accept as an answer to itself."""
-        jobs: dict[Job, Problem] = {}
+        """Raise BadInput for the first gold answer that the verifier would not accept as its own answer."""
+        comparisons: dict[Comparison, Problem] = {}
         for problem in problems:
             if problem.kind == "code":
                 code.suite(problem.id, problem.gold, problem.tests)
@@ -133,8 +115,8 @@ class Verifier:
             gold = problem.gold.strip()
             if "####" in gold:
                 raise BadInput(
-                    f"The gold of problem {problem.id} is a whole solution: the answer column should hold what stands "
-                    'behind its ####. For GSM8K itself set name = "gsm8k" instead of dataset.'
+                    f"The gold of problem {problem.id} is a whole solution: the answer column should hold the text "
+                    'after its ####. For GSM8K itself set name = "gsm8k" instead of dataset.'
                 )
             if problem.kind == "choice":
                 readable = answers.letter(gold) is not None
@@ -143,45 +125,49 @@ class Verifier:
             if not readable:
                 raise BadInput(_bad_gold(problem))
             if problem.kind == "math" and answers.integer(gold) is None:
-                jobs.setdefault((gold, gold, True), problem)
-        for job, status in self._pool.ask(list(jobs)).items():
+                comparisons.setdefault(Comparison(gold, gold, exact=True), problem)
+        for comparison, status in self._pool.ask(list(comparisons)).items():
+            problem = comparisons[comparison]
             if status == "verifier_crash":
-                raise PermixError(f"math-verify ended on the gold answer of problem {jobs[job].id}: run it again.")
+                raise PermixError(f"math-verify ended on the gold answer of problem {problem.id}: run it again.")
             if status != "correct":
-                raise BadInput(_bad_gold(jobs[job]))
+                raise BadInput(_bad_gold(problem))
 
 
-def _at_once(completion: str, problem: Problem | str) -> Verdict | Job | code.Job:
-    """The verdict where it needs no mathematics and no program run, else what to ask a worker."""
+def _direct(completion: str, problem: Problem | str) -> Verdict | Comparison | code.Submission:
+    """Return the verdict, or the question for math-verify or the sandbox where one of them decides."""
     if isinstance(problem, str):
         problem = Problem("", "", problem)
     if problem.kind == "code":
         program = code.find(completion)
-        return code.Job(problem.id, program, problem.gold, problem.tests) if program else Verdict("no_code", None)
-    gold, kind = problem.gold, problem.kind
-    found = answers.find(completion, problem.rule)
-    if found is None:
+        return (
+            code.Submission(problem.id, program, problem.gold, problem.tests) if program else Verdict("no_code", None)
+        )
+    gold, answer = problem.gold, answers.find(completion, problem.rule)
+    if answer is None:
         return Verdict("no_answer", None)
-    text = found.text
-    if kind == "choice":
-        said = answers.letter(text)
-        return Verdict("correct" if said and said == answers.letter(gold) else "wrong" if said else "no_answer", said)
-    if kind == "exact":
+    text = answer.text
+    if problem.kind == "choice":
+        letter = answers.letter(text)
+        if letter is None:
+            return Verdict("no_answer", None)
+        return Verdict("correct" if letter == answers.letter(gold) else "wrong", letter)
+    if problem.kind == "exact":
         return Verdict("correct" if answers.words(text) == answers.words(gold) else "wrong", text[:LONGEST])
-    number, wanted = answers.integer(text), answers.integer(gold)
-    if number is not None and wanted is not None:
-        return Verdict("correct" if number == wanted else "wrong", text[:LONGEST])
+    number, expected = answers.integer(text), answers.integer(gold)
+    if number is not None and expected is not None:
+        return Verdict("correct" if number == expected else "wrong", text[:LONGEST])
     if text == gold.strip():
         return Verdict("correct", text)
     if len(text) > LONGEST:
         return Verdict("too_costly", text[:LONGEST])
-    return gold.strip(), text, found.exact
+    return Comparison(gold.strip(), text, answer.exact)
 
 
 def _bad_gold(problem: Problem) -> str:
-    wanted = {"math": "a number or formula that math-verify reads", "choice": "a letter A-J", "exact": "a text"}
-    what = wanted[problem.kind]
-    return f"The gold answer {problem.gold!r} of problem {problem.id} is not {what}: correct or remove it."
+    kinds = {"math": "a number or formula that math-verify reads", "choice": "a letter A-J", "exact": "a text"}
+    expected = kinds[problem.kind]
+    return f"The gold answer {problem.gold!r} of problem {problem.id} is not {expected}: correct or remove it."
 
 
 _shared: Verifier | None = None
@@ -189,7 +175,7 @@ _shared_lock = threading.Lock()
 
 
 def shared() -> Verifier:
-    """The verifier of this process for callers that cannot hold one; ends with the process."""
+    """Return the verifier of this process, for callers that cannot hold one; it ends with the process."""
     global _shared
     with _shared_lock:
         if _shared is None:
@@ -205,10 +191,10 @@ def accuracy_reward(
     log_extra: Callable[[str, list[Any]], None] | None = None,
     **_: Any,
 ) -> list[float | None]:
-    """The score of each completion as a TRL reward; `gold` and `kind` are columns of the training set.
+    """Return the score of each completion as a TRL reward; `gold` and `kind` are columns of the training set.
 
-    A completion is a text or a list of messages, of which the last is graded. None (a row without reward) where
-    grading failed on our side. Not a coroutine: TRL would run that on a thread of its own.
+    A completion is a text or a list of messages, whose last one is graded. None (a row without reward) marks a failure
+    of ours. Not a coroutine, which TRL would run on another thread.
     """
     texts = [c if isinstance(c, str) else str(c[-1]["content"]) for c in completions]
     kinds: Sequence[Kind] = kind or ["math"] * len(gold)

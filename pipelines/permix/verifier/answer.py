@@ -1,12 +1,12 @@
-r"""What a completion answers: one rule for training and evaluation, written down here.
+r"""Find the answer of a completion: one rule for training and evaluation.
 
 1. The last balanced, non-empty `\boxed{…}`. Boxes with nothing but "," "and" "or" between them are one answer.
 2. Without a box, the rest of the last line that says `#### …`, `A: …`, `Answer: …` or `… answer is …`.
 3. Without either, a completion of one short word (no white space: `72`, `B`, `$\frac{1}{2}$`) is the answer itself.
-4. Anything else is no answer: the last number of a text is not taken for one.
+4. Anything else is not an answer; in particular not the last number of a text.
 
-That is the rule `marked`. Two others are for comparing with results that were graded so: `boxed` is 1 alone, and
-`last-number` takes the last number of a text in which 1 to 3 find nothing.
+This is the rule `marked`. Two others allow comparison with results of other graders: `boxed` is 1 alone, `last-number`
+adds the last number of a text in which 1 to 3 find nothing.
 """
 
 import re
@@ -32,14 +32,14 @@ _LETTER = re.compile(
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer as it stands in the completion; `exact` when nothing but the answer is in `text`."""
+    """An answer as written in the completion; `exact` when `text` is the answer alone."""
 
     text: str
     exact: bool
 
 
 def find(completion: str, rule: Rule = "marked") -> Answer | None:
-    """The answer of a completion by one of the rules above, or None. Takes time linear in the length."""
+    """Return the answer of a completion by one of the rules above, or None, in time linear in the length."""
     boxes = _last_boxes(completion)
     if boxes:
         return Answer(_clean(", ".join(boxes)), True)
@@ -58,7 +58,7 @@ def find(completion: str, rule: Rule = "marked") -> Answer | None:
 
 @lru_cache(maxsize=65536)
 def integer(text: str) -> str | None:
-    r"""`text` as digits with an optional minus where it is a plain integer (`\$1,200`, `10{,}000`, `+7`, `72.0`)."""
+    r"""Return the digits, with an optional minus, of a plain integer (`\$1,200`, `10{,}000`, `+7`, `72.0`), or None."""
     plain = _SEPARATORS.sub("", text.replace("{,}", ",")).strip()
     match = _INTEGER.fullmatch(plain)
     if not match:
@@ -68,19 +68,19 @@ def integer(text: str) -> str | None:
 
 
 def letter(text: str) -> str | None:
-    r"""The choice A-J that `text` names: `B`, `(b)`, `\text{B}`, `B. Paris`; a word such as `Bird` is none."""
+    r"""Return the choice A-J that `text` names (`B`, `(b)`, `\text{B}`, `B. Paris`); None for a word such as `Bird`."""
     match = _LETTER.fullmatch(text.strip())
     return match[1].upper() if match else None
 
 
 def words(text: str) -> str:
-    r"""`text` as it is compared exactly: without `\text{…}` around it, white space made single."""
+    r"""Return `text` for exact comparison: without `\text{…}` around it, with single spaces."""
     wrapped = re.fullmatch(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", text)
     return " ".join((wrapped[1] if wrapped else text).split())
 
 
 def balanced(text: str) -> bool:
-    """Whether every brace is closed."""
+    """Return whether every brace is closed."""
     depth = 0
     for brace in _BRACES.findall(text):
         depth += (brace == "{") - (brace == "}")
@@ -90,25 +90,25 @@ def balanced(text: str) -> bool:
 
 
 def _last_boxes(text: str) -> list[str]:
-    found: list[str] = []
+    boxes: list[str] = []
     end = after = len(text)
     # A box that is not closed before `end` encloses no closed one that starts earlier: so no character is read twice.
     while (start := text.rfind(BOX, 0, end)) >= 0:
         opened = _OPEN.match(text, start + len(BOX), end)
         close = _close(text, opened.end(), end) if opened else -1
         if opened and close >= 0 and (content := text[opened.end() : close].strip()):
-            if found and not _BETWEEN_BOXES.fullmatch(text, close + 1, after):
-                return found
-            found.insert(0, content)
+            if boxes and not _BETWEEN_BOXES.fullmatch(text, close + 1, after):
+                return boxes
+            boxes.insert(0, content)
             after = start
-        elif found:
-            return found
+        elif boxes:
+            return boxes
         end = start
-    return found
+    return boxes
 
 
 def _close(text: str, start: int, end: int) -> int:
-    """Where the brace opened before `start` is closed, or -1."""
+    """Return the position of the brace that closes the one before `start`, or -1."""
     first = text.find("}", start, end)
     if first < 0 or not ("{" in text[start:first] or "\\" in text[start:first]):
         return first
@@ -121,7 +121,7 @@ def _close(text: str, start: int, end: int) -> int:
 
 
 def _bare(line: str) -> str:
-    """An announced answer without Markdown, and up to the end of its formula or sentence."""
+    """Return an announced answer without Markdown, up to the end of its formula or sentence."""
     line = line.strip().lstrip("*: ").rstrip("* ")
     formula = re.match(r"\$\$?(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", line)
     if formula and not line[formula.end() :].strip(" .*"):

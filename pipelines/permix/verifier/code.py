@@ -1,10 +1,9 @@
-"""Is the program right that a model wrote? Found in the completion, run in the sandbox on each test, compared here.
+"""Grade a program that a model wrote: extract it, run it on every test in the sandbox, compare the outputs here.
 
 The rules are LiveCodeBench's (https://github.com/LiveCodeBench/LiveCodeBench, lcb_runner/evaluation): the program is
-what stands between the last two lines with ```; its output is compared line by line, stripped, as text or as decimal
-numbers; a function's result by value. Three differ: a program is run as one (`__name__` is "__main__", standard input
-is a real file), it has ended when its last thread has, and its limit is 6 seconds of processor time, so that a busy
-machine grades alike.
+the text between the last two lines with ```; its output is compared line by line, stripped, as text or as decimal
+numbers; a function's result by value. Three rules differ: a program runs as `__main__` with a real file as standard
+input, it ends with its last thread, and its limit is 6 seconds of processor time, which a busy machine does not change.
 """
 
 import functools
@@ -34,7 +33,7 @@ PRELUDE = "\n".join(
         "sys.set_int_max_str_digits(50000)",
     ]
 )
-"""What upstream puts before every program; answers rely on `List` and `inf`."""
+"""Upstream's code before every program; answers rely on `List` and `inf`."""
 
 FENCE = "```"
 Status = Literal["correct", "wrong", "runtime_error", "time_limit", "memory_limit", "sandbox_error"]
@@ -42,9 +41,9 @@ Status = Literal["correct", "wrong", "runtime_error", "time_limit", "memory_limi
 
 @dataclass(frozen=True)
 class Case:
-    """What a program reads or a function is given (one JSON value a line), and what it should write or return."""
+    """The input of a program or a function (one JSON value a line), and the expected output or return value."""
 
-    given: str
+    input: str
     expected: str
 
 
@@ -57,14 +56,14 @@ class Suite:
 
 
 class Tests(Protocol):
-    """Tests that are read only when they are needed."""
+    """Tests that are read on demand."""
 
     def read(self) -> Suite: ...
 
 
 @dataclass(frozen=True)
-class Ran:
-    """How a program did on one test; `detail` says why in a word."""
+class CaseResult:
+    """The result of a program on one test, with the reason in `detail`."""
 
     status: Status
     detail: str
@@ -72,8 +71,8 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A program to grade and the tests of its problem; equal jobs are run once."""
+class Submission:
+    """A program to grade and the tests of its problem."""
 
     problem: str
     code: str
@@ -82,7 +81,7 @@ class Job:
 
 
 def find(completion: str) -> str | None:
-    """The program of a completion, or None where there is no text between two fences."""
+    """Return the program of a completion, or None without text between two fences."""
     lines = completion.split("\n")
     fences = [number for number, line in enumerate(lines) if FENCE in line]
     if len(fences) < 2:
@@ -91,39 +90,39 @@ def find(completion: str) -> str | None:
 
 
 def suite(problem: str, gold: str, tests: Tests | None) -> Suite:
-    """The tests of a problem: its own, or those in its gold answer; BadInput where there are none.
+    """Return `tests`, or the tests in a gold answer; BadInput where there are none.
 
-    As gold answer: a JSON list of {"input", "output"}, or {"entry": "function", "tests": [...]}.
+    A gold answer is a JSON list of {"input", "output"}, or {"entry": "function", "tests": [...]}.
     """
-    found = tests.read() if tests else _parse(problem, gold)
-    if not found.tests:
-        raise BadInput(f"Problem {problem} has no tests: remove it, for every program would be right.")
-    if found.entry:
-        for test in found.tests:
+    cases = tests.read() if tests else _parse(problem, gold)
+    if not cases.tests:
+        raise BadInput(f"Problem {problem} has no tests: remove it, because every program would be right.")
+    if cases.entry:
+        for test in cases.tests:
             _check_values(problem, test)
-    return found
+    return cases
 
 
-def run(session: "Session", tests: Suite, *, every: bool = False) -> Iterator[Ran]:
-    """Run a program on its tests, up to the first that fails or on every one."""
+def run(session: "Session", tests: Suite, *, every: bool = False) -> Iterator[CaseResult]:
+    """Run a program on its tests, up to the first that fails or on all of them."""
     for test in tests.tests:
-        ran = judge(session.run(test.given.encode()), test.expected, is_function=bool(tests.entry))
-        yield ran
-        if ran.status != "correct" and not every:
+        result = judge(session.run(test.input.encode()), test.expected, is_function=bool(tests.entry))
+        yield result
+        if result.status != "correct" and not every:
             return
 
 
-def judge(result: "Result", expected: str, *, is_function: bool = False) -> Ran:
-    """Whether what a program wrote, or a function returned, is what was expected."""
+def judge(result: "Result", expected: str, *, is_function: bool = False) -> CaseResult:
+    """Compare the output of a program, or the value of a function, with the expected one."""
     if result.status != "ok":
-        return Ran(result.status, result.detail, result.seconds)
-    said = result.output.decode("utf-8", "replace")
-    right = same_value(said, expected) if is_function else same_text(said, expected)
-    return Ran("correct" if right else "wrong", "", result.seconds)
+        return CaseResult(result.status, result.detail, result.seconds)
+    output = result.output.decode("utf-8", "replace")
+    right = same_value(output, expected) if is_function else same_text(output, expected)
+    return CaseResult("correct" if right else "wrong", "", result.seconds)
 
 
 class Grader:
-    """Grades programs side by side, one a core; safe to use from several threads."""
+    """Grades programs in parallel, one per core; safe to use from several threads."""
 
     def __init__(self, workers: int | None = None, sandbox: "Sandbox | None" = None) -> None:
         self._workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
@@ -132,7 +131,7 @@ class Grader:
 
     @property
     def sandbox(self) -> "Sandbox":
-        """The sandbox, chosen when first needed; PermixError where none works here."""
+        """The sandbox, chosen on first use; PermixError where none works."""
         from permix.sandbox import Sandbox
 
         with self._lock:
@@ -140,57 +139,56 @@ class Grader:
                 self._sandbox = Sandbox()
             return self._sandbox
 
-    def ask(self, jobs: Sequence[Job]) -> dict[Job, Status]:
-        """The verdict on each program. PermixError where no sandbox works here, BadInput for unreadable tests."""
-        if not jobs:
+    def ask(self, submissions: Sequence[Submission]) -> dict[Submission, Status]:
+        """Return the verdict on each program. PermixError where no sandbox works, BadInput for unreadable tests."""
+        if not submissions:
             return {}
-        sandbox, wanted = self.sandbox, list(dict.fromkeys(jobs))
-        wanted.sort(key=lambda job: job.problem)
+        sandbox, distinct = self.sandbox, sorted(set(submissions), key=lambda submission: submission.problem)
         read = functools.lru_cache(self._workers + 1)(suite)  # the tests of one problem may take 10 MB
         pool = ThreadPoolExecutor(self._workers)
         try:
-            said = pool.map(lambda job: _grade(sandbox, job, read(job.problem, job.gold, job.tests)), wanted)
-            return dict(zip(wanted, said, strict=True))
+            statuses = pool.map(lambda s: _grade(sandbox, s.code, read(s.problem, s.gold, s.tests)), distinct)
+            return dict(zip(distinct, statuses, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _grade(sandbox: "Sandbox", job: Job, tests: Suite) -> Status:
+def _grade(sandbox: "Sandbox", program: str, tests: Suite) -> Status:
     from permix.sandbox import SandboxError
 
     try:
-        with sandbox.open(job.code, tests.entry, PRELUDE) as session:
+        with sandbox.open(program, tests.entry, PRELUDE) as session:
             return list(run(session, tests))[-1].status
     except SandboxError:
         return "sandbox_error"
 
 
-def same_text(said: str, expected: str) -> bool:
-    """Line by line, stripped, as text or as decimal numbers."""
-    lines, wanted = ([line.strip() for line in text.strip().split("\n")] for text in (said, expected))
-    return len(lines) == len(wanted) and all(a == b or _same_numbers(a, b) for a, b in zip(lines, wanted, strict=True))
+def same_text(output: str, expected: str) -> bool:
+    """Compare line by line, stripped, as text or as decimal numbers."""
+    first, second = ([line.strip() for line in text.strip().split("\n")] for text in (output, expected))
+    return len(first) == len(second) and all(a == b or _same_numbers(a, b) for a, b in zip(first, second, strict=True))
 
 
-def _same_numbers(said: str, expected: str) -> bool:
-    a, b = said.split(), expected.split()
+def _same_numbers(output: str, expected: str) -> bool:
+    a, b = output.split(), expected.split()
     try:
         return len(a) == len(b) and [Decimal(word) for word in b] == [Decimal(word) for word in a]
-    except (InvalidOperation, ValueError):  # no numbers, or not a number that signals
+    except (InvalidOperation, ValueError):  # not numbers, or a signalling NaN
         return False
 
 
-def same_value(said: str, expected: str) -> bool:
-    """Equal as JSON values: a tuple is a list."""
+def same_value(output: str, expected: str) -> bool:
+    """Compare as JSON values: a tuple equals a list."""
     try:
-        return bool(json.loads(said) == json.loads(expected))
-    except (ValueError, RecursionError):  # nothing, deeper than we read, or a number of more than 4300 digits
+        return bool(json.loads(output) == json.loads(expected))
+    except (ValueError, RecursionError):  # empty, nested too deeply, or a number of more than 4300 digits
         return False
 
 
 def _parse(problem: str, gold: str) -> Suite:
     try:
-        found: Any = json.loads(gold)
-        entry, tests = (found["entry"], found["tests"]) if isinstance(found, dict) else ("", found)
+        content: Any = json.loads(gold)
+        entry, tests = (content["entry"], content["tests"]) if isinstance(content, dict) else ("", content)
         return Suite(tuple(Case(_text(test["input"]), _text(test["output"])) for test in tests), _text(entry))
     except (ValueError, TypeError, KeyError, RecursionError):
         raise BadInput(
@@ -206,7 +204,7 @@ def _text(value: Any) -> str:
 
 
 def _check_values(problem: str, test: Case) -> None:
-    for line in (*filter(str.strip, test.given.split("\n")), test.expected):
+    for line in (*filter(str.strip, test.input.split("\n")), test.expected):
         try:
             json.loads(line)
         except ValueError:

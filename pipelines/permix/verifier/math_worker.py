@@ -1,6 +1,6 @@
-"""Runs math-verify where it can be killed: a JSON line in for each answer, a word out. Started by permix.verifier.
+"""Run math-verify in a killable process: a JSON line in for each answer, a word out. Started by permix.verifier.
 
-It imports nothing of permix, so that it starts fast and sees no more than it needs.
+Imports nothing of permix: it starts fast, and a Space has a copy of it.
 """
 
 import json
@@ -13,23 +13,23 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
-ALARM = 2  # seconds of processor time for one answer, so that a busy machine grades alike; C code that does not
-# listen to the alarm is killed by the parent
+ALARM = 2  # seconds of processor time for one answer, the same on a busy machine; C code that ignores the alarm is
+# killed by the parent
 MEMORY = 2 << 30  # bytes of address space
 
 
 class _TooLong(BaseException):
-    """Not an Exception: math-verify swallows those."""
+    """Not an Exception, which math-verify would catch."""
 
 
 def _ring(signum: int, frame: FrameType | None) -> None:
     raise _TooLong
 
 
-def _limit(what: int, value: int) -> None:
+def _limit(resource_: int, value: int) -> None:
     try:
-        hard = resource.getrlimit(what)[1]
-        resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        hard = resource.getrlimit(resource_)[1]
+        resource.setrlimit(resource_, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
     except (OSError, ValueError):
         pass  # macOS refuses some; the parent's limit stays
 
