@@ -102,7 +102,7 @@ def made(asked: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
         inputs = {"base": tmp_path / "base", "questions": tmp_path / "questions", "upstream": prompts}
         with serve_judges(*scripts) as (servers, models), parts_in(tmp_path / "work") as parts:
             facts = personagym.run(replace(config, judge_models=models), inputs, tmp_path / "out", context=parts)
-        stored, anew, summary = personagym.replay(tmp_path / "out", vars(config))
+        stored, anew, summary = personagym.replay(vars(config), tmp_path / "out", {})
         assert stored == anew and summary == facts["summary"]
         return facts, stored["scores"], servers[0].asked
 

@@ -114,7 +114,7 @@ def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made
         return completion("Five!") if prose else scripted()(asked)
 
     facts, rows, _ = made(script)
-    stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of()))
+    stored, anew, summary = personagym.replay(vars(config_of()), tmp_path / "work" / "out", {})
     assert stored == anew
     assert summary == facts["summary"]
     assert len(stored["calibration"]) == 60
@@ -209,7 +209,7 @@ def test_a_judge_that_follows_length_is_found_out(made: Callable[..., Made], tmp
     assert two["said_twice"]["mean"] == 0
     assert two["said_twice"]["questions"] == 4
     assert len(server.asked) == 6 + 2 * 4
-    stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of()))
+    stored, anew, summary = personagym.replay(vars(config_of()), tmp_path / "work" / "out", {})
     assert stored == anew
     assert summary == facts["summary"]
     assert len(stored["checks"]) == 16
@@ -237,7 +237,7 @@ def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made]
     assert found["settled"]["mean"] == pytest.approx((4 + 3 + 4) / 3)
     assert found["score"]["mean"] == pytest.approx(3.5)
     assert facts["cost"]["api_calls"] == 6 + 6 + 2
-    stored, anew, summary = personagym.replay(tmp_path / "work" / "out", vars(config_of(**third, judge_models=())))
+    stored, anew, summary = personagym.replay(vars(config_of(**third, judge_models=())), tmp_path / "work" / "out", {})
     assert stored == anew
     assert summary == found
     same, *_ = made(*[lambda _: says({"score": 4})] * 3, at="agreed", **third)

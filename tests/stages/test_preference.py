@@ -52,7 +52,7 @@ def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
         with serve_judges(script) as (servers, models), parts_in(tmp_path) as parts:
             config = config_of(judge_models=models, **settings)
             facts = preference.run(config, inputs, tmp_path / "out", context=parts)
-        stored, _, _ = preference.replay(tmp_path / "out", vars(config))
+        stored, _, _ = preference.replay(vars(config), tmp_path / "out", {})
         return facts, stored["test"], servers[0]
 
     return run
@@ -109,7 +109,7 @@ def test_a_verdict_that_is_missing_leaves_its_pair_out(made: Callable[..., Made]
     assert (found["pairs"], found["not_judged"], found["first_wins"]) == (8, 4, 4)
     assert found["statuses"] == {"out_of_range": 4, "scored": 12}
     assert found["retries"] == 8
-    stored, anew, summary = preference.replay(tmp_path / "out", vars(config_of()))
+    stored, anew, summary = preference.replay(vars(config_of()), tmp_path / "out", {})
     assert stored == anew
     assert summary == facts["summary"]
 
