@@ -18,7 +18,7 @@ from permix.automation.ci import card, github
 from permix.automation.ci import request as requests
 from permix.commands import ci
 from permix.errors import BadInput, PermixError
-from permix.publishing.hub import RepositoryState
+from permix.publishing.hub import Artifact
 from tests.support import workflows
 from tests.support.forge import ADAPTER, SWEEP, Forge
 from tests.support.kills import kill_job
@@ -31,7 +31,7 @@ def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
 
 
 def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflows.Ran) -> None:
-    made = forge.state(SWEEP)
+    made = forge.artifact(SWEEP)
     assert made.record
     assert made.intact
     adapter = made.record["inputs"]["adapter"]
@@ -48,7 +48,7 @@ def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated
 
 
 def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, evaluated: workflows.Ran) -> None:
-    made = forge.state(SWEEP)
+    made = forge.artifact(SWEEP)
     (proposed,) = forge.hub.api.get_repo_discussions(ADAPTER)
     assert (proposed.author, proposed.is_pull_request, proposed.status) == ("bot", True, "open")
     assert proposed.title == f"Accuracy under system personas: {SWEEP}@{made.sha[:12]}"
@@ -69,7 +69,7 @@ def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, ev
 
 
 def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forge, evaluated: workflows.Ran) -> None:
-    made, twin = forge.state(SWEEP), "me/twin"
+    made, twin = forge.artifact(SWEEP), "me/twin"
     forge.hub.publish(twin, forge.adapter, "the same weights", None)
     assert card.write(forge.hub, twin, made) == f"{twin} shows the results."
     assert card.write(forge.hub, twin, made) == f"{twin} shows these results already."
@@ -81,7 +81,7 @@ def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forg
     assert results["accuracy, worst persona"] == SWEEP.removeprefix("datasets/")
     other = forge.state(twin)
     others = {**made.record, "inputs": {"adapter": {"content_digest": "0"}}}
-    changed = RepositoryState(made.repo, made.sha, made.files, others)  # type: ignore[dict-item]
+    changed = Artifact(made.repo, made.sha, made.files, others)
     assert "holds other weights by now" in card.write(forge.hub, twin, changed)
     assert forge.state(twin).sha == other.sha
 

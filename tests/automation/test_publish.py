@@ -129,8 +129,8 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
 
 
 def test_models_and_adapters_are_loaded_by_the_stock_libraries(forge: Forge, tmp_path: Path) -> None:
-    assert re.fullmatch(r"downloaded whole, \d+ weights", drift.check(forge.state(BASE), forge.hub))
-    assert re.fullmatch(r"downloaded whole, \d+ tensors fit the base", drift.check(forge.state(ADAPTER), forge.hub))
+    assert re.fullmatch(r"downloaded whole, \d+ weights", drift.load(forge.state(BASE), forge.hub))
+    assert re.fullmatch(r"downloaded whole, \d+ tensors fit the base", drift.load(forge.state(ADAPTER), forge.hub))
     shutil.copytree(forge.adapter, tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"r": 2}))
@@ -138,4 +138,4 @@ def test_models_and_adapters_are_loaded_by_the_stock_libraries(forge: Forge, tmp
     with pytest.raises(
         PermixError, match="me/misfit no longer loads: PermixError: the base has no place for base_model"
     ):
-        drift.check(forge.state("me/misfit"), forge.hub)
+        drift.load(forge.state("me/misfit"), forge.hub)

@@ -97,7 +97,7 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         assert github.evaluations == [(ADAPTER, adapter)]
         before = {job.id for job in forge.hub.api.list_jobs(namespace="results")}
         assert len(evaluate(forge, github.taken[0][1])) == 1
-        made = forge.state(SWEEP)
+        made = forge.artifact(SWEEP)
         assert made.record
         assert made.record["inputs"]["adapter"]["revision"] == adapter
         (job,) = (job for job in forge.hub.api.list_jobs(namespace="results") if job.id not in before)
@@ -139,11 +139,11 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
     assert "Every evaluation: 1 Job on cpu-basic" in done.stderr
     assert "pushes start a Job like" in done.stdout
     until(lambda: quiet(1))
-    made = forge.state(SWEEP)
+    made = forge.artifact(SWEEP)
     before = len(list(forge.hub.api.list_jobs(namespace="results", labels={"stage": "watch"})))
     push(forge, "README.md", lambda card: card + b"\nStill more.\n")
     until(lambda: quiet(before + 1))
-    assert forge.state(SWEEP).sha == made.sha
+    assert forge.artifact(SWEEP).sha == made.sha
     assert " by Job on cpu-basic, enabled; last evaluation: " in watch("--org", "results").stdout
     watch(ADAPTER, "--remove")
     assert forge.hub.api.list_webhooks() == []
@@ -168,5 +168,7 @@ def test_what_cannot_be_watched_is_one_sentence(
     for name, value in (where | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PERMIX_ORG": "", "PERMIX_RECIPE": ""}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadInput, match=re.escape(sentence)):
-        commands.watch(**{"adapters": [ADAPTER], "org": "results", "recipe": "smoke"} | asked, hub=forge.hub.endpoint)
+        commands.watch(
+            **{"adapters": [ADAPTER], "org": "results", "recipe": "smoke"} | asked, hub_url=forge.hub.endpoint
+        )
     assert forge.hub.api.list_webhooks() == []

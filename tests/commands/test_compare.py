@@ -75,8 +75,8 @@ def test_a_sweep_of_another_name_is_answered_with_the_nearest(sweeps: list[str],
     short = permix(smoke, "compare", "base", "permix-rlvr", check=False)
     assert "-sweep-permix-toy-base?" in short.stderr, "of any owner: other tests publish copies on this Hub"
     adapter = permix(smoke, "selectors", "permix-smoke/permix-toy-rlvr", check=False)
-    said = "was made by stage grpo, it is no sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
+    said = "was made by stage grpo; it is not a sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
     assert said in adapter.stderr
     tables = permix(smoke, "selectors", "datasets/permix-smoke/permix-tables", check=False)
-    assert "was made by stage tables, it is no sweep: give a sweep." in tables.stderr
+    assert "was made by stage tables; it is not a sweep: give a sweep." in tables.stderr
     assert (short.returncode, adapter.returncode) == (2, 2)

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from permix import cli
-from permix.commands import phase
+from permix.commands.phase import as_text
 from permix.errors import BadInput
+from permix.experiment import phase
 from permix.pipeline import plan as chain
 from permix.pipeline import recipes
 from permix.results.reporting import paper_figures
@@ -58,7 +59,7 @@ def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Pa
         paper_figures.phase(rows, tmp_path / number)
     for ending in ("png", "svg", "csv"):
         assert (tmp_path / f"1.{ending}").read_bytes() == (tmp_path / f"2.{ending}").read_bytes()
-    text = phase.as_text([*rows, rows[0] | {"pss": None}])
+    text = as_text([*rows, rows[0] | {"pss": None}])
     assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900", "-"]
     assert text[3].split()[-1] == "0.200"
     assert text[-3].split()[-3] == "-"

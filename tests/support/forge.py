@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from permix.publishing.hub import Hub, RepositoryState
+from permix.publishing.hub import Artifact, Hub, RepositoryState
 from tests.support import workflows
 
 BASE, ADAPTER = "me/tiny", "me/tiny-lora"
@@ -33,8 +33,14 @@ class Forge:
         where = {"HF_ENDPOINT": self.hub.endpoint, "PERMIX_HOME": str(self.folder / "home")}
         return workflows.run(name, job, self.folder / job, event=event or {}, **settings, **where)
 
-    def head(self, repo: str) -> RepositoryState:
-        """What the Hub holds of a repository that is there."""
-        found = self.hub.state(repo)
-        assert found
-        return found
+    def state(self, repo: str) -> RepositoryState:
+        """Return a repository at its head."""
+        state = self.hub.state(repo)
+        assert state
+        return state
+
+    def artifact(self, repo: str) -> Artifact:
+        """Return an artifact of permix at its head."""
+        artifact = self.hub.artifact(repo)
+        assert artifact
+        return artifact

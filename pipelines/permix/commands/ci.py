@@ -70,7 +70,6 @@ def card(sweep: Sweep, hub: Hub = THE_HUB) -> None:
 
     with github.step("Card"):
         place, made = _found(sweep, hub)
-        assert made.record is not None
         said = cards.write(place, made.record["inputs"]["adapter"]["repo"], made)
         github.annotate("notice", "Card", said)
         github.summary(github.plain(said))
@@ -109,7 +108,6 @@ def publish_(
 
     with github.step(f"Publish {resource}"):
         head = publish.artifact(resource, hubs.connect(hub))
-        assert head.record is not None
         github.summary(github.plain(f"{head.repo}@{head.sha} is {head.record['release']}"))
 
 

@@ -44,7 +44,6 @@ def _published(artifact: str, hub_url: str | None) -> tuple[list[dict[str, Any]]
     from permix.publishing import hub as hubs
 
     head = published.artifact(artifact, hubs.connect(hub_url))
-    assert head.record is not None
     if head.record["stage"] != "tables":
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give an artifact of stage tables.")
     if "statements" not in head.record["facts"]:

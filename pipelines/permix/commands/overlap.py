@@ -24,7 +24,6 @@ def overlap(
 
     place = hubs.connect(hub_url)
     head = published.artifact(mixture, place)
-    assert head.record is not None
     if head.record["stage"] != "mixtures":
         raise BadInput(f"{head.repo} was made by stage {head.record['stage']}: give a mixture.")
     data = parquet.read(place.fetch(head) / "data" / "train-00000-of-00001.parquet")

@@ -13,7 +13,6 @@ def show(artifact: options.Artifact, hub_url: options.HubUrl = None, as_json: op
 
     connected = hubs.connect(hub_url)
     head = published.artifact(artifact, connected)
-    assert head.record is not None
     record = head.record
     if as_json:
         print(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False))

@@ -78,7 +78,6 @@ def _legend(found: Mapping[str, Any]) -> str:
 
 def _sweep(artifact: str, place: "Hub") -> tuple[Path, Mapping[str, Any]]:
     head = published.sweep(artifact, place)
-    assert head.record is not None
     if head.record["stage"] != "sweep":
         raise BadInput(f"{head.repo} was imported from another tool's logs: theory needs a sweep that permix made.")
     return place.fetch(head), head.record

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from permix import stages
 from permix.automation.ci import github
 from permix.errors import PermixError
-from permix.publishing.hub import Artifact
+from permix.publishing.hub import Artifact, RepositoryState
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub
@@ -23,23 +23,25 @@ def published(hub: "Hub", org: str) -> list[Artifact]:
     return [state for state in states if isinstance(state, Artifact)]
 
 
-def check(head: Artifact, hub: "Hub") -> str:
-    """Load one artifact with the stock libraries and recompute its numbers; say what was done.
+def check(artifact: Artifact, hub: "Hub") -> str:
+    """Load an artifact with the stock libraries and recompute its numbers; return what was done."""
+    done = load(artifact, hub)
+    if not stages.get(artifact.record["stage"]).replay:
+        return done
+    github.permix("verify", f"{artifact.repo}@{artifact.sha}", "--hub", hub.endpoint)
+    return f"{done}, verified"
 
-    PermixError with the library's own words where it cannot be.
-    """
-    folder = hub.fetch(head)
-    load = next((load for mark, load in _LOADED_BY.items() if _has(head, mark)), None)
-    done = ["downloaded whole"]
-    if load:
-        try:
-            done.append(load(folder, hub))
-        except Exception as error:  # any library, in any way
-            raise PermixError(f"{head.repo} no longer loads: {type(error).__name__}: {error}") from None
-    if stages.get(head.record["stage"]).replay:
-        github.permix("verify", f"{head.repo}@{head.sha}", "--hub", hub.endpoint)
-        done.append("verified")
-    return ", ".join(done)
+
+def load(repository: RepositoryState, hub: "Hub") -> str:
+    """Load a repository with the stock libraries; return what was done, or raise PermixError with their error."""
+    folder = hub.fetch(repository)
+    loader = next((loader for name, loader in _LOADERS.items() if _has(repository, name)), None)
+    if loader is None:
+        return "downloaded whole"
+    try:
+        return f"downloaded whole, {loader(folder, hub)}"
+    except Exception as error:  # a library may raise anything
+        raise PermixError(f"{repository.repo} no longer loads: {type(error).__name__}: {error}") from None
 
 
 def _dataset(folder: Path, hub: "Hub") -> str:
@@ -104,7 +106,7 @@ def _space(folder: Path, hub: "Hub") -> str:
     return f"{len(pages)} pages compile"
 
 
-_LOADED_BY: dict[str, Callable[[Path, "Hub"], str]] = {
+_LOADERS: dict[str, Callable[[Path, "Hub"], str]] = {
     "adapter_config.json": _adapter,
     "model.safetensors": _model,
     "model.safetensors.index.json": _model,
@@ -112,11 +114,11 @@ _LOADED_BY: dict[str, Callable[[Path, "Hub"], str]] = {
     "app.py": _space,
     "data/": _dataset,
 }
-"""What loads an artifact that has such a file."""
+"""What loads a repository that has this file (or, with /, this folder)."""
 
 
-def _has(head: Artifact, mark: str) -> bool:
-    return any(path.startswith(mark) if mark.endswith("/") else path == mark for path in head.files)
+def _has(repository: RepositoryState, name: str) -> bool:
+    return any(path.startswith(name) if name.endswith("/") else path == name for path in repository.files)
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
