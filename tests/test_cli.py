@@ -1,6 +1,5 @@
 """The command line: light to start, one command per stage, and every error one sentence with an exit code."""
 
-import os
 import re
 import shlex
 import signal
@@ -21,7 +20,7 @@ from permix.commands import run as runs
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.stage import help_texts, own_fields
-from tests.support.command_line import permix
+from tests.support.command_line import environment_of, permix
 
 HEAVY = "torch transformers datasets huggingface_hub numpy pyarrow matplotlib starlette uvicorn dulwich trl peft rich"
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -61,7 +60,7 @@ def options(name: str, command: Any) -> Iterator[tuple[str, str | None]]:
 
 
 def test_every_option_says_what_it_is() -> None:
-    assert [name for name, said in options("permix", typer.main.get_command(cli.app)) if not said] == []
+    assert [name for name, help_text in options("permix", typer.main.get_command(cli.app)) if not help_text] == []
 
 
 EXAMPLES = {name: command.epilog.removeprefix("Example: ") for name, command in COMMANDS.items() if command.epilog}
@@ -85,26 +84,26 @@ def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> 
     assert not undescribed, "they need a line `name: what it is` in the Config's docstring"
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:
+def recipe_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:
     """The recipe that a stage command would run."""
-    found: list[Recipe] = []
+    parsed: list[Recipe] = []
 
     def make(name: str, overrides: list[str], **_: object) -> None:
-        found.append(recipes.load(name, overrides))
+        parsed.append(recipes.load(name, overrides))
 
     monkeypatch.setattr(runs, "build", make)
     done = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    return found[0]
+    return parsed[0]
 
 
 def test_options_of_every_type_reach_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     given = ["--max-steps", "7", "--learning-rate", "1e-5", "--bf16", "--optim", "sgd", "--loss-type", "grpo"]
     given += ["--lora-target-modules", "q_proj", "--lora-target-modules", "v_proj"]
-    found = asked(monkeypatch, "grpo", "--recipe", "smoke", "rlvr", "--benchmark", "arithmetic", *given)
-    settings = found.settings("grpo")
-    assert found.variants == ("rlvr",)
-    assert [b.name for b in found.benchmarks] == ["arithmetic"]
+    recipe = recipe_of(monkeypatch, "grpo", "--recipe", "smoke", "rlvr", "--benchmark", "arithmetic", *given)
+    settings = recipe.settings("grpo")
+    assert recipe.variants == ("rlvr",)
+    assert [b.name for b in recipe.benchmarks] == ["arithmetic"]
     assert settings["max_steps"] == 7
     assert settings["learning_rate"] == 1e-5
     assert settings["bf16"] is True
@@ -116,16 +115,16 @@ def test_options_of_every_type_reach_the_recipe(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_list_of_numbers_a_zero_and_a_no_reach_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = [word for share in ("0.4", "0.3", "0.2", "0") for word in ("--plain", share)]
-    assert asked(monkeypatch, "base", *plain).settings("base")["plain"] == (0.4, 0.3, 0.2, 0.0)
-    found = asked(monkeypatch, "grpo", "--no-bf16", "--beta", "0", "--set", "grpo.top_p=0.5")
-    assert found.settings("grpo")["bf16"] is False
-    assert found.settings("grpo")["beta"] == 0.0
-    assert found.settings("grpo")["top_p"] == 0.5
+    assert recipe_of(monkeypatch, "base", *plain).settings("base")["plain"] == (0.4, 0.3, 0.2, 0.0)
+    recipe = recipe_of(monkeypatch, "grpo", "--no-bf16", "--beta", "0", "--set", "grpo.top_p=0.5")
+    assert recipe.settings("grpo")["bf16"] is False
+    assert recipe.settings("grpo")["beta"] == 0.0
+    assert recipe.settings("grpo")["top_p"] == 0.5
 
 
 def test_an_option_wins_over_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = asked(monkeypatch, "sweep", "--set", "sweep.runs=3", "--runs", "4")
-    assert found.settings("sweep")["runs"] == 4
+    recipe = recipe_of(monkeypatch, "sweep", "--set", "sweep.runs=3", "--runs", "4")
+    assert recipe.settings("sweep")["runs"] == 4
 
 
 def ended(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
@@ -212,10 +211,9 @@ def test_a_stage_command_makes_that_stage_and_prints_where_it_is(tmp_path: Path)
 
 
 def test_ctrl_c_stops_with_one_sentence_and_leaves_nothing_running(tmp_path: Path) -> None:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     command = [sys.executable, "-m", "permix", "base", "--recipe", "smoke", "--steps", "100000"]
-    ours = {"PERMIX_HOME": str(tmp_path), "PERMIX_HUB_LINGER": "0.2"}
-    with subprocess.Popen(command, env=kept | ours, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
+    environment = environment_of(tmp_path, PERMIX_HUB_LINGER="0.2")
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         assert run.stderr.readline() == "making   permix-smoke/permix-toy-base\n"
         time.sleep(0.2)

@@ -1,6 +1,5 @@
 """The wheel holds all that the commands need, and works outside the checkout."""
 
-import os
 import subprocess
 import sys
 import tomllib
@@ -8,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.support.command_line import environment_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,10 +34,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(installed: Path, home: Path, *arguments: str) -> str:
     """Run Python where permix comes from the unpacked wheel alone."""
     (home / "cwd").mkdir(exist_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    ours = {"PYTHONPATH": str(installed), "PERMIX_HOME": str(home), "PERMIX_HUB_LINGER": "0.2"}
+    environment = environment_of(home, PYTHONPATH=str(installed), PERMIX_HUB_LINGER="0.2")
     done = subprocess.run(
-        [sys.executable, *arguments], env=kept | ours, cwd=home / "cwd", capture_output=True, text=True, timeout=120
+        [sys.executable, *arguments], env=environment, cwd=home / "cwd", capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -39,8 +39,8 @@ def evaluated(forge: Forge) -> workflows.Ran:
     event = {"action": "hub-model-updated", "client_payload": payload}
     first = forge.run("evaluate", "request", event)
     assert first.ended == 0, first.log
-    (one,) = json.loads(first.outputs["requests"])
+    (request,) = json.loads(first.outputs["requests"])
     needs = {"request": {"outputs": first.outputs}}
-    done = forge.run("evaluate", "evaluate", event, matrix={"request": one}, needs=needs)
+    done = forge.run("evaluate", "evaluate", event, matrix={"request": request}, needs=needs)
     assert done.ended == 0, done.log
     return done

@@ -31,27 +31,29 @@ def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
 
 
 def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflows.Ran) -> None:
-    made = forge.artifact(SWEEP)
-    assert made.record
-    assert made.intact
-    adapter = made.record["inputs"]["adapter"]
+    sweep = forge.artifact(SWEEP)
+    assert sweep.record
+    assert sweep.intact
+    adapter = sweep.record["inputs"]["adapter"]
     assert (adapter["repo"], adapter["revision"]) == (ADAPTER, forge.state(ADAPTER).sha)
-    found = made.record["facts"]["summary"]["benchmarks"]["arithmetic"]
-    assert found["problems"] == 2
+    summary = sweep.record["facts"]["summary"]["benchmarks"]["arithmetic"]
+    assert summary["problems"] == 2
     assert f"::notice title={ADAPTER}@{adapter['revision']} on arithmetic::PSS " in evaluated.said
-    assert f"| arithmetic | 2 | 2 | {found['pss']['worst']:.3f} | {found['pss']['best']:.3f} |" in evaluated.said
+    assert f"| arithmetic | 2 | 2 | {summary['pss']['worst']:.3f} | {summary['pss']['best']:.3f} |" in evaluated.said
     bars = re.findall(r"^\| ([█░]{20}) \| (\S+) \| ([^|]+) \|$", evaluated.said, re.MULTILINE)
-    assert {name: f"{value:.3f}" for name, value in found["accuracy"].items()} == {who: v for _, v, who in bars}
-    assert f"{forge.hub.endpoint}/{SWEEP}/tree/{made.sha}" in evaluated.said
+    assert {name: f"{value:.3f}" for name, value in summary["accuracy"].items()} == {
+        persona: v for _, v, persona in bars
+    }
+    assert f"{forge.hub.endpoint}/{SWEEP}/tree/{sweep.sha}" in evaluated.said
     assert evaluated.used[0].startswith("actions/checkout@")
     assert forge.bot not in evaluated.log
 
 
 def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, evaluated: workflows.Ran) -> None:
-    made = forge.artifact(SWEEP)
+    sweep = forge.artifact(SWEEP)
     (proposed,) = forge.hub.api.get_repo_discussions(ADAPTER)
     assert (proposed.author, proposed.is_pull_request, proposed.status) == ("bot", True, "open")
-    assert proposed.title == f"Accuracy under system personas: {SWEEP}@{made.sha[:12]}"
+    assert proposed.title == f"Accuracy under system personas: {SWEEP}@{sweep.sha[:12]}"
     assert f"The results are proposed to {ADAPTER}: {forge.hub.endpoint}/{ADAPTER}/discussions/1" in evaluated.said
     before = forge.state(ADAPTER)
     again = forge.run("evaluate", "request", pushed())
@@ -69,29 +71,29 @@ def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, ev
 
 
 def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forge, evaluated: workflows.Ran) -> None:
-    made, twin = forge.artifact(SWEEP), "me/twin"
+    sweep, twin = forge.artifact(SWEEP), "me/twin"
     forge.hub.publish(twin, forge.adapter, "the same weights", None)
-    assert card.write(forge.hub, twin, made) == f"{twin} shows the results."
-    assert card.write(forge.hub, twin, made) == f"{twin} shows these results already."
+    assert card.write(forge.hub, twin, sweep) == f"{twin} shows the results."
+    assert card.write(forge.hub, twin, sweep) == f"{twin} shows these results already."
     page = ModelCard(forge.hub.download(f"{twin}@{forge.state(twin).sha}", "README.md").read_text())
     assert page.data.license == "mit"
     assert page.text.strip().startswith("# Mine")
     assert page.text.count("## Under system personas") == 1
-    results = {one.metric_name: one.dataset_type for one in page.data.eval_results or []}
+    results = {measured.metric_name: measured.dataset_type for measured in page.data.eval_results or []}
     assert results["accuracy, worst persona"] == SWEEP.removeprefix("datasets/")
     other = forge.state(twin)
-    others = {**made.record, "inputs": {"adapter": {"content_digest": "0"}}}
-    changed = Artifact(made.repo, made.sha, made.files, others)
+    others = {**sweep.record, "inputs": {"adapter": {"content_digest": "0"}}}
+    changed = Artifact(sweep.repo, sweep.sha, sweep.files, others)
     assert "holds other weights by now" in card.write(forge.hub, twin, changed)
     assert forge.state(twin).sha == other.sha
 
 
 def test_a_sweep_that_fails_says_why_and_publishes_nothing(forge: Forge) -> None:
     """Here the base was deleted after the request was checked."""
-    found = {"adapter": ADAPTER, "revision": forge.state(ADAPTER).sha, "base": "me/gone", "runner": "self-hosted"}
-    one = requests.Request(**found, benchmarks=("arithmetic",))
-    needs = {"request": {"outputs": {"requests": f"[{one.text()}]"}}}
-    done = forge.run("evaluate", "evaluate", matrix={"request": json.loads(one.text())}, needs=needs)
+    fields = {"adapter": ADAPTER, "revision": forge.state(ADAPTER).sha, "base": "me/gone", "runner": "self-hosted"}
+    request = requests.Request(**fields, benchmarks=("arithmetic",))
+    needs = {"request": {"outputs": {"requests": f"[{request.text()}]"}}}
+    done = forge.run("evaluate", "evaluate", matrix={"request": json.loads(request.text())}, needs=needs)
     assert done.ended == 2, done.log
     assert f"**Sweep of {ADAPTER}**: me/gone is needed by stage sweep and is not on http" in done.said
     assert f"::error title=Sweep of {ADAPTER}::me/gone is needed" in done.said
@@ -104,9 +106,9 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
     unlucky, sweep = "me/unlucky", "datasets/results/permix-sweep-tiny-unlucky-me"
     forge.hub.publish(unlucky, forge.adapter, "made", None)
     variables = forge.variables | {"PERMIX_RUNNER": "job", "PERMIX_FLAVOR": "cpu-basic"}
-    asked = forge.run("evaluate", "request", pushed(unlucky), variables=variables)
-    (one,) = json.loads(asked.outputs["requests"])
-    needs = {"request": {"outputs": asked.outputs}}
+    checked = forge.run("evaluate", "request", pushed(unlucky), variables=variables)
+    (request,) = json.loads(checked.outputs["requests"])
+    needs = {"request": {"outputs": checked.outputs}}
 
     def kill_the_next() -> None:
         deadline = time.monotonic() + 60
@@ -116,7 +118,7 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
 
     def ended(**decided: str) -> str:
         """What the pages of GitHub say of an evaluation in a Job; nothing of it is published."""
-        matrix = {"request": one | decided}
+        matrix = {"request": request | decided}
         done = forge.run("evaluate", "evaluate", matrix=matrix, needs=needs, variables=variables)
         assert done.ended in (1, 2), done.log
         assert "shows the results" not in done.log, done.log
@@ -192,9 +194,9 @@ HOSTILE = (
 def test_a_bad_request_is_one_sentence_in_the_job_summary(
     refused: Callable[..., str], capsys: pytest.CaptureFixture[str], event: Any, sentence: str
 ) -> None:
-    said = refused(event)
-    assert sentence in said
-    assert len(said.strip().splitlines()) == 1
+    summary = refused(event)
+    assert sentence in summary
+    assert len(summary.strip().splitlines()) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("::")] == lines, "nothing of it is a command of its own"
     assert len(lines) == 1
@@ -231,18 +233,18 @@ def test_a_token_that_is_expired_missing_or_anothers_is_one_sentence(refused: Ca
 
 def test_of_several_watched_adapters_a_bad_one_stops_no_other(forge: Forge) -> None:
     watched = forge.variables | {"PERMIX_ADAPTERS": f"no/such, {ADAPTER}", "PERMIX_LIMIT": "1"}
-    found = forge.run("evaluate", "request", {"schedule": "17 4 * * 1"}, variables=watched)
-    assert found.ended == 2
-    assert "**no/such**: There is no adapter no/such" in found.said
-    (one,) = json.loads(found.outputs["requests"])
-    assert (one["adapter"], one["limit"], one["labels"]) == (ADAPTER, 1, ["self-hosted", "linux", "gpu"])
+    checked = forge.run("evaluate", "request", {"schedule": "17 4 * * 1"}, variables=watched)
+    assert checked.ended == 2
+    assert "**no/such**: There is no adapter no/such" in checked.said
+    (request,) = json.loads(checked.outputs["requests"])
+    assert (request["adapter"], request["limit"], request["labels"]) == (ADAPTER, 1, ["self-hosted", "linux", "gpu"])
 
 
 def test_a_webhook_decides_nothing_that_costs_money(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PERMIX_")]:
         monkeypatch.delenv(name)
-    (found,) = requests.asked(pushed(flavor="h200", limit="0", benchmarks="math500", runner="self-hosted"))
-    assert found == requests.Request(adapter=ADAPTER)
+    (request,) = requests.asked(pushed(flavor="h200", limit="0", benchmarks="math500", runner="self-hosted"))
+    assert request == requests.Request(adapter=ADAPTER)
     monkeypatch.setenv("PERMIX_FLAVOR", "t4-small")
     monkeypatch.setenv("PERMIX_ORG", "results")
     (mine,) = requests.asked({"inputs": {"adapter": "1/x", "benchmarks": "gsm8k math500,gsm8k", "limit": "7"}})

@@ -39,8 +39,8 @@ def released(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> list[str
     with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as wheel:
         assert {"permix/automation/ci/request.py", "permix/_data/spaces/pss/pss.py"} <= set(wheel.namelist())
     assert [name.partition("@")[0] for name in done.used][-1] == "actions/upload-artifact"
-    found: list[str] = json.loads(done.outputs["resources"])
-    return found
+    resources: list[str] = json.loads(done.outputs["resources"])
+    return resources
 
 
 def publish(forge: Forge, resource: str, token: str | None = None) -> workflows.Ran:
@@ -72,7 +72,9 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
         done = forge.run("publish", "collection")
         assert done.ended == 0, done.log
     (listed,) = forge.hub.api.list_collections(owner="results")
-    items = {(one.item_type, one.item_id) for one in forge.hub.api.get_collection(listed.slug).items}
+    items = {
+        (listed_item.item_type, listed_item.item_id) for listed_item in forge.hub.api.get_collection(listed.slug).items
+    }
     assert ("paper", "2604.08986") in items
     assert {("dataset", "results/permix-personas"), ("space", "results/pss")} <= items
     assert f"{forge.hub.endpoint}/collections/{listed.slug}" in done.said

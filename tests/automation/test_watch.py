@@ -53,8 +53,8 @@ def push(forge: Forge, path: str, change: Callable[[bytes], bytes]) -> str:
 
 def other_weights(config: bytes) -> bytes:
     """The same matrices with another factor are another adapter."""
-    found = json.loads(config)
-    return json.dumps(found | {"lora_alpha": found["lora_alpha"] + 1}).encode()
+    settings = json.loads(config)
+    return json.dumps(settings | {"lora_alpha": settings["lora_alpha"] + 1}).encode()
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -66,13 +66,13 @@ def until(true: Callable[[], bool]) -> None:
 
 def delivered(forge: Forge, count: int) -> bool:
     """Whether the one webhook has been told so often, and no message waits."""
-    (one,) = forge.hub.api.list_webhooks()
+    (webhook,) = forge.hub.api.list_webhooks()
     connection = HTTPConnection(forge.hub.endpoint.removeprefix("http://"), timeout=30)
     headers = {"Authorization": f"Bearer {forge.hub.token}"}
-    connection.request("GET", f"/api/settings/webhooks/{one.id}/deliveries", headers=headers)
-    found = [row["state"] for row in json.loads(connection.getresponse().read())]
+    connection.request("GET", f"/api/settings/webhooks/{webhook.id}/deliveries", headers=headers)
+    states = [row["state"] for row in json.loads(connection.getresponse().read())]
     connection.close()
-    return found.count("delivered") == len(found) == count
+    return states.count("delivered") == len(states) == count
 
 
 def evaluate(forge: Forge, event: dict[str, Any]) -> list[Any]:
@@ -81,12 +81,12 @@ def evaluate(forge: Forge, event: dict[str, Any]) -> list[Any]:
     variables = forge.variables | {"PERMIX_RUNNER": "job", "PERMIX_FLAVOR": "cpu-basic"}
     first = forge.run("evaluate", "request", payload, variables=variables)
     assert first.ended == 0, first.log
-    found = json.loads(first.outputs["requests"])
-    for one in found:
+    requests = json.loads(first.outputs["requests"])
+    for request in requests:
         needs = {"request": {"outputs": first.outputs}}
-        done = forge.run("evaluate", "evaluate", payload, matrix={"request": one}, needs=needs, variables=variables)
+        done = forge.run("evaluate", "evaluate", payload, matrix={"request": request}, needs=needs, variables=variables)
         assert done.ended == 0, done.log
-    return list(found)
+    return list(requests)
 
 
 def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, github: GitHub, tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         assert github.evaluations == [(ADAPTER, adapter)]
         before = {job.id for job in forge.hub.api.list_jobs(namespace="results")}
         assert len(evaluate(forge, github.taken[0][1])) == 1
-        made = forge.artifact(SWEEP)
-        assert made.record
-        assert made.record["inputs"]["adapter"]["revision"] == adapter
+        sweep = forge.artifact(SWEEP)
+        assert sweep.record
+        assert sweep.record["inputs"]["adapter"]["revision"] == adapter
         (job,) = (job for job in forge.hub.api.list_jobs(namespace="results") if job.id not in before)
         assert job.status.stage == "COMPLETED"
 
@@ -139,18 +139,18 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
     assert "Every evaluation: 1 Job on cpu-basic" in done.stderr
     assert "pushes start a Job like" in done.stdout
     until(lambda: quiet(1))
-    made = forge.artifact(SWEEP)
+    sweep = forge.artifact(SWEEP)
     before = len(list(forge.hub.api.list_jobs(namespace="results", labels={"stage": "watch"})))
     push(forge, "README.md", lambda card: card + b"\nStill more.\n")
     until(lambda: quiet(before + 1))
-    assert forge.artifact(SWEEP).sha == made.sha
+    assert forge.artifact(SWEEP).sha == sweep.sha
     assert " by Job on cpu-basic, enabled; last evaluation: " in watch("--org", "results").stdout
     watch(ADAPTER, "--remove")
     assert forge.hub.api.list_webhooks() == []
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("options", "sentence"),
     [
         ({"adapters": ["me/nobody"]}, "There is no adapter me/nobody"),
         ({"adapters": ["me/tiny"]}, "has no adapter_config.json"),
@@ -162,13 +162,13 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
     ],
 )
 def test_what_cannot_be_watched_is_one_sentence(
-    asked: dict[str, Any], sentence: str, forge: Forge, adapter: str, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], sentence: str, forge: Forge, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = {"HF_TOKEN": str(forge.hub.token), "HF_HOME": "", "HF_ENDPOINT": forge.hub.endpoint, "GITHUB_TOKEN": ""}
     for name, value in (where | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PERMIX_ORG": "", "PERMIX_RECIPE": ""}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadInput, match=re.escape(sentence)):
         commands.watch(
-            **{"adapters": [ADAPTER], "org": "results", "recipe": "smoke"} | asked, hub_url=forge.hub.endpoint
+            **{"adapters": [ADAPTER], "org": "results", "recipe": "smoke"} | options, hub_url=forge.hub.endpoint
         )
     assert forge.hub.api.list_webhooks() == []

@@ -33,8 +33,8 @@ STEP_CONTEXTS = JOB_CONTEXTS | {"steps", "secrets"}
 
 
 def jobs(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = load(name)["jobs"]
-    return found
+    pages: dict[str, Any] = load(name)["jobs"]
+    return pages
 
 
 EVERY_JOB = [(name, job) for name in WORKFLOWS for job in jobs(name)]
@@ -98,9 +98,9 @@ def test_a_job_has_an_end_and_no_more_rights_than_it_uses(name: str, job: str) -
     identity = {"id-token": "write"} if (name, job) in WRITES else {}
     assert page["permissions"].items() - {"contents": "read"}.items() == identity.items()
     assert not {"secrets", "needs", "steps"} & {
-        one.partition(".")[0] for e in expressions(whole.get("env")) for one in names(e)
+        dotted.partition(".")[0] for e in expressions(whole.get("env")) for dotted in names(e)
     }
-    used = {one for e in expressions(page) for one in names(e) if one.startswith("secrets.")}
+    used = {dotted for e in expressions(page) for dotted in names(e) if dotted.startswith("secrets.")}
     assert used <= {"secrets.HF_TOKEN"}
     assert not used or page["environment"] == "hub"
     assert not identity or page["environment"] in ("pypi", "hub-publish"), "who may publish is decided there"
@@ -113,12 +113,12 @@ def test_a_step_is_one_command_of_ours_with_the_environment_it_needs(name: str, 
         if "uses" in step:
             assert "run" not in step
             continue
-        found = COMMAND.fullmatch(step["run"])
-        assert found, step["run"]
-        assert not found["target"] or found["target"] in targets
-        if found["step"]:
+        match = COMMAND.fullmatch(step["run"])
+        assert match, step["run"]
+        assert not match["target"] or match["target"] in targets
+        if match["step"]:
             given = {**load(name).get("env", {}), **step.get("env", {})}
-            for parameter in inspect.signature(STEPS[found["step"]], eval_str=True).parameters.values():
+            for parameter in inspect.signature(STEPS[match["step"]], eval_str=True).parameters.values():
                 if parameter.default is inspect.Parameter.empty:
                     (option,) = parameter.annotation.__metadata__
                     assert option.envvar in given, f"{step['run']} needs {option.envvar}"
@@ -140,10 +140,10 @@ def test_every_name_in_an_expression_exists_where_it_is_used(name: str, job: str
     wanted = [wanted] if isinstance(wanted, str) else wanted
     assert set(wanted) <= set(before), "a job needs jobs above it"
     for part, contexts, steps in places:
-        for one in [one for expression in expressions(part) for one in names(expression)]:
-            context, _, rest = one.partition(".")
+        for dotted in [dotted for expression in expressions(part) for dotted in names(expression)]:
+            context, _, rest = dotted.partition(".")
             first, _, last = rest.partition(".")
-            assert context in contexts, f"{one} does not exist here"
+            assert context in contexts, f"{dotted} does not exist here"
             if context == "matrix":
                 assert first in page["strategy"]["matrix"]
             elif context == "needs":
@@ -166,6 +166,9 @@ def test_nothing_that_a_person_or_a_webhook_says_reaches_a_shell() -> None:
         for step in jobs(name)[job]["steps"]:
             assert not list(expressions(step.get("run")))
             of_others = [
-                one for e in expressions(step) for one in names(e) if one.startswith(("github.event", "inputs"))
+                dotted
+                for e in expressions(step)
+                for dotted in names(e)
+                if dotted.startswith(("github.event", "inputs"))
             ]
             assert not of_others, "permix ci reads the event itself"

@@ -13,7 +13,7 @@ import psutil
 
 from permix.pipeline import plan, recipes
 from tests.bench.row import Row
-from tests.support.command_line import permix
+from tests.support.command_line import environment_of, permix
 
 
 def rows() -> Iterator[Row]:
@@ -38,9 +38,10 @@ def rows() -> Iterator[Row]:
 def _timed(home: Path, *arguments: str) -> tuple[float, int]:
     """Seconds and the highest sum of resident memory over the process and its children."""
     home.mkdir(exist_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))} | {"PERMIX_HOME": str(home)}
     started, peak = time.perf_counter(), 0
-    run = subprocess.Popen([sys.executable, "-m", "permix", *arguments], env=kept, cwd=home, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "permix", *arguments], env=environment_of(home), cwd=home, stdout=subprocess.DEVNULL
+    )
     watched = psutil.Process(run.pid)
     while run.poll() is None:
         try:

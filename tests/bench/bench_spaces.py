@@ -21,6 +21,7 @@ from embedded_hub import launch
 from permix.results.measures import pss
 from permix.stages import apps
 from tests.bench.row import Row
+from tests.support.command_line import environment_of
 from tests.support.spaces import CHROMIUM, serve
 
 VARIANTS, BENCHMARKS, PERSONAS, PROBLEMS, RUNS = 12, 3, 16, 500, 5
@@ -48,9 +49,8 @@ def rows() -> Iterator[Row]:
     """Times in seconds, as a visitor on this machine sees them."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
         command = [sys.executable, "-m", "permix", "run", "--recipe", "smoke"]
-        subprocess.run(command, env=environment | {"PERMIX_HOME": folder}, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, env=environment_of(home), check=True, stdout=subprocess.DEVNULL)
         running = launch.attach(home / "hub")
         access = launch.client_environment(running, home)
         yield from _talk(access)

@@ -1,7 +1,6 @@
 """permix chat, which runs the Space permix-chat as it is published."""
 
 import importlib.util
-import os
 import signal
 import socket
 import subprocess
@@ -14,13 +13,15 @@ from gradio_client import Client
 
 from permix.commands import chat
 from permix.errors import BadInput
-from tests.support.command_line import permix
+from tests.support.command_line import environment_of, permix
 
 
 def test_the_command_serves_what_was_published_and_takes_the_app_with_it(smoke: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "permix", "chat", "--org", "permix-smoke", "--no-browser", "--port", str(port)]
-    with subprocess.Popen(command, env=environment(smoke), cwd=smoke, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, env=environment_of(smoke, PYTHONUNBUFFERED="1"), cwd=smoke, stdout=subprocess.PIPE, text=True
+    ) as running:
         assert running.stdout is not None
         assert any("Running on local URL" in line for line in running.stdout)
         adapters = Client(f"http://127.0.0.1:{port}", verbose=False).predict(api_name="/adapters")
@@ -63,8 +64,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def environment(home: Path) -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    return environment | {"PERMIX_HOME": str(home), "PYTHONUNBUFFERED": "1"}

@@ -1,7 +1,6 @@
 """`--on jobs` and permix jobs, on the embedded Hub: a sweep of a served model in Jobs of one's own machine."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from permix.errors import BadInput, PermixError
 from permix.pipeline.plan import Plan, RunRequest
 from tests.support import hubs
 from tests.support.adder import KEY, add
-from tests.support.command_line import permix
+from tests.support.command_line import environment_of, permix
 from tests.support.faulty_server import Answer, Asked, FaultyServer, error
 from tests.support.kills import hub_of
 
@@ -61,10 +60,9 @@ def words(server: FaultyServer, tag: str, *more: str, key: str = "MY_KEY") -> li
 
 
 def started(home: Path, *arguments: str) -> "subprocess.Popen[str]":
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     return subprocess.Popen(
         [sys.executable, "-m", "permix", *arguments],
-        env=kept | {"PERMIX_HOME": str(home), "MY_KEY": KEY},
+        env=environment_of(home, MY_KEY=KEY),
         cwd=home,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

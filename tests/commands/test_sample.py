@@ -13,7 +13,7 @@ from permix.commands import sample
 from permix.errors import BadInput
 from permix.pipeline import recipes
 from permix.prompting import persona
-from tests.support.command_line import permix
+from tests.support.command_line import environment_of, permix
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 
 PLAN = recipes.load("smoke")
@@ -71,8 +71,7 @@ def test_published_variants_answer_on_stdout_and_side_by_side_on_a_terminal(smok
 def on_a_terminal(home: Path, *arguments: str) -> str:
     """Return what the command shows on a terminal of 80 columns."""
     ours, theirs = pty.openpty()
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    environment |= {"PERMIX_HOME": str(home), "COLUMNS": "80", "TERM": "dumb"}
+    environment = environment_of(home, COLUMNS="80", TERM="dumb")
     with subprocess.Popen([sys.executable, "-m", "permix", *arguments], env=environment, stdout=theirs, cwd=home):
         os.close(theirs)
         screen = b""

@@ -56,23 +56,23 @@ def test_states_are_missing_current_and_stale(hub: Hub, org: str, tmp_path: Path
 def test_somebody_elses_repository_is_not_overwritten(hub: Hub, org: str) -> None:
     api = HfApi(hub.endpoint, token=hub.token)
     api.create_repo(f"{org}/a", repo_type="dataset")
-    one = step(org, "a")
-    plan.look_up([one], hub)  # empty, as a killed run may leave it
-    assert one.state == "missing"
+    first = step(org, "a")
+    plan.look_up([first], hub)  # empty, as a killed run may leave it
+    assert first.state == "missing"
     api.upload_file(path_or_fileobj=b"1", path_in_repo="a.csv", repo_id=f"{org}/a", repo_type="dataset")
     with pytest.raises(
         BadInput, match=f"datasets/{org}/a on .* holds files that permix did not make: set org= or tag="
     ):
-        plan.look_up([one], hub)
+        plan.look_up([first], hub)
 
 
 def test_inputs_from_elsewhere_are_resolved_at_their_revision(hub: Hub, org: str, tmp_path: Path) -> None:
-    made = trials.run(hub, tmp_path / "work", step(org, "a"))
+    published = trials.run(hub, tmp_path / "work", step(org, "a"))
     trials.run(hub, tmp_path / "work", step(org, "a", noise=1))
     at = f"datasets/{org}/a@v1.0.0"
     user = step(org, "b")
     user.needs = {"old": at}
-    assert plan.look_up([user], hub)[at].sha == made["a"].sha
+    assert plan.look_up([user], hub)[at].sha == published["a"].sha
 
 
 def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
@@ -91,10 +91,10 @@ def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
 
 
 def test_an_input_that_is_not_there_names_who_needs_it(hub: Hub, org: str) -> None:
-    one = step(org, "b", needs=["nothing"])
+    needy = step(org, "b", needs=["nothing"])
     wanted = f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import FOLDER"
     with pytest.raises(BadInput, match=re.escape(wanted)):
-        plan.look_up([one], hub)
+        plan.look_up([needy], hub)
 
 
 def test_stages_look_at_foreign_inputs_unless_they_are_current(
@@ -103,12 +103,12 @@ def test_stages_look_at_foreign_inputs_unless_they_are_current(
     looked: list[str] = []
     page = replace(stages.get("trial"), check=lambda _, inputs: looked.append((inputs["0"] / "data.txt").read_text()))
     trials.run(hub, tmp_path / "work", step(org, "a"))
-    one = step(org, "b", needs=["a"])
-    one.stage = page
+    needy = step(org, "b", needs=["a"])
+    needy.stage = page
     for _ in range(2):
-        foreign = plan.look_up([one], hub)
-        plan.check_foreign([one], foreign, hub)
-        trials.run(hub, tmp_path / "work", one)
+        foreign = plan.look_up([needy], hub)
+        plan.check_foreign([needy], foreign, hub)
+        trials.run(hub, tmp_path / "work", needy)
     assert looked == ["text"]
 
 
@@ -118,8 +118,8 @@ def test_finding_an_artifact_tells_nothing_from_not_ours(hub: Hub, org: str, tmp
     HfApi(hub.endpoint, token=hub.token).create_repo(f"{org}/a", repo_type="dataset")
     with pytest.raises(PermixError, match=f"datasets/{org}/a has no run.json: it was not made by permix"):
         published.artifact(f"datasets/{org}/a", hub)
-    made = trials.run(hub, tmp_path / "work", step(org, "a"))
-    assert published.artifact(f"datasets/{org}/a", hub).sha == made["a"].sha
+    artifacts = trials.run(hub, tmp_path / "work", step(org, "a"))
+    assert published.artifact(f"datasets/{org}/a", hub).sha == artifacts["a"].sha
 
 
 def test_a_name_without_its_owner_is_answered_on_the_embedded_hub_alone(hub: Hub, org: str, tmp_path: Path) -> None:

@@ -62,20 +62,20 @@ def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
     while running(tmp_path):  # where one stays, the test's own time limit ends this
         pass
     assert loop.complete(tmp_path / "work" / "checkpoints")
-    said = ranks.run(job, lambda _: None)
-    assert said.kind == "done"
-    assert said.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
+    message = ranks.run(job, lambda _: None)
+    assert message.kind == "done"
+    assert message.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
     assert_same(alone[0], tmp_path / "out")
     assert len(lines(tmp_path / "out" / "log.jsonl")) == SETTINGS["max_steps"]
 
 
 def running(folder: Path) -> list[str]:
     """The commands of all processes that were started with this folder."""
-    found = []
+    commands = []
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            found.append(entry.read_bytes().decode(errors="replace"))
-    return [command for command in found if str(folder) in command]
+            commands.append(entry.read_bytes().decode(errors="replace"))
+    return [command for command in commands if str(folder) in command]
 
 
 def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_publishes(
@@ -99,26 +99,26 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
     step = Step.of(grpo.STAGE, config)
     foreign = plan.look_up([step], hub)
     in_every_rank("play_recorded_rollouts", tmp_path, monkeypatch)
-    made = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
-    assert made.record is not None
-    assert made.record["facts"]["steps"] == 3
-    assert made.record["cost"]["processes"] == 2
-    assert made.record["config"]["gradient_accumulation_steps"] == 4
+    artifact = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
+    assert artifact.record is not None
+    assert artifact.record["facts"]["steps"] == 3
+    assert artifact.record["cost"]["processes"] == 2
+    assert artifact.record["config"]["gradient_accumulation_steps"] == 4
     assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
     assert not list((tmp_path / "work").glob("grpo/*"))
-    (kept,) = (ref for ref in api.list_repo_refs(step.target).branches if ref.name != "main")
-    held = api.list_repo_files(step.target, revision=kept.name)
+    (branch,) = (ref for ref in api.list_repo_refs(step.target).branches if ref.name != "main")
+    held = api.list_repo_files(step.target, revision=branch.name)
     assert {name.split("/")[1] for name in held if name.startswith("checkpoints/")} == {"checkpoint-3"}
 
-    both = (alone, hub.fetch(made))
+    both = (alone, hub.fetch(artifact))
     logs, samples = ([lines(out / f"{name}.jsonl") for out in both] for name in ("log", "samples"))
     assert [entry["reward"] for entry in logs[0]][:2] == [0.5, 0.5]
     for mine, others in zip(*logs, strict=True):
         for name in ("reward", "grad_norm", "kl", "entropy"):
             assert others[name] == pytest.approx(mine[name], rel=1e-4, abs=1e-6), (name, mine["step"])
     assert_same(*both)
-    one, two = ({(row["step"], row["persona"]) for row in told} for told in samples)
-    assert one == two
+    first, second = ({(row["step"], row["persona"]) for row in rows} for rows in samples)
+    assert first == second
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -127,8 +127,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_a_failure_in_a_rank_is_told_in_its_sentence(inputs: dict[str, Path], tmp_path: Path) -> None:
     job = replace(job_of("sft", inputs, tmp_path), stage="sftt")
-    said = ranks.run(job, lambda _: None)
-    assert (said.kind, said.value) == ("failed", ("There is no stage 'sftt': did you mean 'sft'?", 2)), said
+    message = ranks.run(job, lambda _: None)
+    assert (message.kind, message.value) == ("failed", ("There is no stage 'sftt': did you mean 'sft'?", 2)), message
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,9 @@ from permix.stages import grpo, sweep
 def test_every_recipe_parses_and_its_chain_has_no_two_equal_targets(name: str) -> None:
     steps = plan.build(recipes.load(name))
     assert len({s.target for s in steps}) == len(steps) > 3
-    made = {s.target for s in steps}
+    targets = {s.target for s in steps}
     for number, step in enumerate(steps):
-        assert all(repo not in made or repo in {s.target for s in steps[:number]} for repo in step.needs.values())
+        assert all(repo not in targets or repo in {s.target for s in steps[:number]} for repo in step.needs.values())
 
 
 def parse(text: str, tmp_path: Path) -> Recipe:

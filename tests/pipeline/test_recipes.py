@@ -59,15 +59,15 @@ def test_the_paper_recipe_has_the_values_of_tables_5_to_7() -> None:
 def test_the_steps_of_the_paper_follow_from_its_batches() -> None:
     """177 for SFT and 934 for RLVR: 7,473 problems in batches of 128 and of 64 / 8."""
     steps = plan.build(recipes.load("paper"))
-    found = estimate.amounts(steps, costs.machine("a5000", 8), lambda repo: shapes.find(repo, None))
-    made = {step.target.split("/")[-1]: amount for step, amount in zip(steps, found, strict=True)}
-    assert made["Llama-3.1-8B-Instruct-sft"].steps == 177
-    assert made["Llama-3.1-8B-Instruct-permix-rlvr"].steps == 934
-    assert made["Llama-3.1-8B-Instruct-permix-rlvr"].completions == 934 * 64
-    sweep = made["permix-sweep-Llama-3.1-8B-Instruct-rlvr"]
+    amounts = estimate.amounts(steps, costs.machine("a5000", 8), lambda repo: shapes.find(repo, None))
+    by_target = {step.target.split("/")[-1]: amount for step, amount in zip(steps, amounts, strict=True)}
+    assert by_target["Llama-3.1-8B-Instruct-sft"].steps == 177
+    assert by_target["Llama-3.1-8B-Instruct-permix-rlvr"].steps == 934
+    assert by_target["Llama-3.1-8B-Instruct-permix-rlvr"].completions == 934 * 64
+    sweep = by_target["permix-sweep-Llama-3.1-8B-Instruct-rlvr"]
     assert sweep.completions == (16 + 2) * 5 * (1319 + 500 + 30)
-    assert sum(amount.completions for amount in found) > 2_000_000
-    trained = [a for s, a in zip(steps, found, strict=True) if s.stage.name in ("sft", "grpo")]
+    assert sum(amount.completions for amount in amounts) > 2_000_000
+    trained = [a for s, a in zip(steps, amounts, strict=True) if s.stage.name in ("sft", "grpo")]
     assert max(a.memory for a in trained) < 24 * costs.GIB
 
 
@@ -75,9 +75,9 @@ def test_the_steps_of_the_paper_follow_from_its_batches() -> None:
 def test_every_recipe_fits_the_machine_that_it_is_for(name: str, kind: str) -> None:
     steps = plan.build(recipes.load(name))
     on = costs.machine(kind)
-    found = estimate.amounts(steps, on, lambda repo: shapes.find(repo, None))
-    assert max(amount.memory for amount in found) < min(on.device.memory, 16) * costs.GIB
-    assert sum(amount.seconds for amount in found) < 48 * 3600
+    amounts = estimate.amounts(steps, on, lambda repo: shapes.find(repo, None))
+    assert max(amount.memory for amount in amounts) < min(on.device.memory, 16) * costs.GIB
+    assert sum(amount.seconds for amount in amounts) < 48 * 3600
 
 
 def test_the_laptop_recipe_trains_nothing_and_needs_no_accepted_terms() -> None:
@@ -99,7 +99,7 @@ def test_the_calibration_looks_at_no_permix_row() -> None:
 
 def test_the_public_models_are_the_columns_of_tables_8_and_9() -> None:
     loaded = recipes.load("public-models")
-    slugs = [found.slug if (found := variants.other(name)) else loaded.base_slug for name in loaded.variants]
+    slugs = [other.slug if (other := variants.other(name)) else loaded.base_slug for name in loaded.variants]
     columns = paper.printed("tables_8_9")["table8_math500"]["models"]
     assert sorted(map(str, map(paper.model_of, slugs))) == sorted(columns)
     assert [b.name for b in loaded.benchmarks] == ["math500", "aime2024"]
@@ -112,5 +112,5 @@ def test_other_models_are_measured_and_nothing_is_trained(name: str) -> None:
     steps = plan.build(loaded)
     assert {step.stage for step in steps}.isdisjoint({"base", "mixtures", "sft", "grpo", "teachers", "rewrites"})
     assert sum(step.stage.name == "sweep" for step in steps) == len(loaded.variants) >= 10
-    found = estimate.amounts(steps, costs.machine("h100"), lambda repo: shapes.find(repo, None))
-    assert sum(amount.completions for amount in found) > 500_000
+    amounts = estimate.amounts(steps, costs.machine("h100"), lambda repo: shapes.find(repo, None))
+    assert sum(amount.completions for amount in amounts) > 500_000

@@ -33,8 +33,8 @@ def test_the_run_ends_with_a_table_a_picture_and_three_commands(smoke: Path) -> 
 
 
 def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: Path, hub: Hub) -> None:
-    said = "Note: this recipe is a check of the machinery; it learns nothing"
-    assert said in permix(smoke, "run", "--recipe", "smoke").stdout
+    note = "Note: this recipe is a check of the machinery; it learns nothing"
+    assert note in permix(smoke, "run", "--recipe", "smoke").stdout
     for target, files in {
         "datasets/permix-smoke/permix-tables": ("README.md", "report.html"),
         "permix-smoke/permix-toy-rlvr": ("README.md",),
@@ -43,7 +43,7 @@ def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: 
         assert head is not None
         for name in files:
             text = " ".join(hub.download(f"{target}@{head.sha}", name).read_text(encoding="utf-8").split())
-            assert said in text, f"{name} of {target}"
+            assert note in text, f"{name} of {target}"
 
 
 def test_a_second_run_makes_nothing(smoke: Path) -> None:
@@ -85,9 +85,9 @@ def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str
 
     kind, name = split(target)
     titles = [c.title for c in HfApi(hub.endpoint, token=hub.token).list_repo_commits(name, repo_type=kind)]
-    made = [t for t in titles if t.startswith(f"{head.record['stage']}: ")]
-    assert len(made) == 1
-    assert set(titles) <= {*made, "initial commit", "Results onto the card"}
+    own = [t for t in titles if t.startswith(f"{head.record['stage']}: ")]
+    assert len(own) == 1
+    assert set(titles) <= {*own, "initial commit", "Results onto the card"}
 
 
 def test_every_input_is_recorded_at_the_commit_it_was_read(hub: Hub) -> None:

@@ -39,9 +39,9 @@ def commits(hub: Hub, repo: str) -> list[str]:
 
 
 def head_of(hub: Hub, repo: str) -> RepositoryState:
-    found = hub.state(repo)
-    assert found is not None
-    return found
+    state = hub.state(repo)
+    assert state is not None
+    return state
 
 
 class Listening(Board):
@@ -64,19 +64,23 @@ class Listening(Board):
 
 
 def test_a_chain_is_made_in_order_and_recorded(hub: Hub, org: str, tmp_path: Path) -> None:
-    made = trials.run(hub, tmp_path / "work", step(org, "a"), step(org, "b", text="b+", needs=["a"]))
-    assert (hub.fetch(made["b"]) / "data.txt").read_text() == "b+text"
-    record = made["b"].record
+    published = trials.run(hub, tmp_path / "work", step(org, "a"), step(org, "b", text="b+", needs=["a"]))
+    assert (hub.fetch(published["b"]) / "data.txt").read_text() == "b+text"
+    record = published["b"].record
     assert record is not None
-    assert made["b"].intact
-    source = {"repo": f"datasets/{org}/a", "revision": made["a"].sha, "content_digest": made["a"].content_digest}
+    assert published["b"].intact
+    source = {
+        "repo": f"datasets/{org}/a",
+        "revision": published["a"].sha,
+        "content_digest": published["a"].content_digest,
+    }
     assert record["inputs"] == {"0": source}
-    assert record["facts"]["sources"] == {"0": f"datasets/{org}/a@{made['a'].sha}"}
+    assert record["facts"]["sources"] == {"0": f"datasets/{org}/a@{published['a'].sha}"}
     assert record["cost"]["tokens"] == 7
     assert record["cost"]["seconds"] >= 0
     assert "cost" not in record["facts"]
     assert record["release"] == "v1.0.0"
-    assert hub.tags(f"datasets/{org}/b") == {"v1.0.0": made["b"].sha}
+    assert hub.tags(f"datasets/{org}/b") == {"v1.0.0": published["b"].sha}
     assert commits(hub, f"datasets/{org}/b") == ["trial", "initial commit"]
     assert not list((tmp_path / "work").glob("trial/*"))
 
@@ -105,50 +109,50 @@ def test_fresh_makes_a_current_step_again_under_the_next_tag(hub: Hub, org: str,
     trials.run(hub, tmp_path / "work", step(org, "a"))
     again, board = step(org, "a"), Listening()
     again.fresh = True
-    made = trials.run(hub, tmp_path / "work", again, board=board)
+    published = trials.run(hub, tmp_path / "work", again, board=board)
     assert board.told == [("start", "a")]
     assert commits(hub, f"datasets/{org}/a") == ["trial", "trial", "initial commit"]
     tags = hub.tags(f"datasets/{org}/a")
     assert set(tags) == {"v1.0.0", "v1.1.0"}
-    assert tags["v1.1.0"] == made["a"].sha
+    assert tags["v1.1.0"] == published["a"].sha
 
 
 def test_a_tag_of_somebody_else_does_not_confuse_the_release(hub: Hub, org: str, tmp_path: Path) -> None:
-    made = trials.run(hub, tmp_path / "work", step(org, "a"))
+    published = trials.run(hub, tmp_path / "work", step(org, "a"))
     for name in ("v1.beta.0", "v1.7", "v2.0.0", "mine"):
-        hub.tag(f"datasets/{org}/a", name, made["a"].sha)
-    made = trials.run(hub, tmp_path / "work", step(org, "a", noise=1))
-    assert hub.tags(f"datasets/{org}/a")["v1.1.0"] == made["a"].sha
+        hub.tag(f"datasets/{org}/a", name, published["a"].sha)
+    published = trials.run(hub, tmp_path / "work", step(org, "a", noise=1))
+    assert hub.tags(f"datasets/{org}/a")["v1.1.0"] == published["a"].sha
 
 
 def test_a_tag_that_a_kill_cut_off_is_set_by_the_next_run(hub: Hub, org: str, tmp_path: Path) -> None:
-    made = trials.run(hub, tmp_path / "work", step(org, "a"))
+    published = trials.run(hub, tmp_path / "work", step(org, "a"))
     api(hub).delete_tag(f"{org}/a", tag="v1.0.0", repo_type="dataset")
     board = Listening()
     trials.run(hub, tmp_path / "work", step(org, "a"), board=board)
     assert board.told == [("current", "a")]
-    assert hub.tags(f"datasets/{org}/a") == {"v1.0.0": made["a"].sha}
+    assert hub.tags(f"datasets/{org}/a") == {"v1.0.0": published["a"].sha}
 
 
 def test_an_artifact_edited_by_hand_is_made_again_and_the_edit_is_gone(hub: Hub, org: str, tmp_path: Path) -> None:
     trials.run(hub, tmp_path / "work", step(org, "a"))
     api(hub).upload_file(path_or_fileobj=b"x", path_in_repo="extra.txt", repo_id=f"{org}/a", repo_type="dataset")
-    made = trials.run(hub, tmp_path / "work", step(org, "a"))
-    assert made["a"].intact
-    assert "extra.txt" not in made["a"].files
+    published = trials.run(hub, tmp_path / "work", step(org, "a"))
+    assert published["a"].intact
+    assert "extra.txt" not in published["a"].files
 
 
 def test_what_an_earlier_run_left_behind_is_not_published(hub: Hub, org: str, tmp_path: Path) -> None:
-    one = step(org, "a")
-    digest = run_record.digest("trial", 1, one.config, {})
+    first = step(org, "a")
+    digest = run_record.digest("trial", 1, first.config, {})
     left = tmp_path / "work" / "trial" / digest[:32] / "out"
     left.mkdir(parents=True)
     (left / "data.txt").write_text("half of")
     (left / "run.json").write_text("{")
     (left / ".x.part").write_text("")
-    made = trials.run(hub, tmp_path / "work", one)
-    assert set(made["a"].files) == {".gitattributes", "data.txt", "run.json"}
-    assert made["a"].intact
+    published = trials.run(hub, tmp_path / "work", first)
+    assert set(published["a"].files) == {".gitattributes", "data.txt", "run.json"}
+    assert published["a"].intact
 
 
 def test_a_failure_keeps_the_work_of_the_others(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -196,8 +200,8 @@ def test_every_way_to_fail_is_one_sentence_and_publishes_nothing(does: str, hub:
 def test_a_killed_worker_is_one_sentence_and_the_next_run_continues(hub: Hub, org: str, tmp_path: Path) -> None:
     with pytest.raises(PermixError, match=r"was killed by signal 9 \(out of memory\?\): run again to continue"):
         trials.run(hub, tmp_path / "work", step(org, "a", does="die"))
-    made = trials.run(hub, tmp_path / "work", step(org, "a", does="die"))
-    assert facts(made["a"])["resumed"] is True
+    published = trials.run(hub, tmp_path / "work", step(org, "a", does="die"))
+    assert facts(published["a"])["resumed"] is True
 
 
 def test_a_worker_that_died_idle_is_replaced(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -207,8 +211,8 @@ def test_a_worker_that_died_idle_is_replaced(hub: Hub, org: str, tmp_path: Path)
         step(org, "c", needs=["a", "b"], together="c"),
         step(org, "d", needs=["a", "b"], together="d"),
     ]
-    made = trials.run(hub, tmp_path / "work", *steps)
-    assert len({facts(head)["pid"] for head in made.values()}) == 3
+    published = trials.run(hub, tmp_path / "work", *steps)
+    assert len({facts(head)["pid"] for head in published.values()}) == 3
 
 
 def test_a_failed_publication_keeps_the_work_of_the_others(
@@ -218,10 +222,10 @@ def test_a_failed_publication_keeps_the_work_of_the_others(
     head = Hub.state
 
     def overtaken(self: Hub, repo: str) -> RepositoryState | None:  # somebody publishes just after the run has looked
-        found = head(self, repo)
-        if found and repo == f"datasets/{org}/a":
+        state = head(self, repo)
+        if state and repo == f"datasets/{org}/a":
             api(hub).upload_file(path_or_fileobj=b"x", path_in_repo="x", repo_id=f"{org}/a", repo_type="dataset")
-        return found
+        return state
 
     monkeypatch.setattr(Hub, "state", overtaken)
     with pytest.raises(PermixError, match=f"Could not publish datasets/{org}/a. Somebody else published there"):
@@ -243,15 +247,15 @@ def test_steps_of_a_group_share_a_process_and_are_split_among_idle_workers(hub: 
 def test_a_step_that_wants_every_core_runs_alone_and_last(hub: Hub, org: str, tmp_path: Path) -> None:
     alone = [step(org, f"alone{n}", "trial_alone", seconds=0.2) for n in range(2)]
     small = [step(org, f"small{n}", seconds=0.2) for n in range(2)]
-    made = trials.run(hub, tmp_path / "work", *alone, *small)
-    times = {name: (facts(head)["started"], facts(head)["ended"]) for name, head in made.items()}
+    published = trials.run(hub, tmp_path / "work", *alone, *small)
+    times = {name: (facts(head)["started"], facts(head)["ended"]) for name, head in published.items()}
     ends = max(times[s][1] for s in ("small0", "small1"))
     first, second = sorted(times[a] for a in ("alone0", "alone1"))
     assert ends < first[0]
     assert first[1] < second[0]
     cores = os.cpu_count() or 1
-    assert facts(made["alone0"])["threads"] == cores
-    assert facts(made["small0"])["threads"] == max(1, cores // 2)
+    assert facts(published["alone0"])["threads"] == cores
+    assert facts(published["small0"])["threads"] == max(1, cores // 2)
 
 
 def test_batches_keep_groups_together_until_workers_would_stand_idle() -> None:
@@ -274,9 +278,9 @@ def test_a_worker_has_no_secret_and_no_network_of_the_hub(
 ) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "AWS_SECRET", "Db_Password"):
         monkeypatch.setenv(name, "secret")
-    found = facts(trials.run(hub, tmp_path / "work", step(org, "a"))["a"])
-    assert found["secrets"] == []
-    assert found["offline"] == "1"
+    recorded = facts(trials.run(hub, tmp_path / "work", step(org, "a"))["a"])
+    assert recorded["secrets"] == []
+    assert recorded["offline"] == "1"
 
 
 def test_a_worker_has_the_key_of_its_model_while_it_uses_it_and_no_longer(
@@ -286,13 +290,13 @@ def test_a_worker_has_the_key_of_its_model_while_it_uses_it_and_no_longer(
         monkeypatch.setenv(name, "secret")
     keyed = tuple(Model(name="m", model="x", url="http://127.0.0.1:1/v1", key=key) for key in ("ONE_API_KEY",))
     other = (Model(name="m", model="x", url="http://127.0.0.1:1/v1", key="OTHER"),)
-    made = trials.run(
+    published = trials.run(
         hub, tmp_path / "work", step(org, "a", models=keyed), step(org, "b", models=other, needs=["a"]), workers=1
     )
-    assert facts(made["a"])["secrets"] == ["ONE_API_KEY"]
-    assert facts(made["b"])["secrets"] == ["OTHER"]
-    assert made["a"].record is not None
-    assert "API_KEY" not in str(made["a"].record["config"])
+    assert facts(published["a"])["secrets"] == ["ONE_API_KEY"]
+    assert facts(published["b"])["secrets"] == ["OTHER"]
+    assert published["a"].record is not None
+    assert "API_KEY" not in str(published["a"].record["config"])
 
 
 def test_a_file_in_the_users_folder_is_not_taken_for_a_module(

@@ -40,29 +40,29 @@ def test_a_shape_counts_what_torch_and_peft_count(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     make_tiny_model(tmp_path)
-    found = shapes.of_config(json.loads((tmp_path / "config.json").read_text()))
+    shape = shapes.of_config(json.loads((tmp_path / "config.json").read_text()))
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
-    assert found.parameters == sum(p.numel() for p in model.parameters())
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
     modules = ("q_proj", "k_proj", "down_proj")
     adapted = get_peft_model(model, LoraConfig(r=3, target_modules=list(modules), task_type="CAUSAL_LM"))
-    assert found.lora_parameters(3, modules) == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    assert shape.lora_parameters(3, modules) == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
 
 
 def test_the_text_part_of_a_model_that_sees_counts() -> None:
     text = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
-    found = shapes.of_config({"text_config": text | {"vocab_size": 100, "num_key_value_heads": 2}})
-    assert (found.layers, found.head_dim, found.kv_heads, found.tied) == (2, 16, 2, True)
+    shape = shapes.of_config({"text_config": text | {"vocab_size": 100, "num_key_value_heads": 2}})
+    assert (shape.layers, shape.head_dim, shape.kv_heads, shape.tied) == (2, 16, 2, True)
 
 
 def test_another_base_is_looked_up_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: place)
+    hub = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: hub)
     make_tiny_model(tmp_path / "model")
-    place.publish("shape-tests/tiny", tmp_path / "model", "base", None)
+    hub.publish("shape-tests/tiny", tmp_path / "model", "base", None)
     assert shapes.find("shape-tests/tiny", None).hidden == 64
     with pytest.raises(BadInput, match=r"size of shape-tests/none is not in permix's table.*--hub https://hugg"):
         shapes.find("shape-tests/none", None)
     (tmp_path / "model" / "config.json").write_text('{"model_type": "mamba"}')
-    place.publish("shape-tests/strange", tmp_path / "model", "base", None)
+    hub.publish("shape-tests/strange", tmp_path / "model", "base", None)
     with pytest.raises(BadInput, match=r"config\.json of shape-tests/strange has no 'num_attention_heads'"):
         shapes.find("shape-tests/strange", None)

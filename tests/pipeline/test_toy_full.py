@@ -12,7 +12,9 @@ from tests.support.command_line import permix
 from tests.support.faulty_server import FaultyServer, completion
 
 TINY = ["org=tiny", "task.limit=12", "teachers.max_tokens=8"]
-TINY += [f"toy.{who}{key}" for who in ("", "teacher.") for key in ("steps=4", "hidden_size=32", "layers=1", "heads=1")]
+TINY += [
+    f"toy.{role}{key}" for role in ("", "teacher.") for key in ("steps=4", "hidden_size=32", "layers=1", "heads=1")
+]
 TINY += ["toy.checked_problems=1"]
 SET = [word for change in TINY for word in ("--set", change)]
 
@@ -35,8 +37,8 @@ def test_it_runs_all_that_needs_no_foreign_model() -> None:
 def test_teachers_and_rewrites_are_published_with_their_configurations(home: Path) -> None:
     running = launch.attach(home / "hub")
     api = HfApi(running.url, token=running.token)
-    found = {d.id: d for d in api.list_datasets(author="tiny")}
-    assert {"tiny/permix-arithmetic-teacher-toy", "tiny/permix-arithmetic-styled"} <= set(found)
+    datasets = {d.id: d for d in api.list_datasets(author="tiny")}
+    assert {"tiny/permix-arithmetic-teacher-toy", "tiny/permix-arithmetic-styled"} <= set(datasets)
     assert "tiny/permix-toy-teacher" in {m.id for m in api.list_models(author="tiny")}
     code = "from datasets import load_dataset as l; n = 'tiny/permix-arithmetic-'; "
     code += "print([l(n + 'teacher-toy', c, split='train').num_rows for c in ('plain', 'persona')], "
@@ -59,7 +61,7 @@ def test_a_missing_key_is_said_before_anything_is_made(tmp_path: Path) -> None:
 
 
 def test_a_preview_shows_eight_rewrites_with_the_cost_of_all_and_publishes_none(home: Path) -> None:
-    with FaultyServer(lambda asked: completion("Arr, \\boxed{-1}")) as server:
+    with FaultyServer(lambda request: completion("Arr, \\boxed{-1}")) as server:
         mine = [f"model.mine.url={server.url}", "model.mine.model=good-model", "model.mine.price_out=1000.0"]
         more = [word for change in mine for word in ("--set", change)]
         arguments = ["rewrites", "--recipe", "toy-full", *SET, *more, "--model", "mine", "--preview"]

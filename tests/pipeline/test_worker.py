@@ -36,19 +36,21 @@ def worker(
 
 
 def job(folder: Path, **settings: object) -> Assignment:
-    one = step("o", "a", **settings)
+    planned = step("o", "a", **settings)
     for name in ("work", "out"):
         (folder / name).mkdir(exist_ok=True)
-    return Assignment(one.target, one.stage.name, one.config, {}, {}, {}, folder / "work", folder / "out", 1)
+    return Assignment(
+        planned.target, planned.stage.name, planned.config, {}, {}, {}, folder / "work", folder / "out", 1
+    )
 
 
 def answers(pipe: Connection) -> list[Message]:
     """The messages of one job."""
-    found: list[Message] = []
-    while not found or found[-1].kind == "progress":
+    messages: list[Message] = []
+    while not messages or messages[-1].kind == "progress":
         assert pipe.poll(30)
-        found.append(pipe.recv())
-    return found
+        messages.append(pipe.recv())
+    return messages
 
 
 def test_jobs_are_done_one_after_another(worker: tuple[Connection, object], tmp_path: Path) -> None:

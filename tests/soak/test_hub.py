@@ -49,8 +49,8 @@ def root(tmp_path: Path) -> Iterator[Path]:
     stop(tmp_path / "hub", signal.SIGKILL)
 
 
-def api_of(found: launch.Running) -> HfApi:
-    return HfApi(endpoint=found.url, token=found.token)
+def api_of(running: launch.Running) -> HfApi:
+    return HfApi(endpoint=running.url, token=running.token)
 
 
 def check(root: Path) -> None:
@@ -65,11 +65,11 @@ def test_fifty_kills_under_four_writers_lose_nothing(root: Path, tmp_path: Path)
     acknowledged: list[str] = []
     moments = random.Random(0)
     for turn in range(KILLS):
-        found = launch.attach(root, 0)
-        api_of(found).create_repo("lab/r", exist_ok=True)
+        running = launch.attach(root, 0)
+        api_of(running).create_repo("lab/r", exist_ok=True)
         writers = []
         for way in ("xet", "lfs"):
-            environment = launch.environment(found, tmp_path)
+            environment = launch.environment(running, tmp_path)
             environment.pop("HF_HUB_DISABLE_XET", None)
             environment |= {"HF_HUB_DISABLE_XET": "1"} if way == "lfs" else {}
             command = [sys.executable, "-W", "ignore", "-c", WRITERS, str(turn), str(tmp_path), way]
@@ -90,10 +90,10 @@ def test_fifty_kills_under_four_writers_lose_nothing(root: Path, tmp_path: Path)
         for left in tmp_path.glob(f"{turn}-*"):
             left.unlink()
 
-    found = launch.attach(root, 0)
+    running = launch.attach(root, 0)
     known = dict(line.split() for line in acknowledged if line.endswith("\n"))
     assert len(known) > 4 * KILLS
-    back = Path(api_of(found).snapshot_download("lab/r", cache_dir=tmp_path / "cache"))
+    back = Path(api_of(running).snapshot_download("lab/r", cache_dir=tmp_path / "cache"))
     for path, sha256 in known.items():
         assert hashlib.sha256((back / path).read_bytes()).hexdigest() == sha256
     texts = {str(path.relative_to(back).with_suffix("")) for path in back.rglob("*.txt")}
@@ -104,12 +104,12 @@ def test_fifty_kills_under_four_writers_lose_nothing(root: Path, tmp_path: Path)
 
 
 def test_eight_clients_committing_to_one_repository_lose_nothing(root: Path, tmp_path: Path) -> None:
-    found = launch.attach(root, 0)
-    first = api_of(found).create_repo("lab/r") and api_of(found).model_info("lab/r").sha
+    running = launch.attach(root, 0)
+    first = api_of(running).create_repo("lab/r") and api_of(running).model_info("lab/r").sha
 
     def write(client: int) -> int:
         """Every second commit names its parent, and is made again when another one was faster."""
-        api, lost = api_of(found), 0
+        api, lost = api_of(running), 0
         for number in range(COMMITS):
             operation = CommitOperationAdd(f"{client}/{number}.txt", f"{client} {number}".encode())
             while True:
@@ -124,7 +124,7 @@ def test_eight_clients_committing_to_one_repository_lose_nothing(root: Path, tmp
 
     with ThreadPoolExecutor(CLIENTS) as clients:
         lost = sum(clients.map(write, range(CLIENTS)))
-    api = api_of(found)
+    api = api_of(running)
     assert lost > 0
     assert len(api.list_repo_commits("lab/r")) == CLIENTS * COMMITS + 1
     assert api.list_repo_commits("lab/r")[-1].commit_id == first
@@ -135,8 +135,8 @@ def test_eight_clients_committing_to_one_repository_lose_nothing(root: Path, tmp
 
 
 def test_two_hundred_readers_see_no_error(root: Path) -> None:
-    found = launch.attach(root, 0)
-    api = api_of(found)
+    running = launch.attach(root, 0)
+    api = api_of(running)
     api.create_repo("lab/r")
     files = {"notes.md": b"text " * 200, "a/b.txt": b"b" * 3000, "w.bin": bytes(range(256)) * 400}
     for name, content in files.items():
@@ -146,11 +146,11 @@ def test_two_hundred_readers_see_no_error(root: Path) -> None:
 
     def read(reader: int) -> list[float]:
         numbers, taken = random.Random(reader), []
-        connection = HTTPConnection(found.url.removeprefix("http://"), timeout=60)
+        connection = HTTPConnection(running.url.removeprefix("http://"), timeout=60)
         for _ in range(READS):
             path = numbers.choice([*paths, *expected])
             started = time.perf_counter()
-            connection.request("GET", path, headers={"Authorization": f"Bearer {found.token}"})
+            connection.request("GET", path, headers={"Authorization": f"Bearer {running.token}"})
             answer = connection.getresponse()
             body = answer.read()
             taken.append(time.perf_counter() - started)
@@ -160,7 +160,7 @@ def test_two_hundred_readers_see_no_error(root: Path) -> None:
         return taken
 
     with ThreadPoolExecutor(READERS) as readers:
-        taken = sorted(one for several in readers.map(read, range(READERS)) for one in several)
+        taken = sorted(seconds for several in readers.map(read, range(READERS)) for seconds in several)
     p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
     print(f"\n{len(taken)} reads by {READERS} readers: median {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms")
     assert p99 < 10

@@ -16,10 +16,10 @@ def test_fsdp_by_trls_own_file_gives_an_adapter_that_loads(
     """Every matrix is cut in two, also the adapter's; accelerate shards over GPUs only, and here it is let to."""
     inputs = make_inputs(tmp_path / "inputs")
     in_every_rank("allow_without_gpus", tmp_path, monkeypatch)
-    said = ranks.run(job_of(stage, inputs, tmp_path, accelerate_config="fsdp2"), lambda _: None)
-    assert said.kind == "done", said.value
+    message = ranks.run(job_of(stage, inputs, tmp_path, accelerate_config="fsdp2"), lambda _: None)
+    assert message.kind == "done", message.value
     assert (tmp_path / "work" / "halved").read_text() == "True"
     alone, facts = train(stage, inputs, tmp_path / "alone", **SETTINGS)
-    assert said.value[0]["steps"] == facts["steps"]
+    assert message.value[0]["steps"] == facts["steps"]
     if stage == "sft":  # GRPO's processes sample other completions than one does
         assert_same(alone, tmp_path / "out")

@@ -26,7 +26,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from embedded_hub import launch
 from permix import files
 from tests.support import scripted_github
-from tests.support.command_line import permix
+from tests.support.command_line import environment_of, permix
 from tests.support.kills import hub_of, kill_job
 from tests.support.models import make_adapter, make_tiny_model
 from tests.support.relay import SECRET, send, state
@@ -105,9 +105,9 @@ class Line:
             return
         connection = HTTPConnection(self.hub, timeout=30)
         connection.request("GET", request.path, headers=dict(request.headers.items()))
-        found = connection.getresponse()
-        body = b"{}" if fault else found.read()
-        request.send_response(fault or found.status)
+        response = connection.getresponse()
+        body = b"{}" if fault else response.read()
+        request.send_response(fault or response.status)
         request.send_header("Content-Type", "application/json")
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
@@ -159,10 +159,9 @@ def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
     where = ("--on", "jobs", "--set", "org=results")
     command = ["sweep", "--base", "me/tiny", "--adapter", f"{ADAPTER}@{revision}", *few, *where]
     if fault in ("killed command", "killed job", "cancelled job"):
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
         begun = subprocess.Popen(
             [sys.executable, "-m", "permix", *command],
-            env=kept | {"PERMIX_HOME": str(home)},
+            env=environment_of(home),
             cwd=home,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -178,8 +177,8 @@ def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
         else:
             next(line for line in begun.stderr if line.startswith("The embedded Hub runs this job"))
             kill_job(job)
-        said = begun.communicate()[1]
-        assert fault == "killed command" or f"permix: Job {job} ended with " in said, said
+        stderr = begun.communicate()[1]
+        assert fault == "killed command" or f"permix: Job {job} ended with " in stderr, stderr
     permix(home, *command)
 
 
@@ -235,14 +234,16 @@ def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
         until(lambda: not state(relay.url)["watched"][0]["waits"])
     taken = Counter(github.evaluations)
     assert list(taken) == [(ADAPTER, revision) for revision in revisions]
-    made = [
-        one.title for one in hub.api.list_repo_commits(SWEEP, repo_type="dataset") if one.title.startswith("sweep:")
+    sweeps = [
+        commit.title
+        for commit in hub.api.list_repo_commits(SWEEP, repo_type="dataset")
+        if commit.title.startswith("sweep:")
     ]
-    assert len(made) == len(set(made)) == len(revisions)
+    assert len(sweeps) == len(set(sweeps)) == len(revisions)
     assert sum(taken.values()) - len(taken) <= github.lost, "more than one dispatch for one push"
     print(
         f"\n{len(revisions)} revisions, {post.sent} webhooks delivered, {line.broken} failures of the Hub, "
-        f"{github.asked} requests to GitHub of which {github.lost} lost their answer, {len(made)} sweeps"
+        f"{github.asked} requests to GitHub of which {github.lost} lost their answer, {len(sweeps)} sweeps"
     )
 
 
@@ -252,6 +253,6 @@ def hub_has_told(api: HfApi, webhook: str) -> bool:
     connection.request(
         "GET", f"/api/settings/webhooks/{webhook}/deliveries", headers={"Authorization": f"Bearer {api.token}"}
     )
-    found = json.loads(connection.getresponse().read())
+    deliveries = json.loads(connection.getresponse().read())
     connection.close()
-    return all(one["state"] == "delivered" for one in found)
+    return all(delivery["state"] == "delivered" for delivery in deliveries)

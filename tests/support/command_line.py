@@ -6,18 +6,24 @@ import sys
 from pathlib import Path
 
 
+def environment_of(home: Path, **more: str) -> dict[str, str]:
+    """This environment without its Hub and its settings of permix, with `home` as PERMIX_HOME."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PERMIX_"))}
+    return plain | {"PERMIX_HOME": str(home)} | more
+
+
 def permix(home: Path, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own, in an empty folder, with `home` as PERMIX_HOME."""
     home.mkdir(parents=True, exist_ok=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "permix", *arguments],
-        env=kept | {"PERMIX_HOME": str(home)} | environment,
+        env=environment_of(home, **environment),
         cwd=home,
         capture_output=True,
         text=True,
         timeout=600,
     )
-    if check and done.returncode:
-        raise AssertionError(f"permix {' '.join(arguments)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
-    return done
+    if check and completed.returncode:
+        output = f"{completed.stdout}\n{completed.stderr}"
+        raise AssertionError(f"permix {' '.join(arguments)} ended with {completed.returncode}\n{output}")
+    return completed

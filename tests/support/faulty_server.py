@@ -41,9 +41,9 @@ class Answer:
 Script = Callable[[Asked], Answer]
 
 
-def fine(asked: Asked) -> Answer:
+def fine(request: Asked) -> Answer:
     """A completion that says the question and the seed again."""
-    return completion(f"{asked.question} seed {asked.body.get('seed')}")
+    return completion(f"{request.question} seed {request.body.get('seed')}")
 
 
 def completion(text: str | None, finish: str = "stop", *, model: str = "good-model-0301", **message: Any) -> Answer:
@@ -136,12 +136,12 @@ class FaultyServer:
         if not self._remember:
             return Asked(path, headers, body, 0, self._at_once)
         what = json.dumps([body["messages"], body.get("seed")])
-        asked = Asked(path, headers, body, self._times.get(what, 0), self._at_once)
+        request = Asked(path, headers, body, self._times.get(what, 0), self._at_once)
         with self._came:
-            self._times[what] = asked.times + 1
-            self.asked.append(asked)
+            self._times[what] = request.times + 1
+            self.asked.append(request)
             self._came.notify_all()
-        return asked
+        return request
 
     async def _send(self, writer: asyncio.StreamWriter, answer: Answer) -> bool:
         if answer.cut == "hang":

@@ -22,29 +22,29 @@ def facts() -> dict[str, dict[str, Any]]:
     trouble = "The budget of 5 USD is reached: 4.9 USD are spent | <b>and</b> the next request may cost 0.2."
     rng = random.Random(0)
     scored = [
-        {"question_id": f"{who.key}|{task}|0", "persona": who.key, "task": task, "question_writer": "gpt-5-mini"}
+        {"question_id": f"{member.key}|{task}|0", "persona": member.key, "task": task, "question_writer": "gpt-5-mini"}
         | {"answer": "Well! " * rng.randint(1, 9)}
-        | _said(name, float(rng.randint(1, 5)) if rng.random() > 0.1 else None)
+        | _judgement(name, float(rng.randint(1, 5)) if rng.random() > 0.1 else None)
         for name in JUDGES
-        for who in persona.bundled("eval")
+        for member in persona.bundled("eval")
         for task in questions.TASKS
     ]
-    calibrated = [row | _said(name, float(rng.randint(1, 5))) for name in JUDGES for row in calibration.rows()]
-    probed = [row | _said(row["judge"], 3.0) | {"check": check} for row in scored[::9] for check in checks.CHECKS]
-    third = [row | _said("third", 3.0) for row in scored[:4]]
-    found = {"scores": scored + third, "calibration": calibrated, "checks": probed}
+    calibrated = [row | _judgement(name, float(rng.randint(1, 5))) for name in JUDGES for row in calibration.rows()]
+    probed = [row | _judgement(row["judge"], 3.0) | {"check": check} for row in scored[::9] for check in checks.CHECKS]
+    third = [row | _judgement("third", 3.0) for row in scored[:4]]
+    tables = {"scores": scored + third, "calibration": calibrated, "checks": probed}
     gym = {"variant": "rlvr", "base": "o/b", "seed": 0, "text_writers": ["gpt-5-mini"], "tiebreaker": "third"}
     judged = [
-        {"problem_id": f"p{n}", "persona": who, "order": order, "first": "one", "second": "another"}
-        | _said("deepseek-v3.2", float(rng.randint(-1, 1)))
+        {"problem_id": f"p{n}", "persona": member, "order": order, "first": "one", "second": "another"}
+        | _judgement("deepseek-v3.2", float(rng.randint(-1, 1)))
         for n in range(6)
-        for who in ("lawyer", "a | b")
+        for member in ("lawyer", "a | b")
         for order in preference.ORDERS
     ]
     return {
         "questions": {
             "rows": 79,
-            "personas": {who.key: 5 for who in persona.bundled("eval")},
+            "personas": {member.key: 5 for member in persona.bundled("eval")},
             "tasks": dict.fromkeys(questions.TASKS, 16),
             "without_questions": {"lawyer|toxicity_control": "no_json"},
             "without_examples": {"too_few": 2},
@@ -55,7 +55,7 @@ def facts() -> dict[str, dict[str, Any]]:
         },
         "personagym": {
             "rows": len(scored),
-            "summary": personagym.summarise(gym, found),
+            "summary": personagym.summarise(gym, tables),
             "trouble": {"deepseek-v3.2": trouble},
             "prompts": prompts.templates("score"),
             "not_copied": ["A bug | of upstream's."],
@@ -71,6 +71,6 @@ def facts() -> dict[str, dict[str, Any]]:
     }
 
 
-def _said(name: str, score: float | None) -> dict[str, Any]:
+def _judgement(name: str, score: float | None) -> dict[str, Any]:
     status = "no_json" if score is None else "scored"
     return {"judge": name, "model": JUDGES.get(name, name), "score": score, "status": status, "retries": 0, "raw": [""]}

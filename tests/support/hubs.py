@@ -11,9 +11,9 @@ from permix.publishing.hub import Hub
 
 @functools.cache
 def _running() -> launch.Running:
-    found = launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub", port=0)
+    running = launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub", port=0)
     atexit.register(_stop)
-    return found
+    return running
 
 
 def _stop() -> None:
@@ -24,5 +24,5 @@ def _stop() -> None:
 
 def embedded(cache: Path) -> Hub:
     """The embedded Hub of this test process, seen through a cache of one's own."""
-    found = _running()
-    return Hub(found.url, found.token, cache, embedded=True)
+    running = _running()
+    return Hub(running.url, running.token, cache, embedded=True)

@@ -26,9 +26,9 @@ KNOWN = {"in_character": 5, "out_of_character": 2, "swapped": 2, "admits_ai": 1,
 Score = Callable[[Mapping[str, str]], Any]
 
 
-def parts(asked: Asked) -> dict[str, str]:
+def parts(request: Asked) -> dict[str, str]:
     """What stands between marks in the first question of the chat: {persona, question, answer, …}."""
-    text = next(m["content"] for m in asked.body["messages"] if m["role"] == "user")
+    text = next(m["content"] for m in request.body["messages"] if m["role"] == "user")
     return {m[1]: m[3] for m in re.finditer(r"<([a-z0-9-]+)-([0-9a-f]{12})>\n(.*?)\n</\1-\2>", text, re.DOTALL)}
 
 
@@ -54,13 +54,13 @@ def prefers(shown: Mapping[str, str]) -> str:
 def scripted(score: Score = usual, better: Score = prefers) -> Script:
     """A script that does whatever permix asks for."""
 
-    def script(asked: Asked) -> Answer:
-        shown = parts(asked)
+    def script(request: Asked) -> Answer:
+        shown = parts(request)
         if "first" in shown:
             return says({"reason": "so it seems", "better": better(shown)})
         if "answer" in shown:
             return says({"reason": "so it seems", "score": score(shown)})
-        text = asked.question
+        text = request.question
         if wanted := re.match(r"Write (\d+) questions", text):
             mark = hashlib.sha256(text.encode()).hexdigest()[:6]
             return says({"questions": [f"What would you do in case {mark}-{n}?" for n in range(int(wanted[1]))]})
@@ -75,9 +75,9 @@ def parts_in(work: Path) -> Iterator[StageContext]:
     with ExitStack() as opened:
 
         def open_engine(engine: Engine | Endpoint) -> Sampler:
-            found = engines.open_engine(engine)
-            opened.callback(found.close)
-            return found
+            sampler = engines.open_engine(engine)
+            opened.callback(sampler.close)
+            return sampler
 
         yield StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
 

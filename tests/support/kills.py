@@ -11,6 +11,7 @@ from pathlib import Path
 from embedded_hub import launch
 from permix.pipeline import plan, recipes
 from permix.publishing.hub import Hub
+from tests.support.command_line import environment_of
 
 TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
 
@@ -33,11 +34,11 @@ def contents(home: Path) -> dict[str, str]:
 
 def run_killed(home: Path, moments: Iterable[float], *arguments: str) -> int:
     """Start the smoke run and kill it after each of `moments` seconds; return how many kills met a running one."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))} | {"PERMIX_HOME": str(home)}
+    environment = environment_of(home)
     met = 0
     for moment in moments:
         command = [sys.executable, "-m", "permix", "run", "--recipe", "smoke", *arguments]
-        run = subprocess.Popen(command, env=kept, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run = subprocess.Popen(command, env=environment, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             run.wait(timeout=moment)
         except subprocess.TimeoutExpired:

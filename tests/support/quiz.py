@@ -15,7 +15,7 @@ ROWS: list[dict[str, Any]] = [{"q": "Who?", "a": "Ann"}, {"q": "How many?", "a":
 
 def quiz(folder: Path, rows: Sequence[Any] = ROWS, split: str = "test", config: str = "") -> Path:
     """A dataset folder as it comes from the Hub: one JSONL file per split."""
-    place = folder / config if config else folder
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parent = folder / config if config else folder
+    parent.mkdir(parents=True, exist_ok=True)
+    (parent / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

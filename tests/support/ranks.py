@@ -34,9 +34,9 @@ def in_every_rank(call: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
-def assert_same(one: Path, two: Path) -> None:
+def assert_same(first: Path, second: Path) -> None:
     """Equal up to rounding, as a whole: Adam makes a step of a gradient that is nothing but rounding, too."""
-    mine, others = (load_file(folder / "adapter_model.safetensors") for folder in (one, two))
+    mine, others = (load_file(folder / "adapter_model.safetensors") for folder in (first, second))
     assert mine.keys() == others.keys()
     for name, tensor in mine.items():
         assert (tensor - others[name]).norm() < 5e-3 * tensor.norm(), name

@@ -88,11 +88,11 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
         results[benchmark] = [
             {
                 "problem_id": ids[problem],
-                "persona": who.key,
+                "persona": member.key,
                 "run": 0,
                 "score": float(_chance(seed, number, at, problem) < share * (1 - 0.2 * number)),
             }
-            for at, who in enumerate(personas)
+            for at, member in enumerate(personas)
             for share in [plain if at < 2 else low + (high - low) * (at - 2) / 15]
             for problem in range(problems)
         ]
@@ -102,7 +102,7 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
                 "category": next(p.category for p in personas if p.key == row["persona"]),
                 "seed": 1,
                 "prompt_digest": "0",
-                "completion": _said(seed, row, VOICES[variant]),
+                "completion": _completion(seed, row, VOICES[variant]),
                 "finish": "stop",
                 "tokens_out": 20,
             }
@@ -115,7 +115,7 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
     return summary
 
 
-def _said(seed: int, row: Mapping[str, Any], voice: float) -> str:
+def _completion(seed: int, row: Mapping[str, Any], voice: float) -> str:
     """A completion without any sum, so often in the persona's voice."""
     return style.of(row["persona"]).openers[0] if _chance(seed, row["persona"], row["problem_id"]) < voice else ""
 
@@ -126,28 +126,28 @@ def _chance(*numbers: object) -> float:
 
 def sweeps(folder: Path, runs: Sequence[tuple[str, int]], **settings: Any) -> dict[str, Path]:
     """The sweeps of all runs below `folder`, by the names of stage tables' inputs."""
-    found = {f"{variant}-seed{seed}": folder / f"{variant}-seed{seed}" for variant, seed in runs}
-    for (variant, seed), place in zip(runs, found.values(), strict=True):
-        place.mkdir(parents=True)
-        sweep_of(place, variant, seed, **settings)
-    return found
+    folders = {f"{variant}-seed{seed}": folder / f"{variant}-seed{seed}" for variant, seed in runs}
+    for (variant, seed), sweep_folder in zip(runs, folders.values(), strict=True):
+        sweep_folder.mkdir(parents=True)
+        sweep_of(sweep_folder, variant, seed, **settings)
+    return folders
 
 
 def inputs_of_tables(folder: Path, runs: Sequence[tuple[str, int]], **settings: Any) -> dict[str, Path]:
     """Everything that stage tables reads: sweeps, logs of the adapters, pools, and the cases made of the sweeps."""
-    found = sweeps(folder, runs, **settings)
+    folders = sweeps(folder, runs, **settings)
     for variant, seed in runs:
-        place = folder / "adapter" / f"{variant}-seed{seed}"
+        adapter_folder = folder / "adapter" / f"{variant}-seed{seed}"
         log = [
             {"step": n, "reward": n / 10, "persona/chef/accuracy": 0.5, "persona/pilot/accuracy": n / 10}
             for n in range(9)
         ]
-        files.write_bytes(place / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log).encode())
-        found[f"adapter/{variant}-seed{seed}"] = place
+        files.write_bytes(adapter_folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log).encode())
+        folders[f"adapter/{variant}-seed{seed}"] = adapter_folder
     config = dataclasses.replace(cases.configs(toy_recipe())[0], sweeps=tuple(r for r in runs if r[1] == runs[0][1]))
-    by_variant = {variant: found[f"{variant}-seed{seed}"] for variant, seed in config.sweeps}
+    by_variant = {variant: folders[f"{variant}-seed{seed}"] for variant, seed in config.sweeps}
     cases.run(config, by_variant, folder / "cases", context=None)  # type: ignore[arg-type]
-    return found | {"personas": files.PERSONAS, "cases": folder / "cases"}
+    return folders | {"personas": files.PERSONAS, "cases": folder / "cases"}
 
 
 class StageContext:
@@ -162,7 +162,7 @@ def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
     page = stages.get(stage)
     described = {name: {"size": 1, "sha256": "0" * 64, "sha1": "0" * 40} for name in FILES[stage]}
     sources = {n: {"repo": r, "revision": SHA, "content_digest": "1" * 64} for n, r in page.inputs(config).items()}
-    made = run_record.record(
+    record = run_record.record(
         stage=stage,
         version=page.version,
         target=page.target(config),
@@ -174,14 +174,14 @@ def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
         described=described,
         content="3" * 64,
     )
-    made |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
-    return dict(json.loads(json.dumps(made, sort_keys=True)))
+    record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
+    return dict(json.loads(json.dumps(record, sort_keys=True)))
 
 
 def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(card, record) for every artifact of the plan that has a card of ours."""
     answered = {"rows": 395, "left_out": 5, "accuracy": 0.7, "cut": 2, "statuses": {"correct": 280, "wrong": 120}}
-    made: dict[str, dict[str, Any]] = {
+    facts: dict[str, dict[str, Any]] = {
         "personas": {"train": 25, "eval": 16},
         "base": {"parameters": 560_000, "loss": 0.245, "methods": {"steps": {"share": 0.5, "accuracy": 0.9}}},
         "teachers": {"rows": 790} | dict.fromkeys(("plain", "persona"), answered),
@@ -195,9 +195,9 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     runs = [("base", 0), ("rlvr", 0), ("permix-rlvr", 0)]
     inputs = inputs_of_tables(folder, runs, problems=6, toy=plan.base == "toy")
     summary = json.loads((inputs["rlvr-seed0"] / "summary.json").read_text())
-    made["sweep"] = {"summary": summary}
+    facts["sweep"] = {"summary": summary}
     first = [row for row in read_sweeps.cases(inputs["cases"]) if row["rule"] == "first"]
-    made["cases"] = {"rows": 36, "cases": 12, "first": first}
+    facts["cases"] = {"rows": 36, "cases": 12, "first": first}
     config = tables.Config(
         base_slug=plan.base_slug,
         runs=tuple(runs),
@@ -205,17 +205,17 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         personas=plan.personas_repo,
         toy=plan.base == "toy",
     )
-    made["tables"] = tables.run(config, inputs, folder / "out", context=StageContext(config))  # type: ignore[arg-type]
-    made |= fidelity_records.facts()
+    facts["tables"] = tables.run(config, inputs, folder / "out", context=StageContext(config))  # type: ignore[arg-type]
+    facts |= fidelity_records.facts()
     plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})
     for stage in stages.NAMES:
         page = stages.get(stage)
         taught = ("permix-sft-styled", "seqkd-toy" if plan.base == "toy" else "seqkd-gemma3-27b")
         learned = stage in ("teachers", "rewrites", "mixtures", "sft")
-        asked = dataclasses.replace(plan, variants=plan.variants + taught) if learned else plan
-        for config in page.configs(asked):
+        widened = dataclasses.replace(plan, variants=plan.variants + taught) if learned else plan
+        for config in page.configs(widened):
             if page.card:
-                yield page.card, record(stage, config, made[stage])
+                yield page.card, record(stage, config, facts[stage])
     for kind in ("merged", "q8_0"):
         named = {"adapter": f"{plan.org}/{plan.base_slug}-rlvr", "base": plan.base_repo, "variant": "rlvr"}
         exported = export.Config(org=plan.org, format=kind, trained_in_4bit=True, **named)

@@ -32,8 +32,8 @@ def send(address: str, body: Any, secret: str = SECRET) -> tuple[int, dict[str, 
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     try:
         connection.request("POST", "/webhook", data, {"X-Webhook-Secret": secret})
-        found = connection.getresponse()
-        return found.status, json.loads(found.read())
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
     finally:
         connection.close()
 
@@ -41,6 +41,6 @@ def send(address: str, body: Any, secret: str = SECRET) -> tuple[int, dict[str, 
 def state(address: str) -> dict[str, Any]:
     connection = HTTPConnection(urlsplit(address).netloc, timeout=30)
     connection.request("GET", "/")
-    found = json.loads(connection.getresponse().read())
+    reply = json.loads(connection.getresponse().read())
     connection.close()
-    return dict(found)
+    return dict(reply)

@@ -24,6 +24,6 @@ def numbered(n: int = 20, **sampling: Any) -> list[Request]:
 
 
 def by_id(completions: Iterator[Completion]) -> dict[str, Completion]:
-    found = list(completions)
-    assert len({c.id for c in found}) == len(found)
-    return {c.id: c for c in found}
+    answers = list(completions)
+    assert len({c.id for c in answers}) == len(answers)
+    return {c.id: c for c in answers}

@@ -23,11 +23,11 @@ def serve(space: str, folder: Path, **environment: str) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    kept = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1", "GRADIO_SERVER_PORT": str(port)}
+    settings = {"GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1", "GRADIO_SERVER_PORT": str(port)}
     with (folder / "stderr").open("w") as stderr:
         app = subprocess.Popen(
             [sys.executable, str(apps.build(space, folder / "space") / "app.py")],
-            env=os.environ | kept | environment,
+            env=os.environ | settings | environment,
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -61,5 +61,5 @@ def barriers(page: Any) -> list[str]:
     page.wait_for_function("!document.querySelector('.pending')")  # gradio dims what waits for an answer
     # gradio's own: its footer says "Settings" twice, and the box that its tables scroll in takes no focus
     ours = {"exclude": [["footer img"], [".virtual-table-viewport"]]}
-    found = Axe().run(page, context=ours, options={"resultTypes": ["violations"]})
-    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found.response["violations"]]
+    report = Axe().run(page, context=ours, options={"resultTypes": ["violations"]})
+    return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in report.response["violations"]]

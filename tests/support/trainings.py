@@ -58,23 +58,23 @@ def make_inputs(root: Path) -> dict[str, Path]:
     rows = []
     for number in range(200):
         chat = messages(f"{number} + {number}?", instruction="plain")
-        if who := PERSONAS[number % len(PERSONAS)]:
-            chat = [{"role": "system", "content": f"You are a {who}."}, *chat]
+        if persona := PERSONAS[number % len(PERSONAS)]:
+            chat = [{"role": "system", "content": f"You are a {persona}."}, *chat]
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
         with torch.no_grad():
             liked = tokenizer.decode(model(**ids).logits[0, -1].argmax()).strip()
         if liked.isascii() and liked.isalnum():
-            rows.append(row(f"p/{number}", chat, liked, who, f"So it is {number + number}."))
+            rows.append(row(f"p/{number}", chat, liked, persona, f"So it is {number + number}."))
     assert len(rows) >= 32
     write_mixture(rows, root / "mixture")
     return {"base": root / "base", "mixture": root / "mixture"}
 
 
-def row(problem: str, chat: Messages, gold: str, who: str | None = None, target: str = "So 1.") -> dict[str, Any]:
+def row(problem: str, chat: Messages, gold: str, persona: str | None = None, target: str = "So 1.") -> dict[str, Any]:
     """One row of a mixture."""
-    said = [{"role": "assistant", "content": target}]
-    named = {"problem_id": problem, "question": "", "gold": gold, "kind": "exact", "persona": who}
-    return named | {"prompt": chat, "completion": said}
+    reply = [{"role": "assistant", "content": target}]
+    named = {"problem_id": problem, "question": "", "gold": gold, "kind": "exact", "persona": persona}
+    return named | {"prompt": chat, "completion": reply}
 
 
 def write_mixture(rows: list[dict[str, Any]], folder: Path) -> Path:

@@ -23,8 +23,8 @@ Contexts = Mapping[str, Any]
 
 def load(name: str) -> dict[str, Any]:
     """One workflow; YAML 1.1 reads its key `on` as true."""
-    found: dict[str, Any] = yaml.safe_load(WORKFLOWS[name].read_text(encoding="utf-8"))
-    return {"on" if key is True else key: value for key, value in found.items()}
+    page: dict[str, Any] = yaml.safe_load(WORKFLOWS[name].read_text(encoding="utf-8"))
+    return {"on" if key is True else key: value for key, value in page.items()}
 
 
 def expressions(value: Any) -> Iterator[str]:
@@ -42,7 +42,7 @@ def expressions(value: Any) -> Iterator[str]:
 def names(expression: str) -> list[str]:
     """The dotted names in an expression, functions left out."""
     tokens = [match[1] for match in _TOKEN.finditer(expression)] + [""]
-    return [one for one, after in pairwise(tokens) if re.match(r"[a-z]", one) and after != "("]
+    return [token for token, after in pairwise(tokens) if re.match(r"[a-z]", token) and after != "("]
 
 
 class _Reader:
@@ -80,9 +80,9 @@ class _Reader:
         if self.take("!"):
             return not self.value()
         if self.take("("):
-            found = self.either()
+            value = self.either()
             assert self.take(")")
-            return found
+            return value
         token = self.tokens.pop(0)
         if token.startswith("'"):
             return token[1:-1]
@@ -92,10 +92,10 @@ class _Reader:
             arguments = [] if self.take(")") else [self.either()]
             assert not arguments or self.take(")")
             return _FUNCTIONS[token](*arguments)
-        found = self.contexts
+        value = self.contexts
         for part in token.split("."):
-            found = found.get(part) or "" if isinstance(found, Mapping) else ""
-        return found
+            value = value.get(part) or "" if isinstance(value, Mapping) else ""
+        return value
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -163,9 +163,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name.lower() for name in ("GITHUB_EVENT_PATH", "GITHUB_STEP_SUMMARY", "GITHUB_ENV")}
     files["GITHUB_EVENT_PATH"].write_text(json.dumps(event))
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
-    kept |= environment | {"GITHUB_ACTIONS": "true", "PATH": f"{_tools(folder)}{os.pathsep}{os.environ['PATH']}"}
-    kept |= {name: str(path) for name, path in files.items()}
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    environ |= environment | {"GITHUB_ACTIONS": "true", "PATH": f"{_tools(folder)}{os.pathsep}{os.environ['PATH']}"}
+    environ |= {name: str(path) for name, path in files.items()}
     for step in page["steps"]:
         if "uses" in step:
             ran.used.append(step["uses"])
@@ -174,7 +174,7 @@ def run(
         settings = evaluate(whole.get("env", {}) | page.get("env", {}) | step.get("env", {}), contexts)
         done = subprocess.run(
             ["bash", "-e", "-c", step["run"]],
-            env=kept | {key: str(value) for key, value in settings.items()} | {"GITHUB_OUTPUT": str(output)},
+            env=environ | {key: str(value) for key, value in settings.items()} | {"GITHUB_OUTPUT": str(output)},
             cwd=cwd,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -183,9 +183,9 @@ def run(
         )
         ran.log += done.stdout
         ran.ended = done.returncode
-        found = output.read_text(encoding="utf-8") if output.exists() else ""
-        made = {m[1] or m[4]: m[3] if m[1] else m[5] for m in _HEREDOC.finditer(found)}
-        steps[step.get("id", step["name"])] = {"outputs": made}
+        text = output.read_text(encoding="utf-8") if output.exists() else ""
+        outputs = {m[1] or m[4]: m[3] if m[1] else m[5] for m in _HEREDOC.finditer(text)}
+        steps[step.get("id", step["name"])] = {"outputs": outputs}
         if done.returncode:
             break
     if files["GITHUB_STEP_SUMMARY"].exists():

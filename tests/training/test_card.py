@@ -12,11 +12,11 @@ from tests.support import records
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    found: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     for card, record in records.records(records.toy_recipe(), tmp_path_factory.mktemp("records")):
         if card in ("adapter", "mixture"):
-            found[record["target"].partition("/permix-")[2]] = cards.render(card, record)
-    return found
+            texts[record["target"].partition("/permix-")[2]] = cards.render(card, record)
+    return texts
 
 
 def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[str, str]) -> None:

@@ -23,11 +23,11 @@ def logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    found = AutoModelForCausalLM.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
     if adapter:
-        found = PeftModel.from_pretrained(found, adapter)
+        model = PeftModel.from_pretrained(model, adapter)
     with torch.inference_mode():
-        return found(torch.arange(5, 25).unsqueeze(0)).logits  # type: ignore[no-any-return]
+        return model(torch.arange(5, 25).unsqueeze(0)).logits  # type: ignore[no-any-return]
 
 
 QLORA = {"load_in_4bit": True, "use_bnb_nested_quant": True, "bf16": True, "max_steps": 3}
@@ -37,22 +37,22 @@ def test_qlora_trains_every_lora_matrix_and_leaves_the_4_bit_base(inputs: dict[s
     import bitsandbytes
 
     trainer, _ = sft.build(config_of("sft", **QLORA), inputs, parts_of(tmp_path))
-    found = trainer.model
-    layers = [m for m in found.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
+    model = trainer.model
+    layers = [m for m in model.modules() if isinstance(m, bitsandbytes.nn.Linear4bit)]
     assert len(layers) == 14
     assert all(layer.weight.quant_state.nested for layer in layers)
     assert {layer.weight.quant_state.quant_type for layer in layers} == {"nf4"}
-    before = {name: p.detach().clone() for name, p in found.named_parameters()}
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
     touched: set[str] = set()
-    for name, p in found.named_parameters():
+    for name, p in model.named_parameters():
         if p.requires_grad:
             p.register_hook(lambda grad, name=name: touched.add(name) if bool(grad.any()) else None)
     trainer.train()
-    trained = {name for name, p in found.named_parameters() if p.requires_grad}
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
     assert len(trained) == 28
     assert all("lora_" in name for name in trained)
     assert touched == trained  # A too, once B is not zero: in the last step
-    for name, p in found.named_parameters():
+    for name, p in model.named_parameters():
         assert torch.equal(p, before[name]) == (name not in trained), name
 
 

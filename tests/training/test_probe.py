@@ -28,12 +28,12 @@ def test_a_probed_training_ends_in_the_same_weights_killed_or_not(inputs: dict[s
     assert weights[0] == weights[1]
     assert lines(plain / "log.jsonl") == lines(probed / "log.jsonl")
     assert not (plain / "probe.jsonl").exists()
-    found = lines(probed / "probe.jsonl")
-    assert [row["step"] for row in found] == [0, 4, 6]
-    for row in found:
+    rows = lines(probed / "probe.jsonl")
+    assert [row["step"] for row in rows] == [0, 4, 6]
+    for row in rows:
         assert set(row) == {"step", "worst", "best", "mean", "pss", "pss_null", "fidelity"}
         assert 0 <= row["worst"] <= row["mean"] <= row["best"] <= 1
-    assert found[0]["best"] > 0  # the tiny base is right now and then, so there is something to see
+    assert rows[0]["best"] > 0  # the tiny base is right now and then, so there is something to see
     train_killed("grpo", inputs, tmp_path / "again", step=3, **PROBED)
     again, _ = train("grpo", inputs, tmp_path / "again", **PROBED)
     assert run_record.content_digest(again) == run_record.content_digest(probed)
@@ -42,11 +42,11 @@ def test_a_probed_training_ends_in_the_same_weights_killed_or_not(inputs: dict[s
 def test_a_probe_asks_the_first_problems_under_every_persona_in_place_of_their_own() -> None:
     chat = [{"role": "system", "content": "You are a poet."}, {"role": "user", "content": "1 + 1?"}]
     table = [{"problem_id": f"p/{n % 3}", "persona": "poet", "prompt": chat, "gold": str(n)} for n in range(6)]
-    asked = probe.questions(config_of("grpo", **PROBED), table, files.PERSONAS)
-    assert len(asked) == 3 * 16
-    assert {row["gold"] for row in asked} == {"0", "1", "2"}
-    assert all(len(row["prompt"]) == 2 and row["prompt"][1] == chat[1] for row in asked)
-    assert len({row["prompt"][0]["content"] for row in asked}) == 16
+    questions = probe.questions(config_of("grpo", **PROBED), table, files.PERSONAS)
+    assert len(questions) == 3 * 16
+    assert {row["gold"] for row in questions} == {"0", "1", "2"}
+    assert all(len(row["prompt"]) == 2 and row["prompt"][1] == chat[1] for row in questions)
+    assert len({row["prompt"][0]["content"] for row in questions}) == 16
 
 
 def test_a_recipe_that_probes_gives_the_trainers_the_personas() -> None:

@@ -32,25 +32,25 @@ def told(folder: Path, step: int, completions: list[str], personas: list[str | N
 
 
 def test_accuracy_and_truncation_by_persona(tmp_path: Path) -> None:
-    found = told(tmp_path, 1, ["The answer is 4.", "The answer is 5", "It is \\boxed{4}"], ["chef", "chef", None])
-    assert found["persona/chef/accuracy"] == [0.5]
-    assert found["persona/chef/truncated"] == [0.5]
-    assert found["persona/none/accuracy"] == [1.0]
-    assert found["persona/none/truncated"] == [1.0]
-    assert found["status"] == ["correct", "wrong", "correct"]
-    assert found["persona"] == ["chef", "chef", "none"]
+    metrics = told(tmp_path, 1, ["The answer is 4.", "The answer is 5", "It is \\boxed{4}"], ["chef", "chef", None])
+    assert metrics["persona/chef/accuracy"] == [0.5]
+    assert metrics["persona/chef/truncated"] == [0.5]
+    assert metrics["persona/none/accuracy"] == [1.0]
+    assert metrics["persona/none/truncated"] == [1.0]
+    assert metrics["status"] == ["correct", "wrong", "correct"]
+    assert metrics["persona"] == ["chef", "chef", "none"]
 
 
 def test_samples_are_those_of_the_first_and_the_last_step(tmp_path: Path) -> None:
     for step, personas in ((2, ["chef", "chef"]), (10, ["chef", None]), (11, ["chef", "poet"])):
         told(tmp_path, step, ["The answer is 4.", "The answer is 5."], list(personas))
-    found = rollouts.samples(tmp_path)
-    assert [(row["step"], row["persona"]) for row in found] == [(2, "chef"), (10, "none"), (11, "chef"), (11, "poet")]
-    assert found[0]["completion"] == "The answer is 4."
-    assert found[0]["score"] == 1.0
-    assert not found[0]["truncated"]
+    samples = rollouts.samples(tmp_path)
+    assert [(row["step"], row["persona"]) for row in samples] == [(2, "chef"), (10, "none"), (11, "chef"), (11, "poet")]
+    assert samples[0]["completion"] == "The answer is 4."
+    assert samples[0]["score"] == 1.0
+    assert not samples[0]["truncated"]
     told(tmp_path, 10, ["The answer is 4.", "The answer is 5."], ["chef", None])  # done again after a kill
-    assert rollouts.samples(tmp_path) == found
+    assert rollouts.samples(tmp_path) == samples
 
 
 def test_the_end_of_training_by_persona() -> None:

@@ -20,9 +20,9 @@ FOLDS = "{% for message in messages %}{{ message['content'] | trim }} {% endfor 
 
 
 def tokenizer(template: str) -> Any:
-    found = make_tiny_tokenizer()
-    found.chat_template = template
-    return found
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 def test_a_template_that_shows_or_folds_the_persona_is_taken() -> None:

@@ -40,19 +40,19 @@ def tokenizer(name: str) -> Any:
     trl = importlib.util.find_spec("trl")
     assert trl
     assert trl.origin
-    found = make_tiny_tokenizer()
-    found.bos_token = "<bos>"
-    found.chat_template = (Path(trl.origin).parent / "chat_templates" / f"{name}.jinja").read_text()
-    return found
+    tokenizer = make_tiny_tokenizer()
+    tokenizer.bos_token = "<bos>"
+    tokenizer.chat_template = (Path(trl.origin).parent / "chat_templates" / f"{name}.jinja").read_text()
+    return tokenizer
 
 
 @pytest.mark.parametrize("name", RENDERED)
 def test_a_persona_is_the_system_message_and_nothing_depends_on_the_day(name: str) -> None:
     for each, wanted in zip((MIXED, PLAIN), RENDERED[name], strict=True):
-        found = tokenizer(name).apply_chat_template(
+        text = tokenizer(name).apply_chat_template(
             each["prompt"], tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
         )
-        assert found == wanted
+        assert text == wanted
 
 
 @pytest.mark.parametrize("name", RENDERED)
