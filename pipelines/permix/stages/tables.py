@@ -18,18 +18,20 @@ seed it has the sweep's own bootstrap interval over problems, and voice Wilson's
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from permix import files, paper, parquet, stages
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
-from permix.prompting import persona
 from permix.results.reporting import table_lines, tabular
+from permix.results.reporting.table_lines import Row
 from permix.results.reporting.tabular import as_text as as_text
 from permix.stage import Facts, Stage, StageConfig, StageContext, own_fields, recipe_field
 from permix.stages import cases, personagym, preference, sweep
 
-Row = dict[str, Any]
+if TYPE_CHECKING:
+    from permix.results.reporting.paper_tables import Sheet
+    from permix.stages.shared.comparison import Comparison
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,129 +93,114 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Write data, tables, figures and the report."""
-    from permix.results.claims import claims, verdicts
-    from permix.results.measures import sweeps
-    from permix.results.reporting import judged, paper_tables, report
+    """Read every input once, then write data, tables, figures and the report."""
+    from permix.results.reporting import paper_tables, report
+    from permix.stages.shared import comparison
 
-    folders = {f"{name}-seed{seed}": inputs[f"{name}-seed{seed}"] for name, seed in config.runs}
-    for benchmark in config.benchmarks:
-        sweeps.refuse_unequal(folders, benchmark)
-    measured, people = table_lines.read(config.runs, config.benchmarks, folders)
-    lines = table_lines.of_variants(measured)
-    tables = {b: [line for line in lines if line["benchmark"] == b] for b in config.benchmarks}
-    scored = {name: inputs[f"personagym/{name}"] for name in folders} if config.judged else {}
-    gym = judged.read(config.runs, scored) if scored else []
-    table_lines.add_consistency(lines, judged_lines := judged.of_variants(gym))
-    _write_data({"ours": measured, "personas": people, "paper": paper.rows()}, tables, out)
-    paired = judged.pairing(scored, sweeps.pairing(folders))
-    of = {b: [row for row in measured if row["benchmark"] == b] for b in tables}
-    found = [claims.examine(claim, of[b], paired) for b in tables for claim in claims.CLAIMS]
-    said = verdicts.table(verdicts.Measured([*measured, *gym], paired, config.toy, config.base_slug))
-    tested = _theory(config, folders)
-    sheets = [
-        paper_tables.variants(lines, config.base_slug),
-        *paper_tables.models(people, lines, config.base_slug),
-        paper_tables.personagym(judged_lines, config.base_slug),
-        paper_tables.preference(judged.summary(inputs["preference"])) if config.preference else None,
-        paper_tables.training(config.training),
-        paper_tables.theory(tested),
-        paper_tables.theory_by_persona(tested),
-        paper_tables.statements(said, toy=config.toy),
-        paper_tables.pools(*(persona.load(inputs["personas"], split) for split in ("train", "eval"))),
-    ]
-    for sheet in (filled := [sheet for sheet in sheets if sheet and sheet.rows]):
+    beta = next((float(value) for table, key, value in config.training if (table, key) == ("7", "beta")), None)
+    results = comparison.read(config.runs, config.benchmarks, inputs, beta=beta, toy=config.toy)
+    facts = _facts(config, results, context.sources)
+    sheets = _sheets(config, results, facts["statements"])
+    _write_data(results, out)
+    for sheet in sheets:
         paper_tables.write(sheet, out / "tables")
-    _figures(config, inputs, lines, people, tested, out / "figures")
-    facts = {
-        "rows": len(measured),
-        "toy": config.toy,
-        "tables": tables,
-        "notes": _notes(config),
-        "claims": [claim for claim in found if claim],
-        "statements": said,
-        "theory": [{k: v for k, v in line.items() if k != "styles"} for line in tested],  # the figure has them
-        "spent": _spent(config, inputs),
-        "annotations": _annotations(config, measured, context.sources),
-    }
-    shown = sweeps.cases(inputs["cases"]) if "cases" in inputs else []
+    _draw(config, results, out / "figures")
     title = f"{target(config).removeprefix('datasets/')}: {config.base_slug}"
-    files.write_bytes(out / "report.html", report.page(title, facts, filled, shown, out / "figures").encode())
+    files.write_bytes(out / "report.html", report.page(title, facts, sheets, results.cases, out / "figures").encode())
     return facts
 
 
-def _write_data(data: Mapping[str, Sequence[Row]], tables: Mapping[str, Sequence[Row]], out: Path) -> None:
-    """The datasets by configuration, and the table of each benchmark in three formats."""
-    types = {"floor": "bool"} | dict.fromkeys(("seed", "problems", "runs", "personas"), "int32")
-    text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
-    types |= dict.fromkeys(text, "string")
-    for name, of in data.items():
-        columns = {column: types.get(column, "double") for column in of[0]}
-        parquet.write(of, columns, out / "data" / name / "test-00000-of-00001.parquet")
-    for benchmark, lines in tables.items():
-        for ending, written in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
-            files.write_bytes(out / "tables" / f"{benchmark}.{ending}", written(lines).encode())
+def _facts(config: Config, results: "Comparison", sources: Mapping[str, str]) -> Facts:
+    from permix.results.claims import claims, verdicts
+
+    rows = {b: [row for row in results.sweeps if row["benchmark"] == b] for b in config.benchmarks}
+    examined = [claims.examine(claim, rows[b], results.paired) for b in rows for claim in claims.CLAIMS]
+    measured = verdicts.Measured([*results.sweeps, *results.judged], results.paired, config.toy, config.base_slug)
+    return {
+        "rows": len(results.sweeps),
+        "toy": config.toy,
+        "tables": results.tables,
+        "notes": _notes(config),
+        "claims": [claim for claim in examined if claim],
+        "statements": verdicts.table(measured),
+        "theory": [{k: v for k, v in row.items() if k != "styles"} for row in results.theory],  # the figure has them
+        "spent": results.costs,
+        "annotations": _annotations(config, results.sweeps, sources),
+    }
 
 
 def _notes(config: Config) -> list[str]:
-    """What these tables cannot say, and what the recipe says of them."""
-    found = [f"Note: {config.note}"] if config.note else []
+    """Return the recipe's note on its numbers, and a note on tables that need a sweep of the base."""
+    notes = [f"Note: {config.note}"] if config.note else []
     trained = [name for name in dict(config.runs) if variants.get(name).trainer != "none"]
     if not trained or "base" in dict(config.runs):
-        return found
-    return [*found, "No sweep of the base: what training changes, recovery by the base and theory are left out."]
+        return notes
+    return [*notes, "No sweep of the base: what training changes, recovery by the base and theory are left out."]
 
 
-def _theory(config: Config, folders: Mapping[str, Path]) -> list[Row]:
-    """Proposition 1, at the beta of the training too, on every GRPO variant of the first seed; needs the base."""
-    from permix.results.measures import sweeps, theory
-
-    first = {name: folders[f"{name}-seed{seed}"] for name, seed in reversed(config.runs)}
-    if "base" not in first:
-        return []
-    settings = {key: value for table, key, value in config.training if table == "7"}
-    beta = float(settings.get("beta", 0)) or None
-    names = ("persona", "problem_id", "score", *(["completion"] if config.toy else []))
-    found = []
-    for benchmark in config.benchmarks:
-        base = sweeps.columns(first["base"], benchmark, names)
-        for name in (n for n in dict(config.runs) if variants.get(n).trainer == "grpo"):
-            tested = theory.examine(base, sweeps.columns(first[name], benchmark, names), beta, toy=config.toy)
-            found.append({"variant": name, "title": variants.get(name).title, "benchmark": benchmark, **tested})
-    return found
+def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Return the results for each adapter's card: {adapter: {"rows": …, "note": …}}, as cards.render takes them."""
+    annotations: dict[str, Any] = {}
+    for row in measured:
+        if variants.get(row["variant"]).trainer == "none":
+            continue
+        adapter = _adapter(config, row["variant"], row["seed"])
+        results = annotations.setdefault(adapter, {"rows": [], "note": config.note})
+        results["rows"] += table_lines.annotation(row, sources[f"{row['variant']}-seed{row['seed']}"])
+    return annotations
 
 
-def _figures(
-    config: Config,
-    inputs: Mapping[str, Path],
-    lines: Sequence[Row],
-    people: Sequence[Row],
-    tested: Sequence[Row],
-    folder: Path,
-) -> None:
-    """The paper's figures, as far as there is something to draw."""
-    from permix.results.measures import sweeps
+def _sheets(config: Config, results: "Comparison", statements: Sequence[Row]) -> "list[Sheet]":
+    """Return the paper's tables beside ours, those that have rows."""
+    from permix.results.reporting import paper_tables
+
+    sheets = [
+        paper_tables.variants(results.lines, config.base_slug),
+        *paper_tables.models(results.personas, results.lines, config.base_slug),
+        paper_tables.personagym(results.judged_lines, config.base_slug),
+        paper_tables.preference(results.preference) if results.preference else None,
+        paper_tables.training(config.training),
+        paper_tables.theory(results.theory),
+        paper_tables.theory_by_persona(results.theory),
+        paper_tables.statements(statements, toy=config.toy),
+        paper_tables.pools(*results.pools),
+    ]
+    return [sheet for sheet in sheets if sheet and sheet.rows]
+
+
+def _write_data(results: "Comparison", out: Path) -> None:
+    """Write the datasets by configuration, and the table of each benchmark in three formats."""
+    types = {"floor": "bool"} | dict.fromkeys(("seed", "problems", "runs", "personas"), "int32")
+    text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
+    types |= dict.fromkeys(text, "string")
+    for name, rows in (("ours", results.sweeps), ("personas", results.personas), ("paper", paper.rows())):
+        columns = {column: types.get(column, "double") for column in rows[0]}
+        parquet.write(rows, columns, out / "data" / name / "test-00000-of-00001.parquet")
+    for benchmark, lines in results.tables.items():
+        for ending, render in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
+            files.write_bytes(out / "tables" / f"{benchmark}.{ending}", render(lines).encode())
+
+
+def _draw(config: Config, results: "Comparison", folder: Path) -> None:
+    """Draw the paper's figures, those that have something to show."""
     from permix.results.reporting import dynamics, figures, paper_figures
 
-    figures.summary(lines, people, folder / "summary", toy=config.toy, note=config.note)
-    figures.personas(lines, people, folder / "personas", toy=config.toy)
-    for name, data in (("summary", lines), ("personas", people)):
-        files.write_bytes(folder / f"{name}.csv", tabular.as_csv(data).encode())
-    paper_figures.lottery(people, folder / "lottery", toy=config.toy)
+    lines, personas = results.lines, results.personas
+    figures.summary(lines, personas, folder / "summary", toy=config.toy, note=config.note)
+    figures.personas(lines, personas, folder / "personas", toy=config.toy)
+    for name, rows in (("summary", lines), ("personas", personas)):
+        files.write_bytes(folder / f"{name}.csv", tabular.as_csv(rows).encode())
+    paper_figures.lottery(personas, folder / "lottery", toy=config.toy)
     paper_figures.tradeoff(lines, folder / "tradeoff", toy=config.toy)
-    benchmark, methods = config.benchmarks[0], {}
-    for name, seed in reversed(config.runs):
-        methods[name] = sweeps.summary(inputs[f"{name}-seed{seed}"], name, benchmark)["methods"]
-    shown = {variants.get(name).title: methods[name] for name in dict(config.runs) if methods[name]}
-    if line := next((line for line in tested if line["benchmark"] == benchmark and "styles" in line), None):
-        title = f"Eq. 3 at beta {line['styles']['beta']:.3g}"  # made of the base alone, so one for all variants
-        shown[title] = {who: row["predicted"] for who, row in line["styles"]["personas"].items()}
-    if shown:
-        paper_figures.styles(shown, benchmark, folder / "styles")
+    methods, benchmark = dict(results.methods), config.benchmarks[0]
+    if row := next((row for row in results.theory if row["benchmark"] == benchmark and "styles" in row), None):
+        predicted = {name: shares["predicted"] for name, shares in row["styles"]["personas"].items()}
+        methods[f"Eq. 3 at beta {row['styles']['beta']:.3g}"] = predicted  # from the base alone: one for all variants
+    if methods:
+        paper_figures.styles(methods, benchmark, folder / "styles")
     if config.toy:
         paper_figures.phase(paper_figures.recorded_phase(), folder / "phase")
-    trained = {n.removeprefix("adapter/"): path for n, path in inputs.items() if n.startswith("adapter/")}
-    dynamics.draw({name: dynamics.read(path) for name, path in trained.items()}, folder / "dynamics")
+    dynamics.draw(results.courses, folder / "dynamics")
 
 
 def _training(recipe: Recipe) -> tuple[tuple[str, str, str], ...]:
@@ -237,35 +224,6 @@ def _plain(value: Any) -> str:
 
 def _adapter(config: Config, name: str, seed: int) -> str:
     return StageConfig(org=config.org, tag=config.tag, seed=seed).name(f"{config.base_slug}-{name}")
-
-
-def _spent(config: Config, inputs: Mapping[str, Path]) -> list[Row]:
-    """What training and sweep of every variant and seed cost, as their run records say; times never enter a file."""
-    from permix.results.measures import sweeps
-
-    found = []
-    for name, seed in config.runs:
-        row: Row = {"variant": name, "title": variants.get(name).title, "seed": seed}
-        for what, key in (("training", f"adapter/{name}-seed{seed}"), ("sweep", f"{name}-seed{seed}")):
-            record = sweeps.record(inputs[key]) if key in inputs else None
-            cost = record["cost"] if record else {}
-            tokens = [cost[k] for k in ("tokens_trained", "tokens_in", "tokens_out") if cost.get(k)]
-            row |= {f"{what}_hours": cost["seconds"] / 3600 if cost else None, f"{what}_tokens": sum(tokens) or None}
-        found.append(row)
-    return found
-
-
-def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, str]) -> dict[str, Any]:
-    """What goes onto each adapter's card: {adapter: {"rows": …, "note": …}} in the shape that cards.render takes."""
-    found: dict[str, Any] = {}
-    for row in measured:
-        if variants.get(row["variant"]).trainer == "none":
-            continue
-        adapter = _adapter(config, row["variant"], row["seed"])
-        source = sources[f"{row['variant']}-seed{row['seed']}"]
-        results = found.setdefault(adapter, {"rows": [], "note": config.note})
-        results["rows"] += table_lines.annotation(row, source)
-    return found
 
 
 STAGE = Stage(
