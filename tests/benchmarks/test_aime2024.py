@@ -11,6 +11,7 @@ from permix import benchmarks
 from permix.benchmarks import aime2024
 from permix.errors import BadInput
 from permix.verifier import Verifier
+from tests.support import golds
 
 ROWS = [
     {"id": 60, "problem": "How many?", "answer": "204", "solution": "", "url": "", "year": "2024"},
@@ -52,11 +53,12 @@ def test_a_missing_split_a_changed_dataset_and_a_broken_gold_are_named(tmp_path:
     with pytest.raises(BadInput, match="Row 0 of HuggingFaceH4/aime_2024 lacks"):
         aime2024.load(write(tmp_path, [{"id": 1, "problem": "?", "answer": 4}]))
     with pytest.raises(BadInput, match="of problem aime2024/1 is not a number"):
-        aime2024.check(write(tmp_path, [{"id": 1, "problem": "?", "answer": "\\frac{1}{2"}]))
+        golds.check(aime2024.load(write(tmp_path, [{"id": 1, "problem": "?", "answer": "\\frac{1}{2"}])))
 
 
 def test_the_real_dataset_has_30_problems_and_its_golds_verify(shared: Path) -> None:
     folder = shared / "data" / aime2024.DATASET
-    aime2024.check(folder)
     problems = aime2024.load(folder)
-    assert len({p.id for p in problems}) == 30 and all(0 <= int(p.gold) <= 999 for p in problems)
+    golds.check(problems)
+    assert len({p.id for p in problems}) == 30
+    assert all(0 <= int(p.gold) <= 999 for p in problems)

@@ -8,6 +8,7 @@ import pytest
 
 from permix.benchmarks import gsm8k
 from permix.errors import BadInput
+from tests.support import golds
 
 ROWS = [
     {"question": "5 and 7?", "answer": "5 + 7 = <<5+7=12>>12\n#### 12"},
@@ -41,11 +42,11 @@ def test_ids_name_split_and_row_and_do_not_depend_on_the_limit(folder: Path) -> 
 
 
 def test_the_check_accepts_good_golds_and_refuses_a_broken_one(folder: Path) -> None:
-    gsm8k.check(folder)
+    golds.check(gsm8k.load(folder))
     rows = [*ROWS, {"question": "?", "answer": "#### "}]
     parquet.write_table(pa.Table.from_pylist(rows), folder / "main" / "test-00000-of-00001.parquet")
     with pytest.raises(BadInput, match="gsm8k/test/3"):
-        gsm8k.check(folder)
+        golds.check(gsm8k.load(folder))
 
 
 def test_a_missing_split_and_a_changed_dataset_are_named(folder: Path) -> None:
@@ -60,6 +61,7 @@ def test_a_missing_split_and_a_changed_dataset_are_named(folder: Path) -> None:
 
 def test_the_real_dataset_has_its_known_size_and_its_golds_verify(shared: Path) -> None:
     folder = shared / "data" / gsm8k.DATASET
-    gsm8k.check(folder)
-    assert (len(gsm8k.load(folder)), len(gsm8k.load(folder, "train"))) == (1319, 7473)
-    assert gsm8k.load(folder)[0].gold == "18"
+    test, train = gsm8k.load(folder), gsm8k.load(folder, "train")
+    golds.check([*test, *train])
+    assert (len(test), len(train)) == (1319, 7473)
+    assert test[0].gold == "18"

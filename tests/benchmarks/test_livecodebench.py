@@ -15,6 +15,7 @@ from permix.errors import BadInput
 from permix.prompting import prompts
 from permix.verifier import Problem, Verifier, code
 from permix.verifier.code import Case, Suite
+from tests.support import golds
 
 
 def packed(value: Any) -> str:
@@ -120,7 +121,7 @@ def test_private_tests_can_build_nothing_but_strings_and_containers(tmp_path: Pa
 def test_tests_that_cannot_be_used_are_refused_by_name(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
     folder = dataset(tmp_path, [row("a", **changed)], [], [], [], [], [])
     with pytest.raises(BadInput, match=says):
-        livecodebench.check(folder)
+        golds.check(livecodebench.load(folder, "release_v6-easy"))
 
 
 def test_a_missing_file_split_or_column_is_named(tmp_path: Path) -> None:
@@ -176,9 +177,9 @@ def recorded(shared: Path, tests: str) -> tuple[list[dict[str, Any]], dict[str, 
 
 
 def test_every_real_problem_has_tests_that_can_be_read(shared: Path) -> None:
-    livecodebench.check(shared / "data" / livecodebench.DATASET)
     rows, problems = recorded(shared, "all")
-    assert len(problems) == 475 and len(rows) == 878
+    assert (len(problems), len(rows)) == (475, 878)
+    golds.check(list(problems.values()))
 
 
 def test_the_program_of_every_recorded_answer_is_the_one_upstream_found(shared: Path) -> None:

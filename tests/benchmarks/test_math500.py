@@ -8,6 +8,7 @@ import pytest
 from permix.benchmarks import math500
 from permix.errors import BadInput
 from permix.verifier import Verifier
+from tests.support import golds
 
 ROWS = [
     {"problem": "Point?", "answer": r"\left( 3, \frac{\pi}{2} \right)", "unique_id": "test/precalculus/807.json"},
@@ -30,9 +31,10 @@ def test_problems_carry_maths_own_ids_and_golds_as_they_are(tmp_path: Path) -> N
 
 
 def test_the_check_accepts_good_golds_and_refuses_a_broken_one(tmp_path: Path) -> None:
-    math500.check(write(tmp_path, ROWS))
+    golds.check(math500.load(write(tmp_path, ROWS)))
     with pytest.raises(BadInput, match=r"test/x\.json"):
-        math500.check(write(tmp_path, [*ROWS, {"problem": "?", "answer": r"\frac{1}{2", "unique_id": "test/x.json"}]))
+        broken = {"problem": "?", "answer": r"\frac{1}{2", "unique_id": "test/x.json"}
+        golds.check(math500.load(write(tmp_path, [*ROWS, broken])))
 
 
 def test_a_missing_split_and_a_changed_dataset_are_named(tmp_path: Path) -> None:
@@ -44,8 +46,8 @@ def test_a_missing_split_and_a_changed_dataset_are_named(tmp_path: Path) -> None
 
 def test_the_real_dataset_has_500_problems_and_its_golds_and_solutions_verify(shared: Path) -> None:
     folder = shared / "data" / math500.DATASET
-    math500.check(folder)
     problems = math500.load(folder)
+    golds.check(problems)
     assert len({p.id for p in problems}) == 500
     rows = [json.loads(line) for line in (folder / "test.jsonl").read_bytes().splitlines()]
     with Verifier() as verifier:

@@ -36,10 +36,10 @@ def test_a_draw_depends_on_seed_problem_and_epoch_only_and_is_uniform() -> None:
 
 ROW = {"key": "a", "category": "c", "system_prompt": "You are a."}
 BAD = {
-    "duplicate key": ([ROW, ROW | {"system_prompt": "You are b."}], "'a' stands twice"),
+    "duplicate key": ([ROW, ROW | {"system_prompt": "You are b."}], "'a' appears twice"),
     "empty prompt": ([ROW | {"system_prompt": "  "}], "empty key or system_prompt"),
     "missing column": ([{"key": "a", "category": "c"}], "no text under system_prompt"),
-    "reserved key": ([ROW | {"key": "none"}], "'none' .* kept for the control"),
+    "reserved key": ([ROW | {"key": "none"}], "'none' .* reserved for the control"),
     "no persona": ([], "holds no persona"),
 }
 
@@ -53,10 +53,10 @@ def test_refuses(case: str, tmp_path: Path) -> None:
 
 
 def test_refuses_pools_that_overlap_by_key_or_by_text() -> None:
-    one = persona.Persona("a", "c", "You are a.")
+    first = persona.Persona("a", "c", "You are a.")
     for other in (persona.Persona("a", "c", "You are b."), persona.Persona("b", "c", "You are a.")):
         with pytest.raises(BadInput, match="in both pools"):
-            persona.refuse_overlap([one], [other])
+            persona.refuse_overlap([first], [other])
 
 
 def test_a_missing_split_is_named(tmp_path: Path) -> None:
@@ -92,8 +92,9 @@ def test_a_file_of_ones_own_is_json_or_toml(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text(json.dumps(rows))
     lines = [f'[[persona]]\nkey = "{key}"\ncategory = "Own"\nsystem_prompt = "{text}"\n' for key, text in OWN]
     (tmp_path / "own.toml").write_text("\n".join(lines))
-    found = [persona.from_file(tmp_path / name) for name in ("own.json", "own.toml")]
-    assert found[0] == found[1] == [persona.Persona(key, "Own", text) for key, text in OWN]
+    expected = [persona.Persona(key, "Own", text) for key, text in OWN]
+    assert persona.from_file(tmp_path / "own.json") == expected
+    assert persona.from_file(tmp_path / "own.toml") == expected
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,8 @@ def test_a_file_of_ones_own_is_json_or_toml(tmp_path: Path) -> None:
         ("a.json", '{"key": "x"}', "a.json should be a list"),
         ("a.json", "[]", "a.json holds no persona"),
         ("a.json", '[{"key": "x", "category": "c"}]', "Persona 1 of a.json has no text under system_prompt"),
-        ("a.json", json.dumps([{"key": "x", "category": "c", "system_prompt": "y"}] * 2), "'x' stands twice in a.json"),
-        ("a.json", '[{"key": "none", "category": "c", "system_prompt": "y"}]', "'none' in a.json is kept for"),
+        ("a.json", json.dumps([ROW, ROW]), "'a' appears twice in a.json"),
+        ("a.json", '[{"key": "none", "category": "c", "system_prompt": "y"}]', "'none' in a.json is reserved for"),
     ],
 )
 def test_a_file_that_holds_no_pool_is_one_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:

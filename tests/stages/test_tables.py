@@ -333,7 +333,7 @@ def test_the_paper_config_holds_the_printed_values(one_seed: Made) -> None:
         if (r["table"], r["row"], r["benchmark"], r["measure"]) == ("2", "permix-rlvr", "math500", "worst")
     )
     assert (cell["printed"], cell["value"], cell["persona"]) == (41.0, 0.41, "")
-    assert len(rows) == len(paper.rows())
+    assert len(rows) == len(paper.numbers())
 
 
 def test_statements_and_theory_are_among_the_facts(one_seed: Made) -> None:

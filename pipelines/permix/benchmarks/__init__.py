@@ -1,14 +1,15 @@
-"""Where problems come from: a benchmark of ours (one module each) or columns of any Hub dataset.
+"""Sources of problems: our benchmarks (one module each) and columns of any Hub dataset.
 
-A module of this folder has DATASET (a Hub id, or "" where it makes its own problems), the REVISION of huggingface.co
-that is measured on, CONFIG, `load(folder, split, limit) -> list[Problem]` and `check(folder)`; optionally
-`files(split)`, the files that a split is read from, where the others are large.
+A module of this folder has DATASET (a Hub id, or "" for generated problems), its REVISION on huggingface.co, CONFIG,
+and `load(folder, split, limit) -> list[Problem]`; optionally `files(split)`, the files of a split, where others are
+large.
 """
 
 import functools
 import importlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ _BUILTIN: dict[str, tuple[str, str, Instruction]] = {
 class Source:
     """Problems: those of `module` in this folder, or the columns `problem` and `answer` of `dataset`.
 
-    The column `rationale`, where one is named, holds the gold reasoning that SFT trains on and ends in the answer.
-    Used alike for the training task ([task]) and for benchmarks ([benchmark.x]); `limit` 0 means all.
+    The column `rationale`, if named, holds the gold reasoning that SFT trains on, which ends in the answer. A Source is
+    the training task ([task]) or a benchmark ([benchmark.x]); `limit` 0 means all.
     """
 
     name: str
@@ -55,18 +56,18 @@ class Source:
 
     @property
     def repo(self) -> str:
-        """The dataset's repository, or "" where the problems are made here."""
+        """The dataset's repository, or "" for generated problems."""
         return f"datasets/{self.dataset}" if self.dataset else ""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The dataset's files that hold these problems; () where all are fetched."""
+        """The dataset's files that hold these problems; () for all files."""
         page: Any = importlib.import_module(f"permix.benchmarks.{self.module}") if self.module else None
         return tuple(page.files(self.split)) if hasattr(page, "files") else ()
 
 
 def builtin(name: str) -> Source:
-    """The benchmark of ours called `name`."""
+    """Return our benchmark called `name`; BadInput names the nearest."""
     if name not in _BUILTIN:
         own = f"One of your own needs a table [benchmark.{name}] with dataset=."
         raise BadInput(f"There is no benchmark {name!r}: {nearest(name, _BUILTIN)} {own}")
@@ -78,21 +79,20 @@ def builtin(name: str) -> Source:
 
 @functools.cache
 def pinned() -> frozenset[str]:
-    """The repositories of our benchmarks, each at its revision."""
+    """Return the repositories of our benchmarks, each at its revision."""
     return frozenset(filter(None, (builtin(name).repo for name in _BUILTIN)))
 
 
 def reads(sources: Iterable[Source]) -> dict[str, tuple[str, ...]]:
-    """A stage's `reads` of the inputs benchmark/<name>."""
+    """Return {input: its files} for the inputs benchmark/<name> of a stage."""
     return {f"benchmark/{source.name}": source.files for source in sources if source.files}
 
 
 def load(source: Source, folder: Path | None) -> list[Problem]:
-    """The problems of `source`; `folder` is its downloaded dataset, None where it has none."""
+    """Return the problems of `source`; `folder` is its downloaded dataset, None without a dataset."""
     if source.module:
-        problems: list[Problem] = importlib.import_module(f"permix.benchmarks.{source.module}").load(
-            folder, source.split, source.limit
-        )
+        page = importlib.import_module(f"permix.benchmarks.{source.module}")
+        problems: list[Problem] = page.load(folder, source.split, source.limit)
     else:
         assert folder is not None
         problems = list(_columns(source, parquet.of_split(folder, source.dataset, source.split, source.config)))
@@ -102,9 +102,7 @@ def load(source: Source, folder: Path | None) -> list[Problem]:
 
 
 def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Problem]:
-    for number, row in enumerate(table):
-        if source.limit and number >= source.limit:
-            return
+    for number, row in enumerate(islice(table, source.limit or None)):
         for column in filter(None, (source.problem, source.answer, source.rationale)):
             if column not in row:
                 raise BadInput(f"{source.dataset} has no column {column!r}: {nearest(column, row)}")

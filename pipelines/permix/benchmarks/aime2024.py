@@ -1,14 +1,15 @@
 """AIME 2024: the 30 problems of both papers of the contest, with integer answers from 0 to 999 (MAA).
 
-The texts carry no explicit licence: sweeps name them by id.
+The texts have no explicit licence: sweeps name them by id.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as parquet
 
 from permix.errors import BadInput
-from permix.verifier import Problem, Verifier
+from permix.verifier import Problem
 
 DATASET = "HuggingFaceH4/aime_2024"
 REVISION = "2fe88a2f1091d5048c0f36abc874fb997b3dd99a"
@@ -17,25 +18,16 @@ SPLIT = "train"  # the dataset's only split
 
 
 def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Problem]:
-    """The problems of the dataset's folder, the first `limit` or all (0); ids `aime2024/60`, by the dataset's own id.
+    """Return the first `limit` problems (0: all) of the dataset's folder; ids are the dataset's own (`aime2024/60`).
 
-    Golds are the contest's three digits, zeros in front included. BadInput where the folder lacks the split or a row
-    its answer.
+    Golds are the contest's three digits with leading zeros. BadInput for a missing split or an incomplete row.
     """
     tables = sorted(folder.glob(f"data/{split}-*.parquet")) if folder else []
     if not tables:
         raise BadInput(f"{DATASET} has no file data/{split}-*.parquet: its only split is {SPLIT}.")
     problems: list[Problem] = []
-    for row in (row for table in tables for row in parquet.read_table(table).to_pylist()):
-        if limit and len(problems) == limit:
-            break
+    for row in islice((row for table in tables for row in parquet.read_table(table).to_pylist()), limit or None):
         if not isinstance(row.get("problem"), str) or not isinstance(row.get("answer"), str) or row.get("id") is None:
             raise BadInput(f"Row {len(problems)} of {DATASET} lacks id, problem or answer: pin another revision.")
         problems.append(Problem(f"aime2024/{row['id']}", row["problem"], row["answer"]))
     return problems
-
-
-def check(folder: Path) -> None:
-    """Raise BadInput unless the verifier accepts every gold answer as an answer to itself."""
-    with Verifier() as verifier:
-        verifier.check_golds(load(folder))

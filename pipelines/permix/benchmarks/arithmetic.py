@@ -1,4 +1,4 @@
-"""The toy world's problems: 1-3 chained steps (train, and test as its GSM8K), 4-5 steps (long, as its MATH500)."""
+"""The toy world's problems: 1-3 chained steps (train, and test as its GSM8K) or 4-5 (long, as its MATH500)."""
 
 import itertools
 from dataclasses import replace
@@ -15,7 +15,7 @@ SIZES = {"train": 4000, "test": 500, "long": 500}
 
 
 def load(folder: Path | None, split: str, limit: int) -> list[Problem]:
-    """The first `limit` problems (0: all) of train, test or long; no question is in two of them. No folder is read.
+    """Return the first `limit` problems (0: all) of train, test or long, which share no question; reads no folder.
 
     The rationale is the toy world's gold wording (`permix.toy.style.gold`).
     """
@@ -23,19 +23,6 @@ def load(folder: Path | None, split: str, limit: int) -> list[Problem]:
 
     for part in get_args(Part):
         if part == split and split in SIZES:
-            found = itertools.islice(problems(part), min(limit or SIZES[split], SIZES[split]))
-            return [replace(problem, rationale=style.gold(problem)) for problem in found]
+            first = itertools.islice(problems(part), min(limit or SIZES[split], SIZES[split]))
+            return [replace(problem, rationale=style.gold(problem)) for problem in first]
     raise BadInput(f"arithmetic has no split {split!r}: {nearest(split, SIZES)}")
-
-
-def check(folder: Path | None) -> None:
-    """Raise BadInput unless the verifier accepts every gold rationale."""
-    from permix.verifier import Verifier
-
-    every = [problem for split in SIZES for problem in load(folder, split, 0)]
-    with Verifier() as verifier:
-        for problem, verdict in zip(every, verifier.grade_many((p.rationale, p) for p in every), strict=True):
-            if verdict.status != "correct":
-                raise BadInput(
-                    f"The verifier finds the gold of {problem.id} {verdict.status}: its answer must be {problem.gold}."
-                )

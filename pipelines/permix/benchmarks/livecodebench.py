@@ -1,9 +1,9 @@
 """LiveCodeBench (Jain et al. 2024, arXiv 2403.07974): contest problems, answered by a program that must pass all tests.
 
 A split is a release and a difficulty, `release_v1-easy`. The paper's numbers (Tables 4 and 12) fit release_v1, its
-text says v6. Releases are cumulative and lie in one jsonl file for each increment; `datasets` cannot load this
-dataset any more (it has a script). A line may have 10 MB of tests, so a problem knows only where its line stands.
-Licence of the dataset card: cc.
+text says v6. Releases are cumulative, with one jsonl file for each increment; `datasets` no longer loads this dataset,
+which has a script. A line may have 10 MB of tests, so a problem has only the position of its line. Licence of the
+dataset card: cc.
 """
 
 import base64
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput
-from permix.verifier import Problem, Verifier
+from permix.verifier import Problem
 from permix.verifier.code import Case, Suite
 
 DATASET = "livecodebench/code_generation_lite"
@@ -35,11 +35,11 @@ ERRATA = {
     "abc355_e": "interactive",
     "abc350_c": "wrong tests",
 }
-"""Problems that upstream marks as broken (its ERRATA.md), LeetCode's by their titles. They are kept and graded as
-upstream grades them, so that accuracies compare with published ones; the column `erratum` of a sweep tells which they
-are, and its numbers without them stand beside."""
+"""Problems that upstream marks as broken (its ERRATA.md), LeetCode's by their titles. They are graded as upstream does,
+so that accuracies compare with published ones. The column `erratum` of a sweep marks them, and its summary also has the
+numbers without them."""
 
-# Upstream's own words, lcb_runner/prompts/code_generation.py.
+# Upstream's text, lcb_runner/prompts/code_generation.py.
 STDIN = (
     "### Format: Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on "
     "the sample inputs). Enclose your code within delimiters as follows.\n```python\n# YOUR CODE HERE\n```"
@@ -52,13 +52,13 @@ STARTER = (
 
 @dataclass(frozen=True)
 class Line:
-    """Where the tests of a problem stand: the line that begins at byte `start` of `file`."""
+    """The tests of a problem: the line that begins at byte `start` of `file`."""
 
     file: Path
     start: int
 
     def read(self) -> Suite:
-        """All tests, public and private; BadInput where they cannot be read."""
+        """Return all tests, public and private; BadInput where they cannot be read."""
         with self.file.open("rb") as lines:
             lines.seek(self.start)
             row = json.loads(lines.readline())
@@ -74,7 +74,7 @@ class Line:
 
 
 def files(split: str) -> tuple[str, ...]:
-    """The files that hold a split's release: of the 4.5 GB of all, release_v1 needs 1.3."""
+    """Return the files of a split's release: release_v1 needs 1.3 of all 4.5 GB."""
     known = [f"release_v{number + 1}" for number in range(len(FILES))]
     release = split.partition("-")[0]
     if release not in known:
@@ -83,13 +83,13 @@ def files(split: str) -> tuple[str, ...]:
 
 
 def _no_split(split: str) -> BadInput:
-    return BadInput(f"{DATASET} has no split {split!r}: it should be release_v1-easy, say, up to release_v6-hard.")
+    return BadInput(f"{DATASET} has no split {split!r}: it should be release_v1-easy … release_v6-hard.")
 
 
 def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) -> list[Problem]:
-    """The problems of one release and difficulty, the first `limit` or all (0); ids are `platform/question_id`.
+    """Return the first `limit` problems (0: all) of one release and difficulty; ids are `platform/question_id`.
 
-    BadInput where the folder lacks a file or a row what it needs.
+    BadInput for a missing file or an incomplete row.
     """
     names, difficulty = files(split), split.partition("-")[2]
     if folder is None or difficulty not in DIFFICULTIES:
@@ -106,13 +106,6 @@ def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) ->
                 erratum = ERRATA.get(row["question_id"]) or ERRATA.get(row.get("question_title", ""), "")
                 problems.append(Problem(name, question, "", "code", tests=line, erratum=erratum))
     return problems
-
-
-def check(folder: Path) -> None:
-    """Raise BadInput unless the tests of every problem can be read."""
-    with Verifier() as verifier:
-        for difficulty in DIFFICULTIES:
-            verifier.check_golds(load(folder, f"release_v{len(FILES)}-{difficulty}"))
 
 
 def _rows(file: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
@@ -141,7 +134,7 @@ _COLUMNS = (
 
 
 class _Plain(pickle.Unpickler):
-    """Builds strings and containers, nothing else: no class, no function."""
+    """Builds strings and containers only, neither classes nor functions."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -151,7 +144,7 @@ class _Plain(pickle.Unpickler):
 
 
 def _private(text: str) -> list[dict[str, Any]]:
-    """The private tests: JSON, or base64 of zlib of a pickled JSON string."""
+    """Return the private tests from JSON, or from base64 of zlib of a pickled JSON string."""
     if text.lstrip().startswith("["):
         return list(json.loads(text))
     unpacked = _Plain(io.BytesIO(zlib.decompress(base64.b64decode(text)))).load()

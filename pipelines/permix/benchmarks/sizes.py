@@ -1,4 +1,4 @@
-"""How many problems there are and how long they and their answers are, as far as that is known without reading them."""
+"""The numbers of problems, and the lengths of prompts and answers, known without reading the datasets."""
 
 import functools
 
@@ -6,7 +6,7 @@ from permix import paper
 from permix.benchmarks import Source, arithmetic, builtin
 
 TRAINING = 7473
-"""GSM8K's training set; one of one's own counts as large."""
+"""Problems of GSM8K's training set; the user's own training sets count as equally large."""
 UNKNOWN = 500
 ANSWER = {"arithmetic": 30, "gsm8k": 220, "math500": 450, "aime2024": 1200, "livecodebench": 400}
 UNKNOWN_ANSWER = 400
@@ -16,7 +16,7 @@ UNKNOWN_PROMPT = 160
 
 @functools.cache
 def _known() -> dict[tuple[str, str], int]:
-    """By module ("" for a dataset of one's own) and split."""
+    """Return {(module, split): problems}; the module of a user's own dataset is ""."""
     sources = {name: builtin(name) for name in paper.PROBLEMS}
     measured = {(source.module, source.split): paper.PROBLEMS[name] for name, source in sources.items()}
     toy = {("arithmetic", split): count for split, count in arithmetic.SIZES.items()}
@@ -24,10 +24,10 @@ def _known() -> dict[tuple[str, str], int]:
 
 
 def problems(source: Source, limit: int = 0) -> int:
-    """How many problems of a source are asked; `limit` and its own bound them (0: no bound)."""
+    """Return the number of problems of a source, bounded by `limit` and by its own limit (0: no bound)."""
     return min((n for n in (_known().get((source.module, source.split)), limit, source.limit) if n), default=UNKNOWN)
 
 
 def lengths(source: Source) -> tuple[int, int]:
-    """Mean tokens of a prompt and an answer."""
+    """Return the mean tokens of a prompt and of an answer."""
     return PROMPT.get(source.module, UNKNOWN_PROMPT), ANSWER.get(source.module, UNKNOWN_ANSWER)

@@ -2,13 +2,12 @@
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from permix.paper import variants
-
-Row = dict[str, Any]
 
 BASE = "Llama-3.1-8B-Instruct"
 """The base model of the controlled experiment, Tables 2-4 and 10-12."""
@@ -28,62 +27,77 @@ FAMILIES = {"Qwen3": "Qwen3-", "Llama3": "Llama-3", "Gemma3": "Gemma3-"}
 _SLUGS = {"Meta-Llama": "Llama", "gemma-3": "Gemma3", "-Instruct": "", "-it": ""}
 
 
+@dataclass(frozen=True)
+class PrintedNumber:
+    """One number of a table: `row` is a variant or a model, `persona` is "" without one.
+
+    `printed` is the number as in the paper; `value` is a share, except for scores and PSS.
+    """
+
+    table: str
+    row: str
+    persona: str
+    benchmark: str
+    measure: str
+    printed: float
+    value: float
+
+
 @functools.cache
 def printed(name: str) -> dict[str, Any]:
-    """One of the files of this folder, as it is."""
-    found: dict[str, Any] = json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
-    return found
+    """Return the content of one file of this folder."""
+    content: dict[str, Any] = json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))
+    return content
 
 
 @functools.cache
-def rows() -> tuple[Row, ...]:
-    """Every printed number: table, row (a variant or model), persona ("" for none), benchmark, measure, printed, value.
-
-    `printed` is the number as it stands in the paper, `value` the same as a share (scores and PSS as they are).
-    """
-    return tuple(_rows())
+def numbers() -> tuple[PrintedNumber, ...]:
+    """Return every printed number of the result tables."""
+    return tuple(_numbers())
 
 
 @functools.cache
 def values() -> dict[tuple[str, str, str], float]:
-    """{(row, benchmark, measure): value} of the controlled experiment and the public models' PSS."""
-    return {(r["row"], r["benchmark"], r["measure"]): r["value"] for r in rows() if not r["persona"]}
+    """Return {(row, benchmark, measure): value} of the controlled experiment and the public models' PSS."""
+    return {(n.row, n.benchmark, n.measure): n.value for n in numbers() if not n.persona}
 
 
 @functools.cache
 def accuracies() -> dict[tuple[str, str, str], float]:
-    """{(model, benchmark, persona): accuracy} of Tables 8 and 9."""
-    return {(r["row"], r["benchmark"], r["persona"]): r["value"] for r in rows() if r["measure"] == "accuracy"}
+    """Return {(model, benchmark, persona): accuracy} of Tables 8 and 9."""
+    return {(n.row, n.benchmark, n.persona): n.value for n in numbers() if n.measure == "accuracy"}
 
 
 def family(name: str) -> tuple[str, ...]:
-    """The models of one of FAMILIES in Tables 8 and 9, from the smallest to the largest."""
-    models: list[str] = printed("tables_8_9")["table8_math500"]["models"]
-    return tuple(model for model in models if model.startswith(FAMILIES[name]))
+    """Return the models of one of FAMILIES in Tables 8 and 9, from the smallest to the largest."""
+    return tuple(model for model in _models() if model.startswith(FAMILIES[name]))
 
 
 def model_of(base_slug: str) -> str | None:
-    """The column of Tables 8 and 9 that a base model is, None where it is not among them."""
+    """Return a base model's column in Tables 8 and 9, or None."""
     name = base_slug
     for ours, theirs in _SLUGS.items():
         name = name.replace(ours, theirs)
-    return next(
-        (model for model in printed("tables_8_9")["table8_math500"]["models"] if model.lower() == name.lower()), None
-    )
+    return next((model for model in _models() if model.lower() == name.lower()), None)
 
 
 def rows_of(name: str, base_slug: str) -> tuple[str, ...]:
-    """The paper's rows that the variant `name` of a base stands beside, () where it has none.
+    """Return the paper's rows to compare the variant `name` of a base with.
 
-    Those of the controlled experiment where the base is its base, of Tables 8 and 9 where the model is one of theirs.
+    They come from the controlled experiment where the base is its base, and from Tables 8 and 9 for the models there.
     """
-    found = variants.other(name)
-    slug = found.slug if found else base_slug if name == "base" else ""
-    controlled = [] if found or base_slug != BASE else [name]
+    other = variants.other(name)
+    slug = other.slug if other else base_slug if name == "base" else ""
+    controlled = [] if other or base_slug != BASE else [name]
     return (*controlled, *filter(None, [model_of(slug)]))
 
 
-def _rows() -> Iterator[Row]:
+def _models() -> list[str]:
+    models: list[str] = printed("tables_8_9")["table8_math500"]["models"]
+    return models
+
+
+def _numbers() -> Iterator[PrintedNumber]:
     preferred = printed("table_1")
     for model, share in preferred["win_rate_percent"].items():
         where = {"persona": preferred["persona"], "percent": True}
@@ -108,22 +122,17 @@ def _rows() -> Iterator[Row]:
             cells = {name: value for name, value in row.items() if name != "variant"}
             yield from _cells(number, row["variant"], benchmark, cells, percent=percent)
     for table, benchmark in (("table8_math500", "math500"), ("table9_aime2024", "aime2024")):
-        found, number = printed("tables_8_9")[table], table.removeprefix("table").partition("_")[0]
-        for column, model in enumerate(found["models"]):
-            for who, accuracies in found["accuracy_percent"].items():
-                yield from _cells(number, model, benchmark, {"accuracy": accuracies[column]}, percent=True, persona=who)
-            yield from _cells(number, model, benchmark, {"pss": found["pss"][model]}, percent=True)
+        content, number = printed("tables_8_9")[table], table.removeprefix("table").partition("_")[0]
+        for column, model in enumerate(content["models"]):
+            for persona, shares in content["accuracy_percent"].items():
+                cells = {"accuracy": shares[column]}
+                yield from _cells(number, model, benchmark, cells, percent=True, persona=persona)
+            yield from _cells(number, model, benchmark, {"pss": content["pss"][model]}, percent=True)
 
 
 def _cells(
-    table: str, row: str, benchmark: str, cells: dict[str, float], *, percent: bool, persona: str = ""
-) -> Iterator[Row]:
-    where = {"table": table, "row": row, "persona": persona, "benchmark": benchmark}
+    table: str, row: str, benchmark: str, cells: Mapping[str, float], *, percent: bool, persona: str = ""
+) -> Iterator[PrintedNumber]:
     for measure, number in cells.items():
-        share = percent and measure != "pss"
-        yield {
-            **where,
-            "measure": measure,
-            "printed": float(number),
-            "value": round(number / 100, 6) if share else float(number),
-        }
+        value = round(number / 100, 6) if percent and measure != "pss" else float(number)
+        yield PrintedNumber(table, row, persona, benchmark, measure, float(number), value)

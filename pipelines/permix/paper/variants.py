@@ -1,4 +1,4 @@
-"""The variants: rows of the paper's Tables 2 and 3, each a way to post-train one base model (section 4.1)."""
+"""The variants: rows of the paper's Tables 2 and 3, each a way to post-train a base model (section 4.1)."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ TEACHERS = {"qwen3-32b": "Qwen3-32B", "llama3.1-70b": "Llama3.1-70B", "gemma3-27
 
 @dataclass(frozen=True)
 class Variant:
-    """One row: the trainer, whether a persona is in the training prompt, and what the target is.
+    """One row: the trainer, whether a persona is in the training prompt, and the target.
 
     `target` is the SFT target (`gold`, `styled`: the gold rewritten in the persona's style, `teacher`) or the reward.
     """
@@ -39,14 +39,14 @@ _ROWS = [
 ]
 VARIANTS = {row.name: row for row in _ROWS}
 SERVED = "model."
-"""Before the name of a recipe's [model.<x>], where a variant should stand: that model behind its server."""
+"""Prefix of a variant `model.<x>`: the served model of the recipe's table [model.<x>]."""
 
 
 @dataclass(frozen=True)
 class Other:
-    """A model beside the recipe's base, measured as it is: `base` of the Hub with `adapter`, or one that is `served`.
+    """A model besides the recipe's base, measured without training: `base` with `adapter`, or a served one.
 
-    `served` is the <x> of the recipe's table [model.<x>]; the others are Hub ids, with @revision where one is pinned.
+    `served` is the <x> of the recipe's table [model.<x>]; the others are Hub ids, with @revision where pinned.
     """
 
     base: str = ""
@@ -55,22 +55,22 @@ class Other:
 
     @property
     def slug(self) -> str:
-        """The model's own name, where a recipe's base has its slug."""
+        """The model's own name, like the slug of a recipe's base."""
         return self.served or slug(self.base)
 
     @property
     def variant(self) -> str:
-        """What stands in the place of the variant: "base", the adapter's own name, or "served"."""
+        """The name in place of a variant's: "base", the adapter's own name, or "served"."""
         return "served" if self.served else slug(self.adapter) if self.adapter else "base"
 
 
 def slug(repo: str) -> str:
-    """The own name of `org/name[@revision]`."""
+    """Return the name in `org/name[@revision]`."""
     return repo.partition("@")[0].partition("/")[2]
 
 
 def other(name: str) -> Other | None:
-    """The model that `org/model`, `org/model+org/adapter` or `model.<x>` names; None where it is a row's name."""
+    """Return the model of `org/model`, `org/model+org/adapter` or `model.<x>`; None for the name of a row."""
     if name.startswith(SERVED):
         return Other(served=name.removeprefix(SERVED))
     if "/" not in name:
@@ -83,9 +83,9 @@ def other(name: str) -> Other | None:
 
 
 def get(name: str) -> Variant:
-    """The row called `name`; BadInput names the nearest one. A model beside the base is an untrained row."""
-    if found := other(name):
-        return Variant(name, found.slug if found.variant in ("base", "served") else found.variant, "none")
+    """Return the row called `name`, an untrained row for another model; BadInput names the nearest."""
+    if model := other(name):
+        return Variant(name, model.slug if model.variant in ("base", "served") else model.variant, "none")
     if name not in VARIANTS:
         raise BadInput(f"There is no variant {name!r}: {nearest(name, VARIANTS)}")
     return VARIANTS[name]

@@ -1,4 +1,4 @@
-"""Personas: system messages that make a model play somebody (paper, Appendix D), in two disjoint pools."""
+"""Personas: system messages that make a model play a role (paper, Appendix D), in two disjoint pools."""
 
 import hashlib
 import json
@@ -23,37 +23,36 @@ class Persona:
 
 
 CONTROLS = (Persona("none", "Control", ""), Persona("helpful", "Control", "You are a helpful assistant."))
-"""Run beside the personas in every sweep and kept out of PSS: no system message, and the usual one."""
+"""Measured in every sweep, but not part of PSS: no system message, and the usual one."""
 
 
 def draw(pool: Sequence[Persona], seed: int, problem_id: str, epoch: int = 0) -> Persona:
-    """Draw a persona uniformly for one training problem (Algorithm 1): the only persona draw there is.
+    """Draw a persona uniformly for one training problem (Algorithm 1).
 
-    The same seed, problem and epoch give the same persona in mixtures, rewrites and teachers.
+    Mixtures, rewrites and teachers all draw here: equal seed, problem and epoch give the same persona.
     """
     key = hashlib.sha256(f"persona\0{seed}\0{problem_id}\0{epoch}".encode()).digest()
     return pool[int.from_bytes(key[:8], "big") % len(pool)]
 
 
 def read(table: Iterable[dict[str, Any]], where: str) -> list[Persona]:
-    """Check and return the personas in `table`; `where` names their place in the error."""
+    """Check and return the personas in `table`, called `where` in errors."""
     pool: list[Persona] = []
     for number, row in enumerate(table, 1):
         missing = [k for k in ("key", "category", "system_prompt") if not isinstance(row.get(k), str)]
         if missing:
             raise BadInput(f"Persona {number} of {where} has no text under {', '.join(missing)}: add it.")
         if not row["key"].strip() or not row["system_prompt"].strip():
-            raise BadInput(
-                f"Persona {number} of {where} has an empty key or system_prompt: fill it in or remove the row."
-            )
+            raise BadInput(f"Persona {number} of {where} has an empty key or system_prompt: fill it in or remove it.")
         pool.append(Persona(row["key"], row["category"], row["system_prompt"]))
     if not pool:
         raise BadInput(f"{where} holds no persona: give at least two.")
-    _refuse_double([p.key for p in pool], f"The key {{!r}} stands twice in {where}: keys must be unique.")
-    controls = {c.key for c in CONTROLS}
-    for p in pool:
-        if p.key in controls:
-            raise BadInput(f"The key {p.key!r} in {where} is kept for the control of that name: choose another.")
+    keys = [p.key for p in pool]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise BadInput(f"The key {key!r} appears twice in {where}: keys must be unique.")
+        if key in {control.key for control in CONTROLS}:
+            raise BadInput(f"The key {key!r} in {where} is reserved for the control of that name: choose another.")
     return pool
 
 
@@ -66,31 +65,24 @@ def refuse_overlap(train: Sequence[Persona], held_out: Sequence[Persona]) -> Non
 
 
 def load(folder: Path, split: Literal["train", "eval"]) -> list[Persona]:
-    """The pool `split` of a folder: `<split>.json`, else the split as `datasets` reads it (parquet, jsonl, csv)."""
-    plain = folder / f"{split}.json"
-    if plain.is_file():
-        try:
-            table = json.loads(plain.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise BadInput(f"{plain.name} is not JSON ({error}): it should be a list of personas.") from None
-        if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
-            raise BadInput(f"{plain.name} should be a list of objects with key, category and system_prompt.")
-        return read(table, plain.name)
-    called = "the personas dataset"
+    """Return the pool `split` of a folder: `<split>.json`, or as `datasets` reads it (parquet, jsonl, csv)."""
+    if (file := folder / f"{split}.json").is_file():
+        return from_file(file)
+    name = "the personas dataset"
     try:
-        found = parquet.of_split(folder, called, split)
+        rows = parquet.of_split(folder, name, split)
     except BadInput as error:
         if split == "train":
             raise
-        try:  # where no card names the splits, `datasets` calls a file eval.* the split test
-            found = parquet.of_split(folder, called, "test")
+        try:  # without a card, `datasets` calls the split of a file eval.* test
+            rows = parquet.of_split(folder, name, "test")
         except BadInput:
             raise error from None
-    return read(found, f"split {split!r}")
+    return read(rows, f"split {split!r}")
 
 
 def from_file(path: Path) -> list[Persona]:
-    """The personas of a file: JSON as `personas/eval.json`, or TOML with a table [[persona]] for each."""
+    """Return the personas of a file: JSON like `personas/eval.json`, or TOML with a table [[persona]] for each."""
     if not path.is_file():
         raise BadInput(f"There is no file {path}: give the path of a JSON or TOML file with personas.")
     try:
@@ -106,18 +98,10 @@ def from_file(path: Path) -> list[Persona]:
 
 
 def label(path: str) -> str:
-    """The name of a persona file as it stands in the names of what is made with it."""
+    """Return the name of a persona file, for the names of artifacts made with it."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", Path(path).stem).strip("-.") or "own"
 
 
 def bundled(split: Literal["train", "eval"]) -> list[Persona]:
-    """The paper's own pool (Tables 13-15)."""
+    """Return the paper's own pool (Tables 13-15)."""
     return load(files.PERSONAS, split)
-
-
-def _refuse_double(values: Sequence[str], sentence: str) -> None:
-    seen: set[str] = set()
-    for value in values:
-        if value in seen:
-            raise BadInput(sentence.format(value))
-        seen.add(value)

@@ -1,4 +1,4 @@
-"""Every prompt that permix sends to a model is put together here; long ones are text files in prompts/."""
+"""Every prompt that permix sends to a model; long ones are text files in texts/."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,47 +16,47 @@ PLAIN = "{problem}"
 CODE = "### Question:\n{problem}\n\n### Answer: (use the provided format with backticks)\n\n"
 Instruction = Literal["boxed", "plain", "code"]
 INSTRUCTIONS: dict[Instruction, str] = {"boxed": BOXED, "plain": PLAIN, "code": CODE}
-"""Assumed: the paper prints no instruction. `boxed` is the usual one for maths, `code` LiveCodeBench's; the toy
-world needs none."""
+"""Assumed: the paper prints no instruction. `boxed` is usual for maths, `code` is LiveCodeBench's; the toy world needs
+none."""
 
 
 def messages(question: str, persona: Persona | None = None, instruction: Instruction = "boxed") -> Messages:
-    """The chat for one problem: the persona's text alone as system message (none for no persona), then the problem."""
+    """Return the chat for one problem: the persona's text as system message, if any, then the problem."""
     system = [{"role": "system", "content": persona.system_prompt}] if persona and persona.system_prompt else []
     return [*system, {"role": "user", "content": INSTRUCTIONS[instruction].format(problem=question)}]
 
 
 def rewriting(question: str, rationale: str, persona: Persona) -> Messages:
-    """The chat that asks for a rationale in the persona's voice (B.2; the paper prints no prompt, this one is ours)."""
-    asked = _text("rewrite", persona=persona.system_prompt, question=question, rationale=rationale)
-    return [{"role": "user", "content": asked}]
+    """Return the chat that asks for a rationale in the persona's voice (B.2; prompt ours, not the paper's)."""
+    text = _text("rewrite", persona=persona.system_prompt, question=question, rationale=rationale)
+    return [{"role": "user", "content": text}]
 
 
-def rewriting_again(asked: Messages, answer: str, fault: str, gold: str) -> Messages:
-    """The chat after a rewrite that was rejected, with the reason."""
-    again = _text("rewrite_again", fault=fault, gold=gold)
-    return [*asked, {"role": "assistant", "content": answer}, {"role": "user", "content": again}]
+def rewriting_again(chat: Messages, answer: str, fault: str, gold: str) -> Messages:
+    """Return the chat after a rejected rewrite, with the reason."""
+    text = _text("rewrite_again", fault=fault, gold=gold)
+    return [*chat, {"role": "assistant", "content": answer}, {"role": "user", "content": text}]
 
 
 def quoted(name: str, text: str) -> str:
-    """`text` between marks that it cannot hold, for their number is its hash: nothing in it ends the quotation."""
+    """Return `text` between marks with its hash, so that nothing in it can end the quotation."""
     mark = f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return f"<{mark}>\n{text}\n</{mark}>"
 
 
 def identity(description: str) -> str:
-    """The system prompt that makes a model the person of a bare description."""
+    """Return the system prompt that makes a model play the person of a description."""
     return _text("identity", persona=description.rstrip(". "))
 
 
 def interviewing(persona: str, task: str, title: str, count: int) -> Messages:
-    """The chat that asks for `count` questions to the person that `persona` describes (C.2 prints no prompt)."""
+    """Return the chat that asks for `count` questions to the person that `persona` describes (C.2 prints no prompt)."""
     values = {"persona": quoted("persona", persona), "task": title, "requirement": _text(f"tasks/{task}")}
     return [{"role": "user", "content": _text("questions", count=str(count), **values)}]
 
 
 def exemplifying(persona: str, task: str, question: str) -> Messages:
-    """The chat that asks for an example answer of each score."""
+    """Return the chat that asks for an example answer of each score."""
     parts = {"persona": quoted("persona", persona), "question": quoted("question", question)}
     return [{"role": "user", "content": _text("examples", rubric=_text(f"rubrics/{task}"), **parts)}]
 
@@ -64,14 +64,14 @@ def exemplifying(persona: str, task: str, question: str) -> Messages:
 def scoring(
     persona: str, task: str, question: str, examples: Sequence[str], answer: str, *, backwards: bool = False
 ) -> Messages:
-    """The chat in which a judge scores an answer by the rubric of `task`.
+    """Return the chat in which a judge scores an answer by the rubric of `task`.
 
     `examples` of the scores 1 to 5, or none; `backwards` shows them from 5 to 1.
     """
     parts = {"persona": persona, "question": question, "answer": answer}
     marked = {name: quoted(name, text) for name, text in parts.items()}
-    shown = [quoted(f"score-{score}", text) for score, text in enumerate(examples, 1)]
-    listed = "\n".join(reversed(shown) if backwards else shown)
+    scored = [quoted(f"score-{score}", text) for score, text in enumerate(examples, 1)]
+    listed = "\n".join(reversed(scored) if backwards else scored)
     marked["examples"] = f"\nFor comparison, an answer of each score:\n{listed}\n" if examples else ""
     return [
         {"role": "system", "content": _text("score", rubric=_text(f"rubrics/{task}"))},
@@ -80,7 +80,7 @@ def scoring(
 
 
 def comparing(persona: str, question: str, first: str, second: str) -> Messages:
-    """The chat in which a judge says which of two answers is more in character."""
+    """Return the chat in which a judge chooses the answer that is more in character."""
     parts = {"persona": persona, "question": question, "first": first, "second": second}
     marked = {name: quoted(name, text) for name, text in parts.items()}
     return [
@@ -90,31 +90,31 @@ def comparing(persona: str, question: str, first: str, second: str) -> Messages:
 
 
 def restating(question: str, solution: str, persona: Persona, instruction: Instruction) -> Messages:
-    """The chat that asks for a solution again in the persona's voice, with its answer (shared.peers; prompt ours)."""
-    asked = INSTRUCTIONS[instruction].format(problem=question)
-    text = _text("restate", question=asked, solution=quoted("solution", solution))
+    """Return the chat that asks to restate a solution in the persona's voice (prompt ours, not the paper's)."""
+    task = INSTRUCTIONS[instruction].format(problem=question)
+    text = _text("restate", question=task, solution=quoted("solution", solution))
     return [{"role": "system", "content": persona.system_prompt}, {"role": "user", "content": text}]
 
 
 def choosing(question: str, first: str, second: str) -> Messages:
-    """The chat in which a model says which of two solutions has the right answer (stages.shared.peers; prompt ours)."""
+    """Return the chat that asks which of two solutions has the right answer (prompt ours, not the paper's)."""
     parts = {"first": quoted("solution-1", first), "second": quoted("solution-2", second)}
     return [{"role": "user", "content": _text("choose", question=quoted("problem", question), **parts)}]
 
 
-def again(asked: Messages, reply: str, fault: str) -> Messages:
-    """The chat after a reply that did not have the form asked for, with the reason; an empty one is just asked anew."""
+def again(chat: Messages, reply: str, fault: str) -> Messages:
+    """Return the chat after a reply in a wrong form, with the reason; after an empty reply, the chat unchanged."""
     if not reply.strip():
-        return asked
-    said = {"role": "user", "content": _text("again", fault=fault)}
-    return [*asked, {"role": "assistant", "content": reply}, said]
+        return chat
+    correction = {"role": "user", "content": _text("again", fault=fault)}
+    return [*chat, {"role": "assistant", "content": reply}, correction]
 
 
 def templates(*names: str) -> dict[str, str]:
-    """The text files of prompts/ with these names, as they are."""
+    """Return the text files of texts/ with these names."""
     return {name: (FOLDER / f"{name}.txt").read_text(encoding="utf-8").strip() for name in names}
 
 
 def _text(name: str, **values: str) -> str:
-    """The prompt prompts/<name>.txt with its $names filled in; what is filled in may hold any character."""
+    """Return texts/<name>.txt with its $names filled in; the values may hold any character."""
     return Template(templates(name)[name]).substitute(values)

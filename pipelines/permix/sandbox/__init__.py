@@ -1,9 +1,9 @@
-"""Runs programs that nobody trusts: without network, without our files and environment, under limits.
+"""Run untrusted programs without network, without our files and environment, under limits.
 
-`Sandbox.run(program, input)` runs one, `Sandbox.open(program)` one on many inputs. Of two back ends the first that
-proves its protections here is taken: bubblewrap (namespaces) and landlock (Landlock + seccomp + rlimits). Both drop
-all privileges and filter system calls (`permix.sandbox.seccomp`). Where neither works nothing runs, unless the user
-accepts that.
+`Sandbox.run(program, input)` runs a program once, `Sandbox.open(program)` on many inputs. The back end is the first to
+prove its protections on this machine: bubblewrap (namespaces) or landlock (Landlock + seccomp + rlimits). Both drop
+all privileges and filter system calls (`permix.sandbox.seccomp`). Without a working back end nothing runs, unless the
+user accepts that.
 """
 
 from permix.sandbox.backend import BackEnd
@@ -21,14 +21,14 @@ class Sandbox:
         self.limits = limits or Limits()
 
     def open(self, program: str, entry: str = "", prelude: str = "") -> Session:
-        """A program to run on many inputs.
+        """Open a program to run on many inputs.
 
-        With `entry`, that method of its class Solution, or that function, is called on one JSON value a line.
-        `prelude` is trusted code that runs first, once; what it defines the program finds.
+        With `entry`, that method of its class Solution, or that function, is called on one JSON value per line.
+        `prelude` is trusted code that runs once before; the program sees its definitions.
         """
         return Session(self.back_end, self.limits, program, entry, prelude)
 
-    def run(self, program: str, given: bytes = b"") -> Result:
+    def run(self, program: str, program_input: bytes = b"") -> Result:
         """Run a program once."""
         with self.open(program) as session:
-            return session.run(given)
+            return session.run(program_input)

@@ -1,4 +1,4 @@
-"""How a Python is started inside each back end, and what of this machine it can see there."""
+"""The Python process of each back end: its command, and the files that it can see."""
 
 import functools
 import importlib.util
@@ -13,27 +13,27 @@ from permix.sandbox import seccomp
 
 BackEnd = Literal["bubblewrap", "landlock", "unsafe"]
 SAFE: tuple[BackEnd, ...] = ("bubblewrap", "landlock")
-PACKAGES = ("numpy",)  # what programs may import beside the standard library, where it is installed
+PACKAGES = ("numpy",)  # installed packages that programs may import besides the standard library
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "PATH": "/usr/bin:/bin", "HOME": "/tmp"}  # noqa: S108
 
 _LIBRARY = Path(os.__file__).resolve().parent  # of Python itself
 _PYTHON = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-_INSIDE_PACKAGES = "/packages"  # bubblewrap: where they are seen
-# Not -I: the hash seed is given by the environment, which is ours alone.
+_INSIDE_PACKAGES = "/packages"  # their folder inside bubblewrap
+# Not -I: the hash seed comes from the environment, which is ours alone.
 _FLAGS = ("-P", "-s", "-S", "-B", "-X", "utf8")
 _START = (
     "import os, marshal\n"
     "def read(size):\n"
-    "    found = b''\n"
-    "    while len(found) < size:\n"
-    "        found += os.read(0, size - len(found))\n"
-    "    return found\n"
+    "    content = b''\n"
+    "    while len(content) < size:\n"
+    "        content += os.read(0, size - len(content))\n"
+    "    return content\n"
     "exec(marshal.loads(read(int.from_bytes(read(4)))), {'__name__': 'inside'})\n"
 )
 
 
 def lacks(back_end: BackEnd) -> str:
-    """What this machine lacks for the back end, or ""."""
+    """Return what this machine lacks for the back end, or ""."""
     if not sys.platform.startswith("linux"):
         return "it needs Linux"
     if back_end != "unsafe" and seccomp.program() is None:
@@ -44,15 +44,15 @@ def lacks(back_end: BackEnd) -> str:
 
 
 def command(back_end: BackEnd) -> list[str]:
-    """The command that starts a Python which waits for `permix.sandbox.inside` on its standard input."""
+    """Return the command of a Python that reads `permix.sandbox.inside` from its standard input."""
     python = [str(_PYTHON), *_FLAGS, "-c", _START]
     return [*_bubblewrap(), *python] if back_end == "bubblewrap" else python
 
 
 def settings(back_end: BackEnd, folder: str) -> dict[str, Any]:
-    """What `permix.sandbox.inside` has to know of the back end; `folder` is the program's own."""
-    seen = _INSIDE_PACKAGES if back_end == "bubblewrap" else ""
-    packages = {path.name: f"{seen or path.parent}/{path.name}" for path in _packages() if path.name in PACKAGES}
+    """Return the settings for `permix.sandbox.inside`; `folder` is the program's own."""
+    mounted = _INSIDE_PACKAGES if back_end == "bubblewrap" else ""
+    packages = {path.name: f"{mounted or path.parent}/{path.name}" for path in _packages() if path.name in PACKAGES}
     return {
         "folder": folder,
         "packages": packages,
@@ -64,9 +64,9 @@ def settings(back_end: BackEnd, folder: str) -> dict[str, Any]:
 
 @functools.cache
 def _bubblewrap() -> tuple[str, ...]:
-    """All namespaces new, the distribution's /usr and Python's own library to read, an empty /tmp to write.
+    """Return the command of bubblewrap: new namespaces, /usr and Python's library read-only, an empty /tmp to write.
 
-    Ours is process 1, because bubblewrap's own would hold our pipes where a program finds them, in /proc/1/fd.
+    Our process is number 1: bubblewrap's own would hold our pipes, and a program could open them in /proc/1/fd.
     """
     bwrap = shutil.which("bwrap") or "bwrap"
     words = [bwrap, "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
@@ -93,7 +93,7 @@ def _bubblewrap() -> tuple[str, ...]:
 
 
 def _hidden() -> Iterator[Path]:
-    """Installed packages, ours among them: they lie in folders that are seen."""
+    """Yield the folders of installed packages, ours among them, that lie in visible folders."""
     for folder in {_LIBRARY, _LIBRARY.parent / "python3"}:
         for name in ("site-packages", "dist-packages"):
             if (folder / name).is_dir():
@@ -102,17 +102,17 @@ def _hidden() -> Iterator[Path]:
 
 @functools.cache
 def _readable() -> tuple[str, ...]:
-    """Landlock: the standard library without installed packages, shared libraries, and the packages to import."""
+    """Return Landlock's readable paths: the standard library, shared libraries, and the packages to import."""
     hidden = set(_hidden())
-    found = [path for path in sorted(_LIBRARY.iterdir()) if path not in hidden]
+    paths = [path for path in sorted(_LIBRARY.iterdir()) if path not in hidden]
     multiarch = str(getattr(sys.implementation, "_multiarch", ""))
     for folder in ("/lib64", "/usr/lib64", f"/usr/lib/{multiarch}", str(_LIBRARY.parent)):
         resolved = Path(folder).resolve()
         if _LIBRARY.is_relative_to(resolved):
-            found += _libraries(resolved)
+            paths += _libraries(resolved)
         elif resolved.is_dir():
-            found.append(resolved)
-    return tuple(map(str, [*found, *_packages(), "/usr/share/zoneinfo", "/dev/zero", "/dev/urandom"]))
+            paths.append(resolved)
+    return tuple(map(str, [*paths, *_packages(), "/usr/share/zoneinfo", "/dev/zero", "/dev/urandom"]))
 
 
 def _libraries(folder: Path) -> list[Path]:
@@ -121,10 +121,10 @@ def _libraries(folder: Path) -> list[Path]:
 
 @functools.cache
 def _packages() -> tuple[Path, ...]:
-    """The folders of PACKAGES and of the shared libraries that lie beside them."""
-    found = []
+    """Return the folders of PACKAGES and of the shared libraries beside them."""
+    folders: list[Path] = []
     for name in PACKAGES:
         spec = importlib.util.find_spec(name)
         for folder in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
-            found += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
-    return tuple(found)
+            folders += [path for path in (folder, folder.with_name(f"{name}.libs")) if path.is_dir()]
+    return tuple(folders)

@@ -1,12 +1,12 @@
-"""What runs inside the sandbox: waits for a program, then runs it once for each input in a forked child of its own.
+"""The process inside the sandbox: receives a program and runs it on every input, each time in a forked child.
 
-It is sent into the sandbox as compiled code, so it imports the standard library alone, and little of that. Nothing it
-says is believed but a program's output: who takes it over gains nothing, because expected outputs are never here.
+It is sent into the sandbox as compiled code and imports the standard library alone. The parent trusts nothing from this
+process except a program's output. A program that takes it over gains nothing: expected outputs are never sent here.
 
 Frames (4 bytes of length, then content). In: settings, program, then inputs. Out: READY, then one reply for each input.
 """
-# Every run pays for what is imported here: no pathlib, contextlib, signal or typing (10 ms). What is loaded and
-# executed comes from the parent.
+# Every run pays for the imports: no pathlib, contextlib, signal or typing (10 ms). Everything loaded and executed comes
+# from the parent.
 # ruff: noqa: PTH101, PTH104, PTH106, PTH108, PTH118, PTH123, S102, S110, S302
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ REPLY = struct.Struct("!BdI")  # status, seconds of processor time, bytes of det
 TICK = 0.05  # seconds between looks at a running program
 _FRAME = struct.Struct("!I")
 _NO_MEMORY = 251  # exit code of a child that ran out of memory
-_RESULT = 3  # the descriptor to which a function's result goes
+_RESULT = 3  # the descriptor for a function's result
 
 
 def read_frame(source: int) -> bytes | None:
-    """One frame, or None at the end."""
+    """Read one frame; None at the end."""
     header = _read(source, _FRAME.size)
     return None if header is None else _read(source, _FRAME.unpack(header)[0])
 
@@ -77,16 +77,16 @@ def main() -> None:
     ruleset = _give_up_privileges(settings)
     names: dict[str, Any] = {}
     exec(settings["prelude"], names)
-    gc.freeze()  # the children share what is there
+    gc.freeze()  # the children share these objects
     write_frame(target, READY)
     os.dup2(null, 2)
     try:
         code, entry = marshal.loads(read_frame(source) or b"")
-        while (given := read_frame(source)) is not None:
-            status, detail, seconds, output = _run(code, entry, given, settings, names, ruleset, source)
+        while (program_input := read_frame(source)) is not None:
+            status, detail, seconds, output = _run(code, entry, program_input, settings, names, ruleset, source)
             write_frame(target, REPLY.pack(STATUSES.index(status), seconds, len(detail)) + detail + output)
             empty(settings["folder"])
-    finally:  # the parent is gone and cleans up no more
+    finally:  # the parent ended and does not clean up
         try:
             empty(settings["folder"])
             os.rmdir(settings["folder"])
@@ -95,13 +95,13 @@ def main() -> None:
 
 
 class _Packages:
-    """Finds the few installed packages that programs may import, without the folder that holds all the others."""
+    """Finds the installed packages that programs may import, without the folder of all packages."""
 
     def __init__(self, folders: dict[str, str]) -> None:
         self.folders = folders
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """The spec of such a package, or None."""
+        """Return the spec of such a package, or None."""
         if name not in self.folders:
             return None
         from importlib.util import spec_from_file_location
@@ -111,24 +111,24 @@ class _Packages:
 
 
 def _give_up_privileges(settings: dict[str, Any]) -> int | None:
-    """Every privilege, for good; the Landlock ruleset for the children, or None where there is none."""
+    """Drop every privilege for good; return the children's Landlock ruleset, None without one."""
     try:
         with open("/proc/self/oom_score_adj", "w") as score:
-            score.write("1000")  # where the machine runs out of memory, the program dies, not our training
+            score.write("1000")  # out of memory, the kernel ends the program, not our training
     except OSError:
         pass
     if not settings["filter"]:
         return None
     c = ctypes.CDLL(None, use_errno=True)
     for capability in range(64):
-        c.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; fails where there is nothing to drop
+        c.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; fails for capabilities that do not exist
     _check(c.capset(struct.pack("<Ii", 0x20080522, 0), bytes(24)), "capset")
     _check(c.prctl(38, 1, 0, 0, 0), "no_new_privs")
     _check(c.prctl(4, 0, 0, 0, 0), "dumpable")
     return _ruleset(c, settings) if settings["readable"] else None
 
 
-# https://docs.kernel.org/userspace-api/landlock.html; the numbers of the system calls are the same on all machines.
+# https://docs.kernel.org/userspace-api/landlock.html; these system calls have the same numbers on all machines.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _READ = _READ_FILE | _READ_FOLDER
@@ -147,20 +147,20 @@ def _ruleset(c: ctypes.CDLL, settings: dict[str, Any]) -> int:
     allowed = [(path, _READ) for path in settings["readable"]]
     for path, access in [*allowed, (settings["folder"], _READ | _CHANGE), (os.devnull, _READ_FILE | _WRITE_FILE)]:
         try:
-            there = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue
-        is_folder = stat.S_ISDIR(os.fstat(there).st_mode)
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         if access := access & handled & (-1 if is_folder else _OF_A_FILE):
-            _check(c.syscall(_ADD_RULE, ruleset, 1, struct.pack("<Qi", access, there), 0), "landlock_add_rule")
-        os.close(there)
+            _check(c.syscall(_ADD_RULE, ruleset, 1, struct.pack("<Qi", access, descriptor), 0), "landlock_add_rule")
+        os.close(descriptor)
     return ruleset
 
 
-def _check(result: int, what: str) -> None:
+def _check(result: int, call: str) -> None:
     if result < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 _SIGKILL, _SIGXCPU = 9, 24
@@ -168,7 +168,13 @@ Outcome = tuple[str, bytes, float, bytes]  # status, detail, seconds of processo
 
 
 def _run(
-    code: str, entry: str, given: bytes, settings: dict[str, Any], names: dict[str, Any], ruleset: int | None, hup: int
+    code: str,
+    entry: str,
+    program_input: bytes,
+    settings: dict[str, Any],
+    names: dict[str, Any],
+    ruleset: int | None,
+    hup: int,
 ) -> Outcome:
     """Run the program on one input."""
     parent = os.getpid()
@@ -187,34 +193,36 @@ def _run(
             except BaseException as error:  # the program has not run yet: this failure is ours
                 _write(failed_write, repr(error).encode())
                 raise
-            exit_code = _program(code, entry, given, names)
+            exit_code = _program(code, entry, program_input, names)
         finally:
             os._exit(exit_code)
     for descriptor in (in_read, out_write, err_write, failed_write):
         os.close(descriptor)
-    outcome = _watch(child, b"" if entry else given, (in_write, out_read, err_read), settings, hup)
+    outcome = _watch(child, b"" if entry else program_input, (in_write, out_read, err_read), settings, hup)
     failed = os.read(failed_read, 1000)
     for descriptor in (in_write, out_read, err_read, failed_read):
         os.close(descriptor)
     return ("sandbox_error", failed, 0.0, b"") if failed else outcome
 
 
-def _watch(child: int, given: bytes, pipes: tuple[int, int, int], settings: dict[str, Any], hup: int) -> Outcome:
-    """Feed the child, collect what it says, and stop it where it goes beyond a limit."""
+def _watch(
+    child: int, program_input: bytes, pipes: tuple[int, int, int], settings: dict[str, Any], hup: int
+) -> Outcome:
+    """Feed the child, collect its output, and stop it at a limit."""
     into, out, err = pipes
     deadline = time.monotonic() + settings["wall"]
     next_look = time.monotonic() + TICK
-    left, output, errors, size = memoryview(given), [], b"", 0
+    left, output, errors, size = memoryview(program_input), [], b"", 0
     poll = select.poll()
-    for descriptor, wanted in ((into, select.POLLOUT), (out, select.POLLIN), (err, select.POLLIN)):
+    for descriptor, events in ((into, select.POLLOUT), (out, select.POLLIN), (err, select.POLLIN)):
         os.set_blocking(descriptor, False)
-        poll.register(descriptor, wanted)
-    poll.register(hup, 0)  # says when the parent is gone
-    said = {out, err}
-    why: tuple[str, bytes] | None = None
+        poll.register(descriptor, events)
+    poll.register(hup, 0)  # reports the end of the parent
+    open_outputs = {out, err}
+    stopped: tuple[str, bytes] | None = None
     code = None
     while code is None:
-        for descriptor, event in poll.poll(TICK * 1000 if said else 1):
+        for descriptor, event in poll.poll(TICK * 1000 if open_outputs else 1):
             if descriptor == hup:
                 if event & select.POLLHUP:
                     os.kill(child, _SIGKILL)
@@ -231,7 +239,7 @@ def _watch(child: int, given: bytes, pipes: tuple[int, int, int], settings: dict
                     os.dup2(hup, into)  # closes it: the end of the input
             elif not (part := os.read(descriptor, 1 << 16)):
                 poll.unregister(descriptor)
-                said.discard(descriptor)
+                open_outputs.discard(descriptor)
             elif descriptor == err:
                 errors = (errors + part)[-2000:]
             else:
@@ -239,22 +247,22 @@ def _watch(child: int, given: bytes, pipes: tuple[int, int, int], settings: dict
                 size += len(part)
         now = time.monotonic()
         if size > settings["output"]:
-            why = "runtime_error", b"it wrote too much output"
+            stopped = "runtime_error", b"it wrote too much output"
         elif now > deadline:
-            why = "time_limit", b"it waited too long"
+            stopped = "time_limit", b"it waited too long"
         elif now > next_look:
-            next_look, why = now + TICK, _beyond(child, settings)
-        if why:
+            next_look, stopped = now + TICK, _beyond(child, settings)
+        if stopped:
             os.kill(child, _SIGKILL)
-        if why or not said:  # it has ended, or has closed both and goes on
-            ended, status, used = os.wait4(child, 0 if why else os.WNOHANG)
+        if stopped or not open_outputs:  # it has ended, or has closed both and still runs
+            ended, status, used = os.wait4(child, 0 if stopped else os.WNOHANG)
             code = status if ended else None
     seconds = used.ru_utime + used.ru_stime
-    return *(why or _verdict(code, seconds, errors, settings)), seconds, b"".join(output)[: settings["output"]]
+    return *(stopped or _verdict(code, seconds, errors, settings)), seconds, b"".join(output)[: settings["output"]]
 
 
 def _beyond(child: int, settings: dict[str, Any]) -> tuple[str, bytes] | None:
-    """Which limit the running child has passed, or None."""
+    """Return the limit that the running child has passed, or None."""
     fields = _stat(child)
     if fields:
         if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > settings["seconds"]:
@@ -267,7 +275,7 @@ def _beyond(child: int, settings: dict[str, Any]) -> tuple[str, bytes] | None:
 
 
 def _stat(child: int) -> list[bytes]:
-    """The fields of /proc/<child>/stat after the name; none where there is no such file."""
+    """Return the fields of /proc/<child>/stat after the name; none without that file."""
     try:
         with open(f"/proc/{child}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
@@ -284,31 +292,31 @@ def _verdict(code: int, seconds: float, errors: bytes, settings: dict[str, Any])
     if os.WEXITSTATUS(code) == _NO_MEMORY:
         return "memory_limit", b"it needed too much memory"
     if code:
-        said = (errors.strip().splitlines() or [b""])[-1][-500:]
-        return "runtime_error", said or f"it ended with code {os.WEXITSTATUS(code)}".encode()
+        last_line = (errors.strip().splitlines() or [b""])[-1][-500:]
+        return "runtime_error", last_line or f"it ended with code {os.WEXITSTATUS(code)}".encode()
     return "ok", b""
 
 
 def _become_program(
     standard: tuple[int, int, int], settings: dict[str, Any], ruleset: int | None, parent: int, is_function: bool
 ) -> None:
-    """In the child: its own standard streams, limits, and no way back."""
+    """In the child: set its standard streams and limits, irrevocably."""
     for number, descriptor in enumerate(standard):
         os.dup2(descriptor, number)
-    if is_function:  # what it prints is nobody's; its result has a way of its own
+    if is_function:  # its prints are dropped; its result has a descriptor of its own
         os.dup2(1, 100)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     seconds = max(1, -int(-settings["seconds"] // 1))
-    for what, value, slack in (
+    for limit, value, slack in (
         (resource.RLIMIT_CPU, seconds, 1),
         (resource.RLIMIT_AS, settings["memory"], 0),
         (resource.RLIMIT_FSIZE, settings["disk"], 0),
         (resource.RLIMIT_NOFILE, 256, 0),
         (resource.RLIMIT_CORE, 0, 0),
     ):
-        hard = resource.getrlimit(what)[1]
+        hard = resource.getrlimit(limit)[1]
         hard = value + slack if hard == resource.RLIM_INFINITY else min(hard, value + slack)
-        resource.setrlimit(what, (min(value, hard), hard))
+        resource.setrlimit(limit, (min(value, hard), hard))
     if settings["filter"]:
         c = ctypes.CDLL(None, use_errno=True)
         _check(c.prctl(1, _SIGKILL, 0, 0, 0), "pdeathsig")
@@ -318,14 +326,14 @@ def _become_program(
             _check(c.syscall(_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
         code = settings["filter"].replace(settings["own_pid"], struct.pack("<I", os.getpid()))
         steps = ctypes.create_string_buffer(code, len(code))
-        head = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(steps))
-        _check(c.prctl(22, 2, head, 0, 0), "seccomp")
+        program = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(steps))
+        _check(c.prctl(22, 2, program, 0, 0), "seccomp")
     if is_function:
         os.dup2(100, _RESULT)
 
 
-def _program(code: str, entry: str, given: bytes, names: dict[str, Any]) -> int:
-    """In the child: run the code as a program, or call the function that it defines; the exit code."""
+def _program(code: str, entry: str, program_input: bytes, names: dict[str, Any]) -> int:
+    """In the child: run the code as a program, or call the function that it defines; return the exit code."""
     flush, hook = sys.stdout.flush, sys.excepthook
     module: Any = type(sys)("solution" if entry else "__main__")
     module.__dict__.update(names, __name__=module.__name__)
@@ -336,9 +344,9 @@ def _program(code: str, entry: str, given: bytes, names: dict[str, Any]) -> int:
         try:
             exec(compile(code, "<program>", "exec", dont_inherit=True), module.__dict__)
             if entry:
-                _call(module, entry, given.decode("utf-8", "replace"))
+                _call(module, entry, program_input.decode("utf-8", "replace"))
         except SystemExit:
-            pass  # as in a grader that calls the program: what counts is what it has written
+            pass  # only the output counts
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()
         atexit._run_exitfuncs()
@@ -351,22 +359,22 @@ def _program(code: str, entry: str, given: bytes, names: dict[str, Any]) -> int:
             hook(*sys.exc_info())
             sys.stderr.flush()
         except BaseException:
-            pass  # it has broken what tells of it
+            pass  # it has broken the streams
         return 1
     return 0
 
 
-def _call(module: Any, entry: str, given: str) -> None:
+def _call(module: Any, entry: str, values: str) -> None:
     """Call the method or function on one JSON value a line, and write its result as JSON."""
     import json
 
     owner = module.Solution() if hasattr(module, "Solution") else module
-    result = getattr(owner, entry)(*(json.loads(line) for line in given.split("\n") if line.strip()))
+    result = getattr(owner, entry)(*(json.loads(line) for line in values.split("\n") if line.strip()))
     _write(_RESULT, json.dumps(result, default=lambda value: value.tolist()).encode())  # numpy's numbers and arrays
 
 
 def crowded(folder: str, most: int, size: int) -> bool:
-    """Whether more than `most` files or `size` bytes lie in `folder`."""
+    """Return whether `folder` holds more than `most` files or `size` bytes."""
     folders, count = [folder], 0
     while folders:
         try:
@@ -386,10 +394,10 @@ def crowded(folder: str, most: int, size: int) -> bool:
 
 
 def empty(folder: str) -> None:
-    """Delete what lies in `folder`, however deep, following no link."""
+    """Delete the content of `folder` at any depth, without following links."""
     while True:
-        with os.scandir(folder) as found:
-            entries = list(found)
+        with os.scandir(folder) as listing:
+            entries = list(listing)
         if not entries:
             return
         for entry in entries:
@@ -399,7 +407,7 @@ def empty(folder: str) -> None:
             os.chmod(entry.path, 0o700)
             with os.scandir(entry.path) as inner:
                 for number, deeper in enumerate(list(inner)):
-                    if deeper.is_dir(follow_symlinks=False):  # flat, because a path has at most 4096 characters
+                    if deeper.is_dir(follow_symlinks=False):  # moved up, because a path has at most 4096 characters
                         os.chmod(deeper.path, 0o700)
                         os.rename(deeper.path, os.path.join(folder, f"{time.monotonic_ns()}-{number}"))
                     else:

@@ -1,4 +1,4 @@
-"""Which back end runs here, proved by programs that try to break out of it."""
+"""Choose the back end of this machine, proved by programs that try to break out of it."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from permix.sandbox.session import Limits, SandboxError, Session
 ACCEPT_UNSAFE = "PERMIX_I_ACCEPT_UNSAFE"  # set to 1 by --i-accept-unsafe
 LIMITS = Limits(seconds=0.3, wall=0.6, memory=256 << 20, output=1 << 20, threads=8, files=50, disk=1 << 20)
 
-# Each tries something; where it succeeds it prints "through". FILE, FOLDER, PORT, UNIX, PARENT and MODULES are given.
+# Each attack that succeeds prints "through". _bait defines FILE, FOLDER, PORT, UNIX, PARENT and MODULES.
 ATTACKS = {
     "read our files": "open(FILE).read()",
     "read the parent's environment": "open(f'/proc/{PARENT}/environ').read()",
@@ -53,12 +53,12 @@ else:
 
 @functools.cache
 def prove(back_end: BackEnd) -> dict[str, bool]:
-    """Try every attack in the back end: {attack: whether it was stopped}. SandboxError where it does not start."""
+    """Try every attack in the back end; return whether each was stopped. SandboxError where it does not start."""
     if reason := backend.lacks(back_end):
         raise SandboxError(reason)
     with _bait() as names, Session(back_end, LIMITS, _PROGRAM.format(names=names)) as session:
         plain = session.run(b"pass")
-        if plain.output != b"through\n":  # what stops everything proves nothing
+        if plain.output != b"through\n":  # a sandbox that stops everything proves nothing
             raise SandboxError(f"it does not run a harmless program: {plain.detail or plain.status}")
         return {name: _stopped(session, attack) for name, attack in ATTACKS.items()}
 
@@ -70,7 +70,7 @@ def _stopped(session: Session, attack: str) -> bool:
 
 @contextlib.contextmanager
 def _bait() -> Iterator[str]:
-    """Things that the attacks are after, as assignments in Python."""
+    """Yield the targets of the attacks, as assignments in Python."""
     with (
         tempfile.TemporaryDirectory(prefix="permix-bait-") as folder,
         socket.create_server(("127.0.0.1", 0)) as tcp,
@@ -80,7 +80,7 @@ def _bait() -> Iterator[str]:
         file.write_text("secret")
         unix.bind(f"{folder}/socket")
         unix.listen()
-        given = {
+        names = {
             "FILE": str(file),
             "FOLDER": folder,
             "PORT": tcp.getsockname()[1],
@@ -89,28 +89,28 @@ def _bait() -> Iterator[str]:
             "MODULES": [str(Path(__file__).parents[2])],
             "KNOWN": {*backend.ENVIRONMENT, "TMPDIR", "PWD", "LC_CTYPE"},
         }
-        yield "\n".join(f"{name} = {value!r}" for name, value in given.items())
+        yield "\n".join(f"{name} = {value!r}" for name, value in names.items())
 
 
 @functools.cache
 def choose() -> BackEnd:
-    """The first back end in which no attack gets through; "unsafe" where none holds and the user has accepted that.
+    """Return the first back end that stops every attack; "unsafe" where none does and the user has accepted that.
 
-    PermixError where he has not: nothing is run.
+    PermixError where the user has not accepted it.
     """
-    found = []
+    reasons = []
     for name in SAFE:
         try:
             broken = [attack for attack, stopped in prove(name).items() if not stopped]
         except SandboxError as error:
-            found.append(f"{name}: {str(error).rstrip('.')}")
+            reasons.append(f"{name}: {str(error).rstrip('.')}")
         else:
             if not broken:
                 return name
-            found.append(f"{name} does not stop {', '.join(broken)}")
+            reasons.append(f"{name} does not stop {', '.join(broken)}")
     if os.environ.get(ACCEPT_UNSAFE) == "1":
         return "unsafe"
     raise PermixError(
-        f"No sandbox works here ({'; '.join(found)}): install bubblewrap, or run what models wrote without "
+        f"No sandbox works here ({'; '.join(reasons)}): install bubblewrap, or run programs of models without "
         "protection, with --i-accept-unsafe."
     )

@@ -1,6 +1,6 @@
 """The system calls that a program in the sandbox may make, as a seccomp filter.
 
-An allow-list: what is not named (sockets, ptrace, kill, new processes, exec, mount, io_uring, keys …) fails with EPERM.
+An allow-list: all other calls (sockets, ptrace, kill, new processes, exec, mount, io_uring, keys …) fail with EPERM.
 A few calls are allowed with some arguments only. https://www.kernel.org/doc/html/latest/userspace-api/seccomp_filter.html
 """
 
@@ -40,7 +40,7 @@ getresgid=150 getgroups=158 exit=93 exit_group=94 set_robust_list=99 get_robust_
 wait4=260 waitid=95 sched_yield=124 sched_getaffinity=123 sched_getparam=121 sched_getscheduler=120
 sched_get_priority_max=125 sched_get_priority_min=126 getpriority=141 getcpu=168 getrandom=278 restart_syscall=128
 """
-# Calls that are looked at more closely.
+# Calls whose arguments are checked.
 _X86_64_SPECIAL = "open=2 openat=257 ioctl=16 fcntl=72 prctl=157 prlimit64=302 clone=56 clone3=435 tgkill=234"
 _AARCH64_SPECIAL = "openat=56 ioctl=29 fcntl=25 prctl=167 prlimit64=261 clone=220 clone3=435 tgkill=131"
 _MACHINES = {
@@ -48,7 +48,7 @@ _MACHINES = {
     "aarch64": (0xC00000B7, _AARCH64, _AARCH64_SPECIAL),
 }
 
-OWN_PID = struct.pack("<I", 0x7FFFFFFE)  # stands in the filter for the process's own id, put in after the fork
+OWN_PID = struct.pack("<I", 0x7FFFFFFE)  # placeholder in the filter for the process's own id, replaced after the fork
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _EQUAL, _AT_LEAST, _ANY_BIT = 0x15, 0x35, 0x45
@@ -64,7 +64,7 @@ _O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 
 
 def program(machine: str = platform.machine()) -> bytes | None:
-    """The filter for this machine as an array of struct sock_filter, or None for a machine without a table."""
+    """Return the filter for a machine as an array of struct sock_filter, or None without a table of its calls."""
     if machine not in _MACHINES:
         return None
     token, plain, special = _MACHINES[machine]
@@ -84,7 +84,7 @@ def program(machine: str = platform.machine()) -> bytes | None:
 
 
 def _special(name: str) -> list[bytes]:
-    """Steps that end in a return."""
+    """Return the steps for a call with checked arguments; the last one returns."""
     if name in ("open", "openat"):  # to truncate a file that is opened for reading: Landlock before ABI 3 lets it pass
         flags = _step(_LOAD, 16 + 8 * (1 if name == "open" else 2))
         return [

@@ -1,4 +1,4 @@
-"""A program in the sandbox, seen from outside: send an input, get what it wrote."""
+"""The outside of a sandboxed program: send an input, get the output."""
 
 import contextlib
 import functools
@@ -19,18 +19,18 @@ from permix.sandbox import backend, inside
 from permix.sandbox.backend import BackEnd
 
 START_SECONDS = 60.0  # a loaded machine may be slow to start a Python
-GRACE_SECONDS = 20.0  # beyond the wall limit, until the sandbox itself is taken for hung
+GRACE_SECONDS = 20.0  # after the wall limit, until the sandbox itself counts as hung
 
 
 class SandboxError(PermixError):
-    """The sandbox did not do its work: nobody's score."""
+    """The sandbox failed: no score."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one run: seconds of processor time and in all, bytes of memory and output, threads, files, bytes of files.
+    """Limits of one run: seconds of processor time and in all, bytes of memory and output, threads, files, their bytes.
 
-    A program never gets a second process. `seconds` and `memory` are LiveCodeBench's 6 s and room for AtCoder's 1 GiB.
+    A program never gets a second process. `seconds` is LiveCodeBench's 6 s, `memory` has room for AtCoder's 1 GiB.
     """
 
     seconds: float = 6.0
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """How one run ended, what it wrote to standard output (a function: its result as JSON), and what ran it."""
+    """The end of one run, its standard output (for a function: its value as JSON), and the back end."""
 
     status: Literal["ok", "runtime_error", "time_limit", "memory_limit"]
     output: bytes
@@ -56,8 +56,8 @@ class Result:
 class Session:
     """One program, ready to run on any number of inputs, each in a fresh process; a context manager.
 
-    It belongs to the thread that made it. A failure that comes after the program was handed over is the program's
-    own: else it could choose to be nobody's score.
+    It belongs to the thread that opened it. A failure after the program was sent counts as the program's own, which
+    could otherwise avoid its score.
     """
 
     def __init__(self, back_end: BackEnd, limits: Limits, program: str, entry: str = "", prelude: str = "") -> None:
@@ -72,12 +72,12 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, given: bytes) -> Result:
-        """Run it on one input. SandboxError where the sandbox cannot be started."""
-        for _ in range(2):  # once more in a new sandbox: its end may have been another's fault
+    def run(self, program_input: bytes) -> Result:
+        """Run the program on one input. SandboxError where the sandbox does not start."""
+        for _ in range(2):  # once more in a new sandbox: an earlier run may have broken this one
             if self._process is None:
                 self._start()
-            if (reply := self._ask(given)) is not None:
+            if (reply := self._ask(program_input)) is not None:
                 return reply
             self.close()
         return Result("runtime_error", b"", "it broke its sandbox", 0.0, self._back_end)
@@ -126,9 +126,9 @@ class Session:
         self._send(_code())
         self._send(marshal.dumps(settings))
 
-    def _ask(self, given: bytes) -> Result | None:
-        """The result of one run, or None where the sandbox did not give one."""
-        reply = self._frame(self._limits.wall + GRACE_SECONDS) if self._send(given) else None
+    def _ask(self, program_input: bytes) -> Result | None:
+        """Return the result of one run, or None without a valid reply."""
+        reply = self._frame(self._limits.wall + GRACE_SECONDS) if self._send(program_input) else None
         if reply is None or len(reply) < inside.REPLY.size:
             return None
         number, seconds, size = inside.REPLY.unpack_from(reply)
@@ -148,35 +148,35 @@ class Session:
         return True
 
     def _frame(self, seconds: float) -> bytes | None:
-        """One frame that is complete within so many seconds and not larger than a reply can be."""
+        """Return one frame, None where it takes longer than `seconds` or is larger than a reply can be."""
         assert self._process and self._process.stdout
         source, deadline = self._process.stdout.fileno(), time.monotonic() + seconds
         poll = select.poll()
         poll.register(source, select.POLLIN)
-        found, size = bytearray(), 4
-        while len(found) < size:
+        frame, size = bytearray(), 4
+        while len(frame) < size:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 return None
-            part = os.read(source, size - len(found))
+            part = os.read(source, size - len(frame))
             if not part:
                 return None
-            found += part
-            if size == 4 and len(found) == 4:
-                size += int.from_bytes(found)
+            frame += part
+            if size == 4 and len(frame) == 4:
+                size += int.from_bytes(frame)
                 if size > self._limits.output + 10_000:
                     return None
-        return bytes(found[4:])
+        return bytes(frame[4:])
 
     def _last_words(self) -> str:
-        """Why it did not start."""
+        """Return the reason why it did not start."""
         assert self._process and self._process.stderr
         self._process.kill()
-        said = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
-        return said[-1] if said else "it ended without a word"
+        lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "it ended without a message"
 
 
 @functools.cache
 def _code() -> bytes:
-    """`permix.sandbox.inside`, compiled: there is no file of ours in the sandbox."""
+    """Return `permix.sandbox.inside`, compiled: the sandbox contains no file of ours."""
     source = Path(inside.__file__)
     return marshal.dumps(compile(source.read_text(encoding="utf-8"), source.name, "exec", dont_inherit=True))

@@ -173,7 +173,8 @@ def _write_data(results: "Comparison", out: Path) -> None:
     types = {"floor": "bool"} | dict.fromkeys(("seed", "problems", "runs", "personas"), "int32")
     text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
     types |= dict.fromkeys(text, "string")
-    for name, rows in (("ours", results.sweeps), ("personas", results.personas), ("paper", paper.rows())):
+    printed = [vars(number) for number in paper.numbers()]
+    for name, rows in (("ours", results.sweeps), ("personas", results.personas), ("paper", printed)):
         columns = {column: types.get(column, "double") for column in rows[0]}
         parquet.write(rows, columns, out / "data" / name / "test-00000-of-00001.parquet")
     for benchmark, lines in results.tables.items():
