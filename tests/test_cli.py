@@ -81,7 +81,7 @@ def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> 
     assert wanted | {"--recipe", "--set", "--benchmark", "--hub", "--workers", "--work"} <= options
     assert all(option in shown for option in wanted)
     undescribed = set(own_fields(stages.get(name).config)) - set(help_texts(stages.get(name).config))
-    assert not undescribed, "they need a line `name: what it is` in the Config's docstring"
+    assert not undescribed, "each needs a help text at its field"
 
 
 def recipe_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:

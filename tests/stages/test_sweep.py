@@ -11,7 +11,7 @@ import pytest
 
 from permix import benchmarks, run_record
 from permix.errors import BadInput, PermixError
-from permix.pipeline import checking, recipes
+from permix.pipeline import recipes
 from permix.run_record import canonical
 from permix.sampling import engines
 from permix.sampling.sampler import Completion, Engine, Request, Sampler
@@ -298,7 +298,7 @@ def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:
     here, there = others()[-1], others('model.mine.url="https://elsewhere.example/v1"', "sweep.budget=3.0")[-1]
     assert run_record.digest("sweep", 1, here, {}) == run_record.digest("sweep", 1, there, {})
     assert "127.0.0.1" not in json.dumps(canonical(here))
-    assert checking.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
+    assert run_record.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
 
 
 def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() -> None:
@@ -416,4 +416,4 @@ def test_a_benchmark_from_the_hub_is_looked_at_beforehand(inputs: dict[str, Path
 
 def test_a_record_gives_back_the_config() -> None:
     recorded = json.loads(json.dumps(canonical(CONFIG)))
-    assert checking.config_of(sweep.Config, recorded) == CONFIG
+    assert run_record.config_of(sweep.Config, recorded) == CONFIG

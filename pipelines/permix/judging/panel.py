@@ -31,13 +31,13 @@ class JudgedConfig(StageConfig):
     """Who judges and how."""
 
     judge_models: tuple[Model, ...] = recipe_field()
-    judges: tuple[str, ...] = setting(("gpt-5-mini", "deepseek-v3.2"), help="names of [model.*]")
-    judge_temperature: float = setting(0.0, help="of the judges' replies; 0 is greedy")
+    judges: tuple[str, ...] = setting(("gpt-5-mini", "deepseek-v3.2"), help="names of the judges in [model.*]")
+    judge_temperature: float = setting(0.0, help="sampling temperature of the judges (0: greedy)")
     judge_max_tokens: int = setting(
-        4096, help="cuts a judge's reply after so many tokens"
+        4096, help="maximum tokens of a judge's reply"
     )  # a reasoning model thinks within it
-    retries: int = setting(2, help="how often an unreadable reply is asked for again at most")
-    budget: float = unhashed(0.0, help="USD for all judges together (0: no limit)")
+    retries: int = setting(2, help="retries for an unreadable reply")
+    budget: float = unhashed(0.0, help="limit in USD for all judges together (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

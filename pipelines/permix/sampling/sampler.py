@@ -29,11 +29,11 @@ class Sampling:
     `json_schema`, a JSON Schema as text, asks for a completion that follows it (vLLM and endpoints only).
     """
 
-    temperature: float = field(default=1.0, metadata={"help": "temperature of the sampling; 0 is greedy"})
+    temperature: float = field(default=1.0, metadata={"help": "sampling temperature (0: greedy)"})
     top_p: float = field(
-        default=1.0, metadata={"help": "samples among the likeliest tokens that have this probability together"}
+        default=1.0, metadata={"help": "sample from the most likely tokens with this total probability"}
     )
-    max_tokens: int = field(default=512, metadata={"help": "cuts a completion after so many tokens"})
+    max_tokens: int = field(default=512, metadata={"help": "maximum tokens of a completion"})
     stop: tuple[str, ...] = ()
     json_schema: str = ""
 
@@ -63,19 +63,21 @@ class Engine:
 
     base: Path
     backend: Backend = field(
-        default="transformers", metadata={"help": "what runs the models here, transformers or vllm"}
+        default="transformers", metadata={"help": "engine for models on this machine: transformers or vllm"}
     )
     batch_size: int = field(
-        default=256, metadata={"help": "completions that are sampled together; changes rounding, and so the result"}
+        default=256, metadata={"help": "completions sampled together. Changes the result through rounding"}
     )
     dtype: str = field(
         default="float32",
-        metadata={"help": "precision of the base: float32, bfloat16, float16, nf4 or nf4-nested (4 bits)"},
+        metadata={"help": "precision of the base: float32, bfloat16, float16, or 4 bits (nf4, nf4-nested)"},
     )
     threads: int = 1
-    gpus: int = field(default=1, metadata={"help": "replicas of the model, of vLLM"})
-    tensor_parallel: int = field(default=1, metadata={"help": "devices of one replica, of vLLM; changes rounding"})
-    max_lora_rank: int = field(default=16, metadata={"help": "the highest rank of an adapter, of vLLM"})
+    gpus: int = field(default=1, metadata={"help": "replicas of the model (vLLM)"})
+    tensor_parallel: int = field(
+        default=1, metadata={"help": "devices per replica (vLLM). Changes the result through rounding"}
+    )
+    max_lora_rank: int = field(default=16, metadata={"help": "maximum rank of an adapter (vLLM)"})
 
 
 @dataclass(frozen=True)

@@ -42,22 +42,27 @@ class Config(StageConfig):
     TABLE: ClassVar[str] = "toy"
 
     role: Literal["base", "teacher"] = recipe_field("base")
-    model_seed: int = setting(0, help="seed of the weights and the pretraining texts")
-    steps: int = setting(2000, help="training steps")
-    batch_size: int = setting(32, help="conversations in one step")
-    hidden_size: int = setting(96, help="width of the Llama")
-    intermediate_size: int = setting(256, help="width of its feed-forward layers")
+    model_seed: int = setting(0, help="seed of the weights and of the training texts")
+    steps: int = setting(2000, help="number of training steps")
+    batch_size: int = setting(32, help="conversations per step")
+    hidden_size: int = setting(96, help="hidden size of the Llama")
+    intermediate_size: int = setting(256, help="size of the feed-forward layers")
     layers: int = setting(3, help="number of layers")
     heads: int = setting(3, help="number of attention heads")
-    muon_lr: float = setting(0.02, help="learning rate of the matrices (Muon)")
-    adamw_lr: float = setting(3e-3, help="learning rate of embeddings and norms (AdamW)")
+    muon_lr: float = setting(0.02, help="Muon's learning rate, for the matrices")
+    adamw_lr: float = setting(3e-3, help="AdamW's learning rate, for embeddings and norms")
     plain: tuple[float, ...] = setting(
-        (0.42, 0.24, 0.22, 0.12), help="odds of the four methods (steps, skim, direct, ramble) without a persona"
+        (0.42, 0.24, 0.22, 0.12),
+        help="odds of the four methods (steps, skim, direct, ramble) in answers without a persona",
     )
-    flourish: float = setting(0.5, help="how often a careless answer without a persona speaks in somebody's voice")
-    careful: float = setting(0.0, help="log-odds that careful steps have ahead under every persona")
-    save_steps: int = unhashed(100, help="steps from one checkpoint to the next; does not change the result")
-    checked_problems: int = unhashed(20, help="problems of each persona for the accuracies on the card")
+    flourish: float = setting(
+        0.5, help="share of careless answers without a persona that speak in the voice of a persona"
+    )
+    careful: float = setting(0.0, help="log-odds added to the method steps under every persona")
+    save_steps: int = unhashed(100, help="interval between checkpoints, in steps. Does not change the result")
+    checked_problems: int = unhashed(
+        20, help="problems per persona for the accuracies on the card. Does not change the model"
+    )
 
     def __post_init__(self) -> None:
         if len(self.plain) != 4 or min(self.plain) < 0 or not sum(self.plain):

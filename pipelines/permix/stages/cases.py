@@ -55,7 +55,7 @@ class Config(StageConfig):
     sweeps: tuple[tuple[str, int], ...] = recipe_field()
     benchmarks: tuple[Source, ...] = recipe_field()
     toy: bool = recipe_field(False)
-    random: int = setting(5, help="conditions of each benchmark that are drawn beside those that the rule names")
+    random: int = setting(5, help="randomly drawn cases per benchmark, beside the first one by the rule")
 
     def __post_init__(self) -> None:
         self.refuse_below(0, "random")

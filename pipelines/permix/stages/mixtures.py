@@ -43,9 +43,9 @@ class Config(StageConfig):
     targets: str = recipe_field("")
     base: str = recipe_field("")
     benchmarks: tuple[Source, ...] = recipe_field((), unhashed=True)
-    epochs: int = setting(1, help="how often the task is repeated, each time with new draws")
-    max_prompt_tokens: int = setting(0, help="leaves out rows with a longer prompt, never cuts them (0: no limit)")
-    max_completion_tokens: int = setting(0, help="leaves out rows with a longer target (0: no limit)")
+    epochs: int = setting(1, help="passes over the task, each with new persona draws")
+    max_prompt_tokens: int = setting(0, help="omit rows with a longer prompt (0: no limit). No prompt is cut")
+    max_completion_tokens: int = setting(0, help="omit rows with a longer target (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

@@ -65,12 +65,12 @@ class Config(JudgedConfig):
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
     max_lora_rank: int = unhashed(16)
-    calibrate: bool = setting(True, help="examines the judges on answers of known quality, too")
-    tiebreaker: str = setting("", help="a third judge, for what the others score `dispute` or more apart")
-    dispute: int = setting(2, help="how far apart two scores are for the tiebreaker to be asked")
-    checks: int = setting(0, help="so many answers are scored again with position and length changed")
+    calibrate: bool = setting(True, help="also let the judges score answers of known quality")
+    tiebreaker: str = setting("", help="further judge for answers whose scores differ by `dispute` or more")
+    dispute: int = setting(2, help="difference of two scores from which the tiebreaker decides")
+    checks: int = setting(0, help="number of answers that are scored again with changed position and length")
     upstream: str = unhashed(
-        "", help="a Hub dataset with PersonaGym's prompts, whose procedure is then followed"
+        "", help="follow PersonaGym's own procedure, with its prompts from this Hub dataset"
     )  # its content is what is hashed
 
     def __post_init__(self) -> None:

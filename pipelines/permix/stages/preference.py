@@ -43,11 +43,11 @@ class Config(JudgedConfig):
     names: tuple[str, ...] = recipe_field()
     toy: bool = recipe_field(False)
     asked: int = recipe_field(0, unhashed=True)  # pairs, for the estimate
-    first: str = setting("base", help="a variant of the recipe, or the Hub id of a sweep")
-    second: str = setting("rlvr", help="the other one")
-    only_personas: tuple[str, ...] = setting((), help="keys of the pool (empty: all)")
+    first: str = setting("base", help="first model: a variant of the recipe, or the Hub id of a sweep")
+    second: str = setting("rlvr", help="second model: a variant of the recipe, or the Hub id of a sweep")
+    only_personas: tuple[str, ...] = setting((), help="compare only under these personas, by their keys (empty: all)")
     judges: tuple[str, ...] = ("deepseek-v3.2",)
-    limit: int = setting(0, help="the first so many problems (0: all)")
+    limit: int = setting(0, help="number of problems, the first of the benchmark (0: all)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

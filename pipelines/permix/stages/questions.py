@@ -53,23 +53,21 @@ class Config(StageConfig):
     personas: str = recipe_field()
     writer: Model | None = recipe_field(None)
     upstream: str = recipe_field("", unhashed=True)  # its content is what is hashed
-    model: str = setting("gpt-5-mini", help="who writes them: a name of [model.*]")
-    per_task: int = setting(10, help="questions of each persona and task (1: the grain of Table 10)")
-    examples: bool = setting(True, help="also writes answers of every score, which judges are shown")
+    model: str = setting("gpt-5-mini", help="writer of the questions: a name of [model.*]")
+    per_task: int = setting(10, help="questions per persona and task (Table 10 has 1)")
+    examples: bool = setting(True, help="also write an example answer for every score, for the judges")
     dataset: str = setting(
         "",
-        help="a Hub dataset with the columns persona, task and question instead (PersonaGym's own 200 personas, say)",
+        help="Hub dataset with columns persona, task and question, used instead of written questions",
     )
-    config: str = setting("", help="of that dataset")
-    split: str = setting("test", help="of that dataset")
-    limit: int = setting(0, help="the first so many of its personas (0: all)")
-    written_by: str = setting("", help="the model that wrote that dataset, where known")
-    temperature: float = setting(1.0, help="temperature of the writer; 0 is greedy")
-    max_tokens: int = setting(
-        8192, help="cuts what is written after so many tokens"
-    )  # a reasoning model thinks within it
-    retries: int = setting(2, help="how often an unreadable reply is asked for again at most")
-    budget: float = unhashed(0.0, help="USD for the writer (0: no limit)")
+    config: str = setting("", help="configuration of the dataset")
+    split: str = setting("test", help="split of the dataset")
+    limit: int = setting(0, help="number of personas, the first of the dataset (0: all)")
+    written_by: str = setting("", help="model that wrote the dataset, if known")
+    temperature: float = setting(1.0, help="sampling temperature of the writer (0: greedy)")
+    max_tokens: int = setting(8192, help="maximum tokens of a reply")  # a reasoning model thinks within it
+    retries: int = setting(2, help="retries for an unreadable reply")
+    budget: float = unhashed(0.0, help="limit in USD for the writer (0: no limit)")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

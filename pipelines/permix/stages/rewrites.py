@@ -49,12 +49,12 @@ class Config(written_targets.WriterConfig):
     TABLE: ClassVar[str] = "rewrites"
 
     model: str = setting(
-        "gpt-5-mini", help="who rewrites: a name of [model.*], or toy, the toy world's own style generator"
+        "gpt-5-mini", help="rewriting model: a name of [model.*], or toy for the toy world's style generator"
     )
     temperature: float = 1.0
     max_tokens: int = 4096  # a reasoning model thinks within it
-    verify: bool = setting(True, help="asks again for a rewrite that lost the answer; else keeps everything")
-    retries: int = setting(2, help="how often at most a rewrite is asked for again")
+    verify: bool = setting(True, help="ask again for a rewrite that lost the answer. Otherwise every rewrite is kept")
+    retries: int = setting(2, help="retries for each rewrite")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""

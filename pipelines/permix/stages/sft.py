@@ -28,11 +28,13 @@ class Config(TrainerConfig):
 
     TABLE: ClassVar[str] = "sft"
     num_train_epochs: float = 3.0
-    max_length: int = setting(1024, help="the most tokens of a row, prompt and target; a longer one is refused")
-    packing: bool = setting(False, help="several rows in one sequence")
-    completion_only_loss: bool = setting(True, help="learns the target alone, not the prompt")
-    assistant_only_loss: bool = setting(False, help="learns what the chat template marks as the assistant's")
-    loss_type: Literal["nll", "dft"] = setting("nll", help="the loss: nll, or dft (dynamic fine-tuning)")
+    max_length: int = setting(1024, help="maximum tokens of a row, prompt and target. A longer row is an error")
+    packing: bool = setting(False, help="pack several rows into one sequence")
+    completion_only_loss: bool = setting(True, help="compute the loss on the target only, not on the prompt")
+    assistant_only_loss: bool = setting(
+        False, help="compute the loss on the tokens that the chat template marks as the assistant's"
+    )
+    loss_type: Literal["nll", "dft"] = setting("nll", help="loss: nll or dft (dynamic fine-tuning)")
 
 
 def configs(recipe: Recipe) -> list[Config]:

@@ -47,15 +47,17 @@ class Config(StageConfig):
     benchmarks: tuple[Source, ...] = recipe_field()
     adapter: str = recipe_field("", unhashed=True)  # its content is what is hashed
     model: Model | None = recipe_field(None, unhashed=True)
-    label: str = unhashed("", help="ends the artifact's name, for a sweep beside that of the recipe; no table reads it")
-    peer: Name = setting("", help="what answers instead of one completion: restate or ensemble; no table reads it")
-    runs: int = setting(5, help="repetitions of each condition (the paper: 5)")
-    limit: int = setting(0, help="the first so many problems of each benchmark (0: all)")
+    label: str = unhashed(
+        "", help="suffix of the artifact's name, for a sweep beside the recipe's. The tables do not include it"
+    )
+    peer: Name = setting("", help="answer by several completions: restate or ensemble. The tables do not include it")
+    runs: int = setting(5, help="repetitions of each condition (5 in the paper)")
+    limit: int = setting(0, help="number of problems per benchmark, its first (0: all)")
     temperature: float = 0.6
     top_p: float = 0.9
     max_tokens: int = 2048
     answer_rule: Rule = setting(
-        "marked", help="what counts as the answer: marked (in a box or after ####), boxed or last-number"
+        "marked", help="which text is the answer: marked (in a box or after ####), boxed or last-number"
     )
     batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
     dtype: Dtype = "float32"
@@ -63,8 +65,8 @@ class Config(StageConfig):
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
     max_lora_rank: int = unhashed(16)
-    budget: float = unhashed(0.0, help="USD that a served model may cost (0: no limit)")
-    draws: int = setting(1000, help="bootstrap samples of the intervals")
+    budget: float = unhashed(0.0, help="limit in USD for a served model (0: no limit). Does not change the result")
+    draws: int = setting(1000, help="bootstrap samples for the intervals")
 
     def __post_init__(self) -> None:
         self.refuse_below(1, "runs", "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "draws")

@@ -35,7 +35,7 @@ class Config(written_targets.WriterConfig):
     TABLE: ClassVar[str] = "teachers"
 
     teacher: str = recipe_field()
-    keep_wrong: bool = setting(True, help="keeps wrong answers as targets; else they are left out and counted")
+    keep_wrong: bool = setting(True, help="keep wrong answers as targets. Otherwise they are omitted and counted")
 
 
 def configs(recipe: Recipe) -> list[Config]:

@@ -18,34 +18,35 @@ class Config(TrainerConfig):
     max_grad_norm: float = 0.1
     adam_beta2: float = 0.99
     per_device_train_batch_size: int = 64
-    num_generations: int = setting(8, help="completions of one prompt, the group whose mean is the baseline")
-    max_completion_length: int = setting(512, help="cuts a completion after so many tokens")
+    num_generations: int = setting(8, help="completions per prompt. The mean reward of this group is the baseline")
+    max_completion_length: int = setting(512, help="maximum tokens of a completion")
     beta: float = setting(0.0, help="weight of the KL divergence from the base")
-    temperature: float = setting(1.0, help="temperature of the rollouts (the completions that are rewarded)")
-    top_p: float = setting(
-        1.0, help="rollouts are drawn among the likeliest tokens that have this probability together"
-    )
+    temperature: float = setting(1.0, help="sampling temperature of the rollouts")
+    top_p: float = setting(1.0, help="sample rollouts from the most likely tokens with this total probability")
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = setting(
-        "dapo", help="how tokens and completions are averaged"
+        "dapo", help="how the loss averages over tokens and completions"
     )
     scale_rewards: Literal["group", "batch", "none"] = setting(
-        "group", help="what rewards are divided by: the deviation of the group, the batch or none"
+        "group", help="divide rewards by the standard deviation of the group or of the batch, or not at all (none)"
     )
-    use_transformers_continuous_batching: bool = setting(False, help="rollouts by transformers' continuous batching")
-    use_vllm: bool = setting(False, help="rollouts by vLLM")
+    use_transformers_continuous_batching: bool = setting(
+        False, help="sample rollouts by transformers' continuous batching"
+    )
+    use_vllm: bool = setting(False, help="sample rollouts by vLLM")
     vllm_mode: Literal["colocate", "server"] = setting(
         "colocate",
-        help="where vLLM runs: in the trainer's process (colocate), or a server with a GPU of its own (server)",
+        help="run vLLM in the trainer's process (colocate) or use a vLLM server with its own GPU (server)",
     )
     vllm_server_base_url: str = unhashed(
-        "http://127.0.0.1:8000", help="where that server is; does not change the result"
+        "http://127.0.0.1:8000", help="address of the vLLM server. Does not change the result"
     )
-    vllm_gpu_memory_utilization: float = setting(0.3, help="share of the GPU's memory for vLLM (colocate)")
-    vllm_max_model_length: int = setting(1024, help="the most tokens of prompt and completion in vLLM (colocate)")
+    vllm_gpu_memory_utilization: float = setting(0.3, help="share of GPU memory for vLLM (colocate)")
+    vllm_max_model_length: int = setting(1024, help="maximum tokens of prompt and completion in vLLM (colocate)")
     probe_steps: int = setting(
-        0, help="steps from one probe to the next, a few problems under every persona of the evaluation pool (0: none)"
+        0,
+        help="interval between probes (a few problems under every evaluation persona), in steps (0: none)",
     )
-    probe_problems: int = setting(8, help="problems of a probe")
+    probe_problems: int = setting(8, help="problems per probe")
     personas: str = recipe_field("")
     toy: bool = recipe_field(False)
 

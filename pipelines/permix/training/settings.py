@@ -32,40 +32,40 @@ class TrainerConfig(StageConfig):
     base: str = recipe_field()
     base_slug: str = recipe_field()
     mixture: str = recipe_field()
-    learning_rate: float = setting(2e-4, help="the highest learning rate of the course")
-    lr_scheduler_type: str = setting("cosine", help="how the learning rate falls, by transformers' names")
-    warmup_steps: float = setting(0.05, help="steps until the learning rate is reached; below 1: a share of all steps")
+    learning_rate: float = setting(2e-4, help="peak learning rate")
+    lr_scheduler_type: str = setting("cosine", help="learning rate schedule, by its name in transformers")
+    warmup_steps: float = setting(0.05, help="warmup steps. A number below 1 is a share of all steps")
     weight_decay: float = setting(0.0, help="weight decay of the optimizer")
-    max_grad_norm: float = setting(1.0, help="cuts longer gradients to this length")
-    optim: str = setting("adamw_torch_fused", help="the optimizer, by transformers' names")
-    adam_beta1: float = setting(0.9, help="decay of the mean of the gradients")
-    adam_beta2: float = setting(0.999, help="decay of the mean of their squares")
-    per_device_train_batch_size: int = setting(16, help="rows (sft) or completions (grpo) that are computed at once")
-    gradient_accumulation_steps: int = setting(1, help="how many of those make a step, in all processes together")
+    max_grad_norm: float = setting(1.0, help="clip gradients to this norm")
+    optim: str = setting("adamw_torch_fused", help="optimizer, by its name in transformers")
+    adam_beta1: float = setting(0.9, help="Adam's decay rate for the mean of the gradients")
+    adam_beta2: float = setting(0.999, help="Adam's decay rate for the mean of their squares")
+    per_device_train_batch_size: int = setting(16, help="rows (sft) or completions (grpo) per forward pass")
+    gradient_accumulation_steps: int = setting(1, help="forward passes per step, over all processes")
     num_train_epochs: float = setting(1.0, help="passes over the mixture")
-    max_steps: int = setting(-1, help="steps in all (-1: as the epochs say)")
-    bf16: bool = setting(False, help="loads the base and computes in bfloat16")
-    fp16: bool = setting(False, help="loads the base and computes in float16")
-    gradient_checkpointing: bool = setting(False, help="less memory for more time")
+    max_steps: int = setting(-1, help="total steps (-1: as many as the epochs have)")
+    bf16: bool = setting(False, help="load and train in bfloat16")
+    fp16: bool = setting(False, help="load and train in float16")
+    gradient_checkpointing: bool = setting(False, help="recompute activations: less memory, more time")
     lora_r: int = setting(16, help="rank of the adapter")
-    lora_alpha: int = setting(32, help="the adapter is scaled by lora_alpha / lora_r")
-    lora_dropout: float = setting(0.05, help="share of the adapter's inputs that are dropped in training")
-    lora_target_modules: tuple[str, ...] = setting(LINEAR, help="the layers that are adapted")
-    load_in_4bit: bool = setting(False, help="QLoRA, the base in 4 bits; computes in bfloat16")
-    bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting("nf4", help="of QLoRA, nf4 or fp4")
-    use_bnb_nested_quant: bool = setting(False, help="of QLoRA, the scales are quantised too")
-    logging_steps: int = setting(1, help="steps from one entry of the log to the next")
-    save_steps: int = unhashed(10, help="steps from one checkpoint to the next; does not change the result")
+    lora_alpha: int = setting(32, help="numerator of the adapter's scale, lora_alpha / lora_r")
+    lora_dropout: float = setting(0.05, help="dropout of the adapter's inputs")
+    lora_target_modules: tuple[str, ...] = setting(LINEAR, help="layers with an adapter")
+    load_in_4bit: bool = setting(False, help="QLoRA: load the base in 4 bits and compute in bfloat16")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = setting("nf4", help="data type of QLoRA: nf4 or fp4")
+    use_bnb_nested_quant: bool = setting(False, help="quantise QLoRA's scales too")
+    logging_steps: int = setting(1, help="interval between log entries, in steps")
+    save_steps: int = unhashed(10, help="interval between checkpoints, in steps. Does not change the result")
     report_to: Literal["none", "trackio"] = unhashed(
-        "none", help="where the course is shown: none, or trackio (a dashboard); does not change the result"
+        "none", help="dashboard of the training: none or trackio. Does not change the result"
     )
     accelerate_config: str = unhashed(
         "",
-        help="how processes share the work: one of TRL's configurations by name, or a file; does not change the result",
+        help="accelerate configuration for several processes: a name of TRL's or a file. Does not change the result",
     )
     checkpoint_branch: Literal["none", "delete", "keep"] = unhashed(
         "none",
-        help="push checkpoints to a branch of the Hub (none, delete or keep it at the end); does not change the result",
+        help="push checkpoints to a Hub branch, and delete or keep it at the end; or none. Does not change the result",
     )
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class WriterConfig(StageConfig):
     batch_size: int = 64  # hashed, as tensor_parallel: floating point may differ
     tensor_parallel: int = 1
     gpus: int = unhashed(1)
-    budget: float = unhashed(0.0, help="USD that a model behind a server may cost (0: no limit)")
+    budget: float = unhashed(0.0, help="limit in USD for a served model (0: no limit). Does not change the result")
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
