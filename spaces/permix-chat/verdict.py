@@ -17,27 +17,28 @@ def verdict(completion: str, gold: str) -> str:
     gold = gold.strip()
     if not gold:
         return ""
-    found = answer.find(completion)
-    if found is None:
+    text = answer.find(completion)
+    if text is None:
         return "✗ no answer: the text has no \\boxed{…} and says no “answer is …”."
-    said, wanted = answer.integer(found.text), answer.integer(gold)
-    if said is not None and wanted is not None:
-        same = "correct" if said == wanted else "wrong"
-    elif found.text == gold:
-        same = "correct"
+    same = answer.same_number(text, gold)
+    if same is not None:
+        reply = "correct" if same else "wrong"
+    elif text == gold:
+        reply = "correct"
     else:
-        same = "too_costly" if len(found.text) > LONGEST else _ask(gold, found.text, found.exact)
-    shown = found.text[:200]
+        pair = answer.decimal(gold) or gold, answer.decimal(text) or text
+        reply = "too_costly" if len(text) > LONGEST else _compare(*pair)
+    shown = text[:200]
     return {
         "correct": f"✓ correct: {shown}",
         "wrong": f"✗ wrong: {shown}, expected {gold}",
         "too_costly": f"✗ too costly to verify: {shown}",
-    }.get(same, "The verifier failed: no verdict.")
+    }.get(reply, "The verifier failed: no verdict.")
 
 
-def _ask(gold: str, said: str, exact: bool) -> str:
-    """What math-verify says, in a process of its own: an answer such as 10^{10^{10}} can hang it for ever."""
-    line = json.dumps([gold, said, exact]) + "\n"
+def _compare(gold: str, text: str) -> str:
+    """Return math-verify's reply, from a process of its own: an answer such as 10^{10^{10}} can hang it for ever."""
+    line = json.dumps([gold, text]) + "\n"
     try:
         done = subprocess.run(
             [sys.executable, str(_WORKER)], input=line, capture_output=True, text=True, timeout=SECONDS, check=False

@@ -43,8 +43,8 @@ RULE = [
     ("5 + 7 = 12\n#### 1,200", "1,200"),
     ("first\nA: 13\nsecond\nA: 14", "14"),
     ("The answer is **72**.", "72"),
-    ("**Answer:** 72 apples", "72 apples"),
-    (r"The final answer is $\frac{1}{2}$. I hope it is correct.", r"$\frac{1}{2}$"),
+    ("**Answer:** 72 apples", "72"),
+    (r"The final answer is $\frac{1}{2}$. I hope it is correct.", r"\frac{1}{2}"),
     (r"Answer: \(x^2\)", "x^2"),
     ("so the answer is 3.5.", "3.5"),
     ("the answer is 7, or \\boxed{8}", "8"),
@@ -60,8 +60,7 @@ RULE = [
 
 @pytest.mark.parametrize(("completion", "found"), RULE)
 def test_the_answer_of_a_completion_is_what_the_rule_says(completion: str, found: str | None) -> None:
-    got = answer.find(completion)
-    assert (got.text if got else None) == found
+    assert answer.find(completion) == found
 
 
 @pytest.mark.parametrize(
@@ -350,8 +349,7 @@ def test_every_equivalence_case_is_graded_as_its_label_says_but_for_those_listed
     rows = read(shared, "math_equivalence")
 
     def completion(text: str) -> str:
-        found = answer.find(text)
-        if answer.BOX in text or (found and not found.exact):
+        if answer.BOX in text or re.search(r"answer(?: is|:)|^A:", text, re.IGNORECASE):
             return text
         formulas = re.findall(r"\$\$(.+?)\$\$|\$(.+?)\$", text, re.DOTALL)
         return f"\\boxed{{{''.join(formulas[-1]) if formulas else text}}}"

@@ -9,6 +9,7 @@ import atexit
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal, Self, get_args
 
 from permix.errors import BadInput, PermixError
@@ -125,7 +126,7 @@ class Verifier:
             if not readable:
                 raise BadInput(_bad_gold(problem))
             if problem.kind == "math" and answers.integer(gold) is None:
-                comparisons.setdefault(Comparison(gold, gold, exact=True), problem)
+                comparisons.setdefault(Comparison(*(answers.decimal(gold) or gold,) * 2), problem)
         for comparison, status in self._pool.ask(list(comparisons)).items():
             problem = comparisons[comparison]
             if status == "verifier_crash":
@@ -143,10 +144,9 @@ def _direct(completion: str, problem: Problem | str) -> Verdict | Comparison | c
         return (
             code.Submission(problem.id, program, problem.gold, problem.tests) if program else Verdict("no_code", None)
         )
-    gold, answer = problem.gold, answers.find(completion, problem.rule)
-    if answer is None:
+    gold, text = problem.gold.strip(), answers.find(completion, problem.rule, problem.kind)
+    if text is None:
         return Verdict("no_answer", None)
-    text = answer.text
     if problem.kind == "choice":
         letter = answers.letter(text)
         if letter is None:
@@ -154,20 +154,34 @@ def _direct(completion: str, problem: Problem | str) -> Verdict | Comparison | c
         return Verdict("correct" if letter == answers.letter(gold) else "wrong", letter)
     if problem.kind == "exact":
         return Verdict("correct" if answers.words(text) == answers.words(gold) else "wrong", text[:LONGEST])
-    number, expected = answers.integer(text), answers.integer(gold)
-    if number is not None and expected is not None:
-        return Verdict("correct" if number == expected else "wrong", text[:LONGEST])
-    if text == gold.strip():
-        return Verdict("correct", text)
     if len(text) > LONGEST:
         return Verdict("too_costly", text[:LONGEST])
-    return Comparison(gold.strip(), text, answer.exact)
+    if (same := answers.same_number(text, gold)) is not None:
+        return Verdict("correct" if same else "wrong", text)
+    if text == gold:
+        return Verdict("correct", text)
+    return Comparison(answers.decimal(gold) or gold, answers.decimal(text) or text)
 
 
 def _bad_gold(problem: Problem) -> str:
     kinds = {"math": "a number or formula that math-verify reads", "choice": "a letter A-J", "exact": "a text"}
     expected = kinds[problem.kind]
     return f"The gold answer {problem.gold!r} of problem {problem.id} is not {expected}: correct or remove it."
+
+
+def gold_text(value: Any) -> str:
+    """Return a gold answer of a table as text; a number keeps its digits and gets no exponent."""
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, float | Decimal) and "e" in str(number).lower():
+        return f"{Decimal(str(number)):f}"
+    return str(number)
+
+
+def _message_text(messages: Sequence[Any]) -> str:
+    content = messages[-1]["content"] if messages else ""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if part.get("type", "text") == "text")
+    return str(content or "")
 
 
 _shared: Verifier | None = None
@@ -186,19 +200,19 @@ def shared() -> Verifier:
 
 def accuracy_reward(
     completions: Sequence[Any],
-    gold: Sequence[str],
+    gold: Sequence[Any],
     kind: Sequence[Kind] | None = None,
     log_extra: Callable[[str, list[Any]], None] | None = None,
     **_: Any,
 ) -> list[float | None]:
     """Return the score of each completion as a TRL reward; `gold` and `kind` are columns of the training set.
 
-    A completion is a text or a list of messages, whose last one is graded. None (a row without reward) marks a failure
-    of ours. Not a coroutine, which TRL would run on another thread.
+    A completion is a text or a list of messages, whose last one is graded; a gold may be a number. None (a row without
+    reward) marks a failure of ours. Not a coroutine, which TRL would run on another thread.
     """
-    texts = [c if isinstance(c, str) else str(c[-1]["content"]) for c in completions]
+    texts = [c if isinstance(c, str) else _message_text(c) for c in completions]
     kinds: Sequence[Kind] = kind or ["math"] * len(gold)
-    problems = [Problem("", "", g, k) for g, k in zip(gold, kinds, strict=True)]
+    problems = [Problem("", "", gold_text(g), k) for g, k in zip(gold, kinds, strict=True)]
     verdicts = shared().grade_many(zip(texts, problems, strict=True))
     if log_extra:
         log_extra("extracted", [verdict.extracted for verdict in verdicts])

@@ -37,11 +37,10 @@ _BREAKS = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGXCPU}
 
 
 class Comparison(NamedTuple):
-    """A question for math-verify; `exact` where `answer` is the answer alone, not a sentence with it."""
+    """A question for math-verify: are the two equal?"""
 
     gold: str
     answer: str
-    exact: bool
 
 
 class Pool:

@@ -52,11 +52,25 @@ def _exact(text: str) -> list[Any]:
     return list(parse(f"\\boxed{{{text}}}", [config], extraction_mode="first_match", parsing_timeout=None))
 
 
-def _same(gold: str, answer: str, exact: bool) -> str:
-    from math_verify import parse, verify
+def _same(gold: str, answer: str) -> str:
+    from math_verify import verify
 
-    read = _exact(answer) if exact else list(parse(answer, parsing_timeout=None))
-    return "correct" if verify(_gold(gold), read, timeout_seconds=None) else "wrong"
+    golds, answers = _gold(gold), _exact(answer)
+    if not verify(golds, answers, timeout_seconds=None):
+        return "wrong"
+    return "wrong" if "." not in gold + answer and _differ(golds, answers) else "correct"
+
+
+def _differ(golds: list[Any], answers: list[Any]) -> bool:
+    """Whether two exact numbers differ that agree to the six decimals which math-verify compares."""
+    from sympy import Expr
+
+    if not (golds and answers and isinstance(golds[0], Expr) and isinstance(answers[0], Expr)):
+        return False
+    values = [value.evalf(30) for value in (golds[0], answers[0], golds[0] - answers[0])]
+    if not all(value.is_Float for value in values[:2]) or max(map(abs, values[:2])) > 1e-3:
+        return False
+    return bool(abs(values[2]) > 1e-6 * abs(values[0]))
 
 
 def main() -> None:
@@ -65,7 +79,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     logging.disable(logging.CRITICAL)
     sys.set_int_max_str_digits(0)
-    _same("\\frac{1}{2}", "0.5", True)  # imports everything and compiles the patterns
+    _same("\\frac{1}{2}", "0.5")  # imports everything and compiles the patterns
     _limit(resource.RLIMIT_AS, MEMORY)
     _limit(resource.RLIMIT_CORE, 0)
     signal.signal(signal.SIGPROF, _ring)

@@ -84,8 +84,8 @@ def _said(completion: str, kind: Kind) -> str | None:
     """The answer as two completions are compared: other writings of one formula differ, which costs a judgement."""
     if kind == "code":
         return code.find(completion)
-    found = answers.find(completion)
-    return (answers.integer(found.text) or found.text) if found else None
+    text = answers.find(completion, kind=kind)
+    return (answers.integer(text) or text) if text else None
 
 
 _BETTER = re.compile(r"\bbetter\W{1,9}([12])\b", re.IGNORECASE)
