@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from embedded_hub import launch
-from permix.automation.ci import card, github
-from permix.automation.ci import request as requests
+from permix.automation.ci import card, evaluation, github
+from permix.automation.ci.evaluation import EvaluationRequest
 from permix.commands import ci
 from permix.errors import BadInput, PermixError
 from permix.publishing.hub import Artifact
@@ -91,9 +91,9 @@ def test_a_card_that_may_be_written_gets_a_commit_and_keeps_its_text(forge: Forg
 def test_a_sweep_that_fails_says_why_and_publishes_nothing(forge: Forge) -> None:
     """Here the base was deleted after the request was checked."""
     fields = {"adapter": ADAPTER, "revision": forge.state(ADAPTER).sha, "base": "me/gone", "runner": "self-hosted"}
-    request = requests.Request(**fields, benchmarks=("arithmetic",))
-    needs = {"request": {"outputs": {"requests": f"[{request.text()}]"}}}
-    done = forge.run("evaluate", "evaluate", matrix={"request": json.loads(request.text())}, needs=needs)
+    request = EvaluationRequest(**fields, benchmarks=("arithmetic",))
+    needs = {"request": {"outputs": {"requests": f"[{request.as_json}]"}}}
+    done = forge.run("evaluate", "evaluate", matrix={"request": json.loads(request.as_json)}, needs=needs)
     assert done.ended == 2, done.log
     assert f"**Sweep of {ADAPTER}**: me/gone is needed by stage sweep and is not on http" in done.said
     assert f"::error title=Sweep of {ADAPTER}::me/gone is needed" in done.said
@@ -150,7 +150,7 @@ def refused(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
         with pytest.raises(PermixError):
-            ci.request(hub=hub)
+            ci.request(hub_url=hub)
         assert re.fullmatch(r"requests<<(\w+)\n\[\]\n\1\n", files["GITHUB_OUTPUT"].read_text())
         assert token not in files["GITHUB_STEP_SUMMARY"].read_text()
         return re.sub(r"\\(.)", r"\1", files["GITHUB_STEP_SUMMARY"].read_text())
@@ -213,14 +213,14 @@ def test_a_base_that_cannot_be_had_is_one_sentence(
         ("none", json.dumps(given | {"base_model_name_or_path": None}), "names the base '': base_model_name_or_path"),
         ("local", json.dumps(given | {"base_model_name_or_path": "/home/me/base"}), "names the base '/home/me/base'"),
         ("gone", json.dumps(given | {"base_model_name_or_path": "me/gone"}), "The base me/gone of me/lora-gone is not"),
-        ("text", '"a text"', "adapter_config.json of me/lora-text is no JSON table"),
+        ("text", '"a text"', "adapter_config.json of me/lora-text is not a JSON table"),
     ):
         path.write_text(text)
         forge.hub.publish(f"me/lora-{name}", tmp_path / "lora", "made", None)
         assert sentence in refused(pushed(f"me/lora-{name}"))
     gated = 403, "", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model meta/llama is restricted"}
     with answering(lambda path: gated) as (url, _), pytest.raises(PermixError, match="It is gated: accept its terms"):
-        requests.complete(requests.Request(adapter=ADAPTER), forge.hub.__class__(url, "t", tmp_path, embedded=False))
+        evaluation.complete(EvaluationRequest(adapter=ADAPTER), forge.hub.__class__(url, "t", tmp_path, embedded=False))
 
 
 def test_a_token_that_is_expired_missing_or_anothers_is_one_sentence(refused: Callable[..., str]) -> None:
@@ -243,16 +243,16 @@ def test_of_several_watched_adapters_a_bad_one_stops_no_other(forge: Forge) -> N
 def test_a_webhook_decides_nothing_that_costs_money(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("PERMIX_")]:
         monkeypatch.delenv(name)
-    (request,) = requests.asked(pushed(flavor="h200", limit="0", benchmarks="math500", runner="self-hosted"))
-    assert request == requests.Request(adapter=ADAPTER)
+    (request,) = evaluation.of_event(pushed(flavor="h200", limit="0", benchmarks="math500", runner="self-hosted"))
+    assert request == EvaluationRequest(adapter=ADAPTER)
     monkeypatch.setenv("PERMIX_FLAVOR", "t4-small")
     monkeypatch.setenv("PERMIX_ORG", "results")
-    (mine,) = requests.asked({"inputs": {"adapter": "1/x", "benchmarks": "gsm8k math500,gsm8k", "limit": "7"}})
-    assert (mine.benchmarks, mine.limit, mine.flavor) == (("gsm8k", "math500"), 7, "t4-small")
+    (request,) = evaluation.of_event({"inputs": {"adapter": "1/x", "benchmarks": "gsm8k math500,gsm8k", "limit": "7"}})
+    assert (request.benchmarks, request.limit, request.flavor) == (("gsm8k", "math500"), 7, "t4-small")
     job = ["--on", "jobs", "--flavor", "t4-small", "--max-cost", "10", "--timeout", "5h"]
-    assert mine.options[-8:] == job
-    assert 'sweep.label="1"' in mine.options
-    assert requests.parse(mine.text()) == mine
+    assert request.arguments[-8:] == job
+    assert 'sweep.label="1"' in request.arguments
+    assert EvaluationRequest.of_json(request.as_json) == request
 
 
 def test_what_fails_without_a_word_still_gets_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

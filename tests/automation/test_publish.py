@@ -37,7 +37,7 @@ def released(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> list[str
         f"permix-{__version__}.tar.gz",
     }
     with zipfile.ZipFile(next((copy / "dist").glob("*.whl"))) as wheel:
-        assert {"permix/automation/ci/request.py", "permix/_data/spaces/pss/pss.py"} <= set(wheel.namelist())
+        assert {"permix/automation/ci/evaluation.py", "permix/_data/spaces/pss/pss.py"} <= set(wheel.namelist())
     assert [name.partition("@")[0] for name in done.used][-1] == "actions/upload-artifact"
     resources: list[str] = json.loads(done.outputs["resources"])
     return resources

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from embedded_hub import launch
-from permix.automation.jobs import bundle, follow, price, steps, submit
+from permix.automation.jobs import build, bundle, follow, price, submit
 from permix.automation.jobs.terms import JobTerms
 from permix.commands import run as runs
 from permix.errors import BadInput, PermixError
@@ -123,7 +123,7 @@ def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cance
     second = started(home, *command)
     assert its_job(second) == job
     second.send_signal(signal.SIGINT)
-    assert f"detached; Job {job} goes on: `permix jobs attach {job}`" in second.communicate()[1]
+    assert f"detached; Job {job} still runs: `permix jobs attach {job}`" in second.communicate()[1]
     assert second.returncode == 130
     left = permix(home, *command, "--detach", MY_KEY=KEY)
     assert left.stdout == f"{job}\n"
@@ -182,13 +182,13 @@ def test_what_jobs_share_is_made_once_also_where_it_is_asked_afresh() -> None:
     assert [plan.recipe.variants for plan in plans] == [("base",), ("rlvr",), ("permix-rlvr",)]
     for plan in plans:
         plan.look_up(hub)
-    sentence = "Several Jobs need shared/permix-toy-base, which a Job before them would make: leave --detach away"
+    sentence = "Several Jobs need shared/permix-toy-base, which a Job before them would make: omit --detach"
     with pytest.raises(BadInput, match=sentence):
-        steps.build(plans, terms, hub)
-    before = steps._shared(plans, replace(terms, wait=True), hub)
+        build.build(plans, terms, hub)
+    before = build._shared(plans, replace(terms, wait=True), hub)
     assert [plan.request.until for plan in before] == ["base", "personas"]
     for plan in before:
-        steps._leave_out(plan, plans, hub)
+        build._leave_out(plan, plans, hub)
     assert [plan.request.fresh for plan in plans] == [("sweep",)] * 3
 
 
@@ -213,7 +213,7 @@ def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
     (tmp_path / "crew.json").write_text(json.dumps([{"key": "cook", "category": "c", "system_prompt": "Cook."}]))
     people = f'personas.eval="{tmp_path}/crew.json"'
     plan = Plan.of(RunRequest(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
-    found = steps.command(plan)
+    found = build.command(plan)
     assert set(found.contents) == {"own.toml", "personas/crew.json"}
     assert found.extras == ("train",)
     changes = ["--set", people, "--set", "sweep.runs=2", "--set", 'personas.eval="personas/crew.json"']

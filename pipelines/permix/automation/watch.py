@@ -1,25 +1,27 @@
 """Adapters whose pushes start an evaluation: through the Space permix-relay and GitHub, or in a Job of the Hub.
 
-Either way a webhook says no more than "look at this adapter". Whether there is something new is asked from the Hub,
-where the sweep's record names the content that was measured; so no webhook that is lost, sent twice or late does harm,
-and a push of cards and results alone starts nothing that costs more than a look.
+A webhook only names an adapter. The Hub tells whether its weights are new, because the sweep's record names the content
+that was measured. So a lost or repeated webhook does no harm, and a push of a card alone costs no evaluation.
 """
 
+import json
 import os
 import secrets
+import sys
 import time
+import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
 from embedded_hub import launch
 from permix import files
-from permix.automation.ci import card, github
-from permix.automation.ci import request as requests
-from permix.automation.ci.request import Request
-from permix.automation.jobs import follow, submit
+from permix.automation.ci import card, evaluation, github
+from permix.automation.ci.evaluation import EvaluationRequest
+from permix.automation.jobs import follow, price, submit
 from permix.automation.jobs.submit import Command
 from permix.errors import BadInput, PermixError
-from permix.pipeline import published
+from permix.pipeline import published, run
 from permix.publishing.hub import Artifact, Hub
 from permix.stages import apps
 
@@ -28,45 +30,53 @@ if TYPE_CHECKING:
 
 RELAY = "permix-relay"
 PATH = "/webhook?by=permix"
-"""Of the relay; the query tells our webhooks from others."""
+"""The path at the relay; the query marks our webhooks."""
 START_SECONDS = 600
-"""That the relay's Space has until it runs."""
+"""The time limit for the relay's Space to start."""
 
 
-def ours(hub: Hub) -> list["WebhookInfo"]:
-    """The webhooks that permix made."""
+def webhooks(hub: Hub) -> list["WebhookInfo"]:
+    """Return the webhooks that permix made."""
     with hub.sentences("list your webhooks"):
-        found = hub.api.list_webhooks()
-    return [
-        one for one in found if (one.url or "").endswith(PATH) or (one.job and (one.job.labels or {}).get("permix"))
-    ]
+        every = hub.api.list_webhooks()
+    return [w for w in every if (w.url or "").endswith(PATH) or (w.job and (w.job.labels or {}).get("permix"))]
 
 
-def names_of(one: "WebhookInfo") -> list[str]:
-    """The adapters that a webhook watches."""
-    return [item.name for item in one.watched]
+def adapters_of(webhook: "WebhookInfo") -> list[str]:
+    """Return the adapters that a webhook watches."""
+    return [item.name for item in webhook.watched]
 
 
-def by_job(adapter: str, command: Command, hub: Hub, flavor: str, timeout: int) -> "JobInfo":
-    """Run `command`, which evaluates the adapter, in a Job now, and in a Job like it after every push."""
-    job = submit.submit(command, hub, flavor, timeout)
-    before = [one for one in ours(hub) if one.job and names_of(one) == [adapter]]
-    with hub.sentences(f"make a webhook for {adapter}"):
+def by_job(
+    request: EvaluationRequest, org: str, recipe: str, flavor: str, timeout: str, max_cost: float | None, hub: Hub
+) -> "JobInfo":
+    """Evaluate the adapter in a Job now, and in a Job like it after every push; print the price of each."""
+    completed, _ = evaluation.complete(request, hub)
+    steps = [evaluation.planned_sweep(completed, hub)]
+    cost = price.check(price.flavor(flavor, hub), [steps], timeout, max_cost, hub)
+    print(f"Every evaluation: {cost}", file=sys.stderr)
+    name, contents = submit.recipe_file(recipe)
+    words = ["watch", request.adapter, "--now", "--org", org, "--recipe", name, "--limit", str(request.limit)]
+    words += [word for benchmark in request.benchmarks for word in ("--benchmark", benchmark)]
+    command = Command(org, tuple(words), contents, {}, ("train",))
+    job = submit.submit(command, hub, flavor, price.seconds(timeout))
+    replaced = [webhook for webhook in webhooks(hub) if webhook.job and adapters_of(webhook) == [request.adapter]]
+    with hub.sentences(f"make a webhook for {request.adapter}"):
         token = {"HF_TOKEN": hub.token or ""}
-        hub.api.create_webhook(job_id=job.id, watched=_watched([adapter]), domains=["repo"], secrets=token)
-        for old in before:
-            hub.api.delete_webhook(old.id)
+        hub.api.create_webhook(job_id=job.id, watched=_watched([request.adapter]), domains=["repo"], secrets=token)
+        for webhook in replaced:
+            hub.api.delete_webhook(webhook.id)
     return job
 
 
 def by_relay(adapters: Sequence[str], org: str, url: str, repository: str, hub: Hub) -> str:
-    """Send webhooks for the adapters, and those that are watched already, to a relay; its address.
+    """Send the pushes of these adapters, and of those watched already, to a relay; return its address.
 
-    Without `url` the organisation's own Space is published, with the secrets GITHUB_TOKEN (of this environment) and a
-    new one for the webhook; a relay at `url` has its secret from its owner: PERMIX_WEBHOOK_SECRET.
+    Without `url`, publish the organisation's own Space, with the secrets GITHUB_TOKEN (from this environment) and a new
+    one for the webhook. The owner of a relay at `url` gives its secret: PERMIX_WEBHOOK_SECRET.
     """
-    before = [one for one in ours(hub) if one.url]
-    names = list(dict.fromkeys([*(name for one in before for name in names_of(one)), *adapters]))
+    replaced = [webhook for webhook in webhooks(hub) if webhook.url]
+    names = list(dict.fromkeys([*(name for webhook in replaced for name in adapters_of(webhook)), *adapters]))
     secret = os.environ.get("PERMIX_WEBHOOK_SECRET", "") if url else secrets.token_urlsafe(32)
     if not secret:
         raise BadInput("PERMIX_WEBHOOK_SECRET is not set: it should be the secret that the relay expects.")
@@ -74,27 +84,27 @@ def by_relay(adapters: Sequence[str], org: str, url: str, repository: str, hub: 
     with hub.sentences(f"make a webhook to {address}"):
         target = address.rstrip("/") + PATH
         hub.api.create_webhook(url=target, watched=_watched(names), domains=["repo"], secret=secret)
-        for old in before:
-            hub.api.delete_webhook(old.id)
+        for webhook in replaced:
+            hub.api.delete_webhook(webhook.id)
     return address
 
 
 def remove(adapters: Sequence[str], org: str, hub: Hub) -> list[str]:
-    """Watch these adapters no longer; those of them that were watched. A relay without any is paused."""
-    found = []
-    for one in ours(hub):
-        names = names_of(one)
-        if gone := [name for name in names if name in adapters]:
-            found += gone
-            rest = [name for name in names if name not in gone]
-            with hub.sentences(f"change the webhook of {', '.join(gone)}"):
-                if rest:
-                    hub.api.update_webhook(one.id, watched=_watched(rest), domains=one.domains)
+    """Stop watching these adapters; return those that were watched. Pause a relay that watches none."""
+    removed = []
+    for webhook in webhooks(hub):
+        names = adapters_of(webhook)
+        if leaving := [name for name in names if name in adapters]:
+            removed += leaving
+            remaining = [name for name in names if name not in leaving]
+            with hub.sentences(f"change the webhook of {', '.join(leaving)}"):
+                if remaining:
+                    hub.api.update_webhook(webhook.id, watched=_watched(remaining), domains=webhook.domains)
                 else:
-                    hub.api.delete_webhook(one.id)
-                if one.url and hub.state(f"spaces/{org}/{RELAY}"):
-                    _tell_relay(rest, f"{org}/{RELAY}", hub)
-    return found
+                    hub.api.delete_webhook(webhook.id)
+                if webhook.url and hub.state(f"spaces/{org}/{RELAY}"):
+                    _tell_relay(remaining, f"{org}/{RELAY}", hub)
+    return removed
 
 
 def _tell_relay(names: Sequence[str], space: str, hub: Hub) -> None:
@@ -104,44 +114,45 @@ def _tell_relay(names: Sequence[str], space: str, hub: Hub) -> None:
         hub.api.pause_space(space)
 
 
-def evaluated(adapter: str, org: str, hub: Hub) -> Artifact | None:
-    """The newest sweep of the organisation that measured the adapter."""
+def last_sweep(adapter: str, org: str, hub: Hub) -> Artifact | None:
+    """Return the newest sweep of the organisation that measured the adapter."""
     with hub.sentences(f"list the sweeps of {org}"):
-        names = [found.id for found in hub.api.list_datasets(author=org, search="permix-sweep-")]
+        names = [dataset.id for dataset in hub.api.list_datasets(author=org, search="permix-sweep-")]
     sweeps = [sweep for name in names if (sweep := hub.artifact(f"datasets/{name}"))]
     of_adapter = [sweep for sweep in sweeps if sweep.record["inputs"].get("adapter", {}).get("repo") == adapter]
     return max(of_adapter, key=lambda sweep: str(sweep.record["created"]), default=None)
 
 
-def now(request: Request, org: str, place: Sequence[str], hub: Hub) -> str:
-    """Measure the adapter and write the numbers onto its card, where something is new; a sentence on what was done."""
+def evaluate(request: EvaluationRequest, org: str, options: Sequence[str], hub: Hub) -> str:
+    """Measure the adapter and put the numbers onto its card, unless nothing is new; return a sentence on it.
+
+    `options` of `permix sweep` name the Hub and the work folder.
+    """
     if job := os.environ.get("JOB_ID"):
         follow.take_turn(hub, org, job)
-    found, done = requests.complete(request, hub)
-    if done:
-        return f"{found.adapter}@{found.revision[:12]}: nothing new, {done}."
+    completed, reason = evaluation.complete(request, hub)
+    if reason:
+        return f"{completed.adapter}@{completed.revision[:12]}: nothing new, {reason}."
     if hub.token and not hub.embedded:
-        os.environ["HF_TOKEN"] = hub.token  # for the one child, which publishes
-    made = github.permix("sweep", *found.options, *place).partition("\n")[0]
-    return card.write(hub, found.adapter, published.artifact(made, hub))
+        os.environ["HF_TOKEN"] = hub.token  # for the one child process, which publishes
+    sweep = github.permix("sweep", *completed.arguments, *options).partition("\n")[0]
+    return card.write(hub, completed.adapter, published.artifact(sweep, hub))
 
 
 def _publish(names: Sequence[str], org: str, repository: str, secret: str, hub: Hub) -> str:
-    """Publish the relay as a Space that watches `names`; its address. Variables come first: it starts with them."""
-    from permix.pipeline import run
-
+    """Publish the relay as a Space that watches `names`; return its address."""
     token = os.environ.get("GITHUB_TOKEN", "")
     if not repository or not token:
         raise BadInput(
             "The relay needs a GitHub repository and a token for it: say --github owner/name and set GITHUB_TOKEN, "
-            "or name a relay that runs already by --url."
+            "or name a running relay by --url."
         )
     space = f"{org}/{RELAY}"
-    kept = {"PERMIX_WATCHED": " ".join(names), "GITHUB_REPOSITORY": repository}
-    kept |= {key: os.environ[key] for key in ("GITHUB_API_URL",) if key in os.environ}
-    with hub.sentences(f"set up spaces/{space}"):
+    variables = {"PERMIX_WATCHED": " ".join(names), "GITHUB_REPOSITORY": repository}
+    variables |= {key: os.environ[key] for key in ("GITHUB_API_URL",) if key in os.environ}
+    with hub.sentences(f"set up spaces/{space}"):  # before its files, because it starts with them
         hub.api.create_repo(space, repo_type="space", space_sdk="gradio", exist_ok=True)
-        for key, value in kept.items():
+        for key, value in variables.items():
             hub.api.add_space_variable(space, key, value)
         for key, value in {"WEBHOOK_SECRET": secret, "GITHUB_TOKEN": token}.items():
             hub.api.add_space_secret(space, key, value)
@@ -150,7 +161,7 @@ def _publish(names: Sequence[str], org: str, repository: str, secret: str, hub: 
 
 
 def _address(space: str, hub: Hub) -> str:
-    """Where the Space answers, once it runs; the embedded Hub has to be told to run it."""
+    """Return the address of the Space once it runs; on the embedded Hub, start it."""
     with hub.sentences(f"start spaces/{space}"):
         if hub.embedded:
             launch.allow_jobs(files.home() / "hub")
@@ -167,6 +178,15 @@ def _watched(names: Sequence[str]) -> list[Any]:
     return [{"type": "model", "name": name} for name in names]
 
 
-def relay_of(one: "WebhookInfo") -> str:
-    """The address of the relay that a webhook of ours calls."""
-    return f"{(one.url or '').removesuffix(PATH)}/"
+def relay_address(webhook: "WebhookInfo") -> str:
+    """Return the address of the relay that a webhook of ours calls."""
+    return f"{(webhook.url or '').removesuffix(PATH)}/"
+
+
+def relayed(webhook: "WebhookInfo") -> dict[str, str] | None:
+    """Return {adapter: the commit that the relay sent on, "" for none}; None where the relay does not answer."""
+    try:
+        with urllib.request.urlopen(relay_address(webhook), timeout=20) as response:  # noqa: S310 - of our webhook
+            return {row["adapter"]: row["revision"] or "" for row in json.load(response)["watched"]}
+    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+        return None

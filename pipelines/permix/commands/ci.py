@@ -1,97 +1,96 @@
 """`permix ci`: the steps of our GitHub workflows, one command each, so that a workflow is a list of commands."""
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from permix.automation.ci import github
+from permix.errors import PermixError
+from permix.publishing import hub as hubs
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Artifact
-    from permix.publishing.hub import Hub as Place
+    from permix.publishing.hub import Artifact, Hub
 
-app = typer.Typer(help="Steps of GitHub workflows: evaluate, publish, look for drift.", no_args_is_help=True)
-Hub = Annotated[str, typer.Option("--hub", envvar="HF_ENDPOINT", metavar="URL", help="The Hub that is meant.")]
-Sweep = Annotated[str, typer.Option(envvar="PERMIX_SWEEP", metavar="ARTIFACT", help="The sweep that was made.")]
-THE_HUB = "https://huggingface.co"
+app = typer.Typer(help="Run a step of a GitHub workflow: evaluate, publish, check for drift.", no_args_is_help=True)
+HubUrl = Annotated[str, typer.Option("--hub", envvar="HF_ENDPOINT", metavar="URL", help="Address of the Hub.")]
+Sweep = Annotated[str, typer.Option(envvar="PERMIX_SWEEP", metavar="ARTIFACT", help="Sweep of `permix ci evaluate`.")]
+HUGGING_FACE = "https://huggingface.co"
 
 
 @app.command()
-def request(hub: Hub = THE_HUB) -> None:
-    """Check what the workflow's event asks for; output `requests`, a JSON list of what is to be evaluated."""
-    from permix.automation.ci import publish
-    from permix.automation.ci import request as requests
-    from permix.errors import PermixError
-    from permix.publishing import hub as hubs
+def request(hub_url: HubUrl = HUGGING_FACE) -> None:
+    """Check the workflow's event; output `requests`, a JSON list of the adapters to evaluate."""
+    from permix.automation.ci import evaluation, publish
 
-    failed: PermixError | None = None
-    wanted = []
+    failure: PermixError | None = None
+    open_requests = []
     try:
-        with github.step("Evaluation"):
-            asked = requests.asked(github.event())
-            place = hubs.connect(hub)
-            place.check_write(publish.organisation())
-        for one in asked:
+        with github.shown("Evaluation"):
+            requests = evaluation.of_event(github.event())
+            hub = hubs.connect(hub_url)
+            hub.check_write(publish.organisation())
+        for request in requests:
             try:
-                with github.step(one.adapter):
-                    found, done = requests.complete(one, place)
-            except PermixError as error:  # the others are evaluated all the same
-                failed = error
+                with github.shown(request.adapter):
+                    completed, reason = evaluation.complete(request, hub)
+            except PermixError as error:  # the other adapters are evaluated all the same
+                failure = error
                 continue
-            if done:
-                github.annotate("notice", one.adapter, f"Nothing new: {done}.")
+            if reason:
+                github.annotate("notice", request.adapter, f"Nothing new: {reason}.")
             else:
-                wanted.append(found.text())
-            github.summary(f"{github.plain(f'{one.adapter}@{found.revision}')}: {done or 'to be evaluated'}")
+                open_requests.append(completed.as_json)
+            github.summary(f"{github.plain(f'{request.adapter}@{completed.revision}')}: {reason or 'to be evaluated'}")
     finally:
-        github.output("requests", f"[{', '.join(wanted)}]")
-    if failed:
-        raise failed
+        github.output("requests", f"[{', '.join(open_requests)}]")
+    if failure:
+        raise failure
 
 
 @app.command()
 def evaluate(
-    request: Annotated[str, typer.Option(envvar="PERMIX_REQUEST", metavar="JSON", help="One of the requests.")],
-    hub: Hub = THE_HUB,
+    request: Annotated[
+        str, typer.Option(envvar="PERMIX_REQUEST", metavar="JSON", help="One request of `permix ci request`.")
+    ],
+    hub_url: HubUrl = HUGGING_FACE,
 ) -> None:
-    """Make the sweep of one request by `permix sweep`; output `sweep`, its artifact at its commit."""
-    from permix.automation.ci import request as requests
+    """Run `permix sweep` for one request; output `sweep`, the artifact at its commit."""
+    from permix.automation.ci.evaluation import EvaluationRequest
 
-    wanted = requests.parse(request)
-    with github.step(f"Sweep of {wanted.adapter}"):
-        made = github.permix("sweep", *wanted.options, "--hub", hub)
-        github.output("sweep", made.partition("\n")[0])
+    evaluation = EvaluationRequest.of_json(request)
+    with github.shown(f"Sweep of {evaluation.adapter}"):
+        stdout = github.permix("sweep", *evaluation.arguments, "--hub", hub_url)
+        github.output("sweep", stdout.partition("\n")[0])
 
 
 @app.command()
-def card(sweep: Sweep, hub: Hub = THE_HUB) -> None:
-    """Put the numbers of a sweep onto the card of its adapter, or propose it there by a pull request."""
+def card(sweep: Sweep, hub_url: HubUrl = HUGGING_FACE) -> None:
+    """Put the numbers of a sweep onto its adapter's card, or propose them in a pull request."""
     from permix.automation.ci import card as cards
 
-    with github.step("Card"):
-        place, made = _found(sweep, hub)
-        said = cards.write(place, made.record["inputs"]["adapter"]["repo"], made)
-        github.annotate("notice", "Card", said)
-        github.summary(github.plain(said))
+    with github.shown("Card"):
+        hub, artifact = _open(sweep, hub_url)
+        sentence = cards.write(hub, artifact.record["inputs"]["adapter"]["repo"], artifact)
+        github.annotate("notice", "Card", sentence)
+        github.summary(github.plain(sentence))
 
 
 @app.command()
-def report(sweep: Sweep, hub: Hub = THE_HUB) -> None:
-    """Show a sweep on the page of the job: its numbers, a bar for every persona, and notices."""
+def report(sweep: Sweep, hub_url: HubUrl = HUGGING_FACE) -> None:
+    """Show a sweep on the page of the GitHub job: numbers, a bar for every persona, notices."""
     from permix.automation.ci import report as reports
 
-    with github.step("Report"):
-        reports.report(*_found(sweep, hub))
+    with github.shown("Report"):
+        reports.report(*_open(sweep, hub_url))
 
 
 @app.command()
 def release() -> None:
-    """Check that the release has the package's version; output `resources`, a JSON list of what the Hub gets."""
-    import json
-
+    """Check that release and package have one version; output `resources`, a JSON list of repositories."""
     from permix.automation.ci import publish
 
-    with github.step("Release"):
+    with github.shown("Release"):
         version = publish.check_version(github.event())
         github.output("resources", json.dumps(list(publish.steps(publish.organisation()))))
         github.summary(f"permix {version}")
@@ -99,58 +98,55 @@ def release() -> None:
 
 @app.command("publish")
 def publish_(
-    resource: Annotated[str, typer.Option(envvar="HF_OIDC_RESOURCE", metavar="ARTIFACT", help="What to publish.")],
-    hub: Hub = THE_HUB,
+    resource: Annotated[
+        str, typer.Option(envvar="HF_OIDC_RESOURCE", metavar="ARTIFACT", help="Repository to publish.")
+    ],
+    hub_url: HubUrl = HUGGING_FACE,
 ) -> None:
     """Publish one repository of a release: the personas, the metric, or another Space."""
     from permix.automation.ci import publish
-    from permix.publishing import hub as hubs
 
-    with github.step(f"Publish {resource}"):
-        head = publish.artifact(resource, hubs.connect(hub))
-        github.summary(github.plain(f"{head.repo}@{head.sha} is {head.record['release']}"))
+    with github.shown(f"Publish {resource}"):
+        artifact = publish.publish(resource, hubs.connect(hub_url))
+        github.summary(github.plain(f"{artifact.repo}@{artifact.sha} is {artifact.record['release']}"))
 
 
 @app.command()
-def collection(hub: Hub = THE_HUB) -> None:
-    """Put everything that the organisation published, and the paper, into one Collection."""
+def collection(hub_url: HubUrl = HUGGING_FACE) -> None:
+    """Gather the paper and everything that the organisation published in one Collection."""
     from permix.automation.ci import publish
     from permix.publishing import collection as collections
-    from permix.publishing import hub as hubs
 
-    with github.step("Collection"):
-        github.summary(collections.gather(hubs.connect(hub), publish.organisation()))
+    with github.shown("Collection"):
+        github.summary(collections.gather(hubs.connect(hub_url), publish.organisation()))
 
 
 @app.command()
-def drift(hub: Hub = THE_HUB) -> None:
-    """Load and verify everything that was published with the libraries installed here; exit 1 where one fails."""
+def drift(hub_url: HubUrl = HUGGING_FACE) -> None:
+    """Load and verify everything published, with the libraries installed here; exit code 1 for a failure."""
     from permix import run_record
     from permix.automation.ci import drift as drifts
     from permix.automation.ci import publish
     from permix.automation.ci.report import table
-    from permix.errors import PermixError
-    from permix.publishing import hub as hubs
 
-    with github.step("Drift"):
-        place = hubs.connect(hub)
-        results: dict[str, str | PermixError] = {}
-        for head in drifts.published(place, publish.organisation()):
+    with github.shown("Drift"):
+        hub = hubs.connect(hub_url)
+        outcomes: dict[str, str | PermixError] = {}
+        for artifact in drifts.published(hub, publish.organisation()):
             try:
-                results[head.repo] = drifts.check(head, place)
+                outcomes[artifact.repo] = drifts.check(artifact, hub)
             except PermixError as error:
-                results[head.repo] = error
-                github.annotate("error", head.repo, str(error))
-        github.summary(table(("artifact", "state", "what"), drifts.rows(results)))
+                outcomes[artifact.repo] = error
+                github.annotate("error", artifact.repo, str(error))
+        github.summary(table(("artifact", "state", "what"), drifts.rows(outcomes)))
         versions = [{"package": name, "version": version} for name, version in run_record.packages().items()]
         github.summary(table(("package", "version"), versions))
-        if broken := [repo for repo, said in results.items() if isinstance(said, PermixError)]:
-            raise PermixError(f"{len(broken)} of {len(results)} artifacts no longer hold: {', '.join(broken)}.")
+        if broken := [repo for repo, outcome in outcomes.items() if isinstance(outcome, PermixError)]:
+            raise PermixError(f"{len(broken)} of {len(outcomes)} artifacts no longer hold: {', '.join(broken)}.")
 
 
-def _found(sweep: str, hub: str) -> "tuple[Place, Artifact]":
+def _open(sweep: str, hub_url: str) -> "tuple[Hub, Artifact]":
     from permix.pipeline import published
-    from permix.publishing import hub as hubs
 
-    place = hubs.connect(hub)
-    return place, published.artifact(sweep, place)
+    hub = hubs.connect(hub_url)
+    return hub, published.artifact(sweep, hub)

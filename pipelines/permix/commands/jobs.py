@@ -1,70 +1,62 @@
-"""permix jobs: the Jobs that `--on jobs` started on a Hub: list, follow, print, cancel."""
+"""permix jobs: list, follow, print and cancel the Jobs that `--on jobs` started on a Hub."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from permix.commands import options
+from permix.publishing import hub as hubs
 
-if TYPE_CHECKING:
-    from permix.publishing.hub import Hub
-
-app = typer.Typer(help="Jobs of the Hub that run permix: list, follow, cancel.")
-Id = Annotated[str, typer.Argument(metavar="ID", help="As `permix jobs` shows it.")]
+app = typer.Typer(help="List, follow or cancel the Jobs of permix on the Hub.")
+Id = Annotated[str, typer.Argument(metavar="ID", help="Job id, from `permix jobs`.")]
 
 
 @app.callback(invoke_without_command=True)
 def list_(context: typer.Context, hub_url: options.HubUrl = None) -> None:
-    """Without a command: every Job of permix that the token can see, the newest first."""
+    """List, follow or cancel the Jobs of permix on the Hub. Without a command, list them, the newest first."""
     if context.invoked_subcommand:
         return
     from permix.automation.jobs import follow, submit
 
-    place = _connect(hub_url)
-    noted, found = submit.noted(place), follow.ours(place)
-    if not found:
-        print(f"There is no Job of permix on {place.endpoint}: `--on jobs` starts one.", file=sys.stderr)
-    for job in found:
+    hub = hubs.connect(hub_url)
+    noted, jobs = submit.noted(hub), follow.every(hub)
+    if not jobs:
+        print(f"There are no Jobs of permix on {hub.endpoint}: `--on jobs` starts one.", file=sys.stderr)
+    for job in jobs:
         words = noted.get(job.id, {}).get("arguments") or [(job.labels or {}).get("stage", "")]
-        when = f"{job.created_at:%Y-%m-%d %H:%M}" if job.created_at else ""
-        print(f"{job.id}  {job.status.stage:10}  {job.flavor:12}  {when}  permix {' '.join(words)}")
+        created = f"{job.created_at:%Y-%m-%d %H:%M}" if job.created_at else ""
+        print(f"{job.id}  {job.status.stage:10}  {job.flavor:12}  {created}  permix {' '.join(words)}")
 
 
 @app.command()
 def attach(job_id: Id, hub_url: options.HubUrl = None) -> None:
-    """Follow a Job's log from its first line to its end; exit code 1 when it failed. Ctrl-C leaves it running."""
+    """Follow a Job's log to its end; exit code 1 if it fails. Ctrl-C leaves the Job running."""
     from permix.automation.jobs import follow
 
-    place = _connect(hub_url)
-    follow.to_the_end(follow.find(place, job_id), place)
+    hub = hubs.connect(hub_url)
+    follow.to_the_end(follow.find(hub, job_id), hub)
 
 
 @app.command()
 def logs(job_id: Id, hub_url: options.HubUrl = None) -> None:
-    """Print what a Job has said until now."""
+    """Print a Job's log so far."""
     from permix.automation.jobs import follow
 
-    place = _connect(hub_url)
-    job = follow.find(place, job_id)
-    with place.sentences(f"read the log of Job {job_id}"):
-        for line in place.api.fetch_job_logs(job_id=job.id, namespace=job.owner.name):
+    hub = hubs.connect(hub_url)
+    job = follow.find(hub, job_id)
+    with hub.sentences(f"read the log of Job {job_id}"):
+        for line in hub.api.fetch_job_logs(job_id=job.id, namespace=job.owner.name):
             print(line)
 
 
 @app.command()
 def cancel(job_id: Id, hub_url: options.HubUrl = None) -> None:
-    """End a Job. What it has published stays; the same command again goes on from there."""
+    """Cancel a Job. Published artifacts stay; the same command resumes."""
     from permix.automation.jobs import follow
 
-    place = _connect(hub_url)
-    job = follow.find(place, job_id)
-    with place.sentences(f"cancel Job {job_id}"):
-        place.api.cancel_job(job_id=job.id, namespace=job.owner.name)
-    print(f"{job_id} {follow.inspect(place, job.owner.name, job_id).status.stage}")
-
-
-def _connect(url: str | None) -> "Hub":
-    from permix.publishing import hub as hubs
-
-    return hubs.connect(url)
+    hub = hubs.connect(hub_url)
+    job = follow.find(hub, job_id)
+    with hub.sentences(f"cancel Job {job_id}"):
+        hub.api.cancel_job(job_id=job.id, namespace=job.owner.name)
+    print(f"{job_id} {follow.inspect(hub, job.owner.name, job_id).status.stage}")

@@ -83,9 +83,9 @@ def build(
         (plan,) = parts
         running.run(plan.steps, plan.foreign, hub, work=work, workers=workers, processes=processes)
     else:
-        from permix.automation.jobs import steps
+        from permix.automation.jobs.build import build as build_in_jobs
 
-        if not steps.build(parts, terms, hub):
+        if not build_in_jobs(parts, terms, hub):
             return
     for plan in parts:
         _show(plan, hub)

@@ -1,1 +1,1 @@
-"""What the workflows of .github/workflows do, one function for each step: `permix ci <step>`."""
+"""The steps of .github/workflows, one `permix ci` command each."""

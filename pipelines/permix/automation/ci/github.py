@@ -1,4 +1,4 @@
-"""What a workflow step says to GitHub: outputs, the job summary and annotations; every text in them may be hostile.
+"""Messages of a workflow step to GitHub: outputs, job summary, annotations. Every text in them may be hostile.
 
 https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands. Outside GitHub they go to stdout.
 """
@@ -23,78 +23,74 @@ _LONGEST = 2000
 
 
 def event() -> dict[str, Any]:
-    """What started the workflow: the `inputs` of a person or the `client_payload` of a repository_dispatch."""
+    """Return the event that started the workflow: `inputs`, the `client_payload` of a repository_dispatch, …"""
     path = os.environ.get("GITHUB_EVENT_PATH", "")
     try:
-        found = json.loads(Path(path).read_bytes()) if path else {}
+        event = json.loads(Path(path).read_bytes()) if path else {}
     except (OSError, ValueError):
         raise BadInput(f"GITHUB_EVENT_PATH is {path!r}: it should be a JSON file with the workflow's event.") from None
-    return found if isinstance(found, dict) else {}
+    return event if isinstance(event, dict) else {}
 
 
 def output(name: str, value: str) -> None:
-    """Set an output of the step. No value can end it or set another: the delimiter is random."""
+    """Set an output of the workflow step. The random delimiter keeps `value` from setting another."""
     end = secrets.token_hex(16)
     _append("GITHUB_OUTPUT", f"{name}<<{end}\n{value}\n{end}\n", f"{name}={value}\n")
 
 
 def summary(markdown: str) -> None:
-    """Add to the page of the job."""
+    """Add to the page of the GitHub job."""
     _append("GITHUB_STEP_SUMMARY", f"{markdown}\n\n", f"{markdown}\n")
 
 
 def annotate(level: Level, title: str, text: str) -> None:
-    """A line that GitHub shows on the page of the run."""
+    """Print a message that GitHub shows on the page of the workflow run."""
     print(f"::{level} title={_escaped(title, ':,')}::{_escaped(text)}", flush=True)
 
 
 def plain(text: object) -> str:
-    """A text of unknown origin on one line of Markdown, where it formats, links and calls nothing."""
+    """Return a text on one line of Markdown in which it formats nothing, links nothing and mentions nobody."""
     return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split())[:_LONGEST])
 
 
-def fail(title: str, error: PermixError) -> None:
-    """Say the one sentence of an error where a person looks: on the pages of the job and of the run."""
-    summary(f"**{plain(title)}**: {plain(error)}")
-    annotate("error", title, str(error))
-
-
 @contextmanager
-def step(title: str) -> Iterator[None]:
-    """A step: an error of ours in it is shown on GitHub, and ends it with the error's exit code."""
+def shown(title: str) -> Iterator[None]:
+    """Show an error of permix on the pages of the job and of the run, and raise it again for the exit code."""
     try:
         yield
     except PermixError as error:
-        fail(title, error)
+        summary(f"**{plain(title)}**: {plain(error)}")
+        annotate("error", title, str(error))
         raise
 
 
 def permix(*arguments: str) -> str:
-    """Run one of permix's own commands, shown in the log as one would type it; return its stdout.
+    """Run a command of permix, with the command and its stderr in the log; return its stdout.
 
-    Its last sentence is raised where it fails: BadInput for its exit code 2, PermixError for every other.
+    Raise its last sentence where it fails: as BadInput for exit code 2, else as PermixError.
     """
     print("$ permix", *arguments, file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "permix", *arguments]
-    said = ""
+    last_line = ""
     with tempfile.TemporaryFile("w+") as out, _no_commands():
         with subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True) as child:
             assert child.stderr
             for line in child.stderr:
                 print(line, end="", file=sys.stderr, flush=True)
-                said = line.strip() or said
+                last_line = line.strip() or last_line
         out.seek(0)
-        found = out.read()
-        print(found, end="", flush=True)
+        stdout = out.read()
+        print(stdout, end="", flush=True)
     if child.returncode:
-        sentence = said.removeprefix("permix: ") if said.startswith("permix: ") else _ended(arguments, child.returncode)
+        is_sentence = last_line.startswith("permix: ")
+        sentence = last_line.removeprefix("permix: ") if is_sentence else _failure(arguments, child.returncode)
         raise (BadInput if child.returncode == BadInput.exit_code else PermixError)(sentence)
-    return found
+    return stdout
 
 
 @contextmanager
 def _no_commands() -> Iterator[None]:
-    """What is printed in here is a log, also where a line of it looks like a command to GitHub."""
+    """Keep GitHub from reading commands in the lines that are printed meanwhile."""
     if not os.environ.get("GITHUB_ACTIONS"):
         yield
         return
@@ -106,17 +102,17 @@ def _no_commands() -> Iterator[None]:
         print(f"::{word}::", flush=True)
 
 
-def _ended(arguments: Sequence[str], code: int) -> str:
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    return f"permix {arguments[0]} {how} and gave no reason: its log is above; run the job again to continue."
+def _failure(arguments: Sequence[str], code: int) -> str:
+    end = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"permix {arguments[0]} {end} and gave no reason: its log is above; run the job again to continue."
 
 
-def _escaped(text: str, more: str = "") -> str:
-    """As the runner reads it back; without this a newline would begin another command."""
-    found = " ".join(text.split())[:_LONGEST].replace("%", "%25")
-    for letter in more:
-        found = found.replace(letter, f"%{ord(letter):02X}")
-    return found
+def _escaped(text: str, letters: str = "") -> str:
+    """Escape a text as the runner reads it back; an unescaped newline would begin another command."""
+    escaped = " ".join(text.split())[:_LONGEST].replace("%", "%25")
+    for letter in letters:
+        escaped = escaped.replace(letter, f"%{ord(letter):02X}")
+    return escaped
 
 
 def _append(variable: str, text: str, otherwise: str) -> None:

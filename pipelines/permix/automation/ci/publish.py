@@ -1,25 +1,23 @@
-"""A release: the package of the right version, then personas, metric and Spaces, then the Collection of everything.
+"""A release: personas, metric and Spaces on the Hub, once the package has the release's version.
 
-On the Hub one short-lived token is for one repository, so that each is published by a job of its own.
+A trusted publisher's token is valid for one repository, so a job of its own publishes each.
 """
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix import __version__
 from permix.errors import BadInput, PermixError, nearest
-from permix.pipeline import plan, recipes
+from permix.pipeline import plan, recipes, run
 from permix.pipeline.plan import Step
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Artifact, Hub
+from permix.publishing.hub import Artifact, Hub
 
 RELEASED = ("personas", "apps")
 
 
 def organisation() -> str:
-    """Whose repositories these are, from the environment."""
+    """Return the organisation to publish to, from the environment."""
     org = os.environ.get("PERMIX_ORG", "")
     if not org:
         raise BadInput("PERMIX_ORG is not set: it should name the organisation of the Hub to publish to.")
@@ -27,30 +25,28 @@ def organisation() -> str:
 
 
 def steps(org: str) -> dict[str, Step]:
-    """{repository: step} of what a release publishes."""
-    made = plan.build(recipes.load("toy", [f'org="{org}"']))
-    return {step.target: step for step in made if step.stage.name in RELEASED}
+    """Return {repository: step} of everything that a release publishes."""
+    every = plan.build(recipes.load("toy", [f'org="{org}"']))
+    return {step.target: step for step in every if step.stage.name in RELEASED}
 
 
 def check_version(event: Mapping[str, Any]) -> str:
-    """The package's version; BadInput where a release of another name is published."""
+    """Return the package's version; BadInput where the release has another name."""
     tag = (event.get("release") or {}).get("tag_name")
     if tag not in (None, f"v{__version__}"):
         raise BadInput(f"The release is called {tag!r}, and the package is {__version__}: call it v{__version__}.")
     return __version__
 
 
-def artifact(resource: str, hub: "Hub") -> "Artifact":
-    """Publish one repository with its next semver tag, unless it holds just that already."""
-    from permix.pipeline import run
-
-    known = steps(organisation())
-    if resource not in known:
-        raise BadInput(f"A release does not publish {resource!r}: {nearest(resource, known)}")
+def publish(resource: str, hub: Hub) -> Artifact:
+    """Publish one repository with its next semver tag, unless the Hub has the same content already."""
+    released = steps(organisation())
+    if resource not in released:
+        raise BadInput(f"A release does not publish {resource!r}: {nearest(resource, released)}")
     if not hub.token:
         raise PermixError(
             f"There is no token for {resource}: make this workflow its trusted publisher, or set HF_TOKEN in the "
             "environment of the job."
         )
-    step = known[resource]
+    step = released[resource]
     return run.run_step(step.stage, step.config, hub)

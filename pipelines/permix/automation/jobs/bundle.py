@@ -1,6 +1,6 @@
-"""All that a Job needs, as one file: this very permix, its requirements at the versions here, and the command's files.
+"""The bundle of a Job: this installation of permix, its requirements, and the files of the command, in one zip.
 
-So a release and a checkout with changes of one's own travel alike, and a Job runs what its owner would run.
+A checkout with local changes is bundled like a release, so a Job runs the same code as this machine.
 """
 
 import io
@@ -21,20 +21,20 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same bytes for the same content, so that t
 
 
 def make(arguments: Sequence[str], contents: Mapping[str, bytes], extras: Iterable[str]) -> bytes:
-    """A zip with permix, `contents` as the files of the folder that the command runs in, and what to install."""
-    held = {name: path.read_bytes() for name, path in _packages()}
-    held |= {f"files/{name}": data for name, data in contents.items()} | {"files/.keep": b""}
-    held["arguments.json"] = json.dumps(list(arguments)).encode()
-    held["requirements.json"] = json.dumps(requirements(extras)).encode()
+    """Return a zip with permix, the requirements, and `contents` as the files of the command's working directory."""
+    members = {name: path.read_bytes() for name, path in _packages()}
+    members |= {f"files/{name}": data for name, data in contents.items()} | {"files/.keep": b""}
+    members["arguments.json"] = json.dumps(list(arguments)).encode()
+    members["requirements.json"] = json.dumps(requirements(extras)).encode()
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in sorted(held.items()):
+        for name, data in sorted(members.items()):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
 def requirements(extras: Iterable[str]) -> list[str]:
-    """permix's own and those of `extras`: at the versions that are installed here, else in the range it declares."""
+    """Return the requirements of permix and `extras`, pinned to the versions that are installed here, if they are."""
     return [_pinned(line) for line in _declared(set(extras))]
 
 
@@ -47,23 +47,23 @@ def _pinned(requirement: str) -> str:
 
 
 def _declared(extras: set[str]) -> Iterator[str]:
-    """From the checkout's pyproject.toml, or from the metadata of the installed package."""
-    own = files.ROOT / "pyproject.toml"
-    if own.is_file():
-        project = tomllib.loads(own.read_text(encoding="utf-8"))["project"]
+    """Yield the declared requirements: of the checkout's pyproject.toml, or of the installed package's metadata."""
+    pyproject = files.ROOT / "pyproject.toml"
+    if pyproject.is_file():
+        project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
         yield from project["dependencies"]
         for extra in sorted(extras):
             yield from project["optional-dependencies"][extra]
         return
     for line in metadata.requires("permix") or []:
         requirement, _, marker = line.partition(";")
-        of = re.search(r"extra == ['\"](\w+)['\"]", marker)
-        if not of or of[1] in extras:
+        match = re.search(r"extra == ['\"](\w+)['\"]", marker)
+        if not match or match[1] in extras:
             yield requirement.strip()
 
 
 def _packages() -> Iterator[tuple[str, Path]]:
-    """(path, file) of both packages and their data, laid out as in a wheel."""
+    """Yield (path in the zip, file) of both packages and their data, with the layout of a wheel."""
     folders = [("permix/", PACKAGE), ("embedded_hub/", EMBEDDED_HUB)]
     if files.ROOT != PACKAGE / "_data":
         data = (files.PERSONAS, files.CARDS, files.SPACES, files.RECIPES)

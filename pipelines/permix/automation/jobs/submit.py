@@ -1,4 +1,4 @@
-"""Start a command in a Job, or find the Job in which it runs already."""
+"""Start a command of permix in a Job, or find the Job in which it runs already."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 REPOSITORY = "permix-jobs"
 """The private dataset of an organisation that holds the bundles of its Jobs."""
-OURS = {"permix": "1"}
-"""The label of every Job of permix; `command` is the digest of what it runs, `stage` its first word."""
+LABELS = {"permix": "1"}
+"""The label of every Job of permix; beside it are `command` (a digest) and `stage` (the command's first word)."""
 ACTIVE = ("SCHEDULING", "RUNNING")
 BOOT = Path(__file__).with_name("boot.py")
 
 
 @dataclass(frozen=True)
 class Command:
-    """`permix <arguments>` in a folder with `contents`; `secrets` go to the Hub as such, and nowhere else."""
+    """`permix <arguments>` in a folder with the files `contents`; `secrets` are secrets of the Job."""
 
     org: str
     arguments: tuple[str, ...]
@@ -36,22 +36,19 @@ class Command:
 
     @property
     def digest(self) -> str:
-        """What makes it the same command again: its words and files, not the hardware or the version of permix."""
-        named = {name: hashlib.sha256(data).hexdigest() for name, data in self.contents.items()}
-        return hashlib.sha256(json.dumps([self.org, self.arguments, named], sort_keys=True).encode()).hexdigest()[:32]
+        """The identity of the command: its words and files, without hardware and version of permix."""
+        digests = {name: hashlib.sha256(data).hexdigest() for name, data in self.contents.items()}
+        return hashlib.sha256(json.dumps([self.org, self.arguments, digests], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def travelling(recipe: str) -> tuple[str, dict[str, bytes]]:
-    """The recipe's name in a Job, and its file where it is one of the user's own."""
+def recipe_file(recipe: str) -> tuple[str, dict[str, bytes]]:
+    """Return the recipe's name in a Job, and {name: content} of its file where it is the user's own."""
     path = Path(recipe)
     return (path.name, {path.name: path.read_bytes()}) if recipe.endswith(".toml") else (recipe, {})
 
 
 def start(command: Command, hub: Hub, flavor: str, timeout: int) -> "JobInfo":
-    """The Job that runs `command`: the one that is under way, else a new one. It is written down before anything else.
-
-    Two of these commands at once on this machine start one Job.
-    """
+    """Return the Job that runs `command`, started unless one is active; two such calls at once start one Job."""
     with launch.locked(folder() / f"{command.digest}.lock"):
         if running := active(hub, command.org, command.digest):
             print(f"This command runs already, in Job {running.id}.", file=sys.stderr)
@@ -59,8 +56,8 @@ def start(command: Command, hub: Hub, flavor: str, timeout: int) -> "JobInfo":
         return submit(command, hub, flavor, timeout)
 
 
-def submit(command: Command, hub: Hub, flavor: str, timeout: int, **more: str) -> "JobInfo":
-    """A new Job, with `more` labels."""
+def submit(command: Command, hub: Hub, flavor: str, timeout: int) -> "JobInfo":
+    """Start a new Job."""
     if hub.embedded:
         launch.allow_jobs(files.home() / "hub")
     path = _upload(command, hub)
@@ -72,58 +69,57 @@ def submit(command: Command, hub: Hub, flavor: str, timeout: int, **more: str) -
             secrets={"HF_TOKEN": hub.token, **command.secrets},
             flavor=flavor,
             timeout=timeout,
-            labels=OURS | {"command": command.digest, "stage": command.arguments[0]} | more,
+            labels=LABELS | {"command": command.digest, "stage": command.arguments[0]},
             namespace=command.org,
         )
-    note(job, hub, command)
+    _note(job, hub, command)
     return job
 
 
 def active(hub: Hub, org: str, digest: str) -> "JobInfo | None":
-    """The Job of `org` that runs the command with this digest."""
+    """Return the Job of `org` that runs the command with this digest."""
     with hub.sentences(f"list the Jobs of {org}"):
-        jobs = list(hub.api.list_jobs(labels=OURS | {"command": digest}, namespace=org))
+        jobs = list(hub.api.list_jobs(labels=LABELS | {"command": digest}, namespace=org))
     return next((job for job in jobs if job.status.stage in ACTIVE), None)
 
 
-def note(job: "JobInfo", hub: Hub, command: Command) -> None:
-    """Write down that the Job is ours, so that it is found when this process is gone."""
-    kept = {"id": job.id, "org": command.org, "hub": hub.endpoint, "arguments": list(command.arguments)}
-    files.write_json(folder() / f"{job.id}.json", kept)
+def _note(job: "JobInfo", hub: Hub, command: Command) -> None:
+    """Write down the Job, so that later commands find it."""
+    note = {"id": job.id, "org": command.org, "hub": hub.endpoint, "arguments": list(command.arguments)}
+    files.write_json(folder() / f"{job.id}.json", note)
 
 
 def noted(hub: Hub) -> dict[str, dict[str, Any]]:
-    """{id: what `note` wrote} of this Hub's Jobs."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder().glob("*.json")]
-    return {str(job["id"]): job for job in found if job["hub"] == hub.endpoint}
+    """Return {id: id, org, hub, arguments} of the Jobs that this machine started on the Hub."""
+    notes = [json.loads(path.read_text(encoding="utf-8")) for path in folder().glob("*.json")]
+    return {str(note["id"]): note for note in notes if note["hub"] == hub.endpoint}
 
 
 def folder() -> Path:
-    """Where Jobs are written down."""
-    found = files.home() / "jobs"
-    found.mkdir(parents=True, exist_ok=True)
-    return found
+    """Return the folder of the notes, made where it is missing."""
+    path = files.home() / "jobs"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _upload(command: Command, hub: Hub) -> str:
-    """The path of the command's bundle at its commit; the same bundle again makes no new commit."""
+    """Upload the command's bundle; return its path at its commit. The same bundle again makes no new commit."""
     from huggingface_hub import CommitOperationAdd
 
-    place = ["--hub", hub.endpoint]
-    if hub.embedded:  # it works beside us: in a folder of its own, since another run may hold ours
-        place = ["--work", str(files.home() / "work" / "jobs" / command.digest)]
-    data = bundle.make([*command.arguments, *place], command.contents, command.extras)
+    options = ["--hub", hub.endpoint]
+    if hub.embedded:  # the Job runs on this machine: in a folder of its own, because another run may use ours
+        options = ["--work", str(files.home() / "work" / "jobs" / command.digest)]
+    data = bundle.make([*command.arguments, *options], command.contents, command.extras)
     repo, name = f"{command.org}/{REPOSITORY}", f"{command.digest}.zip"
     with hub.sentences(f"upload what the Job needs to datasets/{repo}"):
         hub.api.create_repo(repo, repo_type="dataset", private=True, exist_ok=True)
-        added = [CommitOperationAdd(name, data)]
+        operations = [CommitOperationAdd(name, data)]
         message = f"permix {command.arguments[0]}"
-        commit = hub.api.create_commit(repo, added, commit_message=message, repo_type="dataset")
+        commit = hub.api.create_commit(repo, operations, commit_message=message, repo_type="dataset")
     return f"/datasets/{repo}/resolve/{commit.oid}/{name}"
 
 
 def _environment(hub: Hub) -> dict[str, str]:
-    """What a Job should know that is no secret."""
-    code = json.dumps(run_record.code())
-    place = {"PERMIX_HOME": str(files.home())} if hub.embedded else {"HF_ENDPOINT": hub.endpoint}
-    return {"PERMIX_CODE": code, **place}
+    """Return the environment of a Job, without its secrets."""
+    own = {"PERMIX_HOME": str(files.home())} if hub.embedded else {"HF_ENDPOINT": hub.endpoint}
+    return {"PERMIX_CODE": json.dumps(run_record.code()), **own}

@@ -1,4 +1,4 @@
-"""Make the steps of plans in Jobs, one for each plan; what comes out is what would have come out here."""
+"""Build plans in Jobs of the Hub, one Job for each plan. The artifacts are the same as those of a build here."""
 
 import json
 import sys
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def build(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> bool:
-    """Bring all plans to the state current; False where their Jobs were started and left to themselves.
+    """Build every step of the plans; return False where their Jobs were started and are not waited for.
 
-    What several of them would make is made before, in Jobs of its own. A failure is raised after all Jobs have ended.
+    Artifacts that several plans need are built before, in Jobs of their own. Failures are raised after the last Job.
     """
     if not any(plan.open for plan in plans):
         return True
-    before = _shared(plans, terms, hub)
+    shared = _shared(plans, terms, hub)
     for repo in dict.fromkeys(repo.partition("@")[0] for plan in plans if plan.open for repo in plan.foreign):
         hub.check_read(repo)
     flavor = price.flavor(terms.flavor, hub)
-    parts = [plan.steps for plan in (*before, *plans) if plan.open]
+    parts = [plan.steps for plan in (*shared, *plans) if plan.open]
     print(price.check(flavor, parts, terms.timeout, terms.max_cost, hub), file=sys.stderr)
-    for plan in before:
-        plan.look_up(hub)  # the one before it may have made some of it
+    for plan in shared:
+        plan.look_up(hub)  # the Job before may have built some of its steps
         _follow(_start([plan], terms, hub), hub)
         _leave_out(plan, plans, hub)
     jobs = _start(plans, terms, hub)
@@ -46,17 +46,17 @@ def build(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> bool:
 
 
 def _start(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> "list[tuple[Plan, JobInfo]]":
-    """A Job for each plan that has something open."""
-    todo = [plan for plan in plans if plan.open]
-    commands = [command(plan) for plan in todo]
-    jobs = [submit.start(one, hub, terms.flavor, price.seconds(terms.timeout)) for one in commands]
-    for plan, job in zip(todo, jobs, strict=True):
+    """Start a Job for each plan that has steps to build."""
+    unfinished = [plan for plan in plans if plan.open]
+    commands = [command(plan) for plan in unfinished]
+    jobs = [submit.start(command, hub, terms.flavor, price.seconds(terms.timeout)) for command in commands]
+    for plan, job in zip(unfinished, jobs, strict=True):
         print(f"Job {job.id} makes {', '.join(step.target for step in plan.open)}: {job.url}", file=sys.stderr)
-    return list(zip(todo, jobs, strict=True))
+    return list(zip(unfinished, jobs, strict=True))
 
 
 def _follow(jobs: "Sequence[tuple[Plan, JobInfo]]", hub: Hub) -> None:
-    """Follow the Jobs one after the other, and see that they have published what they were for."""
+    """Follow the Jobs one after the other, and check that each has published its artifacts."""
     failures: list[PermixError] = []
     for plan, job in jobs:
         try:
@@ -71,14 +71,14 @@ def _follow(jobs: "Sequence[tuple[Plan, JobInfo]]", hub: Hub) -> None:
 
 
 def command(plan: Plan) -> Command:
-    """What a Job runs for the plan: the same stage, recipe and changes, whose files travel along."""
+    """Return the command of the plan's Job: the same stage, recipe and changes, with the files that they name."""
     request = plan.request
-    recipe, contents = submit.travelling(request.name)
+    recipe, contents = submit.recipe_file(request.name)
     changes = list(request.overrides)
-    if own := plan.recipe.eval_personas:
-        travelling = f"personas/{Path(own).name}"
-        contents[travelling] = Path(own).read_bytes()
-        changes.append(f"personas.eval={json.dumps(travelling)}")
+    if personas := plan.recipe.eval_personas:
+        path = f"personas/{Path(personas).name}"
+        contents[path] = Path(personas).read_bytes()
+        changes.append(f"personas.eval={json.dumps(path)}")
     words = [request.until or "run", "--recipe", recipe]
     words += [word for change in changes for word in ("--set", change)]
     words += [word for stage in request.fresh for word in ("--fresh", stage)]
@@ -89,7 +89,7 @@ def command(plan: Plan) -> Command:
 
 
 def _extras(plan: Plan) -> tuple[str, ...]:
-    """Of permix's extras those that the steps import from."""
+    """Return the extras of permix whose packages the steps import."""
     extras = set()
     for step in plan.open:
         needs = step.stage.needs(step.config)
@@ -98,30 +98,30 @@ def _extras(plan: Plan) -> tuple[str, ...]:
 
 
 def _shared(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> list[Plan]:
-    """Plans of what several of `plans` would make, for two Jobs must not make the same artifact.
+    """Return plans of the artifacts that several of `plans` would build, because two Jobs must not build the same.
 
-    Each goes up to a stage and so brings what that stage needs. BadInput where nobody would wait for their Jobs.
+    Each ends at one stage and includes what that stage needs. BadInput where --detach would not wait for their Jobs.
     """
-    times = Counter(step.target for plan in plans for step in plan.open)
-    left = {target for target, number in times.items() if number > 1}
-    found = []
+    counts = Counter(step.target for plan in plans for step in plan.open)
+    remaining = {target for target, count in counts.items() if count > 1}
+    shared = []
     for plan in plans:
         for step in reversed(plan.open):
-            if step.target in left:
-                found.append(Plan.of(replace(plan.request, until=step.stage.name)))
-                found[-1].look_up(hub)
-                left -= {step.target for step in found[-1].steps}
-    if found and not terms.wait:
+            if step.target in remaining:
+                shared.append(Plan.of(replace(plan.request, until=step.stage.name)))
+                shared[-1].look_up(hub)
+                remaining -= {step.target for step in shared[-1].steps}
+    if shared and not terms.wait:
         raise BadInput(
-            f"Several Jobs need {found[0].open[-1].target}, which a Job before them would make: leave --detach away, "
-            f"or make it first, with the same options and the command `permix {found[0].request.until}`."
+            f"Several Jobs need {shared[0].open[-1].target}, which a Job before them would make: omit --detach, "
+            f"or make it first, with the same options and the command `permix {shared[0].request.until}`."
         )
-    return found
+    return shared
 
 
-def _leave_out(made: Plan, plans: Sequence[Plan], hub: Hub) -> None:
-    """What `made` holds now is not to be made afresh once more."""
-    targets = {step.target for step in made.steps}
+def _leave_out(built: Plan, plans: Sequence[Plan], hub: Hub) -> None:
+    """Omit the steps of `built` from what --fresh builds again in `plans`."""
+    targets = {step.target for step in built.steps}
     for plan in plans:
         for step in plan.steps:
             step.fresh = step.fresh and step.target not in targets
@@ -130,7 +130,7 @@ def _leave_out(made: Plan, plans: Sequence[Plan], hub: Hub) -> None:
 
 
 def _collect(plan: Plan, hub: Hub, job_id: str) -> None:
-    """See that the Job has published what it was for."""
+    """Check that the Job has published the plan's artifacts."""
     for step in plan.steps:
         step.fresh = False
     plan.look_up(hub)
