@@ -61,7 +61,7 @@ def test_somebody_elses_repository_is_not_overwritten(hub: Hub, org: str) -> Non
     assert first.state == "missing"
     api.upload_file(path_or_fileobj=b"1", path_in_repo="a.csv", repo_id=f"{org}/a", repo_type="dataset")
     with pytest.raises(
-        BadInput, match=f"datasets/{org}/a on .* holds files that permix did not make: set org= or tag="
+        BadInput, match=f"datasets/{org}/a on .* holds files that permix did not publish: set org= or tag="
     ):
         plan.look_up([first], hub)
 

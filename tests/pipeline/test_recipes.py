@@ -82,7 +82,7 @@ def test_every_recipe_fits_the_machine_that_it_is_for(name: str, kind: str) -> N
 
 def test_the_laptop_recipe_trains_nothing_and_needs_no_accepted_terms() -> None:
     loaded = recipes.load("laptop")
-    assert {step.stage for step in plan.build(loaded)}.isdisjoint({"sft", "grpo", "teachers", "rewrites"})
+    assert {step.stage.name for step in plan.build(loaded)}.isdisjoint({"sft", "grpo", "teachers", "rewrites"})
     assert loaded.base.startswith("Qwen/")
     assert loaded.settings("sweep")["limit"] == 20
 
@@ -110,7 +110,7 @@ def test_the_public_models_are_the_columns_of_tables_8_and_9() -> None:
 def test_other_models_are_measured_and_nothing_is_trained(name: str) -> None:
     loaded = recipes.load(name)
     steps = plan.build(loaded)
-    assert {step.stage for step in steps}.isdisjoint({"base", "mixtures", "sft", "grpo", "teachers", "rewrites"})
+    assert {step.stage.name for step in steps}.isdisjoint({"base", "mixtures", "sft", "grpo", "teachers", "rewrites"})
     assert sum(step.stage.name == "sweep" for step in steps) == len(loaded.variants) >= 10
     amounts = estimate.amounts(steps, costs.machine("h100"), lambda repo: shapes.find(repo, None))
     assert sum(amount.completions for amount in amounts) > 500_000

@@ -37,7 +37,7 @@ class Target:
         if self.endpoint:
             if self.base or self.adapter or names:
                 raise BadInput(
-                    "A server has its own models: name one by --model, without variants, --base and --adapter."
+                    "A server has its own models: name one with --model, and omit variants, --base and --adapter."
                 )
             if not self.model:
                 raise BadInput("--endpoint needs --model: the server's name for the model.")

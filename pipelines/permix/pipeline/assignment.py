@@ -1,4 +1,4 @@
-"""Run one stage in this process: an assignment in, messages about progress and the outcome out. It knows no Hub."""
+"""Run one stage in this process: an assignment comes in, messages about progress and the outcome go out."""
 
 import json
 import os
@@ -18,9 +18,9 @@ from permix.stage import StageConfig, StageContext
 
 @dataclass(frozen=True)
 class Assignment:
-    """One artifact to build; `work` survives a kill, `out` gets published.
+    """One artifact to build; `work` survives a kill, `out` is published.
 
-    `keys` are the API keys of its models, {environment variable: key}, set only while the stage runs.
+    `keys` are the API keys of its models, {environment variable: key}, in the environment only while the stage runs.
     """
 
     target: str
@@ -46,7 +46,7 @@ class Message:
 
 
 class Samplers:
-    """The open engine; another one is opened after this one is closed, so that memory holds one base."""
+    """The open engine, closed before another one is opened, so that memory holds one base."""
 
     def __init__(self) -> None:
         self._open: tuple[Engine | Endpoint, Sampler] | None = None
@@ -92,7 +92,7 @@ def run(assignment: Assignment, send: Callable[[Message], None], samplers: Sampl
     try:
         stage = stages.get(assignment.stage)
         result = stage.run(assignment.config, assignment.inputs, assignment.out, context=context)
-        facts = json.loads(json.dumps(run_record.canonical(result)))  # fails here rather than at publication
+        facts = json.loads(json.dumps(run_record.canonical(result)))  # what JSON lacks fails here, not later
     except PermixError as error:
         return Message("failed", target, (str(error), error.exit_code))
     except MemoryError:

@@ -1,4 +1,4 @@
-"""Values from outside, in a recipe or a run record, as the types of our dataclasses want them."""
+"""Check the values of a recipe against the types of our dataclasses."""
 
 import types
 import typing
@@ -13,16 +13,16 @@ def check(
     known: Mapping[str, Any],
     hints: Mapping[str, Any],
     where: str,
-    meant: Callable[[str, Iterable[str]], str] = nearest,
+    suggest: Callable[[str, Iterable[str]], str] = nearest,
 ) -> dict[str, Any]:
-    """Return `table` with its values turned into the types that `hints` ask for; raise BadInput on the first misfit.
+    """Return `table` with its values converted to the types in `hints`; BadInput for the first that does not fit.
 
-    `meant(key, known)` ends the sentence on an unknown key.
+    `suggest(key, known)` ends the error about an unknown key.
     """
     checked = {}
     for key, value in as_table(table, where).items():
         if key not in known:
-            raise BadInput(f"{where} has an unknown key {key!r}: {meant(key, known)}")
+            raise BadInput(f"{where} has an unknown key {key!r}: {suggest(key, known)}")
         checked[key] = _typed(value, hints[key], f"{key} of {where}")
     return checked
 
@@ -47,7 +47,7 @@ def _typed(value: Any, hint: Any, where: str) -> Any:
 
 
 def as_table(value: Any, where: str) -> dict[str, Any]:
-    """`value` itself; BadInput when it is no table."""
+    """Return `value`; BadInput if it is not a table."""
     if isinstance(value, dict):
         return value
     raise BadInput(f"{where} is {value!r}: it should be a table.")

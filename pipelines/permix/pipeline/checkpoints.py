@@ -1,7 +1,7 @@
-"""Checkpoints of a training on a branch of the repository that its adapter goes to, where the recipe asks for it.
+"""Checkpoints of a training on a branch of its adapter's repository, if the recipe sets `checkpoint_branch`.
 
-Pushed while the training runs, each in one commit, so that the branch always holds one whole checkpoint; another
-machine that makes the same artifact (the branch is named after its digest) goes on from there.
+Each checkpoint is one commit, pushed while the training runs, so the branch always holds one whole checkpoint. The
+branch is named after the artifact's digest, so another machine that trains the same adapter resumes from it.
 """
 
 import os
@@ -24,7 +24,7 @@ SAMPLES = "samples"
 
 @dataclass
 class Branches:
-    """The branches of the trainings that one run makes; uploads run beside it, one at a time for each training."""
+    """The branches of all trainings of a run; uploads run in threads, one at a time for each training."""
 
     hub: Hub
     board: Board
@@ -32,7 +32,7 @@ class Branches:
     _pushed: dict[str, int] = field(default_factory=dict)
 
     def restore(self, step: Step, work: Path) -> None:
-        """Fetch the branch's checkpoint into the work folder, where it is newer than those there."""
+        """Fetch the branch's checkpoint into the work folder if it is newer than those in there."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
@@ -56,9 +56,9 @@ class Branches:
                 return
         for checkpoint in (fetched / FOLDER).glob("checkpoint-*"):
             (checkpoint / MARK).touch()
-        theirs, ours = loop.complete(fetched / FOLDER), loop.complete(work / FOLDER)
-        if theirs and (not ours or loop.number(theirs[0]) > loop.number(ours[0])):
-            self._pushed[step.target] = loop.number(theirs[0])
+        pushed, local = loop.complete(fetched / FOLDER), loop.complete(work / FOLDER)
+        if pushed and (not local or loop.number(pushed[0]) > loop.number(local[0])):
+            self._pushed[step.target] = loop.number(pushed[0])
             for part in (FOLDER, SAMPLES):
                 shutil.rmtree(work / part, ignore_errors=True)
                 if (fetched / part).exists():
@@ -66,13 +66,13 @@ class Branches:
         shutil.rmtree(fetched)
 
     def push(self, step: Step, work: Path) -> None:
-        """Begin to push the newest complete checkpoint, unless it is there or another one is on its way."""
+        """Start to push the newest complete checkpoint, unless the branch has it or another upload is running."""
         if option(step) == "none" or (step.target in self._uploads and self._uploads[step.target].is_alive()):
             return
         newest = loop.complete(work / FOLDER)[:1]
         if not newest or loop.number(newest[0]) <= self._pushed.get(step.target, 0):
             return
-        copy = work / "pushed"  # of links: the trainer deletes old checkpoints while they are on their way
+        copy = work / "pushed"  # of links, because the trainer deletes old checkpoints during the upload
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(newest[0], copy / FOLDER / newest[0].name, copy_function=_link)
         if (work / SAMPLES).exists():
@@ -82,7 +82,7 @@ class Branches:
         self._uploads[step.target].start()
 
     def close(self, step: Step, work: Path) -> None:
-        """The artifact is published: delete the branch, or bring it to the last checkpoint where it is to be kept."""
+        """After publication, delete the branch, or push the last checkpoint to a branch that the recipe keeps."""
         self.wait(step)
         if option(step) == "keep":
             self.push(step, work)
@@ -96,12 +96,12 @@ class Branches:
                 self.hub.api.delete_branch(name, branch=branch(step), repo_type=kind)
 
     def wait(self, step: Step) -> None:
-        """Until no upload of the training is under way."""
+        """Wait until no upload of the training is running."""
         if upload := self._uploads.pop(step.target, None):
             upload.join()
 
     def _upload(self, step: Step, folder: Path, number: int) -> None:
-        """One commit that holds this checkpoint and no other; where it fails, training goes on all the same."""
+        """Commit this checkpoint and delete older ones; a failure does not stop the training."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         kind, name = split(step.target)
@@ -111,8 +111,8 @@ class Branches:
             with self.hub.sentences(f"push a checkpoint of {step.target}"):
                 self.hub.api.create_repo(name, repo_type=kind, exist_ok=True)
                 self.hub.api.create_branch(name, branch=branch(step), repo_type=kind, exist_ok=True)
-                there = self.hub.api.list_repo_files(name, repo_type=kind, revision=branch(step))
-                old = [path for path in there if path.startswith(f"{FOLDER}/") and path not in paths]
+                listed = self.hub.api.list_repo_files(name, repo_type=kind, revision=branch(step))
+                old = [path for path in listed if path.startswith(f"{FOLDER}/") and path not in paths]
                 operations: list[Any] = [CommitOperationAdd(path, file) for path, file in paths.items()]
                 operations += map(CommitOperationDelete, old)
                 title = f"checkpoint at step {number}"
@@ -121,7 +121,7 @@ class Branches:
                 )
             self._pushed[step.target] = number
         except PermixError as error:
-            self.board.say(f"Note: {error} The training goes on without it.")
+            self.board.say(f"Note: {error} The training continues without it.")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,11 +134,10 @@ def _link(source: str, target: str) -> None:
 
 
 def option(step: Step) -> str:
-    """What the recipe says of the step's checkpoints: none (not on the Hub), delete or keep (when it is published)."""
+    """Return the recipe's `checkpoint_branch`: none (no branch), or delete or keep (at publication)."""
     return getattr(step.config, "checkpoint_branch", "none")
 
 
 def branch(step: Step) -> str:
-    """The branch's name, the same on every machine that makes this very artifact."""
-    assert step.digest is not None
+    """Return the name of the step's branch, from its digest."""
     return f"checkpoint-{step.digest[:12]}"

@@ -22,8 +22,8 @@ State = Literal["missing", "stale", "current"]
 class Step:
     """One artifact of a plan.
 
-    `published` is the state of its target on the Hub, `digest` is known once all inputs are current, `fresh` builds it
-    again even where it is current.
+    `published` is the state of its target on the Hub. `digest` is "" until all inputs are current. `fresh` rebuilds
+    a current artifact.
     """
 
     stage: Stage[Any]
@@ -31,7 +31,7 @@ class Step:
     target: str
     needs: Mapping[str, str]
     published: RepositoryState | None = None
-    digest: str | None = None
+    digest: str = ""
     fresh: bool = False
     sources: dict[str, RepositoryState] = field(default_factory=dict)
 
@@ -48,15 +48,15 @@ class Step:
 
     @property
     def state(self) -> State:
-        """`current` where the Hub holds exactly the result of this configuration and these inputs."""
+        """`current` if the Hub holds the result of this configuration and these inputs."""
         if not isinstance(self.published, Artifact):
             return "missing"
-        same = self.digest is not None and self.published.record["digest"] == self.digest and self.published.intact
+        same = self.published.record["digest"] == self.digest and self.published.intact
         return "current" if same and not self.fresh else "stale"
 
     @property
     def cost(self) -> dict[str, float]:
-        """The most that the step costs, as its stage estimates it."""
+        """The stage's upper bound of the cost."""
         return dict(self.stage.estimate(self.config))
 
     def fetch(self, hub: Hub, sources: Mapping[str, RepositoryState]) -> dict[str, Path]:
@@ -91,7 +91,7 @@ class RunRequest:
     processes: int = 1
 
     def split(self, fan_out: str) -> list["RunRequest"]:
-        """Return one request per variant or per benchmark; then the sweep's name ends with that of the benchmark."""
+        """Return one request per variant or per benchmark; a benchmark's name ends the name of its sweep."""
         if fan_out == "none":
             return [self]
         recipe = recipes.load(self.name, self.overrides)
@@ -114,7 +114,7 @@ class Plan:
 
     @classmethod
     def of(cls, request: RunRequest) -> "Plan":
-        """Read the recipe, without a Hub; BadInput where the recipe or a stage is wrong."""
+        """Read the recipe, without a Hub; BadInput for a mistake in the recipe or a stage's settings."""
         recipe = recipes.load(request.name, request.overrides)
         steps = until(build(recipe), request.until)
         if not steps:
@@ -134,7 +134,12 @@ class Plan:
     @property
     def open(self) -> list[Step]:
         """The steps that are missing or stale."""
-        return [step for step in self.steps if step.state != "current"]
+        return open_steps(self.steps)
+
+
+def open_steps(steps: Iterable[Step]) -> list[Step]:
+    """Return the steps that are missing or stale."""
+    return [step for step in steps if step.state != "current"]
 
 
 def build(recipe: Recipe) -> list[Step]:
@@ -162,9 +167,9 @@ def until(steps: list[Step], stage: str | None) -> list[Step]:
 
 
 def look_up(steps: Iterable[Step], hub: Hub) -> dict[str, RepositoryState]:
-    """Find out which steps are current; return the states of all inputs that no step builds.
+    """Look up which steps are current; return the states of all inputs that no step builds.
 
-    BadInput for the first input that the Hub does not have, and for a target that permix would overwrite.
+    BadInput for an input that the Hub does not have, and for a target whose files permix did not publish.
     """
     steps = list(steps)
     targets = {step.target for step in steps}
@@ -194,36 +199,31 @@ def foreign_input(repo: str, hub: Hub, reader: str) -> RepositoryState:
 
 
 def _refuse_to_overwrite(step: Step, hub: Hub) -> None:
-    state, advice = step.published, "set org= or tag= so that yours gets another name."
+    state, advice = step.published, "set org= or tag= to give yours another name."
     if isinstance(state, Artifact):
         if state.record["stage"] != step.stage.name:
             owner = state.record["stage"]
             raise BadInput(f"{step.target} on {hub.endpoint} is an artifact of stage {owner}: {advice}")
     elif state and any(map(run_record.is_content, state.files)):
-        raise BadInput(f"{step.target} on {hub.endpoint} holds files that permix did not make: {advice}")
+        raise BadInput(f"{step.target} on {hub.endpoint} holds files that permix did not publish: {advice}")
 
 
 def notes(steps: Iterable[Step]) -> list[str]:
     """Return the warnings of the steps that will run."""
-    return list(dict.fromkeys(note for s in steps if s.state != "current" for note in s.stage.notes(s.config)))
+    return list(dict.fromkeys(note for step in open_steps(steps) for note in step.stage.notes(step.config)))
 
 
 def check_foreign(steps: Iterable[Step], foreign: Mapping[str, RepositoryState], hub: Hub) -> None:
     """Let the stages that will run check their foreign datasets before anything expensive runs."""
-    for step in steps:
-        if step.state == "current":
-            continue
+    for step in open_steps(steps):
         datasets = {n: foreign[r] for n, r in step.needs.items() if r in foreign and r.startswith("datasets/")}
-        folders = step.fetch(hub, datasets)
-        if folders:
+        if folders := step.fetch(hub, datasets):
             step.stage.check(step.config, folders)
 
 
 def check_packages(steps: Iterable[Step]) -> None:
-    """Raise BadInput when a step that will run needs a package that is not installed, or an API key."""
-    for step in steps:
-        if step.state == "current":
-            continue
+    """Raise BadInput if a step that will run needs a package that is not installed, or an API key."""
+    for step in open_steps(steps):
         models.keys(step.config)
         if missing := step.missing_packages():
             extras = "train,vllm" if "vllm" in missing else "train"

@@ -14,7 +14,6 @@ from permix.stage import Facts
 
 def write(step: Step, out: Path, facts: Facts, seconds: float, release: str) -> dict[str, Any]:
     """Write the run record and the card into `out`, beside the artifact's files; return the record."""
-    assert step.digest is not None
     described = run_record.describe_files(out)
     record = run_record.record(
         stage=step.stage.name,
@@ -41,7 +40,6 @@ def write(step: Step, out: Path, facts: Facts, seconds: float, release: str) -> 
 def publish(step: Step, out: Path, facts: Facts, seconds: float, hub: Hub) -> None:
     """Publish `out` as the step's artifact in one commit, so that the Hub shows all of it or nothing."""
     write(step, out, facts, seconds, _release(step, hub))
-    assert step.digest is not None
     sha = hub.publish(step.target, out, f"{step.stage.name}: {step.digest[:12]}", step.published)
     step.fresh = False
     step.published = hub.state(f"{step.target}@{sha}")

@@ -1,8 +1,8 @@
-"""One training in several processes, ranks, under `accelerate launch`: what `permix run --processes N` does.
+"""Run one training in several processes (ranks) under `accelerate launch`, for `permix run --processes N`.
 
-The worker freezes its job into a file and starts the launcher, which starts the ranks. Each rank runs the whole stage
-and tells in a file how far it is and how it ended; what rank 0 made is the result. The launcher ends its ranks when
-the worker dies, and a rank ends itself when the launcher does.
+The worker pickles its assignment and starts the launcher, which starts the ranks. Each rank runs the whole stage and
+writes its latest message into a file; rank 0 writes the artifact. The launcher ends its ranks when the worker dies,
+and a rank ends itself when the launcher dies.
 """
 
 import os
@@ -21,88 +21,89 @@ from permix import processes as children
 from permix.errors import BadInput
 from permix.pipeline import assignment
 from permix.pipeline.assignment import Assignment, Message, Samplers
-from permix.pipeline.plan import Step
+from permix.pipeline.plan import Step, open_steps
 from permix.training import distributed
 from permix.training.settings import TrainerConfig
 
+ASSIGNMENT = "assignment.pickle"
 POLL = 0.2  # seconds
 
 
 def check(steps: Sequence[Step], processes: int, *, here: bool = True) -> None:
-    """Raise BadInput unless the trainings that are to be made can be shared and, `here`, have the GPUs they need."""
-    configs = [step.config for step in steps if isinstance(step.config, TrainerConfig) and step.state != "current"]
+    """Raise BadInput unless the open trainings can be shared and, if they run `here`, have the GPUs they need."""
+    configs = [step.config for step in open_steps(steps) if isinstance(step.config, TrainerConfig)]
     for config in configs:
         config.accumulation(processes)
     if not here:
         return
     gpus = len(run_record.hardware()["gpu"])
     if processes > 1 and 0 < gpus < processes:
-        have = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
-        raise BadInput(f"--processes is {processes} and this machine has {have}: use at most {gpus}.")
+        available = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+        raise BadInput(f"--processes is {processes} and this machine has {available}: use at most {gpus}.")
     for config in configs:
         config.check_gpu(gpus)
         if processes > 1:
             distributed.check(config, gpus)
 
 
-def run(job: Assignment, tell: Callable[[Message], None]) -> Message:
-    """Make `job` in its ranks; return what rank 0 ended with, or the failure of the rank that failed first."""
-    folder = job.work / "ranks"
+def run(training: Assignment, send: Callable[[Message], None]) -> Message:
+    """Run the training in its ranks; return rank 0's last message, or the failure of the rank that failed first."""
+    folder = training.work / "ranks"
     shutil.rmtree(folder, ignore_errors=True)
-    files.write_bytes(folder / "job.pickle", pickle.dumps(replace(job, keys={})))
-    # All that it inherits beyond its streams is the runner's lock: a new run waits until a killed one's ranks are gone.
+    files.write_bytes(folder / ASSIGNMENT, pickle.dumps(replace(training, keys={})))
+    # The launcher inherits the runner's lock, so that a new run waits until the ranks of a killed one are gone.
     command = children.command(launch, str(folder), os.getpid())
     launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
-    shown: Message | None = None
+    sent: Message | None = None
     while (code := _wait(launcher)) is None:
-        said = _read(folder / "rank-0.pickle")
-        if said and said.kind == "progress" and said != shown:
-            shown = said
-            tell(said)
-    written = sorted(folder.glob("rank-*.pickle"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    failures = [said for path in written if (said := _read(path)) and said.kind == "failed"]
+        message = _read(folder / "rank-0.pickle")
+        if message and message.kind == "progress" and message != sent:
+            sent = message
+            send(message)
+    paths = sorted(folder.glob("rank-*.pickle"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    failures = [message for path in paths if (message := _read(path)) and message.kind == "failed"]
     last = _read(folder / "rank-0.pickle")
     if failures:
         return failures[0]
     if code == 0 and last and last.kind == "done":
         return last
-    ended = f"One of the {job.processes} processes that made {job.target} ended (out of memory?)"
-    return Message("failed", job.target, (f"{ended}: run again to continue.", 1))
+    ended = f"One of the {training.processes} processes that made {training.target} ended (out of memory?)"
+    return Message("failed", training.target, (f"{ended}: run again to continue.", 1))
 
 
 def launch(folder: str, worker: int) -> None:
-    """The launcher: `accelerate launch` with nothing taken from the user's own accelerate settings."""
-    end = partial(os.kill, os.getpid(), signal.SIGTERM)  # then it ends its ranks, and itself
+    """Start the ranks by `accelerate launch`, without the user's own accelerate settings."""
+    end = partial(os.kill, os.getpid(), signal.SIGTERM)  # accelerate then ends its ranks and itself
     children.end_with_parent(worker, end)
-    job: Assignment = _job(folder)
+    training = _assignment(folder)
     if sys.platform == "linux":  # the ranks are on one machine, whose name need not resolve
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    assert isinstance(job.config, TrainerConfig)
-    files.write_json(Path(folder) / "accelerate.json", distributed.launch_settings(job.config, job.processes))
+    assert isinstance(training.config, TrainerConfig)
+    files.write_json(Path(folder) / "accelerate.json", distributed.launch_settings(training.config, training.processes))
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     options = ["--config_file", f"{folder}/accelerate.json"]
-    options += ["--num_cpu_threads_per_process", str(job.threads), "--main_process_port", "0"]
+    options += ["--num_cpu_threads_per_process", str(training.threads), "--main_process_port", "0"]
     options += ["--log_dir", f"{folder}/logs", "--no_python"]
     launch_command(launch_command_parser().parse_args([*options, *children.command(rank, folder, os.getpid())]))
 
 
 def rank(folder: str, launcher: int) -> None:
-    """One rank: the whole stage, with an output folder of its own unless it is rank 0."""
+    """Run the whole stage as one rank; every rank but the first writes into a folder that is not published."""
     children.end_with_parent(launcher)
-    job, number = _job(folder), int(os.environ["RANK"])
-    file = Path(folder) / f"rank-{number}.pickle"
+    training, number = _assignment(folder), int(os.environ["RANK"])
+    path = Path(folder) / f"rank-{number}.pickle"
     if number:
-        job = replace(job, out=Path(folder) / f"out-{number}")
-        job.out.mkdir()
+        training = replace(training, out=Path(folder) / f"out-{number}")
+        training.out.mkdir()
 
-    def tell(message: Message) -> None:
-        files.write_bytes(file, pickle.dumps(message))
+    def send(message: Message) -> None:
+        files.write_bytes(path, pickle.dumps(message))
 
-    said = assignment.run(job, tell, Samplers())
-    tell(said)
-    if said.kind == "failed":
-        os._exit(1)  # without waiting for the others, who wait for this one
+    outcome = assignment.run(training, send, Samplers())
+    send(outcome)
+    if outcome.kind == "failed":
+        os._exit(1)  # without waiting for the other ranks, which wait for this one
     import torch
 
     if torch.distributed.is_initialized():
@@ -116,15 +117,15 @@ def _wait(launcher: "subprocess.Popen[bytes]") -> int | None:
         return None
 
 
-def _job(folder: str) -> Assignment:
-    found: Assignment = pickle.loads((Path(folder) / "job.pickle").read_bytes())  # noqa: S301 - the worker's own file
-    return found
+def _assignment(folder: str) -> Assignment:
+    training: Assignment = pickle.loads((Path(folder) / ASSIGNMENT).read_bytes())  # noqa: S301 - the worker's own file
+    return training
 
 
 def _read(path: Path) -> Message | None:
-    """What a rank said last, if it said anything yet."""
+    """Return the latest message of a rank, None before its first."""
     try:
-        found: Message = pickle.loads(path.read_bytes())  # noqa: S301 - a rank's own file
+        message: Message = pickle.loads(path.read_bytes())  # noqa: S301 - a rank's own file
     except FileNotFoundError:
         return None
-    return found
+    return message

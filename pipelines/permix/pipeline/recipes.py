@@ -1,12 +1,12 @@
-"""A recipe is a whole experiment in one TOML file; its tables are named after stages and their keys are Config fields.
+"""Read recipes: a whole experiment in one TOML file, with a table per stage whose keys are the stage's Config fields.
 
 name, org, tag, seeds, base, variants, benchmarks, …   the experiment
-[personas] dataset= or eval=                           pools of one's own: on the Hub, or a file for the pool eval alone
+[personas] dataset= or eval=                           your own pools: on the Hub, or a file for the pool eval only
 [task]                                                 the training problems (a Source)
-[benchmark.x]                                          a benchmark of one's own (a Source)
-[model.x]                                              a teacher, rewriter or judge (a Model): new, or ours changed
-[toy] [mixtures] [grpo] [sweep] …                      settings of a stage; those of stage base are in [toy]
-[toy.teacher]                                          what the toy teacher has different from the toy base
+[benchmark.x]                                          your own benchmark (a Source)
+[model.x]                                              a teacher, rewriter or judge (a Model): new, or a changed builtin
+[toy] [mixtures] [grpo] [sweep] …                      settings of a stage; [toy] has those of stage base
+[toy.teacher]                                          settings of the toy teacher that differ from the toy base's
 [calibrate]                                            grids for `permix calibrate` (permix.experiment.calibration)
 """
 
@@ -31,14 +31,14 @@ from permix.stage import own_fields
 
 
 def names() -> list[str]:
-    """The recipes that come with permix."""
+    """Return the names of the recipes that come with permix."""
     return sorted(path.stem for path in files.RECIPES.glob("*.toml"))
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
     """Read the recipe called `name` (one of ours, or a path to a TOML file) and apply `key=value` overrides.
 
-    Every key is checked: an unknown one names the nearest, a wrong type says which was expected.
+    BadInput for an unknown key suggests the nearest one, for a value of another type the expected type.
     """
     path = Path(name) if name.endswith(".toml") else files.RECIPES / f"{name}.toml"
     if not path.is_file():
@@ -56,12 +56,12 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def parse(data: Mapping[str, Any], where: str) -> Recipe:
-    """Check a recipe's content and return it; `where` names it in errors."""
+    """Return the recipe with this content, checked; `where` names it in errors."""
     top = {f.name: f for f in fields(Recipe) if f.name not in ("tables", "models", "calibration")}
     known = {*top, "benchmark", "personas", "model", "calibrate", *(stages.get(name).table for name in stages.NAMES)}
     for key in data:
         if key not in known:
-            raise BadInput(f"{where} has an unknown key {key!r}: {_meant(key, known)}")
+            raise BadInput(f"{where} has an unknown key {key!r}: {_suggest(key, known)}")
     tables = {}
     for stage in map(stages.get, stages.NAMES):
         if (table := stage.table) in data and stage.name != "personas":
@@ -69,8 +69,8 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
             settings = dict(as_table(data[table], f"[{table}] of {where}"))
             if stage.name == "base" and "teacher" in settings:
                 inner = settings.pop("teacher")
-                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}", _meant)
-            tables[stage.name] = check(settings, own_keys, types_, f"[{table}] of {where}", _meant)
+                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}", _suggest)
+            tables[stage.name] = check(settings, own_keys, types_, f"[{table}] of {where}", _suggest)
     if "personas" in data:
         kinds = {"dataset": str, "eval": str}
         tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
@@ -100,19 +100,19 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
         for name, table in as_table(data.get("model", {}), f"[model] of {where}").items()
     }
     if "calibrate" in data:
-        found = as_table(data["calibrate"], f"[calibrate] of {where}")
-        plain["calibration"] = grid.read(found, [source.name for source in sources], f"[calibrate] of {where}")
+        grids = as_table(data["calibrate"], f"[calibrate] of {where}")
+        plain["calibration"] = grid.read(grids, [source.name for source in sources], f"[calibrate] of {where}")
     recipe = Recipe(**plain, benchmarks=sources, models=named, tables=tables)
     _check_whole(recipe, where)
     return recipe
 
 
-def _meant(key: str, known: Iterable[str]) -> str:
-    """Which of the `known` keys of a place in the recipe, or of a stage's table, an unknown one there may be."""
+def _suggest(key: str, known: Iterable[str]) -> str:
+    """Return advice on an unknown key: the same key of another table, or the nearest of the `known` and all others."""
     inside = {stage.table: own_fields(stage.config) for stage in map(stages.get, stages.NAMES)}
     inside["task"] = {f.name: f for f in fields(Source) if f.name != "module"}
-    if there := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
-        return f"did you mean {' or '.join(map(repr, there))}?"
+    if same_key := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
+        return f"did you mean {' or '.join(map(repr, same_key))}?"
     return nearest(key, known, (f"{table}.{name}" for table, keys in inside.items() for name in keys))
 
 
@@ -127,7 +127,7 @@ def _source(table: dict[str, Any], where: str) -> Source:
 
 
 def _model(name: str, table: Any, where: str) -> Model:
-    """One of ours with some keys changed, or a new one."""
+    """Return a builtin model with these keys changed, or a new model."""
     values = check(table, {f.name: f for f in fields(Model) if f.name != "name"}, typing.get_type_hints(Model), where)
     if name in models.BUILTIN:
         return replace(models.BUILTIN[name], **values)
@@ -147,26 +147,26 @@ def _check_whole(recipe: Recipe, where: str) -> None:
         _repository(recipe.base, f"base of {where}")
     for name in recipe.variants:
         variant.get(name)
-        found = variant.other(name)
-        if found and found.served and not recipe.model(found.served).url:
+        model = variant.other(name)
+        if model and model.served and not recipe.model(model.served).url:
             raise BadInput(f"The variant {name!r} of {where} has no server (url): name the model itself, org/model.")
-    for what, values in (
+    for key, values in (
         ("variants", recipe.variants),
         ("seeds", recipe.seeds),
         ("benchmarks", tuple(b.name for b in recipe.benchmarks)),
     ):
         if not values:
-            raise BadInput(f"{what} of {where} is empty: name at least one.")
+            raise BadInput(f"{key} of {where} is empty: name at least one.")
         if len(set(values)) < len(values):
-            raise BadInput(f"{what} of {where} names one twice: {', '.join(map(str, values))}.")
+            raise BadInput(f"{key} of {where} names one twice: {', '.join(map(str, values))}.")
     for name in (*(b.name for b in recipe.benchmarks), recipe.task.name):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise BadInput(f"{name!r} in {where} names files on the Hub: use letters, digits, '.', '_' and '-' only.")
     for source in (*recipe.benchmarks, recipe.task):
         if source.limit < 0:
             raise BadInput(f"limit of {source.name} in {where} is {source.limit}: it should be 0 (all) or more.")
-    if bad := [seed for seed in recipe.seeds if not 0 <= seed < 2**32]:
-        raise BadInput(f"seeds of {where} names {bad[0]}: a seed should be between 0 and 2**32 - 1.")
+    if invalid := [seed for seed in recipe.seeds if not 0 <= seed < 2**32]:
+        raise BadInput(f"seeds of {where} names {invalid[0]}: a seed should be between 0 and 2**32 - 1.")
     if wrong := [share for share in recipe.shares if not 0 <= share < 1 or round(share, 2) != share]:
         raise BadInput(f"shares of {where} names {wrong[0]:g}: a share should be 0 to 0.99 with at most two decimals.")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", recipe.org):
@@ -188,6 +188,6 @@ def _override(data: dict[str, Any], override: str) -> None:
     for name in tables:
         inner = data.setdefault(name, {})
         if not isinstance(inner, dict):
-            raise BadInput(f"--set {override!r}: {name} is no table.")
+            raise BadInput(f"--set {override!r}: {name} is not a table.")
         data = inner
     data[last] = value

@@ -25,7 +25,7 @@ def run(
     workers: int = 0,
     processes: int = 1,
 ) -> dict[str, Artifact]:
-    """Build every step that is not current, after a look-up; return {target: artifact}."""
+    """Build every open step, after a look-up; return {target: artifact}."""
     with Board() as board:
         return Runner(hub, work or files.home() / "work", workers or _workers(), board, processes).run(steps, foreign)
 

@@ -41,21 +41,21 @@ class _Worker:
 
 @dataclass
 class Runner:
-    """Brings a chain of steps to the state `current`."""
+    """Runs the steps of a plan until all are current."""
 
     hub: Hub
     work: Path
     workers: int
     board: Board
     processes: int = 1
-    _keys: set[str] = field(default_factory=set, init=False)  # variables with the API keys of servers
+    _keys: set[str] = field(default_factory=set, init=False)  # environment variables with API keys
     _branches: Branches = field(init=False)
 
     def __post_init__(self) -> None:
         self._branches = Branches(self.hub, self.board)
 
     def run(self, steps: Sequence[Step], foreign: Mapping[str, RepositoryState]) -> dict[str, Artifact]:
-        """Build every step that is not current; return {target: artifact}. Raise a failure after the others ended."""
+        """Build every open step; return {target: artifact}. Raise the first failure after running steps have ended."""
         with _only_one(self.work) as lock:
             states = dict(foreign)
             self._keys = {model.key for step in steps for model in models.used_by(step.config)}
@@ -81,7 +81,7 @@ class Runner:
             return {step.target: step.artifact for step in steps}
 
     def _settle(self, waiting: list[Step], states: dict[str, RepositoryState]) -> list[Step]:
-        """Take out of `waiting` what is current; return what can be made now."""
+        """Remove current steps from `waiting`; return the steps whose inputs are all current."""
         ready = []
         for step in list(waiting):
             if not step.settle(states):
@@ -96,7 +96,7 @@ class Runner:
         return ready
 
     def _deal(self, ready: list[Step], waiting: list[Step], crew: list[_Worker], lock: int) -> list[PermixError]:
-        """Give ready steps to idle workers; return what failed. A step that runs alone does so after the others."""
+        """Give ready steps to idle workers; return failures. A step that runs alone waits until no other runs."""
         busy = [w for w in crew if w.steps]
         if any(self._alone(s) for w in busy for s in w.steps):
             return []
@@ -121,7 +121,7 @@ class Runner:
         return step.stage.all_cores or self._processes(step) > 1
 
     def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
-        """Start a child. It holds the lock too, so that a new run waits for the children of a killed one."""
+        """Start a child. It inherits the lock, so that a new run waits for the children of a killed run."""
         log = self.work / "logs" / f"worker-{len(crew)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         environment = {k: v for k, v in children.without_secrets().items() if k not in self._keys}
@@ -133,12 +133,12 @@ class Runner:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
         with log.open("ab") as out:
-            child, here = children.start(worker_main, environment, out, [lock])
-        crew.append(_Worker(len(crew), log, child, here))
+            child, pipe = children.start(worker_main, environment, out, [lock])
+        crew.append(_Worker(len(crew), log, child, pipe))
         return crew[-1]
 
     def _send(self, worker: _Worker) -> list[PermixError]:
-        """Hand the worker the first of its steps; return what failed."""
+        """Send the worker its first step; return failures."""
         step = worker.steps[0]
         folder = self._folder(step)
         out = folder / "out"
@@ -174,7 +174,7 @@ class Runner:
         return []
 
     def _listen(self, crew: list[_Worker], states: dict[str, RepositoryState]) -> list[PermixError]:
-        """Wait for one round of messages; publish what is done and return what failed."""
+        """Wait for one round of messages; publish finished steps and return failures."""
         failures: list[PermixError] = []
         busy = {w.pipe: w for w in crew if w.steps}
         for pipe in wait(list(busy), timeout=1.0):
@@ -208,26 +208,25 @@ class Runner:
         return failures
 
     def _give_up(self, worker: _Worker, step: Step, failure: PermixError) -> PermixError:
-        """Drop the worker's batch; the others go on with theirs."""
+        """Drop the worker's batch; the other workers continue."""
         worker.steps.clear()
         self.board.failed(step.target)
         return failure
 
     def _finish(self, step: Step) -> None:
-        """Do what a kill may have cut off after the commit, and delete the work folder."""
+        """Finish a publication that a kill may have interrupted, and delete the work folder."""
         publication.finish(step, self.hub)
         self._branches.close(step, self._folder(step) / "work")
         shutil.rmtree(self._folder(step), ignore_errors=True)
 
     def _folder(self, step: Step) -> Path:
-        assert step.digest is not None
         folder = self.work / step.stage.name / step.digest[:32]
         (folder / "work").mkdir(parents=True, exist_ok=True)
         return folder
 
 
 def _batches(ready: Sequence[Step], idle: int) -> list[list[Step]]:
-    """At most `idle` batches: steps of one group together, split only while workers would stand idle."""
+    """Return at most `idle` batches: a group's steps together, split only while workers would be idle."""
     groups: dict[Any, list[Step]] = {}
     for step in ready:
         group = step.stage.group
@@ -243,13 +242,13 @@ def _batches(ready: Sequence[Step], idle: int) -> list[list[Step]]:
 
 def _death(worker: _Worker) -> str:
     code = worker.child.wait()
-    why = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
-    return f"The worker that made {worker.steps[0].target} {why}: run again to continue."
+    end = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
+    return f"The worker that made {worker.steps[0].target} {end}: run again to continue."
 
 
 @contextmanager
 def _only_one(work: Path) -> Iterator[int]:
-    """Refuse a second run on the same work folder; the lock ends with its holders."""
+    """Hold the lock of the work folder and yield its descriptor; PermixError if another run holds it."""
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
         for attempt in range(30):

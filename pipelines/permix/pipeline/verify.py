@@ -6,15 +6,15 @@ from typing import Any
 
 from permix import stages
 from permix.errors import BadInput
-from permix.publishing.hub import Artifact, Hub
+from permix.publishing.hub import Artifact, Hub, RepositoryState
 from permix.run_record import canonical
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The numbers of an artifact that its rows do not give again.
+    """The difference between an artifact's stored numbers and those recomputed from its rows.
 
-    `source` names the rows, of which there are `rows`; `changed_scores` got another score; `differences` are
+    `source` names the rows, `rows` counts them, `changed_scores` those with another score; `differences` are
     {number: (stored, recomputed)} out of `numbers`.
     """
 
@@ -26,14 +26,14 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether every score and every number was recomputed as it is stored."""
+        """Whether every recomputed score and number equals the stored one."""
         return not (self.changed_scores or self.differences)
 
 
 def verify(artifact: Artifact, hub: Hub) -> Verification:
-    """Score the artifact's rows again and recompute its summary; BadInput where its stage cannot do that.
+    """Score the artifact's rows again and recompute its summary; BadInput for a stage without replay.
 
-    No model is sampled: completions are graded again, judgements are read again from the judges' raw replies.
+    Completions are graded again and judgements are read again from the judges' raw replies; no model is sampled.
     """
     record = artifact.record
     name = record["stage"]
@@ -55,7 +55,7 @@ def verify(artifact: Artifact, hub: Hub) -> Verification:
     )
 
 
-def _input(source: dict[str, str], hub: Hub) -> Any:
+def _input(source: dict[str, str], hub: Hub) -> RepositoryState:
     state = hub.state(f"{source['repo']}@{source['revision']}")
     if state is None:
         raise BadInput(f"{source['repo']}, whose problems the sweep used, is not on this Hub: import it first.")

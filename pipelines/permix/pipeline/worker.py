@@ -1,6 +1,6 @@
-"""A child process that runs stages. It gets folders and returns facts; it knows no Hub and holds no token.
+"""The child process of the runner that runs stages; it has no Hub and no token.
 
-The runner starts it; assignments and messages are pickled over a pipe.
+Assignments and messages are pickled over a pipe.
 """
 
 from permix import processes
