@@ -1,4 +1,4 @@
-"""The HTTP side of the embedded Hub: every page's routes behind one guard."""
+"""The ASGI application: every route behind one guard, and the opening of a data directory."""
 
 import errno
 import sqlite3
@@ -27,10 +27,11 @@ from embedded_hub.api import (
     spaces,
     webhooks,
     xet,
-)
-from embedded_hub.context import Allowed, Hub, log
+)  # fmt: skip
+from embedded_hub.context import Allowed, ServerContext, log
 from embedded_hub.database.accounts import Accounts
 from embedded_hub.database.collections import Collections
+from embedded_hub.database.connection import Database
 from embedded_hub.database.discussions import Discussions
 from embedded_hub.database.jobs import Jobs
 from embedded_hub.database.spaces import RunningSpaces
@@ -38,45 +39,44 @@ from embedded_hub.database.webhooks import Webhooks
 from embedded_hub.errors import HubError
 from embedded_hub.store.buckets import Buckets
 from embedded_hub.store.lfs import LfsStore
-from embedded_hub.store.repositories import Store
+from embedded_hub.store.repositories import RepositoryStore
 from embedded_hub.store.xet import XetStore
 from embedded_hub.web import pages
 
-PAGES = (
+ROUTE_MODULES = (
     account, content, info, repositories, refs, commits, discussions, collections, lfs, xet, webhooks, jobs, spaces,
     buckets, git, pages,
 )  # fmt: skip
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
-def open_hub(root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> Hub:
+def open_context(root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> ServerContext:
     """Open the data directory `root` and finish what a kill interrupted. Only one process may do this at a time.
 
-    `url` is where it will listen, `allowed` what it may do besides keeping repositories: by default nothing.
+    `url` is the address on which the server will listen. By default it may neither run code nor call other machines.
     """
-    accounts = Accounts(root / "hub.db")
-    store = Store(root / "repos")
-    for row, to in accounts.moves():
-        moved = store.path(row.kind, to).is_dir() and not store.path(row.kind, row.full_name).is_dir()
-        accounts.end_move(row, to if moved else None)
-    secret = bytes.fromhex(accounts.setting("signing secret"))
-    large, xorbs = LfsStore(root / "lfs"), XetStore(root / "xorbs")
-    return Hub(
-        accounts, store, large, xorbs, Discussions(accounts), Collections(accounts), Webhooks(accounts),
-        Jobs(accounts, root / "jobs"), RunningSpaces(accounts, root / "spaces"), Buckets(root / "buckets"),
-        allowed or Allowed(root), secret, instance, url,
+    database = Database(root / "hub.db")
+    accounts, repositories = Accounts(database), RepositoryStore(root / "repos")
+    for row, target in accounts.moves():
+        moved = repositories.path(row.kind, target).is_dir() and not repositories.path(row.kind, row.full_name).is_dir()
+        accounts.end_move(row, target if moved else None)
+    return ServerContext(
+        database, accounts, repositories, LfsStore(root / "lfs"), XetStore(root / "xorbs"), Discussions(database),
+        Collections(database), Webhooks(database, accounts), Jobs(database, root / "jobs"),
+        RunningSpaces(database, root / "spaces"), Buckets(root / "buckets"), allowed or Allowed(root),
+        bytes.fromhex(database.setting("signing secret")), instance, url,
     )  # fmt: skip
 
 
 class App:
-    """The ASGI application: refuses foreign hosts, routes on the raw path, turns every failure into JSON.
+    """Refuse foreign hosts, route on the raw path, and turn every failure into JSON.
 
     An exception that reached uvicorn would close the connection under the client's next request.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        routes = [one for page in PAGES for one in page.ROUTES]
+    def __init__(self, context: ServerContext) -> None:
+        self.context = context
+        routes = [route for module in ROUTE_MODULES for route in module.ROUTES]
         self._router = Router(routes, redirect_slashes=False, default=_unknown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +84,7 @@ class App:
             return
         started = False
 
-        async def watched(message: Message) -> None:
+        async def send_dated(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -95,8 +95,8 @@ class App:
         response: Response
         try:
             _check_host(scope)
-            raw = scope["raw_path"].decode("ascii")
-            await self._router({**scope, "path": raw, "hub": self.hub, "app": self}, receive, watched)
+            path = scope["raw_path"].decode("ascii")
+            await self._router({**scope, "path": path, "context": self.context, "app": self}, receive, send_dated)
             return
         except HubError as refusal:
             response = refusal.response()
@@ -109,7 +109,7 @@ class App:
             if started:
                 raise
             response = _failure(error)
-        await response(scope, receive, watched)
+        await response(scope, receive, send_dated)
 
 
 def _failure(error: Exception) -> Response:

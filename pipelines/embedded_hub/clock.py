@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 
 def written(when: float) -> str:
-    """Seconds since 1970 as the Hub writes a time, to the millisecond."""
+    """Return seconds since 1970 as the Hub writes a time, to the millisecond."""
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def now() -> str:
-    """This moment."""
+    """Return the current time as the Hub writes it."""
     return written(time.time())

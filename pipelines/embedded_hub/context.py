@@ -1,4 +1,4 @@
-"""The parts of a running server, and what it is allowed to do."""
+"""The parts of a running server and its permissions."""
 
 import hmac
 import logging
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embedded_hub.database.accounts import Accounts
 from embedded_hub.database.collections import Collections
+from embedded_hub.database.connection import Database
 from embedded_hub.database.discussions import Discussions
 from embedded_hub.database.jobs import Jobs
 from embedded_hub.database.spaces import RunningSpaces
@@ -16,7 +17,7 @@ from embedded_hub.database.webhooks import Webhooks
 from embedded_hub.launch import JOBS_ALLOWED
 from embedded_hub.store.buckets import Buckets
 from embedded_hub.store.lfs import LfsStore
-from embedded_hub.store.repositories import Store
+from embedded_hub.store.repositories import RepositoryStore
 from embedded_hub.store.xet import XetStore
 
 log = logging.getLogger("embedded_hub")
@@ -24,24 +25,25 @@ log = logging.getLogger("embedded_hub")
 
 @dataclass(frozen=True)
 class Allowed:
-    """What a server may do besides keeping repositories: run code, and call others than this machine."""
+    """Permissions of a server besides storing repositories: running code, and calling other machines."""
 
     root: Path
     jobs: bool = False
     webhook_hosts: frozenset[str] = frozenset()
-    """`host` or `host:port`, besides those of this machine."""
+    """`host` or `host:port`; this machine is always allowed."""
 
     def runs_jobs(self) -> bool:
-        """Whether Jobs and Spaces run here: said at the start, or since then by `launch.allow_jobs`."""
+        """Return whether Jobs and Spaces run here, by the option `--jobs` or by `launch.allow_jobs`."""
         return self.jobs or (self.root / JOBS_ALLOWED).exists()
 
 
 @dataclass(frozen=True)
-class Hub:
+class ServerContext:
     """The parts of a running server."""
 
+    database: Database
     accounts: Accounts
-    store: Store
+    repositories: RepositoryStore
     lfs: LfsStore
     xet: XetStore
     discussions: Discussions
@@ -54,10 +56,10 @@ class Hub:
     secret: bytes
     instance: str
     url: str
-    """Where it listens."""
+    """The address on which it listens."""
     names: threading.Lock = field(default_factory=threading.Lock)
-    """Held while repositories appear, vanish or change their name: rare, and each is over in a few milliseconds."""
+    """Held for a few milliseconds while a repository is created, deleted or renamed."""
 
     def sign(self, text: str) -> str:
-        """A signature that only this data directory can make."""
+        """Return a signature of `text` that only this data directory can make."""
         return hmac.new(self.secret, text.encode(), sha256).hexdigest()

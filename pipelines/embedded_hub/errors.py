@@ -1,4 +1,4 @@
-"""The two kinds of failure: a request is refused over HTTP, or the server itself cannot start."""
+"""Failures: a request that is refused over HTTP, and a server that cannot start."""
 
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -20,15 +20,15 @@ class BadOption(ServerError):
 
 
 class HubError(Exception):
-    """Refuse the request: a status, one sentence, and the code by which clients choose their exception."""
+    """The refusal of a request: a status, one sentence, and the code by which clients choose their exception."""
 
     def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **more: Any):
-        message = message.encode(errors="replace").decode()  # it may quote what no answer can hold
+        message = message.encode(errors="replace").decode()  # it may quote a lone surrogate
         super().__init__(message)
         self.status, self.message, self.code, self.headers, self.more = status, message, code, headers or {}, more
 
     def response(self) -> "Response":
-        """The refusal as the Hub's clients expect it."""
+        """Return the refusal as clients of the Hub expect it."""
         from starlette.responses import JSONResponse
 
         plain = "".join(character if " " <= character <= "~" else "?" for character in self.message)

@@ -1,4 +1,4 @@
-"""Write a file so that a kill never leaves half of it, and start a child without the parent's secrets."""
+"""Atomic writes of files, and an environment without secrets for child processes."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from typing import Any
 _SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds all of it or its previous content, also after a power cut."""
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds all of it or its previous content, also after a power cut."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as out:
-            out.write(data)
+            out.write(content)
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
@@ -28,5 +28,5 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def environment_without_secrets() -> dict[str, str]:
-    """This process's environment for a child, without the variables whose names say that they hold a secret."""
+    """Return this process's environment without the variables whose names suggest a secret."""
     return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}

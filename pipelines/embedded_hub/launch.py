@@ -1,7 +1,7 @@
-"""Find the embedded Hub of a data directory, or start it. Light: nothing of the server is imported here.
+"""Find the embedded Hub of a data directory, or start it. This module does not import the server.
 
-In the data directory: `server.lock` is held by the one server as long as it lives, `server.json` says where it listens,
-`leases` is held (shared) by every process that uses it, and `start.lock` by the one that is starting it.
+In the data directory, the server holds `server.lock` as long as it lives and writes its port into `server.json`. Every
+process that uses it holds `leases` (shared), and a process that starts it holds `start.lock`.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ _started: list["subprocess.Popen[bytes]"] = []
 
 @dataclass(frozen=True)
 class Running:
-    """An embedded Hub that answers. `token` is the local administrator's; `root` the data directory."""
+    """A running embedded Hub. `token` is the local administrator's; `root` the data directory."""
 
     url: str
     token: str
@@ -40,43 +40,41 @@ class Running:
 
 
 def attach(root: Path, port: int | None = None) -> Running:
-    """The running Hub of `root`, started when there is none. It runs as long as any process that attached to it.
+    """Return the running Hub of `root`; start it if needed. It runs as long as any attached process.
 
-    `port` is where a Hub that must be started should listen (0: any); by default 7862, or any when that is taken.
-    ServerError when it does not come up within 20 s.
+    `port` is for a Hub that must be started (0: any free port); by default 7862, or any if that is taken.
+    ServerError if it does not answer within 20 s.
     """
     root = root.expanduser().absolute()
     root.mkdir(parents=True, exist_ok=True)
     if root not in _leases:
         _leases[root] = open_lock(root / "leases")
-    fcntl.flock(_leases[root], fcntl.LOCK_SH)  # waits for a server that is just about to leave
+    fcntl.flock(_leases[root], fcntl.LOCK_SH)  # waits for a server that is about to end
     with locked(root / "start.lock"):
         while held(root / "server.lock"):
-            found = _wait(root, None)
-            if found:
-                return found
+            if running := _wait(root, None):
+                return running
         (root / "server.json").unlink(missing_ok=True)
-        found = _wait(root, _start(root, port))
-        if found:
-            return found
+        if running := _wait(root, _start(root, port)):
+            return running
     raise _silent(root)
 
 
 def allow_jobs(root: Path) -> None:
-    """Let the Hub of `root` run Jobs and Spaces from now on, also while it runs: code of whoever may write to it."""
+    """Let the Hub of `root` run Jobs and Spaces, at once and in future: code of anyone with write access."""
     root.expanduser().absolute().joinpath(JOBS_ALLOWED).touch(0o600)
 
 
 def page_url(hub_url: str, repo: str) -> str:
-    """Where a person finds `repo` (`org/name`, `datasets/org/name`, with or without `@sha`) on the Hub at `hub_url`."""
+    """Return the page of `repo` (`org/name`, `datasets/org/name`, with or without `@sha`) on the Hub at `hub_url`."""
     name, _, revision = repo.partition("@")
     return f"{hub_url.rstrip('/')}/{quote(name)}" + (f"/tree/{quote(revision, safe='')}" if revision else "")
 
 
 def client_environment(running: Running, home: Path) -> dict[str, str]:
-    """What to set, before any Hub library is imported, so that unmodified clients talk to this Hub and to no other.
+    """Return the variables that direct unmodified clients to this Hub; set them before importing a Hub library.
 
-    Caches lie in `home/hf`: Hugging Face's own are not keyed by endpoint, so one repository name would mix two Hubs.
+    Caches are in `home/hf`: Hugging Face's own are not keyed by endpoint, so equal names on two Hubs would mix.
     """
     return {
         "HF_ENDPOINT": running.url,
@@ -105,21 +103,21 @@ def client_environment(running: Running, home: Path) -> dict[str, str]:
 
 
 def environment(running: Running, home: Path) -> dict[str, str]:
-    """The whole environment for a child: ours, without any other token, with `client_environment` on top.
+    """Return the environment for a child process: ours without other tokens, with `client_environment` on top.
 
-    Hosts that the user reaches without a proxy stay such.
+    The user's hosts without a proxy are preserved.
     """
-    kept = {key: value for key, value in os.environ.items() if key not in DROPPED}
-    theirs = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    direct = ",".join(dict.fromkeys([*LOOPBACK.split(","), *filter(None, theirs.split(","))]))
-    return kept | client_environment(running, home) | {"NO_PROXY": direct, "no_proxy": direct}
+    inherited = {key: value for key, value in os.environ.items() if key not in DROPPED}
+    hosts = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    direct = ",".join(dict.fromkeys([*LOOPBACK.split(","), *filter(None, hosts.split(","))]))
+    return inherited | client_environment(running, home) | {"NO_PROXY": direct, "no_proxy": direct}
 
 
 def enter(running: Running, home: Path) -> None:
-    """Make this process a client of the Hub. To be called before the first import of a Hub library."""
-    found = environment(running, home)
+    """Make this process a client of the Hub; call it before the first import of a Hub library."""
+    variables = environment(running, home)
     os.environ.clear()
-    os.environ.update(found)
+    os.environ.update(variables)
 
 
 DROPPED = (
@@ -127,12 +125,12 @@ DROPPED = (
     "HUGGINGFACE_HUB_CACHE", "PYTORCH_TRANSFORMERS_CACHE", "PYTORCH_PRETRAINED_BERT_CACHE", "TRANSFORMERS_CACHE",
     "HUGGINGFACE_ASSETS_CACHE", "HF_STORED_TOKENS_PATH", "HF_INFERENCE_ENDPOINT", "HUGGINGFACE_CO_STAGING",
 )  # fmt: skip
-"""Inherited variables that would bring in a real token, a cache of another Hub, or another server."""
+"""Inherited variables that would add a real token, a cache of another Hub, or another server."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for it."""
+    """Wait for the lock file `path` and hold it."""
     descriptor = open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -142,7 +140,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def held(path: Path) -> bool:
-    """Whether some process holds the lock file `path`. The kernel frees it when that process dies, however it dies."""
+    """Return whether a process holds the lock file `path`. The kernel frees it when that process dies."""
     descriptor = open_lock(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -154,7 +152,7 @@ def held(path: Path) -> bool:
 
 
 def open_lock(path: Path) -> int:
-    """A descriptor of the lock file `path`, which no child inherits unless it is passed on."""
+    """Return a descriptor of the lock file `path`; children inherit it only if it is passed explicitly."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
@@ -174,12 +172,11 @@ def _start(root: Path, port: int | None) -> "subprocess.Popen[bytes]":
 
 
 def _wait(root: Path, child: "subprocess.Popen[bytes] | None") -> Running | None:
-    """The server once it answers; None when it (the child that was started, or else the one that ran) has ended."""
+    """Return the server once it answers; None if it (the started `child`, else the one that ran) has ended."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        found = _answering(root)
-        if found:
-            return found
+        if running := _answering(root):
+            return running
         ended = child.poll() is not None if child else not held(root / "server.lock")
         if ended:
             return None
@@ -196,8 +193,8 @@ def _answering(root: Path) -> Running | None:
     import http.client
 
     try:
-        where = json.loads((root / "server.json").read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", where["port"], timeout=START_SECONDS)
+        state = json.loads((root / "server.json").read_text())
+        connection = http.client.HTTPConnection("127.0.0.1", state["port"], timeout=START_SECONDS)
         try:
             connection.request("GET", "/api/permix-instance")
             answer = json.loads(connection.getresponse().read())
@@ -206,9 +203,9 @@ def _answering(root: Path) -> Running | None:
         token = (root / "token").read_text().strip()
     except (OSError, ValueError, KeyError, http.client.HTTPException):
         return None
-    if answer.get("instance") != where.get("instance"):
-        return None  # the port belongs to somebody else by now
-    return Running(f"http://127.0.0.1:{where['port']}", token, root)
+    if answer.get("instance") != state.get("instance"):
+        return None  # another server has the port now
+    return Running(f"http://127.0.0.1:{state['port']}", token, root)
 
 
 def _last_line(path: Path) -> str:

@@ -1,150 +1,168 @@
-"""One request as the pages see it, and how they refuse it."""
+"""One HTTP request as the routes read it, and the refusals that several of them share."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 from starlette.requests import Request
 
-from embedded_hub.context import Hub
+from embedded_hub.context import ServerContext
 from embedded_hub.database.accounts import KINDS, Account, RepoRow
 from embedded_hub.errors import HubError
 from embedded_hub.store.git_reader import Entry
-from embedded_hub.store.git_repository import GitRepo
+from embedded_hub.store.git_repository import GitRepository
 from embedded_hub.store.lfs import Pointer
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
-class Here:
-    """A repository that the caller may see: its row, its git side, and the page's error sentences about it."""
+class OpenRepository:
+    """A repository that the caller may see: its database row and its git repository."""
 
     row: RepoRow
-    git: GitRepo
+    git: GitRepository
 
     @property
     def address(self) -> str:
-        """As of its row."""
+        """The address of its row."""
         return self.row.address
 
     def commit(self, revision: str) -> str:
-        """The commit that `revision` names; 404 RevisionNotFound."""
-        found = self.git.resolve(revision)
-        if found is None:
+        """Return the commit that `revision` names; 404 RevisionNotFound."""
+        oid = self.git.resolve(revision)
+        if oid is None:
             raise HubError(404, f"There is no revision {revision!r} in {self.address}.", "RevisionNotFound")
-        return found
+        return oid
 
     def entry(self, commit: str, path: str) -> Entry:
-        """What `path` is at `commit`; 404 EntryNotFound."""
-        found = self.git.at(commit, path)
-        if found is None:
+        """Return the file or folder `path` at `commit`; 404 EntryNotFound."""
+        entry = self.git.at(commit, path)
+        if entry is None:
             raise HubError(
                 404, f"There is no {path!r} in {self.address} at {commit}.", "EntryNotFound", {"X-Repo-Commit": commit}
             )
-        return found
+        return entry
 
 
 @dataclass(frozen=True)
-class Call:
+class HubRequest:
     """A request with its body read and its token looked up."""
 
-    request: Request
-    hub: Hub
+    http: Request
+    context: ServerContext
     account: Account | None
     body: bytes = b""
 
     @property
-    def base(self) -> str:
-        """The address under which the client knows this Hub (the Host header has been checked)."""
-        return f"http://{self.request.headers['host']}"
+    def base_url(self) -> str:
+        """This Hub's address as the client knows it (the Host header has been checked)."""
+        return f"http://{self.http.headers['host']}"
 
     def param(self, name: str) -> str:
-        """A part of the path, decoded once."""
-        return str(self.request.path_params[name])
+        """Return a part of the path, decoded once."""
+        return str(self.http.path_params[name])
 
     @cached_property
     def json(self) -> dict[str, Any]:
         """The body as a JSON object; 400 otherwise."""
         try:
-            value = json.loads(self.body or b"{}")
+            body = json.loads(self.body or b"{}")
         except ValueError:
             raise HubError(400, "The body is not JSON.") from None
-        if not isinstance(value, dict):
+        if not isinstance(body, dict):
             raise HubError(400, "The body should be a JSON object.")
-        return value
+        return body
 
     @cached_property
     def form(self) -> dict[str, list[str]]:
-        """The body as a form, or as the same keys in JSON."""
-        if "json" in self.request.headers.get("content-type", ""):
-            lists = {key: one if isinstance(one, list) else [one] for key, one in self.json.items()}
-            return {key: [str(one) for one in several] for key, several in lists.items()}
+        """The body as a form, or the same keys in JSON."""
+        if "json" in self.http.headers.get("content-type", ""):
+            lists = {key: values if isinstance(values, list) else [values] for key, values in self.json.items()}
+            return {key: [str(value) for value in values] for key, values in lists.items()}
         return parse_qs(self.body.decode(errors="replace"), keep_blank_values=True)
 
     def flag(self, name: str) -> bool:
-        """A query parameter that is switched on."""
-        return self.request.query_params.get(name, "").lower() in ("1", "true")
+        """Return whether a query parameter is switched on."""
+        return self.http.query_params.get(name, "").lower() in ("1", "true")
 
     def number(self, name: str, default: int) -> int:
-        """A query parameter that is a number; `default` when it is missing or none."""
-        text = self.request.query_params.get(name, "")
+        """Return a query parameter as a number; `default` when it is missing or not a number."""
+        text = self.http.query_params.get(name, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default
 
-    def switch(self, key: str, default: bool = False) -> bool:
-        """A truth value of the JSON body; 400 where it is something else."""
+    def boolean(self, key: str, default: bool = False) -> bool:
+        """Return a truth value of the JSON body; 400 for any other type."""
         value = self.json.get(key, default)
         if not isinstance(value, bool):
             raise HubError(400, f"{key} is {str(value)[:40]!r}: true or false is expected.")
         return value
 
+    def page(self, rows: Sequence[Row], most: int) -> tuple[Sequence[Row], dict[str, str]]:
+        """Return the page of `rows` that `cursor` and `limit` select, and the header that leads to the next one."""
+        start, size = self.number("cursor", 0), self.limit(most, most)
+        return rows[start : start + size], self.next_page("cursor", start + size) if start + size < len(rows) else {}
+
+    def limit(self, default: int, most: int) -> int:
+        """Return the query parameter `limit`, from 1 to `most`."""
+        return min(max(self.number("limit", default), 1), most)
+
     def next_page(self, name: str, value: int) -> dict[str, str]:
-        """The header that leads a client to its next page, where the parameter `name` has another value."""
-        query = [(key, one) for key, one in self.request.query_params.multi_items() if key != name]
-        address = f"{self.base}{self.request.scope['path']}?{urlencode([*query, (name, str(value))])}"
+        """Return the Link header to the page where the query parameter `name` is `value`."""
+        query = [(key, text) for key, text in self.http.query_params.multi_items() if key != name]
+        address = f"{self.base_url}{self.http.scope['path']}?{urlencode([*query, (name, str(value))])}"
         return {"Link": f'<{address}>; rel="next"'}
 
-    def who(self) -> Account:
-        """The caller, who must have a token."""
+    def caller(self) -> Account:
+        """Return the caller's account; 401 without a token."""
         if self.account is None:
             raise HubError(401, "Invalid username or password: this needs a token (HF_TOKEN).")
         return self.account
 
-    def here(self, need: Literal["read", "write"] = "read") -> Here:
-        """The repository of the path; not there for those who may not see it; 403 without the right to write."""
-        kind = self.request.path_params.get("kind") or self.request.path_params.get("prefix") or "models"
-        return self.find(kind.strip("/"), self.param("namespace"), self.param("name"), need)
+    def check_may_write(self, namespace: str, action: str) -> None:
+        """Refuse with 403 unless the caller may write to `namespace`; `action` completes "The token may not"."""
+        if not self.caller().may_write(namespace):
+            raise HubError(403, f"The token {self.caller().token_name!r} may not {action}.")
 
-    def find(self, kind: str, namespace: str, name: str, need: Literal["read", "write"] = "read") -> Here:
-        """The same for a repository named elsewhere than in the path."""
-        row = self.hub.accounts.repo(kind, namespace, name) if kind in KINDS else None
+    def repository(self, need: Literal["read", "write"] = "read") -> OpenRepository:
+        """Return the repository of the path; 404 or 401 if the caller may not see it, 403 if it may not write."""
+        kind = self.http.path_params.get("kind") or self.http.path_params.get("prefix") or "models"
+        return self.find_repository(kind.strip("/"), self.param("namespace"), self.param("name"), need)
+
+    def find_repository(
+        self, kind: str, namespace: str, name: str, need: Literal["read", "write"] = "read"
+    ) -> OpenRepository:
+        """Return the named repository, with the refusals of `repository`."""
+        row = self.context.accounts.repo(kind, namespace, name) if kind in KINDS else None
         if row is None or not self.may_read(row):
             raise self.not_found(kind, namespace, name)
-        if need == "write" and not self.who().may_write(row.namespace):
-            raise HubError(403, f"The token {self.who().token_name!r} may not write to {row.full_name}.")
+        if need == "write":
+            self.check_may_write(row.namespace, f"write to {row.full_name}")
         try:
-            return Here(row, self.hub.store.repo(row.kind, row.full_name))
+            return OpenRepository(row, self.context.repositories.open(row.kind, row.full_name))
         except Exception:
-            if self.hub.accounts.repo(kind, namespace, name) == row:
+            if self.context.accounts.repo(kind, namespace, name) == row:
                 raise
-            raise self.not_found(kind, namespace, name) from None  # deleted or moved in this moment
+            raise self.not_found(kind, namespace, name) from None  # deleted or moved at this moment
 
     def may_read(self, row: RepoRow) -> bool:
-        """Whether the caller may know of this repository."""
+        """Return whether the caller may know of this repository."""
         return not row.private or (self.account is not None and self.account.may_read(row.namespace))
 
-    def pointers(self, here: Here, entries: Collection[Entry]) -> dict[str, Pointer]:
-        """Path -> pointer for the entries that really stand for a large file of this repository.
+    def pointers(self, repository: OpenRepository, entries: Collection[Entry]) -> dict[str, Pointer]:
+        """Return path -> pointer of the entries that are large files of this repository.
 
-        A pointer that somebody typed, to a file that was never uploaded here, is ordinary text.
+        A pointer to a file that was never uploaded to this repository is ordinary text.
         """
         pointers = {entry.path: entry.pointer for entry in entries if entry.pointer}
-        granted = self.hub.accounts.granted(here.row, {pointer.oid for pointer in pointers.values()})
+        granted = self.context.accounts.granted(repository.row, {pointer.oid for pointer in pointers.values()})
         return {path: pointer for path, pointer in pointers.items() if pointer.oid in granted}
 
     def not_found(self, kind: str, namespace: str, name: str) -> HubError:
-        """The refusal for a repository that is not there, or not for the caller."""
+        """Return the refusal for a repository that does not exist, or that the caller may not see."""
         status = 404 if self.account else 401  # as the Hub: without a token it does not say which of the two it is
         sentence = f"There is no {kind.removesuffix('s')} {namespace}/{name} on this Hub, or this token may not see it."
         return HubError(status, sentence, "RepoNotFound")

@@ -1,4 +1,4 @@
-"""From a path to a page. A page is a plain function `Call -> Response`; it runs in a thread."""
+"""Routes from paths to endpoints. An endpoint is a plain function `HubRequest -> Response` that runs in a thread."""
 
 import asyncio
 import base64
@@ -12,52 +12,52 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from embedded_hub.context import Hub
+from embedded_hub.context import ServerContext
 from embedded_hub.database.accounts import Account
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 
 SMALL_BODY = 8 << 20
 PIECE = 1 << 20
 """Bytes that are worth a change of thread."""
-Page = Callable[[Call], Response]
+Endpoint = Callable[[HubRequest], Response]
 
 
-def account_of(request: Request, hub: Hub) -> Account | None:
-    """The account of the token; None without one; 401 for a wrong one."""
+def account_of(request: Request, context: ServerContext) -> Account | None:
+    """Return the account of the token; None without a token; 401 for a wrong one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not token:
         return None
     if scheme.lower() == "basic":  # git: the token is the password
         with suppress(ValueError):
             token = base64.b64decode(token).decode().partition(":")[2]
-    account = hub.accounts.account(token.strip()) if scheme.lower() in ("bearer", "basic") else None
+    account = context.accounts.account(token.strip()) if scheme.lower() in ("bearer", "basic") else None
     if account is None:
         raise HubError(401, "Invalid credentials in Authorization header")
     return account
 
 
-def route(method: str, path: str, page: Page, body_limit: int = SMALL_BODY) -> Route:
-    """A route to `page`. In `path`: {kind}, {prefix} (`datasets/`, `spaces/` or nothing), {x} one segment, {x:rest}."""
+def route(method: str, path: str, endpoint: Endpoint, body_limit: int = SMALL_BODY) -> Route:
+    """Return a route. In `path`: {kind}, {prefix} (`datasets/`, `spaces/` or empty), {x} a segment, {x:rest}."""
 
-    async def endpoint(request: Request) -> Response:
-        hub: Hub = request.scope["hub"]
+    async def respond(request: Request) -> Response:
+        context: ServerContext = request.scope["context"]
         if method == "GET":
-            return await run_in_threadpool(lambda: page(Call(request, hub, account_of(request, hub))))
-        account = await run_in_threadpool(account_of, request, hub)  # before a stranger's body is taken in
+            return await run_in_threadpool(lambda: endpoint(HubRequest(request, context, account_of(request, context))))
+        account = await run_in_threadpool(account_of, request, context)  # before a stranger's body is received
         body = await read_body(request, body_limit)
-        return await run_in_threadpool(page, Call(request, hub, account, body))
+        return await run_in_threadpool(endpoint, HubRequest(request, context, account, body))
 
     for short, full in (("{kind}", "{kind:kind}"), ("{prefix}", "{prefix:prefix}")):
         path = path.replace(short, full)
     for name in ("namespace", "name", "revision", "ref", "oid", "num"):
         path = path.replace(f"{{{name}}}", f"{{{name}:segment}}")
-    return Route(path, endpoint, methods=[method], name=page.__name__)
+    return Route(path, respond, methods=[method])
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body; 413 as soon as it is longer than `limit` bytes."""
-    too_long = HubError(413, f"The body is longer than {limit >> 20} MiB, which is the most that is taken here.")
+    """Return the whole body; 413 as soon as it is longer than `limit` bytes."""
+    too_long = HubError(413, f"The body is longer than {limit >> 20} MiB, which is the most that is accepted here.")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_long
     body = bytearray()
@@ -69,10 +69,10 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 async def pour(request: Request, write: Callable[[bytes], None]) -> None:
-    """Give the body to `write`, which may block: in a thread, while the next piece is on its way."""
+    """Pass the body to `write`, which may block: in a thread, while the next piece arrives."""
     writing: asyncio.Future[None] | None = None
     pieces: list[bytes] = []
-    waiting = 0
+    size = 0
 
     def write_all(pieces: list[bytes]) -> None:
         for piece in pieces:
@@ -81,20 +81,20 @@ async def pour(request: Request, write: Callable[[bytes], None]) -> None:
     try:
         async for piece in request.stream():
             pieces.append(piece)
-            waiting += len(piece)
-            if waiting >= PIECE:
+            size += len(piece)
+            if size >= PIECE:
                 if writing:
                     await writing
                 writing = asyncio.ensure_future(run_in_threadpool(write_all, pieces))
-                pieces, waiting = [], 0
-    finally:  # also when the client went away: the file must not be closed under a thread
+                pieces, size = [], 0
+    finally:  # also when the client disconnected: the file must not be closed under a thread
         if writing:
             await writing
     await run_in_threadpool(write_all, pieces)
 
 
 class Segment(Convertor[str]):
-    """One segment of the raw path. Decoding it only now is what lets a revision or a path hold an encoded slash."""
+    """One segment of the raw path. Decoding it only now lets a revision or a path hold an encoded slash."""
 
     regex = "[^/]+"
 

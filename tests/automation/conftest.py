@@ -8,6 +8,7 @@ import pytest
 
 from embedded_hub import launch
 from embedded_hub.database.accounts import Accounts
+from embedded_hub.database.connection import Database
 from tests.support import workflows
 from tests.support.forge import ADAPTER, BASE, Forge
 from tests.support.hubs import embedded
@@ -18,10 +19,10 @@ from tests.support.models import make_adapter, make_tiny_model
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
     folder = tmp_path_factory.mktemp("forge")
     hub = embedded(folder / "cache")
-    accounts = Accounts(launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub").root / "hub.db")
+    accounts = Accounts(Database(launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub").root / "hub.db"))
     bot = accounts.new_token("bot", "bot", "write")
     accounts.add_member("results", "bot")
-    accounts.close()
+    accounts.database.close()
     make_tiny_model(folder / "base")
     make_adapter(folder / "base", folder / "lora", seed=1)
     (folder / "lora" / "README.md").write_text("---\nlicense: mit\n---\n\n# Mine\n")

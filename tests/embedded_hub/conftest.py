@@ -1,11 +1,8 @@
 """One embedded Hub for all tests of this folder, and clients of it."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,42 +12,11 @@ from huggingface_hub import HfApi
 
 from embedded_hub import launch
 from embedded_hub.database.accounts import Accounts
+from embedded_hub.database.connection import Database
 from tests.support.servers import stop
+from tests.support.wire import PIPELINES, Wire
 
-PIPELINES = Path(launch.__file__).resolve().parents[1]
 _numbers = count()
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Wire:
-    """Plain HTTP, for what no client would send."""
-
-    port: int
-    token: str | None
-
-    def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if self.token:
-            sent.setdefault("Authorization", f"Bearer {self.token}")
-        try:
-            data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request(method, path.replace("http://127.0.0.1:" + str(self.port), ""), data, sent)
-            found = connection.getresponse()
-            return Answer(found.status, found.read(), {key.lower(): value for key, value in found.getheaders()})
-        finally:
-            connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +67,7 @@ def repo(api: HfApi, name: str) -> str:
 @pytest.fixture
 def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
     """Makes a token: `token_of("ann", "read", orgs=["lab"])`."""
-    accounts = Accounts(running.root / "hub.db")
+    accounts = Accounts(Database(running.root / "hub.db"))
 
     def made(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
         token = accounts.new_token(f"t{next(_numbers)}", user, role)
@@ -110,7 +76,7 @@ def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
         return token
 
     yield made
-    accounts.close()
+    accounts.database.close()
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from embedded_hub.app import PAGES
+from embedded_hub.app import ROUTE_MODULES
 from embedded_hub.database.accounts import Accounts
+from embedded_hub.database.connection import Database
 from embedded_hub.launch import Running
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 TokenOf = Callable[..., str]
 
@@ -102,11 +102,11 @@ def test_public_is_readable_and_not_writable_without_a_token(anonymous: Wire, re
 
 
 def test_wrong_and_revoked_tokens_are_told_so(wire: Wire, running: Running, token_of: TokenOf) -> None:
-    accounts = Accounts(running.root / "hub.db")
+    accounts = Accounts(Database(running.root / "hub.db"))
     token = accounts.new_token("short-lived", "ann", "write")
     assert Wire(wire.port, token)("GET", "/api/whoami-v2").json["auth"]["accessToken"]["displayName"] == "short-lived"
     assert accounts.revoke_token("short-lived")
-    accounts.close()
+    accounts.database.close()
     for bad in (token, "hf_wrong", "x y", "é"):
         header = {"Authorization": f"Bearer {bad}".encode().decode("latin-1")}
         answer = Wire(wire.port, None)("GET", "/api/whoami-v2", **header)
@@ -180,7 +180,7 @@ def address(path: str, **known: str) -> str:
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: usual.get(found[1], "1"), path)
 
 
-ALL = [(method, route.path) for page in PAGES for route in page.ROUTES for method in route.methods or ()]
+ALL = [(method, route.path) for page in ROUTE_MODULES for route in page.ROUTES for method in route.methods or ()]
 
 
 def test_no_route_at_all_tells_a_private_repository_from_a_missing_one(
@@ -204,11 +204,11 @@ def test_no_route_at_all_tells_a_private_repository_from_a_missing_one(
 
 
 def test_a_revoked_token_opens_nothing_on_any_route(wire: Wire, running: Running, name: str) -> None:
-    accounts = Accounts(running.root / "hub.db")
+    accounts = Accounts(Database(running.root / "hub.db"))
     token = accounts.new_token(f"of {name}", "vera", "write")
     accounts.add_member("lab", "vera")
     assert accounts.revoke_token(f"of {name}")
-    accounts.close()
+    accounts.database.close()
     revoked = Wire(wire.port, token)
     for method, path in ALL:
         if not path.startswith(("/api/lfs/", "/_xet/", "/v1/", "/static/")):  # these have their own permission, or none

@@ -14,8 +14,8 @@ import pytest
 
 from embedded_hub import launch
 from embedded_hub.database.accounts import Accounts
-
-from . import battery
+from embedded_hub.database.connection import Database
+from tests.support import battery
 
 Results = dict[str, str]
 REAL = os.environ.get("PERMIX_TEST_HUB")
@@ -29,10 +29,10 @@ def target(running: launch.Running) -> tuple[dict[str, str], str]:
     if REAL:
         found = launch.Running(REAL.rstrip("/"), os.environ["PERMIX_TEST_TOKEN"], running.root)
         return launch.environment(found, Path("/nowhere")), os.environ["PERMIX_TEST_ORG"]
-    accounts = Accounts(running.root / "hub.db")
+    accounts = Accounts(Database(running.root / "hub.db"))
     token = accounts.new_token("battery", "tester", "write")
     accounts.add_member("battery", "tester")
-    accounts.close()
+    accounts.database.close()
     return launch.environment(launch.Running(running.url, token, running.root), Path("/nowhere")), "battery"
 
 

@@ -11,8 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub import launch
 from embedded_hub.upkeep import fsck
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 SUBMIT = """
 import sys

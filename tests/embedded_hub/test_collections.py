@@ -7,8 +7,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub.launch import Running
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 
 @pytest.fixture

@@ -1,26 +1,14 @@
 """`permix hub`: import, exec, token."""
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .conftest import PIPELINES, stop
-
-PROGRAM = """
-import sys
-from permix.commands.hub import app
-from embedded_hub.errors import ServerError
-try:
-    app()
-except ServerError as error:
-    print(error, file=sys.stderr)
-    sys.exit(error.exit_code)
-"""
+from tests.support.hub_command import permix_hub
+from tests.support.servers import stop
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +16,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("home")
     yield home
     stop(home / "hub", signal.SIGKILL)
-
-
-def permix_hub(home: Path, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
-    environment = os.environ | {"PERMIX_HOME": str(home), "PYTHONPATH": str(PIPELINES), "PERMIX_HUB_LINGER": "5"} | more
-    return subprocess.run([sys.executable, "-c", PROGRAM, *words], env=environment, capture_output=True, text=True)
 
 
 def test_import_makes_a_repository_of_a_folder_and_again_changes_nothing(home: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RemoteEntryNotFoundError, RevisionNotFoundError
 
-from .conftest import Wire
+from tests.support.wire import Wire
 
 
 def add(path: str, content: bytes) -> CommitOperationAdd:

@@ -9,8 +9,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, HfFileSystem, get_hf_file
 from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError, RevisionNotFoundError
 
 from embedded_hub.launch import Running
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 LARGE = os.urandom(300_000)
 TEXT = b"0123456789" * 10

@@ -19,9 +19,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub import launch
-
-from .conftest import Wire, stop
-from .test_xet import Cas, chunk, name_of, sha
+from tests.support.cas import Cas, chunk, name_of, sha
+from tests.support.servers import stop
+from tests.support.wire import Wire
 
 
 @pytest.fixture(scope="module")

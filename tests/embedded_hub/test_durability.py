@@ -13,22 +13,16 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-from embedded_hub.app import open_hub
+from embedded_hub.app import open_context
 from embedded_hub.store.git_tree import Put
-
-from .conftest import stop
+from tests.support.git import git_fsck
+from tests.support.servers import stop
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "hub"
     stop(tmp_path / "hub", signal.SIGKILL)
-
-
-def fsck(folder: Path) -> None:
-    done = subprocess.run(["git", "-C", str(folder), "fsck", "--full", "--strict"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "missing" not in done.stdout + done.stderr
 
 
 WRITERS = """
@@ -75,25 +69,25 @@ def test_kills_during_commits_lose_nothing_that_was_acknowledged(root: Path) -> 
     paths = {str(path.relative_to(back)) for path in back.rglob("*.txt")}
     assert paths == {str(path.relative_to(back).with_suffix(".txt")) for path in back.rglob("*.bin")}
     stop(root)
-    fsck(root / "repos" / "models" / "lab" / "r.git")
+    git_fsck(root / "repos" / "models" / "lab" / "r.git")
 
 
 def test_a_lock_file_that_a_kill_left_does_not_block_the_branch(tmp_path: Path) -> None:
-    hub = open_hub(tmp_path)
-    hub.store.create("models", "lab/r", [Put("a", b"1")], "me")
-    repo = hub.store.repo("models", "lab/r")
+    context = open_context(tmp_path)
+    context.repositories.create("models", "lab/r", [Put("a", b"1")], "me")
+    repo = context.repositories.open("models", "lab/r")
     (tmp_path / "repos/models/lab/r.git/refs/heads/main.lock").write_bytes(b"")
-    before = repo.state("main")
+    before = repo.head("main")
     after, moved = repo.commit("main", [Put("a", b"2")], "m", "me")
-    assert moved and after == repo.state("main") != before
-    hub.store.close()
+    assert moved and after == repo.head("main") != before
+    context.repositories.close()
 
 
 def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: Path) -> None:
-    hub = open_hub(tmp_path)
-    hub.store.create("models", "lab/r", [Put("a", b"1")], "me")
-    repo = hub.store.repo("models", "lab/r")
-    before = repo.state("main")
+    context = open_context(tmp_path)
+    context.repositories.create("models", "lab/r", [Put("a", b"1")], "me")
+    repo = context.repositories.open("models", "lab/r")
+    before = repo.head("main")
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -101,28 +95,28 @@ def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: 
     repo._move = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         repo.commit("main", [Put("a", b"2")], "m", "me")
-    assert repo.state("main") == before
+    assert repo.head("main") == before
     assert [path for path, _ in repo.files(before or "")] == ["a"]
-    hub.store.close()
-    fsck(tmp_path / "repos/models/lab/r.git")
+    context.repositories.close()
+    git_fsck(tmp_path / "repos/models/lab/r.git")
 
 
 def test_creations_and_moves_that_a_kill_interrupted_are_finished_or_forgotten(tmp_path: Path) -> None:
-    hub = open_hub(tmp_path)
+    context = open_context(tmp_path)
     for name in ("left", "begun", "moved"):
-        hub.store.create("models", f"lab/{name}", [Put("a", name.encode())], "me")
+        context.repositories.create("models", f"lab/{name}", [Put("a", name.encode())], "me")
     for name in ("begun", "moved"):
-        hub.accounts.add_repo("models", "lab", name, False, None)
-        row = hub.accounts.repo("models", "lab", name)
+        context.accounts.add_repo("models", "lab", name, False, None)
+        row = context.accounts.repo("models", "lab", name)
         assert row
-        hub.accounts.begin_move(row, f"new/{name}")
-    hub.store.move("models", "lab/moved", "new/moved")
-    hub.store.close()
+        context.accounts.begin_move(row, f"new/{name}")
+    context.repositories.move("models", "lab/moved", "new/moved")
+    context.repositories.close()
 
-    again = open_hub(tmp_path)
+    again = open_context(tmp_path)
     assert again.accounts.repo("models", "lab", "left") is None  # its folder is there, but it never existed
     assert {row.full_name for row in again.accounts.repos("models")} == {"lab/begun", "new/moved"}
-    again.store.create("models", "lab/left", [Put("b", b"2")], "me")
-    head = again.store.repo("models", "lab/left").state("main") or ""
-    assert [path for path, _ in again.store.repo("models", "lab/left").files(head)] == ["b"]
-    again.store.close()
+    again.repositories.create("models", "lab/left", [Put("b", b"2")], "me")
+    head = again.repositories.open("models", "lab/left").head("main") or ""
+    assert [path for path, _ in again.repositories.open("models", "lab/left").files(head)] == ["b"]
+    again.repositories.close()

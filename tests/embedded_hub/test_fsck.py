@@ -15,9 +15,8 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
 from embedded_hub.upkeep import fsck
-
-from .conftest import stop
-from .test_command import permix_hub
+from tests.support.hub_command import permix_hub
+from tests.support.servers import stop
 
 Damage = Callable[[Path], None]
 REPO = "repos/models/lab/a.git"
@@ -51,7 +50,7 @@ def test_sound_data_have_no_findings_also_while_the_server_writes(root: Path) ->
     assert found.objects > 200
     running = launch.attach(root, 0)
     api = HfApi(endpoint=running.url, token=running.token)
-    program = "import sys; from pathlib import Path; from embedded_hub import fsck\n"
+    program = "import sys; from pathlib import Path; from embedded_hub.upkeep import fsck\n"
     program += (
         "for _ in range(60):\n    found = fsck.check(Path(sys.argv[1])); assert not found.findings, found.findings"
     )
@@ -151,7 +150,7 @@ def point_a_branch_at_a_file(root: Path) -> None:
         (flip_a_byte_of_a_pack, "lab/a"),
         (lose_a_pack, "is missing or"),
         (lose_a_repository, "its folder is missing"),
-        (lose_a_branch, "no branch main"),
+        (lose_a_branch, "its branch main is missing"),
         (point_a_branch_at_nothing, "refs/heads/main leads to 1111"),
         (point_a_branch_at_a_file, "which is a blob"),
     ],
@@ -169,7 +168,7 @@ def test_left_overs_are_notes_and_no_damage(root: Path) -> None:
     database.close()
     found = fsck.check(root)
     assert found.findings == []
-    assert found.notes == ["models/lab/a: its folder is there, but the database does not know it."]
+    assert found.notes == ["models/lab/a: its folder exists, but the database does not know it."]
 
 
 def test_a_broken_database_is_a_finding(root: Path) -> None:

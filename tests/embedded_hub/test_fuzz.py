@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from huggingface_hub import HfApi
 
-from .conftest import Wire
+from tests.support.wire import Wire
 
 VALUES: list[Any] = [
     None, True, -1, 0, 1.5, 10**40, "", "a", "main", "lab/r", "\ud800", "\0", "é/..", "a" * 5000, [], [None], {},

@@ -5,30 +5,29 @@ import os
 import time
 from pathlib import Path
 
-from embedded_hub.app import open_hub
-from embedded_hub.context import Hub
+from embedded_hub.app import open_context
+from embedded_hub.context import ServerContext
 from embedded_hub.store.git_tree import Delete, Put
 from embedded_hub.store.lfs import Pointer
 from embedded_hub.upkeep.garbage import collect
+from tests.support.git import git_fsck
 
-from .test_durability import fsck
 
-
-def upload(hub: Hub, repo: str, content: bytes) -> Pointer:
+def upload(context: ServerContext, repo: str, content: bytes) -> Pointer:
     pointer = Pointer(hashlib.sha256(content).hexdigest(), len(content))
-    arriving = hub.lfs.receive(pointer)
-    arriving.write(content)
-    arriving.finish()
-    arriving.abandon()
-    row = hub.accounts.repo("models", *repo.split("/"))
+    file_upload = context.lfs.receive(pointer)
+    file_upload.write(content)
+    file_upload.finish()
+    file_upload.abandon()
+    row = context.accounts.repo("models", *repo.split("/"))
     assert row
-    hub.accounts.grant(row.id, pointer.oid)
+    context.accounts.grant(row.id, pointer.oid)
     return pointer
 
 
-def make(hub: Hub, name: str) -> None:
-    hub.store.create("models", name, [Put("a", b"1")], "me")
-    hub.accounts.add_repo("models", *name.split("/"), False, None)
+def make(context: ServerContext, name: str) -> None:
+    context.repositories.create("models", name, [Put("a", b"1")], "me")
+    context.accounts.add_repo("models", *name.split("/"), False, None)
 
 
 def grow_old(root: Path) -> None:
@@ -38,50 +37,50 @@ def grow_old(root: Path) -> None:
 
 
 def test_only_old_left_overs_go(tmp_path: Path) -> None:
-    hub = open_hub(tmp_path)
-    make(hub, "lab/r")
-    make(hub, "lab/gone")
-    git = hub.store.repo("models", "lab/r")
-    used, former, unused, of_gone = (upload(hub, "lab/r", bytes([number]) * 1000) for number in range(4))
-    row = hub.accounts.repo("models", "lab", "gone")
+    context = open_context(tmp_path)
+    make(context, "lab/r")
+    make(context, "lab/gone")
+    git = context.repositories.open("models", "lab/r")
+    used, former, unused, of_gone = (upload(context, "lab/r", bytes([number]) * 1000) for number in range(4))
+    row = context.accounts.repo("models", "lab", "gone")
     assert row
-    hub.accounts.revoke(hub.accounts.repo("models", "lab", "r"), of_gone.oid)  # type: ignore[arg-type]
-    hub.accounts.grant(row.id, of_gone.oid)
+    context.accounts.revoke(context.accounts.repo("models", "lab", "r"), of_gone.oid)  # type: ignore[arg-type]
+    context.accounts.grant(row.id, of_gone.oid)
     git.commit("main", [Put("w.bin", used.text()), Put("old.bin", former.text())], "m", "me")
     git.commit("main", [Delete("old.bin")], "m", "me")
-    git.propose(1, git.state("main") or "", [Put("b", b"proposed")], "m", "me")
+    git.propose(1, git.head("main") or "", [Put("b", b"proposed")], "m", "me")
     git._move = lambda *_: None  # type: ignore[method-assign]  # as when a kill comes before the branch moves
     git.commit("main", [Put("b", b"left over")], "m", "me")
     (git.path / "objects" / "ab").mkdir(exist_ok=True)
     (git.path / "objects" / "ab" / "tmp_obj_1").write_bytes(b"x")
-    (hub.lfs.incoming / "left").mkdir()
-    (hub.lfs.incoming / "left" / "1").write_bytes(b"x")
-    address = hub.xet.address(row.id)
-    hub.accounts.remove_repo(row)
+    (context.lfs.incoming / "left").mkdir()
+    (context.lfs.incoming / "left" / "1").write_bytes(b"x")
+    address = context.xet.address(row.id)
+    context.accounts.remove_repo(row)
 
-    removed = collect(hub)  # all of it is young, but a deleted repository sends nobody to its xorbs
+    removed = collect(context)  # all of it is young, but a deleted repository sends nobody to its xorbs
     assert (removed.large_files, removed.git_objects, removed.unfinished, removed.xorb_addresses) == (0, 0, 0, 1)
     assert not (tmp_path / "xorbs" / str(row.id) / address).exists()
     grow_old(tmp_path)
-    late = upload(hub, "lab/r", b"just arrived")
-    removed = collect(hub)
+    late = upload(context, "lab/r", b"just arrived")
+    removed = collect(context)
     assert (removed.large_files, removed.git_objects, removed.unfinished) == (2, 3, 2)
-    assert [hub.lfs.has(one) for one in (used, former, unused, of_gone, late)] == [True, True, False, False, True]
+    assert [context.lfs.has(one) for one in (used, former, unused, of_gone, late)] == [True, True, False, False, True]
     assert git.text(git.resolve("refs/pr/1") or "", "b") == "proposed"
-    row = hub.accounts.repo("models", "lab", "r")
-    assert row and hub.accounts.granted(row, [unused.oid]) == set()
-    hub.store.close()
-    fsck(git.path)
+    row = context.accounts.repo("models", "lab", "r")
+    assert row and context.accounts.granted(row, [unused.oid]) == set()
+    context.repositories.close()
+    git_fsck(git.path)
 
 
 def test_addresses_of_xorbs_go_a_day_after_they_were_given_up(tmp_path: Path) -> None:
-    hub = open_hub(tmp_path)
-    make(hub, "lab/r")
-    first = hub.xet.address(1)
-    hub.xet.renew(1, first)
-    second = hub.xet.address(1)
+    context = open_context(tmp_path)
+    make(context, "lab/r")
+    first = context.xet.address(1)
+    context.xet.renew(1, first)
+    second = context.xet.address(1)
     assert first != second
-    assert collect(hub).xorb_addresses == 0
-    assert collect(hub, age=-1).xorb_addresses == 1
+    assert collect(context).xorb_addresses == 0
+    assert collect(context, age=-1).xorb_addresses == 1
     assert [path.name for path in (tmp_path / "xorbs" / "1").iterdir()] == [second]
-    hub.store.close()
+    context.repositories.close()

@@ -15,10 +15,11 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
 
 from embedded_hub import launch
-from embedded_hub.app import open_hub
+from embedded_hub.app import open_context
 from embedded_hub.database.accounts import Accounts
-
-from .conftest import Wire, stop
+from embedded_hub.database.connection import Database
+from tests.support.servers import stop
+from tests.support.wire import Wire
 
 IMAGE = "python:3.12"
 
@@ -142,9 +143,10 @@ def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -
 def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
     api: HfApi, jobs: HfApi, working: launch.Running
 ) -> None:
-    with pytest.raises(HfHubHTTPError, match="runs no Jobs"):
+    with pytest.raises(HfHubHTTPError, match="does not run Jobs"):
         run(api, "print(1)")
-    with closing(Accounts(working.root / "hub.db")) as accounts:
+    with closing(Database(working.root / "hub.db")) as database:
+        accounts = Accounts(database)
         reader, other = (
             accounts.new_token(name, name, "read" if name == "reader" else "write") for name in ("reader", "eve")
         )
@@ -220,8 +222,8 @@ def test_a_data_directory_with_the_tables_of_scheduled_jobs_opens(tmp_path: Path
         database.execute("CREATE TABLE scheduled_jobs(id TEXT PRIMARY KEY, namespace TEXT, schedule TEXT, due REAL)")
         database.execute("INSERT INTO scheduled_jobs VALUES ('1', 'permix', '@hourly', 0)")
         database.commit()
-    hub = open_hub(tmp_path)
-    assert hub.jobs.all("permix") == []
+    context = open_context(tmp_path)
+    assert context.jobs.all("permix") == []
 
 
 def _following(api: HfApi, job: Any) -> Iterator[str]:

@@ -19,8 +19,8 @@ from huggingface_hub import HfApi
 
 from embedded_hub import launch
 from embedded_hub.errors import ServerError
-
-from .conftest import PIPELINES, Wire, stop
+from tests.support.servers import stop
+from tests.support.wire import PIPELINES, Wire
 
 ATTACH = """
 import sys, time
@@ -109,30 +109,31 @@ def test_data_of_another_format_is_left_alone(root: Path) -> None:
 
 
 def serving(root: Path, linger: str = "10") -> "subprocess.Popen[str]":
-    """`permix hub serve` on a free port, its stderr with its stdout."""
+    """The server in the foreground on a free port, its stderr with its stdout."""
     environment = os.environ | {"PYTHONPATH": str(PIPELINES), "PERMIX_HUB_LINGER": linger}
-    command = [sys.executable, "-m", "permix", "hub", "serve", "--port", "0", "--root", str(root)]
+    command = [sys.executable, "-m", "embedded_hub", "--port", "0", "--root", str(root)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_hub_serve_waits_for_a_server_that_lingers_and_keeps_out_a_second_one(root: Path) -> None:
+def test_a_server_waits_for_a_server_that_lingers_and_keeps_out_a_second_one(root: Path) -> None:
     user = process(root, 0, linger="0.5")
     user.communicate(timeout=30)
     first = serving(root, linger="0.5")
     assert first.stdout
     lines = [first.stdout.readline()]
-    lines += [first.stdout.readline()] if lines[0].startswith("Waiting for the embedded Hub") else []
+    lines += [first.stdout.readline()] if lines[0].startswith("Waiting for the end of the embedded Hub") else []
     address = re.search(r"listens on (http://127\.0\.0\.1:\d+)", lines[-1])
     assert address, lines
     second = serving(root)
-    said = second.communicate(timeout=30)[0]
-    assert (second.returncode, said.count("\n")) == (1, 1)
-    assert f"runs already on {address[1]}: open that address, or press Ctrl-C where it was started" in said
+    message = second.communicate(timeout=30)[0]
+    assert second.returncode == 1
+    assert message.count("\n") == 1
+    assert f"is already running at {address[1]}: use that address, or press Ctrl-C where it was started" in message
     first.send_signal(signal.SIGINT)
     first.communicate(timeout=30)
 
 
-def test_hub_serve_waits_for_a_server_that_leaves_and_has_said_so(root: Path) -> None:
+def test_a_server_waits_for_a_server_that_leaves_and_has_said_so(root: Path) -> None:
     """It takes its address away before it has ended."""
     from embedded_hub import server
 
@@ -140,17 +141,17 @@ def test_hub_serve_waits_for_a_server_that_leaves_and_has_said_so(root: Path) ->
     last = os.open(root / "server.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(last, fcntl.LOCK_EX)
     threading.Timer(1, os.close, [last]).start()
-    server._hold(root)
+    server._lock(root)
     assert launch.held(root / "server.lock")
 
 
-def test_hub_serve_is_refused_as_long_as_a_command_uses_the_hub(
+def test_a_server_is_refused_as_long_as_a_command_uses_the_hub(
     running: launch.Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from embedded_hub import server
 
     monkeypatch.setattr(server, "LINGER", -10)
-    with pytest.raises(ServerError, match=f"runs already on {running.url}: another command uses it"):
+    with pytest.raises(ServerError, match=f"is already running at {running.url}, started by another command"):
         server.run(running.root, 0, leased=False)
 
 

@@ -12,8 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub.launch import Running
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 
 def oid(content: bytes) -> str:
@@ -91,7 +90,7 @@ def test_a_hundred_clients_that_stop_halfway_hold_up_nobody(wire: Wire, repo: st
 
 
 def test_urls_that_were_changed_or_have_expired_are_refused(wire: Wire, repo: str, running: Running) -> None:
-    from embedded_hub.database.accounts import Accounts
+    from embedded_hub.database.connection import Database
 
     content = os.urandom(500)
     href = announce(wire, repo, content)["actions"]["upload"]["href"]
@@ -104,9 +103,9 @@ def test_urls_that_were_changed_or_have_expired_are_refused(wire: Wire, repo: st
 
     import hmac
 
-    accounts = Accounts(running.root / "hub.db")
-    secret = bytes.fromhex(accounts.setting("signing secret"))
-    accounts.close()
+    database = Database(running.root / "hub.db")
+    secret = bytes.fromhex(database.setting("signing secret"))
+    database.close()
     text = "upload/" + "/".join(start.rsplit("/", 4)[1:4]) + f"/{int(time.time()) - 1}"
     old = f"/api/lfs/{text}/{hmac.new(secret, text.encode(), 'sha256').hexdigest()}"
     refused = wire("PUT", old, content)

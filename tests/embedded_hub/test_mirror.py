@@ -12,9 +12,9 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
-
-from .conftest import PIPELINES, stop
-from .test_command import PROGRAM, permix_hub
+from tests.support.hub_command import PERMIX_HUB, permix_hub
+from tests.support.servers import stop
+from tests.support.wire import PIPELINES
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
     edits = [CommitOperationAdd(f"{n}.bin", bytes([n]) * 2000 + b"\0" * 300_000) for n in range(60)]
     api.create_commit(name, edits, commit_message="m")
     environment = os.environ | {"PERMIX_HOME": str(home), "PYTHONPATH": str(PIPELINES)}
-    command = [sys.executable, "-c", PROGRAM, "mirror", name, "--from", str(api.endpoint)]
+    words = ["mirror", name, "--from", str(api.endpoint)]
     work = home / "hub" / "mirror"
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as first:
+    with subprocess.Popen([*PERMIX_HUB, *words], env=environment, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 60
         while len(arrived := list(work.glob("*/*.bin"))) < 5:
             assert time.monotonic() < deadline and first.poll() is None
@@ -112,8 +112,9 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
     kept = {path: path.stat().st_mtime_ns for path in arrived}
     broken = arrived[0]
     broken.write_bytes(b"x" * broken.stat().st_size)  # what a machine that lost its power might leave
-    program = PROGRAM.replace("import sys", "import shutil, sys; shutil.rmtree = lambda *_: None", 1)
-    again = subprocess.run([command[0], "-c", program, *command[3:]], env=environment, capture_output=True, text=True)
+    program = "import shutil; shutil.rmtree = lambda *_: None; from permix.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "hub", *words]
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     same = [path for path, when in kept.items() if path.stat().st_mtime_ns == when]
     assert len(same) >= len(kept) - 1 and broken not in same

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-
-from .conftest import Wire, stop
+from tests.support.servers import stop
+from tests.support.wire import Wire
 
 SIZE = 1_000_000
 CONTENT = os.urandom(2_500_000)
@@ -92,7 +92,7 @@ def test_missing_wrong_and_short_parts_are_refused(line: Wire, root: Path) -> No
 def test_forged_and_expired_urls_are_refused(line: Wire, root: Path) -> None:
     import hmac
 
-    from embedded_hub.database.accounts import Accounts
+    from embedded_hub.database.connection import Database
 
     content = os.urandom(SIZE)
     upload = announce(line, content=content)["objects"][0]["actions"]["upload"]
@@ -101,9 +101,9 @@ def test_forged_and_expired_urls_are_refused(line: Wire, root: Path) -> None:
         assert line(method, f"{url[:-1]}{'0' if url[-1] != '0' else '1'}", content).status == 403
     assert line("PUT", part.replace("/1/", "/2/"), content).status == 403
     assert line("PUT", whole.replace("/complete/", "/part/x/1/"), content).status == 403
-    accounts = Accounts(root / "hub.db")
-    secret = bytes.fromhex(accounts.setting("signing secret"))
-    accounts.close()
+    database = Database(root / "hub.db")
+    secret = bytes.fromhex(database.setting("signing secret"))
+    database.close()
     for method, url in (("PUT", part), ("POST", whole)):
         text = f"{url.split('/api/lfs/')[1].rsplit('/', 2)[0]}/{int(time.time()) - 1}"
         answer = line(method, f"/api/lfs/{text}/{hmac.new(secret, text.encode(), 'sha256').hexdigest()}", content)

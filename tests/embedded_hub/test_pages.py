@@ -12,8 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub.launch import page_url
 from embedded_hub.web import first_rows, markdown
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 pytestmark = pytest.mark.filterwarnings("ignore:Warnings while validating metadata:UserWarning")
 
@@ -131,7 +130,7 @@ def test_the_first_rows_of_every_split_are_shown(api: HfApi, anonymous: Wire, na
 def test_data_that_cannot_be_read_is_said_to_be_so(api: HfApi, anonymous: Wire, name: str, broken: bytes) -> None:
     put(api, name, "dataset", **{"a.parquet": broken, "b.jsonl": "{", "c.parquet": parquet(2)})
     page = anonymous("GET", f"/datasets/{name}").body.decode()
-    assert page.count("This file cannot be shown") == 2
+    assert page.count("This file cannot be displayed") == 2
     assert "&lt;i&gt;row 1&lt;/i&gt;" in page
 
 
@@ -160,7 +159,7 @@ def test_lists_are_searched_and_an_organisation_has_a_page(api: HfApi, anonymous
     assert own not in anonymous("GET", "/?search=nothing-of-that-name").body.decode()
     assert own not in anonymous("GET", "/models").body.decode()
     assert f"{own}-hidden" in wire("GET", "/shop").body.decode()  # a client with a token may see it
-    assert "a browser has no token" in anonymous("GET", "/").body.decode()
+    assert "a browser does not send a token" in anonymous("GET", "/").body.decode()
 
 
 def test_private_repositories_are_hidden_on_every_page_as_if_they_were_not_there(
@@ -205,7 +204,7 @@ def test_a_card_without_end_is_cut_and_costs_little(api: HfApi, anonymous: Wire,
         begun = time.monotonic()
         answer = anonymous("GET", f"/{name}")
         assert time.monotonic() - begun < 15
-        assert (answer.status, b"The card is longer" in answer.body) == (200, True)
+        assert (answer.status, b"The card is cut here" in answer.body) == (200, True)
         assert len(answer.body) < 5 * markdown.LIMIT
 
 

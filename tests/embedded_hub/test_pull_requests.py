@@ -11,8 +11,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from embedded_hub.launch import Running
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 
 def put(api: HfApi, repo: str, revision: str = "main", create_pr: bool = False, **files: str | None) -> Any:
@@ -141,7 +140,7 @@ def test_discussions_are_listed_renamed_closed_and_opened(api: HfApi, repo: str)
     assert not list(api.get_repo_discussions(repo, author="nobody"))
     events = api.get_discussion_details(repo, 1).events
     assert [event.type for event in events] == ["comment", "comment", "title-change", "comment", "status-change"]
-    with pytest.raises(HfHubHTTPError, match="no pull request"):
+    with pytest.raises(HfHubHTTPError, match="is not a pull request"):
         api.merge_pull_request(repo, 1)
     with pytest.raises(HfHubHTTPError, match="no discussion 7"):
         api.get_discussion_details(repo, 7)

@@ -7,8 +7,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from embedded_hub.launch import Running
-
-from .conftest import Wire
+from tests.support.wire import Wire
 
 CARD = """---
 license: apache-2.0
@@ -74,7 +73,7 @@ def test_names_differing_only_in_case_are_one_repository(api: HfApi, repo: str) 
 @pytest.mark.parametrize("bad", ["a..b", "a--b", "x.git", "-a", ".a", "a b", "a" * 97, "", "../x", "é"])
 def test_names_that_no_hub_allows_are_refused(wire: Wire, bad: str) -> None:
     answer = wire("POST", "/api/repos/create", {"name": bad, "organization": "lab"})
-    assert (answer.status, "is no repository name" in answer.json["error"]) == (400, True)
+    assert (answer.status, "is not a repository name" in answer.json["error"]) == (400, True)
     assert wire("POST", "/api/repos/create", {"name": "x", "organization": "api"}).status == 400
 
 
@@ -85,7 +84,7 @@ def test_visibility_changes_and_gating_is_refused(api: HfApi, running: Running, 
     assert not anybody.repo_exists(repo)
     api.update_repo_settings(repo, private=False)
     assert anybody.repo_exists(repo)
-    with pytest.raises(HfHubHTTPError, match="no gated repositories"):
+    with pytest.raises(HfHubHTTPError, match="does not have gated repositories"):
         api.update_repo_settings(repo, gated="auto")
 
 

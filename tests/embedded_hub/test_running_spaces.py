@@ -11,8 +11,8 @@ from huggingface_hub import HfApi, SpaceRuntime
 from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub import launch
-
-from .conftest import Wire, stop
+from tests.support.servers import stop
+from tests.support.wire import Wire
 
 GRADIO = """
 import os
@@ -131,5 +131,5 @@ def test_a_space_ends_with_its_server_and_starts_again_with_the_next(tmp_path: P
 
 def test_spaces_are_off_unless_they_are_allowed(api: HfApi, name: str) -> None:
     api.create_repo(name, repo_type="space", space_sdk="gradio")
-    with pytest.raises(HfHubHTTPError, match="runs no Jobs and no Spaces"):
+    with pytest.raises(HfHubHTTPError, match="does not run Jobs and Spaces"):
         api.restart_space(name)

@@ -17,8 +17,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub import launch
 from embedded_hub.database import webhooks
-
-from .conftest import Wire, stop
+from tests.support.servers import stop
+from tests.support.wire import Wire
 
 
 @dataclass
@@ -202,7 +202,7 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
 def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_start(
     tmp_path: Path, target: Target
 ) -> None:
-    from embedded_hub.app import open_hub
+    from embedded_hub.app import open_context
     from embedded_hub.store.git_tree import Put
 
     first = launch.attach(tmp_path / "hub", 0)
@@ -210,10 +210,10 @@ def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_sta
     api.create_repo("lab/x")
     api.create_webhook(url=target.url, watched=[{"type": "model", "name": "lab/x"}])
     stop(first.root, signal.SIGKILL)
-    hub = open_hub(first.root)
-    tip, _ = hub.store.repo("models", "lab/x").commit("main", [Put("a", b"1")], "m", "me")
-    hub.store.close()
-    hub.accounts.close()
+    hub = open_context(first.root)
+    tip, _ = hub.repositories.open("models", "lab/x").commit("main", [Put("a", b"1")], "m", "me")
+    hub.repositories.close()
+    hub.database.close()
     launch.attach(first.root, 0)
     try:
         assert target.next()[1]["updatedRefs"][0]["newSha"] == tip
@@ -222,10 +222,10 @@ def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_sta
 
 
 def test_what_was_delivered_is_kept_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from embedded_hub.app import open_hub
+    from embedded_hub.app import open_context
     from embedded_hub.database.webhooks import Webhook
 
-    hub = open_hub(tmp_path)
+    hub = open_context(tmp_path)
     monkeypatch.setattr(webhooks, "KEPT", 3)
     one = Webhook("w", "permix", "write", "http://127.0.0.1:9/", None, (("user", "x"),), ("repo",), None, False)
     hub.webhooks.put(one)
@@ -241,5 +241,5 @@ def test_what_was_delivered_is_kept_for_a_while_only(tmp_path: Path, monkeypatch
     assert [(one.state, json.loads(one.body)["n"]) for one in hub.webhooks.deliveries(one)] == [
         ("failed", 4), ("delivered", 3), ("delivered", 2),
     ]  # fmt: skip
-    hub.accounts.close()
-    hub.store.close()
+    hub.database.close()
+    hub.repositories.close()

@@ -1,1 +1,1 @@
-"""The routes, one page per area of the Hub's protocol; each page ends with its `ROUTES`."""
+"""The routes, one module per area of the Hub's protocol; each module ends with its `ROUTES`."""

@@ -1,8 +1,7 @@
-"""Buckets, as far as Jobs need them: make, fill, list and read them. Files arrive by Xet and leave by plain HTTP."""
+"""Buckets, as far as Jobs need them: create, fill, list and read. Files arrive by Xet and leave by plain HTTP."""
 
 import json
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,155 +9,163 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from embedded_hub.api.commits import checked_path
 from embedded_hub.api.xet import token_for
+from embedded_hub.clock import written
 from embedded_hub.database.accounts import NameTaken, RepoRow, valid_name, valid_namespace
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
 from embedded_hub.store.buckets import BUCKETS
 
 OPERATIONS = 1000
 PAGE_SIZE = 1000
 NO_HASH = "0" * 64
-"""A job may have written the file, so that nobody knows its hash."""
+"""A Job may have written the file, so its Xet hash is unknown."""
 
 
-def create(call: Call) -> Response:
-    """Make an empty bucket."""
-    namespace, name = _owner(call), call.param("name")
+def create(request: HubRequest) -> Response:
+    """Create an empty bucket."""
+    namespace, name = _owner(request), request.param("name")
     if not valid_name(name) or not valid_namespace(namespace):
-        raise HubError(400, f"{namespace}/{name} is no name of a bucket.")
-    if not call.who().may_write(namespace):
-        raise HubError(403, f"The token {call.who().token_name!r} may not create buckets under {namespace}.")
-    visibility = call.json.get("visibility") or "public"
+        raise HubError(400, f"{namespace}/{name} is not a valid name of a bucket.")
+    request.check_may_write(namespace, f"create buckets under {namespace}")
+    visibility = request.json.get("visibility") or "public"
     if visibility not in ("public", "private"):
         raise HubError(400, f"The visibility {str(visibility)[:40]!r} is not known: public or private is expected.")
-    url = f"{call.base}/{BUCKETS}/{namespace}/{name}"
+    url = f"{request.base_url}/{BUCKETS}/{namespace}/{name}"
     try:
-        call.hub.accounts.add_repo(BUCKETS, namespace, name, visibility == "private", None)
+        request.context.accounts.add_repo(BUCKETS, namespace, name, visibility == "private", None)
     except NameTaken:
         raise HubError(409, f"There is a bucket {namespace}/{name} already.", url=url) from None
     return JSONResponse({"url": url})
 
 
-def details(call: Call) -> Response:
-    """What is known of a bucket."""
-    bucket = find(call, _owner(call), call.param("name"))
-    sizes = [path.stat().st_size for path in call.hub.buckets.below(bucket, "") if path.is_file()]
-    known = {"id": bucket.full_name, "private": bucket.private, "createdAt": bucket.created}
-    return JSONResponse(known | {"size": sum(sizes), "totalFiles": len(sizes)})
+def details(request: HubRequest) -> Response:
+    """Describe a bucket."""
+    bucket = _bucket(request)
+    sizes = [path.stat().st_size for path in request.context.buckets.below(bucket, "") if path.is_file()]
+    return JSONResponse({
+        "id": bucket.full_name, "private": bucket.private, "createdAt": bucket.created, "size": sum(sizes),
+        "totalFiles": len(sizes),
+    })  # fmt: skip
 
 
-def delete(call: Call) -> Response:
+def delete(request: HubRequest) -> Response:
     """Delete a bucket."""
-    bucket = find(call, _owner(call), call.param("name"), "write")
-    call.hub.accounts.remove_repo(bucket)
-    call.hub.buckets.discard(bucket)
+    bucket = _bucket(request, "write")
+    request.context.accounts.remove_repo(bucket)
+    request.context.buckets.discard(bucket)
     return JSONResponse({})
 
 
-def write_token(call: Call) -> Response:
-    """Where to send the content of files."""
-    return token_for(call, find(call, _owner(call), call.param("name"), "write"))
+def write_token(request: HubRequest) -> Response:
+    """Return the address and the token for uploading content."""
+    return token_for(request, _bucket(request, "write"))
 
 
-def batch(call: Call) -> Response:
-    """Give what was uploaded its paths, delete others; what could not be done is listed."""
-    bucket = find(call, _owner(call), call.param("name"), "write")
-    lines = [line for line in call.body.split(b"\n") if line.strip()]
+def batch(request: HubRequest) -> Response:
+    """Move uploaded content to its paths and delete files; failed operations are listed in the reply."""
+    bucket = _bucket(request, "write")
+    lines = [line for line in request.body.split(b"\n") if line.strip()]
     if not 0 < len(lines) <= OPERATIONS:
         raise HubError(400, f"A batch has 1 to {OPERATIONS} operations, not {len(lines)}.")
-    operations = [_operation(line) for line in lines]
-    failed = []
-    for one in operations:
+    buckets, failed = request.context.buckets, []
+    for operation in [_operation(line) for line in lines]:
+        path = operation["path"]
         try:
-            if one["type"] == "deleteFile":
-                call.hub.buckets.remove(bucket, one["path"])
+            if operation["type"] == "deleteFile":
+                buckets.remove(bucket, path)
             else:
-                call.hub.buckets.place(bucket, one["xetHash"], one["path"], one["mtime"] / 1000)
+                buckets.add(bucket, operation["xetHash"], path, operation["mtime"] / 1000)
         except OSError as error:
-            failed.append({"path": one["path"], "error": error.strerror or str(error)})
-    succeeded = len(operations) - len(failed)
+            failed.append({"path": path, "error": error.strerror or str(error)})
+    succeeded = len(lines) - len(failed)
     status = 422 if failed and not succeeded else 200
     return JSONResponse({"success": not failed, "succeeded": succeeded, "failed": failed}, status)
 
 
-def tree(call: Call) -> Response:
-    """What lies in a bucket or a folder of it, page by page."""
-    bucket = find(call, _owner(call), call.param("name"))
-    prefix = call.request.path_params.get("path", "").strip("/")
-    where = _path(call, bucket, prefix) if prefix else call.hub.buckets.files(bucket)
-    found = sorted(where.rglob("*") if call.flag("recursive") else where.glob("*"))
-    start, size = call.number("cursor", 0), min(max(call.number("limit", PAGE_SIZE), 1), PAGE_SIZE)
-    page = [_described(call, bucket, path) for path in found[start : start + size]]
-    return JSONResponse(page, headers=call.next_page("cursor", start + size) if start + size < len(found) else {})
+def tree(request: HubRequest) -> Response:
+    """List a bucket or a folder of it, page by page."""
+    bucket = _bucket(request)
+    prefix = request.http.path_params.get("path", "").strip("/")
+    folder = _path(request, bucket, prefix) if prefix else request.context.buckets.files(bucket)
+    paths = sorted(folder.rglob("*") if request.flag("recursive") else folder.glob("*"))
+    page, headers = request.page(paths, PAGE_SIZE)
+    return JSONResponse([_described(request, bucket, path) for path in page], headers=headers)
 
 
-def paths_info(call: Call) -> Response:
-    """What is known of some files; those that are not there are left out."""
-    bucket = find(call, _owner(call), call.param("name"))
-    found = [_path(call, bucket, path) for path in call.form.get("paths", [])[:OPERATIONS]]
-    return JSONResponse([_described(call, bucket, path) for path in found if path.is_file()])
+def paths_info(request: HubRequest) -> Response:
+    """Describe some files; missing ones are omitted."""
+    bucket = _bucket(request)
+    paths = [_path(request, bucket, path) for path in request.form.get("paths", [])[:OPERATIONS]]
+    return JSONResponse([_described(request, bucket, path) for path in paths if path.is_file()])
 
 
-def resolve(call: Call) -> Response:
-    """A file's bytes."""
-    path = _path(call, find(call, call.param("namespace"), call.param("name")), call.param("path"))
+def resolve(request: HubRequest) -> Response:
+    """Return a file's bytes."""
+    path = _path(request, find(request, request.param("namespace"), request.param("name")), request.param("path"))
     if not path.is_file():
-        raise HubError(404, f"There is no file {call.param('path')!r} in this bucket.", "EntryNotFound")
+        raise HubError(404, f"There is no file {request.param('path')!r} in this bucket.", "EntryNotFound")
     headers = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, headers=headers, media_type="application/octet-stream")
 
 
-def find(call: Call, namespace: str, name: str, need: Literal["read", "write"] = "read") -> RepoRow:
-    """The bucket of that name; not there for those who may not see it; 403 without the right to write."""
-    bucket = call.hub.accounts.repo(BUCKETS, namespace, name)
-    if bucket is None or not call.may_read(bucket):
-        raise call.not_found(BUCKETS, namespace, name)
-    if need == "write" and not call.who().may_write(bucket.namespace):
-        raise HubError(403, f"The token {call.who().token_name!r} may not write to the bucket {bucket.full_name}.")
+def find(request: HubRequest, namespace: str, name: str, need: Literal["read", "write"] = "read") -> RepoRow:
+    """Return the named bucket; 404 or 401 if the caller may not see it, 403 if it may not write."""
+    bucket = request.context.accounts.repo(BUCKETS, namespace, name)
+    if bucket is None or not request.may_read(bucket):
+        raise request.not_found(BUCKETS, namespace, name)
+    if need == "write":
+        request.check_may_write(bucket.namespace, f"write to the bucket {bucket.full_name}")
     return bucket
 
 
-def check_volumes(call: Call, volumes: list[dict[str, Any]]) -> None:
+def check_volumes(request: HubRequest, volumes: list[dict[str, Any]]) -> None:
     """Refuse volumes that the caller may not use."""
-    for one in volumes:
-        namespace, _, name = str(one["source"]).partition("/")
-        find(call, namespace, name, "read" if one.get("readOnly") else "write")
+    for volume in volumes:
+        namespace, _, name = str(volume["source"]).partition("/")
+        find(request, namespace, name, "read" if volume.get("readOnly") else "write")
 
 
-def _owner(call: Call) -> str:
-    return call.who().user if call.param("namespace") == "me" else call.param("namespace")
+def _bucket(request: HubRequest, need: Literal["read", "write"] = "read") -> RepoRow:
+    return find(request, _owner(request), request.param("name"), need)
 
 
-def _path(call: Call, bucket: RepoRow, path: str) -> Path:
+def _owner(request: HubRequest) -> str:
+    return request.caller().user if request.param("namespace") == "me" else request.param("namespace")
+
+
+def _path(request: HubRequest, bucket: RepoRow, path: str) -> Path:
     try:
-        return call.hub.buckets.path(bucket, checked_path(path))
+        return request.context.buckets.path(bucket, checked_path(path))
     except PermissionError as error:
         raise HubError(403, f"{error}.") from None
 
 
 def _operation(line: bytes) -> dict[str, Any]:
     try:
-        one: dict[str, Any] = json.loads(line)
-        kind, mtime = one["type"], one.get("mtime", 0)
-        one["path"] = checked_path(one["path"])
+        operation: dict[str, Any] = json.loads(line)
+        kind, mtime = operation["type"], operation.get("mtime", 0)
+        operation["path"] = checked_path(operation["path"])
     except (ValueError, TypeError, KeyError):
-        raise HubError(400, "A line of the batch is no JSON object with type and path.") from None
+        raise HubError(400, "A line of the batch is not a JSON object with type and path.") from None
     if kind not in ("addFile", "deleteFile"):
-        raise HubError(501, f"Buckets here know addFile and deleteFile, no {str(kind)[:40]!r}.")
-    good = kind == "deleteFile" or re.fullmatch("[0-9a-f]{64}", str(one.get("xetHash")))
-    if not good or not isinstance(mtime, int | float) or not 0 <= mtime < 1e14:
+        raise HubError(501, f"Buckets here know addFile and deleteFile, not {str(kind)[:40]!r}.")
+    valid = kind == "deleteFile" or re.fullmatch("[0-9a-f]{64}", str(operation.get("xetHash")))
+    if not valid or not isinstance(mtime, int | float) or not 0 <= mtime < 1e14:
         raise HubError(400, "A file needs an xetHash of 64 hex digits and an mtime in milliseconds.")
-    return one | {"mtime": mtime}
+    return operation | {"mtime": mtime}
 
 
-def _described(call: Call, bucket: RepoRow, path: Path) -> dict[str, Any]:
-    name = path.relative_to(call.hub.buckets.files(bucket).resolve()).as_posix()
+def _described(request: HubRequest, bucket: RepoRow, path: Path) -> dict[str, Any]:
+    name = path.relative_to(request.context.buckets.files(bucket).resolve()).as_posix()
     facts = path.stat(follow_symlinks=False)
-    when = datetime.fromtimestamp(facts.st_mtime, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    changed = written(facts.st_mtime)
     if path.is_dir():
-        return {"type": "directory", "path": name, "uploadedAt": when}
-    return {"type": "file", "path": name, "size": facts.st_size, "xetHash": NO_HASH, "mtime": when, "uploadedAt": when}
+        return {"type": "directory", "path": name, "uploadedAt": changed}
+    return {
+        "type": "file", "path": name, "size": facts.st_size, "xetHash": NO_HASH, "mtime": changed,
+        "uploadedAt": changed,
+    }  # fmt: skip
 
 
 _BUCKET = f"/api/{BUCKETS}/{{namespace}}/{{name}}"

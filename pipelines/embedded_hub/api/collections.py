@@ -1,4 +1,4 @@
-"""Collections: make, list, change, delete them and what is in them; and the page that shows one."""
+"""Collections: create, list, change and delete them and their items; and the page that shows one."""
 
 from itertools import islice
 from typing import Any, Literal
@@ -6,12 +6,13 @@ from urllib.parse import quote
 
 from starlette.responses import JSONResponse, Response
 
-from embedded_hub.database.accounts import RepoRow, new_id, valid_namespace
+from embedded_hub.database.accounts import RepoRow, valid_namespace
 from embedded_hub.database.collections import Collection, Item
+from embedded_hub.database.connection import new_id
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
-from embedded_hub.web.pages import html, shown
+from embedded_hub.web.rendering import html, with_error_page
 
 PAGE_SIZE, IN_LISTS = 100, 4
 TITLE, DESCRIPTION, NOTE, ITEMS = 60, 150, 500, 1000
@@ -19,174 +20,180 @@ TITLE, DESCRIPTION, NOTE, ITEMS = 60, 150, 500, 1000
 REPOSITORIES = {"model": "models", "dataset": "datasets", "space": "spaces"}
 
 
-def create(call: Call) -> Response:
-    """Make an empty collection."""
-    title, owner = _text(call, "title", TITLE), str(call.json.get("namespace") or call.who().user)
-    private = call.switch("private")
+def create(request: HubRequest) -> Response:
+    """Create an empty collection."""
+    title, owner = _text(request, "title", TITLE), str(request.json.get("namespace") or request.caller().user)
+    private, collections = request.boolean("private"), request.context.collections
     if not title or not valid_namespace(owner):
         raise HubError(400, "A collection needs a title, and a user or an organisation that owns it.")
-    if not call.who().may_write(owner):
-        raise HubError(403, f"The token {call.who().token_name!r} may not create collections under {owner}.")
-    made = call.hub.collections.add(owner, title, _text(call, "description", DESCRIPTION), private)
-    if made is None:
-        there = call.hub.collections.titled(owner, title)
-        raise HubError(409, f"{owner} has a collection {title!r} already.", slug=there.slug if there else "")
-    return JSONResponse(_described(call, made))
+    request.check_may_write(owner, f"create collections under {owner}")
+    collection = collections.add(owner, title, _text(request, "description", DESCRIPTION), private)
+    if collection is None:
+        existing = collections.titled(owner, title)
+        raise HubError(409, f"{owner} has a collection {title!r} already.", slug=existing.slug if existing else "")
+    return JSONResponse(_described(request, collection))
 
 
-def listing(call: Call) -> Response:
-    """The collections that the caller may see, by owner and by what is in them, page by page."""
-    query = call.request.query_params
-    owners, wanted = {one.lower() for one in query.getlist("owner")}, query.getlist("item")
-    found = [one for one in call.hub.collections.all() if _visible(call, one)]
+def listing(request: HubRequest) -> Response:
+    """List the collections that the caller may see, by owner and by item, page by page."""
+    query = request.http.query_params
+    owners, item_names = {owner.lower() for owner in query.getlist("owner")}, query.getlist("item")
+    collections = [collection for collection in request.context.collections.all() if _visible(request, collection)]
     if owners:
-        found = [one for one in found if one.owner.lower() in owners]
-    if wanted:
-        found = [one for one in found if _holds(call, one, wanted)]
-    start, size = call.number("cursor", 0), min(max(call.number("limit", PAGE_SIZE), 1), PAGE_SIZE)
-    page = [_described(call, one, IN_LISTS) for one in found[start : start + size]]
-    for one in page:
-        del one["position"]  # clients number the list themselves
-    headers = call.next_page("cursor", start + size) if start + size < len(found) else {}
-    return JSONResponse(page, headers=headers)
+        collections = [collection for collection in collections if collection.owner.lower() in owners]
+    if item_names:
+        collections = [collection for collection in collections if _holds(request, collection, item_names)]
+    page, headers = request.page(collections, PAGE_SIZE)
+    descriptions = [_described(request, collection, IN_LISTS) for collection in page]
+    for description in descriptions:
+        del description["position"]  # clients number the list themselves
+    return JSONResponse(descriptions, headers=headers)
 
 
-def details(call: Call) -> Response:
-    """One collection with everything in it that the caller may see."""
-    return JSONResponse(_described(call, _the(call)))
+def details(request: HubRequest) -> Response:
+    """Describe one collection with the items that the caller may see."""
+    return JSONResponse(_described(request, _find(request)))
 
 
-def change(call: Call) -> Response:
+def change(request: HubRequest) -> Response:
     """Change title, description, visibility or theme."""
-    one = _the(call, "write")
-    title = _text(call, "title", TITLE) or one.title
-    description = _text(call, "description", DESCRIPTION) if "description" in call.json else one.description
-    theme = _text(call, "theme", 20) or one.theme
-    if not call.hub.collections.change(one, title, description, call.switch("private", one.private), theme):
-        raise HubError(409, f"{one.owner} has a collection {title!r} already.")
-    return JSONResponse({"success": True, "data": _described(call, _the(call))})
+    old = _find(request, "write")
+    title, theme = _text(request, "title", TITLE) or old.title, _text(request, "theme", 20) or old.theme
+    description = _text(request, "description", DESCRIPTION) if "description" in request.json else old.description
+    private = request.boolean("private", old.private)
+    if not request.context.collections.change(old, title, description, private, theme):
+        raise HubError(409, f"{old.owner} has a collection {title!r} already.")
+    return JSONResponse({"success": True, "data": _described(request, _find(request))})
 
 
-def delete(call: Call) -> Response:
+def delete(request: HubRequest) -> Response:
     """Delete a collection."""
-    call.hub.collections.remove(_the(call, "write"))
+    request.context.collections.remove(_find(request, "write"))
     return JSONResponse({"success": True})
 
 
-def add_item(call: Call) -> Response:
-    """Put a repository or a paper into a collection."""
-    one, wanted = _the(call, "write"), call.json.get("item")
-    type_, id_ = (str(wanted.get("type")), str(wanted.get("id"))) if isinstance(wanted, dict) else ("None", "")
-    note = _text(call, "note", NOTE) or None
-    if len(call.hub.collections.items(one)) >= ITEMS:
+def add_item(request: HubRequest) -> Response:
+    """Add a repository or a paper to a collection."""
+    collection, body = _find(request, "write"), request.json.get("item")
+    type_, id_ = (str(body.get("type")), str(body.get("id"))) if isinstance(body, dict) else ("None", "")
+    note = _text(request, "note", NOTE) or None
+    if len(request.context.collections.items(collection)) >= ITEMS:
         raise HubError(400, f"A collection holds at most {ITEMS} items.")
     if type_ in REPOSITORIES:
         namespace, _, name = id_.partition("/")
-        item = Item(new_id(), type_, call.find(REPOSITORIES[type_], namespace, name).row.id, None, note)
+        row = request.find_repository(REPOSITORIES[type_], namespace, name).row
+        item = Item(new_id(), type_, row.id, None, note)
     elif type_ == "paper" and 0 < len(id_) <= 40:
         item = Item(new_id(), type_, None, id_, note)
     else:
-        raise HubError(501, f"A collection here holds models, datasets, spaces and papers, no {type_}.")
-    if not call.hub.collections.add_item(one, item):
-        raise HubError(409, f"{id_} is in the collection {one.title!r} already.")
-    return JSONResponse(_described(call, one))
+        raise HubError(501, f"A collection here holds models, datasets, spaces and papers, not {type_}.")
+    if not request.context.collections.add_item(collection, item):
+        raise HubError(409, f"{id_} is in the collection {collection.title!r} already.")
+    return JSONResponse(_described(request, collection))
 
 
-def change_item(call: Call) -> Response:
-    """Change an item's note or its place."""
-    one = _the(call, "write")
-    position = call.json.get("position")
+def change_item(request: HubRequest) -> Response:
+    """Change an item's note or position."""
+    collection = _find(request, "write")
+    position = request.json.get("position")
     if position is not None and (type(position) is not int or not 0 <= position <= ITEMS):
-        raise HubError(400, f"position is {position!r}: a place in the list is expected, from 0.")
-    note = _text(call, "note", NOTE) if "note" in call.json else None
-    call.hub.collections.change_item(one, _item(call, one), note, position)
+        raise HubError(400, f"position is {position!r}: an index in the list is expected, from 0.")
+    note = _text(request, "note", NOTE) if "note" in request.json else None
+    request.context.collections.change_item(collection, _item(request, collection), note, position)
     return JSONResponse({"success": True})
 
 
-def delete_item(call: Call) -> Response:
-    """Take an item out of a collection."""
-    one = _the(call, "write")
-    call.hub.collections.remove_item(one, _item(call, one))
+def delete_item(request: HubRequest) -> Response:
+    """Remove an item from a collection."""
+    collection = _find(request, "write")
+    request.context.collections.remove_item(collection, _item(request, collection))
     return JSONResponse({"success": True})
 
 
-def page(call: Call) -> Response:
-    """The collection for people."""
-    one = _the(call)
-    items = [(item, _address(item, row)) for item, row in _seen(call, one)]
-    return html("collection.html", call, one=one, items=items)
+def page(request: HubRequest) -> Response:
+    """Show the collection to people."""
+    collection = _find(request)
+    items = [(item, _address(item, row)) for item, row in _visible_items(request, collection)]
+    return html("collection.html", request, collection=collection, items=items)
 
 
-def _the(call: Call, need: Literal["read", "write"] = "read") -> Collection:
-    """The collection of the path; not there for those who may not see it."""
-    one = call.hub.collections.find(call.param("namespace"), call.param("name"))
-    if one is None or not _visible(call, one):
+def _find(request: HubRequest, need: Literal["read", "write"] = "read") -> Collection:
+    """Return the collection of the path; 404 if the caller may not see it, 403 if it may not write."""
+    collection = request.context.collections.find(request.param("namespace"), request.param("name"))
+    if collection is None or not _visible(request, collection):
         raise HubError(404, "There is no such collection on this Hub, or this token may not see it.")
-    if need == "write" and not call.who().may_write(one.owner):
-        raise HubError(403, f"The token {call.who().token_name!r} may not change collections of {one.owner}.")
-    return one
+    if need == "write":
+        request.check_may_write(collection.owner, f"change collections of {collection.owner}")
+    return collection
 
 
-def _item(call: Call, one: Collection) -> Item:
-    found = next((item for item in call.hub.collections.items(one) if item.id == call.param("oid")), None)
-    if found is None:
+def _item(request: HubRequest, collection: Collection) -> Item:
+    items = request.context.collections.items(collection)
+    item = next((item for item in items if item.id == request.param("oid")), None)
+    if item is None:
         raise HubError(404, "There is no such item in this collection.")
-    return found
+    return item
 
 
-def _visible(call: Call, one: Collection) -> bool:
-    return not one.private or (call.account is not None and call.account.may_read(one.owner))
+def _visible(request: HubRequest, collection: Collection) -> bool:
+    return not collection.private or (request.account is not None and request.account.may_read(collection.owner))
 
 
-def _seen(call: Call, one: Collection) -> list[tuple[Item, RepoRow | None]]:
-    """The items whose repository is still there and that the caller may see."""
-    items = call.hub.collections.items(one)
-    rows = [(item, call.hub.accounts.repo_of_id(item.repo) if item.repo else None) for item in items]
-    return [(item, row) for item, row in rows if item.paper or (row and call.may_read(row))]
+def _visible_items(request: HubRequest, collection: Collection) -> list[tuple[Item, RepoRow | None]]:
+    """Return the papers, and the items whose repository exists and may be seen by the caller."""
+    items = request.context.collections.items(collection)
+    rows = [(item, request.context.accounts.repo_of_id(item.repo) if item.repo else None) for item in items]
+    return [(item, row) for item, row in rows if item.paper or (row and request.may_read(row))]
 
 
-def _holds(call: Call, one: Collection, wanted: list[str]) -> bool:
-    names = [f"{row.kind}/{row.full_name}" if row else f"papers/{item.paper}" for item, row in _seen(call, one)]
-    return not {name.lower() for name in wanted}.isdisjoint(name.lower() for name in names)
+def _holds(request: HubRequest, collection: Collection, item_names: list[str]) -> bool:
+    items = _visible_items(request, collection)
+    names = [f"{row.kind}/{row.full_name}" if row else f"papers/{item.paper}" for item, row in items]
+    return not {name.lower() for name in item_names}.isdisjoint(name.lower() for name in names)
 
 
 def _address(item: Item, row: RepoRow | None) -> tuple[str, str]:
-    """An item's name and where it is."""
+    """Return an item's name and its address."""
     if row is None:
         return f"arXiv {item.paper}", f"https://arxiv.org/abs/{quote(item.paper or '')}"
-    return row.full_name, f"/{'' if row.kind == 'models' else row.kind + '/'}{quote(row.full_name)}"
+    return row.full_name, f"/{quote(row.address)}"
 
 
-def _described(call: Call, one: Collection, most: int = ITEMS) -> dict[str, Any]:
+def _described(request: HubRequest, collection: Collection, most: int = ITEMS) -> dict[str, Any]:
     items = []
-    for position, (item, row) in enumerate(islice(_seen(call, one), most)):
-        known: dict[str, Any] = {"_id": item.id, "type": item.type, "position": position}
-        known |= {"id": row.full_name, "author": row.namespace, "private": row.private} if row else {"id": item.paper}
-        items.append(known | ({"note": {"text": item.note, "html": item.note}} if item.note else {}))
-    found = {"slug": one.slug, "title": one.title, "description": one.description, "lastUpdated": one.updated}
-    owner = {"name": one.owner, "fullname": one.owner, "type": "org"}
-    about = {"owner": owner, "private": one.private, "theme": one.theme, "position": 0, "upvotes": 0, "gating": False}
-    return found | about | {"items": items}
+    for position, (item, row) in enumerate(islice(_visible_items(request, collection), most)):
+        description: dict[str, Any] = {"_id": item.id, "type": item.type, "position": position}
+        if row:
+            description |= {"id": row.full_name, "author": row.namespace, "private": row.private}
+        else:
+            description |= {"id": item.paper}
+        items.append(description | ({"note": {"text": item.note, "html": item.note}} if item.note else {}))
+    return {
+        "slug": collection.slug, "title": collection.title, "description": collection.description,
+        "lastUpdated": collection.updated, "private": collection.private, "theme": collection.theme, "position": 0,
+        "owner": {"name": collection.owner, "fullname": collection.owner, "type": "org"}, "upvotes": 0,
+        "gating": False, "items": items,
+    }  # fmt: skip
 
 
-def _text(call: Call, key: str, most: int) -> str:
-    value = call.json.get(key)
-    if value is None:
+def _text(request: HubRequest, key: str, most: int) -> str:
+    text = request.json.get(key)
+    if text is None:
         return ""
-    if not isinstance(value, str) or len(value) > most or not value.replace("\n", " ").replace("\t", " ").isprintable():
+    if not isinstance(text, str) or len(text) > most or not text.replace("\n", " ").replace("\t", " ").isprintable():
         raise HubError(400, f"{key} should be text of at most {most} characters.")
-    return value.strip()
+    return text.strip()
 
 
-_ONE = "/api/collections/{namespace}/{name}"
+_COLLECTION = "/api/collections/{namespace}/{name}"
 ROUTES = [
     route("GET", "/api/collections", listing),
     route("POST", "/api/collections", create),
-    route("GET", _ONE, details),
-    route("PATCH", _ONE, change),
-    route("DELETE", _ONE, delete),
-    route("POST", f"{_ONE}/items", add_item),
-    route("PATCH", f"{_ONE}/items/{{oid}}", change_item),
-    route("DELETE", f"{_ONE}/items/{{oid}}", delete_item),
-    route("GET", "/collections/{namespace}/{name}", shown(page)),
+    route("GET", _COLLECTION, details),
+    route("PATCH", _COLLECTION, change),
+    route("DELETE", _COLLECTION, delete),
+    route("POST", f"{_COLLECTION}/items", add_item),
+    route("PATCH", f"{_COLLECTION}/items/{{oid}}", change_item),
+    route("DELETE", f"{_COLLECTION}/items/{{oid}}", delete_item),
+    route("GET", "/collections/{namespace}/{name}", with_error_page(page)),
 ]

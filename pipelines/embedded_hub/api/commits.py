@@ -1,4 +1,4 @@
-"""Writing content: preupload says how each file travels, commit puts all of them on a branch at once."""
+"""Writing content: preupload decides how each file is sent; commit puts all files on a branch at once."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from embedded_hub.api.discussions import address, open_pull_request, participant, pull_request_to_write
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
-from embedded_hub.request import Call, Here
+from embedded_hub.request import HubRequest, OpenRepository
 from embedded_hub.routing import route
 from embedded_hub.store import card_metadata
 from embedded_hub.store.git_reader import HEADS, PULLS
@@ -31,99 +31,104 @@ ALWAYS_REGULAR = ("README.md", ".gitattributes", ".gitignore")
 PREUPLOAD_FILES = 1000
 
 
-def preupload(call: Call) -> Response:
-    """For each file: large or regular, ignored or not, and what is there now, so that the client can skip it."""
-    here = _to_write(call)
-    head = here.git.head(_branch(call))
+def preupload(request: HubRequest) -> Response:
+    """Return for each file whether it is large, whether it is ignored, and its current oid."""
+    repository, branch = _to_write(request), _branch(request)
+    head = repository.git.head(branch)
     if head is None:
-        raise HubError(404, f"There is no branch {_branch(call)!r} in {here.address}.", "RevisionNotFound")
-    files = call.json.get("files")
-    if not isinstance(files, list) or len(files) > PREUPLOAD_FILES or not all(isinstance(one, dict) for one in files):
+        raise HubError(404, f"There is no branch {branch!r} in {repository.address}.", "RevisionNotFound")
+    files = request.json.get("files")
+    if not isinstance(files, list) or len(files) > PREUPLOAD_FILES or not all(isinstance(file, dict) for file in files):
         raise HubError(400, f"The body should hold files: a list of at most {PREUPLOAD_FILES} objects.")
-    is_large = _large_rule(here.git.text(head, ".gitattributes") or "")
-    ignored = _ignore_rule(str(call.json.get("gitIgnore") or here.git.text(head, ".gitignore") or ""))
-    paths = [checked_path(one.get("path")) for one in files]
-    there = [entry for path in paths if (entry := here.git.at(head, path)) and not entry.folder]
-    pointers = call.pointers(here, there)
-    oids = {entry.path: pointers[entry.path].oid if entry.path in pointers else entry.oid for entry in there}
+    is_large = _large_rule(repository.git.text(head, ".gitattributes") or "")
+    ignored = _ignore_rule(str(request.json.get("gitIgnore") or repository.git.text(head, ".gitignore") or ""))
+    paths = [checked_path(file.get("path")) for file in files]
+    present = [entry for path in paths if (entry := repository.git.at(head, path)) and not entry.folder]
+    pointers = request.pointers(repository, present)
+    oids = {entry.path: pointers[entry.path].oid if entry.path in pointers else entry.oid for entry in present}
     answers = []
-    for path, one in zip(paths, files, strict=True):
-        large = is_large(path, _number(one.get("size")), _decoded(one.get("sample") or "", path))
+    for path, file in zip(paths, files, strict=True):
+        size = file["size"] if type(file.get("size")) is int else 0
+        large = is_large(path, size, _decoded(file.get("sample") or "", path))
         answer = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": ignored(path)}
         answers.append(answer | ({"oid": oids[path]} if path in oids else {}))
     return JSONResponse({"files": answers, "commitOid": head})
 
 
-def commit(call: Call) -> Response:
-    """Put one commit on a branch, or into a new pull request: all of it or nothing.
+def commit(request: HubRequest) -> Response:
+    """Put one commit on a branch or into a new pull request: all of it or nothing.
 
     The whole body is checked before anything is written.
     """
-    here = _to_write(call)
-    wanted = _parse(call, here)
-    branch, author = _branch(call), call.who().user
-    opened = None
+    repository, branch = _to_write(request), _branch(request)
+    order = _parse(request, repository)
+    pull_request = None
     try:
-        if call.flag("create_pr"):
-            description = wanted.message.partition("\n")[2].strip()
-            start, edits = wanted.parent, wanted.edits
-            opened = open_pull_request(call, here, branch, start, edits, wanted.message, description, "open")
-            oid = here.commit(opened.ref)
+        if request.flag("create_pr"):
+            description = order.message.partition("\n")[2].strip()
+            pull_request = open_pull_request(
+                request, repository, branch, order.parent, order.edits, order.message, description, "open"
+            )
+            oid = repository.commit(pull_request.ref)
         else:
-            oid, moved = here.git.commit(branch, wanted.edits, wanted.message, author, wanted.parent)
-            announce.pushed(call.hub, here.row)
-            if here.row.kind == "spaces" and branch == "main" and moved:
-                call.hub.spaces.restart_if_wanted(here.row.id)
+            oid, moved = repository.git.commit(branch, order.edits, order.message, request.caller().user, order.parent)
+            announce.pushed(request.context, repository.row)
+            if repository.row.kind == "spaces" and branch == "main" and moved:
+                request.context.spaces.restart_if_active(repository.row.id)
     except NoSuchBranch:
-        raise HubError(404, f"There is no branch {branch!r} in {here.address}.", "RevisionNotFound") from None
+        raise HubError(404, f"There is no branch {branch!r} in {repository.address}.", "RevisionNotFound") from None
     except StaleParent as tip:
-        sentence = f"A commit has happened since: the parent is {wanted.parent}, but {branch} is at {tip}."
+        sentence = f"A commit has happened since: the parent is {order.parent}, but {branch} is at {tip}."
         raise HubError(412, sentence) from None
     except NoSuchPath as error:
         raise HubError(404, str(error), "EntryNotFound") from None
     except CannotEdit as error:
         raise HubError(400, str(error)) from None
-    done = {"success": True, "commitOid": oid, "commitUrl": f"{call.base}/{here.address}/commit/{oid}"}
-    return JSONResponse(done | ({"pullRequestUrl": address(call, here, opened)} if opened else {}))
+    url = f"{request.base_url}/{repository.address}/commit/{oid}"
+    answer = {"success": True, "commitOid": oid, "commitUrl": url}
+    return JSONResponse(
+        answer | ({"pullRequestUrl": address(request, repository, pull_request)} if pull_request else {})
+    )
 
 
-def _to_write(call: Call) -> Here:
-    """The repository, for who may write to it, or propose changes when the commit goes into a pull request."""
-    if call.flag("create_pr"):
-        return participant(call)
-    if _branch(call).startswith(PULLS):
-        here = participant(call)
-        pull_request_to_write(call, here, _branch(call))
-        return here
-    return call.here("write")
+def _to_write(request: HubRequest) -> OpenRepository:
+    """Return the repository if the caller may write to it; for a pull request, if it may propose changes."""
+    branch = _branch(request)
+    if request.flag("create_pr"):
+        return participant(request)
+    if branch.startswith(PULLS):
+        repository = participant(request)
+        pull_request_to_write(request, repository, branch)
+        return repository
+    return request.repository("write")
 
 
 @dataclass
-class _Wanted:
+class _Order:
     message: str = ""
     parent: str | None = None
     edits: list[Edit] = field(default_factory=list)
 
 
-def _parse(call: Call, here: Here) -> _Wanted:
-    wanted = _Wanted()
-    for number, (key, value) in enumerate(_lines(call.body), 1):
+def _parse(request: HubRequest, repository: OpenRepository) -> _Order:
+    order = _Order()
+    for number, (key, value) in enumerate(_lines(request.body), 1):
         if (key == "header") != (number == 1):
             raise HubError(400, f"Line {number} of the commit is {key!r}: one header is expected, and first.")
         if key == "header":
-            _header(wanted, value)
+            _header(order, value)
         elif key == "file":
-            wanted.edits.append(_file(value))
+            order.edits.append(_file(value))
         elif key == "lfsFile":
-            wanted.edits.append(_large_file(call, here, value))
+            order.edits.append(_large_file(request, repository, value))
         elif key in ("deletedFile", "deletedFolder"):
             path = checked_path(str(value.get("path") or "").rstrip("/"))
-            wanted.edits.append(Delete(path, folder=key == "deletedFolder"))
+            order.edits.append(Delete(path, folder=key == "deletedFolder"))
         else:
-            raise HubError(400, f"Line {number} of the commit has the key {key!r}, which means nothing here.")
-    if not wanted.message:
-        raise HubError(400, "The commit has no summary.")
-    return wanted
+            raise HubError(400, f"Line {number} of the commit has the unknown key {key!r}.")
+    if not order.message:
+        raise HubError(400, "The commit does not have a summary.")
+    return order
 
 
 def _lines(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -131,28 +136,28 @@ def _lines(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
-            key, value = found["key"], found["value"]
+            record = json.loads(line)
+            key, value = record["key"], record["value"]
         except (ValueError, TypeError, KeyError):
             raise HubError(400, f"Line {number} of the commit is not JSON with key and value.") from None
         if not isinstance(value, dict):
-            raise HubError(400, f"Line {number} of the commit has a value that is no object.")
+            raise HubError(400, f"Line {number} of the commit has a value that is not an object.")
         yield str(key), value
 
 
-def _header(wanted: _Wanted, value: dict[str, Any]) -> None:
-    summary, description = str(value.get("summary") or ""), str(value.get("description") or "")
-    wanted.message = f"{summary}\n\n{description}".strip()
-    wanted.parent = value.get("parentCommit") or None
-    if wanted.parent is not None and not re.fullmatch("[0-9a-f]{40}", str(wanted.parent)):
-        raise HubError(400, f"The parent commit {wanted.parent!r} is no commit id: 40 hex digits are expected.")
+def _header(order: _Order, header: dict[str, Any]) -> None:
+    summary, description = str(header.get("summary") or ""), str(header.get("description") or "")
+    order.message = f"{summary}\n\n{description}".strip()
+    order.parent = header.get("parentCommit") or None
+    if order.parent is not None and not re.fullmatch("[0-9a-f]{40}", str(order.parent)):
+        raise HubError(400, f"The parent commit {order.parent!r} is not a commit id: 40 hex digits are expected.")
 
 
-def _file(value: dict[str, Any]) -> Put:
-    path, text = checked_path(value.get("path")), value.get("content")
+def _file(file: dict[str, Any]) -> Put:
+    path, text = checked_path(file.get("path")), file.get("content")
     if not isinstance(text, str):
-        raise HubError(400, f"The file {path!r} has no content.")
-    content = _decoded(text, path) if value.get("encoding") == "base64" else text.encode(errors="replace")
+        raise HubError(400, f"The file {path!r} does not have a content.")
+    content = _decoded(text, path) if file.get("encoding") == "base64" else text.encode(errors="replace")
     if path == "README.md":
         try:
             card_metadata.metadata(content.decode(errors="replace"))
@@ -161,29 +166,25 @@ def _file(value: dict[str, Any]) -> Put:
     return Put(path, content)
 
 
-def _large_file(call: Call, here: Here, value: dict[str, Any]) -> Put:
-    path, oid, size = checked_path(value.get("path")), str(value.get("oid")), value.get("size")
-    if value.get("algo") != "sha256" or not re.fullmatch("[0-9a-f]{64}", oid):
+def _large_file(request: HubRequest, repository: OpenRepository, file: dict[str, Any]) -> Put:
+    path, oid, size, lfs = checked_path(file.get("path")), str(file.get("oid")), file.get("size"), request.context.lfs
+    if file.get("algo") != "sha256" or not re.fullmatch("[0-9a-f]{64}", oid):
         raise HubError(400, f"The large file {path!r} needs algo sha256 and an oid of 64 hex digits.")
-    stored = call.hub.lfs.size(oid) if call.hub.accounts.granted(here.row, [oid]) else None
-    if stored is None:
-        raise HubError(400, f"The large file {path!r} was not uploaded to {here.address} before this commit.")
-    if size is not None and size != stored:
-        raise HubError(400, f"The large file {path!r} has {stored} bytes, not {size!r}.")
-    call.hub.lfs.touch(oid)
-    return Put(path, Pointer(oid, stored).text())
+    stored_size = lfs.size(oid) if request.context.accounts.granted(repository.row, [oid]) else None
+    if stored_size is None:
+        raise HubError(400, f"The large file {path!r} was not uploaded to {repository.address} before this commit.")
+    if size is not None and size != stored_size:
+        raise HubError(400, f"The large file {path!r} has {stored_size} bytes, not {size!r}.")
+    lfs.touch(oid)
+    return Put(path, Pointer(oid, stored_size).text())
 
 
-def _number(size: Any) -> int:
-    return size if type(size) is int else 0
-
-
-def _branch(call: Call) -> str:
-    return call.param("revision").removeprefix(HEADS)
+def _branch(request: HubRequest) -> str:
+    return request.param("revision").removeprefix(HEADS)
 
 
 def checked_path(path: Any) -> str:
-    """A path that git and every file system of a client can hold; 400 for all others."""
+    """Return `path` if git and every client's file system can hold it; 400 otherwise."""
     parts = path.split("/") if isinstance(path, str) else [""]
     bad = any(part.lower() in ("", ".", "..", ".git") or len(part.encode(errors="replace")) > 255 for part in parts)
     if bad or len(path) > 1024 or "\\" in path or not path.isprintable():  # lone surrogates are not printable either
@@ -200,7 +201,7 @@ def _decoded(text: Any, path: str) -> bytes:
 
 def _large_rule(gitattributes: str) -> Callable[[str, int, bytes], bool]:
     rows = parse_git_attributes(BytesIO(gitattributes.encode()))
-    attributes = GitAttributes([(Pattern(pattern), found) for pattern, found in rows])
+    attributes = GitAttributes([(Pattern(pattern), settings) for pattern, settings in rows])
 
     def is_large(path: str, size: int, sample: bytes) -> bool:
         if path in ALWAYS_REGULAR or not size:

@@ -11,10 +11,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from embedded_hub.clock import written
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call, Here
+from embedded_hub.request import HubRequest, OpenRepository
 from embedded_hub.routing import route
 from embedded_hub.store.git_reader import CommitFacts, Entry
-from embedded_hub.store.lfs import Pointer
 
 PAGE_SIZE = 1000
 COMMITS_PAGE_SIZE = 50
@@ -26,118 +25,109 @@ class LargeFile(FileResponse):
     chunk_size = 1 << 20
 
 
-def resolve(call: Call) -> Response:
-    """One file's bytes. The ETag is git's oid, or the sha256 of a large file, as on the Hub."""
-    here, path = call.here(), call.param("path")
-    commit = here.commit(call.param("revision"))
-    entry = here.entry(commit, path)
+def resolve(request: HubRequest) -> Response:
+    """Return one file's bytes. The ETag is git's oid, or the sha256 of a large file, as on the Hub."""
+    repository, path = request.repository(), request.param("path")
+    commit = repository.commit(request.param("revision"))
+    entry = repository.entry(commit, path)
     if entry.folder:
         raise HubError(404, f"{path!r} is a folder.", "EntryNotFound", {"X-Repo-Commit": commit})
-    pointer = call.pointers(here, [entry]).get(path)
-    etag = pointer.oid if pointer else entry.oid
+    pointer = request.pointers(repository, [entry]).get(path)
     headers = {
         "X-Repo-Commit": commit,
-        "ETag": f'"{etag}"',
+        "ETag": f'"{pointer.oid if pointer else entry.oid}"',
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-cache",
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(path.rsplit('/', 1)[-1], safe='')}",
-        # What somebody uploaded must not run as a page of this Hub.
+        # Uploaded content must not run as a page of this Hub.
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "X-Content-Type-Options": "nosniff",
     }
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    kind = "text/plain; charset=utf-8" if kind.startswith("text/") else kind
-    if pointer:
-        return _large(call, here, path, pointer, headers, kind)
-    return _ranged(call, here.git.read(entry.oid), headers, kind)
+    media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    media_type = "text/plain; charset=utf-8" if media_type.startswith("text/") else media_type
+    if pointer is None:
+        return _ranged(request, repository.git.read(entry.oid), headers, media_type)
+    if not request.context.lfs.has(pointer):
+        raise HubError(500, f"The large file {path!r} of {repository.address} is missing from the data directory.")
+    headers |= {"X-Linked-Etag": f'"{pointer.oid}"', "X-Linked-Size": str(pointer.size)}
+    return LargeFile(request.context.lfs.path(pointer.oid), headers=headers, media_type=media_type)
 
 
-def tree(call: Call) -> Response:
-    """What lies in a folder, or with `recursive` anywhere below it, page by page."""
-    here = call.here()
-    commit = here.commit(call.param("revision"))
-    folder = here.entry(commit, call.request.path_params.get("path", "").strip("/"))
+def tree(request: HubRequest) -> Response:
+    """List a folder, or with `recursive` everything below it, page by page."""
+    repository = request.repository()
+    commit = repository.commit(request.param("revision"))
+    folder = repository.entry(commit, request.http.path_params.get("path", "").strip("/"))
     if not folder.folder:
         raise HubError(404, f"{folder.path!r} is a file.", "EntryNotFound", {"X-Repo-Commit": commit})
-    start, size = call.number("cursor", 0), _size(call, PAGE_SIZE)
-    entries = here.git.below(folder) if call.flag("recursive") else iter(here.git.children(folder))
+    start, size = request.number("cursor", 0), request.limit(PAGE_SIZE, PAGE_SIZE)
+    entries = repository.git.below(folder) if request.flag("recursive") else iter(repository.git.children(folder))
     page = list(islice(entries, start, start + size + 1))
-    headers = {"X-Repo-Commit": commit} | (call.next_page("cursor", start + size) if len(page) > size else {})
-    return JSONResponse(_described(call, here, commit, page[:size], call.flag("expand")), headers=headers)
+    headers = {"X-Repo-Commit": commit} | (request.next_page("cursor", start + size) if len(page) > size else {})
+    rows = _described(request, repository, commit, page[:size], request.flag("expand"))
+    return JSONResponse(rows, headers=headers)
 
 
-def paths_info(call: Call) -> Response:
-    """The same for single paths; those that are not there are left out."""
-    here = call.here()
-    commit = here.commit(call.param("revision"))
-    paths = [path.strip("/") for path in call.form.get("paths", [])]
-    entries = [entry for path in paths if path and (entry := here.git.at(commit, path))]
-    expand = "".join(call.form.get("expand", [])[:1]).lower() in ("1", "true")
-    return JSONResponse(_described(call, here, commit, entries, expand))
+def paths_info(request: HubRequest) -> Response:
+    """Describe single paths as `tree` does; missing ones are omitted."""
+    repository = request.repository()
+    commit = repository.commit(request.param("revision"))
+    paths = [path.strip("/") for path in request.form.get("paths", [])]
+    entries = [entry for path in paths if path and (entry := repository.git.at(commit, path))]
+    expand = "".join(request.form.get("expand", [])[:1]).lower() in ("1", "true")
+    return JSONResponse(_described(request, repository, commit, entries, expand))
 
 
-def history(call: Call) -> Response:
-    """The commits that led to a revision, newest first."""
-    here, query = call.here(), call.request.query_params
-    page, size = call.number("p", 0), _size(call, COMMITS_PAGE_SIZE)
-    commits = here.git.history(here.commit(call.param("revision")))
-    found = list(islice(commits, page * size, (page + 1) * size + 1))
-    headers = call.next_page("p", page + 1) if len(found) > size else {}
+def history(request: HubRequest) -> Response:
+    """List the commits of a revision, newest first."""
+    repository, query = request.repository(), request.http.query_params
+    number, size = request.number("p", 0), request.limit(COMMITS_PAGE_SIZE, PAGE_SIZE)
+    commits = repository.git.history(repository.commit(request.param("revision")))
+    page = list(islice(commits, number * size, (number + 1) * size + 1))
+    headers = request.next_page("p", number + 1) if len(page) > size else {}
     formatted = "formatted" in query.getlist("expand[]") + query.getlist("expand")
-    return JSONResponse([_commit(facts, formatted) for facts in found[:size]], headers=headers)
+    return JSONResponse([_commit(facts, formatted) for facts in page[:size]], headers=headers)
 
 
-def _size(call: Call, default: int) -> int:
-    return min(max(call.number("limit", default), 1), PAGE_SIZE)
-
-
-def _described(call: Call, here: Here, commit: str, entries: Sequence[Entry], expand: bool) -> list[dict[str, Any]]:
-    pointers = call.pointers(here, entries)
-    changes = here.git.last_change(commit, [entry.path for entry in entries]) if expand else {}
-    found = []
+def _described(
+    request: HubRequest, repository: OpenRepository, commit: str, entries: Sequence[Entry], expand: bool
+) -> list[dict[str, Any]]:
+    pointers = request.pointers(repository, entries)
+    changes = repository.git.last_change(commit, [entry.path for entry in entries]) if expand else {}
+    rows = []
     for entry in entries:
-        one: dict[str, Any] = {"type": "directory" if entry.folder else "file", "oid": entry.oid, "path": entry.path}
+        row: dict[str, Any] = {"type": "directory" if entry.folder else "file", "oid": entry.oid, "path": entry.path}
         pointer = pointers.get(entry.path)
-        one["size"] = pointer.size if pointer else entry.size
+        row["size"] = pointer.size if pointer else entry.size
         if pointer:
-            one["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": entry.size}
+            row["lfs"] = {"oid": pointer.oid, "size": pointer.size, "pointerSize": entry.size}
         if entry.path in changes:
             facts = changes[entry.path]
-            one["lastCommit"] = {"id": facts.oid, "title": _title(facts), "date": written(facts.when)}
-        found.append(one)
-    return found
+            title = facts.message.partition("\n")[0]
+            row["lastCommit"] = {"id": facts.oid, "title": title, "date": written(facts.when)}
+        rows.append(row)
+    return rows
 
 
 def _commit(facts: CommitFacts, formatted: bool) -> dict[str, Any]:
     title, _, message = facts.message.partition("\n")
-    found: dict[str, Any] = {"id": facts.oid, "title": title, "message": message.strip(), "date": written(facts.when)}
-    found["authors"] = [{"user": facts.author}]
-    return found | ({"formatted": {"title": title, "message": message.strip()}} if formatted else {})
+    text = {"title": title, "message": message.strip()}
+    commit: dict[str, Any] = {"id": facts.oid, **text, "date": written(facts.when), "authors": [{"user": facts.author}]}
+    return commit | ({"formatted": text} if formatted else {})
 
 
-def _title(facts: CommitFacts) -> str:
-    return facts.message.partition("\n")[0]
-
-
-def _large(call: Call, here: Here, path: str, pointer: Pointer, headers: dict[str, str], kind: str) -> Response:
-    if not call.hub.lfs.has(pointer):
-        raise HubError(500, f"The large file {path!r} of {here.address} is missing from this Hub's data directory.")
-    headers |= {"X-Linked-Etag": f'"{pointer.oid}"', "X-Linked-Size": str(pointer.size)}
-    return LargeFile(call.hub.lfs.path(pointer.oid), headers=headers, media_type=kind)
-
-
-def _ranged(call: Call, data: bytes, headers: dict[str, str], kind: str) -> Response:
-    wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", call.request.headers.get("range", "").strip())
-    if not wanted or wanted.groups() == ("", ""):
-        return Response(data, headers=headers, media_type=kind)
-    first, last = wanted.groups()
-    start = int(first) if first else max(len(data) - int(last), 0)
-    end = min(int(last) + 1, len(data)) if first and last else len(data)
-    if start >= len(data) or (first and last and int(last) < start):
-        sentence = f"The file has {len(data)} bytes, so there is nothing at {wanted[0]}."
-        raise HubError(416, sentence, headers={"Content-Range": f"bytes */{len(data)}"})
-    headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
-    return Response(data[start:end], 206, headers, kind)
+def _ranged(request: HubRequest, content: bytes, headers: dict[str, str], media_type: str) -> Response:
+    byte_range = re.fullmatch(r"bytes=(\d*)-(\d*)", request.http.headers.get("range", "").strip())
+    if not byte_range or byte_range.groups() == ("", ""):
+        return Response(content, headers=headers, media_type=media_type)
+    first, last = byte_range.groups()
+    start = int(first) if first else max(len(content) - int(last), 0)
+    end = min(int(last) + 1, len(content)) if first and last else len(content)
+    if start >= len(content) or (first and last and int(last) < start):
+        sentence = f"The file has {len(content)} bytes, so there is nothing at {byte_range[0]}."
+        raise HubError(416, sentence, headers={"Content-Range": f"bytes */{len(content)}"})
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+    return Response(content[start:end], 206, headers, media_type)
 
 
 _REPO = "/api/{kind}/{namespace}/{name}"

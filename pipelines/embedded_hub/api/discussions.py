@@ -10,7 +10,7 @@ from embedded_hub.clock import now, written
 from embedded_hub.database.discussions import Discussion, Event, Status
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
-from embedded_hub.request import Call, Here
+from embedded_hub.request import HubRequest, OpenRepository
 from embedded_hub.routing import route
 from embedded_hub.store.git_reader import PULLS
 from embedded_hub.store.git_repository import NoSuchBranch, StaleParent
@@ -21,137 +21,139 @@ TITLE, COMMENT = 200, 65536
 """Most characters."""
 
 
-def listing(call: Call) -> Response:
-    """The discussions of a repository, the newest first, page by page."""
-    here, query = call.here(), call.request.query_params
-    found = call.hub.discussions.all(here.row.id)
+def listing(request: HubRequest) -> Response:
+    """List the discussions of a repository, the newest first, page by page."""
+    repository, query = request.repository(), request.http.query_params
+    rows = request.context.discussions.all(repository.row.id)
     if query.get("type") in ("discussion", "pull_request"):
-        found = [one for one in found if bool(one.base) == (query["type"] == "pull_request")]
+        rows = [row for row in rows if bool(row.base) == (query["type"] == "pull_request")]
     if query.get("status") in ("open", "closed"):
-        found = [one for one in found if (one.status in ("open", "draft")) == (query["status"] == "open")]
+        rows = [row for row in rows if (row.status in ("open", "draft")) == (query["status"] == "open")]
     if query.get("author"):
-        found = [one for one in found if one.author.lower() == query["author"].lower()]
-    start = call.number("p", 0) * PAGE_SIZE
-    page = [_summary(here, one) for one in found[start : start + PAGE_SIZE]]
-    return JSONResponse({"discussions": page, "count": len(found), "start": start})
+        rows = [row for row in rows if row.author.lower() == query["author"].lower()]
+    start = request.number("p", 0) * PAGE_SIZE
+    page = [_summary(repository, row) for row in rows[start : start + PAGE_SIZE]]
+    return JSONResponse({"discussions": page, "count": len(rows), "start": start})
 
 
-def details(call: Call) -> Response:
-    """One discussion with all that happened in it; for a pull request also what it changes."""
-    here = call.here()
-    one = _the(call, here)
-    known: dict[str, Any] = _summary(here, one) | {"events": [_event(event) for event in _events(call, here, one)]}
-    if one.base:
-        tip = here.git.head(one.base) or one.start or ""
-        waiting = one.status in ("open", "draft")
-        known["changes"] = {"base": f"refs/heads/{one.base}"} | ({"mergeCommitId": one.merged} if one.merged else {})
-        known["filesWithConflicts"] = pull_request.conflicts(here.git, one, tip) if waiting else []
-        if call.flag("diff"):
-            known["diff"] = pull_request.diff(here.git, one)
-    return JSONResponse(known)
+def details(request: HubRequest) -> Response:
+    """Return one discussion with its events; for a pull request also its changes."""
+    repository = request.repository()
+    discussion = _find(request, repository)
+    answer = _summary(repository, discussion)
+    answer["events"] = [_event(event) for event in _events(request, repository, discussion)]
+    if discussion.base:
+        tip = repository.git.head(discussion.base) or discussion.start or ""
+        unmerged = discussion.status in ("open", "draft")
+        merged = {"mergeCommitId": discussion.merged} if discussion.merged else {}
+        answer["changes"] = {"base": f"refs/heads/{discussion.base}"} | merged
+        answer["filesWithConflicts"] = pull_request.conflicts(repository.git, discussion, tip) if unmerged else []
+        if request.flag("diff"):
+            answer["diff"] = pull_request.diff(repository.git, discussion)
+    return JSONResponse(answer)
 
 
-def create(call: Call) -> Response:
-    """Open a discussion, or a pull request that holds nothing yet."""
-    here = participant(call)
-    title = _text(call, "title", TITLE)
-    description = _text(call, "description", COMMENT, optional=True)
-    if call.json.get("pullRequest"):
-        one = open_pull_request(call, here, "main", None, [], title, description, "draft")
+def create(request: HubRequest) -> Response:
+    """Open a discussion, or an empty pull request."""
+    repository = participant(request)
+    title = _text(request, "title", TITLE)
+    description = _text(request, "description", COMMENT, optional=True)
+    if request.json.get("pullRequest"):
+        discussion = open_pull_request(request, repository, "main", None, [], title, description, "draft")
     else:
-        with call.hub.discussions.opening:
-            number = _next_number(call, here)
-            one = Discussion(here.row.id, number, title, call.who().user, now(), "open", None, None, None)
-            call.hub.discussions.add(one)
-        announce.discussed(call.hub, here.row, one, "create", _comment(call, one, description))
-    return JSONResponse({"num": one.num, "url": address(call, here, one), "pullRequest": bool(one.base)})
+        user, row = request.caller().user, repository.row
+        with request.context.discussions.opening:
+            number = _next_number(request, repository)
+            discussion = Discussion(row.id, number, title, user, now(), "open", None, None, None)
+            request.context.discussions.add(discussion)
+        first = _add_comment(request, discussion, description)
+        announce.discussed(request.context, row, discussion, "create", first)
+    url = address(request, repository, discussion)
+    return JSONResponse({"num": discussion.num, "url": url, "pullRequest": bool(discussion.base)})
 
 
-def comment(call: Call) -> Response:
-    """Say something."""
-    here = participant(call)
-    one = _the(call, here)
-    said = _comment(call, one, _text(call, "comment", COMMENT))
-    announce.discussed(call.hub, here.row, one, "comment", said)
-    return JSONResponse({"newMessage": _event(said)})
+def comment(request: HubRequest) -> Response:
+    """Add a comment."""
+    repository = participant(request)
+    discussion = _find(request, repository)
+    event = _add_comment(request, discussion, _text(request, "comment", COMMENT))
+    announce.discussed(request.context, repository.row, discussion, "comment", event)
+    return JSONResponse({"newMessage": _event(event)})
 
 
-def rename(call: Call) -> Response:
-    """Give a discussion another title."""
-    here = participant(call)
-    one = own(call, here, _the(call, here))
-    title = _text(call, "title", TITLE)
-    call.hub.discussions.set_title(one, title)
-    data = {"from": one.title, "to": title}
-    announce.discussed(call.hub, here.row, _the(call, here), "update")
-    return JSONResponse({"newTitle": _event(call.hub.discussions.note(one, "title-change", call.who().user, data))})
+def rename(request: HubRequest) -> Response:
+    """Change a discussion's title."""
+    repository = participant(request)
+    discussion = own(request, repository, _find(request, repository))
+    title = _text(request, "title", TITLE)
+    request.context.discussions.set_title(discussion, title)
+    announce.discussed(request.context, repository.row, _find(request, repository), "update")
+    change = {"from": discussion.title, "to": title}
+    event = request.context.discussions.add_event(discussion, "title-change", request.caller().user, change)
+    return JSONResponse({"newTitle": _event(event)})
 
 
-def change_status(call: Call) -> Response:
+def change_status(request: HubRequest) -> Response:
     """Close a discussion or open it again."""
-    here = participant(call)
-    one = own(call, here, _the(call, here))
-    wanted = call.json.get("status")
-    if wanted not in ("open", "closed"):
-        raise HubError(400, f"The status {wanted!r} cannot be set: open or closed is expected.")
-    if one.status == "merged":
-        raise HubError(400, f"Pull request {one.num} is merged, which cannot be undone.")
-    if call.json.get("comment"):
-        _comment(call, one, _text(call, "comment", COMMENT))
-    noted = _set_status(call, one, wanted)
-    announce.discussed(call.hub, here.row, _the(call, here), "update")
-    return JSONResponse({"newStatus": _event(noted)})
+    repository = participant(request)
+    discussion = own(request, repository, _find(request, repository))
+    status = request.json.get("status")
+    if status not in ("open", "closed"):
+        raise HubError(400, f"The status {status!r} cannot be set: open or closed is expected.")
+    if discussion.status == "merged":
+        raise HubError(400, f"Pull request {discussion.num} is merged, which cannot be undone.")
+    if request.json.get("comment"):
+        _add_comment(request, discussion, _text(request, "comment", COMMENT))
+    event = _set_status(request, discussion, status)
+    announce.discussed(request.context, repository.row, _find(request, repository), "update")
+    return JSONResponse({"newStatus": _event(event)})
 
 
-def merge(call: Call) -> Response:
+def merge(request: HubRequest) -> Response:
     """Put the changes of a pull request on its branch, in one commit."""
-    here = call.here("write")
-    one = _the(call, here)
-    if not one.base or one.status != "open":
-        what = f"a {one.status} pull request" if one.base else "no pull request"
-        raise HubError(400, f"Discussion {one.num} is {what}: only an open pull request can be merged.")
-    merged = _merged(call, here, one)
-    if call.json.get("comment"):
-        _comment(call, one, _text(call, "comment", COMMENT))
-    _set_status(call, one, "merged", merged)
-    announce.pushed(call.hub, here.row)
-    announce.discussed(call.hub, here.row, _the(call, here), "update")
+    repository = request.repository("write")
+    discussion = _find(request, repository)
+    if not discussion.base or discussion.status != "open":
+        state = f"a {discussion.status} pull request" if discussion.base else "not a pull request"
+        raise HubError(400, f"Discussion {discussion.num} is {state}: only an open pull request can be merged.")
+    merged = _merge_commit(request, repository, discussion)
+    if request.json.get("comment"):
+        _add_comment(request, discussion, _text(request, "comment", COMMENT))
+    _set_status(request, discussion, "merged", merged)
+    announce.pushed(request.context, repository.row)
+    announce.discussed(request.context, repository.row, _find(request, repository), "update")
     return JSONResponse({"mergeCommitId": merged})
 
 
-def participant(call: Call) -> Here:
-    """The repository, for who may take part in its discussions: everybody who sees it and may write anywhere."""
-    here = call.here()
-    if call.who().role == "read":
-        raise HubError(403, f"The token {call.who().token_name!r} may only read.")
-    return here
+def participant(request: HubRequest) -> OpenRepository:
+    """Return the repository if the caller sees it and its token may write anywhere; 403 otherwise."""
+    repository = request.repository()
+    if request.caller().role == "read":
+        raise HubError(403, f"The token {request.caller().token_name!r} may only read.")
+    return repository
 
 
-def own(call: Call, here: Here, one: Discussion) -> Discussion:
-    """The discussion again, for its author and those who may write to the repository; 403 for others."""
-    if one.author != call.who().user and not call.who().may_write(here.row.namespace):
-        raise HubError(403, f"Discussion {one.num} belongs to {one.author}.")
-    return one
+def own(request: HubRequest, repository: OpenRepository, discussion: Discussion) -> Discussion:
+    """Return the discussion if the caller is its author or may write to the repository; 403 otherwise."""
+    caller = request.caller()
+    if discussion.author != caller.user and not caller.may_write(repository.row.namespace):
+        raise HubError(403, f"Discussion {discussion.num} belongs to {discussion.author}.")
+    return discussion
 
 
-def pull_request_to_write(call: Call, here: Here, ref: str) -> Discussion:
-    """The pull request behind `refs/pr/N`, when the caller may add commits to it."""
-    number = ref.removeprefix(PULLS)
-    one = (
-        call.hub.discussions.get(here.row.id, int(number))
-        if number.isascii() and number.isdigit() and len(number) < 10
-        else None
-    )
-    if one is None or not one.base:
-        raise HubError(404, f"There is no pull request {ref} in {here.address}.", "RevisionNotFound")
-    if own(call, here, one).status not in ("open", "draft"):
-        raise HubError(400, f"Pull request {one.num} is {one.status}: open it again or make another one.")
-    return one
+def pull_request_to_write(request: HubRequest, repository: OpenRepository, ref: str) -> Discussion:
+    """Return the pull request of `refs/pr/N` if the caller may add commits to it."""
+    discussion = _numbered(request, repository, ref.removeprefix(PULLS))
+    if discussion is None or not discussion.base:
+        raise HubError(404, f"There is no pull request {ref} in {repository.address}.", "RevisionNotFound")
+    if own(request, repository, discussion).status not in ("open", "draft"):
+        raise HubError(400, f"Pull request {discussion.num} is {discussion.status}: reopen it or open another one.")
+    return discussion
 
 
 def open_pull_request(
-    call: Call,
-    here: Here,
+    request: HubRequest,
+    repository: OpenRepository,
     base: str,
     start: str | None,
     edits: list[Edit],
@@ -159,110 +161,116 @@ def open_pull_request(
     description: str,
     status: Status,
 ) -> Discussion:
-    """Make a pull request to the branch `base` with one commit on top of `start` (by default the branch's tip)."""
-    me, tip = call.who().user, here.git.head(base)
+    """Open a pull request to the branch `base` with one commit on top of `start` (by default the branch's tip)."""
+    user, tip, row = request.caller().user, repository.git.head(base), repository.row
     if tip is None:
-        raise HubError(404, f"There is no branch {base!r} in {here.address}.", "RevisionNotFound")
-    start = here.commit(start) if start else tip
+        raise HubError(404, f"There is no branch {base!r} in {repository.address}.", "RevisionNotFound")
+    start = repository.commit(start) if start else tip
     title = message.partition("\n")[0].strip()[:TITLE]
-    with call.hub.discussions.opening:
-        number = _next_number(call, here)
-        here.git.propose(number, start, edits, message, me)
-        one = Discussion(here.row.id, number, title, me, now(), status, base, start, None)
-        call.hub.discussions.add(one)
-    announce.pushed(call.hub, here.row)
-    announce.discussed(call.hub, here.row, one, "create", _comment(call, one, description))
-    return one
+    with request.context.discussions.opening:
+        number = _next_number(request, repository)
+        repository.git.propose(number, start, edits, message, user)
+        discussion = Discussion(row.id, number, title, user, now(), status, base, start, None)
+        request.context.discussions.add(discussion)
+    announce.pushed(request.context, row)
+    first = _add_comment(request, discussion, description)
+    announce.discussed(request.context, row, discussion, "create", first)
+    return discussion
 
 
-def address(call: Call, here: Here, one: Discussion) -> str:
-    """Where people would look at it."""
-    return f"{call.base}/{here.address}/discussions/{one.num}"
+def address(request: HubRequest, repository: OpenRepository, discussion: Discussion) -> str:
+    """Return the discussion's address for people."""
+    return f"{request.base_url}/{repository.address}/discussions/{discussion.num}"
 
 
-def _next_number(call: Call, here: Here) -> int:
-    refs = [int(name) for name in here.git.refs(PULLS) if name.isdigit()]  # a kill may have left one without its row
-    return max([call.hub.discussions.last(here.row.id), *refs]) + 1
+def _next_number(request: HubRequest, repository: OpenRepository) -> int:
+    refs = [int(name) for name in repository.git.refs(PULLS) if name.isdigit()]  # a kill may have left a ref alone
+    return max([request.context.discussions.last(repository.row.id), *refs]) + 1
 
 
-def _the(call: Call, here: Here) -> Discussion:
-    number = call.param("num")
-    known = number.isascii() and number.isdigit() and len(number) < 10
-    one = call.hub.discussions.get(here.row.id, int(number)) if known else None
-    if one is None:
-        raise HubError(404, f"There is no discussion {number} in {here.address}.")
-    return one
+def _numbered(request: HubRequest, repository: OpenRepository, number: str) -> Discussion | None:
+    if not (number.isascii() and number.isdigit() and len(number) < 10):
+        return None
+    return request.context.discussions.get(repository.row.id, int(number))
 
 
-def _merged(call: Call, here: Here, one: Discussion) -> str:
-    """The commit that merges; the branch may move while it is prepared."""
-    assert one.base
+def _find(request: HubRequest, repository: OpenRepository) -> Discussion:
+    discussion = _numbered(request, repository, request.param("num"))
+    if discussion is None:
+        raise HubError(404, f"There is no discussion {request.param('num')} in {repository.address}.")
+    return discussion
+
+
+def _merge_commit(request: HubRequest, repository: OpenRepository, discussion: Discussion) -> str:
+    """Commit the merge and return its id, also if the branch moves meanwhile."""
+    base, git = discussion.base or "", repository.git
+    message = f"{discussion.title} (#{discussion.num})"
     while True:
-        tip = here.git.head(one.base)
+        tip = git.head(base)
         if tip is None:
-            raise HubError(404, f"There is no branch {one.base!r} any more.", "RevisionNotFound")
-        clashing = pull_request.conflicts(here.git, one, tip)
+            raise HubError(404, f"The branch {base!r} was deleted.", "RevisionNotFound")
+        clashing = pull_request.conflicts(git, discussion, tip)
         if clashing:
-            raise HubError(409, f"Pull request {one.num} conflicts with {one.base} in {', '.join(clashing[:5])}.")
-        edits = pull_request.edits(here.git, one, tip)
+            raise HubError(409, f"Pull request {discussion.num} conflicts with {base} in {', '.join(clashing[:5])}.")
         try:
-            return here.git.commit(one.base, edits, f"{one.title} (#{one.num})", call.who().user, tip)[0]
+            edits = pull_request.edits(git, discussion, tip)
+            return git.commit(base, edits, message, request.caller().user, tip)[0]
         except (StaleParent, NoSuchBranch):
             continue
 
 
-def _set_status(call: Call, one: Discussion, status: Status, merged: str | None = None) -> Event:
-    call.hub.discussions.set_status(one, status, merged)
-    return call.hub.discussions.note(one, "status-change", call.who().user, {"status": status})
+def _set_status(request: HubRequest, discussion: Discussion, status: Status, merged: str | None = None) -> Event:
+    discussions = request.context.discussions
+    discussions.set_status(discussion, status, merged)
+    return discussions.add_event(discussion, "status-change", request.caller().user, {"status": status})
 
 
-def _comment(call: Call, one: Discussion, text: str) -> Event:
-    me = call.who().user
-    latest = {"raw": text, "html": f"<p>{html.escape(text)}</p>", "updatedAt": now(), "author": {"name": me}}
-    return call.hub.discussions.note(
-        one, "comment", me, {"edited": False, "hidden": False, "latest": latest, "history": [latest]}
-    )
+def _add_comment(request: HubRequest, discussion: Discussion, text: str) -> Event:
+    user = request.caller().user
+    latest = {"raw": text, "html": f"<p>{html.escape(text)}</p>", "updatedAt": now(), "author": {"name": user}}
+    content = {"edited": False, "hidden": False, "latest": latest, "history": [latest]}
+    return request.context.discussions.add_event(discussion, "comment", user, content)
 
 
-def _events(call: Call, here: Here, one: Discussion) -> list[Event]:
-    found = call.hub.discussions.events(one)
-    head = here.git.head(one.ref) if one.base else None
-    for facts in here.git.history(head) if head else ():
-        if facts.oid == one.start:
+def _events(request: HubRequest, repository: OpenRepository, discussion: Discussion) -> list[Event]:
+    events = request.context.discussions.events(discussion)
+    head = repository.git.head(discussion.ref) if discussion.base else None
+    for facts in repository.git.history(head) if head else ():
+        if facts.oid == discussion.start:
             break
-        data = {"subject": facts.message.partition("\n")[0], "oid": facts.oid}
-        found.append(Event(facts.oid, "commit", facts.author, written(facts.when), data))
-    return found[:1] + sorted(found[1:], key=lambda event: event.created)  # the description comes first
+        commit = {"subject": facts.message.partition("\n")[0], "oid": facts.oid}
+        events.append(Event(facts.oid, "commit", facts.author, written(facts.when), commit))
+    return events[:1] + sorted(events[1:], key=lambda event: event.created)  # the description comes first
 
 
 def _event(event: Event) -> dict[str, Any]:
-    known = {"id": event.id, "type": event.type, "createdAt": event.created, "author": {"name": event.author}}
-    return known | {"data": event.data}
+    author = {"name": event.author}
+    return {"id": event.id, "type": event.type, "createdAt": event.created, "author": author, "data": event.data}
 
 
-def _summary(here: Here, one: Discussion) -> dict[str, Any]:
-    repo = {"name": here.row.full_name, "type": here.row.kind.removesuffix("s")}
+def _summary(repository: OpenRepository, discussion: Discussion) -> dict[str, Any]:
     return {
-        "num": one.num, "title": one.title, "author": {"name": one.author}, "createdAt": one.created,
-        "status": one.status, "isPullRequest": bool(one.base), "repo": repo, "pinned": False,
+        "num": discussion.num, "title": discussion.title, "author": {"name": discussion.author},
+        "createdAt": discussion.created, "status": discussion.status, "isPullRequest": bool(discussion.base),
+        "repo": {"name": repository.row.full_name, "type": repository.row.kind.removesuffix("s")}, "pinned": False,
     }  # fmt: skip
 
 
-def _text(call: Call, key: str, limit: int, optional: bool = False) -> str:
-    found = call.json.get(key)
-    text = found.strip().encode(errors="replace").decode() if isinstance(found, str) else ""
+def _text(request: HubRequest, key: str, limit: int, optional: bool = False) -> str:
+    value = request.json.get(key)
+    text = value.strip().encode(errors="replace").decode() if isinstance(value, str) else ""
     if (not text and not optional) or len(text) > limit:
         raise HubError(400, f"{key} should be a text of 1 to {limit} characters.")
     return text
 
 
-_ONE = "/api/{kind}/{namespace}/{name}/discussions"
+_DISCUSSIONS = "/api/{kind}/{namespace}/{name}/discussions"
 ROUTES = [
-    route("GET", _ONE, listing),
-    route("POST", _ONE, create),
-    route("GET", f"{_ONE}/{{num}}", details),
-    route("POST", f"{_ONE}/{{num}}/comment", comment),
-    route("POST", f"{_ONE}/{{num}}/title", rename),
-    route("POST", f"{_ONE}/{{num}}/status", change_status),
-    route("POST", f"{_ONE}/{{num}}/merge", merge),
+    route("GET", _DISCUSSIONS, listing),
+    route("POST", _DISCUSSIONS, create),
+    route("GET", f"{_DISCUSSIONS}/{{num}}", details),
+    route("POST", f"{_DISCUSSIONS}/{{num}}/comment", comment),
+    route("POST", f"{_DISCUSSIONS}/{{num}}/title", rename),
+    route("POST", f"{_DISCUSSIONS}/{{num}}/status", change_status),
+    route("POST", f"{_DISCUSSIONS}/{{num}}/merge", merge),
 ]

@@ -1,4 +1,4 @@
-"""`git clone` and `git fetch` over smart HTTP. Writing goes through commits alone."""
+"""`git clone` and `git fetch` over smart HTTP. Clients write through the commit route only."""
 
 import tempfile
 import zlib
@@ -10,30 +10,31 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call, Here
-from embedded_hub.routing import Page, route
+from embedded_hub.request import HubRequest, OpenRepository
+from embedded_hub.routing import Endpoint, route
 
 SERVICE = "git-upload-pack"
 IN_MEMORY = 16 << 20
 BODY = 64 << 20
 NO_CACHE = {"Cache-Control": "no-cache"}
+NO_PUSH = "The embedded Hub does not accept git push: use `hf upload` or huggingface_hub."
 
 
-def info_refs(call: Call) -> Response:
-    """What there is to fetch."""
-    here = _here(call)
-    if call.request.query_params.get("service") != SERVICE:
-        raise HubError(403, "The embedded Hub takes no git push: use `hf upload` or huggingface_hub.")
+def info_refs(request: HubRequest) -> Response:
+    """List the refs that can be fetched."""
+    repository = _repository(request)
+    if request.http.query_params.get("service") != SERVICE:
+        raise HubError(403, NO_PUSH)
     with tempfile.SpooledTemporaryFile(IN_MEMORY) as out:
-        _answer(here, b"", out, advertise=True)
+        _answer(repository, b"", out, advertise=True)
         out.seek(0)
         return Response(out.read(), headers=NO_CACHE, media_type=f"application/x-{SERVICE}-advertisement")
 
 
-def upload_pack(call: Call) -> Response:
-    """The objects that the caller lacks, as one pack."""
-    here, body = _here(call), call.body
-    if call.request.headers.get("content-encoding") == "gzip":
+def upload_pack(request: HubRequest) -> Response:
+    """Return the objects that the caller lacks, as one pack."""
+    repository, body = _repository(request), request.body
+    if request.http.headers.get("content-encoding") == "gzip":
         unzip = zlib.decompressobj(wbits=31)
         try:
             body = unzip.decompress(body, BODY)
@@ -42,33 +43,33 @@ def upload_pack(call: Call) -> Response:
         if unzip.unconsumed_tail:
             raise HubError(413, f"The body unpacks to more than {BODY >> 20} MiB.")
     out = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115  (closed when it has been sent)
-    _answer(here, body, out, advertise=False)
+    _answer(repository, body, out, advertise=False)
     headers = NO_CACHE | {"Content-Length": str(out.tell())}
     return StreamingResponse(_pieces(out), headers=headers, media_type=f"application/x-{SERVICE}-result")
 
 
-def receive_pack(call: Call) -> Response:
+def receive_pack(request: HubRequest) -> Response:
     """Refuse a push."""
-    _here(call)
-    raise HubError(403, "The embedded Hub takes no git push: use `hf upload` or huggingface_hub.")
+    _repository(request)
+    raise HubError(403, NO_PUSH)
 
 
-def _here(call: Call) -> Here:
+def _repository(request: HubRequest) -> OpenRepository:
     try:
-        return call.here()
+        return request.repository()
     except HubError as error:
-        if error.status == 401:  # git sends its token only when it is asked for one
+        if error.status == 401:  # git sends its token only after this header
             error.headers["WWW-Authenticate"] = 'Basic realm="Hub"'
         raise
 
 
-def _answer(here: Here, body: bytes, out: IO[bytes], advertise: bool) -> None:
+def _answer(repository: OpenRepository, body: bytes, out: IO[bytes], advertise: bool) -> None:
     from dulwich.errors import GitProtocolError, HangupException
     from dulwich.protocol import ReceivableProtocol
     from dulwich.server import DictBackend, UploadPackHandler
 
     protocol = ReceivableProtocol(BytesIO(body).read, out.write)
-    backend = DictBackend({"/": here.git.git})
+    backend = DictBackend({"/": repository.git.git})
     handler = UploadPackHandler(backend, ["/"], protocol, stateless_rpc=True, advertise_refs=advertise)
     if advertise:
         protocol.write_pkt_line(f"# service={SERVICE}\n".encode())
@@ -76,7 +77,7 @@ def _answer(here: Here, body: bytes, out: IO[bytes], advertise: bool) -> None:
     try:
         handler.handle()
     except (GitProtocolError, HangupException, AssertionError, ValueError) as error:
-        raise HubError(400, f"This is no request of git: {error}.") from None
+        raise HubError(400, f"This is not a request of git: {error}.") from None
 
 
 def _pieces(out: IO[bytes]) -> Iterator[bytes]:
@@ -86,8 +87,10 @@ def _pieces(out: IO[bytes]) -> Iterator[bytes]:
             yield piece
 
 
-def _both(method: str, path: str, page: Page) -> list[Route]:
-    return [route(method, f"/{{prefix}}{{namespace}}/{{name}}{ending}/{path}", page, BODY) for ending in (".git", "")]
+def _both(method: str, path: str, endpoint: Endpoint) -> list[Route]:
+    return [
+        route(method, f"/{{prefix}}{{namespace}}/{{name}}{ending}/{path}", endpoint, BODY) for ending in (".git", "")
+    ]
 
 
 ROUTES = [

@@ -14,111 +14,108 @@ from embedded_hub.compute.log_stream import event_stream
 from embedded_hub.database.accounts import valid_namespace
 from embedded_hub.database.jobs import OVER, STAGES, Job
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
 
 PAGE_SIZE = 100
 
 
-def hardware(call: Call) -> Response:
-    """The flavors that may be asked for."""
+def hardware(request: HubRequest) -> Response:
+    """List the hardware flavors."""
     return JSONResponse(job_spec.hardware())
 
 
-def submit(call: Call) -> Response:
-    """Start a job."""
-    namespace = _namespace(call, write=True)
-    spec = job_spec.parse(call.json)
-    check_volumes(call, spec["volumes"])
-    return JSONResponse(_described(job_runner.submit(call.hub, namespace, spec, _initiator(call))))
+def submit(request: HubRequest) -> Response:
+    """Start a Job."""
+    namespace = _namespace(request, write=True)
+    spec = job_spec.parse(request.json)
+    check_volumes(request, spec["volumes"])
+    user = request.caller().user
+    initiator = {"type": "user", "id": user, "name": user}
+    return JSONResponse(_described(job_runner.submit(request.context, namespace, spec, initiator)))
 
 
-def listing(call: Call) -> Response:
-    """The jobs of a namespace, by stage and labels, page by page."""
-    query = call.request.query_params
-    stages = [one.upper() for one in query.getlist("stage")]
-    labels = [one.partition("=")[::2] for one in query.getlist("label")]
+def listing(request: HubRequest) -> Response:
+    """List the Jobs of a namespace, by stage and labels, page by page."""
+    query = request.http.query_params
+    stages = [stage.upper() for stage in query.getlist("stage")]
+    labels = [label.partition("=")[::2] for label in query.getlist("label")]
     if not set(stages) <= set(STAGES):
         raise HubError(400, f"A stage is one of {', '.join(STAGES)}.")
-    found = [one for one in call.hub.jobs.all(_namespace(call)) if not stages or one.stage in stages]
-    found = [one for one in found if all(one.spec["labels"].get(key) == value for key, value in labels)]
-    start, size = call.number("cursor", 0), min(max(call.number("limit", PAGE_SIZE), 1), PAGE_SIZE)
-    headers = call.next_page("cursor", start + size) if start + size < len(found) else {}
-    return JSONResponse([_described(one) for one in found[start : start + size]], headers=headers)
+    jobs = [job for job in request.context.jobs.all(_namespace(request)) if not stages or job.stage in stages]
+    jobs = [job for job in jobs if all(job.spec["labels"].get(key) == value for key, value in labels)]
+    page, headers = request.page(jobs, PAGE_SIZE)
+    return JSONResponse([_described(job) for job in page], headers=headers)
 
 
-def details(call: Call) -> Response:
-    """One job."""
-    return JSONResponse(_described(_the(call)))
+def details(request: HubRequest) -> Response:
+    """Describe one Job."""
+    return JSONResponse(_described(_find(request)))
 
 
-def cancel(call: Call) -> Response:
-    """End a job."""
-    job = _the(call, write=True)
-    job_runner.cancel(call.hub, job)
-    return JSONResponse(_described(_the(call)))
+def cancel(request: HubRequest) -> Response:
+    """Cancel a Job."""
+    job_runner.cancel(request.context, _find(request, write=True))
+    return JSONResponse(_described(_find(request)))
 
 
-def duplicate(call: Call) -> Response:
-    """Start another job like this one."""
-    job = _the(call, write=True)
+def duplicate(request: HubRequest) -> Response:
+    """Start another Job with the same specification."""
+    job = _find(request, write=True)
     initiator = {"type": "duplicated-job", "id": job.id}
-    return JSONResponse(_described(job_runner.submit(call.hub, job.namespace, job.spec, initiator)))
+    return JSONResponse(_described(job_runner.submit(request.context, job.namespace, job.spec, initiator)))
 
 
-def relabel(call: Call) -> Response:
-    """Replace a job's labels."""
-    call.hub.jobs.set_labels(_the(call, write=True), job_spec.labels(call.json.get("labels")))
-    return JSONResponse(_described(_the(call)))
+def relabel(request: HubRequest) -> Response:
+    """Replace a Job's labels."""
+    request.context.jobs.set_labels(_find(request, write=True), job_spec.labels(request.json.get("labels")))
+    return JSONResponse(_described(_find(request)))
 
 
-def logs(call: Call) -> Response:
-    """What the job prints, from its beginning or the last `tail` lines, until it is over."""
-    job = _the(call)
-    return event_stream(call.hub.jobs.folder(job) / "log", _over(call, job), call.number("tail", -1))
+def logs(request: HubRequest) -> Response:
+    """Stream the Job's output, from its beginning or the last `tail` lines, until it is over."""
+    job = _find(request)
+    log = request.context.jobs.folder(job) / "log"
+    return event_stream(log, _over(request, job), request.number("tail", -1))
 
 
-def metrics(call: Call) -> Response:
-    """What the job takes of the machine, once a second, until it is over."""
-    job = _the(call)
-    return metrics_stream(job.id, _over(call, job))
+def metrics(request: HubRequest) -> Response:
+    """Stream the Job's CPU and memory use, once a second, until it is over."""
+    job = _find(request)
+    return metrics_stream(job.id, _over(request, job))
 
 
-def _namespace(call: Call, write: bool = False) -> str:
-    """The namespace of the path; 404 for who may not see its jobs, 403 for who may not start any."""
-    namespace = call.param("namespace")
-    if not valid_namespace(namespace) or not call.who().may_read(namespace):
+def _namespace(request: HubRequest, write: bool = False) -> str:
+    """Return the namespace of the path; 404 if the caller may not see its Jobs, 403 if it may not start any."""
+    namespace = request.param("namespace")
+    if not valid_namespace(namespace) or not request.caller().may_read(namespace):
         raise HubError(404, f"There are no jobs of {namespace[:80]!r} that this token may see.")
-    if write and not call.who().may_write(namespace):
-        raise HubError(403, f"The token {call.who().token_name!r} may not run jobs of {namespace}.")
+    if write:
+        request.check_may_write(namespace, f"run jobs of {namespace}")
     return namespace
 
 
-def _the(call: Call, write: bool = False) -> Job:
-    namespace = _namespace(call, write)
-    job = call.hub.jobs.find(call.param("oid"))
+def _find(request: HubRequest, write: bool = False) -> Job:
+    namespace = _namespace(request, write)
+    job = request.context.jobs.find(request.param("oid"))
     if job is None or job.namespace.lower() != namespace.lower():
-        raise HubError(404, f"There is no job {call.param('oid')[:40]!r} of {namespace}.")
+        raise HubError(404, f"There is no job {request.param('oid')[:40]!r} of {namespace}.")
     return job
 
 
-def _over(call: Call, job: Job) -> Callable[[], bool]:
-    """What tells whether the job is over by now."""
+def _over(request: HubRequest, job: Job) -> Callable[[], bool]:
+    """Return a function that looks up whether the Job is over."""
 
     def over() -> bool:
-        found = call.hub.jobs.find(job.id)
-        return found is None or found.stage in OVER
+        current = request.context.jobs.find(job.id)
+        return current is None or current.stage in OVER
 
     return over
 
 
-def _initiator(call: Call) -> dict[str, str]:
-    return {"type": "user", "id": call.who().user, "name": call.who().user}
-
-
 def _described(job: Job) -> dict[str, Any]:
-    """A job as clients read it."""
-    begun, running, end = (_seconds(time_text) for time_text in (job.created, job.started, job.finished))
+    """Return a Job as clients read it."""
+    begun, running, end = (_seconds(timestamp) for timestamp in (job.created, job.started, job.finished))
     last = end or time.time()
     durations = {
         "schedulingSecs": int(running - begun) if running and begun else None,
@@ -132,8 +129,8 @@ def _described(job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _seconds(text: str | None) -> float | None:
-    return datetime.fromisoformat(text).timestamp() if text else None
+def _seconds(timestamp: str | None) -> float | None:
+    return datetime.fromisoformat(timestamp).timestamp() if timestamp else None
 
 
 _JOB = "/api/jobs/{namespace}"

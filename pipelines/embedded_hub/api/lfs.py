@@ -1,4 +1,4 @@
-"""Large files on their way in (and out, for git-lfs): batch, upload, verify."""
+"""Uploads of large files (and downloads for git-lfs): batch, upload, verify."""
 
 import hmac
 import os
@@ -13,148 +13,146 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from embedded_hub.context import Hub
+from embedded_hub.context import ServerContext
 from embedded_hub.errors import HubError
-from embedded_hub.request import Call, Here
+from embedded_hub.request import HubRequest, OpenRepository
 from embedded_hub.routing import pour, route
-from embedded_hub.store.lfs import LARGEST, Arriving, Pointer
+from embedded_hub.store.lfs import LARGEST, FileUpload, Pointer
 
 URL_LIFETIME = 6 * 3600
-"""Seconds that an upload may take to begin."""
+"""Seconds within which an upload must begin."""
 PARTS_FROM = int(os.environ.get("PERMIX_HUB_PARTS_FROM", 2 << 30))
-"""Bytes from which a file is asked for in parts, so that a broken connection does not cost all of it."""
+"""Bytes from which a file is sent in parts, so that a broken connection does not cost all of it."""
 PART = min(64 << 20, PARTS_FROM)
 MOST_PARTS = 10_000
 BATCH = 1000
 
 
-def batch(call: Call) -> Response:
-    """Where to send (or fetch) each large file. Those that the repository has need no upload."""
-    operation = call.json.get("operation")
+def batch(request: HubRequest) -> Response:
+    """Return where to upload or download each large file. Files that the repository has need no upload."""
+    operation = request.json.get("operation")
     if operation not in ("upload", "download"):
         raise HubError(400, f"The operation is {operation!r}: upload or download is expected.")
-    here = call.here("write" if operation == "upload" else "read")
-    asked = call.json.get("objects")
-    if not isinstance(asked, list) or len(asked) > BATCH:
+    repository = request.repository("write" if operation == "upload" else "read")
+    objects = request.json.get("objects")
+    if not isinstance(objects, list) or len(objects) > BATCH:
         raise HubError(400, f"The body should hold at most {BATCH} objects.")
-    pointers = [_pointer(one) for one in asked]
-    here_already = call.hub.accounts.granted(here.row, [pointer.oid for pointer in pointers])
-    in_parts = operation == "upload" and "multipart" in (call.json.get("transfers") or ())
-    answers = []
+    pointers = [_pointer(object_) for object_ in objects]
+    granted = request.context.accounts.granted(repository.row, [pointer.oid for pointer in pointers])
+    in_parts = operation == "upload" and "multipart" in (request.json.get("transfers") or ())
+    answers, transfer = [], "basic"
     for pointer in pointers:
         answer: dict[str, Any] = {"oid": pointer.oid, "size": pointer.size}
-        present = pointer.oid in here_already and call.hub.lfs.has(pointer)
+        present = pointer.oid in granted and request.context.lfs.has(pointer)
         if present:
-            call.hub.lfs.touch(pointer.oid)
+            request.context.lfs.touch(pointer.oid)
         if operation == "upload" and not present:
-            verify = f"{call.base}/{here.address}.git/info/lfs/objects/verify"
-            parts = in_parts and pointer.size >= PARTS_FROM
-            how = _in_parts(call, here, pointer) if parts else {"href": _signed(call, here, pointer, "upload")}
-            answer["actions"] = {"upload": how, "verify": {"href": verify}}
+            verify = f"{request.base_url}/{repository.address}.git/info/lfs/objects/verify"
+            if in_parts and pointer.size >= PARTS_FROM:
+                upload, transfer = _upload_in_parts(request, repository, pointer), "multipart"
+            else:
+                upload = {"href": _signed(request, repository, pointer, "upload")}
+            answer["actions"] = {"upload": upload, "verify": {"href": verify}}
         elif operation == "download" and present:
-            answer["actions"] = {"download": {"href": _signed(call, here, pointer, "download")}}
+            answer["actions"] = {"download": {"href": _signed(request, repository, pointer, "download")}}
         elif operation == "download":
-            answer["error"] = {"code": 404, "message": "This repository has no such file."}
+            answer["error"] = {"code": 404, "message": "This repository does not have the file."}
         answers.append(answer)
-    transfer = "multipart" if any("header" in _upload_of(answer) for answer in answers) else "basic"
     return JSONResponse({"transfer": transfer, "objects": answers}, media_type="application/vnd.git-lfs+json")
 
 
-def verify(call: Call) -> Response:
-    """Whether an upload has arrived whole."""
-    here, pointer = call.here("write"), _pointer(call.json)
-    if not call.hub.accounts.granted(here.row, [pointer.oid]) or not call.hub.lfs.has(pointer):
+def verify(request: HubRequest) -> Response:
+    """Check that an upload has arrived whole."""
+    repository, pointer = request.repository("write"), _pointer(request.json)
+    granted = request.context.accounts.granted(repository.row, [pointer.oid])
+    if not granted or not request.context.lfs.has(pointer):
         raise HubError(404, f"The large file {pointer.oid} has not arrived.")
     return JSONResponse({})
 
 
 async def upload(request: Request) -> Response:
-    """Take in one large file. The client sends no token here, so the URL itself must be the permission."""
-    hub, repo, pointer = _permitted(request)
-    await _receive(request, pointer.size, partial(hub.lfs.receive, pointer))
-    await run_in_threadpool(hub.accounts.grant, repo, pointer.oid)
+    """Receive one large file. The client does not send its token here, so the URL itself is the permission."""
+    context, repo, pointer = _permitted(request)
+    await _receive(request, pointer.size, partial(context.lfs.receive, pointer))
+    await run_in_threadpool(context.accounts.grant, repo, pointer.oid)
     return Response(headers={"ETag": f'"{pointer.oid}"'})
 
 
 async def part(request: Request) -> Response:
-    """Take in one part of a large file."""
-    hub, _, _ = _permitted(request)
+    """Receive one part of a large file."""
+    context, _, _ = _permitted(request)
     name, number, size = (str(request.path_params[key]) for key in ("name", "number", "length"))
-    await _receive(request, int(size), partial(hub.lfs.receive_part, name, int(number), int(size)))
+    await _receive(request, int(size), partial(context.lfs.receive_part, name, int(number), int(size)))
     return Response(headers={"ETag": f'"{name}-{number}"'})
 
 
 def complete(request: Request) -> Response:
-    """Put the parts of a large file together."""
-    hub, repo, pointer = _permitted(request)
-    row = hub.accounts.repo_of_id(repo)
-    if row and hub.accounts.granted(row, [pointer.oid]) and hub.lfs.has(pointer):
+    """Join the parts of a large file."""
+    context, repo, pointer = _permitted(request)
+    row = context.accounts.repo_of_id(repo)
+    if row and context.accounts.granted(row, [pointer.oid]) and context.lfs.has(pointer):
         return JSONResponse({})  # the answer to the first request was lost
     try:
-        hub.lfs.join(str(request.path_params["name"]), pointer)
+        context.lfs.join(str(request.path_params["name"]), pointer)
     except ValueError as error:
         raise HubError(400, f"The upload of {pointer.oid} was refused: {error}.") from None
-    hub.accounts.grant(repo, pointer.oid)
+    context.accounts.grant(repo, pointer.oid)
     return JSONResponse({})
 
 
 async def download(request: Request) -> Response:
-    """Hand out one large file to who has a signed URL."""
-    hub, _, pointer = _permitted(request)
-    return FileResponse(hub.lfs.path(pointer.oid), media_type="application/octet-stream")
+    """Send the large file of a signed URL."""
+    context, _, pointer = _permitted(request)
+    return FileResponse(context.lfs.path(pointer.oid), media_type="application/octet-stream")
 
 
-async def _receive(request: Request, size: int, begin: Callable[[], Arriving]) -> None:
+async def _receive(request: Request, size: int, begin: Callable[[], FileUpload]) -> None:
     if int(request.headers.get("content-length") or size) != size:
         raise HubError(400, f"{request.headers['content-length']} bytes were offered, {size} announced.")
-    arriving = await run_in_threadpool(begin)
+    file_upload = await run_in_threadpool(begin)
     try:
-        await pour(request, arriving.write)
-        await run_in_threadpool(arriving.finish)
+        await pour(request, file_upload.write)
+        await run_in_threadpool(file_upload.finish)
     except ValueError as error:
         raise HubError(400, f"The upload was refused: {error}.") from None
     finally:
-        await run_in_threadpool(arriving.abandon)
+        await run_in_threadpool(file_upload.abandon)
 
 
-def _pointer(one: Any) -> Pointer:
-    oid, size = (one.get("oid"), one.get("size")) if isinstance(one, dict) else (None, None)
+def _pointer(object_: Any) -> Pointer:
+    oid, size = (object_.get("oid"), object_.get("size")) if isinstance(object_, dict) else (None, None)
     if not isinstance(oid, str) or len(oid) != 64 or not set(oid) <= set("0123456789abcdef"):
-        raise HubError(422, f"{str(oid)[:80]!r} is no sha256.")
+        raise HubError(422, f"{str(oid)[:80]!r} is not a sha256.")
     if type(size) is not int or not 0 <= size <= LARGEST:
-        raise HubError(422, f"{str(size)[:80]!r} is no size of a file.")
+        raise HubError(422, f"{str(size)[:80]!r} is not the size of a file.")
     return Pointer(oid, size)
 
 
-def _in_parts(call: Call, here: Here, pointer: Pointer) -> dict[str, Any]:
+def _upload_in_parts(request: HubRequest, repository: OpenRepository, pointer: Pointer) -> dict[str, Any]:
     name = secrets.token_hex(16)
     size = max(PART, -(-pointer.size // MOST_PARTS))
     header = {"chunk_size": str(size)}
     for number, start in enumerate(range(0, pointer.size, size), 1):
         length = min(size, pointer.size - start)
-        header[f"{number:05d}"] = _signed(call, here, pointer, f"part/{name}/{number}/{length}")
-    return {"href": _signed(call, here, pointer, f"complete/{name}"), "header": header}
+        header[f"{number:05d}"] = _signed(request, repository, pointer, f"part/{name}/{number}/{length}")
+    return {"href": _signed(request, repository, pointer, f"complete/{name}"), "header": header}
 
 
-def _upload_of(answer: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = answer.get("actions", {}).get("upload", {})
-    return found
+def _signed(request: HubRequest, repository: OpenRepository, pointer: Pointer, operation: str) -> str:
+    text = f"{operation}/{repository.row.id}/{pointer.oid}/{pointer.size}/{int(time.time()) + URL_LIFETIME}"
+    return f"{request.base_url}/api/lfs/{text}/{request.context.sign(text)}"
 
 
-def _signed(call: Call, here: Here, pointer: Pointer, operation: str) -> str:
-    text = f"{operation}/{here.row.id}/{pointer.oid}/{pointer.size}/{int(time.time()) + URL_LIFETIME}"
-    return f"{call.base}/api/lfs/{text}/{call.hub.sign(text)}"
-
-
-def _permitted(request: Request) -> tuple[Hub, int, Pointer]:
-    hub: Hub = request.scope["hub"]
+def _permitted(request: Request) -> tuple[ServerContext, int, Pointer]:
+    """Return the context, repository id and pointer of a signed URL; 403 for any other URL."""
+    context: ServerContext = request.scope["context"]
     text, _, signature = str(request.scope["path"]).removeprefix("/api/lfs/").rpartition("/")
-    if not hmac.compare_digest(hub.sign(text).encode(), signature.encode()):
+    if not hmac.compare_digest(context.sign(text).encode(), signature.encode()):
         raise HubError(403, "This URL was not made by this Hub.")
     repo, oid, size, until = text.split("/")[-4:]
     if int(until) < time.time():
         raise HubError(403, "This URL has expired: ask for a new one.")
-    return hub, int(repo), Pointer(oid, int(size))
+    return context, int(repo), Pointer(oid, int(size))
 
 
 _LFS = "/{prefix}{namespace}/{name}.git/info/lfs/objects"

@@ -1,49 +1,49 @@
-"""What a pull request changes, what stands against it, and the edits that merge it."""
+"""The changes of a pull request, their conflicts with the branch, and the edits that merge them."""
 
 import difflib
 from collections.abc import Iterator
 
 from embedded_hub.database.discussions import Discussion
-from embedded_hub.store.git_repository import GitRepo
+from embedded_hub.store.git_repository import GitRepository
 from embedded_hub.store.git_tree import Delete, Edit, Put
 
 DIFF_LIMIT = 1 << 20
 """Bytes of a file from which its lines are not compared."""
 
 Change = tuple[str, str | None, str | None]
-"""A path, and its blob before and after; None where it is not there."""
+"""A path with its blob before and after; None where the file does not exist."""
 
 
-def changes(git: GitRepo, one: Discussion) -> list[Change]:
-    """What the pull request changes, against the commit that it began at."""
-    head = git.head(one.ref)
-    if head is None or one.start is None:
+def changes(git: GitRepository, pull_request: Discussion) -> list[Change]:
+    """Return the changes of the pull request against its start commit."""
+    head = git.head(pull_request.ref)
+    if head is None or pull_request.start is None:
         return []
-    before, after = dict(git.files(one.start)), dict(git.files(head))
+    before, after = dict(git.files(pull_request.start)), dict(git.files(head))
     paths = sorted(before.keys() | after.keys())
     return [(path, before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)]
 
 
-def conflicts(git: GitRepo, one: Discussion, tip: str) -> list[str]:
-    """The files that both the pull request and its branch, now at `tip`, have changed, each in another way."""
-    there = dict(git.files(tip))
-    return [path for path, old, new in changes(git, one) if there.get(path) not in (old, new)]
+def conflicts(git: GitRepository, pull_request: Discussion, tip: str) -> list[str]:
+    """Return the files that the pull request and its branch, now at `tip`, have changed differently."""
+    current = dict(git.files(tip))
+    return [path for path, old, new in changes(git, pull_request) if current.get(path) not in (old, new)]
 
 
-def edits(git: GitRepo, one: Discussion, tip: str) -> list[Edit]:
-    """What must happen on top of `tip` to merge it."""
-    there = dict(git.files(tip))
-    wanted = [(path, new) for path, _, new in changes(git, one) if there.get(path) != new]
-    deleted: list[Edit] = [Delete(path) for path, new in wanted if new is None]  # first: a folder may take its place
-    return deleted + [Put(path, git.read(new)) for path, new in wanted if new is not None]
+def edits(git: GitRepository, pull_request: Discussion, tip: str) -> list[Edit]:
+    """Return the edits on top of `tip` that merge the pull request."""
+    current = dict(git.files(tip))
+    pending = [(path, new) for path, _, new in changes(git, pull_request) if current.get(path) != new]
+    deleted: list[Edit] = [Delete(path) for path, new in pending if new is None]  # first: a folder may take its place
+    return deleted + [Put(path, git.read(new)) for path, new in pending if new is not None]
 
 
-def diff(git: GitRepo, one: Discussion) -> str:
-    """The changes as git would print them."""
-    return "".join(line for change in changes(git, one) for line in _diff_of(git, *change))
+def diff(git: GitRepository, pull_request: Discussion) -> str:
+    """Return the changes in git's format."""
+    return "".join(line for change in changes(git, pull_request) for line in _diff_of(git, *change))
 
 
-def _diff_of(git: GitRepo, path: str, old: str | None, new: str | None) -> Iterator[str]:
+def _diff_of(git: GitRepository, path: str, old: str | None, new: str | None) -> Iterator[str]:
     yield f"diff --git a/{path} b/{path}\n"
     if old is None:
         yield "new file mode 100644\n"
@@ -59,7 +59,7 @@ def _diff_of(git: GitRepo, path: str, old: str | None, new: str | None) -> Itera
         yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
-def _lines(git: GitRepo, oid: str | None) -> list[str] | None:
+def _lines(git: GitRepository, oid: str | None) -> list[str] | None:
     data = git.read(oid) if oid else b""
     if len(data) > DIFF_LIMIT or b"\0" in data:
         return None

@@ -4,84 +4,81 @@ from starlette.responses import JSONResponse, Response
 
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
 from embedded_hub.store.git_reader import HEADS, PULLS, TAGS
 from embedded_hub.store.git_repository import BadRef, NoSuchBranch, RefExists
 
 
-def refs(call: Call) -> Response:
-    """All branches and tags, and on request pull requests, with the commits they name."""
-    here = call.here()
+def refs(request: HubRequest) -> Response:
+    """List all branches and tags, and on request pull requests, with their commits."""
+    repository = request.repository()
 
     def under(prefix: str) -> list[dict[str, str]]:
-        return [
-            {"name": name, "ref": prefix + name, "targetCommit": commit}
-            for name, commit in here.git.refs(prefix).items()
-        ]
+        commits = repository.git.refs(prefix)
+        return [{"name": name, "ref": prefix + name, "targetCommit": commit} for name, commit in commits.items()]
 
-    found = {"branches": under(HEADS), "converts": [], "tags": under(TAGS)}
-    if call.flag("include_prs"):
-        known = {one.ref for one in call.hub.discussions.all(here.row.id)}
-        found["pullRequests"] = [one for one in under(PULLS) if one["ref"] in known]
-    return JSONResponse(found)
+    answer = {"branches": under(HEADS), "converts": [], "tags": under(TAGS)}
+    if request.flag("include_prs"):
+        known = {discussion.ref for discussion in request.context.discussions.all(repository.row.id)}
+        answer["pullRequests"] = [row for row in under(PULLS) if row["ref"] in known]
+    return JSONResponse(answer)
 
 
-def create_branch(call: Call) -> Response:
-    """Begin a branch at a revision, by default at main."""
-    here = call.here("write")
-    target = here.commit(str(call.json.get("startingPoint") or "main"))
-    return _create(call, HEADS + call.param("ref"), target)
+def create_branch(request: HubRequest) -> Response:
+    """Create a branch at a revision, by default at main."""
+    target = request.repository("write").commit(str(request.json.get("startingPoint") or "main"))
+    return _create(request, HEADS + request.param("ref"), target)
 
 
-def create_tag(call: Call) -> Response:
+def create_tag(request: HubRequest) -> Response:
     """Tag a revision."""
-    here = call.here("write")
-    target = here.commit(call.param("revision"))
-    return _create(call, f"{TAGS}{call.json.get('tag') or ''}", target, str(call.json.get("message") or ""))
+    target = request.repository("write").commit(request.param("revision"))
+    ref = f"{TAGS}{request.json.get('tag') or ''}"
+    return _create(request, ref, target, str(request.json.get("message") or ""))
 
 
-def delete_branch(call: Call) -> Response:
-    """Delete a branch; main stays."""
-    if call.param("ref") == "main":
+def delete_branch(request: HubRequest) -> Response:
+    """Delete a branch other than main."""
+    if request.param("ref") == "main":
         raise HubError(400, "The branch main cannot be deleted.")
-    return _delete(call, HEADS)
+    return _delete(request, HEADS)
 
 
-def delete_tag(call: Call) -> Response:
+def delete_tag(request: HubRequest) -> Response:
     """Delete a tag."""
-    return _delete(call, TAGS)
+    return _delete(request, TAGS)
 
 
-def super_squash(call: Call) -> Response:
+def super_squash(request: HubRequest) -> Response:
     """Replace the history of a branch by one commit."""
-    here = call.here("write")
-    message = str(call.json.get("message") or "Super-squash branch")
+    repository, branch = request.repository("write"), request.param("ref")
     try:
-        here.git.squash(call.param("ref"), message, call.who().user)
-        announce.pushed(call.hub, here.row)
+        message = str(request.json.get("message") or "Super-squash branch")
+        repository.git.squash(branch, message, request.caller().user)
+        announce.pushed(request.context, repository.row)
     except NoSuchBranch:
-        raise HubError(404, f"There is no branch {call.param('ref')!r}.", "RevisionNotFound") from None
+        raise HubError(404, f"There is no branch {branch!r}.", "RevisionNotFound") from None
     return JSONResponse({})
 
 
-def _create(call: Call, ref: str, target: str, message: str = "") -> Response:
-    here = call.here("write")
+def _create(request: HubRequest, ref: str, target: str, message: str = "") -> Response:
+    repository = request.repository("write")
     try:
-        here.git.create_ref(ref, target, message, call.who().user)
-        announce.pushed(call.hub, here.row)
+        repository.git.create_ref(ref, target, message, request.caller().user)
+        announce.pushed(request.context, repository.row)
     except RefExists:
         raise HubError(409, f"Reference already exists: {ref}.") from None
     except BadRef:
-        raise HubError(400, f"Git does not allow the name {ref!r}, or not beside the names that are there.") from None
+        raise HubError(400, f"Git does not allow the name {ref!r}, or not beside the existing names.") from None
     return JSONResponse({"ref": ref, "targetCommit": target})
 
 
-def _delete(call: Call, prefix: str) -> Response:
-    here = call.here("write")
-    if not here.git.delete_ref(prefix + call.param("ref")):
-        raise HubError(404, f"There is no {call.param('ref')!r} to delete.", "RevisionNotFound")
-    announce.pushed(call.hub, here.row)
+def _delete(request: HubRequest, prefix: str) -> Response:
+    repository, name = request.repository("write"), request.param("ref")
+    if not repository.git.delete_ref(prefix + name):
+        raise HubError(404, f"There is no {name!r} to delete.", "RevisionNotFound")
+    announce.pushed(request.context, repository.row)
     return JSONResponse({})
 
 

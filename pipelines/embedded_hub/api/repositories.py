@@ -1,4 +1,4 @@
-"""Repositories: create, delete, move, settings, and who may."""
+"""Repositories: create, delete, move, change settings, check access."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from embedded_hub.api.spaces import initial_values
-from embedded_hub.database.accounts import KINDS, NameTaken, RepoRow, valid_name, valid_namespace
+from embedded_hub.database.accounts import KINDS, RepoRow, valid_name, valid_namespace
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
 from embedded_hub.store.git_tree import Put
 
@@ -20,133 +20,131 @@ LFS_PATTERNS = """
     *.npz *.onnx *.ot *.parquet *.pb *.pickle *.pkl *.pt *.pth *.rar *.safetensors saved_model/**/* *.tar.* *.tar
     *.tflite *.tgz *.wasm *.xz *.zip *.zst *tfevents* *.flac *.mp3 *.ogg *.wav *.mp4 *.webm
 """
-GITATTRIBUTES = "".join(f"{one} filter=lfs diff=lfs merge=lfs -text\n" for one in LFS_PATTERNS.split()).encode()
+GITATTRIBUTES = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LFS_PATTERNS.split()).encode()
 
 
-def create(call: Call) -> Response:
-    """Make a repository with one commit that holds .gitattributes."""
-    me, wanted = call.who(), call.json
-    kind = _kind(wanted.get("type"))
-    namespace, name = _split(wanted.get("name"), wanted.get("organization") or me.user)
-    private = _private(wanted, default=False)
-    sdk = wanted.get("sdk") if kind == "spaces" else None
+def create(request: HubRequest) -> Response:
+    """Create a repository with one commit that holds .gitattributes."""
+    context, body, user = request.context, request.json, request.caller().user
+    kind = _kind(body.get("type"))
+    namespace, name = _split(body.get("name"), body.get("organization") or user)
+    private = _private(body, default=False)
+    sdk = body.get("sdk") if kind == "spaces" else None
     if kind == "spaces" and sdk not in SDKS:
         raise HubError(400, f"A Space needs an sdk: one of {', '.join(SDKS)}.")
-    if not me.may_write(namespace):
-        raise HubError(403, f"The token {me.token_name!r} may not create repositories under {namespace}.")
-    values = initial_values(wanted) if kind == "spaces" else []
-    with call.hub.names:
-        there = call.hub.accounts.repo(kind, namespace, name)
-        if there:
-            sentence = f"You already created this {kind[:-1]} repo: {there.full_name}."
-            raise HubError(409, sentence, url=_url(call, there))
-        call.hub.store.create(kind, f"{namespace}/{name}", [Put(".gitattributes", GITATTRIBUTES)], me.user)
-        call.hub.accounts.add_namespace(namespace, "org")
-        with call.hub.accounts.transaction():
-            call.hub.accounts.add_repo(kind, namespace, name, private, sdk)
-            row = call.find(kind, namespace, name).row
+    request.check_may_write(namespace, f"create repositories under {namespace}")
+    values = initial_values(body) if kind == "spaces" else []
+    with context.names:
+        existing = context.accounts.repo(kind, namespace, name)
+        if existing:
+            sentence = f"You already created this {kind[:-1]} repo: {existing.full_name}."
+            raise HubError(409, sentence, url=_url(request, existing))
+        context.repositories.create(kind, f"{namespace}/{name}", [Put(".gitattributes", GITATTRIBUTES)], user)
+        context.accounts.add_namespace(namespace, "org")
+        with context.database.transaction():
+            context.accounts.add_repo(kind, namespace, name, private, sdk)
+            row = request.find_repository(kind, namespace, name).row
             for secret, key, value, description in values:
-                call.hub.spaces.put_value(row.id, secret, key, value, description)
-            announce.repository(call.hub, row, "create")
-        announce.pushed(call.hub, row)
-    return JSONResponse({"url": _url(call, row), "name": row.full_name, "id": str(row.id)})
+                context.spaces.put_value(row.id, secret, key, value, description)
+            announce.repository(context, row, "create")
+        announce.pushed(context, row)
+    return JSONResponse({"url": _url(request, row), "name": row.full_name, "id": str(row.id)})
 
 
-def delete(call: Call) -> Response:
-    """Delete a repository. It is gone from the database first, so that no half of it is ever seen."""
-    namespace, name = _split(call.json.get("name"), call.json.get("organization") or call.who().user)
-    with call.hub.names:
-        here = call.find(_kind(call.json.get("type")), namespace, name, "write")
-        with call.hub.accounts.transaction():
-            announce.repository(call.hub, here.row, "delete")
-            call.hub.accounts.remove_repo(here.row)
-            call.hub.discussions.forget(here.row.id)
-            call.hub.spaces.forget(here.row.id)
-        call.hub.store.discard(here.row.kind, here.row.full_name)
+def delete(request: HubRequest) -> Response:
+    """Delete a repository, first from the database, so that nobody sees a part of it."""
+    context, body = request.context, request.json
+    namespace, name = _split(body.get("name"), body.get("organization") or request.caller().user)
+    with context.names:
+        row = request.find_repository(_kind(body.get("type")), namespace, name, "write").row
+        with context.database.transaction():
+            announce.repository(context, row, "delete")
+            context.accounts.remove_repo(row)
+            context.discussions.remove_all(row.id)
+            context.spaces.remove(row.id)
+        context.repositories.discard(row.kind, row.full_name)
     return JSONResponse({})
 
 
-def move(call: Call) -> Response:
-    """Give a repository another name or namespace."""
-    kind, to = _kind(call.json.get("type")), call.json.get("toRepo")
-    namespace, name = _split(to, call.who().user)
-    with call.hub.names:
-        here = call.find(kind, *_split(call.json.get("fromRepo"), call.who().user), need="write")
-        if not call.who().may_write(namespace):
-            raise HubError(403, f"The token {call.who().token_name!r} may not write to {namespace}.")
-        if call.hub.accounts.repo(kind, namespace, name):
-            raise HubError(409, f"There is a {kind[:-1]} {namespace}/{name} already.")
-        target = f"{namespace}/{name}"
-        call.hub.store.discard(kind, target)
-        call.hub.accounts.add_namespace(namespace, "org")
-        call.hub.accounts.begin_move(here.row, target)
-        call.hub.store.move(kind, here.row.full_name, target)
-        try:
-            with call.hub.accounts.transaction():
-                call.hub.accounts.end_move(here.row, target)
-                announce.moved(call.hub, here.row, call.find(kind, namespace, name).row)
-        except NameTaken:  # pragma: no cover  (the lock above)
-            raise HubError(409, f"There is a {kind[:-1]} {target} already.") from None
-    return JSONResponse({"url": _url(call, call.find(kind, namespace, name).row)})
+def move(request: HubRequest) -> Response:
+    """Change a repository's name or namespace."""
+    context, user = request.context, request.caller().user
+    kind = _kind(request.json.get("type"))
+    namespace, name = _split(request.json.get("toRepo"), user)
+    target = f"{namespace}/{name}"
+    with context.names:
+        old = request.find_repository(kind, *_split(request.json.get("fromRepo"), user), need="write").row
+        request.check_may_write(namespace, f"write to {namespace}")
+        if context.accounts.repo(kind, namespace, name):
+            raise HubError(409, f"There is a {kind[:-1]} {target} already.")
+        context.repositories.discard(kind, target)
+        context.accounts.add_namespace(namespace, "org")
+        context.accounts.begin_move(old, target)
+        context.repositories.move(kind, old.full_name, target)
+        with context.database.transaction():
+            context.accounts.end_move(old, target)
+            announce.moved(context, old, request.find_repository(kind, namespace, name).row)
+    return JSONResponse({"url": _url(request, request.find_repository(kind, namespace, name).row)})
 
 
-def settings(call: Call) -> Response:
+def settings(request: HubRequest) -> Response:
     """Make a repository private or public."""
-    here = call.here("write")
-    if call.json.get("gated"):
-        raise HubError(501, "The embedded Hub has no gated repositories: make it private instead.")
-    private = _private(call.json, default=here.row.private)
-    with call.hub.accounts.transaction():
-        call.hub.accounts.set_private(here.row, private)
-        row = replace(here.row, private=private)
-        announce.repository(call.hub, row, "update", "repo.config", updatedConfig={"private": private})
+    row = request.repository("write").row
+    if request.json.get("gated"):
+        raise HubError(501, "The embedded Hub does not have gated repositories: make it private instead.")
+    private = _private(request.json, default=row.private)
+    with request.context.database.transaction():
+        request.context.accounts.set_private(row, private)
+        row = replace(row, private=private)
+        announce.repository(request.context, row, "update", "repo.config", updatedConfig={"private": private})
     return JSONResponse({"private": private, "visibility": "private" if private else "public"})
 
 
-def auth_check(call: Call) -> Response:
-    """Whether the caller may read."""
-    call.here()
+def auth_check(request: HubRequest) -> Response:
+    """Check that the caller may read."""
+    request.repository()
     return JSONResponse({})
 
 
-def auth_check_write(call: Call) -> Response:
-    """Whether the caller may write."""
-    call.who()
-    call.here("write")
+def auth_check_write(request: HubRequest) -> Response:
+    """Check that the caller may write."""
+    request.caller()
+    request.repository("write")
     return JSONResponse({})
 
 
 def _kind(type_: Any) -> str:
     kind = f"{type_ or 'model'}s"
     if kind not in KINDS:
-        raise HubError(501, f"The embedded Hub keeps models, datasets and spaces, no {kind}.")
+        raise HubError(501, f"The embedded Hub keeps models, datasets and spaces, not {kind}.")
     return kind
 
 
 def _split(full_name: Any, namespace: Any) -> tuple[str, str]:
-    namespace = str(namespace)
+    """Return namespace and name; `namespace` applies where `full_name` has none."""
     *before, name = str(full_name or "").split("/")
-    if len(before) > 1 or not valid_name(name) or not valid_namespace(before[0] if before else namespace):
+    owner = before[0] if before else str(namespace)
+    if len(before) > 1 or not valid_name(name) or not valid_namespace(owner):
         raise HubError(
             400,
-            f"{full_name!r} (under {namespace!r}) is no repository name: letters, digits, '-', '_' and '.', at most "
-            "96, no '--' or '..', neither '-' nor '.' at the ends, and no word that the Hub itself uses.",
+            f"{full_name!r} (under {str(namespace)!r}) is not a repository name: letters, digits, '-', '_' and '.', at "
+            "most 96, no '--' or '..', neither '-' nor '.' at the ends, and no word that the Hub itself uses.",
         )
-    return (before[0] if before else namespace), name
+    return owner, name
 
 
-def _private(wanted: dict[str, Any], default: bool) -> bool:
-    visibility = wanted.get("visibility")
+def _private(body: dict[str, Any], default: bool) -> bool:
+    visibility = body.get("visibility")
     if visibility not in (None, "public", "private"):
         raise HubError(501, f"The embedded Hub knows the visibilities public and private, not {visibility!r}.")
-    private = wanted.get("private", default) if visibility is None else visibility == "private"
+    private = body.get("private", default) if visibility is None else visibility == "private"
     if not isinstance(private, bool):
         raise HubError(400, f"private is {private!r}: true or false is expected.")
     return private
 
 
-def _url(call: Call, row: RepoRow) -> str:
-    return f"{call.base}/{'' if row.kind == 'models' else row.kind + '/'}{row.full_name}"
+def _url(request: HubRequest, row: RepoRow) -> str:
+    return f"{request.base_url}/{row.address}"
 
 
 _REPO = "/api/{kind}/{namespace}/{name}"

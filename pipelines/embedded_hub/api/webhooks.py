@@ -1,4 +1,4 @@
-"""Webhooks: make, list, change, switch off, delete them, and see what was delivered."""
+"""Webhooks: create, list, change, disable, delete them, and list their deliveries."""
 
 from dataclasses import asdict, replace
 from typing import Any
@@ -6,152 +6,154 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from embedded_hub.compute import job_spec
-from embedded_hub.database.accounts import new_id
+from embedded_hub.database.connection import new_id
 from embedded_hub.database.webhooks import DOMAINS, Webhook
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
 from embedded_hub.events.deliver import NotAllowed, check_target
-from embedded_hub.request import Call
+from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
 
 WATCHED = ("user", "org", "model", "dataset", "space")
 MOST, MOST_WATCHED, SECRET, URL = 100, 100, 1000, 2000
-"""Webhooks of one user, things that one watches, characters of a secret and of an address."""
+"""Most webhooks of a user, watched names of a webhook, characters of a secret and of an address."""
 
 
-def listing(call: Call) -> Response:
-    """The caller's webhooks."""
-    return JSONResponse([_described(one) for one in call.hub.webhooks.all(call.who().user)])
+def listing(request: HubRequest) -> Response:
+    """List the caller's webhooks."""
+    return JSONResponse([_described(webhook) for webhook in request.context.webhooks.all(request.caller().user)])
 
 
-def create(call: Call) -> Response:
-    """Make a webhook."""
-    me = call.who()
-    if len(call.hub.webhooks.all(_writer(call))) >= MOST:
-        raise HubError(400, f"{me.user} has {MOST} webhooks, which is the most: delete one first.")
-    empty = Webhook(new_id(), me.user, me.role, None, None, (), DOMAINS, None, False)
-    return _put(call, _changed(call, empty))
+def create(request: HubRequest) -> Response:
+    """Create a webhook."""
+    caller = request.caller()
+    _check_may_write(request)
+    if len(request.context.webhooks.all(caller.user)) >= MOST:
+        raise HubError(400, f"{caller.user} has {MOST} webhooks, which is the most: delete one first.")
+    empty = Webhook(new_id(), caller.user, caller.role, None, None, (), DOMAINS, None, False)
+    return _put(request, _changed(request, empty))
 
 
-def details(call: Call) -> Response:
-    """One webhook."""
-    return JSONResponse({"webhook": _described(_the(call))})
+def details(request: HubRequest) -> Response:
+    """Describe one webhook."""
+    return JSONResponse({"webhook": _described(_find(request))})
 
 
-def change(call: Call) -> Response:
-    """Change a webhook; what is not said stays."""
-    return _put(call, _changed(call, _the(call, write=True)))
+def change(request: HubRequest) -> Response:
+    """Change a webhook; omitted fields keep their values."""
+    return _put(request, _changed(request, _find(request, write=True)))
 
 
-def enable(call: Call) -> Response:
-    """Switch it on; what happened while it was off is not delivered."""
-    return _put(call, replace(_the(call, write=True), disabled=False))
+def enable(request: HubRequest) -> Response:
+    """Enable a webhook; events from the time when it was disabled are not delivered."""
+    return _put(request, replace(_find(request, write=True), disabled=False))
 
 
-def disable(call: Call) -> Response:
-    """Switch it off."""
-    return _put(call, replace(_the(call, write=True), disabled=True))
+def disable(request: HubRequest) -> Response:
+    """Disable a webhook."""
+    return _put(request, replace(_find(request, write=True), disabled=True))
 
 
-def delete(call: Call) -> Response:
+def delete(request: HubRequest) -> Response:
     """Delete a webhook."""
-    call.hub.webhooks.remove(_the(call, write=True))
+    request.context.webhooks.remove(_find(request, write=True))
     return JSONResponse({})
 
 
-def deliveries(call: Call) -> Response:
-    """What it was sent or waits to be, the newest first; the embedded Hub only."""
-    return JSONResponse([asdict(one) for one in call.hub.webhooks.deliveries(_the(call))])
+def deliveries(request: HubRequest) -> Response:
+    """List past and waiting deliveries, the newest first. The real Hub does not have this route."""
+    return JSONResponse([asdict(delivery) for delivery in request.context.webhooks.deliveries(_find(request))])
 
 
-def _put(call: Call, one: Webhook) -> Response:
-    if not one.watched or not (one.url or one.job):
-        raise HubError(400, "A webhook needs something that it watches, and a url or a jobSourceId.")
-    announce.begin(call.hub, one)
-    call.hub.webhooks.put(one)
-    return JSONResponse({"webhook": _described(one)})
+def _put(request: HubRequest, webhook: Webhook) -> Response:
+    if not webhook.watched or not (webhook.url or webhook.job):
+        raise HubError(400, "A webhook needs watched, and a url or a jobSourceId.")
+    announce.begin(request.context, webhook)
+    request.context.webhooks.put(webhook)
+    return JSONResponse({"webhook": _described(webhook)})
 
 
-def _writer(call: Call) -> str:
-    if call.who().role == "read":
-        raise HubError(403, f"The token {call.who().token_name!r} may only read.")
-    return call.who().user
+def _check_may_write(request: HubRequest) -> None:
+    if request.caller().role == "read":
+        raise HubError(403, f"The token {request.caller().token_name!r} may only read.")
 
 
-def _the(call: Call, write: bool = False) -> Webhook:
-    one = call.hub.webhooks.find(call.param("oid"))
-    if one is None or one.owner.lower() != call.who().user.lower():
-        raise HubError(404, f"{call.who().user} has no webhook {call.param('oid')[:40]!r}.")
+def _find(request: HubRequest, write: bool = False) -> Webhook:
+    caller, id_ = request.caller(), request.param("oid")
+    webhook = request.context.webhooks.find(id_)
+    if webhook is None or webhook.owner.lower() != caller.user.lower():
+        raise HubError(404, f"{caller.user} does not have a webhook {id_[:40]!r}.")
     if write:
-        _writer(call)
-    return one
+        _check_may_write(request)
+    return webhook
 
 
-def _changed(call: Call, old: Webhook) -> Webhook:
-    """The webhook with what the body says."""
-    wanted = call.json
-    one = replace(
+def _changed(request: HubRequest, old: Webhook) -> Webhook:
+    """Return the webhook with the changes of the body."""
+    body, context = request.json, request.context
+    webhook = replace(
         old,
-        watched=_watched(wanted["watched"]) if wanted.get("watched") else old.watched,
-        domains=_domains(wanted["domains"]) if wanted.get("domains") is not None else old.domains,
-        secret=_text(wanted, "secret", SECRET) if wanted.get("secret") is not None else old.secret,
+        watched=_watched(body["watched"]) if body.get("watched") else old.watched,
+        domains=_domains(body["domains"]) if body.get("domains") is not None else old.domains,
+        secret=_text(body, "secret", SECRET) if body.get("secret") is not None else old.secret,
     )
-    if wanted.get("url") is not None:
-        url = _text(wanted, "url", URL)
+    if body.get("url") is not None:
+        url = _text(body, "url", URL)
         try:
-            check_target(url, call.hub.allowed)
+            check_target(url, context.allowed)
         except NotAllowed as error:
             raise HubError(400, str(error)) from None
-        return replace(one, url=url, job=None)
-    if wanted.get("jobSourceId") is not None:
-        job = call.hub.jobs.find(str(wanted["jobSourceId"]))
-        if job is None or not call.who().may_write(job.namespace):
-            raise HubError(404, f"There is no job {str(wanted['jobSourceId'])[:40]!r} that this token may start.")
-        secrets = job.spec["secrets"] | job_spec.variables(wanted.get("secrets"), "secrets")
-        return replace(one, url=None, job={"namespace": job.namespace, "spec": job.spec | {"secrets": secrets}})
-    return one
+        return replace(webhook, url=url, job=None)
+    if body.get("jobSourceId") is not None:
+        job = context.jobs.find(str(body["jobSourceId"]))
+        if job is None or not request.caller().may_write(job.namespace):
+            raise HubError(404, f"There is no job {str(body['jobSourceId'])[:40]!r} that this token may start.")
+        secrets = job.spec["secrets"] | job_spec.variables(body.get("secrets"), "secrets")
+        return replace(webhook, url=None, job={"namespace": job.namespace, "spec": job.spec | {"secrets": secrets}})
+    return webhook
 
 
-def _watched(found: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(found, list) or len(found) > MOST_WATCHED or not all(isinstance(one, dict) for one in found):
+def _watched(rows: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(rows, list) or len(rows) > MOST_WATCHED or not all(isinstance(row, dict) for row in rows):
         raise HubError(400, f"watched should be a list of at most {MOST_WATCHED} objects with type and name.")
-    pairs = tuple((str(one.get("type")), str(one.get("name"))) for one in found)
+    pairs = tuple((str(row.get("type")), str(row.get("name"))) for row in rows)
     for type_, name in pairs:
         if type_ not in WATCHED:
-            raise HubError(400, f"The embedded Hub watches {', '.join(WATCHED)}, no {type_[:40]!r}.")
+            raise HubError(400, f"The embedded Hub watches {', '.join(WATCHED)}, not {type_[:40]!r}.")
         if name.count("/") != (type_ not in ("user", "org")) or len(name) > 200:
-            raise HubError(400, f"{name[:80]!r} names no {type_}.")
+            raise HubError(400, f"{name[:80]!r} is not the name of a {type_}.")
     return pairs
 
 
-def _domains(found: Any) -> tuple[str, ...]:
-    if not isinstance(found, list) or not found or any(one not in DOMAINS for one in found):
+def _domains(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not names or any(name not in DOMAINS for name in names):
         raise HubError(400, f"domains should be a list of {' and '.join(DOMAINS)}.")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(names))
 
 
-def _text(wanted: dict[str, Any], key: str, most: int) -> str:
-    value = wanted[key]
-    if not isinstance(value, str) or len(value) > most or not value.isascii() or not value.isprintable():
+def _text(body: dict[str, Any], key: str, most: int) -> str:
+    text = body[key]
+    if not isinstance(text, str) or len(text) > most or not text.isascii() or not text.isprintable():
         raise HubError(400, f"{key} should be text of at most {most} printable ASCII characters.")
-    return value
+    return text
 
 
-def _described(one: Webhook) -> dict[str, Any]:
-    """What is told of it: never its secret."""
-    watched = [{"type": type_, "name": name} for type_, name in one.watched]
-    known: dict[str, Any] = {"id": one.id, "watched": watched, "domains": list(one.domains), "disabled": one.disabled}
-    return known | ({"job": job_spec.described(one.job["spec"])} if one.job else {"url": one.url})
+def _described(webhook: Webhook) -> dict[str, Any]:
+    """Return a webhook as clients read it, without its secret."""
+    watched = [{"type": type_, "name": name} for type_, name in webhook.watched]
+    target = {"job": job_spec.described(webhook.job["spec"])} if webhook.job else {"url": webhook.url}
+    about = {"id": webhook.id, "watched": watched, "domains": list(webhook.domains), "disabled": webhook.disabled}
+    return about | target
 
 
-_ONE = "/api/settings/webhooks/{oid}"
+_WEBHOOK = "/api/settings/webhooks/{oid}"
 ROUTES = [
     route("GET", "/api/settings/webhooks", listing),
     route("POST", "/api/settings/webhooks", create),
-    route("GET", _ONE, details),
-    route("POST", _ONE, change),
-    route("DELETE", _ONE, delete),
-    route("POST", f"{_ONE}/enable", enable),
-    route("POST", f"{_ONE}/disable", disable),
-    route("GET", f"{_ONE}/deliveries", deliveries),
+    route("GET", _WEBHOOK, details),
+    route("POST", _WEBHOOK, change),
+    route("DELETE", _WEBHOOK, delete),
+    route("POST", f"{_WEBHOOK}/enable", enable),
+    route("POST", f"{_WEBHOOK}/disable", disable),
+    route("GET", f"{_WEBHOOK}/deliveries", deliveries),
 ]

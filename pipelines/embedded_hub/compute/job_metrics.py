@@ -1,6 +1,6 @@
-"""What a running Job takes of this machine, once a second, as clients of `fetch_job_metrics` read it. Linux only.
+"""CPU and memory use of a running Job, once a second, as clients of `fetch_job_metrics` read it. Linux only.
 
-The network is this machine's, and its GPUs are nobody's in particular, so neither is told of.
+Network and GPUs are shared by the whole machine, so they are not reported.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from embedded_hub.errors import HubError
 
 PROC = Path("/proc")
 FIRST, EVERY = 0.2, 1.0
-"""Seconds that the first measurement takes, and each that follows."""
+"""Seconds of the first measurement and of each later one."""
 
 
 def metrics_stream(job: str, over: Callable[[], bool]) -> Response:
-    """Measurements as server-sent events until `over`; 406 when it is over, 501 where there is no /proc."""
+    """Stream measurements until `over`; 406 for an ended Job, 501 without /proc."""
     if not PROC.is_dir():
         raise HubError(501, "The embedded Hub measures Jobs on Linux only.")
     if over():
@@ -39,16 +39,16 @@ async def _measurements(job: str, over: Callable[[], bool]) -> AsyncIterator[str
         (seconds, pages), at = await run_in_threadpool(_taken, job), time.monotonic()
         busy = max(0.0, seconds - before) / (at - since)  # a process that ended takes its seconds with it
         pause, before, since = EVERY, seconds, at
-        found = {
+        sample = {
             "cpu_usage_pct": round(100 * busy / cores), "cpu_millicores": 1000 * cores,
             "memory_used_bytes": page * pages, "memory_total_bytes": total,
             "rx_bps": 0, "tx_bps": 0, "gpus": {}, "replica": job[:5],
         }  # fmt: skip
-        yield f"data: {json.dumps(found)}\n\n"
+        yield f"data: {json.dumps(sample)}\n\n"
 
 
 def _taken(job: str) -> tuple[float, int]:
-    """Seconds of CPU that the Job's processes have had, and pages of memory that they hold."""
+    """Return the CPU seconds and the pages of memory of the Job's processes."""
     seconds, pages = 0.0, 0
     for folder in _processes(job):
         with suppress(OSError):  # it has just ended
@@ -59,7 +59,7 @@ def _taken(job: str) -> tuple[float, int]:
 
 
 def _processes(job: str) -> Iterator[Path]:
-    """The folders in /proc of what has the Job's id in its environment."""
+    """Yield the /proc folders of the processes with the Job's id in their environment."""
     mark = f"JOB_ID={job}".encode()
     for folder in PROC.glob("[0-9]*"):
         with suppress(OSError):

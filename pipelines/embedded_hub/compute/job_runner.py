@@ -1,4 +1,4 @@
-"""Starts Jobs, a few at a time, and learns how they end. They outlive this server, and the next one finds them."""
+"""Start Jobs, a few at a time, and record how they end. They outlive this server, and the next one resumes watching."""
 
 import os
 import re
@@ -10,48 +10,48 @@ from pathlib import Path
 from threading import Thread
 
 from embedded_hub.compute import supervised_process
-from embedded_hub.context import Hub, log
+from embedded_hub.context import ServerContext, log
 from embedded_hub.database.jobs import Job
 from embedded_hub.database.webhooks import Delivery, Webhook
 from embedded_hub.errors import HubError
-from embedded_hub.events.deliver import environment as told_by
+from embedded_hub.events.deliver import job_environment
 from embedded_hub.store.buckets import BUCKETS
 
 TICK, IDLE = 0.1, 30.0
 PYTHONS = ("python", "python3")
 
 
-class Foreman(Thread):
-    """Runs the jobs of a Hub, at most `at_once` at a time, until `stop`."""
+class JobRunner(Thread):
+    """Run the Jobs of a server, at most `at_once` at a time, until `stop`."""
 
-    def __init__(self, hub: Hub, at_once: int | None = None) -> None:
+    def __init__(self, context: ServerContext, at_once: int | None = None) -> None:
         super().__init__(name="jobs", daemon=True)
-        self._hub, self.at_once = hub, at_once or max(1, (os.cpu_count() or 1) // 2)
-        self._keepers: dict[str, subprocess.Popen[bytes]] = {}
+        self._context, self.at_once = context, at_once or max(1, (os.cpu_count() or 1) // 2)
+        self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = False
 
     def run(self) -> None:
-        """Start what waits, note what ended."""
-        changed = self._hub.jobs.changed
+        """Start waiting Jobs and record ended ones."""
+        jobs = self._context.jobs
         while not self._stopping:
-            changed.clear()
+            jobs.changed.clear()
             try:
-                self._look()
+                self._update()
             except Exception:
-                log.exception("looking after jobs failed")
+                log.exception("running jobs failed")
                 time.sleep(1)
-            changed.wait(TICK if self._hub.jobs.busy() else IDLE)
+            jobs.changed.wait(TICK if jobs.busy() else IDLE)
 
     def stop(self) -> None:
-        """End; jobs go on."""
+        """End this thread; Jobs continue."""
         self._stopping = True
-        self._hub.jobs.changed.set()
+        self._context.jobs.changed.set()
 
-    def _look(self) -> None:
-        jobs = self._hub.jobs
+    def _update(self) -> None:
+        jobs = self._context.jobs
         for job in jobs.in_stage("RUNNING"):
-            self._note_end(job)
-        if not self._hub.allowed.runs_jobs():
+            self._record_end(job)
+        if not self._context.allowed.runs_jobs():
             return
         room = self.at_once - len(jobs.in_stage("RUNNING"))
         for job in jobs.in_stage("SCHEDULING")[: max(room, 0)]:
@@ -59,79 +59,78 @@ class Foreman(Thread):
                 self._start(job)
 
     def _start(self, job: Job) -> None:
-        folder = self._hub.jobs.folder(job)
-        command, environment, note = _order(self._hub, job, folder)
-        spec = job.spec
-        self._keepers[job.id] = supervised_process.start(
+        folder, spec = self._context.jobs.folder(job), job.spec
+        command, environment, note = _command(self._context, job, folder)
+        self._supervisors[job.id] = supervised_process.start(
             folder, command, environment, spec["timeoutSeconds"], spec["attempts"], (note,)
         )
 
-    def _note_end(self, job: Job) -> None:
-        folder, keeper = self._hub.jobs.folder(job), self._keepers.get(job.id)
-        if keeper.poll() is None if keeper else supervised_process.alive(folder):
+    def _record_end(self, job: Job) -> None:
+        folder, supervisor = self._context.jobs.folder(job), self._supervisors.get(job.id)
+        if supervisor.poll() is None if supervisor else supervised_process.alive(folder):
             return
-        self._keepers.pop(job.id, None)
-        self._hub.jobs.end(job, *supervised_process.result(folder))
+        self._supervisors.pop(job.id, None)
+        self._context.jobs.end(job, *supervised_process.result(folder))
 
 
-def submit(hub: Hub, namespace: str, spec: dict[str, object], initiator: dict[str, str]) -> Job:
-    """Enter a job; 403 where none are run."""
-    check_allowed(hub)
-    return hub.jobs.add(namespace, spec, initiator)
+def submit(context: ServerContext, namespace: str, spec: dict[str, object], initiator: dict[str, str]) -> Job:
+    """Enter a Job; 403 if this server does not run code."""
+    check_allowed(context)
+    return context.jobs.add(namespace, spec, initiator)
 
 
-def check_allowed(hub: Hub) -> None:
-    """403 unless this server runs code."""
-    if not hub.allowed.runs_jobs():
-        advice = "start it with `permix hub serve --jobs`, or ask for a stage with `--on jobs`"
-        raise HubError(403, f"This embedded Hub runs no Jobs and no Spaces, because they are code: {advice}.")
+def check_allowed(context: ServerContext) -> None:
+    """Refuse with 403 unless this server runs code."""
+    if not context.allowed.runs_jobs():
+        advice = "start it with `--jobs` (`permix hub serve --jobs`), or run a stage with `--on jobs`"
+        raise HubError(403, f"This embedded Hub does not run Jobs and Spaces, because they execute code: {advice}.")
 
 
-def cancel(hub: Hub, job: Job) -> None:
-    """End a job: one that waits at once, one that runs in a few seconds."""
-    if not hub.jobs.end(job, "CANCELED", None, was="SCHEDULING"):
-        supervised_process.end(hub.jobs.folder(job))
+def cancel(context: ServerContext, job: Job) -> None:
+    """End a Job: at once if it waits, within a few seconds if it runs."""
+    if not context.jobs.end(job, "CANCELED", None, was="SCHEDULING"):
+        supervised_process.end(context.jobs.folder(job))
 
 
-def start_for(hub: Hub, webhook: Webhook, delivery: Delivery) -> str:
-    """Start the job of a webhook; says which."""
+def start_for(context: ServerContext, webhook: Webhook, delivery: Delivery) -> str:
+    """Start the Job of a webhook; return its name for the list of deliveries."""
     assert webhook.job
-    told, secret = told_by(webhook, delivery.body)
+    variables, secrets = job_environment(webhook, delivery.body)
     spec = webhook.job["spec"]
-    spec = spec | {"environment": spec["environment"] | told, "secrets": spec["secrets"] | secret}
+    spec = spec | {"environment": spec["environment"] | variables, "secrets": spec["secrets"] | secrets}
     try:
-        made = submit(hub, webhook.job["namespace"], spec, {"type": "webhook", "id": webhook.id})
+        job = submit(context, webhook.job["namespace"], spec, {"type": "webhook", "id": webhook.id})
     except HubError as error:
         raise ValueError(error.message) from None
-    return f"job {made.id}"
+    return f"job {job.id}"
 
 
-def _order(hub: Hub, job: Job, folder: Path) -> tuple[list[str], dict[str, str], str]:
-    """The command and its environment in this machine's terms, and what its log should say first."""
+def _command(context: ServerContext, job: Job, folder: Path) -> tuple[list[str], dict[str, str], str]:
+    """Return the command and environment for this machine, and the first line of the log."""
     spec = job.spec
-    here = _mounted(hub, spec["volumes"])
-    command = [here(word) for word in (*spec["command"], *spec["arguments"])]
-    given = {key: here(value) for key, value in spec["environment"].items()}
-    environment = supervised_process.base_environment(hub, folder) | given | spec["secrets"] | {"JOB_ID": job.id}
+    translate = _path_translation(context, spec["volumes"])
+    command = [translate(word) for word in (*spec["command"], *spec["arguments"])]
+    variables = {key: translate(value) for key, value in spec["environment"].items()}
+    environment = supervised_process.base_environment(context, folder) | variables | spec["secrets"]
     if command[0] in PYTHONS:
         command[0] = sys.executable
     elif command[0] == "uv":
         command[:1] = [sys.executable, "-P", str(supervised_process.HERE / "uv_run.py")]
     image = spec["dockerImage"] or f"the Space {spec['spaceId']}"
     note = f"The embedded Hub runs this job on this machine, with its own Python; the image {image} is not used."
-    return command, environment, note
+    return command, environment | {"JOB_ID": job.id}, note
 
 
-def _mounted(hub: Hub, volumes: list[dict[str, str]]) -> Callable[[str], str]:
-    """What puts a bucket's folder in place of the path where a container would see it.
+def _path_translation(context: ServerContext, volumes: list[dict[str, str]]) -> Callable[[str], str]:
+    """Return a function that replaces a volume's mount path by the bucket's folder on this machine.
 
-    A Job here is a process, which sees no mounts: its command line and environment are translated, its files are not.
+    A Job here is a process without mounts: its command line and environment are translated, its files are not.
     """
     folders: dict[str, str] = {}
-    for one in volumes:
-        bucket = hub.accounts.repo(BUCKETS, *one["source"].split("/"))
+    for volume in volumes:
+        bucket = context.accounts.repo(BUCKETS, *volume["source"].split("/"))
         if bucket:
-            folders[one["mountPath"]] = str(hub.buckets.files(bucket) / (one.get("path") or ""))
+            folders[volume["mountPath"]] = str(context.buckets.files(bucket) / (volume.get("path") or ""))
     paths = "|".join(re.escape(path) for path in sorted(folders, key=len, reverse=True))
     pattern = re.compile(rf"(?<![\w./-])(?:{paths})(?![\w.-])")
-    return lambda text: pattern.sub(lambda found: folders[found[0]], text) if folders else text
+    return lambda text: pattern.sub(lambda match: folders[match[0]], text) if folders else text

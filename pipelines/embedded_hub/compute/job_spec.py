@@ -1,4 +1,4 @@
-"""What a Job is asked to do, as clients send it, checked; and what is told of it afterwards."""
+"""The specification of a Job: checked as clients send it, and described without its secrets."""
 
 import re
 from typing import Any
@@ -14,7 +14,11 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEGMENT = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 _LABEL = re.compile(r"[A-Za-z0-9._-]{0,100}")
-_UNKNOWN_HERE = {"expose": "exposes no ports of Jobs", "ssh": "has no SSH", "network": "has no networks of Jobs"}
+_UNKNOWN_HERE = {
+    "expose": "does not expose ports of Jobs",
+    "ssh": "does not offer SSH",
+    "network": "does not offer networks of Jobs",
+}
 
 # name, shown name, cores, memory, accelerator (model, how many, memory of all), US dollars per hour on huggingface.co
 _FLAVORS: list[tuple[str, str, int, str, tuple[str, int, str] | None, float]] = [
@@ -35,106 +39,115 @@ FLAVORS = tuple(row[0] for row in _FLAVORS)
 
 
 def hardware() -> list[dict[str, Any]]:
-    """The flavors that may be asked for. All mean this machine; sizes and prices are those of huggingface.co."""
-    found = []
-    for name, pretty, cores, memory, accelerator, hourly in _FLAVORS:
+    """Return the hardware flavors. All mean this machine; sizes and prices are those of huggingface.co."""
+    flavors = []
+    for name, title, cores, memory, accelerator, hourly in _FLAVORS:
         per_minute = hourly / 60
-        one: dict[str, Any] = {"name": name, "prettyName": pretty, "cpu": f"{cores} vCPU", "ram": memory}
-        one |= {"unitCostMicroUSD": round(per_minute * 1e6), "unitCostUSD": round(per_minute, 6), "unitLabel": "minute"}
+        flavor: dict[str, Any] = {"name": name, "prettyName": title, "cpu": f"{cores} vCPU", "ram": memory}
+        flavor |= {
+            "unitCostMicroUSD": round(per_minute * 1e6),
+            "unitCostUSD": round(per_minute, 6),
+            "unitLabel": "minute",
+        }
         if accelerator:
             model, count, vram = accelerator
             about = {"type": "gpu", "model": model, "quantity": str(count), "vram": vram, "manufacturer": "Nvidia"}
-            one["accelerator"] = about
-        found.append(one)
-    return found
+            flavor["accelerator"] = about
+        flavors.append(flavor)
+    return flavors
 
 
-def parse(wanted: dict[str, Any]) -> dict[str, Any]:
-    """The specification of a Job as it is kept; 400 for what is none, 501 for what only the real Hub does."""
+def parse(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a checked specification; 400 if it is invalid, 501 for features of the real Hub only."""
     for key, sentence in _UNKNOWN_HERE.items():
-        if wanted.get(key):
+        if body.get(key):
             raise HubError(501, f"The embedded Hub {sentence}.")
-    command = words(wanted.get("command"), "command") + words(wanted.get("arguments") or [], "arguments")
-    image, space = wanted.get("dockerImage"), wanted.get("spaceId")
+    command = words(body.get("command"), "command") + words(body.get("arguments") or [], "arguments")
+    image, space = body.get("dockerImage"), body.get("spaceId")
     if not command or not isinstance(image or space, str):
         raise HubError(400, "A Job needs a command, and a dockerImage or a spaceId.")
-    flavor = wanted.get("flavor") or FLAVORS[0]
-    if flavor not in FLAVORS:
-        raise HubError(400, f"There is no flavor {str(flavor)[:40]!r}: it is one of {', '.join(FLAVORS)}.")
+    flavor = checked_flavor(body.get("flavor") or FLAVORS[0])
     return {
         "dockerImage": image, "spaceId": space, "flavor": flavor,
-        "command": words(wanted["command"], "command"), "arguments": words(wanted.get("arguments") or [], "arguments"),
-        "environment": variables(wanted.get("environment"), "environment"),
-        "secrets": variables(wanted.get("secrets"), "secrets"),
-        "timeoutSeconds": _whole(wanted, "timeoutSeconds", DEFAULT_TIMEOUT, LONGEST),
-        "attempts": _whole(wanted, "attempts", 1, ATTEMPTS),
-        "labels": labels(wanted.get("labels")), "volumes": _volumes(wanted.get("volumes")),
+        "command": words(body["command"], "command"), "arguments": words(body.get("arguments") or [], "arguments"),
+        "environment": variables(body.get("environment"), "environment"),
+        "secrets": variables(body.get("secrets"), "secrets"),
+        "timeoutSeconds": _whole(body, "timeoutSeconds", DEFAULT_TIMEOUT, LONGEST),
+        "attempts": _whole(body, "attempts", 1, ATTEMPTS),
+        "labels": labels(body.get("labels")), "volumes": _volumes(body.get("volumes")),
     }  # fmt: skip
 
 
-def words(found: Any, name: str) -> list[str]:
-    """A list of the words of a command; 400."""
-    if not isinstance(found, list) or len(found) > WORDS or not all(_text(one) for one in found):
+def checked_flavor(flavor: Any) -> str:
+    """Return a known hardware flavor; 400 for anything else."""
+    if flavor not in FLAVORS:
+        raise HubError(400, f"There is no flavor {str(flavor)[:40]!r}: it is one of {', '.join(FLAVORS)}.")
+    return str(flavor)
+
+
+def words(value: Any, name: str) -> list[str]:
+    """Return the words of a command; 400 for anything else."""
+    if not isinstance(value, list) or len(value) > WORDS or not all(_text(word) for word in value):
         raise HubError(400, f"{name} should be a list of at most {WORDS} texts.")
-    return list(found)
+    return list(value)
 
 
-def variables(found: Any, name: str) -> dict[str, str]:
-    """Variables of an environment; 400. The sentence never holds a value, for it may be a secret."""
-    found = {} if found is None else found
-    if not isinstance(found, dict) or len(found) > NAMES:
+def variables(values: Any, name: str) -> dict[str, str]:
+    """Return variables of an environment; 400 for anything else, without naming a value, which may be a secret."""
+    values = {} if values is None else values
+    if not isinstance(values, dict) or len(values) > NAMES:
         raise HubError(400, f"{name} should be an object with at most {NAMES} variables.")
-    for key, value in found.items():
+    for key, value in values.items():
         if not _VARIABLE.fullmatch(key) or not (_text(value) or isinstance(value, int | float)):
             raise HubError(400, f"{name} has {key[:40]!r}: names like HF_TOKEN and values that are text are expected.")
-    return {key: str(value) for key, value in found.items()}
+    return {key: str(value) for key, value in values.items()}
 
 
-def labels(found: Any) -> dict[str, str]:
-    """Labels; 400."""
-    found = {} if found is None else found
-    good = isinstance(found, dict) and len(found) <= NAMES
+def labels(values: Any) -> dict[str, str]:
+    """Return labels; 400 for anything else."""
+    values = {} if values is None else values
+    good = isinstance(values, dict) and len(values) <= NAMES
     if not good or not all(
-        isinstance(v, str) and _LABEL.fullmatch(k) and _LABEL.fullmatch(v) for k, v in found.items()
+        isinstance(v, str) and _LABEL.fullmatch(k) and _LABEL.fullmatch(v) for k, v in values.items()
     ):
         raise HubError(
             400, "labels should be an object: keys and values of at most 100 letters, digits, '-', '_', '.'."
         )
-    return dict(found)
+    return dict(values)
 
 
 def described(spec: dict[str, Any]) -> dict[str, Any]:
-    """What is told of a specification: of its secrets only the names."""
-    told = {key: value for key, value in spec.items() if key not in ("timeoutSeconds", "attempts")}
+    """Return a specification as clients read it, with the names of its secrets only."""
+    public = {key: value for key, value in spec.items() if key not in ("timeoutSeconds", "attempts")}
     more = {"timeout": spec["timeoutSeconds"], "retry": spec["attempts"] - 1}
-    return told | more | {"secrets": dict.fromkeys(spec["secrets"])}
+    return public | more | {"secrets": dict.fromkeys(spec["secrets"])}
 
 
-def _volumes(found: Any) -> list[dict[str, Any]]:
-    if found is None:
+def _volumes(volumes: Any) -> list[dict[str, Any]]:
+    if volumes is None:
         return []
-    if not isinstance(found, list) or len(found) > 20 or not all(isinstance(one, dict) for one in found):
+    if not isinstance(volumes, list) or len(volumes) > 20 or not all(isinstance(volume, dict) for volume in volumes):
         raise HubError(400, "volumes should be a list of at most 20 objects.")
-    for one in found:
-        if one.get("type") != "bucket":
-            raise HubError(501, f"The embedded Hub mounts buckets, no {str(one.get('type'))[:40]}.")
-        mount, path = str(one.get("mountPath")), str(one.get("path") or "")
+    for volume in volumes:
+        if volume.get("type") != "bucket":
+            raise HubError(501, f"The embedded Hub mounts buckets, not {str(volume.get('type'))[:40]}.")
+        mount, path = str(volume.get("mountPath")), str(volume.get("path") or "")
         if not re.fullmatch(rf"(/{_SEGMENT})+", mount):
-            raise HubError(400, f"{mount[:80]!r} is no mountPath: /data is one.")
+            raise HubError(400, f"{mount[:80]!r} is not a mountPath: something like /data is expected.")
         if not re.fullmatch(rf"({_SEGMENT}(/{_SEGMENT})*/?)?", path):
-            raise HubError(400, f"{path[:80]!r} is no folder of a bucket.")
-        if str(one.get("source")).count("/") != 1:
-            raise HubError(400, f"{str(one.get('source'))[:80]!r} names no bucket: namespace/name is expected.")
-    return [dict(one) for one in found]
+            raise HubError(400, f"{path[:80]!r} cannot be a folder of a bucket.")
+        if str(volume.get("source")).count("/") != 1:
+            raise HubError(400, f"{str(volume.get('source'))[:80]!r} is not a bucket: namespace/name is expected.")
+    return [dict(volume) for volume in volumes]
 
 
-def _whole(wanted: dict[str, Any], key: str, default: int, most: int) -> int:
-    value = wanted.get(key, default)
+def _whole(body: dict[str, Any], key: str, default: int, most: int) -> int:
+    value = body.get(key, default)
     if type(value) is not int or not 1 <= value <= most:
         raise HubError(400, f"{key} is {str(value)[:40]!r}: a whole number from 1 to {most} is expected.")
     return value
 
 
 def _text(value: Any) -> bool:
-    """Whether an environment or a command line can hold it."""
+    """Return whether an environment or a command line can hold the value."""
     return isinstance(value, str) and len(value) <= TEXT and "\0" not in value and not _SURROGATE.search(value)

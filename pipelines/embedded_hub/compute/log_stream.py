@@ -1,4 +1,4 @@
-"""A log that grows, as the server-sent events that clients follow."""
+"""Stream a growing log as server-sent events."""
 
 import asyncio
 import time
@@ -10,12 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 POLL, KEEP_ALIVE = 0.1, 15.0
-"""Seconds between two looks at a log, and between two signs of life."""
+"""Seconds between two reads of a log, and between two keep-alive comments."""
 CHUNK = 1 << 20
 
 
 def event_stream(log: Path, over: Callable[[], bool], tail: int = -1) -> Response:
-    """The lines of a log as server-sent events, as they come, until `over`."""
+    """Stream the lines of a log, as they are written, until `over`; with `tail` only the last lines."""
     return StreamingResponse(_events(log, over, tail), media_type="text/event-stream")
 
 
@@ -26,7 +26,7 @@ async def _events(log: Path, over: Callable[[], bool], tail: int) -> AsyncIterat
         for line in last:
             yield f"data: {line}\n\n"
     while True:
-        ended = await run_in_threadpool(over)  # before reading: what was printed until then is read now
+        ended = await run_in_threadpool(over)  # before reading, so that the last lines are not missed
         lines, at = await run_in_threadpool(_new_lines, log, at)
         for line in lines:
             yield f"data: {line}\n\n"
@@ -42,23 +42,23 @@ async def _events(log: Path, over: Callable[[], bool], tail: int) -> AsyncIterat
 
 
 def _new_lines(log: Path, at: int) -> tuple[list[str], int]:
-    """The whole lines after `at`, at most about a mebibyte, and where they end."""
+    """Return the whole lines after byte `at`, about a mebibyte at most, and the position of their end."""
     try:
         with log.open("rb") as file:
             file.seek(at)
-            found = file.read(CHUNK)
+            content = file.read(CHUNK)
     except FileNotFoundError:
         return [], at
-    whole = found[: found.rfind(b"\n") + 1]
+    whole = content[: content.rfind(b"\n") + 1]
     return whole.decode(errors="replace").splitlines(), at + len(whole)
 
 
 def _last_lines(log: Path, count: int) -> tuple[list[str], int]:
     lines: deque[str] = deque(maxlen=count)
-    at = 0
+    position = 0
     while True:
-        found, end = _new_lines(log, at)
-        if not found:
-            return list(lines), at
-        lines.extend(found)
-        at = end
+        new, position = _new_lines(log, position)
+        if not new:
+            return list(lines), position
+        lines.extend(new)
+        position = position

@@ -1,4 +1,4 @@
-"""Runs gradio Spaces on this machine, each on a port of its own, until they are paused or this server ends."""
+"""Run gradio Spaces on this machine, each on its own port, until they are paused or this server ends."""
 
 import http.client
 import shutil
@@ -12,128 +12,129 @@ from subprocess import Popen
 from threading import Thread
 
 from embedded_hub.compute import supervised_process
-from embedded_hub.context import Hub, log
+from embedded_hub.context import ServerContext, log
 from embedded_hub.database.accounts import RepoRow
 from embedded_hub.database.spaces import Runtime
 from embedded_hub.store import card_metadata
 
 TICK, IDLE, SLOW = 0.1, 30.0, 1.0
-"""Seconds between two looks: while a Space starts or ends, while none runs, while some run."""
+"""Seconds between two updates: while a Space starts or ends, while none runs, while some run."""
 START_SECONDS = 600
-"""That an app has until it answers."""
+"""Time limit for an app's first answer."""
 
 
 @dataclass
-class _Live:
+class _Process:
     build: int
     port: int
-    keeper: "Popen[bytes]"
-    since: float
+    supervisor: "Popen[bytes]"
+    started: float
 
 
-class SpaceHost(Thread):
-    """Starts, watches and ends the Spaces of a Hub until `stop`."""
+class SpaceRunner(Thread):
+    """Start, watch and end the Spaces of a server until `stop`."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, context: ServerContext) -> None:
         super().__init__(name="spaces", daemon=True)
-        self._hub, self._live, self._stopping = hub, dict[int, _Live](), False
+        self._context, self._processes, self._stopping = context, dict[int, _Process](), False
 
     def run(self) -> None:
-        """Bring what runs in line with what should run; those that ran when the last server ended start again."""
-        spaces = self._hub.spaces
-        for one in spaces.wanted():
-            spaces.start(one.repo) if self._hub.allowed.runs_jobs() else spaces.end(one.repo, "STOPPED")
+        """Start and end Spaces as the database says; those that ran when the last server ended start again."""
+        spaces = self._context.spaces
+        for runtime in spaces.active():
+            spaces.start(runtime.repo) if self._context.allowed.runs_jobs() else spaces.end(runtime.repo, "STOPPED")
         while not self._stopping:
             spaces.changed.clear()
             pause = SLOW
             try:
-                pause = self._look()
+                pause = self._update()
             except Exception:
-                log.exception("looking after Spaces failed")
+                log.exception("running Spaces failed")
             spaces.changed.wait(pause)
 
     def stop(self) -> None:
-        """End; the Spaces notice that this process is gone."""
+        """End this thread; the Spaces end with this process."""
         self._stopping = True
-        self._hub.spaces.changed.set()
+        self._context.spaces.changed.set()
 
-    def _look(self) -> float:
-        """Do what is due; the seconds until the next look."""
-        wanted = {one.repo: one for one in self._hub.spaces.wanted() if self._hub.allowed.runs_jobs()}
-        busy = False
-        for repo, live in list(self._live.items()):
-            one = wanted.get(repo)
-            if one is None or one.build != live.build:
-                busy |= self._end(repo, live)
-        for one in wanted.values():
-            live_one = self._live.get(one.repo)
-            if live_one is None and one.stage == "BUILDING":
+    def _update(self) -> float:
+        """Start and end what is due; return the seconds until the next update."""
+        rows = self._context.spaces.active() if self._context.allowed.runs_jobs() else []
+        active, busy = {row.repo: row for row in rows}, False
+        for repo, process in list(self._processes.items()):
+            if repo not in active or active[repo].build != process.build:
+                busy |= self._end(repo, process)
+        for runtime in active.values():
+            current = self._processes.get(runtime.repo)
+            if current is None and runtime.stage == "BUILDING":
                 busy = True
                 try:
-                    self._start(one)
+                    self._start(runtime)
                 except Exception as error:
                     log.exception("starting a Space failed")
                     message = f"It could not be started: {type(error).__name__}; the Hub's log has the details"
-                    self._hub.spaces.note(one, "BUILD_ERROR", message=message)
-            elif live_one and live_one.build == one.build:
-                busy |= self._watch(one, live_one)
-        return TICK if busy else SLOW if self._live else IDLE
+                    self._context.spaces.set_stage(runtime, "BUILD_ERROR", message=message)
+            elif current and current.build == runtime.build:
+                busy |= self._watch(runtime, current)
+        return TICK if busy else SLOW if self._processes else IDLE
 
-    def _end(self, repo: int, live: _Live) -> bool:
-        """Whether it still has to end."""
-        if live.keeper.poll() is None:
-            supervised_process.end(self._hub.spaces.folder(repo))
+    def _end(self, repo: int, current: _Process) -> bool:
+        """Return whether it is still ending."""
+        if current.supervisor.poll() is None:
+            supervised_process.end(self._context.spaces.folder(repo))
             return True
-        del self._live[repo]
-        return repo in {one.repo for one in self._hub.spaces.wanted()}
+        del self._processes[repo]
+        return repo in {runtime.repo for runtime in self._context.spaces.active()}
 
-    def _start(self, one: Runtime) -> None:
-        row, folder = self._hub.accounts.repo_of_id(one.repo), self._hub.spaces.folder(one.repo)
+    def _start(self, runtime: Runtime) -> None:
+        row, folder = self._context.accounts.repo_of_id(runtime.repo), self._context.spaces.folder(runtime.repo)
         if row is None or supervised_process.alive(folder):
-            return  # deleted just now; or one of the server before this, which is about to notice
-        for left in ("work", "log", "result.json", "cancel"):
-            path = folder / left
+            return  # deleted at this moment; or the previous server's process, which is about to end
+        for name in ("work", "log", "result.json", "cancel"):
+            path = folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        app = _checked_out(self._hub, row, folder / "work")
+        app = _checked_out(self._context, row, folder / "work")
         if isinstance(app, Failed):
-            self._hub.spaces.note(one, app.stage, message=app.message)
+            self._context.spaces.set_stage(runtime, app.stage, message=app.message)
             return
         port = _free_port()
-        spaces = self._hub.spaces
-        values = {found.key: found.value for secret in (False, True) for found in spaces.values(row.id, secret)}
-        environment = supervised_process.base_environment(self._hub, folder) | _about(row, port) | values
+        spaces = self._context.spaces
+        values = {value.key: value.value for secret in (False, True) for value in spaces.values(row.id, secret)}
+        environment = supervised_process.base_environment(self._context, folder) | _variables(row, port) | values
         note = "The embedded Hub runs this Space on this machine, with its own Python and what is installed in it."
-        keeper = supervised_process.start(folder, [sys.executable, app], environment, notes=(note,), tied=True)
-        self._live[one.repo] = _Live(one.build, port, keeper, time.monotonic())
-        self._hub.spaces.note(one, "APP_STARTING")
+        supervisor = supervised_process.start(folder, [sys.executable, app], environment, notes=(note,), tied=True)
+        self._processes[runtime.repo] = _Process(runtime.build, port, supervisor, time.monotonic())
+        self._context.spaces.set_stage(runtime, "APP_STARTING")
 
-    def _watch(self, one: Runtime, live: _Live) -> bool:
-        """Whether it still has to start."""
-        if live.keeper.poll() is not None:
-            _, message = supervised_process.result(self._hub.spaces.folder(one.repo))
-            self._hub.spaces.note(one, "RUNTIME_ERROR", message=message or "The app ended by itself")
-            del self._live[one.repo]
-        elif one.stage == "APP_STARTING":
-            if _answers(live.port):
-                self._hub.spaces.note(one, "RUNNING", live.port)
+    def _watch(self, runtime: Runtime, current: _Process) -> bool:
+        """Return whether it is still starting."""
+        if current.supervisor.poll() is not None:
+            _, message = supervised_process.result(self._context.spaces.folder(runtime.repo))
+            self._context.spaces.set_stage(runtime, "RUNTIME_ERROR", message=message or "The app ended")
+            del self._processes[runtime.repo]
+        elif runtime.stage == "APP_STARTING":
+            if _answers(current.port):
+                self._context.spaces.set_stage(runtime, "RUNNING", current.port)
                 return False
-            if time.monotonic() - live.since > START_SECONDS:
-                self._hub.spaces.note(one, "RUNTIME_ERROR", message=f"The app did not answer within {START_SECONDS} s")
+            if time.monotonic() - current.started > START_SECONDS:
+                self._context.spaces.set_stage(
+                    runtime, "RUNTIME_ERROR", message=f"The app did not answer within {START_SECONDS} s"
+                )
             return True
         return False
 
 
 @dataclass(frozen=True)
 class Failed:
-    """A Space that cannot be started, and why."""
+    """The stage of a Space that cannot be started, and the reason."""
 
     stage: str
     message: str
 
 
-def _checked_out(hub: Hub, row: RepoRow, folder: Path) -> str | Failed:
-    """Write the files of `main` into `folder`; the app's path there."""
-    git = hub.store.repo(row.kind, row.full_name)
+def _checked_out(context: ServerContext, row: RepoRow, folder: Path) -> str | Failed:
+    """Write the files of `main` into `folder`; return the app's path there."""
+    git = context.repositories.open(row.kind, row.full_name)
     commit = git.head("main") or ""
     try:
         metadata = card_metadata.metadata(git.text(commit, "README.md") or "")
@@ -144,7 +145,7 @@ def _checked_out(hub: Hub, row: RepoRow, folder: Path) -> str | Failed:
         return Failed("CONFIG_ERROR", f"The embedded Hub runs gradio Spaces, and the sdk of this one is {row.sdk}.")
     if app not in files:
         return Failed("NO_APP_FILE", f"There is no {app} in this Space.")
-    for path, content in _contents(hub, row, commit):
+    for path, content in _contents(context, row, commit):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):
@@ -154,20 +155,20 @@ def _checked_out(hub: Hub, row: RepoRow, folder: Path) -> str | Failed:
     return app
 
 
-def _contents(hub: Hub, row: RepoRow, commit: str) -> Iterator[tuple[str, bytes | Path]]:
-    """Path and content of every file; of a large one where it lies."""
-    git = hub.store.repo(row.kind, row.full_name)
+def _contents(context: ServerContext, row: RepoRow, commit: str) -> Iterator[tuple[str, bytes | Path]]:
+    """Yield path and content of every file; for a large file its path in the store."""
+    git = context.repositories.open(row.kind, row.full_name)
     for path, oid in git.files(commit):
         entry = git.at(commit, path)
         large = entry.pointer if entry else None
-        if large and hub.accounts.granted(row, [large.oid]):
-            yield path, hub.lfs.path(large.oid)
+        if large and context.accounts.granted(row, [large.oid]):
+            yield path, context.lfs.path(large.oid)
         else:
             yield path, git.read(oid)
 
 
-def _about(row: RepoRow, port: int) -> dict[str, str]:
-    """What the real Hub tells a Space of itself, and where to listen."""
+def _variables(row: RepoRow, port: int) -> dict[str, str]:
+    """Return the variables that describe a Space, as on the real Hub, and its port."""
     names = {"SPACE_ID": row.full_name, "SPACE_AUTHOR_NAME": row.namespace, "SPACE_REPO_NAME": row.name}
     return names | {
         "SPACE_HOST": f"127.0.0.1:{port}", "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port),

@@ -1,8 +1,8 @@
-"""Keeps one job: a program of its own that outlives the server, so that a job does too.
+"""Supervise one Job: a separate program that outlives the server, so that the Job does too.
 
-`python supervisor.py FOLDER` reads the order as JSON from standard input (it holds secrets, which must not lie on the
-disk), runs the command in a process group of its own, writes what it prints to `FOLDER/log`, ends it when its time is
-over or when `FOLDER/cancel` appears, and says in `FOLDER/result.json` how it ended.
+`python supervisor.py FOLDER` reads its order as JSON from standard input (it holds secrets, which must not be written
+to disk). It runs the command in a process group of its own, writes the output to `FOLDER/log`, ends the command on
+timeout or when `FOLDER/cancel` appears, and records the ending in `FOLDER/result.json`.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ TICK = 0.1
 
 @dataclass
 class Log:
-    """The job's output, one JSON object a line, as clients read it."""
+    """The Job's output, one JSON object a line, as clients read it."""
 
     out: IO[str]
     written: int = 0
@@ -37,15 +37,15 @@ class Log:
         """Add a line."""
         if self.written > LOG:
             return
-        cut = "(the log ends here: it is too long)\n" if self.written + len(text) > LOG else text
+        text = "(the log ends here: it is too long)\n" if self.written + len(text) > LOG else text
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self.written += self.out.write(json.dumps({"data": cut, "timestamp": stamp}) + "\n")
+        self.written += self.out.write(json.dumps({"data": text, "timestamp": stamp}) + "\n")
         self.out.flush()
 
 
 @dataclass
-class Keeper:
-    """Runs `command` up to `attempts` times, for `seconds` altogether, or as long as its parent `tied_to` lives."""
+class Supervisor:
+    """Run `command` up to `attempts` times, for `seconds` altogether, or as long as its parent `tied_to` is alive."""
 
     folder: Path
     command: list[str]
@@ -56,10 +56,10 @@ class Keeper:
     tied_to: int | None
     log: Log = field(init=False)
     deadline: float = field(init=False)
-    """Of time.monotonic(); infinity when there is none."""
+    """In time.monotonic(); infinity without a limit."""
 
     def run(self) -> tuple[str, str | None]:
-        """The stage that the job ends in, and why."""
+        """Run the command; return the final stage and the reason."""
         self.deadline = time.monotonic() + (float("inf") if self.seconds is None else self.seconds)
         with (self.folder / "log").open("a", encoding="utf-8") as out:
             self.log = Log(out)
@@ -68,15 +68,15 @@ class Keeper:
             for attempt in range(1, self.attempts + 1):
                 if attempt > 1:
                     self.log.line(f"Attempt {attempt} of {self.attempts}.\n")
-                code, stage = self._once()
+                code, stage = self._attempt()
                 if stage:
                     return stage
                 if code == 0:
                     return "COMPLETED", None
         return "ERROR", f"Job failed with exit code: {code}"
 
-    def _once(self) -> tuple[int, tuple[str, str | None] | None]:
-        """The exit code of one attempt, and the stage when there should not be another."""
+    def _attempt(self) -> tuple[int, tuple[str, str | None] | None]:
+        """Return the exit code of one attempt, and the final stage if no other should follow."""
         try:
             child = subprocess.Popen(
                 self.command, env=self.environment, cwd=self.folder / "work", stdin=subprocess.DEVNULL,
@@ -88,13 +88,13 @@ class Keeper:
         try:
             stage = self._follow(child)
         finally:
-            _signal(child, signal.SIGKILL)  # what it left behind
+            _signal(child, signal.SIGKILL)  # the rest of its process group
         if stage is None and child.returncode < 0:
             self.log.line(f"The job was ended by {signal.Signals(-child.returncode).name}.\n")
         return child.returncode if child.returncode >= 0 else 128 - child.returncode, stage
 
     def _follow(self, child: "subprocess.Popen[bytes]") -> tuple[str, str | None] | None:
-        """Log what the child prints until it has ended; the stage when that was not its own doing."""
+        """Log the child's output until it has ended; return the final stage if it was made to end."""
         assert child.stdout
         stage, kill_at, rest, ended = None, 0.0, b"", False
         with selectors.DefaultSelector() as ready, child.stdout as printed:
@@ -106,12 +106,12 @@ class Keeper:
                     if not piece:
                         break
                 elif ended:
-                    break  # something outside the group holds the pipe open
+                    break  # a process outside the group holds the pipe open
                 if not ended and child.poll() is not None:
                     ended = True
-                    _signal(child, signal.SIGKILL)  # what it left behind
+                    _signal(child, signal.SIGKILL)  # the rest of its process group
                 stage, kill_at = self._stop_in_time(child, stage, kill_at)
-        while child.poll() is None:  # it has closed its output, and goes on
+        while child.poll() is None:  # it has closed its output and still runs
             time.sleep(TICK)
             stage, kill_at = self._stop_in_time(child, stage, kill_at)
         if rest:
@@ -129,10 +129,10 @@ class Keeper:
         return stage, kill_at
 
     def _lines(self, data: bytes) -> bytes:
-        """Log whole lines (and pieces of endless ones); what is left."""
+        """Log whole lines (and pieces of endless ones); return the rest."""
         *whole, rest = data.split(b"\n")
-        for one in whole:
-            self.log.line(one.decode(errors="replace") + "\n")
+        for line in whole:
+            self.log.line(line.decode(errors="replace") + "\n")
         while len(rest) > LINE:
             self.log.line(rest[:LINE].decode(errors="replace"))
             rest = rest[LINE:]
@@ -153,17 +153,17 @@ def _signal(child: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
 
 
 def _die_with_parent() -> None:
-    """When this program is killed, so is the job, or nobody would know of it any more. Linux only."""
+    """End the Job with this program, or it would run unsupervised. Linux only."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def main() -> None:
-    """Keep the job of the folder in the command line."""
+    """Supervise the Job of the folder in the command line."""
     folder = Path(sys.argv[1])
     order = json.load(sys.stdin)
-    stage, message = Keeper(folder, **order).run()
+    stage, message = Supervisor(folder, **order).run()
     part = folder / "result.part"
     part.write_text(json.dumps({"stage": stage, "message": message}))
     part.replace(folder / "result.json")

@@ -1,7 +1,7 @@
-"""`uv run` for Jobs of the embedded Hub where uv is not installed: this Python, with what is installed in it.
+"""`uv run` for Jobs of the embedded Hub where uv is not installed: this Python with its installed packages.
 
-A program of its own: `python uv_run.py run [--with PACKAGE]… [--python VERSION] SCRIPT|URL|COMMAND [ARGUMENT]…`. The
-packages that a script names (PEP 723) or that --with names must be installed here, or it says which are not.
+A separate program: `python uv_run.py run [--with PACKAGE]… [--python VERSION] SCRIPT|URL|COMMAND [ARGUMENT]…`. The
+packages of a script (PEP 723) and of --with must be installed here; an error lists the missing ones.
 """
 
 import importlib.metadata
@@ -21,47 +21,47 @@ _VALUED = ("--with", "-w", "--python", "-p")
 
 
 def main() -> None:
-    """Become the script."""
+    """Replace this process by the script."""
     words = sys.argv[1:]
     uv = shutil.which("uv")
     if uv:
         _become(uv, words)
     if words[:1] != ["run"]:
-        sys.exit("uv is not installed, and without it the embedded Hub knows only `uv run`.")
-    wanted, rest = _options(words[1:])
+        sys.exit("uv is not installed, and without it the embedded Hub supports only `uv run`.")
+    requirements, rest = _options(words[1:])
     if not rest:
         sys.exit("`uv run` needs a script, a URL or a command.")
-    what, arguments = rest[0], rest[1:]
-    script = _downloaded(what) if what.startswith(("http://", "https://")) else Path(what)
+    program, arguments = rest[0], rest[1:]
+    script = _downloaded(program) if program.startswith(("http://", "https://")) else Path(program)
     if script.suffix == ".py" or script.is_file():
         if not script.is_file():
-            sys.exit(f"There is no script {what}.")
-        wanted += _dependencies(script)
-    _check_installed(wanted, what)
+            sys.exit(f"There is no script {program}.")
+        requirements += _dependencies(script)
+    _check_installed(requirements, program)
     if script.is_file():
         _become(sys.executable, [str(script), *arguments])
-    if what in ("python", "python3"):
+    if program in ("python", "python3"):
         _become(sys.executable, arguments)
-    found = shutil.which(what)
-    if found is None:
-        sys.exit(f"There is no command {what!r} in the embedded Hub's own environment.")
-    _become(found, arguments)
+    path = shutil.which(program)
+    if path is None:
+        sys.exit(f"There is no command {program!r} in the embedded Hub's own environment.")
+    _become(path, arguments)
 
 
 def _become(program: str, arguments: list[str]) -> NoReturn:
-    os.execv(program, [program, *arguments])  # noqa: S606  (there is no shell, and none is wanted)
+    os.execv(program, [program, *arguments])  # noqa: S606  (without a shell on purpose)
 
 
 def _options(words: list[str]) -> tuple[list[str], list[str]]:
-    """What --with asks for, and the words from the script on. Which Python there is cannot be chosen."""
-    wanted: list[str] = []
+    """Return the requirements of --with, and the words from the script on. --python is ignored."""
+    requirements: list[str] = []
     while words and words[0].startswith("-"):
         name, equals, value = words.pop(0).partition("=")
         if name in _VALUED and not equals:
             value = words.pop(0) if words else ""
         if name in ("--with", "-w"):
-            wanted += [one.strip() for one in value.split(",") if one.strip()]
-    return wanted, words
+            requirements += [requirement.strip() for requirement in value.split(",") if requirement.strip()]
+    return requirements, words
 
 
 def _downloaded(url: str) -> Path:
@@ -77,39 +77,39 @@ def _downloaded(url: str) -> Path:
 
 
 def _dependencies(script: Path) -> list[str]:
-    """What the script's own metadata name (https://peps.python.org/pep-0723)."""
-    found = _BLOCK.search(script.read_text(encoding="utf-8", errors="replace"))
-    if found is None:
+    """Return the dependencies in the script's own metadata (https://peps.python.org/pep-0723)."""
+    block = _BLOCK.search(script.read_text(encoding="utf-8", errors="replace"))
+    if block is None:
         return []
-    text = "".join(line[2:] if line.startswith("# ") else line[1:] for line in found["content"].splitlines(True))
+    text = "".join(line[2:] if line.startswith("# ") else line[1:] for line in block["content"].splitlines(True))
     try:
-        return [str(one) for one in tomllib.loads(text).get("dependencies", [])]
+        return [str(requirement) for requirement in tomllib.loads(text).get("dependencies", [])]
     except tomllib.TOMLDecodeError as error:
-        sys.exit(f"The metadata of {script.name} are no TOML: {error}.")
+        sys.exit(f"The metadata of {script.name} are not TOML: {error}.")
 
 
-def _check_installed(wanted: Iterable[str], what: str) -> None:
+def _check_installed(requirements: Iterable[str], program: str) -> None:
     from packaging.requirements import InvalidRequirement, Requirement
 
     missing = []
-    for text in wanted:
+    for text in requirements:
         try:
-            one = Requirement(text)
+            requirement = Requirement(text)
         except InvalidRequirement:
-            sys.exit(f"{text!r}, which {what} needs, is no requirement.")
-        if one.marker and not one.marker.evaluate():
+            sys.exit(f"{text!r}, which {program} needs, is not a requirement.")
+        if requirement.marker and not requirement.marker.evaluate():
             continue
         try:
-            there = importlib.metadata.version(one.name)
+            installed = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(text)
         else:
-            if not one.url and not one.specifier.contains(there, prereleases=True):
-                missing.append(f"{text} (there is {there})")
+            if not requirement.url and not requirement.specifier.contains(installed, prereleases=True):
+                missing.append(f"{text} (there is {installed})")
     if missing:
         sys.exit(
-            f"{what} needs {', '.join(missing)}, which the embedded Hub's own environment has not; "
-            "install it there, or install uv."
+            f"{program} needs {', '.join(missing)}, missing in the embedded Hub's own environment: install it there, "
+            "or install uv."
         )
 
 

@@ -1,4 +1,4 @@
-"""Discussions and pull requests as the database knows them; the content of a pull request is its ref `refs/pr/N`."""
+"""The tables of discussions and pull requests; a pull request's content is its ref `refs/pr/N`."""
 
 import json
 import threading
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from embedded_hub.clock import now
-from embedded_hub.database.accounts import Accounts, new_id
+from embedded_hub.database.connection import Database, new_id
 
 Status = Literal["draft", "open", "closed", "merged"]
 
@@ -23,7 +23,7 @@ _COLUMNS = "repo, num, title, author, created, status, base, start, merged"
 
 @dataclass(frozen=True)
 class Discussion:
-    """One discussion. A pull request has a `base` (the branch it is for) and a `start` (the commit it began at)."""
+    """One discussion. A pull request has a `base` (its target branch) and a `start` (the commit where it began)."""
 
     repo: int
     num: int
@@ -37,13 +37,13 @@ class Discussion:
 
     @property
     def ref(self) -> str:
-        """Where the commits of a pull request are."""
+        """The ref of a pull request's commits."""
         return f"refs/pr/{self.num}"
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a discussion; `data` as the Hub's clients read it."""
+    """An event of a discussion; `data` as clients read it."""
 
     id: str
     type: str
@@ -55,57 +55,57 @@ class Event:
 class Discussions:
     """The tables of discussions."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
-        self._accounts.sql.executescript(_SCHEMA)
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.sql.executescript(_SCHEMA)
         self.opening = threading.Lock()
-        """Held while a number is found, its ref made, and the row entered."""
+        """Held while a number is chosen, its ref created and its row entered."""
 
     def last(self, repo: int) -> int:
-        """The highest number in use."""
-        found = self._accounts.sql.execute("SELECT max(num) FROM discussions WHERE repo=?", (repo,)).fetchone()
-        return int(found[0] or 0)
+        """Return the highest number in use."""
+        row = self._database.sql.execute("SELECT max(num) FROM discussions WHERE repo=?", (repo,)).fetchone()
+        return int(row[0] or 0)
 
-    def add(self, new: Discussion) -> None:
-        """Enter a discussion: from now on it exists."""
-        values = [getattr(new, name) for name in _COLUMNS.split(", ")]
-        self._accounts.sql.execute(f"INSERT INTO discussions VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
+    def add(self, discussion: Discussion) -> None:
+        """Enter a discussion."""
+        values = [getattr(discussion, name) for name in _COLUMNS.split(", ")]
+        self._database.sql.execute(f"INSERT INTO discussions VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
 
     def get(self, repo: int, num: int) -> Discussion | None:
-        """One discussion."""
+        """Return one discussion."""
         query = f"SELECT {_COLUMNS} FROM discussions WHERE repo=? AND num=?"  # noqa: S608
-        row = self._accounts.sql.execute(query, (repo, num)).fetchone()
+        row = self._database.sql.execute(query, (repo, num)).fetchone()
         return Discussion(*row) if row else None
 
     def all(self, repo: int) -> list[Discussion]:
-        """All discussions of a repository, the newest first."""
+        """Return all discussions of a repository, the newest first."""
         query = f"SELECT {_COLUMNS} FROM discussions WHERE repo=? ORDER BY num DESC"  # noqa: S608
-        return [Discussion(*row) for row in self._accounts.sql.execute(query, (repo,))]
+        return [Discussion(*row) for row in self._database.sql.execute(query, (repo,))]
 
-    def set_title(self, one: Discussion, title: str) -> None:
-        """Give it another title."""
+    def set_title(self, discussion: Discussion, title: str) -> None:
+        """Change the title."""
         query = "UPDATE discussions SET title=? WHERE repo=? AND num=?"
-        self._accounts.sql.execute(query, (title, one.repo, one.num))
+        self._database.sql.execute(query, (title, discussion.repo, discussion.num))
 
-    def set_status(self, one: Discussion, status: Status, merged: str | None = None) -> None:
-        """Open it, close it, or note the commit that merged it."""
+    def set_status(self, discussion: Discussion, status: Status, merged: str | None = None) -> None:
+        """Change the status; `merged` is the merge commit."""
         query = "UPDATE discussions SET status=?, merged=? WHERE repo=? AND num=?"
-        self._accounts.sql.execute(query, (status, merged, one.repo, one.num))
+        self._database.sql.execute(query, (status, merged, discussion.repo, discussion.num))
 
-    def note(self, one: Discussion, type_: str, author: str, data: dict[str, Any]) -> Event:
+    def add_event(self, discussion: Discussion, type_: str, author: str, data: dict[str, Any]) -> Event:
         """Enter an event."""
-        made = Event(new_id(), type_, author, now(), data)
-        values = (made.id, one.repo, one.num, type_, author, made.created, json.dumps(data))
-        self._accounts.sql.execute("INSERT INTO discussion_events VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        return made
+        event = Event(new_id(), type_, author, now(), data)
+        values = (event.id, discussion.repo, discussion.num, type_, author, event.created, json.dumps(data))
+        self._database.sql.execute("INSERT INTO discussion_events VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+        return event
 
-    def events(self, one: Discussion) -> list[Event]:
-        """What happened, in order, besides commits."""
+    def events(self, discussion: Discussion) -> list[Event]:
+        """Return the events other than commits, in order."""
         query = "SELECT id, type, author, created, data FROM discussion_events WHERE repo=? AND num=? ORDER BY rowid"
-        rows = self._accounts.sql.execute(query, (one.repo, one.num))
+        rows = self._database.sql.execute(query, (discussion.repo, discussion.num))
         return [Event(id_, type_, author, created, json.loads(data)) for id_, type_, author, created, data in rows]
 
-    def forget(self, repo: int) -> None:
-        """Strike out all discussions of a repository."""
+    def remove_all(self, repo: int) -> None:
+        """Delete all discussions of a repository."""
         for table in ("discussions", "discussion_events"):
-            self._accounts.sql.execute(f"DELETE FROM {table} WHERE repo=?", (repo,))  # noqa: S608
+            self._database.sql.execute(f"DELETE FROM {table} WHERE repo=?", (repo,))  # noqa: S608

@@ -1,4 +1,4 @@
-"""Spaces as the database knows them besides their files: whether they should run, how far they are, what they find."""
+"""The tables of running Spaces: whether they should run, their stage, their variables and secrets."""
 
 import threading
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from embedded_hub.clock import now
-from embedded_hub.database.accounts import Accounts
+from embedded_hub.database.connection import Database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS running_spaces(repo INTEGER PRIMARY KEY, stage TEXT NOT NULL, build INTEGER NOT NULL,
@@ -15,12 +15,12 @@ CREATE TABLE IF NOT EXISTS space_values(repo INTEGER NOT NULL, secret INTEGER NO
     value TEXT NOT NULL, description TEXT, updated TEXT NOT NULL, PRIMARY KEY(repo, secret, key)) WITHOUT ROWID;
 """
 _COLUMNS = "repo, stage, build, port, message, flavor, sleep"
-WANTED = ("BUILDING", "APP_STARTING", "RUNNING")
+ACTIVE = ("BUILDING", "APP_STARTING", "RUNNING")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """How far a Space is. `build` grows with every start, so that what runs is known to be of the last one."""
+    """The stage of a Space. `build` grows with every start, so that a report about an earlier start is ignored."""
 
     repo: int
     stage: str = "STOPPED"
@@ -33,7 +33,7 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Value:
-    """A variable, or a secret, of a Space."""
+    """A variable or a secret of a Space."""
 
     key: str
     value: str
@@ -44,80 +44,80 @@ class Value:
 class RunningSpaces:
     """The tables of Spaces, and the folders in which they run."""
 
-    def __init__(self, accounts: Accounts, root: Path) -> None:
-        self._accounts, self.root = accounts, root
-        self._accounts.sql.executescript(_SCHEMA)
+    def __init__(self, database: Database, root: Path) -> None:
+        self._database, self.root = database, root
+        database.sql.executescript(_SCHEMA)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.changed = threading.Event()
-        """Set when there is something to start, or to end."""
+        """Set when a Space should start or end."""
 
     def folder(self, repo: int) -> Path:
-        """Where a Space runs."""
+        """Return the folder in which a Space runs."""
         return self.root / str(repo)
 
     def runtime(self, repo: int) -> Runtime:
-        """How far a Space is."""
-        row = self._accounts.sql.execute(f"SELECT {_COLUMNS} FROM running_spaces WHERE repo=?", (repo,)).fetchone()  # noqa: S608
+        """Return the stage of a Space."""
+        row = self._database.sql.execute(f"SELECT {_COLUMNS} FROM running_spaces WHERE repo=?", (repo,)).fetchone()  # noqa: S608
         return Runtime(*row) if row else Runtime(repo)
 
-    def wanted(self) -> list[Runtime]:
-        """The Spaces that should run."""
-        rows = self._accounts.sql.execute(f"SELECT {_COLUMNS} FROM running_spaces")  # noqa: S608
-        return [one for row in rows.fetchall() if (one := Runtime(*row)).stage in WANTED]
+    def active(self) -> list[Runtime]:
+        """Return the Spaces that should run."""
+        rows = self._database.sql.execute(f"SELECT {_COLUMNS} FROM running_spaces")  # noqa: S608
+        return [runtime for row in rows.fetchall() if (runtime := Runtime(*row)).stage in ACTIVE]
 
     def start(self, repo: int) -> None:
-        """Have a Space built and started, anew when it runs."""
+        """Request the start of a Space, or a restart."""
         self._set(repo, "stage='BUILDING', build=build + 1, port=NULL, message=NULL", ())
 
-    def restart_if_wanted(self, repo: int) -> None:
-        """The same for a Space that should run: its files or its variables have changed."""
-        if self.runtime(repo).stage in (*WANTED, "RUNTIME_ERROR"):
+    def restart_if_active(self, repo: int) -> None:
+        """Request a restart if the Space should run: its files or its variables have changed."""
+        if self.runtime(repo).stage in (*ACTIVE, "RUNTIME_ERROR"):
             self.start(repo)
 
     def end(self, repo: int, stage: str) -> None:
-        """Have a Space end, as PAUSED or STOPPED."""
+        """Request the end of a Space, as PAUSED or STOPPED."""
         self._set(repo, "stage=?, port=NULL, message=NULL", (stage,))
 
     def set_flavor(self, repo: int, flavor: str) -> None:
-        """Note the hardware that was asked for; here there is only this machine."""
+        """Record the requested hardware; a Space runs on this machine in any case."""
         self._set(repo, "flavor=?", (flavor,))
 
     def set_sleep(self, repo: int, seconds: int) -> None:
-        """Note after how many seconds it should sleep; here it never does."""
+        """Record the requested sleep time; a Space here never sleeps."""
         self._set(repo, "sleep=?", (seconds,))
 
-    def note(self, one: Runtime, stage: str, port: int | None = None, message: str | None = None) -> None:
-        """Note how far it is, unless somebody wants it otherwise by now."""
+    def set_stage(self, runtime: Runtime, stage: str, port: int | None = None, message: str | None = None) -> None:
+        """Record the stage, unless another request has changed it meanwhile."""
         query = "UPDATE running_spaces SET stage=?, port=?, message=? WHERE repo=? AND build=? AND stage=?"
-        self._accounts.sql.execute(query, (stage, port, message, one.repo, one.build, one.stage))
+        self._database.sql.execute(query, (stage, port, message, runtime.repo, runtime.build, runtime.stage))
 
     def values(self, repo: int, secret: bool) -> list[Value]:
-        """A Space's variables, or its secrets."""
+        """Return a Space's variables or secrets."""
         query = "SELECT key, value, description, updated FROM space_values WHERE repo=? AND secret=? ORDER BY key"
-        return [Value(*row) for row in self._accounts.sql.execute(query, (repo, int(secret)))]
+        return [Value(*row) for row in self._database.sql.execute(query, (repo, int(secret)))]
 
     def put_value(self, repo: int, secret: bool, key: str, value: str, description: str | None) -> None:
         """Set a variable or a secret."""
         query = "INSERT OR REPLACE INTO space_values VALUES (?, ?, ?, ?, ?, ?)"
-        self._accounts.sql.execute(query, (repo, int(secret), key, value, description, now()))
-        self.restart_if_wanted(repo)
+        self._database.sql.execute(query, (repo, int(secret), key, value, description, now()))
+        self.restart_if_active(repo)
 
     def remove_value(self, repo: int, secret: bool, key: str) -> bool:
-        """Strike out a variable or a secret; False when there is none of that name."""
+        """Delete a variable or a secret; return whether it existed."""
         query = "DELETE FROM space_values WHERE repo=? AND secret=? AND key=?"
-        done = self._accounts.sql.execute(query, (repo, int(secret), key)).rowcount > 0
-        self.restart_if_wanted(repo)
-        return done
+        removed = self._database.sql.execute(query, (repo, int(secret), key)).rowcount > 0
+        self.restart_if_active(repo)
+        return removed
 
-    def forget(self, repo: int) -> None:
-        """Strike a Space out; what runs of it is ended."""
+    def remove(self, repo: int) -> None:
+        """Delete a Space's rows; its process ends."""
         for table in ("running_spaces", "space_values"):
-            self._accounts.sql.execute(f"DELETE FROM {table} WHERE repo=?", (repo,))  # noqa: S608
-        self._accounts.when_done(self.changed.set)
+            self._database.sql.execute(f"DELETE FROM {table} WHERE repo=?", (repo,))  # noqa: S608
+        self._database.after_commit(self.changed.set)
 
     def _set(self, repo: int, change: str, values: tuple[Any, ...]) -> None:
-        with self._accounts.transaction():
+        with self._database.transaction():
             query = "INSERT OR IGNORE INTO running_spaces VALUES (?, 'STOPPED', 0, NULL, NULL, 'cpu-basic', NULL)"
-            self._accounts.sql.execute(query, (repo,))
-            self._accounts.sql.execute(f"UPDATE running_spaces SET {change} WHERE repo=?", (*values, repo))  # noqa: S608
-        self._accounts.when_done(self.changed.set)
+            self._database.sql.execute(query, (repo,))
+            self._database.sql.execute(f"UPDATE running_spaces SET {change} WHERE repo=?", (*values, repo))  # noqa: S608
+        self._database.after_commit(self.changed.set)

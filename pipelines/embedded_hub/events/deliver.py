@@ -1,4 +1,4 @@
-"""Carries what webhooks are to be told: over HTTP to their address, or to the Job that they start."""
+"""Deliver events to webhooks: over HTTP to their address, or to the Job that they start."""
 
 import http.client
 import json
@@ -9,109 +9,112 @@ from ipaddress import ip_address
 from threading import Lock, Thread
 from urllib.parse import urlsplit
 
-from embedded_hub.context import Allowed, Hub, log
+from embedded_hub.context import Allowed, ServerContext, log
 from embedded_hub.database.webhooks import Delivery, Webhook
 from embedded_hub.events import announce
 
 SECONDS = 15
-"""That a target has to answer."""
+"""Time limit for the target's answer."""
 AT_ONCE = 8
 IDLE = 30.0
 
 
 class NotAllowed(ValueError):
-    """A webhook's address is none that this server calls; the message is a whole sentence."""
+    """This server may not call the webhook's address; the message is a whole sentence."""
 
 
 def check_target(url: str, allowed: Allowed) -> None:
-    """NotAllowed unless `url` is http(s) to this machine or to a host named at the start of the server."""
+    """Raise NotAllowed unless `url` is http(s) to this machine or to a host of `allowed`."""
+    invalid = NotAllowed(f"{url[:200]!r} is not an address of a webhook: http://127.0.0.1:PORT/path is expected.")
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        raise NotAllowed(f"{url[:200]!r} is no address: http://127.0.0.1:PORT/path is expected.") from None
+        raise invalid from None
     printable = url.isascii() and url.isprintable() and " " not in url
     if parts.scheme not in ("http", "https") or not host or not printable or parts.username is not None:
-        raise NotAllowed(f"{url[:200]!r} is no address: http://127.0.0.1:PORT/path is expected.")
+        raise invalid
     if not _loopback(host) and not {host, f"{host}:{port}"} & allowed.webhook_hosts:
-        advice = f"start it with `permix hub serve --webhooks-to {host}` to allow that"
+        advice = f"start it with `--webhooks-to {host}` (`permix hub serve --webhooks-to {host}`) to allow that"
         raise NotAllowed(f"The embedded Hub calls webhooks on this machine only, not on {host}: {advice}.")
 
 
-class Courier(Thread):
-    """Delivers what is due until `stop`. What a kill interrupts is sent again: at least once, perhaps twice."""
+class WebhookDeliverer(Thread):
+    """Deliver due events until `stop`. Interrupted deliveries are repeated: at least once, perhaps twice."""
 
-    def __init__(self, hub: Hub, start_job: Callable[[Webhook, Delivery], str]) -> None:
+    def __init__(self, context: ServerContext, start_job: Callable[[Webhook, Delivery], str]) -> None:
         super().__init__(name="webhooks", daemon=True)
-        self._hub, self._start_job = hub, start_job
+        self._context, self._start_job = context, start_job
         self._stopping = False
-        self._flying: set[int] = set()
+        self._in_flight: set[int] = set()
         self._lock = Lock()
 
     def run(self) -> None:
         """Deliver."""
-        waiting = self._hub.webhooks.waiting
+        waiting = self._context.webhooks.waiting
         with ThreadPoolExecutor(AT_ONCE, "webhook") as pool:
-            self._guarded(lambda: announce.catch_up(self._hub))
+            self._guarded(lambda: announce.catch_up(self._context))
             while not self._stopping:
                 waiting.clear()
                 self._guarded(lambda: self._send_due(pool))
                 waiting.wait(self._pause())
 
     def stop(self) -> None:
-        """End after what is on its way."""
+        """End after the deliveries in flight."""
         self._stopping = True
-        self._hub.webhooks.waiting.set()
+        self._context.webhooks.waiting.set()
 
     def _send_due(self, pool: ThreadPoolExecutor) -> None:
-        for one in self._hub.webhooks.due():
+        for delivery in self._context.webhooks.due():
             with self._lock:
-                if one.id in self._flying or len(self._flying) >= AT_ONCE:
+                if delivery.id in self._in_flight or len(self._in_flight) >= AT_ONCE:
                     continue
-                self._flying.add(one.id)
-            pool.submit(self._carry, one)
+                self._in_flight.add(delivery.id)
+            pool.submit(self._attempt, delivery)
 
     def _pause(self) -> float:
-        due = self._hub.webhooks.next_due()
+        due = self._context.webhooks.next_due()
         with self._lock:
-            busy = bool(self._flying)
-        # what flies may be due still; its end wakes this thread
+            busy = bool(self._in_flight)
+        # a delivery in flight may still count as due; its end wakes this thread
         return IDLE if due is None or busy else min(max(due - time.time(), 0.01), IDLE)
 
-    def _carry(self, one: Delivery) -> None:
+    def _attempt(self, delivery: Delivery) -> None:
         try:
-            self._guarded(lambda: self._deliver(one))
+            self._guarded(lambda: self._deliver(delivery))
         finally:
             with self._lock:
-                self._flying.discard(one.id)
-            self._hub.accounts.close()
-            self._hub.webhooks.waiting.set()
+                self._in_flight.discard(delivery.id)
+            self._context.database.close()
+            self._context.webhooks.waiting.set()
 
-    def _deliver(self, one: Delivery) -> None:
-        webhook = self._hub.webhooks.find(one.webhook)
+    def _deliver(self, delivery: Delivery) -> None:
+        webhooks = self._context.webhooks
+        webhook = webhooks.find(delivery.webhook)
         if webhook is None:
             return
         try:
             if webhook.disabled:
-                self._hub.webhooks.refused(one, "the webhook is disabled")
+                webhooks.refused(delivery, "the webhook is disabled")
             elif webhook.url is None:
-                with self._hub.accounts.transaction():  # the Job and the note that it was started are one
-                    self._hub.webhooks.delivered(one, self._start_job(webhook, one))
+                with self._context.database.transaction():  # the Job and the record of its start appear together
+                    webhooks.delivered(delivery, self._start_job(webhook, delivery))
             else:
-                self._hub.webhooks.delivered(one, _post(webhook.url, webhook.secret, one.body, self._hub.allowed))
+                answer = _post(webhook.url, webhook.secret, delivery.body, self._context.allowed)
+                webhooks.delivered(delivery, answer)
         except (OSError, http.client.HTTPException, _Refused, ValueError) as error:
-            self._hub.webhooks.refused(one, f"{type(error).__name__}: {error}".removeprefix("_Refused: ")[:500])
+            webhooks.refused(delivery, f"{type(error).__name__}: {error}".removeprefix("_Refused: ")[:500])
 
-    def _guarded(self, do: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], None]) -> None:
         try:
-            do()
+            action()
         except Exception:
             log.exception("delivering webhooks failed")
             time.sleep(1)
 
 
 class _Refused(Exception):
-    """The target answered with something else than success."""
+    """The target's answer was not a success."""
 
 
 def _post(url: str, secret: str | None, body: str, allowed: Allowed) -> str:
@@ -133,11 +136,11 @@ def _post(url: str, secret: str | None, body: str, allowed: Allowed) -> str:
         connection.close()
 
 
-def environment(webhook: Webhook, body: str) -> tuple[dict[str, str], dict[str, str]]:
-    """What a Job that a webhook starts finds in its environment, and which of it is secret."""
+def job_environment(webhook: Webhook, body: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the variables and the secrets that a webhook's Job gets for the event `body`."""
     repo = json.loads(body)["repo"]
-    told = {"WEBHOOK_PAYLOAD": body, "WEBHOOK_REPO_ID": repo["name"], "WEBHOOK_REPO_TYPE": repo["type"]}
-    return told, {"WEBHOOK_SECRET": webhook.secret} if webhook.secret is not None else {}
+    variables = {"WEBHOOK_PAYLOAD": body, "WEBHOOK_REPO_ID": repo["name"], "WEBHOOK_REPO_TYPE": repo["type"]}
+    return variables, {"WEBHOOK_SECRET": webhook.secret} if webhook.secret is not None else {}
 
 
 def _loopback(host: str) -> bool:

@@ -1,7 +1,7 @@
-"""Buckets: folders of files without a history, `buckets/<id>/files`, which Jobs use where they lie.
+"""Buckets: folders of files without a history, `buckets/<id>/files`, which Jobs use in place.
 
-The database knows them as repositories of the kind `buckets`. What was uploaded and has no path yet is in
-`buckets/<id>/objects`, by the hash that the client has computed: nothing is shared between buckets.
+In the database they are repositories of the kind `buckets`. Uploaded content without a path is in
+`buckets/<id>/objects`, named by the client's hash; buckets share nothing.
 """
 
 import os
@@ -23,21 +23,21 @@ class Buckets:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def files(self, bucket: RepoRow) -> Path:
-        """The folder that holds a bucket's files."""
+        """Return the folder of a bucket's files."""
         folder = self.root / str(bucket.id) / "files"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def path(self, bucket: RepoRow, path: str) -> Path:
-        """Where a file of a bucket lies, for a `path` that was checked. PermissionError when a link leads out of it."""
+        """Return a file's path on disk for a checked `path`; PermissionError if a link leads out of the bucket."""
         folder = self.files(bucket).resolve()
-        found = (folder / path).resolve()
-        if not found.is_relative_to(folder):
+        target = (folder / path).resolve()
+        if not target.is_relative_to(folder):
             raise PermissionError(f"{path!r} leads out of the bucket")
-        return found
+        return target
 
     def receive(self, bucket: RepoRow, hash_: str, size: int, pieces: Iterable[bytes]) -> None:
-        """Keep what was uploaded until `place` gives it a path; ValueError when it has another size."""
+        """Store uploaded content until `add` gives it a path; ValueError if its size differs."""
         target = self._object(bucket, hash_)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{secrets.token_hex(8)}.part")
@@ -50,8 +50,8 @@ class Buckets:
         finally:
             part.unlink(missing_ok=True)
 
-    def place(self, bucket: RepoRow, hash_: str, path: str, mtime: float) -> None:
-        """Put what was uploaded at a path, in place of what was there. FileNotFoundError; OSError when it cannot be."""
+    def add(self, bucket: RepoRow, hash_: str, path: str, mtime: float) -> None:
+        """Copy uploaded content to a path, replacing a file there. FileNotFoundError, or another OSError."""
         source, target = self._object(bucket, hash_), self.path(bucket, path)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{secrets.token_hex(8)}.part")
@@ -67,11 +67,11 @@ class Buckets:
         self.path(bucket, path).unlink()
 
     def below(self, bucket: RepoRow, prefix: str) -> Iterator[Path]:
-        """Everything under a path, sorted."""
+        """Yield everything under a path, sorted."""
         return iter(sorted(self.path(bucket, prefix).rglob("*")))
 
     def discard(self, bucket: RepoRow) -> None:
-        """Delete everything of a bucket."""
+        """Delete a bucket's folder."""
         shutil.rmtree(self.root / str(bucket.id), ignore_errors=True)
 
     def _object(self, bucket: RepoRow, hash_: str) -> Path:

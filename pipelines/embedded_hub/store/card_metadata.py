@@ -1,4 +1,4 @@
-"""The metadata at the top of a README: what repository lists and searches go by."""
+"""The metadata at the top of a README, for lists and searches."""
 
 import math
 import re
@@ -18,18 +18,18 @@ class BadCard(ValueError):
 
 
 LONGEST, DEEPEST, MOST, BRACKETS = 512 << 10, 32, 100_000, 20_000
-"""Of the metadata: characters, levels of nesting, values once references are followed, opening brackets (the parser's
-time grows with the square of those that stay open)."""
+"""Limits: characters, levels of nesting, values after following references, opening brackets (the parser's time grows
+with the square of the unclosed ones)."""
 
 
 def metadata(readme: str) -> dict[str, Any]:
-    """The YAML block of a README, empty when there is none. BadCard. Do not change the result."""
-    found = _FRONT.match(readme)
-    return _read(found[1]) if found else {}
+    """Return the YAML block of a README, empty if missing. BadCard. Do not change the returned dict."""
+    match = _FRONT.match(readme)
+    return _read(match[1]) if match else {}
 
 
 def body(readme: str) -> str:
-    """A README without the YAML block."""
+    """Return a README without the YAML block."""
     return _FRONT.sub("", readme, count=1)
 
 
@@ -47,31 +47,31 @@ def _read(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadCard("The metadata of README.md should be YAML keys and values.")
     for key in ("tags", "datasets", "metrics"):
-        if key in value and not all(isinstance(one, str) for one in words(value[key], BadCard)):
+        if key in value and not all(isinstance(word, str) for word in words(value[key], BadCard)):
             raise BadCard(f'"{key}" in the metadata of README.md should be a list of words.')
     return _json(value)  # type: ignore[no-any-return]
 
 
 def words(value: Any, error: type[Exception] | None = None) -> list[Any]:
-    """A word or a list of words, as a list."""
+    """Return a word or a list of words as a list."""
     if isinstance(value, dict) and error:
         raise error("A list of words is expected in the metadata of README.md where there are keys and values.")
     return [] if value is None else list(value) if isinstance(value, list) else [value]
 
 
 def tags(card: dict[str, Any]) -> list[str]:
-    """The tags that the Hub derives from a card."""
-    found = [str(one) for one in words(card.get("tags"))]
-    found += [str(card[key]) for key in ("library_name", "pipeline_tag") if card.get(key)]
-    found += [f"{name}:{one}" for key, name in _PREFIXED.items() for one in words(card.get(key))]
-    found += [str(one) for one in words(card.get("language"))]
+    """Return the tags that the Hub derives from a card."""
+    tags = [str(word) for word in words(card.get("tags"))]
+    tags += [str(card[key]) for key in ("library_name", "pipeline_tag") if card.get(key)]
+    tags += [f"{name}:{word}" for key, name in _PREFIXED.items() for word in words(card.get(key))]
+    tags += [str(word) for word in words(card.get("language"))]
     if card.get("base_model_relation"):
-        found += [f"base_model:{card['base_model_relation']}:{one}" for one in words(card.get("base_model"))]
-    return list(dict.fromkeys(found))
+        tags += [f"base_model:{card['base_model_relation']}:{word}" for word in words(card.get("base_model"))]
+    return list(dict.fromkeys(tags))
 
 
 def _check_size(text: str) -> None:
-    """BadCard for what would cost too much: deep nesting ends the process, references to references its memory."""
+    """Raise BadCard for expensive YAML: deep nesting overflows the stack, nested references fill the memory."""
     too_large = BadCard("The metadata of README.md are too long, too deeply nested, or refer to themselves.")
     if len(text) > LONGEST or text.count("[") + text.count("{") > BRACKETS:
         raise too_large
@@ -83,24 +83,24 @@ def _check_size(text: str) -> None:
             open_.append((anchor, 1))
             continue
         if isinstance(event, yaml.CollectionEndEvent):
-            anchor, found = open_.pop()
+            anchor, count = open_.pop()
         elif isinstance(event, yaml.AliasEvent):
-            found, anchor = values.get(anchor or "", MOST), None
+            count, anchor = values.get(anchor or "", MOST), None
         else:
-            found = 1
+            count = 1
         if anchor is not None:
-            values[anchor] = found
-        open_[-1] = (open_[-1][0], open_[-1][1] + found)
+            values[anchor] = count
+        open_[-1] = (open_[-1][0], open_[-1][1] + count)
         if len(open_) > DEEPEST or open_[-1][1] >= MOST:
             raise too_large
 
 
 def _json(value: Any) -> Any:
-    """YAML has dates, numbers without end and non-text keys; JSON has not."""
+    """Convert dates, infinite numbers and non-text keys, which JSON does not have, to text."""
     if isinstance(value, dict):
-        return {str(key): _json(one) for key, one in value.items()}
+        return {str(key): _json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_json(one) for one in value]
+        return [_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, int) and abs(value) >= 1 << 64:

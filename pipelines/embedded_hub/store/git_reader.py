@@ -1,4 +1,4 @@
-"""Reading a bare git repository. Needs no lock: what an object id names never changes, and refs move in one step."""
+"""Reading a bare git repository. Needs no lock: an object never changes, and refs move atomically."""
 
 import re
 import stat
@@ -22,7 +22,7 @@ EMPTY_TREE = bytes(Tree().id)
 
 @dataclass(frozen=True)
 class Entry:
-    """A file or folder in a tree. `oid` is git's; `pointer` is set when the file's text is an LFS pointer."""
+    """A file or folder in a tree. `oid` is git's; `pointer` is set if the file's text is an LFS pointer."""
 
     path: str
     oid: str
@@ -44,17 +44,17 @@ class CommitFacts:
 
 
 def sound_ref(ref: str) -> bool:
-    """Whether git allows a ref of that name, and file systems its file."""
+    """Return whether git allows a ref of that name, and file systems its file."""
     return ref.isprintable() and len(ref.encode()) < 240 and bool(check_ref_format(Ref(ref.encode())))
 
 
 def full_ref(branch: str) -> str:
-    """The ref of a branch, or of the pull request `refs/pr/N`."""
+    """Return the ref of a branch, or of the pull request `refs/pr/N`."""
     return branch if branch.startswith(PULLS) else HEADS + branch
 
 
 class GitReader:
-    """One bare repository, to read from many threads."""
+    """One bare repository, readable from many threads."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -69,7 +69,7 @@ class GitReader:
         self.git.close()
 
     def resolve(self, revision: str) -> str | None:
-        """The commit that a branch, tag, full ref or 40-digit id names."""
+        """Return the commit that a branch, tag, full ref or 40-digit id names."""
         names = [revision] if revision.startswith("refs/") else [HEADS + revision, TAGS + revision]
         for name in names:
             oid = self.read_ref(name)
@@ -81,21 +81,21 @@ class GitReader:
         return None
 
     def head(self, branch: str) -> str | None:
-        """The commit at the tip of `branch`, or of the pull request `refs/pr/N`."""
+        """Return the tip of `branch`, or of the pull request `refs/pr/N`."""
         return self.read_ref(full_ref(branch))
 
     def refs(self, prefix: str) -> dict[str, str]:
-        """Short name -> commit, of all refs under `prefix`."""
+        """Return short name -> commit of all refs under `prefix`."""
         names = sorted(self.git.refs.subkeys(Ref(prefix.rstrip("/").encode())))
-        found = ((bytes(n).decode(), self.read_ref(prefix + bytes(n).decode())) for n in names)
-        return {name: oid for name, oid in found if oid}
+        commits = ((bytes(n).decode(), self.read_ref(prefix + bytes(n).decode())) for n in names)
+        return {name: oid for name, oid in commits if oid}
 
     def read(self, oid: str) -> bytes:
-        """The content of a blob; KeyError when it is not here."""
+        """Return the content of a blob; KeyError if it is missing."""
         return bytes(self.git.object_store.get_raw(ObjectID(oid.encode()))[1])
 
     def at(self, commit: str, path: str) -> Entry | None:
-        """What `path` is at `commit`; the empty path is the top folder."""
+        """Return the file or folder `path` at `commit`; the empty path is the top folder."""
         oid, mode = self.commit_facts(commit).tree.encode(), stat.S_IFDIR
         for name in path.encode(errors="surrogatepass").split(b"/") if path else []:
             if not stat.S_ISDIR(mode):
@@ -106,34 +106,34 @@ class GitReader:
         return self._entry(path, mode, oid)
 
     def text(self, commit: str, path: str) -> str | None:
-        """The file's text, None when there is no such file (or only an LFS pointer) at `commit`."""
+        """Return the file's text at `commit`; None if it is missing or an LFS pointer."""
         entry = self.at(commit, path)
         if entry is None or entry.folder or entry.pointer:
             return None
         return self.read(entry.oid).decode(errors="replace")
 
     def children(self, folder: Entry) -> list[Entry]:
-        """What lies directly in `folder`, folders first, by name."""
+        """Return the direct children of `folder`, folders first, by name."""
         start = f"{folder.path}/" if folder.path else ""
         entries = (self._entry(start + n.decode(), m, o) for n, (m, o) in self.entries(folder.oid.encode()).items())
         return sorted(entries, key=lambda entry: (not entry.folder, entry.path))
 
     def below(self, folder: Entry) -> Iterator[Entry]:
-        """Everything in `folder` at any depth."""
+        """Yield everything in `folder` at any depth."""
         for entry in self.children(folder):
             yield entry
             if entry.folder:
                 yield from self.below(entry)
 
     def files(self, commit: str) -> list[tuple[str, str]]:
-        """Path and oid of every file at `commit`, sorted by path."""
+        """Return path and oid of every file at `commit`, sorted by path."""
         return self._all_files(self.commit_facts(commit).tree)
 
     def pointers(self) -> set[str]:
-        """The large files in any commit that a ref leads to. Slow: every tree of the whole history is read."""
+        """Return the large files of all reachable commits. Slow: it reads every tree of the history."""
         commits = [self.resolve(ref.decode()) for ref in self.git.refs.allkeys() if ref != b"HEAD"]
         seen: set[str | bytes] = set()
-        found: set[str] = set()
+        oids: set[str] = set()
         while commits:
             commit = commits.pop()
             if not commit or commit in seen:
@@ -149,11 +149,11 @@ class GitReader:
                         if stat.S_ISDIR(mode):
                             waiting.append(oid)
                         elif pointer := self.facts(oid)[1]:
-                            found.add(pointer.oid)
-        return found
+                            oids.add(pointer.oid)
+        return oids
 
     def history(self, commit: str) -> Iterator[CommitFacts]:
-        """`commit` and its first parents, newest first."""
+        """Yield `commit` and its first parents, newest first."""
         following: str | None = commit
         while following:
             facts = self.commit_facts(following)
@@ -161,19 +161,19 @@ class GitReader:
             following = facts.parents[0] if facts.parents else None
 
     def last_change(self, commit: str, paths: Sequence[str]) -> dict[str, CommitFacts]:
-        """The newest commit that changed each of `paths`, seen from `commit`."""
-        found: dict[str, CommitFacts] = {}
+        """Return for each of `paths` the newest commit that changed it, as seen from `commit`."""
+        changes: dict[str, CommitFacts] = {}
         for facts in self.history(commit):
             parent = facts.parents[0] if facts.parents else None
             for path in paths:
-                if path not in found and (not parent or self._oid(parent, path) != self._oid(facts.oid, path)):
-                    found[path] = facts
-            if len(found) == len(paths):
+                if path not in changes and (not parent or self._oid(parent, path) != self._oid(facts.oid, path)):
+                    changes[path] = facts
+            if len(changes) == len(paths):
                 break
-        return found
+        return changes
 
     def read_ref(self, ref: str) -> str | None:
-        """The commit that a full ref names, through tag objects."""
+        """Return the commit of a full ref, through tag objects."""
         if not sound_ref(ref):
             return None
         try:
@@ -182,19 +182,19 @@ class GitReader:
             return None
         if not value:
             return None
-        found: Any = self.git.object_store[value]
-        while isinstance(found, Tag):
-            found = self.git.object_store[found.object[1]]
-        return str(found.id.decode())
+        object_: Any = self.git.object_store[value]
+        while isinstance(object_, Tag):
+            object_ = self.git.object_store[object_.object[1]]
+        return str(object_.id.decode())
 
     def _commit_facts(self, oid: str) -> CommitFacts:
-        found: Any = self.git.object_store[ObjectID(oid.encode())]
-        if not isinstance(found, Commit):
+        commit: Any = self.git.object_store[ObjectID(oid.encode())]
+        if not isinstance(commit, Commit):
             raise KeyError(oid)
-        author = found.author.decode(errors="replace").split(" <")[0]
-        parents = tuple(parent.decode() for parent in found.parents)
-        message = found.message.decode(errors="replace")
-        return CommitFacts(oid, found.tree.decode(), parents, author, message, int(found.commit_time))
+        author = commit.author.decode(errors="replace").split(" <")[0]
+        parents = tuple(parent.decode() for parent in commit.parents)
+        message = commit.message.decode(errors="replace")
+        return CommitFacts(oid, commit.tree.decode(), parents, author, message, int(commit.commit_time))
 
     def _read_tree(self, oid: bytes) -> Entries:
         tree: Any = self.git.object_store[ObjectID(oid)] if oid != EMPTY_TREE else Tree()
@@ -217,7 +217,7 @@ class GitReader:
         return oid
 
     def _walk_files(self, tree: str) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
+        files: list[tuple[str, str]] = []
         waiting = [("", tree.encode())]
         while waiting:
             start, oid = waiting.pop()
@@ -226,5 +226,5 @@ class GitReader:
                 if stat.S_ISDIR(mode):
                     waiting.append((f"{path}/", child))
                 else:
-                    found.append((path, child.decode()))
-        return sorted(found)
+                    files.append((path, child.decode()))
+        return sorted(files)

@@ -1,4 +1,4 @@
-"""Writing to a bare git repository. A commit exists from the moment its ref moves, and never before."""
+"""Writing to a bare git repository. A commit exists as soon as its ref moves, not before."""
 
 import os
 import re
@@ -17,28 +17,28 @@ from embedded_hub.store.git_tree import Edit, apply
 from embedded_hub.store.lfs import sync_folder
 
 LOOSE_LIMIT = 64
-"""A commit with more new objects than this becomes one pack, with one fsync for all (as git's unpackLimit)."""
+"""A commit with more new objects than this becomes one pack with a single fsync (as git's unpackLimit)."""
 _MISLEADING = re.compile("-.*|HEAD|refs/.*|[0-9a-f]{40}")
-"""Names that git would allow and that everybody would read as something else."""
+"""Names that git allows but readers would misunderstand."""
 
 
 class StaleParent(Exception):
-    """The branch has moved on from the commit that the edit was made for."""
+    """The branch has moved since the commit for which the edit was made."""
 
 
 class NoSuchBranch(Exception):
-    """There is no branch of that name to write to."""
+    """The branch does not exist."""
 
 
 class RefExists(Exception):
-    """A branch or tag of that name is there already."""
+    """The branch or tag exists already."""
 
 
 class BadRef(Exception):
-    """Git allows no branch or tag of that name."""
+    """Git does not allow a branch or tag of that name."""
 
 
-class GitRepo(GitReader):
+class GitRepository(GitReader):
     """One bare repository; one writer at a time."""
 
     def __init__(self, path: Path) -> None:
@@ -56,10 +56,10 @@ class GitRepo(GitReader):
     def commit(
         self, branch: str, edits: Sequence[Edit], message: str, author: str, parent: str | None = None
     ) -> tuple[str, bool]:
-        """Put one commit with `edits` on `branch` (or `refs/pr/N`); returns the tip and whether it moved.
+        """Put one commit with `edits` on `branch` (or `refs/pr/N`); return the tip and whether it moved.
 
-        Edits that change nothing leave the tip, so that a client's retry makes no second commit. StaleParent when
-        `parent` is given and is not the tip; NoSuchBranch; CannotEdit from `tree.apply`.
+        Edits without a change leave the tip, so that a client's retry does not commit twice. StaleParent if `parent` is
+        given and is not the tip; NoSuchBranch; CannotEdit from `git_tree.apply`.
         """
         with self.writing:
             tip = self.head(branch)
@@ -71,24 +71,24 @@ class GitRepo(GitReader):
             tree, objects = apply(before.encode(), edits, self.entries)
             if tree.decode() == before:
                 return tip, False
-            made = _commit_object(tree, [tip.encode()], message, author)
-            self._store([*objects.values(), made])
-            self._move(full_ref(branch), tip, made.id.decode())
-            return made.id.decode(), True
+            commit = _commit_object(tree, [tip.encode()], message, author)
+            self._store([*objects.values(), commit])
+            self._move(full_ref(branch), tip, commit.id.decode())
+            return commit.id.decode(), True
 
     def propose(self, number: int, start: str, edits: Sequence[Edit], message: str, author: str) -> str:
-        """Begin the pull request `refs/pr/<number>` with one commit with `edits` on top of the commit `start`.
+        """Open the pull request `refs/pr/<number>` with one commit with `edits` on top of the commit `start`.
 
-        It stays at `start` when the edits change nothing. CannotEdit from `tree.apply`.
+        It stays at `start` if the edits change nothing. CannotEdit from `git_tree.apply`.
         """
         with self.writing:
             before = self.commit_facts(start).tree
             tree, objects = apply(before.encode(), edits, self.entries)
             tip = start
             if tree.decode() != before:
-                made = _commit_object(tree, [start.encode()], message, author)
-                self._store([*objects.values(), made])
-                tip = made.id.decode()
+                commit = _commit_object(tree, [start.encode()], message, author)
+                self._store([*objects.values(), commit])
+                tip = commit.id.decode()
             self._move(f"{PULLS}{number}", None, tip)
             return tip
 
@@ -98,13 +98,13 @@ class GitRepo(GitReader):
             tip = self.head(branch)
             if tip is None:
                 raise NoSuchBranch(branch)
-            made = _commit_object(self.commit_facts(tip).tree.encode(), [], message, author)
-            self._store([made])
-            self._move(HEADS + branch, tip, made.id.decode())
-            return str(made.id.decode())
+            commit = _commit_object(self.commit_facts(tip).tree.encode(), [], message, author)
+            self._store([commit])
+            self._move(HEADS + branch, tip, commit.id.decode())
+            return str(commit.id.decode())
 
     def create_ref(self, ref: str, target: str, message: str = "", author: str = "") -> None:
-        """Make a branch or tag (annotated when `message` is given); RefExists, BadRef."""
+        """Create a branch or tag (annotated if `message` is given); RefExists, BadRef."""
         name = ref.removeprefix(HEADS).removeprefix(TAGS)
         if not sound_ref(ref) or _MISLEADING.fullmatch(name):
             raise BadRef(ref)
@@ -118,15 +118,15 @@ class GitRepo(GitReader):
             try:
                 self._move(ref, None, target)
             except (NotADirectoryError, IsADirectoryError, FileExistsError):
-                raise BadRef(ref) from None  # `a` and `a/b` cannot both be
+                raise BadRef(ref) from None  # `a` and `a/b` cannot both exist
 
     def delete_ref(self, ref: str) -> bool:
-        """Remove a branch or tag; False when there is none."""
+        """Delete a branch or tag; return whether it existed."""
         with self.writing:
             if not self.read_ref(ref):
                 return False
             self._unlock(ref)
-            self.git.refs.remove_if_equals(Ref(ref.encode()), None)  # folders that this empties go too
+            self.git.refs.remove_if_equals(Ref(ref.encode()), None)  # also removes emptied folders
             sync_folder(self.path / "refs")
             return True
 
@@ -137,25 +137,25 @@ class GitRepo(GitReader):
         sync_folder((self.path / ref).parent)
 
     def _unlock(self, ref: str) -> None:
-        # One process writes here, under self.writing: a lock file can only be what a kill left behind.
+        # One process writes here, under self.writing: a lock file can only come from a kill.
         (self.path / f"{ref}.lock").unlink(missing_ok=True)
 
     def _store(self, objects: Sequence[Any]) -> None:
-        new = [one for one in objects if not self._has(one.id)]
+        new = [object_ for object_ in objects if not self._has(object_.id)]
         if len(new) > LOOSE_LIMIT:
-            self.git.object_store.add_objects([(one, None) for one in new])
+            self.git.object_store.add_objects([(object_, None) for object_ in new])
             sync_folder(self.path / "objects" / "pack")
             return
-        for one in new:
-            target = self._loose(one.id)
+        for object_ in new:
+            target = self._loose(object_.id)
             target.parent.mkdir(exist_ok=True)
             part = target.with_name(f"tmp_obj_{secrets.token_hex(8)}")
             with part.open("xb") as out:
-                out.write(one.as_legacy_object())
+                out.write(object_.as_legacy_object())
                 out.flush()
                 os.fsync(out.fileno())
             part.replace(target)
-        for folder in {self._loose(one.id).parent for one in new}:
+        for folder in {self._loose(object_.id).parent for object_ in new}:
             sync_folder(folder)
 
     def _loose(self, oid: bytes) -> Path:
@@ -167,24 +167,24 @@ class GitRepo(GitReader):
 
 
 def _commit_object(tree: bytes, parents: list[bytes], message: str, author: str) -> Any:
-    made = Commit()
-    made.tree, made.parents, made.message = tree, parents, message.encode(errors="replace")
-    made.author = made.committer = _signature(author)
-    made.author_time = made.commit_time = int(time.time())
-    made.author_timezone = made.commit_timezone = 0
-    made.encoding = b"UTF-8"
-    return made
+    commit = Commit()
+    commit.tree, commit.parents, commit.message = tree, parents, message.encode(errors="replace")
+    commit.author = commit.committer = _signature(author)
+    commit.author_time = commit.commit_time = int(time.time())
+    commit.author_timezone = commit.commit_timezone = 0
+    commit.encoding = b"UTF-8"
+    return commit
 
 
 def _tag_object(name: str, target: str, message: str, author: str) -> Any:
-    made = Tag()
-    made.name, made.object, made.message = (
+    tag = Tag()
+    tag.name, tag.object, tag.message = (
         name.encode(),
         (Commit, target.encode()),
         message.encode(errors="replace") + b"\n",
     )
-    made.tagger, made.tag_time, made.tag_timezone = _signature(author), int(time.time()), 0
-    return made
+    tag.tagger, tag.tag_time, tag.tag_timezone = _signature(author), int(time.time()), 0
+    return tag
 
 
 def _signature(author: str) -> bytes:

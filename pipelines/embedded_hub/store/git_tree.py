@@ -18,7 +18,7 @@ class CannotEdit(Exception):
 
 
 class NoSuchPath(CannotEdit):
-    """A file or folder to be deleted is not there."""
+    """The file or folder to be deleted does not exist."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Delete:
-    """Remove a file, or a folder with all that is in it."""
+    """Remove a file, or a folder with its content."""
 
     path: str
     folder: bool = False
@@ -47,7 +47,7 @@ class _Folder:
     open: dict[bytes, "_Folder"] = field(default_factory=dict)
 
     def down(self, name: bytes, create: bool) -> "_Folder | None":
-        """The folder `name`; None when there is none and none should be made, or a file has that name."""
+        """Return the folder `name`; None for a file, or for a missing folder unless `create`."""
         if name not in self.open:
             mode, oid = self.entries.get(name, (0, b""))
             if not (stat.S_ISDIR(mode) if mode else create):
@@ -57,7 +57,7 @@ class _Folder:
         return self.open[name]
 
     def save(self, new: dict[bytes, Any]) -> bytes | None:
-        """Write changed folders into `new` and return the oid; None when nothing is left in it."""
+        """Write changed folders into `new` and return the oid; None for an empty folder."""
         for name, folder in self.open.items():
             oid = folder.save(new)
             if oid is None:
@@ -72,9 +72,9 @@ class _Folder:
 
 
 def apply(root: bytes, edits: Iterable[Edit], load: Callable[[bytes], Entries]) -> tuple[bytes, dict[bytes, Any]]:
-    """Apply `edits` in order to the tree `root`; returns the new tree's oid and all objects that it may need.
+    """Apply `edits` in order to the tree `root`; return the new tree's oid and all objects that it may need.
 
-    `load` reads one tree. CannotEdit when a file would stand where a folder is, or the other way round.
+    `load` reads one tree. CannotEdit if a file would replace a folder, or a folder a file.
     """
     top = _Folder(load, dict(load(root)))
     new: dict[bytes, Any] = {}

@@ -1,4 +1,4 @@
-"""Where the bare repositories lie, and how they come and go. They are the only truth for content."""
+"""The folder of bare repositories: the only source of content."""
 
 import secrets
 import shutil
@@ -9,45 +9,45 @@ from pathlib import Path
 
 from dulwich.repo import Repo
 
-from embedded_hub.store.git_repository import GitRepo
+from embedded_hub.store.git_repository import GitRepository
 from embedded_hub.store.git_tree import Edit
 from embedded_hub.store.lfs import sync_folder
 
 
-class Store:
+class RepositoryStore:
     """All repositories: `repos/{models|datasets|spaces}/<namespace>/<name>.git`.
 
-    Callers give names that the accounts page has checked; nothing else of what a client sends reaches a path.
+    Callers pass names that `accounts.valid_name` has checked; no other text of a client reaches a path.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._open: dict[Path, GitRepo] = {}
+        self._open: dict[Path, GitRepository] = {}
         self._lock = threading.Lock()
         self._trash = root / ".trash"
         self._trash.mkdir(parents=True, exist_ok=True)
-        for left in self._trash.iterdir():
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in self._trash.iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def path(self, kind: str, full_name: str) -> Path:
-        """Where a repository lies."""
+        """Return a repository's folder."""
         return self.root / kind / f"{full_name}.git"
 
-    def repo(self, kind: str, full_name: str) -> GitRepo:
-        """Open a repository; the same object for every caller, so that they share its lock."""
+    def open(self, kind: str, full_name: str) -> GitRepository:
+        """Return the opened repository; all callers get the same object, so that they share its lock."""
         path = self.path(kind, full_name)
         with self._lock:
             if path not in self._open:
-                self._open[path] = GitRepo(path)
+                self._open[path] = GitRepository(path)
             return self._open[path]
 
     def create(self, kind: str, full_name: str, edits: Sequence[Edit], author: str) -> None:
-        """Make a repository whose branch main holds one commit; what an unfinished creation left is thrown away."""
+        """Create a repository with one commit on main; leftovers of an unfinished creation are discarded."""
         self.discard(kind, full_name)
         building = self._trash / secrets.token_hex(8)
         building.mkdir()
         Repo.init_bare(str(building), default_branch=b"main").close()
-        fresh = GitRepo(building)
+        fresh = GitRepository(building)
         fresh.begin(edits, author)
         fresh.close()
         path = self.path(kind, full_name)
@@ -56,7 +56,7 @@ class Store:
         sync_folder(path.parent)
 
     def discard(self, kind: str, full_name: str) -> None:
-        """Delete a repository; nothing happens when there is none."""
+        """Delete a repository if it exists."""
         path, bin_ = self.path(kind, full_name), self._trash / secrets.token_hex(8)
         with self._lock:
             self._open.pop(path, None)

@@ -1,10 +1,10 @@
-"""Xorbs, kept per repository: `xorbs/<repository id>/<address>/<hash>`, so that no hash opens another's content.
+"""Xorbs, stored per repository: `xorbs/<repository id>/<address>/<hash>`, so that no hash opens another's content.
 
-Clients remember which chunks they sent to an address, for three weeks, and never send them there again. So xorbs stay
-as long as their address is handed out; a new address (after a month, or when a xorb is missing) makes clients forget.
-A xorb is taken only when its chunks have the hash that is its name, and a file made from it is kept only when its
-sha256 is the announced one.
-A xorb lies here unpacked: the content, then where each chunk ends, then their hashes, then how many there are.
+Clients remember for three weeks which chunks they sent to an address, and do not send them there again. So xorbs stay
+as long as their address is valid; a new address (after a month, or when a xorb is missing) makes clients forget.
+A xorb is accepted only if its chunks have the hash of its name, and a file rebuilt from it only if its sha256 is the
+announced one.
+A xorb is stored unpacked: the content, then the end of each chunk, then their hashes, then their number.
 """
 
 import os
@@ -24,18 +24,18 @@ from embedded_hub.store.xet_format import CHUNKS_LIMIT, ChunkReader, Malformed, 
 from embedded_hub.store.xet_hash import Node, chunk_hash, xorb_hash
 
 LIFETIME = 30 * 86400
-"""Seconds for which one address is handed out."""
+"""Seconds for which one address is valid."""
 PIECE = 1 << 20
 _COUNT = struct.Struct("<I")
 _HASH = 32
 
 
 class MissingXorb(Exception):
-    """A file refers to a xorb that is not here, or to chunks that it does not have."""
+    """A file refers to a missing xorb, or to chunks that the xorb does not have."""
 
 
 class XetStore:
-    """The folder of xorbs. They need not survive a power cut: the files made from them do."""
+    """The folder of xorbs. Xorbs need not survive a power cut; the files rebuilt from them do."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -46,78 +46,76 @@ class XetStore:
         self._rebuilding = [threading.Lock() for _ in range(256)]
 
     def address(self, repo: int) -> str:
-        """The current address of a repository: it stands in the URL that clients send their xorbs to."""
+        """Return the current address of a repository: a part of the URL for uploading xorbs."""
         with self._addresses:
             known = self._known(repo)
             return known[-1] if known and _age(known[-1]) < LIFETIME else self._new(repo)
 
     def renew(self, repo: int, address: str) -> None:
-        """Hand out another address from now on, unless that has happened since `address`."""
+        """Replace the address `address`, unless another request has done so."""
         with self._addresses:
             if self._known(repo)[-1:] == [address]:
                 self._new(repo)
 
     def receive(self, repo: int, address: str, xorb: str) -> "XorbUpload":
-        """Begin to receive a xorb; FileNotFoundError when the address is no longer in use."""
+        """Begin to receive a xorb; FileNotFoundError if the address is no longer in use."""
         folder = self.root / str(repo) / address
         folder.stat()
         return XorbUpload(self.incoming / secrets.token_hex(16), folder / xorb)
 
     def content(self, repo: int, address: str, file: XetFile) -> Iterator[bytes]:
-        """The file's bytes, in pieces. MissingXorb; ValueError when its segments have other lengths than announced."""
+        """Return the file's bytes in pieces. MissingXorb; ValueError if a segment has another length than announced."""
         return _content(self.root / str(repo) / address, file)
 
     def rebuild(self, repo: int, address: str, file: XetFile, pointer: Pointer, lfs: LfsStore) -> None:
-        """Put the file together in the LFS store. MissingXorb; ValueError when that does not give its sha256."""
-        arriving = lfs.receive(pointer)
+        """Rebuild the file in the LFS store. MissingXorb; ValueError if its sha256 is not the announced one."""
+        file_upload = lfs.receive(pointer)
         try:
             for piece in self.content(repo, address, file):
-                arriving.write(piece)
-            arriving.finish()
+                file_upload.write(piece)
+            file_upload.finish()
         except ValueError:
             for name in {segment.xorb for segment in file.segments}:
                 if not intact(self.root / str(repo) / address / name):
                     raise MissingXorb(name) from None
             raise
         finally:
-            arriving.abandon()
+            file_upload.abandon()
 
     @contextmanager
     def alone(self, sha256: str) -> Iterator[None]:
-        """While one request rebuilds a file, the client's retry of it waits."""
+        """Let only one request rebuild a file; the client's retry waits."""
         with self._rebuilding[int(sha256[:2], 16)]:
             yield
 
-    def forget(self, older_than: float, there: set[int]) -> int:
-        """Remove xorbs that nobody is sent to: repositories not in `there`, addresses given up `older_than` s ago."""
+    def forget(self, older_than: float, repos: set[int]) -> int:
+        """Remove addresses of repositories not in `repos`, and those replaced `older_than` s ago; return how many."""
         removed = 0
         for folder in self.root.iterdir():
             if not folder.name.isdigit():
                 continue
             with self._addresses:
-                known = self._known(int(folder.name))
-                gone = int(folder.name) not in there
-                given_up = [one for one, next_ in pairwise(known) if _age(next_) > older_than]
-                removed += len(known if gone else given_up)
-                for address in known if gone else given_up:
-                    shutil.rmtree(folder / address, ignore_errors=True)
-                if gone:
-                    shutil.rmtree(folder, ignore_errors=True)
+                addresses, deleted = self._known(int(folder.name)), int(folder.name) not in repos
+                if not deleted:
+                    addresses = [old for old, newer in pairwise(addresses) if _age(newer) > older_than]
+                removed += len(addresses)
+                for path in [folder] if deleted else [folder / address for address in addresses]:
+                    shutil.rmtree(path, ignore_errors=True)
         return removed
 
     def _known(self, repo: int) -> list[str]:
         with suppress(FileNotFoundError):
-            return sorted(one.name for one in (self.root / str(repo)).iterdir())
+            return sorted(path.name for path in (self.root / str(repo)).iterdir())
         return []
 
     def _new(self, repo: int) -> str:
-        made = f"{time.time_ns():020d}-{secrets.token_hex(8)}"  # sorted by age
-        (self.root / str(repo) / made).mkdir(parents=True)
-        return made
+        address = f"{time.time_ns():020d}-{secrets.token_hex(8)}"  # sorted by age
+        (self.root / str(repo) / address).mkdir(parents=True)
+        return address
 
 
 class XorbUpload:
-    """One xorb on its way in: `write` pieces, then `finish`; `abandon` in every other case."""
+    """An upload of one xorb: `write` pieces, then `finish`; `abandon` in every other case."""
 
     def __init__(self, part: Path, target: Path) -> None:
         self._part, self._target = part, target
@@ -134,20 +132,20 @@ class XorbUpload:
             raise Malformed(f"it has more than {CHUNKS_LIMIT} chunks")
 
     def finish(self) -> None:
-        """Keep the xorb. Malformed when it breaks off or is not what its name says."""
+        """Store the xorb. Malformed if it is cut off or its hash is not its name."""
         self._reader.end()
         if not self._chunks:
-            raise Malformed("it has no chunks")
-        found = xorb_hash(self._chunks)
-        if found != self._target.name:
-            raise Malformed(f"its chunks have the hash {found}")
+            raise Malformed("it does not have any chunks")
+        hash_ = xorb_hash(self._chunks)
+        if hash_ != self._target.name:
+            raise Malformed(f"its chunks have the hash {hash_}")
         ends = array("I", accumulate(size for _, size in self._chunks))
         self._file.write(ends.tobytes() + b"".join(hash_ for hash_, _ in self._chunks) + _COUNT.pack(len(ends)))
         self._file.close()
         self._part.replace(self._target)
 
     def abandon(self) -> None:
-        """Throw away what came; harmless after `finish`."""
+        """Discard the upload; harmless after `finish`."""
         with suppress(OSError):
             self._file.close()
         with suppress(OSError):
@@ -155,7 +153,7 @@ class XorbUpload:
 
 
 class _Xorb:
-    """An open xorb; IndexError when it is not whole."""
+    """An open xorb; IndexError if it is incomplete."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb", buffering=0)
@@ -174,7 +172,7 @@ class _Xorb:
         return os.pread(self._file.fileno(), size, max(end - size, 0))
 
     def chunks(self) -> Iterator[Node]:
-        """Its chunks by the hashes that were computed when they came; IndexError when one has changed since."""
+        """Yield the chunks by their stored hashes; IndexError if one has changed."""
         for number, (start, end) in enumerate(pairwise((0, *self.ends))):
             hash_ = self.hashes[_HASH * number : _HASH * (number + 1)]
             if not start < end <= self.ends[-1]:
@@ -184,13 +182,13 @@ class _Xorb:
             yield hash_, end - start
 
     def range(self, first: int, end: int) -> tuple[int, int]:
-        """Where chunks lie in the content; IndexError."""
+        """Return the byte range of chunks; IndexError."""
         if not 0 <= first < end <= len(self.ends):
             raise IndexError
         return self.ends[first - 1] if first else 0, self.ends[end - 1]
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
-        """A part of the content in pieces."""
+        """Yield a part of the content in pieces."""
         for at in range(start, end, PIECE):
             yield os.pread(self._file.fileno(), min(PIECE, end - at), at)
 
@@ -199,7 +197,7 @@ class _Xorb:
 
 
 def intact(path: Path) -> bool:
-    """Whether a kept xorb is what its name says; FileNotFoundError."""
+    """Return whether a stored xorb has the hash of its name; FileNotFoundError."""
     try:
         with closing(_Xorb(path)) as xorb:
             return xorb_hash(list(xorb.chunks())) == path.name

@@ -1,6 +1,6 @@
 """The two formats of a Xet upload, as https://huggingface.co/docs/xet specifies them.
 
-A xorb is a row of chunks; a shard says of which chunks each file consists. Every length in them is a stranger's claim.
+A xorb is a sequence of chunks; a shard lists the chunks of each file. Every length in them is unverified input.
 """
 
 import struct
@@ -13,12 +13,12 @@ CHUNK_LIMIT = 128 << 10
 """Bytes of the largest chunk that clients cut."""
 CHUNKS_LIMIT = 1 << 14
 XORB_LIMIT = 66 << 20
-"""Bytes of a xorb as it travels: clients close one at 64 MiB of content or 8,192 chunks."""
+"""Bytes of a xorb in transfer: clients close one at 64 MiB of content or 8,192 chunks."""
 SHARD_LIMIT = 64 << 20
 
 _CHUNK = struct.Struct("<B3sB3s")
 _FOOTER = b"XETBLOB"
-"""What older clients send after the last chunk begins so; it repeats what the chunks' headers say."""
+"""The first bytes of a footer that older clients send after the last chunk; it repeats the chunks' headers."""
 
 _RECORD = 48
 _TAG = b"HFRepoMetaData\0" + bytes.fromhex("556967456a7b815783a5bdd95ccdd14aa9")
@@ -28,7 +28,7 @@ _VERIFIED, _WITH_SHA256 = 1 << 31, 1 << 30
 
 
 class Malformed(ValueError):
-    """Bytes that are no xorb or no shard; the message says what is wrong, for the middle of a sentence."""
+    """Bytes that are not a xorb or shard; the message fits the middle of a sentence."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class XetFile:
-    """One file of a shard. Its segments stay in the shard until they are asked for: there may be a million."""
+    """One file of a shard. Its segments are read from the shard on demand: there may be a million."""
 
     hash: str
-    """Xet's own, of the content's chunks; only buckets use it, as a name."""
+    """Xet's own hash of the content's chunks; only buckets use it, as a name."""
     sha256: str | None
     """None for files of buckets."""
     size: int
@@ -55,7 +55,7 @@ class XetFile:
 
 @dataclass(frozen=True)
 class Segments:
-    """The segments of one file, read from the shard's bytes anew in every loop."""
+    """The segments of one file, parsed from the shard's bytes in every loop."""
 
     shard: memoryview
     start: int
@@ -68,9 +68,9 @@ class Segments:
 
 
 class ChunkReader:
-    """Cuts the bytes of a xorb, which come in pieces of any size, into its chunks, unpacked.
+    """Split a xorb, which arrives in pieces of any size, into its unpacked chunks.
 
-    A chunk may be a view that is valid until the next is asked for.
+    A chunk may be a view that is valid only until the next chunk.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class ChunkReader:
         self.taken = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes | memoryview]:
-        """The chunks that `piece` completes. Malformed."""
+        """Yield the chunks that `piece` completes. Malformed."""
         self.taken += len(piece)
         if self.taken > XORB_LIMIT:
             raise Malformed(f"it is longer than {XORB_LIMIT >> 20} MiB")
@@ -103,13 +103,13 @@ class ChunkReader:
         del self._waiting[:at]
 
     def end(self) -> None:
-        """Nothing more comes. Malformed when the last chunk is cut off."""
+        """Mark the end of the bytes. Malformed if the last chunk is cut off."""
         if self._waiting:
             raise Malformed("its last chunk is cut off")
 
 
 def files_in(shard: memoryview) -> Iterator[XetFile]:
-    """The files that a shard describes. Malformed."""
+    """Yield the files of a shard. Malformed."""
     length = len(shard)
     if length < _RECORD or shard[:32] != _TAG:
         raise Malformed("it does not begin as a shard does")
@@ -129,7 +129,7 @@ def files_in(shard: memoryview) -> Iterator[XetFile]:
             raise Malformed("it ends within a file")
         sha256 = hash_text(struct.unpack_from("<32s", shard, after)[0]) if flags & _WITH_SHA256 else None
         segments = Segments(shard, start, count)
-        yield XetFile(hash_text(key), sha256, sum(one.size for one in segments), segments)
+        yield XetFile(hash_text(key), sha256, sum(segment.size for segment in segments), segments)
         at = end
 
 
@@ -146,33 +146,33 @@ def _chunk_header(header: memoryview) -> tuple[int, int, int]:
 def _unpacked(scheme: int, packed: memoryview, size: int) -> bytes | memoryview:
     if scheme not in (0, 1, 2):
         raise Malformed(f"a chunk has the compression {scheme}, which is unknown here")
-    found = _decompressed(packed, size) if scheme else packed
-    if len(found) != size:
-        raise Malformed(f"a chunk has {len(found)} bytes, not the {size} of its header")
-    return _ungrouped(bytes(found)) if scheme == 2 else found
+    content = _decompressed(packed, size) if scheme else packed
+    if len(content) != size:
+        raise Malformed(f"a chunk has {len(content)} bytes, not the {size} of its header")
+    return _ungrouped(bytes(content)) if scheme == 2 else content
 
 
 def _decompressed(packed: memoryview, size: int) -> bytes:
     unpacking = lz4.frame.LZ4FrameDecompressor()
     try:
-        found: bytes = unpacking.decompress(packed, max_length=size + 1)  # whatever the frame claims
+        content: bytes = unpacking.decompress(packed, max_length=size + 1)  # whatever the frame claims
     except (RuntimeError, ValueError, EOFError, MemoryError) as error:
         raise Malformed(f"a chunk cannot be decompressed: {error}") from None
     if not unpacking.eof:
         raise Malformed("a chunk does not end where its header says")
-    return found
+    return content
 
 
 def _ungrouped(data: bytes) -> bytes:
     """Undo "byte grouping by 4": first all bytes at 0 mod 4, then all at 1 mod 4, and so on."""
-    found, at = bytearray(len(data)), 0
+    content, at = bytearray(len(data)), 0
     for offset in range(4):
         count = (len(data) - offset + 3) // 4
-        found[offset::4] = data[at : at + count]
+        content[offset::4] = data[at : at + count]
         at += count
-    return bytes(found)
+    return bytes(content)
 
 
 def hash_text(hash_: bytes) -> str:
-    """How Xet writes a hash: four little-endian 64-bit numbers."""
+    """Return a hash as Xet writes it: four little-endian 64-bit numbers."""
     return "".join(f"{number:016x}" for number in struct.unpack("<4Q", hash_))

@@ -1,4 +1,4 @@
-"""How Xet names chunks and xorbs: keyed BLAKE3, and a tree of it. https://huggingface.co/docs/xet/hashing"""
+"""Xet's names of chunks and xorbs: keyed BLAKE3, and a tree of it. https://huggingface.co/docs/xet/hashing"""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,16 +11,16 @@ _NODE_KEY = bytes.fromhex("017ec5c7a5472996fd946666b48a02e65ddd536f37c76dd2f8635
 _WIDEST, _MEAN_WIDTH = 9, 4
 
 Node = tuple[bytes, int]
-"""The hash of a chunk or of what lies below a node of the tree, and how many bytes that is."""
+"""The hash of a chunk or of a node's subtree, and its size in bytes."""
 
 
 def chunk_hash(chunk: bytes | memoryview) -> bytes:
-    """The 32 bytes that name a chunk's content."""
+    """Return the 32 bytes that name a chunk's content."""
     return blake3(chunk, key=_CHUNK_KEY).digest()
 
 
 def xorb_hash(chunks: Sequence[Node]) -> str:
-    """The name of a xorb of these chunks, as 64 hex digits."""
+    """Return the name of a xorb of these chunks, as 64 hex digits."""
     nodes = list(chunks) or [(bytes(32), 0)]
     while len(nodes) > 1:
         nodes = [_joined(group) for group in _groups(nodes)]
@@ -28,7 +28,7 @@ def xorb_hash(chunks: Sequence[Node]) -> str:
 
 
 def _groups(nodes: list[Node]) -> Iterator[list[Node]]:
-    """Two to nine neighbours; from the third on, a hash divisible by four ends a group."""
+    """Yield groups of two to nine neighbours; from the third on, a hash divisible by four ends a group."""
     start = 0
     while start < len(nodes):
         group = nodes[start : start + _WIDEST]

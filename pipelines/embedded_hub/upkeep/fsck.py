@@ -1,7 +1,8 @@
-"""Check a data directory from outside, also while its server runs: nothing in it is written or locked.
+"""Check a data directory without writing or locking anything, also while its server runs.
 
-Every git object is hashed again and everything that a branch or tag leads to must be there; so must every large file
-that a repository may use, with the sha256 that is its name, and every xorb; and the database must fit the repositories.
+Every git object is hashed again, and everything that a branch or tag leads to must exist. Every large file that a
+repository may use must have the sha256 of its name, and every xorb the hash of its name. The database must match the
+repositories.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ PIECE = 1 << 20
 
 @dataclass
 class Report:
-    """What was found: `findings` are damage; `notes` are left-overs that do no harm."""
+    """`findings` are damage; `notes` are harmless leftovers; the rest counts the checked data."""
 
     findings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -45,7 +46,7 @@ class _Row:
 
 
 def check(root: Path) -> Report:
-    """Check the data directory `root`, whose format is known to be ours."""
+    """Check the data directory `root`, whose format the caller has checked."""
     report = Report()
     address = f"file:{quote(str(root / 'hub.db'))}?mode=ro"
     try:
@@ -65,124 +66,128 @@ def check(root: Path) -> Report:
         for folder in sorted((root / "repos" / kind).glob("*/*.git")):
             name = f"{kind}/{folder.parent.name}/{folder.stem}"
             if name not in known:
-                report.notes.append(f"{name}: its folder is there, but the database does not know it.")
+                report.notes.append(f"{name}: its folder exists, but the database does not know it.")
     return report
 
 
 def _rows(sql: sqlite3.Connection) -> list[_Row]:
     query = "SELECT id, kind, namespace || '/' || name, moving_to FROM repos ORDER BY kind, namespace, name"
-    return [_Row(*row) for row in sql.execute(query) if row[1] in KINDS]  # buckets have no history to check
+    return [_Row(*row) for row in sql.execute(query) if row[1] in KINDS]  # a bucket is not a git repository
 
 
 def _repository(root: Path, sql: sqlite3.Connection, row: _Row, report: Report) -> None:
-    where = f"{row.kind}/{row.name}"
+    label = f"{row.kind}/{row.name}"
     try:
         names = [name for name in (row.name, row.moving_to) if name]
         folder = next((path for name in names if (path := root / "repos" / row.kind / f"{name}.git").is_dir()), None)
         if folder is None:
-            found = [f"{where}: the database knows it, but its folder is missing."]
+            findings = [f"{label}: the database knows it, but its folder is missing."]
         else:
             with closing(Repo(str(folder))) as git:
-                checked = _Repository(git, where)
-                found = [*checked.objects(), *checked.reachable(), *_unusable(root, sql, row, checked.pointers, where)]
+                checked = _Repository(git, label)
+                findings = [
+                    *checked.objects(),
+                    *checked.reachable(),
+                    *_unusable(root, sql, row, checked.pointers, label),
+                ]
                 report.objects += checked.count
     except Exception as error:  # whatever a broken file makes dulwich raise is a finding
-        found = [f"{where}: it cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
-    if found and row not in _rows(sql):
-        return  # deleted or moved while it was looked at
+        findings = [f"{label}: it cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
+    if findings and row not in _rows(sql):
+        return  # deleted or moved during the check
     report.repositories += 1
-    report.findings += found
+    report.findings += findings
 
 
 class _Repository:
     """One bare repository under examination."""
 
-    def __init__(self, git: Repo, where: str) -> None:
-        self._store, self._refs, self._where = git.object_store, git.refs, where
+    def __init__(self, git: Repo, label: str) -> None:
+        self._store, self._refs, self._label = git.object_store, git.refs, label
         self.count = 0
         self.pointers: dict[str, Pointer] = {}
-        """Path -> pointer of everything in the history that may be a large file."""
+        """Path -> pointer of every possible large file of the history."""
 
     def objects(self) -> Iterator[str]:
-        """Every object, hashed again."""
+        """Hash every object again; yield the damage."""
         for oid in set(self._store):
             self.count += 1
-            name = f"{self._where}: the object {oid.decode()}"
+            name = f"{self._label}: the object {oid.decode()}"
             try:
-                kind, data = self._store.get_raw(oid)
-                one = ShaFile.from_raw_string(kind, data)
-                if one.id != oid:
-                    yield f"{name} has content that belongs to {one.id.decode()}."
-                one.check()
+                kind, content = self._store.get_raw(oid)
+                object_ = ShaFile.from_raw_string(kind, content)
+                if object_.id != oid:
+                    yield f"{name} has content that belongs to {object_.id.decode()}."
+                object_.check()
             except Exception as error:
                 yield f"{name} is broken: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
     def reachable(self) -> Iterator[str]:
-        """Everything that a ref leads to is there and is what its place says."""
+        """Follow every ref; yield what is missing or of a wrong type."""
         heads = self._refs.as_dict(b"refs/")
         if b"heads/main" not in heads:
-            yield f"{self._where}: it has no branch main."
+            yield f"{self._label}: its branch main is missing."
         seen: set[tuple[bytes, type[Any]]] = set()
         waiting: list[tuple[bytes, type[Any], str]] = [
             (oid, Commit, f"refs/{ref.decode(errors='replace')}") for ref, oid in heads.items()
         ]
         while waiting:
-            oid, kind, place = waiting.pop()
+            oid, kind, origin = waiting.pop()
             if (oid, kind) in seen:
                 continue
             seen.add((oid, kind))
             try:
-                found: Any = self._store[ObjectID(oid)]
+                object_: Any = self._store[ObjectID(oid)]
             except Exception:
-                yield f"{self._where}: {place} leads to {oid.decode(errors='replace')}, which is missing or broken."
+                yield f"{self._label}: {origin} leads to {oid.decode(errors='replace')}, which is missing or broken."
                 continue
-            if isinstance(found, Tag):
-                waiting.append((found.object[1], Commit, place))
-            elif not isinstance(found, kind):
-                yield f"{self._where}: {place} leads to {oid.decode()}, which is a {found.type_name.decode()}."
-            elif isinstance(found, Commit):
-                waiting.append((found.tree, Tree, f"commit {oid.decode()}"))
-                waiting += [(parent, Commit, f"commit {oid.decode()}") for parent in found.parents]
+            if isinstance(object_, Tag):
+                waiting.append((object_.object[1], Commit, origin))
+            elif not isinstance(object_, kind):
+                yield f"{self._label}: {origin} leads to {oid.decode()}, which is a {object_.type_name.decode()}."
+            elif isinstance(object_, Commit):
+                waiting.append((object_.tree, Tree, f"commit {oid.decode()}"))
+                waiting += [(parent, Commit, f"commit {oid.decode()}") for parent in object_.parents]
             else:
-                yield from self._files(found, place, seen, waiting)
+                yield from self._files(object_, origin, seen, waiting)
 
     def _files(
-        self, tree: Tree, place: str, seen: set[tuple[bytes, type[Any]]], waiting: list[tuple[bytes, type[Any], str]]
+        self, tree: Tree, origin: str, seen: set[tuple[bytes, type[Any]]], waiting: list[tuple[bytes, type[Any], str]]
     ) -> Iterator[str]:
         for item in tree.iteritems():
-            path = f"{place}{'/' if ':' in place else ':'}{item.path.decode(errors='replace')}"
+            path = f"{origin}{'/' if ':' in origin else ':'}{item.path.decode(errors='replace')}"
             if stat.S_ISDIR(item.mode):
                 waiting.append((item.sha, Tree, path))
             elif (item.sha, Blob) not in seen:
                 seen.add((item.sha, Blob))
                 try:
-                    kind, data = self._store.get_raw(item.sha)
+                    kind, content = self._store.get_raw(item.sha)
                     if kind != Blob.type_num:
                         raise ValueError(kind)
                 except Exception:
-                    yield f"{self._where}: {path} leads to {item.sha.decode()}, which is missing or no file."
+                    yield f"{self._label}: {path} leads to {item.sha.decode()}, which is missing or not a file."
                     continue
-                pointer = pointer_in(data) if len(data) <= POINTER_LIMIT else None
+                pointer = pointer_in(content) if len(content) <= POINTER_LIMIT else None
                 if pointer:
                     self.pointers[path] = pointer
 
 
 def _unusable(
-    root: Path, sql: sqlite3.Connection, row: _Row, pointers: dict[str, Pointer], where: str
+    root: Path, sql: sqlite3.Connection, row: _Row, pointers: dict[str, Pointer], label: str
 ) -> Iterator[str]:
-    """Large files that the history needs and the store has not, or not with that size."""
+    """Yield the large files of the history that are missing in the store or have another size."""
     for path, pointer in pointers.items():
         if not sql.execute("SELECT 1 FROM lfs_files WHERE repo=? AND oid=?", (row.id, pointer.oid)).fetchone():
-            continue  # a pointer that somebody typed is ordinary text
+            continue  # a pointer to a file that was never uploaded is ordinary text
         file = _large(root, pointer.oid)
         if not file.is_file():
-            yield f"{where}: {path} needs the large file {pointer.oid}, which is missing."
+            yield f"{label}: {path} needs the large file {pointer.oid}, which is missing."
         elif file.stat().st_size != pointer.size:
-            yield f"{where}: {path} needs {pointer.size} bytes, but {pointer.oid} has {file.stat().st_size}."
+            yield f"{label}: {path} needs {pointer.size} bytes, but {pointer.oid} has {file.stat().st_size}."
 
 
 def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
-    """Every large file that a repository may use is there and has the sha256 that it is named by."""
+    """Hash every large file that a repository may use."""
     query = "SELECT oid, min(namespace || '/' || name) FROM lfs_files JOIN repos ON repos.id = repo GROUP BY oid"
     for oid, user in sql.execute(query).fetchall():
         digest = hashlib.sha256()
@@ -200,13 +205,15 @@ def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
 
 
 def _xorbs(root: Path, report: Report) -> None:
-    """Every xorb that clients may refer to has the chunks that its name says."""
+    """Hash every xorb that clients may refer to."""
     for path in sorted((root / "xorbs").glob("[0-9]*/*/*")):
         try:
             if not intact(path):
-                report.findings.append(f"{path.relative_to(root)}: its chunks are not what its name says: remove it.")
+                report.findings.append(
+                    f"{path.relative_to(root)}: its chunks do not have the hash of its name: remove it."
+                )
         except FileNotFoundError:
-            continue  # its address was given up while we looked
+            continue  # its address was given up during the check
         except OSError as error:
             report.findings.append(f"{path.relative_to(root)}: it cannot be read: {error.strerror}.")
 

@@ -1,7 +1,7 @@
-"""The first rows of data files, read in a child of its own: a hostile file can cost it time, memory or its life.
+"""The first rows of data files, read in a child process, which a hostile file may slow down, fill or crash.
 
-Run as a program with seconds and bytes as arguments, it reads `[path, format]` pairs as JSON from standard input and
-prints one table for each.
+As a program with seconds and bytes as arguments, it reads `[path, format]` pairs as JSON from standard input and prints
+one table for each.
 """
 
 import csv
@@ -20,30 +20,30 @@ FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv":
 SECONDS, MEMORY = 10, 2 << 30
 LINE = 1 << 20
 Table = dict[str, Any]
-"""`columns`, `rows` (lists of text), `total` (None when unknown); or `error`, a sentence."""
+"""`columns`, `rows` (lists of text), `total` (None if unknown); or `error`, a sentence."""
 
 _few = threading.BoundedSemaphore(2)
 
 
 def first_rows(files: Sequence[tuple[Path, str]], seconds: int = SECONDS, memory: int = MEMORY) -> list[Table]:
-    """One table per (path, format); every one has an `error` when the child needed more `seconds` or bytes."""
-    wanted = json.dumps([[str(path), kind] for path, kind in files])
+    """Return one table per (path, format); all have an `error` if the child exceeds its time or memory."""
+    order = json.dumps([[str(path), kind] for path, kind in files])
     environment = {"ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-I", str(Path(__file__).resolve()), str(seconds), str(memory)]
     try:
         with _few:
-            done = subprocess.run(
-                command, input=wanted, capture_output=True, text=True, timeout=2 * seconds, env=environment, check=True
+            child = subprocess.run(
+                command, input=order, capture_output=True, text=True, timeout=2 * seconds, env=environment, check=True
             )
-        found: list[Table] = json.loads(done.stdout)
+        tables: list[Table] = json.loads(child.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
-        return [{"error": "These files are too large or too unusual to be shown here."} for _ in files]
-    return found
+        return [{"error": "These files are too large or too unusual to be displayed."} for _ in files]
+    return tables
 
 
 def main() -> None:
     """Read standard input, print the tables."""
-    seconds, memory = (int(one) for one in sys.argv[1:])
+    seconds, memory = (int(number) for number in sys.argv[1:])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     if sys.platform == "linux":  # elsewhere the limit counts what is only reserved
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -54,7 +54,7 @@ def _table(path: Path, kind: str) -> Table:
     try:
         return {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv}[kind](path)
     except Exception as error:
-        return {"error": f"This file cannot be shown: {type(error).__name__}."}
+        return {"error": f"This file cannot be displayed: {type(error).__name__}."}
 
 
 def _parquet(path: Path) -> Table:
@@ -78,7 +78,11 @@ def _jsonl(path: Path) -> Table:
 
 def _csv(path: Path) -> Table:
     names, *rows = [*islice(csv.reader(_lines(path)), ROWS + 1)] or [[]]
-    return {"columns": names[:COLUMNS], "rows": [[_cell(one) for one in row[:COLUMNS]] for row in rows], "total": None}
+    return {
+        "columns": names[:COLUMNS],
+        "rows": [[_cell(cell) for cell in row[:COLUMNS]] for row in rows],
+        "total": None,
+    }
 
 
 def _lines(path: Path) -> Iterator[str]:

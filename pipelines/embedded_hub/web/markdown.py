@@ -1,4 +1,4 @@
-"""A card as HTML that is safe to show: no markup of its own, no script, no picture from elsewhere."""
+"""Render cards as safe HTML: without raw markup, scripts, or pictures of other sites."""
 
 import posixpath
 import re
@@ -20,7 +20,7 @@ _DATA = re.compile(r"data:image/(?:png|gif|jpeg|webp);base64,")
 
 @lru_cache(64)
 def render(text: str, address: str, revision: str) -> Markup:
-    """The card of the repository `address` (`datasets/org/name`); its relative links lead to files at `revision`."""
+    """Return a card of the repository `address` (`datasets/org/name`); relative links lead to files at `revision`."""
     tokens = _PARSER.parse(card_metadata.body(text)[:LIMIT])
     _make_safe(tokens, f"/{quote(address)}", quote(revision, safe=""))
     return Markup(_PARSER.renderer.render(tokens, _PARSER.options, {}))  # noqa: S704  (all text in it is escaped)
@@ -40,7 +40,7 @@ def _make_safe(tokens: Iterable[Token], address: str, revision: str) -> None:
 
 
 def _link(href: str, files: str) -> str | None:
-    """Where a link may lead: the web, this Hub, this page, or a file of the repository."""
+    """Return the link if it leads to the web, this Hub, this page, or a file of the repository."""
     try:
         parts = urlsplit(href)
     except ValueError:
@@ -56,7 +56,7 @@ def _link(href: str, files: str) -> str | None:
 
 
 def _picture(token: Token, files: str) -> None:
-    """A picture of the repository itself, or one that the text holds; else its text alone."""
+    """Keep a picture of the repository or one embedded in the text; replace any other by its description."""
     source = str(token.attrs.get("src", ""))
     if _DATA.match(source):
         return
@@ -72,6 +72,6 @@ def _picture(token: Token, files: str) -> None:
 
 
 def _inside(path: str) -> str | None:
-    """A relative path without detours, quoted; None when it would lead out of the repository."""
-    found = posixpath.normpath(unquote(path))
-    return None if found in (".", "") or found.startswith(("..", "/")) else quote(found)
+    """Return a relative path, normalised and quoted; None if it leads out of the repository."""
+    target = posixpath.normpath(unquote(path))
+    return None if target in (".", "") or target.startswith(("..", "/")) else quote(target)

@@ -151,9 +151,10 @@ def token(
     where.mkdir(parents=True, exist_ok=True)
     from embedded_hub import server
     from embedded_hub.database.accounts import Accounts
+    from embedded_hub.database.connection import Database
 
     server.check_format(where)
-    accounts = Accounts(where / "hub.db")
+    accounts = Accounts(Database(where / "hub.db"))
     try:
         local = server.local_token(where, accounts)
         if new is not None:
@@ -167,7 +168,7 @@ def token(
         elif not accounts.revoke_token(revoke):
             raise BadInput(f"There is no token {revoke!r} to revoke.")
     finally:
-        accounts.close()
+        accounts.database.close()
 
 
 def _new_token(accounts: "Accounts", name: str, role: str, user: str, orgs: list[str]) -> str:
