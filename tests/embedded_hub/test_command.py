@@ -44,7 +44,7 @@ def test_exec_hands_on_exit_codes_and_no_real_token(home: Path) -> None:
     assert (found.returncode, found.stdout.split()) == (7, [token, "0"])
     assert permix_hub(home, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 137
     missing = permix_hub(home, "exec", "--", "no-such-command-at-all")
-    assert (missing.returncode, missing.stderr.strip()) == (2, "There is no command 'no-such-command-at-all'.")
+    assert (missing.returncode, missing.stderr.strip()) == (2, "permix: There is no command 'no-such-command-at-all'.")
 
 
 def test_tokens_are_made_used_and_revoked(home: Path) -> None:

@@ -152,14 +152,14 @@ def test_webhooks_are_listed_changed_switched_off_and_deleted_and_never_tell_the
     [
         ({"url": "http://example.org/x"}, "on this machine only"),
         ({"url": "http://127.0.0.1.example.org/x"}, "on this machine only"),
-        ({"url": "http://127.0.0.1@example.org/"}, "no address"),
-        ({"url": "file:///etc/passwd"}, "no address"),
-        ({"url": "http://127.0.0.1:99999/"}, "no address"),
+        ({"url": "http://127.0.0.1@example.org/"}, "is not an address"),
+        ({"url": "file:///etc/passwd"}, "is not an address"),
+        ({"url": "http://127.0.0.1:99999/"}, "is not an address"),
         ({"url": None}, "url or a jobSourceId"),
         ({"url": None, "jobSourceId": "0" * 24}, "no job"),
-        ({"watched": []}, "needs something that it watches"),
-        ({"watched": [{"type": "bucket", "name": "a/b"}]}, "no 'bucket'"),
-        ({"watched": [{"type": "model", "name": "a"}]}, "names no model"),
+        ({"watched": []}, "needs watched repositories or owners"),
+        ({"watched": [{"type": "bucket", "name": "a/b"}]}, "not 'bucket'"),
+        ({"watched": [{"type": "model", "name": "a"}]}, "is not the name of a model"),
         ({"domains": ["weather"]}, "domains should"),
         ({"secret": "a\r\nX-Evil: 1"}, "secret should"),
     ],
@@ -226,7 +226,7 @@ def test_what_was_delivered_is_kept_for_a_while_only(tmp_path: Path, monkeypatch
     from embedded_hub.database.webhooks import Webhook
 
     hub = open_context(tmp_path)
-    monkeypatch.setattr(webhooks, "KEPT", 3)
+    monkeypatch.setattr(webhooks, "ENDED_LISTED", 3)
     one = Webhook("w", "permix", "write", "http://127.0.0.1:9/", None, (("user", "x"),), ("repo",), None, False)
     hub.webhooks.put(one)
     for number in range(5):

@@ -67,7 +67,7 @@ def deliveries(request: HubRequest) -> Response:
 
 def _put(request: HubRequest, webhook: Webhook) -> Response:
     if not webhook.watched or not (webhook.url or webhook.job):
-        raise HubError(400, "A webhook needs watched, and a url or a jobSourceId.")
+        raise HubError(400, "A webhook needs watched repositories or owners, and a url or a jobSourceId.")
     announce.begin(request.context, webhook)
     request.context.webhooks.put(webhook)
     return JSONResponse({"webhook": _described(webhook)})
