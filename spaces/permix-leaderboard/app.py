@@ -1,4 +1,4 @@
-"""The leaderboard of one organisation's sweeps: how far personas move each variant, and what the answers look like."""
+"""The leaderboard of one organisation's sweeps: how far personas move each variant, with its answers."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ import measuring
 import pandas as pd
 import shown
 from artifacts import ABSENT, CASES, TABLES, UNREADABLE, Artifact
+from models import ORG
 from theme import THEME
 
-ORG = os.environ.get("PERMIX_ORG") or os.environ.get("SPACE_ID", "permix/").partition("/")[0]
 SOURCE = artifacts.Source(ORG)
-MEASURE = os.environ.get("PERMIX_MEASURE", "")  # "local", or the image of a Job; without it nothing is measured
-ARENA = os.environ.get("PERMIX_ARENA", "")  # minutes between two commits of votes; without it there are none
-DISK = Path("/data")  # where a Space has storage that outlives it
+MEASURE = os.environ.get("PERMIX_MEASURE", "")  # "local" or the image of a Job; "" omits the tab
+ARENA = os.environ.get("PERMIX_ARENA", "")  # minutes between two commits of votes; "" omits the tab
+DISK = Path("/data")  # the persistent storage of a Space
 DATA = Path(os.environ.get("PERMIX_DATA") or (DISK if os.access(DISK, os.W_OK) else tempfile.gettempdir()))
 FAILURES = (*ABSENT, *UNREADABLE)
 PICTURES = ("summary", "personas", "lottery", "tradeoff", "styles", "dynamics")
@@ -36,14 +36,14 @@ ROBUSTNESS = {"PSS": "pss", "corrected PSS": "pss_corrected", "worst accuracy": 
 
 
 def table(benchmark: str = "", base: str = "", seed: str = "") -> list[dict[str, Any]]:
-    """The sweeps that pass the filters ("" lets all pass): every number, with the artifact and its revision."""
+    """List the sweeps that pass the filters ("" passes all): every number, with the artifact and its revision."""
     board = SOURCE.board()
     rows = shown.chosen(board, benchmark, base, seed)
     return [row | {"revision": board.artifacts[row["repo"]].sha} for row in rows]
 
 
 def completions(repo: str, benchmark: str, persona: str, problem: str) -> list[dict[str, Any]]:
-    """A sweep's rows for one persona and problem, one for each run."""
+    """List a sweep's rows for one persona and problem, one for each run."""
     try:
         return artifacts.answers(_artifact(repo), benchmark, persona, problem)
     except FAILURES as error:
@@ -51,21 +51,21 @@ def completions(repo: str, benchmark: str, persona: str, problem: str) -> list[d
 
 
 def look(benchmark: str | None, base: str, seed: str) -> list[Any]:
-    """The table and what can be chosen; a filter that fits nothing any more is set back."""
+    """Return the table and the choices; a filter without any row is reset."""
     board = SOURCE.board()
     values = {name: artifacts.options(board.sweeps, name) for name in ("benchmark", "base", "seed")}
-    choices = {name: [("all", ""), *((str(value), str(value)) for value in of)] for name, of in values.items()}
-    if benchmark is None:  # the page has just been opened: one benchmark is easier to read than all
+    choices = {name: [("all", ""), *((str(v), str(v)) for v in column)] for name, column in values.items()}
+    if benchmark is None:  # a new page: one benchmark is easier to read than all
         benchmark = choices["benchmark"][1][1] if board.sweeps else ""
-    wanted = {"benchmark": benchmark, "base": base, "seed": seed}
-    wanted = {name: value if value in dict(choices[name]).values() else "" for name, value in wanted.items()}
-    rows = shown.chosen(board, **wanted)
-    found, judged = shown.table(rows, board), shown.preferences(board)
+    filters = {"benchmark": benchmark, "base": base, "seed": seed}
+    filters = {name: value if value in dict(choices[name]).values() else "" for name, value in filters.items()}
+    rows = shown.chosen(board, **filters)
+    frame, judged = shown.table(rows, board), shown.preferences(board)
     return [
         shown.status(board, ORG),
         _version(board),
-        *(gr.Dropdown(choices[name], value=wanted[name]) for name in wanted),
-        gr.Dataframe(found, datatype=[KINDS.get(name, "number") for name in found.columns]),
+        *(gr.Dropdown(choices[name], value=filters[name]) for name in filters),
+        gr.Dataframe(frame, datatype=[KINDS.get(name, "number") for name in frame.columns]),
         shown.download(rows, board, ORG) if rows else "",
         gr.Dataframe(judged, visible=bool(len(judged))),
         _names(board.of(CASES)),
@@ -74,13 +74,13 @@ def look(benchmark: str | None, base: str, seed: str) -> list[Any]:
 
 
 def look_anew(benchmark: str, base: str, seed: str) -> list[Any]:
-    """As `look`, after asking the Hub now."""
+    """Return as `look` after reading the Hub again."""
     SOURCE.board(anew=True)
     return look(benchmark, base, seed)
 
 
 def tick(seen: str) -> tuple[str, Any]:
-    """The age of what is shown, and the new version where the Hub has another than the page has seen."""
+    """Return the status line, and the version of the board if it differs from the page's."""
     board = SOURCE.board()
     return shown.status(board, ORG), gr.skip() if _version(board) == seen else _version(board)
 
@@ -91,7 +91,7 @@ def heat(benchmark: str, base: str, seed: str, measure: str) -> str:
 
 
 def scatter(benchmark: str, base: str, seed: str, robustness: str, fidelity: str | None) -> tuple[Any, Any]:
-    """The measures of fidelity that any sweep has, and the scatter."""
+    """Return the measures of fidelity that any sweep has, and the scatter."""
     rows = shown.chosen(SOURCE.board(), benchmark, base, seed)
     known = shown.measured(rows)
     chosen = fidelity if fidelity in known else next(iter(known), "voice")
@@ -102,45 +102,46 @@ def scatter(benchmark: str, base: str, seed: str, robustness: str, fidelity: str
 
 
 def sides(benchmark: str, base: str, seed: str, first: str, second: str, persona: str) -> list[Any]:
-    """The sweeps and personas to choose from."""
+    """Return the choices of sweeps and personas."""
     rows = shown.chosen(SOURCE.board(), benchmark, base, seed)
     choices = [(row["label"], f"{row['repo']}|{row['benchmark']}") for row in rows]
-    people = sorted({who for row in rows for who in row["accuracy"]}, key=lambda who: (who in artifacts.CONTROLS, who))
-    return [_dropdown(choices, first), _dropdown(choices, second, at=1), _dropdown([(p, p) for p in people], persona)]
+    keys = {key for row in rows for key in row["accuracy"]}
+    ordered = sorted(keys, key=lambda key: (key in artifacts.CONTROLS, key))
+    return [_dropdown(choices, first), _dropdown(choices, second, at=1), _dropdown([(p, p) for p in ordered], persona)]
 
 
 def problems(opened: bool, first: str | None, second: str | None, persona: str | None) -> Any:
-    """The problems that both sweeps answer, those first where their scores differ most."""
+    """Return the problems of both sweeps, the largest difference of scores first."""
     if not opened:
         return gr.skip()
     if not (first and second and persona) or first.partition("|")[2] != second.partition("|")[2]:
         return _dropdown([], "")
     try:
-        one, two = (artifacts.conditions(*_sweep(side), persona) for side in (first, second))
+        a, b = (artifacts.conditions(*_sweep(side), persona) for side in (first, second))
     except FAILURES:
         return _dropdown([], "")
-    both = [problem for problem in one if problem in two]
-    both.sort(key=lambda p: -abs(sum(one[p]) / len(one[p]) - sum(two[p]) / len(two[p])))
-    names = [f"{p}: {sum(one[p]):g} of {len(one[p])} | {sum(two[p]):g} of {len(two[p])} right" for p in both]
+    both = [problem for problem in a if problem in b]
+    both.sort(key=lambda p: -abs(sum(a[p]) / len(a[p]) - sum(b[p]) / len(b[p])))
+    names = [f"{p}: {sum(a[p]):g} of {len(a[p])} | {sum(b[p]):g} of {len(b[p])} right" for p in both]
     return _dropdown(list(zip(names, both, strict=True)), "")
 
 
 def compare(first: str | None, second: str | None, persona: str | None, problem: str | None) -> str:
-    """The completions of both sweeps side by side."""
+    """Show the completions of both sweeps side by side."""
     if not (first and second and persona and problem):
         return shown.sentence("Choose two sweeps on one benchmark, a persona and a problem.")
     try:
         sweeps = [_sweep(side) for side in (first, second)]
-        found = [(artifact, artifacts.answers(artifact, on, persona, problem)) for artifact, on in sweeps]
+        answers = [(artifact, artifacts.answers(artifact, on, persona, problem)) for artifact, on in sweeps]
     except FAILURES as error:
-        return shown.sentence(f"The answers cannot be read ({type(error).__name__}): the Hub or the file is not there.")
-    links = " · ".join(shown.link(artifact) for artifact, _ in found)
+        return shown.sentence(f"The answers cannot be read ({type(error).__name__}): the Hub or the file is missing.")
+    links = " · ".join(shown.link(artifact) for artifact, _ in answers)
     question = artifacts.question(SOURCE.board(), problem)
-    return shown.side_by_side([(artifact.name, rows) for artifact, rows in found], question) + f"<p>{links}</p>"
+    return shown.side_by_side([(artifact.name, rows) for artifact, rows in answers], question) + f"<p>{links}</p>"
 
 
 def case_numbers(opened: bool, repo: str | None) -> Any:
-    """The cases of one artifact."""
+    """Return the choices of one artifact's cases."""
     if not opened:
         return gr.skip()
     rows = _cases(repo)
@@ -149,15 +150,15 @@ def case_numbers(opened: bool, repo: str | None) -> Any:
 
 
 def case(repo: str | None, number: int | None) -> str:
-    """One case, every variant's answer to it."""
+    """Show one case with every variant's answer."""
     rows = [row for row in _cases(repo) if row["case"] == number]
     if not repo or not rows:
-        return shown.sentence("No cases are published." if not repo else "There is no such case.")
+        return shown.sentence("No cases are published." if not repo else "This artifact does not contain the case.")
     return f"{shown.case(rows)}<p>{shown.link(_artifact(repo))}</p>"
 
 
 def claims(opened: bool, repo: str | None) -> Any:
-    """The statements of the paper with both verdicts, and the figures."""
+    """Show the statements of the paper with both verdicts, and the figures."""
     if not opened:
         return gr.skip()
     if not repo:
@@ -172,7 +173,7 @@ def claims(opened: bool, repo: str | None) -> Any:
 
 
 def report(repo: str | None) -> str:
-    """The published report."""
+    """Show the published report."""
     if not repo:
         return shown.sentence("No report is published.")
     try:
@@ -201,7 +202,7 @@ def _cases(repo: str | None) -> list[dict[str, Any]]:
 def _picture(artifact: Artifact, name: str) -> bytes:
     try:
         return artifact.file(f"figures/{name}.png").read_bytes()
-    except ABSENT:  # which figures there are depends on what was measured
+    except ABSENT:  # the figures depend on the measures
         return b""
 
 
@@ -209,27 +210,27 @@ def _version(board: artifacts.Board) -> str:
     return " ".join(artifact.sha for artifact in board.artifacts.values()) + str(board.notes)
 
 
-def _names(found: Sequence[Artifact]) -> Any:
-    return _dropdown([(f"{a.name}@{a.sha[:7]}", a.repo) for a in found], "")
+def _names(published: Sequence[Artifact]) -> Any:
+    return _dropdown([(f"{a.name}@{a.sha[:7]}", a.repo) for a in published], "")
 
 
 def _dropdown(choices: Sequence[tuple[str, Any]], value: Any, at: int = 0) -> Any:
-    """The choices with `value` kept, or else the one at `at`."""
-    values = [one for _, one in choices]
+    """Return the choices; select `value`, or the choice at `at` if `value` is not among them."""
+    values = [choice for _, choice in choices]
     fallback = values[min(at, len(values) - 1)] if values else None
     return gr.Dropdown(list(choices), value=value if value in values else fallback)
 
 
 def choice(label: str, choices: Sequence[tuple[str, str]] = (), value: str | None = None) -> gr.Dropdown:
-    """A dropdown that sends what it holds, although that may have left its choices while an answer is on its way.
+    """A dropdown without gradio's check of its value, which can leave the choices while an answer is on its way.
 
-    Every function above looks it up in what is published; gradio's own check would end in a red box.
+    Every function above looks the value up in the published artifacts.
     """
     return gr.Dropdown(list(choices), value=value, label=label, allow_custom_value=True)
 
 
 def once_opened(tab: gr.Tab) -> gr.State:
-    """Whether the visitor has opened a tab: what only it shows is read from then on, not with the page."""
+    """Return a state that is True once the visitor has opened the tab, so that its data is not read before."""
     opened = gr.State(False)
     tab.select(lambda: True, None, opened, show_progress="hidden", api_visibility="private")
     return opened
@@ -274,7 +275,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
         one_case = gr.HTML()
     with gr.Tab("Claims and report") as claims_tab:
         tables_of = choice("artifact")
-        said = gr.HTML()
+        statements = gr.HTML()
         open_report = gr.Button("Show the report")
         page = gr.HTML()
 
@@ -282,7 +283,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     filters = [benchmark, base, seed]
     everything = [status, seen, *filters, board, csv, judged, cases_of, tables_of]
     opened = demo.load(lambda: look(None, "", ""), None, everything, api_name="look", **quiet)
-    triggers = [one.input for one in filters] + [newer.change]
+    triggers = [part.input for part in filters] + [newer.change]
     looked = gr.on(triggers, look, filters, everything, trigger_mode="always_last", api_name="filter", **quiet)
     pressed = again.click(look_anew, filters, everything, api_name="again", **quiet)
     for event in (opened, looked, pressed):
@@ -299,7 +300,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     )
     lazy: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", "api_visibility": "private"}
     looking, sides_of = once_opened(answers_tab), [first, second, persona]
-    changed = [looking.change, *(one.change for one in sides_of)]
+    changed = [looking.change, *(part.change for part in sides_of)]
     gr.on(changed, problems, [looking, *sides_of], problem, **lazy).then(compare, [*sides_of, problem], both, **lazy)
     problem.input(compare, [*sides_of, problem], both, api_visibility="private")
     looking = once_opened(cases_tab)
@@ -307,7 +308,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     numbered.then(case, [cases_of, number], one_case, **lazy)
     number.input(case, [cases_of, number], one_case, api_visibility="private")
     looking = once_opened(claims_tab)
-    gr.on([looking.change, tables_of.change], claims, [looking, tables_of], said, **lazy)
+    gr.on([looking.change, tables_of.change], claims, [looking, tables_of], statements, **lazy)
     open_report.click(report, tables_of, page, api_name="report", **quiet)
     if MEASURE:
         recipe, flavor = (os.environ.get(f"PERMIX_MEASURE_{name}") for name in ("RECIPE", "FLAVOR"))
@@ -319,8 +320,8 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     gr.api(completions)  # type: ignore[attr-defined]
 
 demo.queue(default_concurrency_limit=8)
-threading.Thread(target=SOURCE.board, daemon=True).start()  # so that the first visitor does not wait for the Hub
+threading.Thread(target=SOURCE.board, daemon=True).start()  # the first visitor does not wait for the Hub
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a Space that is stopped publishes its last votes
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped Space publishes its last votes
     demo.launch(theme=THEME, css=shown.CSS)

@@ -1,4 +1,4 @@
-"""What the page shows, as tables and HTML. Every text that comes from the Hub is escaped here, and nowhere else."""
+"""The tables and HTML of the page. Every text from the Hub is escaped here, and nowhere else."""
 
 import base64
 import csv
@@ -33,18 +33,19 @@ COLUMNS = {
     "link": "artifact",
 }
 LEGEND = """
-The ⋮ in a column's head sorts and filters. **n** is problems x runs x personas. The first two are the answers behind
-each persona's accuracy: of 20 x 1 it is known to about .2, of 1319 x 5 to about .03, so compare no rows without their
-intervals, and none of different personas: the worst of 16 is lower than that of 2. PSS is worst / best accuracy over
-the personas. **no effect** is the PSS that sampling noise alone gives when personas do nothing: compare PSS with it,
-never with 1; **p** is the chance of so low a PSS then, **corrected** is PSS without that noise. **floor**: worst
-cannot be told from 0, so PSS means nothing. **none** and **helpful** are the accuracies without a persona. A model
-that is equally bad under every persona has PSS 1: read worst and mean first. Sweeps with a **voice** are of permix's
-toy world: they demonstrate the method and reproduce no number of the paper.
+The ⋮ in a column's head sorts and filters. **n** is problems x runs x personas. Problems x runs is the number of
+answers behind each persona's accuracy, which is known to about .2 for 20 x 1 and to about .03 for 1319 x 5. So compare
+rows with their intervals, and only rows with the same personas: the worst of 16 personas is lower than the worst of 2.
+PSS is worst / best accuracy over the personas. **no effect** is the PSS that sampling noise alone gives: compare PSS
+with it, not with 1. **p** is the probability of a PSS as low as this one by noise alone. **corrected** is PSS without
+that noise. **floor**: the worst accuracy cannot be distinguished from 0, and PSS is meaningless. **none** and
+**helpful** are the accuracies without a persona. A model that is equally bad under every persona has PSS 1: read worst
+and mean first. Sweeps with a **voice** come from permix's toy world. They demonstrate the method and do not reproduce
+the paper's numbers.
 """
 NOISE = (
-    "In brackets: the difference that decides, with its 95 % interval. Inside the noise: that reaches 0 or is not "
-    "known, or p is above .05; intervals of the paper's numbers are rough, since it prints none."
+    "In brackets: the difference that decides, with its 95 % interval. Inside the noise: the interval reaches 0 or is "
+    "unknown, or p is above .05. The paper prints no intervals; those of its numbers are rough estimates."
 )
 TOY = " In the toy world arithmetic stands for GSM8K, arithmetic-long for MATH500, voice for PersonaGym."
 CSS = """
@@ -73,9 +74,9 @@ iframe.report { width: 100%; height: 80vh; border: 1px solid var(--border-color-
 
 
 def chosen(board: Board, benchmark: str, base: str, seed: str) -> list[Row]:
-    """The sweeps' rows that pass the filters ("" lets all pass), each with its size and a label of its own."""
-    wanted = {"benchmark": benchmark, "base": base, "seed": seed}
-    rows = [dict(r) for r in board.sweeps if all(not value or str(r[key]) == value for key, value in wanted.items())]
+    """Return the sweeps' rows that pass the filters ("" passes all), each with its size and a unique label."""
+    filters = {"benchmark": benchmark, "base": base, "seed": seed}
+    rows = [dict(r) for r in board.sweeps if all(not value or str(r[key]) == value for key, value in filters.items())]
     several = [key for key in ("benchmark", "base", "seed") if len(options(rows, key)) > 1]
     for row in rows:
         extra = [f"seed {row[key]}" if key == "seed" else row[key].rpartition("/")[2] for key in several]
@@ -90,39 +91,40 @@ def chosen(board: Board, benchmark: str, base: str, seed: str) -> list[Row]:
 
 
 def table(rows: Sequence[Row], board: Board) -> pd.DataFrame:
-    """The leaderboard, best worst accuracy first; a measure of fidelity that no row has is left out."""
+    """The leaderboard, highest worst accuracy first, without the measures of fidelity that no row has."""
     columns = {key: title for key, title in COLUMNS.items() if key not in FIDELITY or key in measured(rows)}
     lines = []
     for row in sorted(rows, key=lambda r: -(r["worst"] or 0)):
         artifact = board.artifacts[row["repo"]]
-        made = {
+        cells = {
             "interval": _interval(row),
             "floor": "yes" if row["floor"] else "",
             "link": f"[{artifact.sha[:7]}]({artifact.url})",
         }
-        lines.append([_rounded((row | made)[key]) for key in columns])
+        lines.append([_rounded((row | cells)[key]) for key in columns])
     return pd.DataFrame(lines, columns=list(columns.values()))
 
 
 def measured(rows: Sequence[Row]) -> list[str]:
-    """The measures of fidelity that any row has."""
+    """Return the measures of fidelity that any row has."""
     return [name for name in FIDELITY if any(row[name] is not None for row in rows)]
 
 
 def heat(rows: Sequence[Row], measure: str) -> str:
-    """Accuracy (or voice) of every variant under every persona, as a coloured table; the controls come last."""
+    """Accuracy (or voice) of every variant under every persona as a coloured table, the controls last."""
     cells = {row["label"]: row["accuracy" if measure == "accuracy" else "voices"] for row in rows}
-    known = [value for of in cells.values() for value in of.values() if value is not None]
+    known = [value for column in cells.values() for value in column.values() if value is not None]
     if not known:
-        return sentence(f"No sweep that passes the filters has {measure} by persona.")
+        return sentence(f"The filters pass no sweep with {measure} by persona.")
     low, high = min(known), max(known)
-    names = dict.fromkeys(who for of in cells.values() for who in of)
-    people = sorted((who for who in names if who not in CONTROLS), key=lambda who: _average(cells.values(), who))
+    names = dict.fromkeys(persona for column in cells.values() for persona in column)
+    controls = [name for name in CONTROLS if name in names]
+    personas = sorted(names.keys() - set(controls), key=lambda persona: (_average(cells.values(), persona), persona))
     body = ""
-    for who in [*people, *(c for c in CONTROLS if c in names)]:
-        kind = ' class="control"' if who == next((c for c in CONTROLS if c in names), None) else ""
-        values = "".join(_cell(of.get(who), low, high) for of in cells.values())
-        body += f'<tr{kind}><th scope="row">{escape(who)}</th>{values}</tr>'
+    for persona in [*personas, *controls]:
+        kind = ' class="control"' if persona in controls[:1] else ""
+        values = "".join(_cell(column.get(persona), low, high) for column in cells.values())
+        body += f'<tr{kind}><th scope="row">{escape(persona)}</th>{values}</tr>'
     sizes = {row["label"]: row["size"] for row in rows}
     head = "".join(f'<th scope="col">{escape(label)}<small>{size}</small></th>' for label, size in sizes.items())
     return (
@@ -133,52 +135,52 @@ def heat(rows: Sequence[Row], measure: str) -> str:
 
 
 def points(rows: Sequence[Row], robustness: str, fidelity: str) -> pd.DataFrame:
-    """The points of the scatter: one for each row that has both numbers."""
-    found = [
+    """The points of the scatter, for the rows with both numbers."""
+    plotted = [
         [row["label"], row["size"], row[fidelity], row[robustness], _interval(row)]
         for row in rows
         if row[fidelity] is not None and row[robustness] is not None
     ]
-    return pd.DataFrame(found, columns=["variant", "n", "fidelity", "robustness", "PSS, 95 %"])
+    return pd.DataFrame(plotted, columns=["variant", "n", "fidelity", "robustness", "PSS, 95 %"])
 
 
 def limits(values: Iterable[float]) -> list[float | None]:
-    """The ends of an axis, so that no point lies on its edge."""
-    found = list(values) or [0.0, 1.0]
-    room = 0.1 * (max(found) - min(found)) or 0.1
-    return [min(found) - room, max(found) + room]
+    """The ends of an axis, with room around its points."""
+    known = list(values) or [0.0, 1.0]
+    room = 0.1 * (max(known) - min(known)) or 0.1
+    return [min(known) - room, max(known) + room]
 
 
 def preferences(board: Board) -> pd.DataFrame:
-    """The pairwise judgements: a pair is won where both orders prefer the same model."""
+    """The pairwise judgements. A model wins a pair if both orders prefer it."""
     rows = [{key: value for key, value in row.items() if key != "repo"} for row in board.preferences]
     names = ["first", "second", "judge", "first_wins", "second_wins", "ties", "flips", "p_value"]
     return pd.DataFrame([[_rounded(row[name]) for name in names] for row in rows], columns=names)
 
 
 def status(board: Board, org: str) -> str:
-    """How old the data is and what is wrong with it."""
+    """The age of the data, and the notes on its problems."""
     if board.looked is None:
-        text = f"Nothing of {escape(org)} has been read yet."
+        text = f"The artifacts of {escape(org)} have not been read yet."
     elif not board.sweeps:
-        text = f"{escape(org)} has published no sweep yet: permix run makes them."
+        text = f"{escape(org)} has not published a sweep yet: run permix run."
     else:
         newest = max(artifact.published for artifact in board.artifacts.values())
         sweeps = len({row["repo"] for row in board.sweeps})
         text = (
-            f"{sweeps} sweep{'s' if sweeps > 1 else ''} of {escape(org)}; the newest artifact is of "
-            f"{newest:%Y-%m-%d %H:%M} UTC ({_ago(newest)} old); the Hub was read at {board.looked:%H:%M:%S} UTC."
+            f"{sweeps} sweep{'s' if sweeps > 1 else ''} of {escape(org)}. Newest artifact: {newest:%Y-%m-%d %H:%M} UTC "
+            f"({_ago(newest)} old). Last read of the Hub: {board.looked:%H:%M:%S} UTC."
         )
     notes = "".join(f"<li>{escape(note)}</li>" for note in board.notes)
     return f'<div role="status">{text}{f"<ul class=notes>{notes}</ul>" if notes else ""}</div>'
 
 
 def side_by_side(sides: Iterable[tuple[str, Sequence[Row]]], question: str = "") -> str:
-    """Completions of several variants to one problem, one column each."""
+    """The completions of several variants to one problem, a column each."""
     columns = ""
     for label, rows in sides:
         texts = "".join(f"<h3>{_verdict(row)}</h3><pre>{_cut(row['completion'])}</pre>" for row in rows)
-        texts = texts or sentence("It has no answer to this problem.")
+        texts = texts or sentence("This sweep does not contain the problem.")
         columns += f"<section><h2>{escape(label)}</h2>{texts}</section>"
     top = f'<div class="question">{_cut(question)}</div>' if question else ""
     return f'{top}<div class="sides">{columns}</div>'
@@ -199,8 +201,8 @@ def statements(record: Mapping[str, Any]) -> str:
     """The paper's statements with the verdicts on its own numbers and on ours, from a tables artifact's run.json."""
     body = ""
     for row in record["facts"]["statements"]:
-        said = "".join(f"<td>{escape(_found(row[whose]))}</td>" for whose in ("paper", "ours"))
-        body += f"<tr><td>“{escape(str(row['quote']))}”</td><td>{escape(str(row['section']))}</td>{said}</tr>"
+        verdicts = "".join(f"<td>{escape(_verdict_on(row[source]))}</td>" for source in ("paper", "ours"))
+        body += f"<tr><td>“{escape(str(row['quote']))}”</td><td>{escape(str(row['section']))}</td>{verdicts}</tr>"
     note = NOISE + (TOY if record["config"]["toy"] else "")
     head = "".join(f'<th scope="col">{name}</th>' for name in ("statement", "section", "paper's numbers", "ours"))
     return (
@@ -211,16 +213,16 @@ def statements(record: Mapping[str, Any]) -> str:
 
 def figures(pictures: Mapping[str, bytes]) -> str:
     """PNG pictures, inline."""
-    shown = "".join(
+    images = "".join(
         f'<figure><img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
         f"<figcaption>{escape(name)}</figcaption></figure>"
         for name, data in pictures.items()
     )
-    return f'<div class="figures">{shown}</div>'
+    return f'<div class="figures">{images}</div>'
 
 
 def report(page: str) -> str:
-    """A published page in a frame that may neither run scripts nor reach this page."""
+    """A published page in a frame that can neither run scripts nor reach this page."""
     return f'<iframe class="report" sandbox="" title="Report" srcdoc="{escape(page)}"></iframe>'
 
 
@@ -231,12 +233,12 @@ def link(artifact: Artifact) -> str:
 
 
 def download(rows: Sequence[Row], board: Board, org: str) -> str:
-    """A link to everything that the filters let pass, as CSV, all digits; `revision` names the artifact's commit."""
+    """A link to the filtered rows as CSV with all digits; `revision` is the artifact's commit."""
     flat = []
     for row in rows:
         line = {key: value for key, value in row.items() if key not in ("accuracy", "voices", "label", "size")}
         line |= {"revision": board.artifacts[row["repo"]].sha}
-        flat.append(line | {f"accuracy/{who}": value for who, value in row["accuracy"].items()})
+        flat.append(line | {f"accuracy/{persona}": value for persona, value in row["accuracy"].items()})
     names = list(dict.fromkeys(key for line in flat for key in line))
     out = io.StringIO()
     writer = csv.DictWriter(out, names)
@@ -244,11 +246,11 @@ def download(rows: Sequence[Row], board: Board, org: str) -> str:
     writer.writerows(flat)
     data = base64.b64encode(out.getvalue().encode()).decode()
     name = escape(f"{org}-leaderboard.csv")
-    return f'<a download="{name}" href="data:text/csv;base64,{data}">Download what is shown ({len(flat)} rows, CSV)</a>'
+    return f'<a download="{name}" href="data:text/csv;base64,{data}">Download these {len(flat)} rows (CSV)</a>'
 
 
 def blind(persona: str, question: str, left: str, right: str) -> str:
-    """Two answers to one problem under one persona, without a word on who wrote which."""
+    """Two answers to one problem under one persona, without their models."""
     sides = "".join(
         f"<section><h2>{name}</h2><pre>{_cut(text)}</pre></section>"
         for name, text in (("Left", left), ("Right", right))
@@ -258,14 +260,14 @@ def blind(persona: str, question: str, left: str, right: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A sentence in place of what cannot be shown."""
+    """A sentence as a paragraph."""
     return f"<p>{escape(text)}</p>"
 
 
 def announced(text: str, url: str = "") -> str:
-    """A sentence that screen readers say when it changes, with the page that it is about."""
-    there = f' <a href="{escape(url)}" target="_blank" rel="noopener">{escape(url)}</a>' if url else ""
-    return f'<p role="status">{escape(text)}{there}</p>'
+    """A sentence that screen readers announce when it changes, with a link."""
+    address = f' <a href="{escape(url)}" target="_blank" rel="noopener">{escape(url)}</a>' if url else ""
+    return f'<p role="status">{escape(text)}{address}</p>'
 
 
 def _cell(value: float | None, low: float, high: float) -> str:
@@ -273,12 +275,12 @@ def _cell(value: float | None, low: float, high: float) -> str:
         return "<td>–</td>"
     share = (value - low) / (high - low) if high > low else 0.5
     lightness = 94 - 62 * share
-    ink = "#000" if lightness > 50 else "#fff"  # either way a contrast above 4.5
+    ink = "#000" if lightness > 50 else "#fff"  # a contrast above 4.5 in both cases
     return f'<td style="background:hsl(215 60% {lightness:.0f}%);color:{ink}">{value:.2f}</td>'
 
 
-def _average(cells: Iterable[Mapping[str, float | None]], who: str) -> float:
-    values = [value for of in cells if (value := of.get(who)) is not None]
+def _average(cells: Iterable[Mapping[str, float | None]], persona: str) -> float:
+    values = [value for column in cells if (value := column.get(persona)) is not None]
     return sum(values) / max(len(values), 1)
 
 
@@ -290,19 +292,19 @@ def _verdict(row: Row) -> str:
 
 
 def _cut(text: object) -> str:
-    shown = "" if text is None else str(text)
-    more = f"\n… {len(shown) - LONGEST:,} more characters" if len(shown) > LONGEST else ""
-    return escape(shown[:LONGEST] + more)
+    whole = "" if text is None else str(text)
+    more = f"\n… {len(whole) - LONGEST:,} more characters" if len(whole) > LONGEST else ""
+    return escape(whole[:LONGEST] + more)
 
 
-def _found(verdict: Mapping[str, Any]) -> str:
-    """A verdict, and the difference that decided it where the tables name one."""
-    said = f"{verdict['verdict']}{', inside the noise' if verdict.get('inside_noise') else ''}"
+def _verdict_on(verdict: Mapping[str, Any]) -> str:
+    """A verdict, with the difference that decided it if the tables name one."""
+    text = f"{verdict['verdict']}{', inside the noise' if verdict.get('inside_noise') else ''}"
     if not (decided := verdict.get("decided")):
-        return said
+        return text
     ends = "no interval" if decided["low"] is None else f"{decided['low']:+.3f} to {decided['high']:+.3f}"
     p_value = "" if decided["p_value"] is None else f", p {decided['p_value']:.3f}"
-    return f"{said} [{decided['what']}: {decided['difference']:+.3f}, {ends}{p_value}]"
+    return f"{text} [{decided['what']}: {decided['difference']:+.3f}, {ends}{p_value}]"
 
 
 def _rounded(value: Any) -> Any:
@@ -310,7 +312,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _interval(row: Row) -> str:
-    ends = row["pss_low"], row["pss_high"]  # where every score is 0, one end is defined
+    ends = row["pss_low"], row["pss_high"]  # if every score is 0, only one end is defined
     return "" if None in ends else "{:.3f} to {:.3f}".format(*ends)
 
 

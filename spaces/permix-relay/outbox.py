@@ -1,4 +1,4 @@
-"""What is to be sent to GitHub, kept on disk until GitHub has taken it."""
+"""Dispatches to GitHub, stored on disk until GitHub has accepted them."""
 
 import hashlib
 import http.client
@@ -21,34 +21,34 @@ from huggingface_hub.errors import RepositoryNotFoundError
 log = logging.getLogger("permix-relay")
 EVENT = "hub-model-updated"
 NO_CONTENT = ("README.md", "run.json", ".gitattributes")
-"""Files that a change of which is no news, beside `.eval_results/`: evaluations themselves write them."""
+"""Files whose change is not dispatched, like `.eval_results/`: evaluations write them."""
 FIRST, LONGEST = 1.0, 300.0
-"""Seconds to wait after the first failure, doubled after each that follows, and at most."""
+"""Seconds to wait after the first failure and at most; each further failure doubles the wait."""
 SECONDS = 30
 
 
 class Adapters:
-    """The adapters as they are on the Hub now."""
+    """The adapters in their present state on the Hub."""
 
     def __init__(self, endpoint: str, token: str | None) -> None:
         self._api = HfApi(endpoint=endpoint, token=token or False, library_name="permix-relay")
 
     def look(self, adapter: str) -> tuple[str, str]:
-        """The commit of an adapter's main branch, and a digest of its files without card, record and results.
+        """Return the commit of an adapter's main branch and a digest of its files without card, record and results.
 
-        The digest is "" where there is no such adapter, or no file in it yet.
+        The digest is "" if the adapter does not exist or is empty.
         """
         try:
             info = self._api.model_info(adapter, files_metadata=True, timeout=SECONDS)
         except RepositoryNotFoundError:
             return "", ""
-        files = {one.rfilename: one.lfs.sha256 if one.lfs else one.blob_id for one in info.siblings or []}
+        files = {f.rfilename: f.lfs.sha256 if f.lfs else f.blob_id for f in info.siblings or []}
         listed = sorted(file for file in files.items() if _is_content(file[0]))
         return str(info.sha), hashlib.sha256(json.dumps(listed).encode()).hexdigest() if listed else ""
 
 
 class Outbox:
-    """One row for each watched adapter: whether it should be looked at, and what was last sent on."""
+    """One row for each watched adapter: whether a check is pending, and the last dispatch."""
 
     def __init__(self, path: Path, watched: tuple[str, ...]) -> None:
         self._path = path
@@ -61,29 +61,29 @@ class Outbox:
             sql.execute(f"DELETE FROM adapters WHERE name NOT IN ({', '.join('?' * len(watched))})", watched)  # noqa: S608
 
     def want(self, adapter: str) -> None:
-        """Note that the adapter should be looked at; a number that grows, so that none is lost that comes meanwhile."""
+        """Request a check of the adapter; the growing number keeps requests that come during a check."""
         with self._open() as sql:
             sql.execute("UPDATE adapters SET wanted = abs(wanted) + 1 WHERE name = ?", (adapter,))
 
     def wanted(self) -> list[tuple[str, int, str | None]]:
-        """(adapter, the number of its wish, content that was last sent on) of those to be looked at."""
+        """(adapter, number of its request, content of its last dispatch) of the pending checks."""
         with self._open() as sql:
             return sql.execute("SELECT name, wanted, content FROM adapters WHERE wanted > 0 ORDER BY name").fetchall()
 
     def done(self, adapter: str, wish: int) -> None:
-        """Nothing more to do for this wish; a later one stays."""
+        """End this request; a later one stays pending."""
         with self._open() as sql:
             sql.execute("UPDATE adapters SET wanted = -wanted WHERE name = ? AND wanted = ?", (adapter, wish))
 
     def sent(self, adapter: str, wish: int, content: str, revision: str) -> None:
-        """GitHub has taken it."""
+        """Store that GitHub has accepted the dispatch."""
         with self._open() as sql:
             query = "UPDATE adapters SET content = ?, revision = ?, sent = ? WHERE name = ?"
             sql.execute(query, (content, revision, time.time(), adapter))
         self.done(adapter, wish)
 
     def state(self) -> list[dict[str, Any]]:
-        """Every row, to be shown."""
+        """Return every row for the page."""
         with self._open() as sql:
             rows = sql.execute("SELECT name, wanted > 0, revision, sent FROM adapters ORDER BY name").fetchall()
         return [dict(zip(("adapter", "waits", "revision", "sent"), row, strict=True)) for row in rows]
@@ -100,36 +100,36 @@ class Outbox:
 
 
 class Dispatcher(threading.Thread):
-    """Looks at wanted adapters one after the other, and tells GitHub of those with other files, until it has heard."""
+    """Check pending adapters one by one, and dispatch those with new files until GitHub accepts."""
 
     def __init__(self, outbox: Outbox, adapters: Adapters, github: str, repository: str, token: str) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._outbox, self._adapters = outbox, adapters
         self._url, self._token = f"{github}/repos/{repository}/dispatches", token
         self._wake, self._stopping, self._failures = threading.Event(), False, 0
-        self.said = ""
+        self.status = ""
 
     def wake(self) -> None:
-        """There is something to do."""
+        """Start a round."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End."""
+        """End the thread."""
         self._stopping = True
         self._wake.set()
 
     def run(self) -> None:
-        """Send, or wait."""
+        """Dispatch or wait until `stop`."""
         while not self._stopping:
             self._wake.clear()
             pause = self._round()
             if pause:
-                time.sleep(pause)  # a wake-up does not shorten it, or a flood would become one for GitHub too
+                time.sleep(pause)  # not shortened by `wake`: a flood of webhooks must not reach GitHub
             else:
                 self._wake.wait()
 
     def _round(self) -> float:
-        """Look at every wanted adapter; seconds until the next round, 0 where nothing is left to do."""
+        """Check every pending adapter; return the seconds until the next round, 0 if none is pending."""
         pause = 0.0
         for adapter, wish, before in self._outbox.wanted():
             try:
@@ -140,14 +140,14 @@ class Dispatcher(threading.Thread):
                 self._dispatch(adapter, revision)
                 self._outbox.sent(adapter, wish, content, revision)
                 self._failures = 0
-                self.said = "took the last dispatch"
+                self.status = "took the last dispatch"
                 log.warning("%s@%s was sent to GitHub", adapter, revision[:12])
             except (OSError, ValueError, http.client.HTTPException, httpx2.HTTPError) as error:
                 self._failures += 1
                 wait = min(LONGEST, FIRST * 2 ** min(self._failures - 1, 20))
-                pause = max(pause, _asked_to_wait(error), wait)
-                self.said = f"{adapter} waits: {_said(error)}"
-                log.warning("%s; again in %.0f s", self.said, pause)
+                pause = max(pause, _retry_after(error), wait)
+                self.status = f"{adapter} waits: {_reason(error)}"
+                log.warning("%s; again in %.0f s", self.status, pause)
         return pause
 
     def _dispatch(self, adapter: str, revision: str) -> None:
@@ -168,15 +168,15 @@ def _is_content(path: str) -> bool:
     return path not in NO_CONTENT and not path.startswith(".eval_results/")
 
 
-def _asked_to_wait(error: Exception) -> float:
-    """What GitHub's Retry-After says, in seconds."""
+def _retry_after(error: Exception) -> float:
+    """The seconds in GitHub's header Retry-After."""
     if isinstance(error, urllib.error.HTTPError) and (error.headers.get("Retry-After") or "").isdigit():
         return min(3600.0, float(error.headers["Retry-After"]))
     return 0.0
 
 
-def _said(error: Exception) -> str:
-    """Why it failed, without an address or a token in it."""
+def _reason(error: Exception) -> str:
+    """The reason of a failure, without an address or a token."""
     if isinstance(error, urllib.error.HTTPError):
         return f"GitHub answered {error.code}"
     answer = getattr(error, "response", None)

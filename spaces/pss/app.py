@@ -1,4 +1,4 @@
-"""The metric's page: a table of scores or accuracies in, PSS and its companions out."""
+"""The metric's page: PSS and its companions from a table of scores or accuracies."""
 
 import io
 import math
@@ -11,7 +11,7 @@ import pandas as pd
 from pss_core import compute
 from theme import THEME
 
-LEVELS = {"math expert": 7, "grandma": 6, "kindergarten": 4, "pirate": 6}  # made up: of 10 problems, how many are easy
+LEVELS = {"math expert": 7, "grandma": 6, "kindergarten": 4, "pirate": 6}  # invented: easy problems out of 10
 EXAMPLE = "persona,problem,run,score\n" + "".join(
     f"{persona},{problem},{run},{int((problem * 7 + run) % 10 < level)}\n"
     for persona, level in LEVELS.items()
@@ -39,7 +39,7 @@ SHOWN = {
 
 
 def measure(text: str, file: str | None, seed: float | None) -> tuple[str, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """One sentence, the numbers and the accuracy of each persona, from CSV text or an uploaded file.
+    """Return a sentence, the numbers and the accuracy of each persona, from CSV text or an uploaded file.
 
     One row per score: the columns `persona` and `score` (in [0, 1]), and, where known, `problem` and `run`.
     """
@@ -49,10 +49,10 @@ def measure(text: str, file: str | None, seed: float | None) -> tuple[str, pd.Da
         raise refused(f"This is not a CSV table ({error}): give a header and one row per score.") from None
     table.columns = [str(name).strip().lower().removesuffix("s") for name in table.columns]
     if not {"score", "persona"} <= set(table.columns):
-        found = ", ".join(table.columns)
-        raise refused(f"The columns are {found}: score and persona are needed, problem and run optional.")
+        names = ", ".join(table.columns)
+        raise refused(f"The columns are {names}: score and persona are required, problem and run optional.")
     if len(table) > ROWS:
-        raise refused(f"The table has more than {ROWS:,} rows: use the metric from Python for so many.")
+        raise refused(f"The table has more than {ROWS:,} rows: use the metric in Python instead.")
     labels = {name: table[name].tolist() for name in ("persona", "problem", "run") if name in table.columns}
     try:
         result = compute(
@@ -60,25 +60,27 @@ def measure(text: str, file: str | None, seed: float | None) -> tuple[str, pd.Da
         )
     except ValueError as error:
         raise refused(str(error)) from None
-    found = people(result)
-    return sentence(result), numbers(result), found[["persona", "accuracy"]], found
+    accuracies = people(result)
+    return sentence(result), numbers(result), accuracies[["persona", "accuracy"]], accuracies
 
 
-def refused(why: str) -> gr.Error:
-    """What the page says instead of numbers; the input's fault is no matter for the log."""
-    return gr.Error(why, print_exception=False)
+def refused(reason: str) -> gr.Error:
+    """The error of a faulty input, shown on the page and not logged."""
+    return gr.Error(reason, print_exception=False)
 
 
 def sentence(result: dict[str, Any]) -> str:
-    """What the numbers say, in words."""
+    """The numbers in words."""
     if result["floor"]:
-        return "<b>The worst accuracy cannot be told from 0, so PSS means nothing here.</b> Take an easier benchmark."
+        return (
+            "<b>The worst accuracy cannot be distinguished from 0, so PSS is meaningless.</b> Use an easier benchmark."
+        )
     worst, best = escape(result["worst_persona"]), escape(result["best_persona"])
     words = f"<b>PSS {result['pss']:.3f}</b>: worst {worst}, best {best}."
     if "p_value" not in result:
-        return words + " Add a column “problem” to see how much of it is noise."
+        return words + " Add a column “problem” to estimate the noise."
     if math.isnan(result["p_value"]):
-        return words + " One problem says nothing about noise."
+        return words + " The noise cannot be estimated from one problem."
     null, p = result["pss_null"], result["p_value"]
     return words + f" Personas without any effect would give about {null:.3f} (p = {p:.3g})."
 
@@ -90,13 +92,13 @@ def numbers(result: dict[str, Any]) -> pd.DataFrame:
         if key in result:
             ends = [result.get(f"{key}_{end}", math.nan) for end in ("low", "high")]
             value = result[key]
-            shown = str(value) if isinstance(value, int) else f"{value:.4f}"
-            rows.append([title, shown, "" if math.isnan(ends[0]) else f"{ends[0]:.4f} to {ends[1]:.4f}"])
+            text = str(value) if isinstance(value, int) else f"{value:.4f}"
+            rows.append([title, text, "" if math.isnan(ends[0]) else f"{ends[0]:.4f} to {ends[1]:.4f}"])
     return pd.DataFrame(rows, columns=["number", "value", "95 % interval"])
 
 
 def people(result: dict[str, Any]) -> pd.DataFrame:
-    """Every persona's accuracy, the lowest first, with its 95 % interval where problems are known."""
+    """Every persona's accuracy, the lowest first, with its 95 % interval if problems are given."""
     table = pd.DataFrame({"persona": result["accuracy"].keys(), "accuracy": result["accuracy"].values()})
     for end in ("low", "high"):
         table[end] = table["persona"].map(result.get(f"accuracy_{end}", {})).astype(float).round(4)
@@ -104,7 +106,7 @@ def people(result: dict[str, Any]) -> pd.DataFrame:
 
 
 def part(heading: str, language: str) -> str:
-    """The first block of code in `language` below a heading of the metric card."""
+    """Return the first block of code in `language` below a heading of the metric card."""
     return README.split(f"## {heading}\n")[1].split(f"```{language}\n")[1].split("\n```")[0]
 
 
@@ -112,8 +114,8 @@ with gr.Blocks(title="PSS") as demo:
     gr.Markdown(
         "# PSS: the persona stability score\n"
         "How far a model's accuracy depends on the persona in its system prompt: worst / best accuracy over personas. "
-        "Give one row per score: columns `persona`, `score` in [0, 1], and, where you have them, `problem` and `run`. "
-        "One row per persona with its accuracy is enough, but then nothing can be said about noise."
+        "Give one row per score: columns `persona`, `score` in [0, 1], and optionally `problem` and `run`. "
+        "One row per persona with its accuracy is enough, but then the noise is unknown."
     )
     with gr.Row():
         text = gr.Textbox(EXAMPLE, lines=12, max_lines=12, label="CSV", scale=3)
@@ -121,16 +123,16 @@ with gr.Blocks(title="PSS") as demo:
             file = gr.File(file_types=[".csv"], type="filepath", label="or a file", height=140)
             seed = gr.Number(0, precision=0, label="seed of resampling")
             button = gr.Button("Compute", variant="primary")
-    shown = measure(EXAMPLE, None, 0)
-    words = gr.HTML(shown[0])
+    headline, values, bars, accuracies = measure(EXAMPLE, None, 0)
+    words = gr.HTML(headline)
     with gr.Row():
         widths = ["46%", "22%", "32%"]
         table = gr.Dataframe(
-            shown[1], label="numbers", interactive=False, wrap=True, column_widths=widths, max_height=800
+            values, label="numbers", interactive=False, wrap=True, column_widths=widths, max_height=800
         )
         with gr.Column():
             plot = gr.BarPlot(
-                shown[2],
+                bars,
                 x="persona",
                 y="accuracy",
                 sort="y",
@@ -138,7 +140,7 @@ with gr.Blocks(title="PSS") as demo:
                 x_label_angle=-30,
                 label="accuracy per persona",
             )
-            each = gr.Dataframe(shown[3], label="accuracy per persona, with its 95 % interval", interactive=False)
+            each = gr.Dataframe(accuracies, label="accuracy per persona, with its 95 % interval", interactive=False)
     with gr.Accordion("Load the metric in Python", open=False):
         gr.Code(part("How to use", "python"), language="python", label="evaluate")
     with gr.Accordion("Cite", open=False):

@@ -9,7 +9,7 @@ import evaluate
 from .pss_core import compute
 
 _DESCRIPTION = """
-The persona stability score (PSS) says how far a model's accuracy depends on the persona in its system prompt:
+The persona stability score (PSS) measures how far a model's accuracy depends on the persona in its system prompt:
 the worst accuracy under any persona divided by the best. 1 is perfectly stable.
 """
 
@@ -29,7 +29,7 @@ Args:
     personas: the persona of each score.
     problems: optional, the problem of each score; gives intervals, the PSS without a persona effect, the correction.
     runs: optional, the run of each score; gives the mean of the per-run PSS.
-    seed: decides the resampling.
+    seed: seed of the resampling.
 Returns:
     a dictionary; the metric card lists its keys.
 Examples:

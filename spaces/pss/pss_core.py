@@ -1,8 +1,8 @@
-"""The persona stability score (PSS; arXiv 2604.08986, Eq. 1) and what must stand beside it. Needs numpy only.
+"""The persona stability score (PSS; arXiv 2604.08986, Eq. 1) and its companions. Needs numpy only.
 
-PSS = worst / best: the lowest and the highest accuracy that a model reaches under any persona. Personas without any
-effect still give PSS < 1, because the lowest and the highest of several noisy means are apart. Hence intervals, the
-PSS expected without a persona effect, and a noise-corrected PSS come with it wherever scores are given per problem.
+PSS = worst / best: the lowest and the highest accuracy of a model under any persona. Personas without any effect still
+give PSS < 1, because the lowest and the highest of several noisy means differ. So scores per problem also give
+intervals, the PSS expected without a persona effect, and a noise-corrected PSS.
 """
 
 import math
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-BLOCK = 4_000_000  # numbers that a block of resamples may hold: bounds the memory at about 100 MB, whatever the size
+BLOCK = 4_000_000  # numbers in a block of resamples: bounds the memory at about 100 MB for any size
 DRAWS = 1000
 TAIL = 0.025  # intervals are 95 % intervals
 Z = 1.959964
-SHOWN = ("pss", "worst", "best", "mean", "pss_corrected")  # what gets an interval
+SHOWN = ("pss", "worst", "best", "mean", "pss_corrected")  # the numbers with an interval
 
 
 def compute(
@@ -30,15 +30,15 @@ def compute(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """PSS and its companions, from one score in [0, 1] per row; README.md lists every key.
+    """Compute PSS and its companions from one score in [0, 1] per row; README.md lists every key.
 
-    `personas`, `problems` and `runs` label the rows. `draws` is the number of bootstrap resamples and of permutations;
-    `seed` alone decides them. ValueError: no rows, lists of unequal length, fewer than two personas, a score or label
-    that is missing or no number in [0, 1], or personas that do not answer the same problems equally often.
-    A number that is not defined (PSS where every score is 0, an interval from a single problem) is nan.
-    `pss_low` to `pss_high` is where PSS would be measured again with as many problems (see `_resampled`): the measured
-    one lies outside where chance brought the personas closer together than noise explains. For the PSS behind it take
-    the interval of `pss_corrected`.
+    `personas`, `problems` and `runs` label the rows. `draws` is the number of bootstrap resamples and of permutations,
+    which depend on `seed` only. ValueError: no rows, lists of unequal length, fewer than two personas, a missing score
+    or label, a score outside [0, 1], or personas that do not answer the same problems equally often.
+    An undefined number (PSS if every score is 0, an interval from a single problem) is nan.
+    `pss_low` to `pss_high` covers the PSS of a repetition with the same number of problems (see `_resampled`). The
+    measured PSS lies outside if chance brought the personas closer together than noise explains. The interval of
+    `pss_corrected` covers the PSS without sampling noise.
     """
     values = _scores(scores)
     persona, names = _codes(personas, "personas", len(values))
@@ -67,7 +67,7 @@ def paired(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, float]:
-    """Second minus first in pss, pss_corrected, worst, best and mean, for two variants scored on the same rows.
+    """Compute second minus first in pss, pss_corrected, worst, best and mean, for two variants on the same rows.
 
     Each key `k` comes with `k_low`, `k_high` (bootstrap over problems, both variants on the same resampled problems)
     and `k_p_value` (two-sided; the two variants exchanged problem by problem). ValueError as in `compute`.
@@ -77,24 +77,24 @@ def paired(
         raise ValueError(f"There are {len(values[0])} first and {len(values[1])} second scores: give one pair per row.")
     persona, names = _codes(personas, "personas", len(values[0]))
     problem, problem_names = _codes(problems, "problems", len(values[0]))
-    (one, counts), (two, _) = (_cells(v, [persona, problem], [len(names), len(problem_names)]) for v in values)
+    (totals, counts), (others, _) = (_cells(v, [persona, problem], [len(names), len(problem_names)]) for v in values)
     _refuse_uneven(counts, names, problem_names)
-    return paired_cells(one, two, counts[0], seed, draws)
+    return paired_cells(totals, others, counts[0], seed, draws)
 
 
-def paired_cells(one: Floats, two: Floats, items: Floats, seed: int = 0, draws: int = DRAWS) -> dict[str, float]:
-    """`paired` of summed scores [personas, problems] and the rows per problem and persona [problems]."""
+def paired_cells(first: Floats, second: Floats, items: Floats, seed: int = 0, draws: int = DRAWS) -> dict[str, float]:
+    """Compute `paired` from summed scores [personas, problems] and the rows per problem and persona [problems]."""
     rng = np.random.default_rng(seed)
-    noise = _noise(one, items), _noise(two, items)
-    observed = _shown(two.sum(1) / items.sum(), noise[1]) - _shown(one.sum(1) / items.sum(), noise[0])
+    noise = _noise(first, items), _noise(second, items)
+    observed = _shown(second.sum(1) / items.sum(), noise[1]) - _shown(first.sum(1) / items.sum(), noise[0])
 
     again, exchanged = [], []
     for weight in _weights(rng, draws, len(items)):
-        a, b = (_resampled(weight, t, items, n)[1] for t, n in zip((one, two), noise, strict=True))
+        a, b = (_resampled(weight, t, items, n)[1] for t, n in zip((first, second), noise, strict=True))
         again.append(_shown(b, noise[1]) - _shown(a, noise[0]))
     for swap in _swaps(rng, draws, len(items)):
-        moved = swap @ (two - one).T
-        a, b = (one.sum(1) + moved) / items.sum(), (two.sum(1) - moved) / items.sum()
+        moved = swap @ (second - first).T
+        a, b = (first.sum(1) + moved) / items.sum(), (second.sum(1) - moved) / items.sum()
         exchanged.append(_shown(b, noise[1]) - _shown(a, noise[0]))
 
     low, high = _interval(np.concatenate(again))
@@ -110,9 +110,9 @@ def paired_cells(one: Floats, two: Floats, items: Floats, seed: int = 0, draws: 
 def difference(
     first: Sequence[float], second: Sequence[float], problems: Sequence[Any], seed: int = 0, draws: int = DRAWS
 ) -> dict[str, float]:
-    """Second minus first in the mean score under one system prompt, for two variants scored on the same rows.
+    """Compute second minus first in the mean score under one system prompt, for two variants on the same rows.
 
-    Keys `mean`, `mean_low`, `mean_high`, `mean_p_value`, made as in `paired`. ValueError as in `compute`.
+    Keys `mean`, `mean_low`, `mean_high`, `mean_p_value`, computed as in `paired`. ValueError as in `compute`.
     """
     values = _scores(first), _scores(second)
     if len(values[0]) != len(values[1]):
@@ -130,7 +130,7 @@ def difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several comparisons, corrected for their number (Holm 1979); nan stays nan and is not counted."""
+    """Correct the p-values of several comparisons for their number (Holm 1979); nan stays nan and is not counted."""
     given = np.asarray(p_values, dtype=np.float64)
     corrected = np.full(given.shape, np.nan)
     known = np.flatnonzero(np.isfinite(given))
@@ -141,25 +141,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def shares(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any]) -> dict[str, dict[str, float]]:
-    """The mean score of each group of rows with its 95 % interval: {group: {"accuracy", "low", "high"}}.
+    """Compute the mean score of each group of rows with its 95 % interval: {group: {"accuracy", "low", "high"}}.
 
-    Wilson's interval for the effective number of answers: answers to one problem resemble each other, so they count for
-    less (Dean and Pagano 2015, J. Surv. Stat. Methodol. 3:484). nan from a single problem. ValueError as in `compute`.
+    Wilson's interval for the effective number of answers: answers to one problem are correlated and count for less
+    (Dean and Pagano 2015, J. Surv. Stat. Methodol. 3:484). nan from a single problem. ValueError as in `compute`.
     """
     values = _scores(scores)
     group, names = _codes(groups, "groups", len(values))
     problem, problem_names = _codes(problems, "problems", len(values))
-    found = _wilson(*_cells(values, [group, problem], [len(names), len(problem_names)]))
+    intervals = _wilson(*_cells(values, [group, problem], [len(names), len(problem_names)]))
     return {
         name: dict(zip(("accuracy", "low", "high"), map(float, numbers), strict=True))
-        for name, numbers in zip(names, np.stack(found, axis=1), strict=True)
+        for name, numbers in zip(names, np.stack(intervals, axis=1), strict=True)
     }
 
 
 def pass_at(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], k: int) -> dict[str, float]:
-    """{group: chance that one of k answers to a problem is right}, mean over the problems (pass@k, unbiased).
+    """{group: probability that one of k answers to a problem is right}, mean over the problems (pass@k, unbiased).
 
-    Chen et al. 2021, arXiv 2107.03374, Eq. 1. Right is a score of 1. ValueError as in `compute`, and where a group has
+    Chen et al. 2021, arXiv 2107.03374, Eq. 1. Right is a score of 1. ValueError as in `compute`, and if a group has
     fewer than k answers to a problem.
     """
     right = np.floor(_scores(scores))
@@ -177,10 +177,10 @@ def pass_at(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[A
 def majority(
     scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], answers: Sequence[str | None]
 ) -> dict[str, float]:
-    """{group: accuracy of the answer given most often to each problem} (maj@k, k = the answers there are).
+    """{group: accuracy of the most frequent answer to each problem} (maj@k, k = the number of answers).
 
-    Wang et al. 2022, arXiv 2203.11171. Right answers (a score of 1) are one answer however they are written; None is no
-    vote; a tie counts for its share. ValueError as in `compute`.
+    Wang et al. 2022, arXiv 2203.11171. All right answers (a score of 1) count as equal; None is not a vote; a tie
+    counts for its share. ValueError as in `compute`.
     """
     right = np.floor(_scores(scores)).astype(bool)
     group, names = _codes(groups, "groups", len(right))
@@ -194,9 +194,9 @@ def majority(
     for at, box in votes.items():
         most = max(box.values())
         won[at] = (box.get(True) == most) / sum(count == most for count in box.values())
-    asked = np.zeros_like(won)
-    asked[group, problem] = 1
-    return {name: float(value) for name, value in zip(names, won.sum(1) / asked.sum(1), strict=True)}
+    answered = np.zeros_like(won)
+    answered[group, problem] = 1
+    return {name: float(value) for name, value in zip(names, won.sum(1) / answered.sum(1), strict=True)}
 
 
 def _wilson(totals: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
@@ -206,7 +206,7 @@ def _wilson(totals: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
     squares = np.square(totals - mean[:, None] * counts).sum(1) * problems / np.maximum(problems - 1, 1)
     spread = mean * (1 - mean)
     size = np.divide(spread * answers**2, squares, out=answers.copy(), where=squares > 1e-12)
-    size = np.where(spread > 1e-12, np.minimum(size, answers), problems)  # where all is 0 or 1, runs are taken as alike
+    size = np.where(spread > 1e-12, np.minimum(size, answers), problems)  # if all are 0 or 1, runs are taken as equal
     centre = (mean + Z**2 / (2 * size)) / (1 + Z**2 / size)
     half = Z / (1 + Z**2 / size) * np.sqrt(spread / size + (Z / (2 * size)) ** 2)
     low, high = np.clip(centre - half, 0, mean), np.clip(centre + half, mean, 1)
@@ -266,10 +266,10 @@ def _from_problems(totals: Floats, items: Floats, rng: np.random.Generator, draw
 
 
 def _from_runs(totals: Floats, counts: Floats, names: list[str], run_names: list[str]) -> dict[str, Any]:
-    """The paper's other reading of PSS, and the spread over runs, from the summed scores [personas, runs]."""
+    """The paper's other definition of PSS, and the spread over runs, from the summed scores [personas, runs]."""
     if not counts.all():
         p, r = (int(i) for i in np.argwhere(counts == 0)[0])
-        raise ValueError(f"Persona {names[p]!r} has no score in run {run_names[r]!r}: every persona needs every run.")
+        raise ValueError(f"Run {run_names[r]!r} lacks a score of persona {names[p]!r}: every persona needs every run.")
     by_run = (totals / counts).T
     ratios = _ratio(by_run)
     return {
@@ -287,10 +287,10 @@ def _ratio(accuracy: Floats) -> Floats:
 
 
 def _noise(totals: Floats, items: Floats) -> float:
-    """The variance of a persona's mean that the choice of problems and sampling explain; nan for one problem.
+    """The variance of a persona's mean from the choice of problems and from sampling; nan for one problem.
 
-    It is the persona-by-problem residual of a two-way analysis of variance over the number of problems: how hard a
-    problem is for every persona alike cancels out.
+    It is the persona-by-problem residual of a two-way analysis of variance over the number of problems: the difficulty
+    that a problem has for every persona cancels out.
     """
     if len(items) < 2:
         return math.nan
@@ -301,20 +301,20 @@ def _noise(totals: Floats, items: Floats) -> float:
 
 
 def _corrected(accuracy: Floats, noise: float) -> Floats:
-    """Accuracies drawn to their mean until their variance is the observed one less `noise` (Louis 1984, JASA 79:393).
+    """Shrink accuracies to their mean until their variance is the observed one less `noise` (Louis 1984, JASA 79:393).
 
-    Plain shrinkage estimates each mean best, but draws the ends together too far; this keeps the spread of the whole
-    set right, which is what worst and best are read from.
+    Plain shrinkage is the best estimate of each mean, but draws worst and best together too far. This estimate has the
+    right spread over the whole set.
     """
     mean, observed = accuracy.mean(-1, keepdims=True), accuracy.var(-1, ddof=1, keepdims=True)
-    kept = np.clip(1 - noise / np.maximum(observed, 1e-300), 0, 1)
-    return np.asarray(mean + np.sqrt(kept) * (accuracy - mean))
+    share = np.clip(1 - noise / np.maximum(observed, 1e-300), 0, 1)
+    return np.asarray(mean + np.sqrt(share) * (accuracy - mean))
 
 
 def _resampled(weight: Floats, totals: Floats, items: Floats, noise: float) -> tuple[Floats, Floats]:
-    """Accuracies [resamples, personas] of resampled problems: as they are, and moved to lie around the corrected ones.
+    """Accuracies [resamples, personas] of resampled problems: plain, and centred on the corrected accuracies.
 
-    Resampling adds noise to means that are noisy already, which would push worst down and best up a second time.
+    Resampling adds noise to means that are already noisy, which would push worst down and best up a second time.
     """
     accuracy = totals.sum(1) / items.sum()
     plain = weight @ totals.T / (weight @ items)[:, None]
@@ -322,13 +322,13 @@ def _resampled(weight: Floats, totals: Floats, items: Floats, noise: float) -> t
 
 
 def _weights(rng: np.random.Generator, draws: int, problems: int) -> Iterator[Floats]:
-    """Blocks of bootstrap weights [resamples, problems]: how often each problem was drawn."""
+    """Blocks of bootstrap weights [resamples, problems]: the number of times that each problem is drawn."""
     for size in _blocks(draws, problems):
         yield rng.multinomial(problems, np.full(problems, 1 / problems), size=size).astype(np.float64)
 
 
 def _swaps(rng: np.random.Generator, draws: int, problems: int) -> Iterator[Floats]:
-    """Blocks of 0 and 1 [permutations, problems]: where the two variants of a pair change places."""
+    """Blocks of 0 and 1 [permutations, problems]: 1 exchanges the two variants of a pair."""
     for size in _blocks(draws, problems):
         yield rng.integers(0, 2, size=(size, problems)).astype(np.float64)
 
@@ -336,8 +336,8 @@ def _swaps(rng: np.random.Generator, draws: int, problems: int) -> Iterator[Floa
 def _permuted(rng: np.random.Generator, draws: int, totals: Floats) -> Iterator[Floats]:
     """Blocks of summed scores [permutations, personas], personas exchanged at random within each problem.
 
-    A persona's runs of one problem move together: they may resemble each other more than those of two personas do
-    (low temperature), and personas that differ in which problems they solve, but not in how many, have no effect.
+    A persona's runs of one problem move together, because they can be more alike than those of two personas (low
+    temperature). Personas that solve different problems, but equally many, do not count as an effect.
     """
     rows = np.ascontiguousarray(totals.T)
     for size in _blocks(draws, rows.size):
@@ -352,10 +352,10 @@ def _blocks(draws: int, width: int) -> Iterator[int]:
 
 
 def _interval(sample: Floats) -> Floats:
-    """The 95 % percentile interval [2, ...] along the first axis; undefined draws are left out, nan if none is left."""
+    """The 95 % percentile interval [2, ...] along the first axis, without undefined draws; nan if all are undefined."""
     columns = sample.reshape(len(sample), -1).T
-    kept = [column[np.isfinite(column)] for column in columns]
-    ends = [np.quantile(column, [TAIL, 1 - TAIL]) if len(column) else [np.nan, np.nan] for column in kept]
+    finite = [column[np.isfinite(column)] for column in columns]
+    ends = [np.quantile(column, [TAIL, 1 - TAIL]) if len(column) else [np.nan, np.nan] for column in finite]
     return np.array(ends, dtype=np.float64).T.reshape(2, *sample.shape[1:])
 
 
@@ -369,8 +369,8 @@ def _scores(scores: Sequence[float]) -> Floats:
     missing = np.flatnonzero(np.isnan(values))
     if len(missing):
         raise ValueError(
-            f"{len(missing)} of {len(values)} scores are missing (first: row {missing[0]}): a failure is no score, so "
-            "grade those rows again or leave them out for every persona."
+            f"{len(missing)} of {len(values)} scores are missing (first: row {missing[0]}): a failure is not a score. "
+            "Grade those rows again or omit them for every persona."
         )
     outside = np.flatnonzero((values < 0) | (values > 1))
     if len(outside):
@@ -379,15 +379,15 @@ def _scores(scores: Sequence[float]) -> Floats:
     return values
 
 
-def _codes(labels: Sequence[Any], what: str, rows: int) -> tuple[Codes, list[str]]:
-    """Row labels as numbers, and the labels as sorted text: so the order of the rows changes nothing."""
+def _codes(labels: Sequence[Any], column: str, rows: int) -> tuple[Codes, list[str]]:
+    """Row labels as numbers, and the sorted labels as text: the order of the rows has no effect."""
     if len(labels) != rows:
-        raise ValueError(f"There are {len(labels)} {what} for {rows} scores: give one per score.")
+        raise ValueError(f"There are {len(labels)} {column} for {rows} scores: give one per score.")
     texts = {label: str(label) for label in set(labels)}
     if any(label is None or label != label for label in texts):
-        raise ValueError(f"Some {what} are missing: give a label for every score.")
+        raise ValueError(f"Some {column} are missing: give a label for every score.")
     number = {name: i for i, name in enumerate(sorted(set(texts.values())))}
-    if what == "personas" and len(number) < 2:
+    if column == "personas" and len(number) < 2:
         raise ValueError(f"All scores belong to the persona {min(number)!r}: PSS compares at least two personas.")
     code = {label: number[text] for label, text in texts.items()}
     return np.fromiter(map(code.__getitem__, labels), np.int64, rows), list(number)

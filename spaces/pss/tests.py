@@ -1,4 +1,4 @@
-"""Cases that the metric's page shows; permix's own tests run them too."""
+"""Cases of the metric's page; permix's own tests run them too."""
 
 test_cases = [
     {

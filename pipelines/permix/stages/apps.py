@@ -17,11 +17,12 @@ from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field
 
 SET_UP_BY_WATCH = ("permix-relay",)
 """Spaces that do not start without secrets: `permix watch` publishes them, with these."""
-_VERIFIER, _THEME = Path(__file__).resolve().parents[1] / "verifier", files.SPACES / "theme.py"
+_VERIFIER = Path(__file__).resolve().parents[1] / "verifier"
+_THEME, _MODELS = files.SPACES / "theme.py", files.SPACES / "models.py"
 COPIED = {
     "pss": (_THEME,),
     "permix-chat": (_THEME, _VERIFIER / "answer.py", _VERIFIER / "math_worker.py"),
-    "permix-leaderboard": (_THEME,),
+    "permix-leaderboard": (_THEME, _MODELS),
 }
 """Files copied into a published Space from elsewhere: a Space imports nothing of permix."""
 _IGNORED = shutil.ignore_patterns("__pycache__", ".*")
