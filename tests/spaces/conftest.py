@@ -1,4 +1,4 @@
-"""A browser for the pages; one for each test file, since playwright keeps an event loop of its own running."""
+"""A browser for each test file: playwright keeps an event loop running."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,6 +17,6 @@ def browser() -> Iterator["Browser"]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield found
-        found.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,4 +1,4 @@
-"""The blind arena of the leaderboard: votes of two visitors, published in batches and held against the judges."""
+"""The blind arena of the leaderboard: votes of two visitors, published in batches and compared with the judges."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from gradio_client import Client
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
-from permix import files
+from permix.stages import apps
 from tests.support.spaces import barriers, serve
 
 VOTES, PREFERENCE = "duel/permix-votes", "duel/permix-preference-plain-vs-vivid"
@@ -42,7 +42,7 @@ def running(smoke: Path) -> launch.Running:
 
 @pytest.fixture(scope="module")
 def api(running: launch.Running) -> HfApi:
-    """The Hub with eight pairs; the judge always prefers the second, "unsure" the one that it is shown first."""
+    """The Hub with eight pairs; the judge "sure" always prefers the second answer, "unsure" the one shown first."""
     api = HfApi(endpoint=running.url, token=running.token)
     shared: dict[str, Any] = {"persona": "pirate", "question": "2 + 2?", **TEXTS}
     rows = [
@@ -69,25 +69,27 @@ def address(running: launch.Running, api: HfApi, tmp_path_factory: pytest.TempPa
 
 def settings(running: launch.Running, folder: Path, minutes: float) -> dict[str, str]:
     """An arena whose votes are published every `minutes`."""
-    asked = {"PERMIX_ORG": "duel", "PERMIX_ARENA": str(minutes), "PERMIX_DATA": str(folder), "TMPDIR": str(folder)}
-    return asked | launch.client_environment(running, folder)
+    variables = {"PERMIX_ORG": "duel", "PERMIX_ARENA": str(minutes), "PERMIX_DATA": str(folder), "TMPDIR": str(folder)}
+    return variables | launch.client_environment(running, folder)
 
 
 def votes(address: str) -> list[str]:
-    """Four votes of one visitor for the answer of a pirate; what the page says after each."""
-    page, said = Client(address, verbose=False), []
+    """Vote four times for the answer of a pirate; return the page's sentence after each vote."""
+    page, sentences = Client(address, verbose=False), []
     pair = page.predict(api_name="/pair")
     for _ in range(4):
         left = pair.index("Arr") < pair.index("It is")
-        assert "vivid" not in pair and "<b>4" not in pair and "&lt;b&gt;4" in pair
+        assert "vivid" not in pair
+        assert "<b>4" not in pair
+        assert "&lt;b&gt;4" in pair
         pair, thanks = page.predict("Left" if left else "Right", api_name="/vote_left" if left else "/vote_right")
         assert ("Left was vivid" in thanks) == left
-        said.append(thanks)
-    return said
+        sentences.append(thanks)
+    return sentences
 
 
 def stored(api: HfApi) -> list[dict[str, Any]]:
-    """The votes that are on the Hub by now."""
+    """Return the votes on the Hub."""
     if not api.repo_exists(VOTES, repo_type="dataset"):
         return []
     names = [name for name in api.list_repo_files(VOTES, repo_type="dataset") if name.endswith(".jsonl")]
@@ -95,24 +97,26 @@ def stored(api: HfApi) -> list[dict[str, Any]]:
     return [json.loads(line) for text in texts for line in text.splitlines()]
 
 
-def test_votes_of_two_visitors_are_published_and_held_against_the_judges(address: str, api: HfApi) -> None:
+def test_votes_of_two_visitors_are_published_and_compared_with_the_judges(address: str, api: HfApi) -> None:
     with ThreadPoolExecutor(2) as visitors:
         assert sum(map(len, visitors.map(votes, [address] * 2))) == 8
-    while len(found := stored(api)) < 8:
+    while len(rows := stored(api)) < 8:
         continue
-    assert {row["vote"] for row in found} == {"second"} and len({row["page"] for row in found}) == 2
-    assert {(row["preference"], row["persona"]) for row in found} == {(PREFERENCE, "pirate")}
-    assert set(found[0]) == {"preference", "revision", "problem_id", "persona", "shown", "vote", "page", "date"}
+    assert {row["vote"] for row in rows} == {"second"}
+    assert len({row["page"] for row in rows}) == 2
+    assert {(row["preference"], row["persona"]) for row in rows} == {(PREFERENCE, "pirate")}
+    assert set(rows[0]) == {"preference", "revision", "problem_id", "persona", "shown", "vote", "page", "date"}
     page = Client(address, verbose=False)
     page.predict(None, "", "", api_name="/again")
     assert page.predict(api_name="/agreement")["data"] == [["sure", 8, 1, 1, None], ["unsure", 8, 0, 0, 0]]
     assert "data/*.jsonl" in Path(api.hf_hub_download(VOTES, "README.md", repo_type="dataset")).read_text()
 
 
-def test_a_vote_on_nothing_is_none(address: str, api: HfApi) -> None:
+def test_a_vote_before_a_pair_is_shown_is_not_counted(address: str, api: HfApi) -> None:
     before = len(stored(api))
     _, words = Client(address, verbose=False).predict("Tie", api_name="/vote_tie")
-    assert "nothing to vote on" in words and len(stored(api)) == before
+    assert "The vote was not counted" in words
+    assert len(stored(api)) == before
 
 
 @pytest.mark.real
@@ -134,16 +138,14 @@ def test_vote_and_measure_in_a_browser_as_small_as_a_phone(address: str, browser
     screen.get_by_text("Persona: pirate").wait_for()
     press("Tie", "Thank you. Left was")
     enter("Measure my model")
-    press("Measure", "is no name of a repository")
+    press("Measure", "is not a repository name")
     screen.get_by_role("textbox", name="repository").fill("alice/<b>")
-    press("Offer the results to its card", "'alice/<b>' is no name")
+    press("Offer the results to its card", "'alice/<b>' is not a repository name")
     screen.close()
 
 
-def test_no_vote_is_lost_where_the_page_is_killed_or_stopped(
-    running: launch.Running, api: HfApi, tmp_path: Path
-) -> None:
-    journal, space = tmp_path / "permix-votes-duel", str(files.SPACES / "permix-leaderboard")
+def test_votes_survive_a_kill_and_a_stop_of_the_page(running: launch.Running, api: HfApi, tmp_path: Path) -> None:
+    journal, space = tmp_path / "permix-votes-duel", str(apps.build("permix-leaderboard", tmp_path / "killed"))
     nowhere = settings(running, tmp_path, NEVER) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
     killed = subprocess.run([sys.executable, "-c", KILLED, space, str(journal)], env=os.environ | nowhere, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -153,10 +155,12 @@ def test_no_vote_is_lost_where_the_page_is_killed_or_stopped(
     before = stored(api)
     with serve("permix-leaderboard", tmp_path, **settings(running, tmp_path, NEVER)) as url:
         page = Client(url, verbose=False)
-        while len(stored(api)) == len(before):  # what the killed one left is published at the start
+        while len(stored(api)) == len(before):  # votes of the killed page are published at the start
             continue
         page.predict(api_name="/pair")
         _, thanks = page.predict("Tie", api_name="/vote_tie")
-        assert "1 vote is kept here and not yet on the Hub" in thanks
-    found = [row["problem_id"] for row in stored(api)]
-    assert len(found) == len(before) + 2 and "left behind" in found and not any("cut" in name for name in found)
+        assert "1 vote is stored here and not yet on the Hub" in thanks
+    problems = [row["problem_id"] for row in stored(api)]
+    assert len(problems) == len(before) + 2
+    assert "left behind" in problems
+    assert not any("cut" in problem for problem in problems)

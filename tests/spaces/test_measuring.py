@@ -1,4 +1,4 @@
-"""Measure my model on the leaderboard: a real sweep by a worker, in the table and as a pull request on the card."""
+"""Measure my model on the leaderboard: a real sweep, its row in the table and its pull request for the card."""
 
 import json
 import re
@@ -33,11 +33,11 @@ def running(smoke: Path) -> launch.Running:
 
 @pytest.fixture(scope="module")
 def api(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> HfApi:
-    """The Hub, with an adapter of somebody else's, and repositories that cannot be measured."""
+    """The Hub with another owner's adapter, and repositories that cannot be measured."""
     api = HfApi(endpoint=running.url, token=running.token)
     folder = Path(api.snapshot_download("permix-smoke/permix-toy-rlvr", local_dir=tmp_path_factory.mktemp("own")))
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
-    api.create_repo(f"{ORG}/permix-personas", repo_type="dataset")  # so that there is such an organisation
+    api.create_repo(f"{ORG}/permix-personas", repo_type="dataset")  # the organisation exists
     for name, private in ((OWN, False), ("alice/private", True)):
         api.create_repo(name, private=private)
         api.upload_folder(repo_id=name, folder_path=folder, ignore_patterns=["run.json", ".cache/*"])
@@ -51,10 +51,10 @@ def api(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> Hf
 
 
 @contextmanager
-def asking(running: launch.Running, folder: Path, how: str) -> Iterator[Client]:
-    """The leaderboard with the box, for sweeps made as `how` says."""
+def serving(running: launch.Running, folder: Path, image: str) -> Iterator[Client]:
+    """The leaderboard with the tab; `image` runs the sweeps (`local`: a process)."""
     (folder / "tiny.toml").write_text(TINY)
-    settings = {"PERMIX_ORG": ORG, "PERMIX_MEASURE": how, "PERMIX_MEASURE_RECIPE": str(folder / "tiny.toml")}
+    settings = {"PERMIX_ORG": ORG, "PERMIX_MEASURE": image, "PERMIX_MEASURE_RECIPE": str(folder / "tiny.toml")}
     settings |= {"PERMIX_HOME": str(folder), "TMPDIR": str(folder)}
     with serve("permix-leaderboard", folder, **launch.client_environment(running, folder), **settings) as url:
         yield Client(url, verbose=False)
@@ -62,8 +62,8 @@ def asking(running: launch.Running, folder: Path, how: str) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def page(running: launch.Running, api: HfApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with asking(running, tmp_path_factory.mktemp("measure"), "local") as found:
-        yield found
+    with serving(running, tmp_path_factory.mktemp("measure"), "local") as client:
+        yield client
 
 
 def states(page: Client) -> dict[str, list[str]]:
@@ -72,46 +72,48 @@ def states(page: Client) -> dict[str, list[str]]:
 
 
 def ended(page: Client) -> list[str]:
-    while (found := states(page)[OWN])[0] in ("waiting", "running"):
+    while (state := states(page)[OWN])[0] in ("waiting", "running"):
         continue
-    return found
+    return state
 
 
-def test_a_model_is_measured_and_the_result_offered_to_its_card(page: Client, api: HfApi) -> None:
+def test_a_model_is_measured_and_its_result_offered_to_its_card(page: Client, api: HfApi) -> None:
     assert "is waiting to be measured" in page.predict(OWN, api_name="/measure")[0]
-    assert re.search("is (waiting|running) already", page.predict(OWN, api_name="/measure")[0])
+    assert re.search("is already (waiting|running)", page.predict(OWN, api_name="/measure")[0])
     assert ended(page) == ["measured", ""]
     assert f'href="{api.endpoint}/{OWN}/discussions/1"' in page.predict(OWN, api_name="/offer")
     (row,) = [row for row in page.predict(api_name="/table") if row["name"].endswith("own-adapter-alice")]
     card = ModelCard.load(Path(api.hf_hub_download(OWN, "README.md", revision="refs/pr/1")))
-    results = {one.metric_name: one for one in card.data.eval_results or []}
+    results = {result.metric_name: result for result in card.data.eval_results or []}
     assert results["accuracy, mean over personas"].metric_value == row["mean"]
     assert results["accuracy, mean over personas"].dataset_revision == row["revision"]
-    assert card.data.license == "mit" and "# Mine" in card.text
+    assert card.data.license == "mit"
+    assert "# Mine" in card.text
     assert "model-index" not in Path(api.hf_hub_download(OWN, "README.md")).read_text()
-    assert "offered already" in page.predict(OWN, api_name="/offer")
+    assert "already offered" in page.predict(OWN, api_name="/offer")
 
 
 @pytest.mark.parametrize(
     ("repo", "sentence"),
     [
-        ("", "no name of a repository"),
-        ("--help/x", "no name of a repository"),
+        ("", "not a repository name"),
+        ("--help/x", "not a repository name"),
         ("<img src=x>", "&lt;img src=x&gt;"),
-        ("alice/nothing", "There is no model alice/nothing"),
+        ("alice/nothing", "The model alice/nothing is not on the Hub"),
         ("alice/private", "is private or gated"),
-        ("alice/pickled", "has no safetensors"),
-        ("alice/homeless", "names no base"),
+        ("alice/pickled", "does not have safetensors"),
+        ("alice/homeless", "does not name a base"),
         ("alice/swollen", "is larger than any that peft writes"),
     ],
 )
-def test_what_cannot_be_measured_gives_a_sentence(page: Client, repo: str, sentence: str) -> None:
-    assert sentence in page.predict(repo, api_name="/measure")[0] and repo not in states(page)
+def test_a_repository_that_cannot_be_measured_gets_a_sentence(page: Client, repo: str, sentence: str) -> None:
+    assert sentence in page.predict(repo, api_name="/measure")[0]
+    assert repo not in states(page)
 
 
-def test_where_the_owner_names_an_image_it_is_a_job(running: launch.Running, api: HfApi, tmp_path: Path) -> None:
+def test_with_an_image_the_sweep_runs_as_a_job(running: launch.Running, api: HfApi, tmp_path: Path) -> None:
     launch.allow_jobs(running.root)
-    with asking(running, tmp_path, "permix:any") as page:
+    with serving(running, tmp_path, "permix:any") as page:
         page.predict(OWN, api_name="/measure")
         assert ended(page) == ["measured", ""]
     jobs = {(job.docker_image, job.status.stage) for job in api.list_jobs(namespace=ORG)}
@@ -119,5 +121,5 @@ def test_where_the_owner_names_an_image_it_is_a_job(running: launch.Running, api
     assert api.repo_exists(f"{ORG}/permix-sweep-permix-toy-base-own-adapter-alice", repo_type="dataset")
 
 
-def test_what_was_not_measured_cannot_be_offered(page: Client) -> None:
+def test_a_model_that_was_not_measured_cannot_be_offered(page: Client) -> None:
     assert "measure it first" in page.predict("alice/pickled", api_name="/offer")

@@ -63,22 +63,23 @@ def test_a_changed_copy_of_the_folder_is_not_served_from_the_cache(metric: Any, 
     shutil.copytree(SPACE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     core = copy / "pss_core.py"
     core.write_text(core.read_text().replace('"worst": float(accuracy[worst])', '"worst": 42.0'))
-    given = {"scores": [0.5, 1.0], "personas": ["a", "b"]}
-    assert evaluate.load(str(copy)).compute(**given)["worst"] == 42.0
-    assert metric.compute(**given)["worst"] == 0.5
+    columns = {"scores": [0.5, 1.0], "personas": ["a", "b"]}
+    assert evaluate.load(str(copy)).compute(**columns)["worst"] == 42.0
+    assert metric.compute(**columns)["worst"] == 0.5
 
 
-def test_the_card_declares_a_metric_space_and_names_every_key_that_is_returned() -> None:
+def test_the_card_declares_a_metric_space_and_names_every_key() -> None:
     _, front, body = (SPACE / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     settings = yaml.safe_load(front)
-    assert settings["sdk"] == "gradio" and settings["app_file"] == "app.py" and settings["python_version"] == "3.12"
-    assert {"evaluate", "metric"} <= set(settings["tags"]) and len(settings["short_description"]) <= 60
+    assert [settings[key] for key in ("sdk", "app_file", "python_version")] == ["gradio", "app.py", "3.12"]
+    assert {"evaluate", "metric"} <= set(settings["tags"])
+    assert len(settings["short_description"]) <= 60
     result = pss.compute([0.5, 1.0] * 2, ["a", "b"] * 2, [1, 1, 2, 2], [0] * 4)
     intervals = {f"{key}_{end}" for key in ("worst", "best", "mean", "pss_corrected") for end in ("low", "high")}
     assert [key for key in result.keys() - intervals if f"`{key}`" not in body] == []
 
 
-def test_the_statistics_need_nothing_but_numpy() -> None:
+def test_the_statistics_need_numpy_only() -> None:
     tree = ast.parse((SPACE / "pss_core.py").read_text())
     names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
     names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}

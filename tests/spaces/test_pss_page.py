@@ -1,4 +1,4 @@
-"""The page of spaces/pss: a CSV table in, the metric's numbers out."""
+"""The page of spaces/pss: the metric's numbers from a CSV table."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,18 +10,18 @@ from gradio_client import Client, handle_file
 from permix.results.measures import pss
 from tests.support.spaces import barriers, serve
 
-ITEMS = [(who, problem, run) for who in ("poet", "expert", "child") for problem in range(8) for run in range(2)]
-SCORES = [float((problem * 5 + run + len(who)) % 8 > (2 if who == "poet" else 4)) for who, problem, run in ITEMS]
+ITEMS = [(persona, problem, run) for persona in ("poet", "expert", "child") for problem in range(8) for run in range(2)]
+SCORES = [float((problem * 5 + run + len(name)) % 8 > (2 if name == "poet" else 4)) for name, problem, run in ITEMS]
 TABLE = "Persona,problems,run,Score\n" + "".join(
-    f"{who},{problem},{run},{score}\n" for (who, problem, run), score in zip(ITEMS, SCORES, strict=True)
+    f"{persona},{problem},{run},{score}\n" for (persona, problem, run), score in zip(ITEMS, SCORES, strict=True)
 )
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("pss")
-    with serve("pss", folder) as found:
-        yield found
+    with serve("pss", folder) as url:
+        yield url
     assert "Traceback" not in (folder / "stderr").read_text()
 
 
@@ -32,24 +32,25 @@ def page(address: str) -> Client:
 
 def test_the_page_gives_the_metrics_numbers_with_their_intervals(page: Client) -> None:
     words, numbers, _, people = page.predict(TABLE, None, 3, api_name="/pss")
-    who, problems, runs = zip(*ITEMS, strict=True)
-    result = pss.compute(SCORES, who, problems, runs, seed=3)
-    shown = {row[0]: row[1:] for row in numbers["data"]}
-    assert shown["PSS = worst / best"] == [
-        f"{result['pss']:.4f}",
-        f"{result['pss_low']:.4f} to {result['pss_high']:.4f}",
-    ]
-    assert shown["problems"][0] == "8" and shown["runs"][0] == "2" and len(shown) == 14
+    result = pss.compute(SCORES, *zip(*ITEMS, strict=True), seed=3)
+    rows = {row[0]: row[1:] for row in numbers["data"]}
+    interval = f"{result['pss_low']:.4f} to {result['pss_high']:.4f}"
+    assert rows["PSS = worst / best"] == [f"{result['pss']:.4f}", interval]
+    assert rows["problems"][0] == "8"
+    assert rows["runs"][0] == "2"
+    assert len(rows) == 14
     assert [row[0] for row in people["data"]] == sorted(result["accuracy"], key=result["accuracy"].__getitem__)
     assert f"PSS {result['pss']:.3f}" in words or result["floor"]
 
 
-def test_accuracies_alone_give_pss_and_say_what_is_missing(page: Client, tmp_path: Path) -> None:
+def test_accuracies_alone_give_pss_and_a_hint_to_add_problems(page: Client, tmp_path: Path) -> None:
     file = tmp_path / "accuracies.csv"
     file.write_text("persona,score\nchild,0.33\nprofessor,0.353\n")
     words, numbers, picture, people = page.predict("", handle_file(file), 0, api_name="/pss")
-    assert "0.935" in words and "problem" in words
-    assert numbers["data"][0][1] == "0.9348" and picture["data"] == [["child", 0.33], ["professor", 0.353]]
+    assert "0.935" in words
+    assert "problem" in words
+    assert numbers["data"][0][1] == "0.9348"
+    assert picture["data"] == [["child", 0.33], ["professor", 0.353]]
     assert people["data"][0][:2] == ["child", 0.33]
 
 
@@ -57,7 +58,7 @@ def test_accuracies_alone_give_pss_and_say_what_is_missing(page: Client, tmp_pat
     ("table", "sentence"),
     [
         ("", "not a CSV table"),
-        ("a,b\n1,2\n", "score and persona are needed"),
+        ("a,b\n1,2\n", "score and persona are required"),
         ("persona,score\na,70\nb,60\n", "outside"),
         ("persona,score\na,1\n", "at least two personas"),
         ("persona,score\na,\nb,1\n", "missing"),
@@ -68,19 +69,20 @@ def test_a_bad_table_is_a_sentence(page: Client, table: str, sentence: str) -> N
         page.predict(table, None, 0, api_name="/pss")
 
 
-def test_a_persona_is_no_markup(page: Client) -> None:
+def test_a_persona_is_not_markup(page: Client) -> None:
     words, *_ = page.predict("persona,score\n<img src=x>,0.5\nb,1\n", None, 0, api_name="/pss")
-    assert "<img" not in words and "&lt;img" in words
+    assert "<img" not in words
+    assert "&lt;img" in words
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_in_a_browser_as_small_as_a_phone(address: str, browser: Any, scheme: Any, tmp_path: Path) -> None:
     screen = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    asked: list[str] = []
-    screen.on("request", lambda request: asked.append(request.url))
+    addresses: list[str] = []
+    screen.on("request", lambda request: addresses.append(request.url))
     screen.goto(address)
-    screen.get_by_text("Personas without any effect").wait_for()  # what the example gives
+    screen.get_by_text("Personas without any effect").wait_for()  # of the example
     screen.locator(".vega-embed").wait_for()
     assert barriers(screen) == []
     screen.get_by_role("textbox", name="CSV").fill("persona,score\na,70\nb,60\n")
@@ -88,14 +90,14 @@ def test_the_page_in_a_browser_as_small_as_a_phone(address: str, browser: Any, s
     screen.get_by_text("give shares, not percent").wait_for()
     file = tmp_path / "scores.csv"
     file.write_text("persona,score\n<b>child,0.33\nprofessor,0.353\n")
-    with screen.expect_file_chooser() as chooser:  # by its button: tables have inputs for files, too
+    with screen.expect_file_chooser() as chooser:  # by its button: tables have file inputs too
         screen.get_by_role("button", name="Click to upload").click()
     chooser.value.set_files(file)
-    screen.locator(".file-preview").get_by_text("scores").wait_for()  # its whole name shows while it is uploaded
+    screen.locator(".file-preview").get_by_text("scores").wait_for()  # its name is whole only during the upload
     screen.get_by_role("button", name="Compute").click()
     screen.get_by_text("PSS 0.935").wait_for()
     screen.get_by_role("button", name="Cite").click()
     screen.get_by_text("oh2026permixrlvr").wait_for()
     assert screen.evaluate("document.documentElement.scrollWidth") <= 390
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert [url for url in addresses if not url.startswith((address, "data:", "blob:"))] == []
     screen.close()

@@ -1,4 +1,4 @@
-"""spaces/permix-relay between the embedded Hub and a stand-in for GitHub, all over HTTP."""
+"""spaces/permix-relay between the embedded Hub and a scripted GitHub, over HTTP."""
 
 import json
 import subprocess
@@ -38,66 +38,72 @@ def push(api: HfApi, adapter: str, path: str = "adapter_model.safetensors") -> s
     return str(api.create_commit(adapter, [added], commit_message="m").oid)
 
 
-def told(adapter: str, kind: str = "model", scope: str = "repo.content") -> dict[str, Any]:
-    """A webhook as the Hub sends it; of it the relay believes no more than the name."""
+def webhook(adapter: str, kind: str = "model", scope: str = "repo.content") -> dict[str, Any]:
+    """A webhook of the Hub; the relay trusts only the name in it."""
     return {"event": {"action": "update", "scope": scope}, "repo": {"type": kind, "name": adapter, "headSha": "0" * 40}}
 
 
-def test_weights_are_sent_on_once_and_a_card_never(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+def test_new_weights_are_dispatched_once_and_a_new_card_never(api: HfApi, github: GitHub, tmp_path: Path) -> None:
     other = "relay/other"
     first, second = push(api, "relay/one"), push(api, other)
     with relay(api, github, tmp_path, "relay/one", other) as address:
-        github.wait_for(2)  # what was pushed before it started
+        github.wait_for(2)  # pushed before its start
         assert sorted(github.evaluations) == [("relay/one", first), (other, second)]
         path, body = github.taken[0]
-        assert path == "/repos/lab/permix/dispatches" and body["event_type"] == "hub-model-updated"
+        assert path == "/repos/lab/permix/dispatches"
+        assert body["event_type"] == "hub-model-updated"
         push(api, "relay/one")
         for _ in range(3):  # replays
-            assert send(address, told("relay/one"))[0] == 202
+            assert send(address, webhook("relay/one"))[0] == 202
         for path in ("README.md", "run.json", ".eval_results/permix.yaml"):
             push(api, "relay/one", path)
-            assert send(address, told("relay/one"))[0] == 202
+            assert send(address, webhook("relay/one"))[0] == 202
         last = push(api, other)
-        assert send(address, told(other))[0] == 202
+        assert send(address, webhook(other))[0] == 202
         github.wait_for(4)
         assert [name for name, _ in github.evaluations[2:]] == ["relay/one", other]
         assert github.evaluations[3][1] == last
-        shown = state(address)
-    assert [row["adapter"] for row in shown["watched"]] == ["relay/one", other]
-    logged = (tmp_path / "stderr").read_text()
-    assert TOKEN not in json.dumps(shown) + logged and SECRET not in json.dumps(shown) + logged
+        page = state(address)
+    assert [row["adapter"] for row in page["watched"]] == ["relay/one", other]
+    public = json.dumps(page) + (tmp_path / "stderr").read_text()
+    assert TOKEN not in public
+    assert SECRET not in public
 
 
-def test_what_is_no_webhook_of_ours_reaches_nobody(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+def test_other_requests_do_not_reach_github(api: HfApi, github: GitHub, tmp_path: Path) -> None:
     with relay(api, github, tmp_path, "relay/none-yet") as address:
-        known = told("relay/none-yet")
+        known = webhook("relay/none-yet")
         assert send(address, known, secret="a secret of the webhoop")[0] == 401
         assert send(address, known, secret="")[0] == 401
         assert send(address, b"x" * (2 << 20))[0] == 413
-        for odd in (b"", b"{}", b"[]", b"[" * 100_000, {"event": 1, "repo": []}, told(["x"])):  # type: ignore[arg-type]
+        for odd in (b"", b"{}", b"[]", b"[" * 100_000, {"event": 1, "repo": []}, webhook(["x"])):  # type: ignore[arg-type]
             assert send(address, odd)[0] == 400
         for other in (
-            told("relay/unknown"),
-            told("relay/none-yet", "dataset"),
-            told("relay/none-yet", scope="discussion"),
+            webhook("relay/unknown"),
+            webhook("relay/none-yet", "dataset"),
+            webhook("relay/none-yet", scope="discussion"),
         ):
             assert send(address, other) == (200, {"said": "not watched"})
         assert send(address, known)[0] == 202
         assert github.asked == 0
 
 
-def test_a_flood_is_sent_away_and_costs_github_one_dispatch(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+def test_a_flood_is_refused_and_gives_one_dispatch(api: HfApi, github: GitHub, tmp_path: Path) -> None:
     push(api, "relay/flood")
     with relay(api, github, tmp_path, "relay/flood", RELAY_PER_MINUTE="20") as address:
-        strangers = [send(address, told("relay/flood"), secret="x" * 32)[0] for _ in range(60)]
-        answers = [send(address, told("relay/flood"))[0] for _ in range(60)]
+        strangers = [send(address, webhook("relay/flood"), secret="x" * 32)[0] for _ in range(60)]
+        answers = [send(address, webhook("relay/flood"))[0] for _ in range(60)]
         assert set(strangers) == {401}
         github.wait_for(1)
-        assert set(answers) == {202, 429} and answers[:20] == [202] * 20 and answers.count(202) < 30
+        assert set(answers) == {202, 429}
+        assert answers[:20] == [202] * 20
+        assert answers.count(202) < 30
     assert len(github.taken) == 1
 
 
-def test_nothing_is_lost_when_github_fails_and_the_relay_is_killed(api: HfApi, github: GitHub, tmp_path: Path) -> None:
+def test_a_dispatch_survives_failures_of_github_and_a_kill_of_the_relay(
+    api: HfApi, github: GitHub, tmp_path: Path
+) -> None:
     sha = push(api, "relay/kept")
     github.failing = [(500, {}), (429, {"Retry-After": "1"}), (403, {}), *[(503, {})] * 1000]
     with relay(api, github, tmp_path, "relay/kept"), github.changed:
@@ -107,7 +113,7 @@ def test_nothing_is_lost_when_github_fails_and_the_relay_is_killed(api: HfApi, g
     with relay(api, github, tmp_path, "relay/kept"):
         github.wait_for(1)
     with relay(api, github, tmp_path, "relay/kept") as address:  # its disk remembers
-        assert send(address, told("relay/kept"))[0] == 202
+        assert send(address, webhook("relay/kept"))[0] == 202
         assert state(address)["watched"][0]["revision"] == sha
     assert github.evaluations == [("relay/kept", sha)]
 
@@ -120,7 +126,11 @@ def test_nothing_is_lost_when_github_fails_and_the_relay_is_killed(api: HfApi, g
         ({"WEBHOOK_SECRET": SECRET}, "PERMIX_WATCHED is not set"),
     ],
 )
-def test_a_relay_without_what_it_needs_says_so(variables: dict[str, str], sentence: str, tmp_path: Path) -> None:
+def test_a_relay_with_a_missing_setting_exits_with_a_sentence(
+    variables: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
     command = [sys.executable, str(files.SPACES / "permix-relay" / "app.py")]
-    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
+    ended = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+    assert "Traceback" not in ended.stderr

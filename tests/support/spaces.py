@@ -45,21 +45,21 @@ def serve(space: str, folder: Path, **environment: str) -> Iterator[str]:
 
 
 def need_browser() -> str:
-    """The path of Chromium; skips where it or playwright is missing, fails under PERMIX_REAL=1."""
+    """Return the path of Chromium; without it or playwright skip, or fail under PERMIX_REAL=1."""
     real.need("playwright", "pip install playwright")
     if not CHROMIUM.exists():
-        sentence = f"{CHROMIUM} is not there: apt-get install chromium"
+        sentence = f"{CHROMIUM} is missing: apt-get install chromium"
         (pytest.fail if os.environ.get("PERMIX_REAL") == "1" else pytest.skip)(sentence)
     return str(CHROMIUM)
 
 
 def barriers(page: Any) -> list[str]:
-    """What axe finds wrong for people who cannot see or point: rule, and the first element that breaks it."""
+    """Return the accessibility violations that axe finds: rule and first element of each."""
     real.need("axe_playwright_python", "pip install axe-playwright-python")
     from axe_playwright_python.sync_playwright import Axe
 
-    page.wait_for_function("!document.querySelector('.pending')")  # gradio dims what waits for an answer
-    # gradio's own: its footer says "Settings" twice, and the box that its tables scroll in takes no focus
-    ours = {"exclude": [["footer img"], [".virtual-table-viewport"]]}
-    report = Axe().run(page, context=ours, options={"resultTypes": ["violations"]})
+    page.wait_for_function("!document.querySelector('.pending')")  # gradio dims pending parts
+    # gradio's own faults: its footer contains "Settings" twice, and its tables scroll in a box without focus
+    context = {"exclude": [["footer img"], [".virtual-table-viewport"]]}
+    report = Axe().run(page, context=context, options={"resultTypes": ["violations"]})
     return [f"{violation['id']}: {violation['nodes'][0]['html'][:200]}" for violation in report.response["violations"]]

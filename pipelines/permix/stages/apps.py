@@ -16,7 +16,7 @@ from permix.experiment.recipe import Recipe
 from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field
 
 SET_UP_BY_WATCH = ("permix-relay",)
-"""Spaces that do not start without secrets: `permix watch` publishes them, with these."""
+"""Spaces that need secrets: `permix watch` publishes them with their secrets."""
 _VERIFIER = Path(__file__).resolve().parents[1] / "verifier"
 _THEME, _MODELS = files.SPACES / "theme.py", files.SPACES / "models.py"
 COPIED = {
@@ -30,7 +30,7 @@ _IGNORED = shutil.ignore_patterns("__pycache__", ".*")
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """One Space; `content` and `card` are digests of what is published, so that an edit makes it stale."""
+    """One Space; `content` and `card` are digests of its published files, so that an edit makes it stale."""
 
     TABLE: ClassVar[str] = "apps"
 
@@ -40,13 +40,13 @@ class Config(StageConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One for each Space that starts without secrets."""
+    """Return a Config for each Space that starts without secrets."""
     folders = sorted(readme.parent for readme in files.SPACES.glob("*/README.md"))
     return [config(recipe.org, folder.name) for folder in folders if folder.name not in SET_UP_BY_WATCH]
 
 
 def config(org: str, space: str) -> Config:
-    """The Space as its files are now."""
+    """Return the Config of the Space's present files."""
     with tempfile.TemporaryDirectory() as folder:
         built = build(space, Path(folder))
         content = run_record.content_digest(built)
@@ -62,12 +62,12 @@ def build(space: str, out: Path) -> Path:
 
 
 def target(config: Config) -> str:
-    """`spaces/org/<folder>`; the recipe's tag does not rename a Space, since its name is its address."""
+    """Return `spaces/org/<folder>`, without the recipe's tag: a Space's name is its address."""
     return f"spaces/{config.org}/{config.space}"
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """None."""
+    """Return no inputs: the files come with permix."""
     return {}
 
 
