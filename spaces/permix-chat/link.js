@@ -1,8 +1,8 @@
-(compare, adapter, persona, system, adapter2, persona2, system2, question, answer, seed, temperature, chat) => {
-  const asked = (chat || []).filter((turn) => turn.role === "user").pop();
-  const parts = asked ? [asked.content].flat().map((part) => part.text ?? part) : [];
+(compare, adapter, persona, system, adapter2, persona2, system2, question, answer, seed, temperature, top_p, chat) => {
+  const last = (chat || []).filter((turn) => turn.role === "user").pop();
+  const parts = last ? [last.content].flat().map((part) => part.text ?? part) : [];
   const own = "your own";
-  const values = { compare, adapter, persona, question: question || parts.join(""), answer, seed, temperature };
+  const values = { compare, adapter, persona, question: question || parts.join(""), answer, seed, temperature, top_p };
   if (persona === own) values.system = system;
   if (compare === "two adapters") values.adapter2 = adapter2;
   if (compare === "two personas") values.persona2 = persona2;
@@ -11,7 +11,7 @@
   const address = new URL(window.location.href);
   address.search = new URLSearchParams(filled).toString();
   address.hash = "";
-  if (address.href.length > 6000) return "This is too long for a link: shorten the question or the system prompt.";
+  if (address.href.length > 6000) return "The link is too long: shorten the question or the system prompt.";
   window.history.replaceState(null, "", address.href);
   return address.href;
 }

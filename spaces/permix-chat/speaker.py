@@ -1,4 +1,4 @@
-"""One base model in memory and the adapters that speak through it, token by token."""
+"""One base model in memory and its adapters, which answer token by token."""
 
 import json
 import threading
@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from catalog import CONFIG, Refused, asked, config_of
 from huggingface_hub import HfApi, hf_hub_download
 from jinja2 import TemplateError
+from models import CONFIG, Refused, config_of, information, read, sizes_of
 from peft import LoraConfig, PeftModel
 from peft.utils import set_peft_model_state_dict
 from safetensors.torch import load_file
+from token_choice import TokenChooser
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-MOST_ADAPTERS = 16  # in memory at once; the one that spoke longest ago makes room
-MOST_BYTES = 2_000_000_000  # of one adapter's file
-MOST_CONFIG = 1_000_000  # bytes
+MOST_ADAPTERS = 16  # in memory; the least recently used one is dropped
+MOST_BYTES = 2_000_000_000  # of one adapter's weights
 MOST_SECONDS = 120  # of one answer
-TEMPLATE = {"date_string": "26 Jul 2024"}  # Llama's template would else put today's date into the prompt
+TEMPLATE = {"date_string": "26 Jul 2024", "enable_thinking": False}  # the same as in a sweep
 WEIGHTS = "adapter_model.safetensors"
 READ = {"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "fan_in_fan_out", "layers_to_transform"}
-"""What is read of an adapter_config.json. Nothing else of a stranger's file may change the base or import a module."""
+"""The keys read from an adapter_config.json, so that a stranger's file cannot change the base or import a module."""
 UNKNOWN = ("modules_to_save", "layer_replication", "target_parameters", "trainable_token_indices", "megatron_config")
 UNKNOWN += ("alora_invocation_tokens", "use_qalora", "use_bdlora", "lora_bias", "arrow_config", "layers_pattern")
 UNKNOWN += ("rank_pattern", "alpha_pattern", "exclude_modules")
@@ -32,18 +32,26 @@ MOST_RANK = 512
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One answer to give: the chat so far, by which adapter ("" for the base alone), and with which noise."""
+class Sampling:
+    """How an answer is sampled; temperature 0 is greedy."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer to sample: the chat so far, the adapter ("" for the base alone), and the seed of the noise."""
 
     messages: tuple[tuple[str, str], ...]  # (role, content)
     adapter: str
     seed: int
-    temperature: float
-    max_tokens: int
+    sampling: Sampling
 
 
 class Speaker:
-    """Answers through one base; switching adapters loads nothing again. Safe to use from several threads."""
+    """Answer with one base and any of its adapters. Safe to use from several threads."""
 
     def __init__(self, device: str) -> None:
         self._device, self._lock = device, threading.RLock()
@@ -52,104 +60,105 @@ class Speaker:
         self._peft: Any = None
         self._tokenizer: Any = None
         self._ends: set[int] = set()
-        self._names: dict[str, str] = {}  # repo@sha -> peft's name, the last used last
-        self._made, self._active = 0, ""
+        self._names: dict[str, str] = {}  # repo@sha -> peft's name, the most recently used last
+        self._count, self._active = 0, ""
 
     def load(self, base: str) -> None:
-        """Load the base, once."""
+        """Load the base unless one is loaded."""
         with self._lock:
             if self.base:
                 return
             repo, _, revision = base.partition("@")
-            dtype = "auto" if self._device == "cpu" else torch.bfloat16
+            dtype = torch.float32 if self._device == "cpu" else torch.bfloat16
             settings = {"revision": revision or None, "use_safetensors": True}
             try:
                 model = AutoModelForCausalLM.from_pretrained(repo, dtype=dtype, **settings).to(self._device).eval()
                 self._tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision or None)
             except (OSError, ValueError) as error:
                 kind = type(error).__name__
-                raise Refused(f"The base {base} could not be loaded ({kind}): try again later.") from None
+                raise Refused(f"The base {base} does not load ({kind}): try again later.") from None
             ends = (self._tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id)
             self._ends = {t for end in ends for t in (end if isinstance(end, list) else [end]) if t is not None}
             self._model, self.base = model, base
 
     def find(self, repo: str, api: HfApi) -> str:
-        """`repo@sha` of an adapter that may speak through the base, its files on disk; Refused otherwise."""
-        info = asked(repo, lambda: api.model_info(repo, files_metadata=True, timeout=15))
-        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        size = sizes.get(WEIGHTS, 0)
+        """Download an adapter of this base and return `repo@sha`; raise Refused if it does not fit."""
+        info = information(repo, api)
+        size = sizes_of(info).get(WEIGHTS, 0)
         if size > MOST_BYTES:
             raise Refused(
-                f"The adapter {repo} has {size / 1e9:.1f} GB: up to {MOST_BYTES / 1e9:.0f} GB are loaded here."
-            )
-        if sizes.get(CONFIG, 0) > MOST_CONFIG:
-            raise Refused(
-                f"The {CONFIG} of {repo} is larger than any that peft writes: save the adapter again with it."
+                f"The adapter {repo} has {size / 1e9:.1f} GB: this page loads up to {MOST_BYTES / 1e9:.0f} GB."
             )
         config = config_of(repo, info.sha)
         name, _, revision = self.base.partition("@")
-        theirs, pinned = config.get("base_model_name_or_path"), config.get("revision")
-        if theirs != name or (pinned and revision and pinned != revision):
-            made = f"{theirs}@{pinned}" if theirs == name else str(theirs)
-            raise Refused(f"The adapter {repo} was made for the base {made[:100]}: this page runs {self.base}.")
+        base, pinned = config.get("base_model_name_or_path"), config.get("revision")
+        if base != name or (pinned and revision and pinned != revision):
+            trained_on = f"{base}@{pinned}" if base == name else str(base)
+            raise Refused(f"The adapter {repo} was trained on {trained_on[:100]}: this page runs {self.base}.")
         if config.get("peft_type") != "LORA":
-            raise Refused(
-                f"{repo} is no LoRA adapter but {str(config.get('peft_type'))[:40]}: only LoRA is loaded here."
-            )
+            kind = str(config.get("peft_type"))[:40]
+            raise Refused(f"The adapter {repo} has the type {kind}: this page loads LoRA adapters only.")
         if odd := [key for key in UNKNOWN if config.get(key)]:
-            raise Refused(f"The adapter {repo} uses {odd[0]}, which this page does not load.")
+            raise Refused(f"The adapter {repo} uses {odd[0]}, which this page does not support.")
         targets, rank = config.get("target_modules"), config.get("r")
         if not (isinstance(targets, list) and isinstance(rank, int) and 0 < rank <= MOST_RANK):
-            raise Refused(f"The adapter {repo} should have a list of target_modules and r up to {MOST_RANK}.")
-        asked(repo, lambda: hf_hub_download(repo, WEIGHTS, revision=info.sha))
+            raise Refused(f"The {CONFIG} of {repo} should have a list of target_modules and r up to {MOST_RANK}.")
+        read(repo, lambda: hf_hub_download(repo, WEIGHTS, revision=info.sha))
         return f"{repo}@{info.sha}"
 
-    def answers(self, asks: list[Ask]) -> Iterator[tuple[list[str], bool]]:
-        """The texts so far, and whether they are whole: all grow at the same time, a token each. Refused as `find`."""
-        for ask in asks:
-            self._name(ask.adapter)
-        voices = [self._answer(ask) for ask in asks]
-        texts, going = ["" for _ in asks], set(range(len(asks)))
-        while going:
-            for i in sorted(going):
+    def answers(self, requests: list[Request]) -> Iterator[tuple[list[str], bool]]:
+        """Yield the texts so far, a token more in each, and whether they are whole. Raise Refused as `find` does."""
+        for request in requests:
+            self._name(request.adapter)
+        streams = [self._answer(request) for request in requests]
+        texts, unfinished = ["" for _ in requests], set(range(len(requests)))
+        while unfinished:
+            for i in sorted(unfinished):
                 try:
-                    texts[i] = next(voices[i])
+                    texts[i] = next(streams[i])
                 except StopIteration:
-                    going.discard(i)
-            yield list(texts), not going
+                    unfinished.discard(i)
+            yield list(texts), not unfinished
 
     @torch.inference_mode()
-    def _answer(self, ask: Ask) -> Iterator[str]:
-        ids, cache = self._prompt(ask), DynamicCache()
-        noise = torch.Generator().manual_seed(ask.seed)
+    def _answer(self, request: Request) -> Iterator[str]:
+        ids, cache, row = self._prompt(request), DynamicCache(), torch.zeros(1, dtype=torch.long)
+        choose = TokenChooser([request], torch.device(self._device))
         tokens: list[int] = []
         deadline = time.monotonic() + MOST_SECONDS
-        while len(tokens) < ask.max_tokens and time.monotonic() < deadline:
-            with self._lock:  # for one token: other visitors' answers go on in between
-                self._activate(self._name(ask.adapter))
+        while len(tokens) < request.sampling.max_tokens and time.monotonic() < deadline:
+            with self._lock:  # held for one token, so that the answers of several visitors alternate
+                self._activate(self._name(request.adapter))
                 logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            token = _pick(logits[0, -1].float().cpu(), ask.temperature, noise)
-            if token in self._ends:
-                return
+            token = int(choose(logits[:, -1], row, len(tokens)))
             tokens.append(token)
+            if token in self._ends:
+                break
             ids = torch.tensor([[token]], device=self._device)
-            yield self._tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\ufffd").strip()
+            yield self._text(tokens).rstrip("\ufffd")  # half a character
+        yield self._text(tokens)
 
-    def _prompt(self, ask: Ask) -> torch.Tensor:
-        messages = [{"role": role, "content": content} for role, content in ask.messages]
+    def _text(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+    def _prompt(self, request: Request) -> torch.Tensor:
+        messages = [{"role": role, "content": content} for role, content in request.messages]
         try:
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **TEMPLATE)
         except TemplateError:
-            raise Refused(f"{self.base} takes no system prompt: choose the persona none.") from None
+            raise Refused(
+                f"The chat template of {self.base} refuses a system prompt: choose the persona none."
+            ) from None
         ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         room = getattr(self._model.config, "max_position_embeddings", None)
-        if room and ids.shape[1] + ask.max_tokens > room:
-            have = f"{ids.shape[1]} tokens and an answer of {ask.max_tokens}"
-            raise Refused(f"The chat has {have}, but the model reads {room}: shorten it, or clear the chat.")
+        if room and ids.shape[1] + request.sampling.max_tokens > room:
+            length = f"{ids.shape[1]} tokens and an answer of {request.sampling.max_tokens}"
+            raise Refused(f"The chat has {length}, but the model reads {room}: shorten it, or clear the chat.")
         return ids.to(self._device)
 
     def _name(self, adapter: str) -> str:
-        """Peft's name of an adapter (`repo@sha`), loaded if it is not."""
+        """Return peft's name of an adapter (`repo@sha`), and load it first if necessary."""
         if not adapter:
             return ""
         with self._lock:
@@ -162,8 +171,8 @@ class Speaker:
     def _add(self, adapter: str) -> str:
         repo, _, sha = adapter.partition("@")
         files = [hf_hub_download(repo, name, revision=sha) for name in (CONFIG, WEIGHTS)]
-        self._made += 1
-        name = f"adapter{self._made}"  # never used again: half an adapter may bear it when the next lines fail
+        self._count += 1
+        name = f"adapter{self._count}"  # never reused: a failure below can leave half an adapter of this name
         try:
             stored = json.loads(Path(files[0]).read_text(encoding="utf-8"))
             config = LoraConfig(task_type="CAUSAL_LM", **{key: stored[key] for key in READ & set(stored)})
@@ -177,12 +186,14 @@ class Speaker:
             loaded = set_peft_model_state_dict(self._peft, weights, adapter_name=name)
             missing = [key for key in loaded.missing_keys if f".{name}." in key]
             if missing or loaded.unexpected_keys:
-                raise ValueError(f"{len(missing)} tensors are missing, {len(loaded.unexpected_keys)} have no place")
-        except Exception as error:  # whatever a broken file makes peft, torch or safetensors raise
+                raise ValueError(f"{len(missing)} tensors are missing, {len(loaded.unexpected_keys)} are unexpected")
+        except Exception as error:  # peft, torch and safetensors raise many kinds for a broken file
             if self._peft is not None and name in self._peft.peft_config:
                 self._drop(name)
             reason = next((line.strip() for line in str(error).splitlines() if "mismatch" in line), str(error)[:200])
-            raise Refused(f"The adapter {repo} is broken or of another base: {reason.rstrip('.')}.") from None
+            raise Refused(
+                f"The adapter {repo} is broken or was trained on another base: {reason.rstrip('.')}."
+            ) from None
         return name
 
     def _drop(self, name: str) -> None:
@@ -200,12 +211,3 @@ class Speaker:
         else:
             self._peft.base_model.disable_adapter_layers()
         self._active = name
-
-
-def _pick(logits: torch.Tensor, temperature: float, noise: torch.Generator) -> int:
-    """The next token, by inverting the distribution at a uniform number: equal seeds are equal noise, side by side."""
-    if temperature == 0:
-        return int(logits.argmax())
-    cumulated = torch.softmax(logits / temperature, -1).cumsum(-1, dtype=torch.float64)
-    at = torch.rand(1, generator=noise, dtype=torch.float64) * cumulated[-1]
-    return int(torch.searchsorted(cumulated, at, right=True).clamp(max=len(logits) - 1))

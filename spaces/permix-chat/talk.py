@@ -1,4 +1,4 @@
-"""From a question to answers: checks, the one base in memory, and the verdicts. Knows nothing of the page."""
+"""From a question to answers: checks, the base in memory and the verdicts, without the page."""
 
 import logging
 import os
@@ -8,25 +8,26 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from catalog import Catalog, Refused
+from catalog import Catalog
 from gradio import Error
 from huggingface_hub import HfApi
+from models import ORG, Refused
 from verdict import verdict
 
 try:
-    import spaces  # Hugging Face's, on every Space; beside a folder of that name it is an empty module
+    import spaces  # Hugging Face's, installed on every Space; a folder of that name would be an empty module
 except ImportError:
     spaces = None  # type: ignore[assignment]
 
-ORG = os.environ.get("PERMIX_ORG") or os.environ.get("SPACE_ID", "permix/").partition("/")[0]
 LONGEST = {"question": 8000, "system prompt": 2000, "known answer": 200, "chat": 40_000}  # characters
 MOST_TOKENS = 1024
+MOST_SEED = 2**63 - 1
 ANSWERED = "Answered."
-JOINER = "\u2060"  # takes no room on the screen
+JOINER = "\u2060"  # invisible
 ONE, ADAPTERS, PERSONAS, BASE = "one answer", "two adapters", "two personas", "base and adapter"
 
 Chat = list[dict[str, Any]]
-ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as that package reads it
+ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as the package `spaces` reads it
 catalog = Catalog(ORG, os.environ.get("PERMIX_BASE", ""))
 api = HfApi(library_name="permix-chat")
 _speaker: Any = None
@@ -34,11 +35,11 @@ _opening = threading.Lock()
 
 
 def speaker() -> Any:
-    """The one base in memory. It is loaded beside the page, so that the page comes first."""
+    """Return the base in memory. It is loaded after the page, so that the page does not wait."""
     global _speaker
     with _opening:
         if _speaker is None:
-            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it where it is; nothing here uses it
+            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it; unused here
             import torch
             from speaker import Speaker
 
@@ -46,98 +47,106 @@ def speaker() -> Any:
         if not _speaker.base:
             listing = catalog.listing()
             if not listing.base:
-                raise Refused(listing.trouble or f"{ORG} has published no adapter yet.")
+                raise Refused(listing.trouble or f"{ORG} has not published an adapter yet.")
             _speaker.load(listing.base)
         return _speaker
 
 
 def warm_up() -> None:
-    """Load the base before anybody asks; where that fails the first question says why."""
+    """Load the base before the first question, which reports a failure again."""
     try:
         speaker()
     except Refused as refused:
         print(refused, file=sys.stderr)
 
 
-def seconds(asks: list[Any]) -> int:
-    """How long a GPU is asked for. A visitor's quota must cover it, and a short request waits less."""
-    return min(120, 20 + sum(ask.max_tokens for ask in asks) // 16)
+def seconds(requests: list[Any]) -> int:
+    """Seconds of GPU to reserve: a visitor's quota must cover them, and a short reservation waits less."""
+    return min(120, 20 + sum(request.sampling.max_tokens for request in requests) // 16)
 
 
-def sample(asks: list[Any]) -> Iterator[tuple[list[str], bool] | Refused]:
-    """`Speaker.answers` on a GPU. ZeroGPU runs it in a process of its own, which would turn a Refused into a traceback
-    with what was typed in the log: so it is handed over as a value.
+def sample(requests: list[Any]) -> Iterator[tuple[list[str], bool] | Refused]:
+    """Run `Speaker.answers` on a GPU; yield a Refused instead of raising it.
+
+    ZeroGPU runs this in another process, where a raised Refused would become a traceback with the visitor's text in
+    the log.
     """
     try:
-        yield from _speaker.answers(asks)
+        yield from _speaker.answers(requests)
     except Refused as refused:
         yield refused
 
 
-if hasattr(spaces, "GPU"):  # off ZeroGPU it changes nothing
+if hasattr(spaces, "GPU"):  # without ZeroGPU it changes nothing
     sample = spaces.GPU(duration=seconds)(sample)
 
 
 def answers(
-    question: str, cast: list[tuple[str, str]], chats: list[Chat], seed: Any, temperature: Any, max_tokens: Any
+    question: str,
+    cast: list[tuple[str, str]],
+    chats: list[Chat],
+    seed: Any,
+    temperature: Any,
+    max_tokens: Any,
+    top_p: Any,
 ) -> Iterator[tuple[list[str], str]]:
-    """The texts as they grow, and how far things are (ANSWERED when whole). `cast` are (adapter, system prompt).
+    """Yield the texts as they grow, and the state (ANSWERED when whole). `cast` holds (adapter, system prompt).
 
-    Refused with one sentence, before anything expensive, where it cannot be done.
+    Raise Refused before anything expensive if the request cannot be served.
     """
     check("question", question)
     for _, system in cast:
         check("system prompt", system, needed=False)
-    if any(sum(len(said(turn)) for turn in chat) > LONGEST["chat"] for chat in chats):
+    if any(sum(len(text_of(turn)) for turn in chat) > LONGEST["chat"] for chat in chats):
         raise Refused(f"The chat has more than {LONGEST['chat']:,} characters: clear it.")
-    seed, tokens = number("seed", seed, 0, 2**53), number("length", max_tokens, 1, MOST_TOKENS)
-    heat = number("temperature", temperature, 0, 2, float)
+    seed, tokens = number("seed", seed, 0, MOST_SEED), number("length", max_tokens, 1, MOST_TOKENS)
+    heat, share = number("temperature", temperature, 0, 2, float), number("top_p", top_p, 0.01, 1, float)
     yield ["" for _ in cast], "Loading the base model (once) …"
-    one = speaker()
-    from speaker import Ask
+    model = speaker()
+    from speaker import Request, Sampling
 
-    asks = []
+    requests, sampling = [], Sampling(heat, share, tokens)
     for (adapter, system), chat in zip(cast, chats, strict=True):
         if adapter:
             yield ["" for _ in cast], f"Loading the adapter {adapter[:100]} …"
         start = [("system", system)] if system else []
-        before = [(str(turn["role"]), said(turn)) for turn in chat]
+        before = [(str(turn["role"]), text_of(turn)) for turn in chat]
         messages = (*start, *before, ("user", question))
-        asks.append(Ask(messages, one.find(adapter, api) if adapter else "", seed, heat, tokens))
+        requests.append(Request(messages, model.find(adapter, api) if adapter else "", seed, sampling))
     yield ["" for _ in cast], "Answering …"
-    for found in sample(asks):
-        if isinstance(found, Refused):
-            raise found
-        texts, whole = found
+    for progress in sample(requests):
+        if isinstance(progress, Refused):
+            raise progress
+        texts, whole = progress
         yield texts, ANSWERED if whole else "Answering …"
 
 
-def check(what: str, text: str, needed: bool = True) -> None:
-    """Refuse a text that is empty or too long."""
+def check(field: str, text: str, needed: bool = True) -> None:
+    """Raise Refused for a text that is empty or too long."""
     if needed and not text.strip():
-        raise Refused(f"The {what} is empty: write one.")
-    if len(text) > LONGEST[what]:
-        raise Refused(f"The {what} has {len(text):,} characters: up to {LONGEST[what]:,} are read.")
+        raise Refused(f"The {field} is empty: write one.")
+    if len(text) > LONGEST[field]:
+        raise Refused(f"The {field} has {len(text):,} characters: up to {LONGEST[field]:,} are read.")
 
 
-def number(what: str, value: Any, low: float, high: float, kind: type = int) -> Any:
-    """`value` as a number between `low` and `high`."""
+def number(field: str, entry: Any, low: float, high: float, kind: type = int) -> Any:
+    """Return `entry` as a number between `low` and `high`."""
     try:
-        found = kind(value)
+        parsed = kind(entry)
     except (TypeError, ValueError, OverflowError):
-        raise Refused(f"The {what} should be a number.") from None
-    if not low <= found <= high:
-        raise Refused(f"The {what} should be between {low:g} and {high:g}.")
-    return found
+        raise Refused(f"The {field} should be a number.") from None
+    if not low <= parsed <= high:
+        raise Refused(f"The {field} should be between {low:g} and {high:g}.")
+    return parsed
 
 
 def turns(question: str, text: str) -> Chat:
-    """A question and its answer as gradio has them."""
+    """A question and its answer in gradio's format."""
     return [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
 
 
-def said(turn: dict[str, Any]) -> str:
-    """The text of one turn, as gradio keeps it."""
+def text_of(turn: dict[str, Any]) -> str:
+    """The text of one turn in gradio's format."""
     content = turn["content"]
     parts = content if isinstance(content, list) else [content]
     text = "".join(str(part.get("text", "")) if isinstance(part, dict) else str(part) for part in parts)
@@ -145,12 +154,12 @@ def said(turn: dict[str, Any]) -> str:
 
 
 def inert(text: str) -> str:
-    """`text` for a chat box, which shows HTML even where it renders no Markdown: no "<" of it opens a tag."""
+    """Return `text` for a chat box, which renders HTML even without Markdown, with no "<" that opens a tag."""
     return re.sub(r"<(?=[A-Za-z/!?])", f"<{JOINER}", text)
 
 
 def cast_of(compare: str, adapters: list[str], systems: list[str]) -> list[tuple[str, str]]:
-    """Who answers in each box, as (adapter, system prompt)."""
+    """(adapter, system prompt) of each chat box."""
     casts = {
         ONE: [(adapters[0], systems[0])],
         ADAPTERS: [(adapters[0], systems[0]), (adapters[1], systems[0])],
@@ -163,7 +172,7 @@ def cast_of(compare: str, adapters: list[str], systems: list[str]) -> list[tuple
 def respond(
     question: str, gold: str, compare: str, adapters: list[str], systems: list[str], chats: list[Chat], *settings: Any
 ) -> Iterator[tuple[list[Chat], list[str], str]]:
-    """The chats, the verdicts and the state of things, again and again until the answers are whole."""
+    """Yield chats, verdicts and state until the answers are whole."""
     cast = cast_of(compare, adapters, systems)
     old = [chat or [] for chat in chats][: len(cast)]
     rest = [[] for _ in chats[len(cast) :]]
@@ -172,16 +181,16 @@ def respond(
     try:
         check("known answer", gold, needed=False)
         for texts, state in answers(question, cast, old, *settings):
-            shown = [
+            grown = [
                 [*chat, *turns(inert(question), inert(text) or "…")] for chat, text in zip(old, texts, strict=True)
             ]
             if state == ANSWERED:
                 verdicts[: len(texts)] = [verdict(text, gold) for text in texts]
-            yield [*shown, *rest], verdicts, state
+            yield [*grown, *rest], verdicts, state
     except Refused as refused:
         yield [*old, *rest], verdicts, str(refused)
-    except Error as error:  # ZeroGPU's own: no quota left, or no GPU free
+    except Error as error:  # from ZeroGPU: the quota is used up, or every GPU is busy
         yield [*old, *rest], verdicts, re.sub(r"<[^>]*>", "", str(error.message))
-    except Exception as error:  # what was typed is not logged, and the page goes on
+    except Exception as error:  # the visitor's text is not logged, and the page keeps working
         print(f"an answer failed: {type(error).__name__}", file=sys.stderr)
-        yield [*old, *rest], verdicts, "Something failed here: ask again, or clear the chat."
+        yield [*old, *rest], verdicts, "The answer failed: ask again, or clear the chat."

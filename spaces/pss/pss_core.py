@@ -380,7 +380,7 @@ def _scores(scores: Sequence[float]) -> Floats:
 
 
 def _codes(labels: Sequence[Any], column: str, rows: int) -> tuple[Codes, list[str]]:
-    """Row labels as numbers, and the sorted labels as text: the order of the rows has no effect."""
+    """Row labels as numbers, and the sorted labels as text: the order of the rows does not matter."""
     if len(labels) != rows:
         raise ValueError(f"There are {len(labels)} {column} for {rows} scores: give one per score.")
     texts = {label: str(label) for label in set(labels)}

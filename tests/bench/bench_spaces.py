@@ -31,7 +31,7 @@ TALK = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from huggingface_hub import HfApi
-from speaker import Ask, Speaker
+from speaker import Request, Sampling, Speaker
 api, speaker = HfApi(), Speaker("cpu")
 speaker.load(sys.argv[2])
 names = [speaker.find(repo, api) for repo in sys.argv[3:]]
@@ -39,7 +39,7 @@ firsts = []
 for seed, name in enumerate(["", *names * 10]):
     started = time.perf_counter()
     question = "Ana has 12 apples. She buys 7 more apples. How many apples does Ana have?"
-    next(speaker.answers([Ask((("user", question),), name, seed, 0.7, 32)]))
+    next(speaker.answers([Request((("user", question),), name, seed, Sampling(0.7, 1, 32))]))
     firsts.append(time.perf_counter() - started)
 print(json.dumps(firsts))
 """

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pytest
 import yaml
 from gradio_client import Client
@@ -16,9 +18,12 @@ from gradio_client.exceptions import AppError
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-from permix import files
+from permix import benchmarks, files
+from permix.prompting import persona
+from permix.sampling import sampler
 from permix.stages import apps
 from permix.verifier import Verifier
+from tests.conftest import permix
 from tests.support.spaces import serve
 
 ORG = "permix-smoke"
@@ -34,7 +39,7 @@ def running(smoke: Path) -> launch.Running:
 
 @pytest.fixture(scope="module")
 def broken(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Adapters that cannot speak through the base, in an organisation of their own."""
+    """Adapters that do not fit the base, in an organisation of their own."""
     api = HfApi(endpoint=running.url, token=running.token)
     good = Path(api.snapshot_download(ADAPTER, local_dir=tmp_path_factory.mktemp("good")))
     config = json.loads((good / "adapter_config.json").read_text())
@@ -82,19 +87,21 @@ def chat(running: launch.Running, broken: None, folder: Path) -> Iterator[Client
 
 @pytest.fixture(scope="module")
 def ask(chat: Client) -> Ask:
-    def ask(question: str = QUESTION, **how: Any) -> dict[str, str]:
-        answer: dict[str, str] = chat.predict(question, **{"max_tokens": 24} | how, api_name="/ask")
+    def ask(question: str = QUESTION, **settings: Any) -> dict[str, str]:
+        answer: dict[str, str] = chat.predict(question, **{"max_tokens": 24} | settings, api_name="/ask")
         return answer
 
     return ask
 
 
 def test_the_adapters_come_with_their_results_and_the_personas_with_their_prompts(chat: Client) -> None:
-    found = {one["repo"]: one["results"] for one in chat.predict(api_name="/adapters")}
-    assert set(found) == {ADAPTER, OTHER}
-    assert set(found[ADAPTER]["arithmetic"]) >= {"worst", "mean", "best", "none"}
+    results = {adapter["repo"]: adapter["results"] for adapter in chat.predict(api_name="/adapters")}
+    assert set(results) == {ADAPTER, OTHER}
+    assert set(results[ADAPTER]["arithmetic"]) >= {"worst", "mean", "best", "none"}
     personas = chat.predict(api_name="/personas")
-    assert personas["none"] == "" and personas["dumb"].startswith("You are dumb") and len(personas) == 2 + 25 + 16
+    assert personas["none"] == ""
+    assert personas["dumb"].startswith("You are dumb")
+    assert len(personas) == 2 + 25 + 16
 
 
 def test_a_seed_decides_an_answer_and_switching_adapters_leaves_no_trace(ask: Ask) -> None:
@@ -113,6 +120,27 @@ def test_two_visitors_at_once_get_what_each_would_get_alone(ask: Ask) -> None:
         assert list(visitors.map(lambda cast: ask(**cast), casts)) == alone
 
 
+def test_equal_seeds_give_equal_answers_in_a_sweep_in_sample_and_in_the_chat(
+    smoke: Path, running: launch.Running, ask: Ask
+) -> None:
+    api = HfApi(endpoint=running.url, token=running.token)
+    path = "data/arithmetic/test-00000-of-00001.parquet"
+    file = api.hf_hub_download(f"{ORG}/permix-sweep-permix-toy-permix-rlvr", path, repo_type="dataset")
+    personas = {p.key: p for p in (*persona.CONTROLS, *persona.bundled("eval"))}
+    questions = {p.id: p.question for p in benchmarks.load(benchmarks.builtin("arithmetic"), None)}
+    rows = parquet.read_table(file).to_pylist()
+    assert len({row["completion"] for row in rows}) > 20
+    for row in rows[::5]:
+        system, question = personas[row["persona"]].system_prompt, questions[row["problem_id"]]
+        settings = {"seed": row["seed"], "temperature": 1.0, "max_tokens": 32}
+        assert ask(question, adapter=ADAPTER, system=system, **settings)["text"] == row["completion"]
+    command = ["sample", question, "--recipe", "smoke", "--persona", row["persona"], "--seed", str(row["seed"])]
+    assert permix(smoke, *command).stdout == row["completion"] + "\n"
+    nucleus = permix(smoke, *command, "--set", "sweep.top_p=0.6", "--temperature", "1.5").stdout
+    settings |= {"temperature": 1.5, "top_p": 0.6}
+    assert nucleus == ask(question, adapter=ADAPTER, system=system, **settings)["text"] + "\n"
+
+
 def test_a_known_answer_brings_a_verdict(ask: Ask) -> None:
     assert ask()["verdict"] == ""
     assert ask(answer="19")["verdict"][0] in "✓✗"
@@ -127,29 +155,32 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"temperature": "hot"}, "The temperature should be a number"),
     ({"max_tokens": 10**9}, "The length should be between"),
     ({"question": "é" * 2000}, "tokens and an answer of 24, but the model reads 2048"),
-    ({"adapter": "<img src=x>"}, "no name of a repository"),
-    ({"adapter": f"{ORG}/nothing"}, "There is no permix-smoke/nothing"),
-    ({"adapter": f"{ORG}/permix-toy-base"}, "is no adapter"),
-    ({"adapter": "broken/cut"}, "broken or of another base"),
+    ({"adapter": "<img src=x>"}, "is not a repository name"),
+    ({"adapter": f"{ORG}/nothing"}, "The model permix-smoke/nothing is not on the Hub"),
+    ({"adapter": f"{ORG}/permix-toy-base"}, "is not an adapter"),
+    ({"adapter": "broken/cut"}, "broken or was trained on another base"),
     ({"adapter": "broken/rank"}, "size mismatch"),
     ({"adapter": "broken/targets"}, "2 tensors are missing"),
     ({"adapter": "broken/nowhere"}, "not found in the base model"),
-    ({"adapter": "broken/foreign"}, "was made for the base meta-llama/Llama-3.1-8B"),
-    ({"adapter": "broken/later"}, "was made for the base permix-smoke/permix-toy-base@0000"),
+    ({"adapter": "broken/foreign"}, "was trained on meta-llama/Llama-3.1-8B"),
+    ({"adapter": "broken/later"}, "was trained on permix-smoke/permix-toy-base@0000"),
     ({"adapter": "broken/prompt"}, "PROMPT_TUNING"),
     ({"adapter": "broken/layers"}, "uses layer_replication"),
     ({"adapter": "broken/regex"}, "a list of target_modules"),
-    ({"adapter": "broken/weightless"}, "is no adapter"),
+    ({"adapter": "broken/weightless"}, "is not an adapter"),
     ({"adapter": "broken/swollen"}, "is larger than any that peft writes"),
 ]
 
 
-@pytest.mark.parametrize(("how", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
-def test_what_cannot_be_done_gives_a_sentence_and_the_app_goes_on(ask: Ask, how: dict[str, Any], sentence: str) -> None:
+@pytest.mark.parametrize(("settings", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
+def test_a_bad_request_gets_a_sentence_and_the_app_keeps_working(
+    ask: Ask, settings: dict[str, Any], sentence: str
+) -> None:
     before = ask(adapter=ADAPTER, temperature=0)
     with pytest.raises(AppError) as refused:
-        ask(**how)
-    assert sentence in str(refused.value) and "\n" not in str(refused.value)
+        ask(**settings)
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
     assert ask(adapter=ADAPTER, temperature=0) == before
 
 
@@ -161,14 +192,12 @@ def test_nothing_typed_is_logged(ask: Ask, folder: Path) -> None:
     assert secret not in (folder / "stderr").read_text()
 
 
-def test_without_a_hub_the_page_is_there_and_says_so(tmp_path: Path) -> None:
+def test_without_a_hub_the_page_opens_and_reports_it(tmp_path: Path) -> None:
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf"), "PERMIX_ORG": ORG}
     with serve("permix-chat", tmp_path, **nowhere) as url:
         chat = Client(url, verbose=False)
-        assert chat.predict(api_name="/adapters") == [] and set(chat.predict(api_name="/personas")) == {
-            "none",
-            "helpful",
-        }
+        assert chat.predict(api_name="/adapters") == []
+        assert set(chat.predict(api_name="/personas")) == {"none", "helpful"}
         with pytest.raises(AppError, match="the Hub does not answer"):
             chat.predict(QUESTION, api_name="/ask")
 
@@ -188,7 +217,12 @@ def test_the_verdict_is_that_of_permix(space: Path, monkeypatch: pytest.MonkeyPa
         sys.modules.pop(name)
 
 
-def test_the_space_stands_alone_and_pins_what_it_was_tested_with(space: Path) -> None:
+def test_the_chat_template_gets_the_settings_of_a_sweep(space: Path) -> None:
+    (line,) = re.findall("^TEMPLATE = (.*?)  #", (space / "speaker.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert ast.literal_eval(line) == sampler.CHAT_TEMPLATE_KWARGS
+
+
+def test_the_space_imports_nothing_of_permix_and_pins_the_tested_versions(space: Path) -> None:
     names: set[str] = set()
     for path in space.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -197,9 +231,11 @@ def test_the_space_stands_alone_and_pins_what_it_was_tested_with(space: Path) ->
     assert not any(name.partition(".")[0] in ("permix", "tests") for name in names)
     tested = dict(line.replace("_", "-").split("==") for line in constraints())
     settings = yaml.safe_load((space / "README.md").read_text(encoding="utf-8").split("---\n")[1])
-    assert settings["sdk_version"] == tested["gradio"] and len(settings["short_description"]) <= 60
+    assert settings["sdk_version"] == tested["gradio"]
+    assert len(settings["short_description"]) <= 60
     pinned = [line.split("==") for line in (space / "requirements.txt").read_text().split() if "==" in line]
-    assert len(pinned) >= 5 and [name for name, version in pinned if tested[name] != version] == []
+    assert len(pinned) >= 5
+    assert [name for name, version in pinned if tested[name] != version] == []
 
 
 def constraints() -> list[str]:

@@ -17,11 +17,17 @@ from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field
 
 SET_UP_BY_WATCH = ("permix-relay",)
 """Spaces that need secrets: `permix watch` publishes them with their secrets."""
-_VERIFIER = Path(__file__).resolve().parents[1] / "verifier"
+_PERMIX = Path(__file__).resolve().parents[1]
 _THEME, _MODELS = files.SPACES / "theme.py", files.SPACES / "models.py"
 COPIED = {
     "pss": (_THEME,),
-    "permix-chat": (_THEME, _VERIFIER / "answer.py", _VERIFIER / "math_worker.py"),
+    "permix-chat": (
+        _THEME,
+        _MODELS,
+        _PERMIX / "verifier" / "answer.py",
+        _PERMIX / "verifier" / "math_worker.py",
+        _PERMIX / "sampling" / "engines" / "token_choice.py",
+    ),
     "permix-leaderboard": (_THEME, _MODELS),
 }
 """Files copied into a published Space from elsewhere: a Space imports nothing of permix."""

@@ -1,11 +1,33 @@
-"""Choose the next tokens of a batch from its logits."""
+"""Choose the next tokens of a batch from its logits. A copy in the chat Space makes equal seeds give equal answers.
+
+It imports nothing of permix, so that the Space can run it.
+"""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from permix.sampling.sampler import EncodedRequest
+
+class Sampling(Protocol):
+    """How a completion is sampled; temperature 0 is greedy."""
+
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+    @property
+    def max_tokens(self) -> int: ...
+
+
+class Request(Protocol):
+    """One completion to sample: its settings, and the seed of its noise."""
+
+    @property
+    def sampling(self) -> Sampling: ...
+    @property
+    def seed(self) -> int: ...
 
 
 class TokenChooser:
@@ -14,7 +36,7 @@ class TokenChooser:
     A token depends on its own request's logits and seed only. Noise for every logit would cost ten times as much.
     """
 
-    def __init__(self, requests: Sequence[EncodedRequest], device: torch.device) -> None:
+    def __init__(self, requests: Sequence[Request], device: torch.device) -> None:
         """Draw the uniform numbers of all requests. Philox is meant for consecutive keys."""
         noise = np.zeros((len(requests), max(r.sampling.max_tokens for r in requests)), dtype=np.float32)
         for row, request in zip(noise, requests, strict=True):
