@@ -120,10 +120,10 @@ def problems(opened: bool, first: str | None, second: str | None, persona: str |
         a, b = (artifacts.conditions(*_sweep(side), persona) for side in (first, second))
     except FAILURES:
         return _dropdown([], "")
-    both = [problem for problem in a if problem in b]
-    both.sort(key=lambda p: -abs(sum(a[p]) / len(a[p]) - sum(b[p]) / len(b[p])))
-    names = [f"{p}: {sum(a[p]):g} of {len(a[p])} | {sum(b[p]):g} of {len(b[p])} right" for p in both]
-    return _dropdown(list(zip(names, both, strict=True)), "")
+    shared = [problem for problem in a if problem in b]
+    shared.sort(key=lambda p: -abs(sum(a[p]) / len(a[p]) - sum(b[p]) / len(b[p])))
+    names = [f"{p}: {sum(a[p]):g} of {len(a[p])} | {sum(b[p]):g} of {len(b[p])} right" for p in shared]
+    return _dropdown(list(zip(names, shared, strict=True)), "")
 
 
 def compare(first: str | None, second: str | None, persona: str | None, problem: str | None) -> str:
@@ -267,7 +267,7 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
         with gr.Row():
             persona = choice("persona")
             problem = choice("problem (largest difference first)")
-        both = gr.HTML()
+        comparison = gr.HTML()
     with gr.Tab("Cases") as cases_tab:
         with gr.Row():
             cases_of = choice("artifact")
@@ -301,8 +301,10 @@ with gr.Blocks(title="permix leaderboard", fill_width=True) as demo:
     lazy: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", "api_visibility": "private"}
     looking, sides_of = once_opened(answers_tab), [first, second, persona]
     changed = [looking.change, *(part.change for part in sides_of)]
-    gr.on(changed, problems, [looking, *sides_of], problem, **lazy).then(compare, [*sides_of, problem], both, **lazy)
-    problem.input(compare, [*sides_of, problem], both, api_visibility="private")
+    gr.on(changed, problems, [looking, *sides_of], problem, **lazy).then(
+        compare, [*sides_of, problem], comparison, **lazy
+    )
+    problem.input(compare, [*sides_of, problem], comparison, api_visibility="private")
     looking = once_opened(cases_tab)
     numbered = gr.on([looking.change, cases_of.change], case_numbers, [looking, cases_of], number, **lazy)
     numbered.then(case, [cases_of, number], one_case, **lazy)

@@ -135,9 +135,9 @@ def _verdicts(rows: Iterable[Row]) -> dict[str, str]:
         sign = 1 if row["order"] == FIRST else -1
         scores.setdefault(row["judge"], []).append(None if row["score"] is None else sign * row["score"])
     return {
-        judge: FIRST if min(both) > 0 else SECOND if max(both) < 0 else TIE
+        judge: FIRST if min(known) > 0 else SECOND if max(known) < 0 else TIE
         for judge, of_judge in scores.items()
-        if len(both := [score for score in of_judge if score is not None]) == 2
+        if len(known := [score for score in of_judge if score is not None]) == 2
     }
 
 
@@ -159,14 +159,14 @@ def agreement(board: Board) -> pd.DataFrame:
     for row in cast:
         for judge, outcome in known.get(row["preference"], {}).get((row["problem_id"], row["persona"]), {}).items():
             outcomes.setdefault(judge, []).append((row["vote"], outcome))
-    rows = [[judge, len(both), *_agreed(both)] for judge, both in sorted(outcomes.items())]
+    rows = [[judge, len(paired), *_agreed(paired)] for judge, paired in sorted(outcomes.items())]
     return pd.DataFrame(rows, columns=["judge", "votes", "agreement", "by chance", "kappa"])
 
 
-def _agreed(both: list[tuple[str, str]]) -> list[float | None]:
-    same = sum(vote == outcome for vote, outcome in both) / len(both)
-    people, judge = (Counter(side) for side in zip(*both, strict=True))
-    chance = sum(people[name] * judge[name] for name in people) / len(both) ** 2
+def _agreed(paired: list[tuple[str, str]]) -> list[float | None]:
+    same = sum(vote == outcome for vote, outcome in paired) / len(paired)
+    people, judge = (Counter(side) for side in zip(*paired, strict=True))
+    chance = sum(people[name] * judge[name] for name in people) / len(paired) ** 2
     return [round(same, 3), round(chance, 3), round((same - chance) / (1 - chance), 3) if chance < 1 else None]
 
 
@@ -232,15 +232,15 @@ def tab(source: Source, box: Box) -> None:
             "anything about you. The models are named after the vote."
         )
         drawn = gr.State()
-        both = gr.HTML()
+        answers = gr.HTML()
         with gr.Row():
             buttons = [gr.Button(name, min_width=90) for name in ("Left", "Tie", "Right")]
         thanks = gr.HTML(shown.announced(""))
         table = gr.Dataframe(label="people and judges", interactive=False)
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "undocumented"}
-    here.select(arena.draw, None, [drawn, both], api_name="pair", **quiet)
+    here.select(arena.draw, None, [drawn, answers], api_name="pair", **quiet)
     here.select(arena.compared, None, table, api_name="agreement", **quiet)
     for button in buttons:
         button.click(
-            arena.vote, [button, drawn], [drawn, both, thanks], api_name=f"vote_{button.value.lower()}", **quiet
+            arena.vote, [button, drawn], [drawn, answers, thanks], api_name=f"vote_{button.value.lower()}", **quiet
         )

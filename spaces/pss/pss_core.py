@@ -131,12 +131,12 @@ def difference(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct the p-values of several comparisons for their number (Holm 1979); nan stays nan and is not counted."""
-    given = np.asarray(p_values, dtype=np.float64)
-    corrected = np.full(given.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(given))
-    order = known[np.argsort(given[known], kind="stable")]
+    raw = np.asarray(p_values, dtype=np.float64)
+    corrected = np.full(raw.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(raw))
+    order = known[np.argsort(raw[known], kind="stable")]
     steps = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(1, np.maximum.accumulate(given[order] * steps)) if len(order) else []
+    corrected[order] = np.minimum(1, np.maximum.accumulate(raw[order] * steps)) if len(order) else []
     return [float(value) for value in corrected]
 
 
