@@ -112,7 +112,7 @@ def open_page(request: gr.Request) -> list[Any]:
     seed, heat, share = (float(v) if v.replace(".", "", 1).isdigit() else defaults[k] for k, v in texts.items())
     return [
         " ".join(words), compare, *cast, query.get("question", ""), query.get("answer", ""), int(seed), min(heat, 2.0),
-        min(share, 1.0), rows(listing), note(listing.trouble), *layout(compare),
+        min(max(share, 0.05), 1.0), rows(listing), note(listing.trouble), *layout(compare),
     ]  # fmt: skip
 
 
