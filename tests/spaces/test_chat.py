@@ -106,8 +106,8 @@ def test_the_adapters_come_with_their_results_and_the_personas_with_their_prompt
 
 def test_a_seed_decides_an_answer_and_switching_adapters_leaves_no_trace(ask: Ask) -> None:
     casts = [{"adapter": name, "system": system} for name in (ADAPTER, "", OTHER) for system in ("", "You are a poet.")]
-    first = [ask(**cast, temperature=1) for cast in casts]
-    assert first == [ask(**cast, temperature=1) for cast in casts]
+    first = [ask(**cast, temperature=1, seed=3) for cast in casts]
+    assert first == [ask(**cast, temperature=1, seed=3) for cast in casts]
     assert len({answer["text"] for answer in first}) > 1
     assert ask(temperature=1, seed=1) != ask(temperature=1, seed=2)
     assert ask(temperature=0, seed=1) == ask(temperature=0, seed=2)
