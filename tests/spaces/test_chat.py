@@ -23,7 +23,7 @@ from permix.prompting import persona
 from permix.sampling import sampler
 from permix.stages import apps
 from permix.verifier import Verifier
-from tests.conftest import permix
+from tests.support.command_line import permix
 from tests.support.spaces import serve
 
 ORG = "permix-smoke"
