@@ -8,13 +8,13 @@ import typer
 from permix.commands import options
 from permix.publishing import hub as hubs
 
-app = typer.Typer(help="List, follow or cancel the Jobs of permix on the Hub.")
+app = typer.Typer()
 Id = Annotated[str, typer.Argument(metavar="ID", help="Job id, from `permix jobs`.")]
 
 
 @app.callback(invoke_without_command=True)
 def list_(context: typer.Context, hub_url: options.HubUrl = None) -> None:
-    """List, follow or cancel the Jobs of permix on the Hub. Without a command, list them, the newest first."""
+    """Follow or cancel the Jobs of permix on the Hub. Without a command, list them, the newest first."""
     if context.invoked_subcommand:
         return
     from permix.automation.jobs import follow, submit

@@ -1,5 +1,6 @@
-"""Options that several commands share."""
+"""Options that several commands share, and their JSON output."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,47 +8,40 @@ import typer
 
 Recipe = Annotated[
     str,
-    typer.Option(
-        "--recipe", "-r", envvar="PERMIX_RECIPE", help="The experiment: toy, smoke, … or a file of your own (.toml)."
-    ),
+    typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="Recipe: toy, smoke, … or a .toml file of your own."),
 ]
 Set = Annotated[
     list[str],
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key of the recipe, for example grpo.max_steps=20; repeatable."
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as grpo.max_steps=20; repeatable."),
 ]
 HubUrl = Annotated[
     str | None,
-    typer.Option("--hub", metavar="URL", help="Address of a Hub; without it the embedded one, which needs no account."),
+    typer.Option("--hub", metavar="URL", help="Address of a Hub. By default the embedded Hub, which needs no account."),
 ]
-Work = Annotated[Path | None, typer.Option("--work", help="Folder for unfinished work; by default permix's own.")]
+Work = Annotated[Path | None, typer.Option("--work", help="Folder for unfinished work, by default permix's own.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="How many artifacts are made at a time (0: one per core, one on a GPU).")
+    int, typer.Option("--workers", min=0, help="Artifacts built at a time (0: one per core, or one with a GPU).")
 ]
 Fresh = Annotated[
-    list[str], typer.Option("--fresh", metavar="STAGE", help="Make this stage again, even where it is current.")
+    list[str], typer.Option("--fresh", metavar="STAGE", help="Build this stage again even if current; repeatable.")
 ]
 Artifact = Annotated[
     str,
-    typer.Argument(
-        metavar="ARTIFACT", help="org/name, datasets/org/name or spaces/org/name, with @revision if you like."
-    ),
+    typer.Argument(metavar="ARTIFACT", help="org/name, datasets/org/name or spaces/org/name; @revision is optional."),
 ]
-Processes = Annotated[
-    int, typer.Option("--processes", min=1, help="Train each adapter in this many processes, one per GPU.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes per training, one for each GPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-On = Annotated[Literal["here", "jobs"], typer.Option("--on", help="Work on this machine, or in a Job of the Hub.")]
-Flavor = Annotated[str, typer.Option("--flavor", help="The hardware of the Job: cpu-basic, a100-large, …")]
-Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="When a Job is ended: 90m, 4h, 2d.")]
+On = Annotated[Literal["here", "jobs"], typer.Option("--on", help="Build on this machine, or in a Job of the Hub.")]
+Flavor = Annotated[str, typer.Option("--flavor", help="Hardware of the Job: cpu-basic, a100-large, …")]
+Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Time limit of the Job: 90m, 4h, 2d.")]
 MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", metavar="USD", min=0, help="Refuse Jobs that might cost more.")
+    float | None, typer.Option("--max-cost", metavar="USD", min=0, help="Refuse Jobs that may cost more.")
 ]
-Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow the Job to its end, or leave it to itself.")]
+Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow the Job to its end, or only start it.")]
 FanOut = Annotated[
-    Literal["none", "variants", "benchmarks"], typer.Option("--fan-out", help="Sweep in a Job for each of these.")
+    Literal["none", "variants", "benchmarks"],
+    typer.Option("--fan-out", help="Start one Job for each variant or benchmark."),
 ]
 JOBS: list[tuple[str, Any, Any]] = [
     ("on", On, "here"),
@@ -56,4 +50,9 @@ JOBS: list[tuple[str, Any, Any]] = [
     ("max_cost", MaxCost, None),
     ("wait", Wait, True),
 ]
-"""What every command has that can work in a Job: (parameter, option, default)."""
+"""The options of every command that can work in a Job: (parameter, option, default)."""
+
+
+def print_json(value: Any) -> None:
+    """Print the output of --json."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))

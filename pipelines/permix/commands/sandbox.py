@@ -1,12 +1,10 @@
-"""permix sandbox: which back end runs what models wrote on this machine, and what it stops."""
+"""permix sandbox: try the sandbox back ends of this machine."""
 
 from permix.commands import options
 
 
 def sandbox(as_json: options.Json = False) -> None:
-    """Try to break out of each sandbox back end and say which one programs run in here; exit 1 where none holds."""
-    import json
-
+    """Try to break out of each sandbox back end, and name the one in use; exit code 1 if none is safe."""
     from permix.sandbox import choose, prove
     from permix.sandbox.backend import SAFE
     from permix.sandbox.session import SandboxError
@@ -18,15 +16,14 @@ def sandbox(as_json: options.Json = False) -> None:
         except SandboxError as error:
             proofs[back_end] = str(error)
     if as_json:
-        print(json.dumps(proofs, indent=1))
-    else:
-        for name, proof in proofs.items():
-            print(name)
-            rows = proof.items() if isinstance(proof, dict) else [("does not run here", proof)]
-            for attack, stopped in rows:
-                print(
-                    f"  {attack:32} {stopped if isinstance(stopped, str) else 'stopped' if stopped else 'GOT THROUGH'}"
-                )
-    chosen = choose()
-    if not as_json:
-        print(f"programs run in: {chosen}")
+        options.print_json(proofs)
+        choose()
+        return
+    for name, proof in proofs.items():
+        print(name)
+        if isinstance(proof, str):
+            print(f"  {'does not run here':32} {proof}")
+        else:
+            for attack, stopped in proof.items():
+                print(f"  {attack:32} {'stopped' if stopped else 'GOT THROUGH'}")
+    print(f"programs run in: {choose()}")

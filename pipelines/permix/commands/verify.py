@@ -1,18 +1,18 @@
-"""permix verify: recompute every number of a sweep from its completions, of judgements from the judges' raw replies."""
+"""permix verify: recompute every number of a sweep from its completions, of judgements from the judges' replies."""
 
 from permix.commands import options
 from permix.errors import PermixError
+from permix.pipeline import published
+from permix.publishing import hub as hubs
 
 
 def verify(artifact: options.Artifact, hub_url: options.HubUrl = None) -> None:
-    """Grade a sweep's completions again and recompute its numbers; exit 1 where one differs.
+    """Recompute an artifact's numbers from its completions or judgements; exit code 1 where one differs.
 
-    The numbers of an imported sweep are recomputed from the scores that the other tool gave. Those of personagym and
-    preference are recomputed from the judges' raw replies. No model is sampled.
+    Completions of sweeps are graded again; imported sweeps keep the scores of the other tool. For personagym and
+    preference, the judges' raw replies are read again. No model is sampled.
     """
-    from permix.pipeline import published
     from permix.pipeline import verify as verification
-    from permix.publishing import hub as hubs
 
     hub = hubs.connect(hub_url)
     stored = published.artifact(artifact, hub)
