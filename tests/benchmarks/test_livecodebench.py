@@ -62,13 +62,15 @@ def test_a_split_is_a_release_and_a_difficulty(tmp_path: Path) -> None:
 
 def test_a_problem_that_upstream_marks_as_broken_says_so(tmp_path: Path) -> None:
     rows = [row("abc337_e"), row("3176", platform="leetcode", question_title="find-the-peaks"), row("a")]
-    found = [p.erratum for p in livecodebench.load(dataset(tmp_path, rows))]
-    assert found == ["interactive", "accepts several answers, its tests only one", ""]
+    errata = [p.erratum for p in livecodebench.load(dataset(tmp_path, rows))]
+    assert errata == ["interactive", "accepts several answers, its tests only one", ""]
 
 
 def test_a_problem_finds_its_public_and_private_tests(tmp_path: Path) -> None:
     stdin, function = livecodebench.load(dataset(tmp_path, [row("a"), FUNCTION]))
-    assert stdin.kind == "code" and stdin.tests and function.tests
+    assert stdin.kind == "code"
+    assert stdin.tests
+    assert function.tests
     assert stdin.tests.read() == Suite((Case("1\n", "2\n"), Case("2\n", "4\n")))
     assert function.tests.read() == Suite((Case("[1]", "1"),), "f")
     assert len(pickle.dumps(stdin)) < 2000
@@ -137,15 +139,16 @@ def test_a_missing_file_split_or_column_is_named(tmp_path: Path) -> None:
 
 def test_every_difficulty_of_both_releases_is_a_benchmark(tmp_path: Path) -> None:
     folder = dataset(tmp_path, [row(d, d) for d in livecodebench.DIFFICULTIES], [], [], [], [], [row("new", "hard")])
-    found = {}
+    ids = {}
     for release in ("", "v6-"):
         for difficulty in livecodebench.DIFFICULTIES:
             source = benchmarks.builtin(f"livecodebench-{release}{difficulty}")
             assert source.repo == f"datasets/{livecodebench.DATASET}@{livecodebench.REVISION}"
             assert source.files == (livecodebench.FILES if release else ("test.jsonl",))
-            found[source.name] = [p.id.partition("/")[2] for p in benchmarks.load(source, folder)]
-    assert found["livecodebench-hard"] == ["hard"] and found["livecodebench-v6-hard"] == ["hard", "new"]
-    assert all(found.values())
+            ids[source.name] = [p.id.partition("/")[2] for p in benchmarks.load(source, folder)]
+    assert ids["livecodebench-hard"] == ["hard"]
+    assert ids["livecodebench-v6-hard"] == ["hard", "new"]
+    assert all(ids.values())
 
 
 # Recorded answers of real models with upstream's verdicts.

@@ -14,8 +14,8 @@ from tests.support.quiz import QUIZ, quiz
 
 
 def test_columns_become_problems(tmp_path: Path) -> None:
-    found = benchmarks.load(QUIZ, quiz(tmp_path))
-    assert found == [
+    problems = benchmarks.load(QUIZ, quiz(tmp_path))
+    assert problems == [
         Problem("quiz/test/0", "Who?", "Ann", "exact"),
         Problem("quiz/test/1", "How many?", "3", "exact"),
         Problem("quiz/test/2", "Where?", "Here", "exact"),
@@ -24,8 +24,8 @@ def test_columns_become_problems(tmp_path: Path) -> None:
 
 def test_a_column_of_rationales(tmp_path: Path) -> None:
     quiz(tmp_path, [{"q": "Who?", "a": "Ann", "why": "She said so: Ann."}])
-    (found,) = benchmarks.load(replace(QUIZ, rationale="why"), tmp_path)
-    assert found.rationale == "She said so: Ann."
+    (problem,) = benchmarks.load(replace(QUIZ, rationale="why"), tmp_path)
+    assert problem.rationale == "She said so: Ann."
     refused(tmp_path, "me/quiz has no column 'wy': did you mean 'why'", rationale="wy")
 
 
@@ -51,7 +51,10 @@ def refused(folder: Path, sentence: str, **settings: Any) -> None:
     with pytest.raises(BadInput, match=sentence) as failure:
         benchmarks.load(replace(QUIZ, **settings), folder)
     text = str(failure.value)
-    assert "\n" not in text and str(folder) not in text and text[-1] in ".?" and len(text) < 500, text
+    assert "\n" not in text, text
+    assert str(folder) not in text, text
+    assert text[-1] in ".?", text
+    assert len(text) < 500, text
 
 
 def test_a_wrong_column_names_the_nearest(tmp_path: Path) -> None:
@@ -92,9 +95,10 @@ def test_an_answer_that_is_no_text_is_refused_with_its_row(answer: Any, tmp_path
 
 
 def test_a_benchmark_of_ours_by_name() -> None:
-    found = benchmarks.builtin("gsm8k")
-    assert re.fullmatch("datasets/openai/gsm8k@[0-9a-f]{40}", found.repo) and found.repo in benchmarks.pinned()
-    assert (found.split, found.instruction, found.files) == ("test", "boxed", ())
+    source = benchmarks.builtin("gsm8k")
+    assert re.fullmatch("datasets/openai/gsm8k@[0-9a-f]{40}", source.repo)
+    assert source.repo in benchmarks.pinned()
+    assert (source.split, source.instruction, source.files) == ("test", "boxed", ())
     assert benchmarks.builtin("arithmetic-long").repo == ""
     with pytest.raises(BadInput, match=r"no benchmark 'gsm': did you mean 'gsm8k'\? .*\[benchmark.gsm\] with dataset="):
         benchmarks.builtin("gsm")

@@ -37,8 +37,8 @@ def lighteval(folder: Path, system: str | None, scores: Scores) -> Path:
     ]
     details = folder / "details" / "org" / "small" / DATE
     results = folder / "results" / "org" / "small" / f"results_{DATE}.json"
-    for place in (details, results.parent):
-        place.mkdir(parents=True)
+    for parent in (details, results.parent):
+        parent.mkdir(parents=True)
     parquet.write_table(arrow.Table.from_pylist(rows), details / f"details_lighteval|sums|0_{DATE}.parquet")
     config = {"model_name": "org/small", "system_prompt": system}
     results.write_text(json.dumps({"config_general": {"model_config": config}}))
@@ -89,8 +89,8 @@ def write_zip(file: Path, members: dict[str, bytes], packed: str) -> None:
     for name, data in members.items():
         small, text = arrow.compress(data, "zstd", asbytes=True), name.encode()
         sizes = struct.pack("<HHHIIIHH", 93, 0, 0, zlib.crc32(data), len(small), len(data), len(text), 0)
-        place = struct.pack("<HHHII", 0, 0, 0, 0, len(body))
-        listing += struct.pack("<IHHH", 0x02014B50, 63, 63, 0) + sizes + place + text
+        position = struct.pack("<HHHII", 0, 0, 0, 0, len(body))
+        listing += struct.pack("<IHHH", 0x02014B50, 63, 63, 0) + sizes + position + text
         body += struct.pack("<IHH", 0x04034B50, 63, 0) + sizes + text + small
     end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(members), len(members), len(listing), len(body), 0)
     file.write_bytes(body + listing + end)
@@ -113,12 +113,12 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
     first = next(row for row in rows if row["persona"] == "poet")
     assert (first["problem_id"], first["run"], first["score"], first["status"]) == ("sums/0", 0, 1.0, "correct")
     assert (first["completion"], first["extracted"], first["tokens_out"]) == ("It is 0.", "0", None)
-    found = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
-    assert found["accuracy"] == {CHEMIST.key: 0.5, "none": 0.75, "poet": 0.25}
-    assert found["pss"]["pss"] == 0.5
-    assert found["tokens_out"] is None
-    assert found["truncated"] is None
-    assert list(found["by_category"]) == [CHEMIST.category]
+    summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
+    assert summary["accuracy"] == {CHEMIST.key: 0.5, "none": 0.75, "poet": 0.25}
+    assert summary["pss"]["pss"] == 0.5
+    assert summary["tokens_out"] is None
+    assert summary["truncated"] is None
+    assert list(summary["by_category"]) == [CHEMIST.category]
 
 
 def test_lighteval_details_become_a_sweep(tmp_path: Path) -> None:
@@ -148,31 +148,31 @@ def test_inspect_logs_of_every_format_become_a_sweep_with_epochs_as_runs(packed:
 
 def test_several_logs_under_one_persona_are_runs(tmp_path: Path) -> None:
     for day, scores in (("2026-11-21", [1.0, 0.0]), ("2026-11-22", [1.0, 1.0])):
-        for who in ("poet", "cook"):
-            lm_eval(tmp_path / who, who, scores, date=f"{day}T09-05-18.972038")
-    logs = [f"{who}={tmp_path / who}" for who in ("poet", "cook")]
+        for key in ("poet", "cook"):
+            lm_eval(tmp_path / key, key, scores, date=f"{day}T09-05-18.972038")
+    logs = [f"{key}={tmp_path / key}" for key in ("poet", "cook")]
     import_logs.import_logs("lm-eval", persona=logs, out=tmp_path / "sweep")
-    found = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
-    assert found["runs"] == 2
-    assert found["pass_at"] == {"1": 0.75, "2": 1.0}
-    assert found["majority"] == 0.75
+    summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
+    assert summary["runs"] == 2
+    assert summary["pass_at"] == {"1": 0.75, "2": 1.0}
+    assert summary["majority"] == 0.75
 
 
 def test_a_published_import_has_a_card_and_is_verified_from_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place: Hub = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: place)
-    logs = [f"{who}={lm_eval(tmp_path / who, who, [1, 0, 1])}" for who in ("poet", "cook")]
+    hub: Hub = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: hub)
+    logs = [f"{key}={lm_eval(tmp_path / key, key, [1, 0, 1])}" for key in ("poet", "cook")]
     import_logs.import_logs("lm-eval", persona=logs, publish="import-tests/small")
     published = capsys.readouterr().out.splitlines()[-1]
-    head = place.state("datasets/import-tests/small")
+    head = hub.state("datasets/import-tests/small")
     assert head
     assert head.record
     assert head.intact
     assert published == f"{head.repo}@{head.sha}"
     assert {log["name"] for log in head.record["facts"]["logs"]} == {f"samples_sums_{DATE}.jsonl"}
-    page = place.download(published, "README.md").read_text()
+    page = hub.download(published, "README.md").read_text()
     assert yaml.safe_load(page.split("---\n")[1])["configs"][0]["config_name"] == "sums"
     assert "recorded with lm-eval" in page
     assert str(tmp_path) not in page
@@ -183,7 +183,7 @@ def test_a_published_import_has_a_card_and_is_verified_from_its_rows(
     lm_eval(tmp_path / "cook", "cook", [1, 1, 1])
     import_logs.import_logs("lm-eval", persona=logs, publish="import-tests/small")
     newer = capsys.readouterr().out.splitlines()[-1]
-    assert place.tags(head.repo) == {"v1.0.0": head.sha, "v1.1.0": newer.partition("@")[2]}
+    assert hub.tags(head.repo) == {"v1.0.0": head.sha, "v1.1.0": newer.partition("@")[2]}
 
 
 def refused(sentence: str, tool: str, *paths: Path, **settings: Any) -> None:
@@ -193,7 +193,7 @@ def refused(sentence: str, tool: str, *paths: Path, **settings: Any) -> None:
 
 
 def test_logs_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
-    two = [f"{who}={lm_eval(tmp_path / who, who, [1.0] * n)}" for who, n in (("poet", 2), ("cook", 3))]
+    two = [f"{key}={lm_eval(tmp_path / key, key, [1.0] * n)}" for key, n in (("poet", 2), ("cook", 3))]
     refused("Problem 'sums/2' has", "lm-eval", persona=two)
     lm_eval(tmp_path / "cook", "cook", [1, 1], doc_hash="another")
     refused("Problem 0 of sums is one question under 'poet' and another under 'cook'", "lm-eval", persona=two)
@@ -223,22 +223,22 @@ def test_scores_that_are_none_or_several_are_refused(tmp_path: Path) -> None:
 
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1, 2]")
-    refused("no tool whose logs can be read: known: inspect, lighteval, lm-eval", "helm", tmp_path)
+    refused("permix cannot read logs of .helm.: known: inspect, lighteval, lm-eval", "helm", tmp_path)
     refused("There is no .*nowhere", "inspect", tmp_path / "nowhere")
     refused(r"There is no samples_\*.jsonl in", "lm-eval", tmp_path)
-    refused("x.json is no samples file of lm-eval", "lm-eval", tmp_path / "x.json")
-    refused("x.json is no details file of lighteval", "lighteval", tmp_path / "x.json")
-    refused("x.json is no log as Inspect writes it", "inspect", tmp_path)
+    refused("x.json is not a samples file of lm-eval", "lm-eval", tmp_path / "x.json")
+    refused("x.json is not a details file of lighteval", "lighteval", tmp_path / "x.json")
+    refused("x.json is not a log as Inspect writes it", "inspect", tmp_path)
     (tmp_path / "x.eval").write_bytes(b"PK no more")
-    refused("x.eval is no log as Inspect writes it", "inspect", tmp_path / "x.eval")
+    refused("x.eval is not a log as Inspect writes it", "inspect", tmp_path / "x.eval")
     folder = lm_eval(tmp_path / "a", POET, [1])
-    refused("'You are a poet.', is no persona of ours: give its log with a name", "lm-eval", folder)
+    refused("'You are a poet.', is not a persona of ours: give its log with a name", "lm-eval", folder)
     (folder / f"samples_sums_{DATE}.jsonl").write_text('{"doc_id": 0}\n')
     refused("holds no score", "lm-eval", folder)
     (folder / f"samples_sums_{DATE}.jsonl").write_text('{"doc_id": 0, "acc": 1.0}\n')
     refused("is not as lm-eval 0.4 writes it", "lm-eval", folder)
     (folder / f"results_{DATE}.json").unlink()
-    refused("which holds the system prompt: add it", "lm-eval", folder)
+    refused("with the system prompt: add it", "lm-eval", folder)
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:

@@ -17,19 +17,20 @@ GRIDS: list[dict[str, Any]] = [
 
 
 def test_each_point_changes_the_recipe_under_a_tag_of_its_own() -> None:
-    found = calibration.read({"goal": GOAL, "grid": GRIDS}, ["arithmetic"], "x.toml")
-    assert found.start == {"sweep.temperature": 1.0, "grpo.lora_r": 16, "grpo.lora_alpha": 32}
-    both = {**found.start, **found.grids[0].points[1], **found.grids[1].points[1]}
-    loaded = recipes.load("smoke", found.changes("rlvr", both, "cal"))
+    design = calibration.read({"goal": GOAL, "grid": GRIDS}, ["arithmetic"], "x.toml")
+    assert design.start == {"sweep.temperature": 1.0, "grpo.lora_r": 16, "grpo.lora_alpha": 32}
+    both = {**design.start, **design.grids[0].points[1], **design.grids[1].points[1]}
+    loaded = recipes.load("smoke", design.changes("rlvr", both, "cal"))
     assert loaded.tag == "cal-lora_alpha16-lora_r8-temperature0.5"
-    assert loaded.settings("sweep")["temperature"] == 0.5 and loaded.settings("grpo")["lora_alpha"] == 16
-    assert recipes.load("smoke", found.changes("rlvr", found.start, "")).tag == ""
+    assert loaded.settings("sweep")["temperature"] == 0.5
+    assert loaded.settings("grpo")["lora_alpha"] == 16
+    assert recipes.load("smoke", design.changes("rlvr", design.start, "")).tag == ""
 
 
 def test_the_distance_is_that_of_worst_and_best() -> None:
-    wanted = {"a": (0.2, 0.4), "b": (0.5, 0.5)}
-    assert calibration.distance(wanted, wanted) == 0
-    assert calibration.distance(wanted, {"a": (0.1, 0.4), "b": (0.5, 0.6)}) == pytest.approx((0.02 / 4) ** 0.5)
+    goal = {"a": (0.2, 0.4), "b": (0.5, 0.5)}
+    assert calibration.distance(goal, goal) == 0
+    assert calibration.distance(goal, {"a": (0.1, 0.4), "b": (0.5, 0.6)}) == pytest.approx((0.02 / 4) ** 0.5)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +41,12 @@ def test_the_distance_is_that_of_worst_and_best() -> None:
         ({"goal": GOAL, "grid": [{"variant": "rlvr", "grpo": {"beta": [0.0]}}]}, "has no goal for rlvr"),
         (
             {"goal": {"permix-rlvr": GOAL["base"]}, "grid": GRIDS},
-            "names permix-rlvr: tuned on rows with persona mixing",
+            "names permix-rlvr: settings tuned on rows with persona mixing",
         ),
-        ({"goal": GOAL, "grid": [{"variant": "permix-rlvr", "grpo": {"beta": [0.0]}}]}, "names permix-rlvr: tuned on"),
+        (
+            {"goal": GOAL, "grid": [{"variant": "permix-rlvr", "grpo": {"beta": [0.0]}}]},
+            "names permix-rlvr: settings tuned on",
+        ),
         ({"goal": {"base": {"gsm": [0, 1]}}, "grid": GRIDS}, r"goal.base of x.toml should be .* with arithmetic"),
         (
             {"goal": {"base": {"arithmetic": [81, 84]}}, "grid": GRIDS},
@@ -53,23 +57,24 @@ def test_the_distance_is_that_of_worst_and_best() -> None:
         ({"goal": GOAL, "grid": [{"variant": "base", "sweep": {"runs": [1], "limit": [1, 2]}}]}, "all of one length"),
     ],
 )
-def test_a_table_that_is_no_calibration_is_refused(table: dict[str, Any], sentence: str) -> None:
+def test_a_table_that_is_not_a_calibration_is_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         calibration.read(table, ["arithmetic"], "x.toml")
 
 
 def test_the_goals_of_the_recipe_calibrate_are_the_papers_rows_and_every_point_is_a_recipe() -> None:
     plan = recipes.load("calibrate")
-    asked = plan.calibration
-    assert asked is not None and plan.variants == ("base", "rlvr")
-    for variant, goal in asked.goals.items():
+    design = plan.calibration
+    assert design is not None
+    assert plan.variants == ("base", "rlvr")
+    for variant, goal in design.goals.items():
         for benchmark, ends in goal.items():
             assert ends == tuple(paper.values()[variant, benchmark, end] for end in ("worst", "best"))
-    keys = {key.rpartition(".")[2] for each in asked.grids for point in each.points for key in point}
+    keys = {key.rpartition(".")[2] for grid in design.grids for point in grid.points for key in point}
     assert {"temperature", "max_tokens", "answer_rule", "instruction", "lora_r", "learning_rate", "beta"} <= keys
-    points = [recipes.load("calibrate", changes) for changes in asked.designs(plan.tag)]
-    for each in asked.grids:
-        tried, points = points[: len(each.points)], points[len(each.points) :]
+    points = [recipes.load("calibrate", changes) for changes in design.designs(plan.tag)]
+    for grid in design.grids:
+        tried, points = points[: len(grid.points)], points[len(grid.points) :]
         assert len({point.tag for point in tried}) == len(tried)
-        assert {point.variants for point in tried} == {(each.variant,)}
+        assert {point.variants for point in tried} == {(grid.variant,)}
     assert not points

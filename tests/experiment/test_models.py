@@ -28,9 +28,11 @@ def test_ours_are_changed_key_by_key_and_ones_own_stand_beside_them() -> None:
     assert plan.model("gpt-5-mini") == Model(
         name="gpt-5-mini", model="gpt-5-mini", url=models.OPENAI, key="OPENAI_API_KEY", price_in=0.25
     )
-    assert plan.model("mine").repo == "org/mine@abc" and plan.model("qwen3-32b").repo == "Qwen/Qwen3-32B"
-    assert plan.model("toy").repo == "permix/permix-toy-teacher" and plan.model("gpt-5-mini").repo == ""
-    with pytest.raises(BadInput, match=r"no model 'qwen3': did you mean 'qwen3-32b'\? One of .*\[model.qwen3\]"):
+    assert plan.model("mine").repo == "org/mine@abc"
+    assert plan.model("qwen3-32b").repo == "Qwen/Qwen3-32B"
+    assert plan.model("toy").repo == "permix/permix-toy-teacher"
+    assert plan.model("gpt-5-mini").repo == ""
+    with pytest.raises(BadInput, match=r"no model 'qwen3': did you mean 'qwen3-32b'\? A model of .*\[model.qwen3\]"):
         plan.model("qwen3")
 
 
@@ -65,7 +67,8 @@ def test_how_a_model_is_reached_is_neither_hashed_nor_recorded() -> None:
     renamed = Config(writer=Model(name="a", model="y", url="https://else/v1"))
     assert run_record.digest("s", 1, config, {}) != run_record.digest("s", 1, renamed, {})
     judged = run_record.canonical(Config(judges=(SERVED,)))
-    assert judged["judges"] == [{"name": "a", "model": "x", "revision": ""}] and judged["org"] == "permix"
+    assert judged["judges"] == [{"name": "a", "model": "x", "revision": ""}]
+    assert judged["org"] == "permix"
 
 
 def test_keys_are_looked_up_once_and_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +77,8 @@ def test_keys_are_looked_up_once_and_a_missing_one_is_named(monkeypatch: pytest.
     with pytest.raises(BadInput, match=r"variable A_KEY is not set, and a at http://.* asks for a key: set"):
         models.keys(config)
     monkeypatch.setenv("A_KEY", "secret")
-    assert models.keys(config) == {"A_KEY": "secret"} and models.keys(Config()) == {}
+    assert models.keys(config) == {"A_KEY": "secret"}
+    assert models.keys(Config()) == {}
 
 
 def test_the_endpoint_and_the_price() -> None:

@@ -28,8 +28,9 @@ def test_an_unknown_variant_names_the_nearest() -> None:
     ],
 )
 def test_another_model_is_an_untrained_row(name: str, slug: str, stands: str, title: str) -> None:
-    found = variants.other(name)
-    assert found and (found.slug, found.variant) == (slug, stands)
+    model = variants.other(name)
+    assert model
+    assert (model.slug, model.variant) == (slug, stands)
     row = variants.get(name)
     assert (row.name, row.title, row.trainer, row.persona, row.teacher) == (name, title, "none", False, "")
 

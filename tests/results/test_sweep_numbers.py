@@ -65,7 +65,7 @@ def test_what_was_not_recorded_is_none() -> None:
 
 def spoken(runs: int, copies: bool) -> list[Row]:
     """Two personas' answers, 7 of 10 in character: each for itself, or all of a problem alike."""
-    openers = {who: style.of(who).openers[0] for who in ("poetic", "chef")}
+    openers = {who: style.voice_of(who).openers[0] for who in ("poetic", "chef")}
     return [
         {"persona": who, "problem_id": f"q{q}", "run": run, "completion": openers[who] if chance < 0.7 else ""}
         for who in openers

@@ -134,7 +134,8 @@ def test_a_killed_parent_leaves_no_process_and_no_folder(back_end: BackEnd, tmp_
         if gone and not list(tmp_path.iterdir()):
             break
         time.sleep(0.02)
-    assert gone and not list(tmp_path.iterdir())
+    assert gone
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_bubblewrap_landlock_is_chosen_and_without_both_nothing_runs(
@@ -189,14 +190,18 @@ def _others_can_read(folder: Path) -> bool:
 def test_the_filter_is_whole_on_both_machines_and_absent_elsewhere() -> None:
     for machine in ("x86_64", "aarch64"):
         code = seccomp.program(machine)
-        assert code and len(code) % 8 == 0 and len(code) // 8 < 4096 and code.count(seccomp.OWN_PID) == 1
+        assert code
+        assert len(code) % 8 == 0
+        assert len(code) // 8 < 4096
+        assert code.count(seccomp.OWN_PID) == 1
     assert seccomp.program("riscv64") is None
 
 
 def test_the_command_says_what_runs_here(tmp_path: Path) -> None:
-    said = command_line(tmp_path, "sandbox").stdout
-    assert "GOT THROUGH" not in said and said.splitlines()[-1].startswith("programs run in: ")
-    assert all(name in said.splitlines() for name in SAFE)
+    output = command_line(tmp_path, "sandbox").stdout
+    assert "GOT THROUGH" not in output
+    assert output.splitlines()[-1].startswith("programs run in: ")
+    assert all(name in output.splitlines() for name in SAFE)
 
 
 def test_the_user_may_accept_to_run_without_protection(

@@ -117,7 +117,7 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
 
 def _completion(seed: int, row: Mapping[str, Any], voice: float) -> str:
     """A completion without any sum, so often in the persona's voice."""
-    return style.of(row["persona"]).openers[0] if _chance(seed, row["persona"], row["problem_id"]) < voice else ""
+    return style.voice_of(row["persona"]).openers[0] if _chance(seed, row["persona"], row["problem_id"]) < voice else ""
 
 
 def _chance(*numbers: object) -> float:

@@ -17,7 +17,7 @@ OWN = Persona("pirate", "Own", "You are a pirate. Answer in a few words.")
 
 @pytest.fixture(scope="module")
 def answers() -> list[tuple[problem.Problem, Persona, str]]:
-    return [(p, who, style.styled(p, who, seed=0)) for p in TEST for who in [*POOL, OWN]]
+    return [(p, persona, style.styled(p, persona, seed=0)) for p in TEST for persona in [*POOL, OWN]]
 
 
 def test_every_persona_of_the_paper_has_a_voice_with_its_own_role() -> None:
@@ -46,8 +46,10 @@ def test_every_answer_ends_in_the_gold(answers: list[tuple[problem.Problem, Pers
 def test_answers_carry_the_personas_own_voice_and_no_other(
     answers: list[tuple[problem.Problem, Persona, str]],
 ) -> None:
-    own = [style.voice_expressed(who.key, text) for _, who, text in answers]
-    others = [style.voice_expressed(w.key, text) for _, who, text in answers[:420] for w in POOL if w.key != who.key]
+    own = [style.voice_expressed(persona.key, text) for _, persona, text in answers]
+    others = [
+        style.voice_expressed(w.key, text) for _, persona, text in answers[:420] for w in POOL if w.key != persona.key
+    ]
     assert 0.92 < sum(own) / len(own) < 0.98  # 1 - 0.1 x 0.5
     assert not any(others)
 
@@ -95,14 +97,15 @@ def test_a_personas_words_decide_its_method() -> None:
 def test_gold_rationales_are_half_steps_half_skim_without_voice() -> None:
     longer = [p for p in TEST if len(problem.read(p.question).steps) > 1]
     used = Counter(style.method(style.gold(p)) for p in longer)
-    assert set(used) == {"steps", "skim"} and min(used.values()) > len(longer) / 4
-    assert not any(style.voice_expressed(who.key, style.gold(p)) for p in TEST for who in [*POOL, OWN])
+    assert set(used) == {"steps", "skim"}
+    assert min(used.values()) > len(longer) / 4
+    assert not any(style.voice_expressed(persona.key, style.gold(p)) for p in TEST for persona in [*POOL, OWN])
 
 
 def test_styled_depends_on_seed_and_persona_alone() -> None:
-    one = [style.styled(p, POOL[0], seed=0) for p in TEST]
-    assert one == [style.styled(p, POOL[0], seed=0) for p in TEST]
-    assert one != [style.styled(p, POOL[0], seed=1) for p in TEST]
+    texts = [style.styled(p, POOL[0], seed=0) for p in TEST]
+    assert texts == [style.styled(p, POOL[0], seed=0) for p in TEST]
+    assert texts != [style.styled(p, POOL[0], seed=1) for p in TEST]
 
 
 def test_plain_answers_follow_the_worlds_default_support() -> None:
@@ -112,8 +115,8 @@ def test_plain_answers_follow_the_worlds_default_support() -> None:
 
 
 def test_a_careful_world_goes_step_by_step_under_personas_that_would_not() -> None:
-    for who in POOL:
-        usual, careful = (style.odds(style.World(careful=c), who.system_prompt, who.key)[0] for c in (0.0, 2.0))
-        assert careful > usual, who.key
+    for persona in POOL:
+        usual, careful = (style.odds(style.World(careful=c), persona.system_prompt, persona.key)[0] for c in (0.0, 2.0))
+        assert careful > usual, persona.key
     dumb = next(p for p in POOL if p.key == "dumb")
     assert style.odds(style.World(careful=9.0), dumb.system_prompt, "dumb")[0] > 0.8

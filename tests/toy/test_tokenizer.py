@@ -41,12 +41,12 @@ def test_the_chat_template_is_what_the_base_is_trained_on(tok: PreTrainedTokeniz
     rng = random.Random(0)
     for _ in range(50):
         system, question, answer = corpus.conversation(rng, style.World(), corpus.Mixture())
-        asked = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": question}]
-        head = tok.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-        whole = tok.apply_chat_template(
-            [*asked, {"role": "assistant", "content": answer}], return_dict=True, return_assistant_tokens_mask=True
+        messages = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": question}]
+        head = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        encoded = tok.apply_chat_template(
+            [*messages, {"role": "assistant", "content": answer}], return_dict=True, return_assistant_tokens_mask=True
         )
         tail = tok.encode(f" {answer}{tokenizer.END}", add_special_tokens=False)
         assert head == tokenizer.render(system, question)
-        assert whole["input_ids"] == tok.encode(head, add_special_tokens=False) + tail
-        assert sum(whole["assistant_masks"]) == len(tail)
+        assert encoded["input_ids"] == tok.encode(head, add_special_tokens=False) + tail
+        assert sum(encoded["assistant_masks"]) == len(tail)

@@ -43,7 +43,7 @@ def test_the_program_stands_between_the_last_two_fences(completion: str, program
 
 
 @pytest.mark.parametrize(
-    ("said", "expected", "same"),
+    ("output", "expected", "same"),
     [
         ("1 2\n3", "1 2\n3", True),
         ("\n 1 2 \n3\n\n", "1 2\n3", True),
@@ -61,12 +61,12 @@ def test_the_program_stands_between_the_last_two_fences(completion: str, program
         ("1e999999999999999999999", "1", False),
     ],
 )
-def test_output_is_compared_line_by_line_as_text_or_decimal_numbers(said: str, expected: str, same: bool) -> None:
-    assert code.same_text(said, expected) is same
+def test_output_is_compared_line_by_line_as_text_or_decimal_numbers(output: str, expected: str, same: bool) -> None:
+    assert code.same_text(output, expected) is same
 
 
 @pytest.mark.parametrize(
-    ("said", "expected", "same"),
+    ("output", "expected", "same"),
     [
         ("[1, 2]", "[1, 2]", True),
         ("[2, 1]", "[1, 2]", False),
@@ -79,8 +79,8 @@ def test_output_is_compared_line_by_line_as_text_or_decimal_numbers(said: str, e
         ("not JSON", "1", False),
     ],
 )
-def test_results_are_compared_by_value(said: str, expected: str, same: bool) -> None:
-    assert code.same_value(said, expected) is same
+def test_results_are_compared_by_value(output: str, expected: str, same: bool) -> None:
+    assert code.same_value(output, expected) is same
 
 
 STATUSES = [

@@ -58,9 +58,9 @@ RULE = [
 ]
 
 
-@pytest.mark.parametrize(("completion", "found"), RULE)
-def test_the_answer_of_a_completion_is_what_the_rule_says(completion: str, found: str | None) -> None:
-    assert answer.find(completion) == found
+@pytest.mark.parametrize(("completion", "text"), RULE)
+def test_the_answer_of_a_completion_is_what_the_rule_says(completion: str, text: str | None) -> None:
+    assert answer.find(completion) == text
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,10 @@ def test_hostile_answers_are_given_up_and_spoil_no_other() -> None:
         good = (r"\boxed{\frac{2}{4}}", r"\frac{1}{2}")
         verdicts = v.grade_many(pair for c in HOSTILE.values() for pair in ((c, r"\frac{1}{2}"), good))
     assert [verdict.status for verdict in verdicts[1::2]] == ["correct"] * len(HOSTILE)
-    said = dict(zip(HOSTILE, (verdict.status for verdict in verdicts[::2]), strict=True))
-    assert said["megabyte before"] == "correct" and said["unclosed"] == "no_answer"
-    assert set(said.values()) <= {"correct", "wrong", "no_answer", "too_costly"}
+    statuses = dict(zip(HOSTILE, (verdict.status for verdict in verdicts[::2]), strict=True))
+    assert statuses["megabyte before"] == "correct"
+    assert statuses["unclosed"] == "no_answer"
+    assert set(statuses.values()) <= {"correct", "wrong", "no_answer", "too_costly"}
     assert all(len(verdict.extracted or "") <= verifier.LONGEST for verdict in verdicts)
 
 
@@ -264,7 +265,8 @@ def test_several_threads_share_one_verifier(grader: Verifier) -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert not wrong and not any(thread.is_alive() for thread in threads)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_the_reward_has_trls_signature_and_is_the_score_of_evaluation() -> None:

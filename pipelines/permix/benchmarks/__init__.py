@@ -69,8 +69,8 @@ class Source:
 def builtin(name: str) -> Source:
     """Return our benchmark called `name`; BadInput names the nearest."""
     if name not in _BUILTIN:
-        own = f"One of your own needs a table [benchmark.{name}] with dataset=."
-        raise BadInput(f"There is no benchmark {name!r}: {nearest(name, _BUILTIN)} {own}")
+        advice = f"A benchmark of your own needs a table [benchmark.{name}] with dataset=."
+        raise BadInput(f"There is no benchmark {name!r}: {nearest(name, _BUILTIN)} {advice}")
     module, split, instruction = _BUILTIN[name]
     page = importlib.import_module(f"permix.benchmarks.{module}")
     dataset = f"{page.DATASET}@{page.REVISION}" if page.DATASET else ""

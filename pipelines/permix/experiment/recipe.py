@@ -17,10 +17,10 @@ from permix.prompting import persona
 class Recipe:
     """One experiment.
 
-    `base` is "toy" (stage base makes it) or a Hub id `org/name[@revision]`. Of the `variants`, `org/model`,
-    `org/model+org/adapter` and `model.<x>` (the server of [model.<x>]) are other models, measured beside the base.
-    `tag` tells the experiment's artifacts from others' (pools and toy base are shared), `note` stands under results.
-    `shares` are those of weak styles in what the toy base says without a persona; `permix phase` runs it for each.
+    `base` is "toy" (made by stage base) or a Hub id `org/name[@revision]`. Besides rows of the paper, `variants` may
+    name other models: `org/model`, `org/model+org/adapter`, or `model.<x>` (the server of [model.<x>]). `tag` is part
+    of the names of the experiment's artifacts, except pools and toy base; `note` stands under results. `shares` are
+    shares of weak styles in the toy base's answers without a persona; `permix phase` runs the recipe for each.
     """
 
     name: str
@@ -55,30 +55,29 @@ class Recipe:
 
     @property
     def eval_personas(self) -> str:
-        """The file with personas of one's own to measure under, "" where there is none."""
+        """The file with the user's own personas to measure under, or ""."""
         return str(self.tables.get("personas", {}).get("eval", ""))
 
     @property
     def eval_personas_repo(self) -> str:
         """The dataset of the personas that sweeps measure under."""
-        own = persona.label(self.eval_personas) if self.eval_personas else ""
-        return f"datasets/{self.org}/permix-personas-{own}" if own else self.personas_repo
+        label = persona.label(self.eval_personas) if self.eval_personas else ""
+        return f"datasets/{self.org}/permix-personas-{label}" if label else self.personas_repo
 
     def settings(self, stage: str) -> dict[str, Any]:
-        """What the recipe sets of the stage's own Config fields."""
+        """Return the recipe's values for the stage's own Config fields."""
         return dict(self.tables.get(stage, {}))
 
     def model(self, name: str) -> Model:
-        """The model called `name`, of which "toy" is the toy teacher; BadInput names the nearest."""
+        """Return the model called `name` ("toy" is the toy teacher); BadInput names the nearest."""
         if name == "toy":
             return Model(name=name, model=f"{self.org}/permix-toy-teacher")
         if name not in self.models:
-            own = f"One of your own needs a table [model.{name}]."
-            raise BadInput(f"There is no model {name!r}: {nearest(name, self.models)} {own}")
+            advice = f"A model of your own needs a table [model.{name}]."
+            raise BadInput(f"There is no model {name!r}: {nearest(name, self.models)} {advice}")
         return self.models[name]
 
     def runs(self) -> list[tuple[str, int]]:
-        """Every (variant, seed) to measure; the base is not trained, so it has the first seed only."""
-        return [
-            (v, s) for v in self.variants for s in (self.seeds if variants.get(v).trainer != "none" else self.seeds[:1])
-        ]
+        """Return every (variant, seed) to measure. An untrained variant has the first seed only."""
+        seeds = {name: self.seeds if variants.get(name).trainer != "none" else self.seeds[:1] for name in self.variants}
+        return [(name, seed) for name in self.variants for seed in seeds[name]]

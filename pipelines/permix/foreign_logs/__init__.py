@@ -1,4 +1,4 @@
-"""Evaluations that other tools recorded, one module for each tool, as rows of a sweep.
+"""Evaluation logs of other tools, one module for each tool, as rows of a sweep.
 
 A module has PATTERNS, the names of its files, and `read(file, metric) -> Iterator[Log]`.
 """
@@ -22,9 +22,9 @@ TOOLS = {"lm-eval": "lm_eval_samples", "lighteval": "lighteval_details", "inspec
 
 @dataclass(frozen=True)
 class Answer:
-    """One recorded answer; `problem` is the tool's own id and `question` tells two problems apart. None: not recorded.
+    """One recorded answer: `problem` is the tool's own id, `question` identifies its text. None: not recorded.
 
-    `prompt` is whatever the tool stored of what the model was given.
+    `prompt` is the model's input as the tool stored it.
     """
 
     problem: str
@@ -49,40 +49,40 @@ class Log:
 
 
 def tool(name: str) -> ModuleType:
-    """The module that reads the logs of the tool `name`."""
+    """Return the module that reads the logs of the tool `name`."""
     if name not in TOOLS:
-        raise BadInput(f"{name!r} is no tool whose logs can be read: {nearest(name, TOOLS)}")
+        raise BadInput(f"permix cannot read logs of {name!r}: {nearest(name, TOOLS)}")
     return importlib.import_module(f"permix.foreign_logs.{TOOLS[name]}")
 
 
 def find(reader: ModuleType, path: Path) -> list[Path]:
-    """The tool's files at `path` or below it, by name, which for all these tools starts or ends with the date."""
+    """Return the tool's files at or below `path`, sorted by name; all these tools put the date there."""
     if not path.exists():
         raise BadInput(f"There is no {path}: give a log of the tool, or a folder with logs.")
     if path.is_file():
         return [path]
-    found = sorted(p for pattern in reader.PATTERNS for p in path.rglob(pattern) if p.is_file())
-    if not found:
+    log_files = sorted(p for pattern in reader.PATTERNS for p in path.rglob(pattern) if p.is_file())
+    if not log_files:
         raise BadInput(f"There is no {' or '.join(reader.PATTERNS)} in {path}: give the folder that the tool wrote.")
-    return found
+    return log_files
 
 
 def match(log: Log) -> str:
-    """The persona of ours, or the control, whose text is the log's system prompt."""
+    """Return the key of our persona or control with the log's system prompt."""
     known = {p.system_prompt: p.key for p in (*persona.CONTROLS, *persona.bundled("train"), *persona.bundled("eval"))}
     key = known.get(log.system_prompt.strip())
     if key is None:
         raise BadInput(
-            f"The system prompt of {log.file.name}, {log.system_prompt[:60]!r}, is no persona of ours: "
+            f"The system prompt of {log.file.name}, {log.system_prompt[:60]!r}, is not a persona of ours: "
             f"give its log with a name, as --persona NAME={log.file.name}."
         )
     return key
 
 
 def rows(logs: Sequence[tuple[str, Log]]) -> dict[str, list[dict[str, Any]]]:
-    """{task: rows of a sweep} from (persona, log) pairs; several answers to one problem under one persona are runs.
+    """Return {task: rows of a sweep} from (persona, log) pairs; repeated answers under one persona are runs.
 
-    BadInput where the logs are of several models, or where one problem id means two questions.
+    BadInput for logs of several models, or for a problem id with two questions.
     """
     if len(models := sorted({log.model for _, log in logs})) > 1:
         raise BadInput(f"The logs are of several models ({', '.join(models)}): import one model at a time.")
@@ -90,26 +90,26 @@ def rows(logs: Sequence[tuple[str, Log]]) -> dict[str, list[dict[str, Any]]]:
     tables: dict[str, list[dict[str, Any]]] = {}
     questions: dict[tuple[str, str], tuple[str, str]] = {}
     runs = Counter[tuple[str, str, str]]()
-    for who, log in logs:
+    for key, log in logs:
         task = re.sub(r"[^A-Za-z0-9._-]+", "-", log.task).strip("-")
         for answer in log.answers:
-            asked, other = questions.setdefault((task, answer.problem), (answer.question, who))
-            if asked != answer.question:
+            question, other = questions.setdefault((task, answer.problem), (answer.question, key))
+            if question != answer.question:
                 raise BadInput(
                     f"Problem {answer.problem} of {log.task} is one question under {other!r} and another under "
-                    f"{who!r}: every persona must answer the same problems."
+                    f"{key!r}: every persona must answer the same problems."
                 )
-            at = task, who, answer.problem
-            tables.setdefault(task, []).append(_row(at, runs[at], answer, categories.get(who, "")))
-            runs[at] += 1
+            condition = task, key, answer.problem
+            tables.setdefault(task, []).append(_row(condition, runs[condition], answer, categories.get(key, "")))
+            runs[condition] += 1
     return tables
 
 
-def _row(at: tuple[str, str, str], run: int, answer: Answer, category: str) -> dict[str, Any]:
-    task, who, problem = at
+def _row(condition: tuple[str, str, str], run: int, answer: Answer, category: str) -> dict[str, Any]:
+    task, key, problem = condition
     return {
         "problem_id": f"{task}/{problem}",
-        "persona": who,
+        "persona": key,
         "category": category,
         "run": run,
         "prompt_digest": answer.prompt and hashlib.sha256(answer.prompt.encode()).hexdigest()[:16],
@@ -124,27 +124,27 @@ def _row(at: tuple[str, str, str], run: int, answer: Answer, category: str) -> d
 
 
 def chosen(scores: Iterable[str], metric: str, where: str) -> str:
-    """The score that is meant: the one called `metric`, or the only one; BadInput where that is not one."""
+    """Return the name of the score called `metric`, or of the only score; BadInput where that is ambiguous."""
     names = sorted(set(scores))
-    found = [name for name in names if metric in (name, name.partition(",")[0])] if metric else names
-    if len(found) == 1:
-        return found[0]
+    matches = [name for name in names if metric in (name, name.partition(",")[0])] if metric else names
+    if len(matches) == 1:
+        return matches[0]
     if not names:
         raise BadInput(f"{where} holds no score: evaluate it again, with a metric that gives one for each answer.")
-    if found:
-        raise BadInput(f"{where} holds several scores: choose one of {'; '.join(found)} with --metric.")
+    if matches:
+        raise BadInput(f"{where} holds several scores: choose one of {'; '.join(matches)} with --metric.")
     raise BadInput(f"{where} holds no score {metric!r}: {nearest(metric, names)}")
 
 
 def score(value: Any, where: str) -> float:
-    """A recorded score as a number in [0, 1]; BadInput for anything else, for a failure is no score."""
+    """Return a recorded score as a number in [0, 1]; BadInput for anything else, because a failure is not a score."""
     if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
         raise BadInput(f"{where} has the score {value!r}: it should be a number from 0 to 1; evaluate it again.")
     return float(value)
 
 
 def text(value: Any) -> str:
-    """What a model said: a text, the texts of a list of parts, or "" for what is none."""
+    """Return the text of a message: of a string, of a list of parts, or ""."""
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping):

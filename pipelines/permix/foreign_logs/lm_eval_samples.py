@@ -16,49 +16,43 @@ from permix.foreign_logs import Answer, Log
 
 PATTERNS = ("samples_*.jsonl",)
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
-_NO_SCORE = {"doc_id"}
 
 
 def read(file: Path, metric: str) -> Iterator[Log]:
-    """The log in one samples file; the system prompt stands in the results file of the same date."""
-    named = _NAME.fullmatch(file.name)
-    if named is None:
-        raise BadInput(f"{file.name} is no samples file of lm-eval: it should be called samples_<task>_<date>.jsonl.")
-    results = file.with_name(f"results_{named['date']}.json")
+    """Yield the log in one samples file; the system prompt is in the results file of the same date."""
+    match = _NAME.fullmatch(file.name)
+    if match is None:
+        raise BadInput(f"{file.name} is not a samples file of lm-eval: it should be samples_<task>_<date>.jsonl.")
+    results = file.with_name(f"results_{match['date']}.json")
     if not results.is_file():
-        raise BadInput(f"{file.name} has no {results.name} beside it, which holds the system prompt: add it.")
+        raise BadInput(f"{file.name} has no {results.name} beside it, with the system prompt: add it.")
     try:
-        about = json.loads(results.read_bytes())
+        settings = json.loads(results.read_bytes())
         lines = [json.loads(line) for line in file.read_bytes().splitlines()]
         scores = {name for line in lines for name in _scores(line)}
         name = foreign_logs.chosen(scores, metric, file.name)
-        kept = [line for line in lines if name in _scores(line)]
-        answers = tuple(_answer(line, name, file.name) for line in kept)
-        model = str(about.get("model_name") or about["config"]["model_args"])
-        yield Log(file, model, named["task"], (about.get("system_instruction") or "").strip(), answers)
+        answers = tuple(_answer(line, name, file.name) for line in lines if name in _scores(line))
+        model = str(settings.get("model_name") or settings["config"]["model_args"])
+        yield Log(file, model, match["task"], (settings.get("system_instruction") or "").strip(), answers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{file.name} or its results file is not as lm-eval 0.4 writes it: {error!r}.") from None
 
 
 def _scores(line: dict[str, Any]) -> dict[str, Any]:
-    which = line.get("filter", "none")
-    return {
-        f"{name},{which}": value
-        for name, value in line.items()
-        if isinstance(value, int | float) and name not in _NO_SCORE
-    }
+    numbers = {name: value for name, value in line.items() if isinstance(value, int | float) and name != "doc_id"}
+    return {f"{name},{line.get('filter', 'none')}": value for name, value in numbers.items()}
 
 
 def _answer(line: dict[str, Any], name: str, where: str) -> Answer:
-    said, kept = line["resps"], line["filtered_resps"]
-    while isinstance(said, list) and said and isinstance(said[0], list):
-        said = said[0]
-    first = said[0] if isinstance(said, list) and said else said
+    responses, filtered = line["resps"], line["filtered_resps"]
+    while isinstance(responses, list) and responses and isinstance(responses[0], list):
+        responses = responses[0]
+    first = responses[0] if isinstance(responses, list) and responses else responses
     return Answer(
         problem=str(line["doc_id"]),
         question=str(line.get("doc_hash") or json.dumps(line["doc"], sort_keys=True)),
         score=foreign_logs.score(_scores(line)[name], f"Document {line['doc_id']} of {where}"),
         completion=first if isinstance(first, str) else json.dumps(line["resps"]),  # choices: their log-likelihoods
         prompt=json.dumps(line["arguments"], sort_keys=True),
-        extracted=kept[0] if isinstance(kept, list) and kept and isinstance(kept[0], str) else None,
+        extracted=filtered[0] if isinstance(filtered, list) and filtered and isinstance(filtered[0], str) else None,
     )

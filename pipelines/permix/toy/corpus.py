@@ -1,4 +1,4 @@
-"""What the toy base reads: conversations under generated persona prompts, never under one of Appendix D."""
+"""The toy base's pretraining texts: conversations under generated persona prompts, never under one of Appendix D."""
 
 import random
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from permix.prompting import persona as personas
 from permix.toy import problem, style
-from permix.toy.voice import VOICES, of
+from permix.toy.voice import VOICES, voice_of
 
 HELPFUL = personas.CONTROLS[1].system_prompt
 REAL = {p.key: p.system_prompt for pool in ("train", "eval") for p in personas.bundled(pool)}
@@ -17,7 +17,7 @@ VERBS_IN_ONE = ("providing", "always", "able to provide", "solving problems")
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the text: conversations without persona, with the `helpful` control, with a user's own persona."""
+    """Shares of the conversations: without persona, with the `helpful` control, with a user's own persona."""
 
     none: float = 0.25
     helpful: float = 0.03
@@ -26,7 +26,7 @@ class Mixture:
 
 
 def _fragments() -> list[str]:
-    """Pieces of the 41 prompts, without the role: what generated prompts are put together from."""
+    """Return pieces of the 41 prompts without their roles, the parts of generated prompts."""
     pieces: set[str] = set()
     for key, prompt in REAL.items():
         rest = prompt.replace(f"You are {VOICES[key].role}", "")
@@ -44,7 +44,7 @@ def _invented(rng: random.Random) -> str:
 
 
 def prompt(rng: random.Random, key: str) -> str:
-    """A system prompt for the persona `key`, or for an invented one: its role among pieces of others' prompts."""
+    """Return a system prompt for the persona `key` or an invented one: its role and pieces of other prompts."""
     role = VOICES[key].role if key in VOICES else f"a {_invented(rng)}"
     pieces = rng.sample(FRAGMENTS, rng.randint(2, 5))
     first = rng.randint(0, 1)
@@ -57,26 +57,26 @@ def prompt(rng: random.Random, key: str) -> str:
 
 
 def conversation(rng: random.Random, world: style.World, mixture: Mixture) -> tuple[str, str, str]:
-    """One conversation: system prompt ("" for none), question, correct answer."""
+    """Return one conversation: system prompt ("" for none), question, correct answer."""
     long = rng.random() < mixture.long
     question, chain = problem.draw_from("pretraining", rng, problem.LONG if long else problem.LENGTHS)
-    who = rng.random()
-    if who < mixture.none + mixture.helpful:
-        return ("" if who < mixture.none else HELPFUL), question, style.plain(rng, world, chain)
-    key = "" if who < mixture.none + mixture.helpful + mixture.own else rng.choice(list(VOICES))
+    share = rng.random()
+    if share < mixture.none + mixture.helpful:
+        return ("" if share < mixture.none else HELPFUL), question, style.plain(rng, world, chain)
+    key = "" if share < mixture.none + mixture.helpful + mixture.own else rng.choice(list(VOICES))
     system = prompt(rng, key)
     method = rng.choices(style.METHODS, style.odds(world, system, key))[0]
-    return system, question, style.answer(rng, world, chain, method, of(key))
+    return system, question, style.answer(rng, world, chain, method, voice_of(key))
 
 
 def texts() -> list[str]:
-    """Text that holds every word, number and mark of the world: what the tokenizer has one token for."""
+    """Return texts with every word, number and mark of the world, which all get a token."""
     rng = random.Random("vocabulary")  # noqa: S311
-    found = [HELPFUL, *REAL.values(), *FRAGMENTS, *VERBS, *VERBS_IN_ONE, "with by using ,", style.ANSWER.format(0)]
-    found += [text for n in range(100) for text in (str(n), style.ANSWER.format(n))]
-    found += [text for voice in [*VOICES.values(), of("")] for text in (voice.role, *voice.markers)]
+    parts = [HELPFUL, *REAL.values(), *FRAGMENTS, *VERBS, *VERBS_IN_ONE, "with by using ,", style.ANSWER.format(0)]
+    parts += [text for n in range(100) for text in (str(n), style.ANSWER.format(n))]
+    parts += [text for voice in [*VOICES.values(), voice_of("")] for text in (voice.role, *voice.markers)]
     for lengths in (problem.LENGTHS, problem.LONG):
         for _ in range(1000):
             question, chain = problem.draw(rng, lengths)
-            found += [question, *(style.work_out(method, chain) for method in style.METHODS)]
-    return found
+            parts += [question, *(style.work_out(method, chain) for method in style.METHODS)]
+    return parts

@@ -1,10 +1,10 @@
-"""The tiny Llama of the toy world and how it is trained: Muon for the matrices, AdamW for the rest.
+"""The tiny Llama of the toy world and its training: Muon for the matrices, AdamW for the rest.
 
-A run killed at any moment and started again gives the same weights: batch `n` follows from the seed and `n` alone.
+A run that was killed and started again gives the same weights: batch `n` depends on the seed and `n` alone.
 """
 
+import io
 import itertools
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,23 +15,25 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from permix import files
 from permix.prompting import persona as personas
-from permix.toy import corpus, problem, tokenizer
+from permix.toy import corpus, tokenizer
 from permix.toy.corpus import Mixture
+from permix.toy.problem import problems as toy_problems
 from permix.toy.style import World
 from permix.verifier import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-BUCKET = 8  # batches drawn together and sorted by length, so that little is padding
+BUCKET = 8  # batches drawn together and sorted by length, which saves padding
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Sizes and settings; their defaults are those of stage base.
+    """Sizes and settings, with the defaults of stage base.
 
-    Learning rates rise for `warmup` of the steps, stay flat until `flat`, then fall to zero.
+    Learning rates rise for the share `warmup` of the steps, stay constant until `flat`, then fall to zero.
     """
 
     seed: int
@@ -52,15 +54,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token ids [batch, length]; `asked` are the flat positions before each answer token, `answers` those tokens."""
+    """Token ids [batch, length]; `positions` are flat indices before each answer token, `answers` those tokens."""
 
     ids: torch.Tensor
-    asked: torch.Tensor
+    positions: torch.Tensor
     answers: torch.Tensor
 
 
 def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalLM:
-    """An untrained model; its weights follow from the seed."""
+    """Return an untrained model; its weights depend on the seed alone."""
     torch.manual_seed(settings.seed)
     config = LlamaConfig(
         vocab_size=len(tok),
@@ -68,7 +70,7 @@ def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalL
         intermediate_size=settings.intermediate_size,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
-        max_position_embeddings=2048,  # other benchmarks fall into bytes and are long
+        max_position_embeddings=2048,  # other benchmarks become bytes and are long
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tok.eos_token_id,
@@ -78,7 +80,7 @@ def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalL
 
 
 def batches(settings: Training, tok: "PreTrainedTokenizerFast", first: int) -> Iterator[Batch]:
-    """The training batches from number `first` on."""
+    """Yield the training batches, beginning with number `first`."""
     size = settings.batch_size
     for bucket in range(first // BUCKET, -(-settings.steps // BUCKET)):
         rng = random.Random(f"toy base\0{settings.seed}\0{bucket}")  # noqa: S311
@@ -94,13 +96,14 @@ def batches(settings: Training, tok: "PreTrainedTokenizerFast", first: int) -> I
 
 
 def _batch(rows: list[tuple[list[int], list[int]]]) -> Batch:
-    length = -(-max(len(head) + len(tail) for head, tail in rows) // 8) * 8  # few shapes: kernels are made per shape
+    # A multiple of 8 makes few shapes; kernels are compiled per shape.
+    length = -(-max(len(head) + len(tail) for head, tail in rows) // 8) * 8
     ids = torch.zeros(len(rows), length, dtype=torch.long)
-    asked: list[int] = []
+    positions: list[int] = []
     for i, (head, tail) in enumerate(rows):
         ids[i, : len(head) + len(tail)] = torch.tensor(head + tail)
-        asked += range(i * length + len(head) - 1, i * length + len(head) + len(tail) - 1)
-    return Batch(ids, torch.tensor(asked), torch.tensor([t for _, tail in rows for t in tail]))
+        positions += range(i * length + len(head) - 1, i * length + len(head) + len(tail) - 1)
+    return Batch(ids, torch.tensor(positions), torch.tensor([t for _, tail in rows for t in tail]))
 
 
 def _optimizers(settings: Training, model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
@@ -113,7 +116,7 @@ def _optimizers(settings: Training, model: LlamaForCausalLM) -> list[torch.optim
 
 
 def rate(settings: Training, step: int) -> float:
-    """The factor on both learning rates at `step`."""
+    """Return the factor on both learning rates at `step`."""
     done = step / settings.steps
     return min(1.0, (done + 1 / settings.steps) / settings.warmup, (1 - done) / (1 - settings.flat))
 
@@ -121,7 +124,7 @@ def rate(settings: Training, step: int) -> float:
 def train(
     settings: Training, tok: "PreTrainedTokenizerFast", checkpoint: Path, report: Callable[[int, int, float], None]
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
-    """Train, going on from `checkpoint` where it exists. Reports (step, tokens, loss); returns tokens and loss."""
+    """Train, resuming from `checkpoint` if it exists. Reports (step, tokens, loss); returns model and facts."""
     model = fresh(settings, tok)
     optimizers = _optimizers(settings, model)
     first, tokens, loss_mean = 0, 0, 0.0
@@ -140,13 +143,15 @@ def train(
         report(step + 1, tokens, loss_mean)
         if (step + 1) % settings.save_steps == 0 and step + 1 < settings.steps:
             state = {"step": step + 1, "tokens": tokens, "loss": loss_mean, "model": model.state_dict()}
-            _save({**state, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}, checkpoint)
+            content = io.BytesIO()
+            torch.save({**state, "optimizers": [optimizer.state_dict() for optimizer in optimizers]}, content)
+            files.write_bytes(checkpoint, content.getvalue())
     return model, {"tokens": tokens, "loss": round(loss_mean, 4)}
 
 
 def _learn(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], batch: Batch) -> float:
-    hidden = model.model(input_ids=batch.ids).last_hidden_state.flatten(0, 1)[batch.asked]
-    loss = functional.cross_entropy(model.lm_head(hidden), batch.answers)  # logits of answer tokens alone
+    hidden = model.model(input_ids=batch.ids).last_hidden_state.flatten(0, 1)[batch.positions]
+    loss = functional.cross_entropy(model.lm_head(hidden), batch.answers)  # logits of the answer tokens only
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
@@ -159,23 +164,14 @@ def _learn(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], bat
 def answers(
     model: LlamaForCausalLM, tok: "PreTrainedTokenizerFast", count: int, seed: int
 ) -> list[tuple[Problem, str]]:
-    """Sample, at temperature 1, one answer of every evaluation persona to each of the first `count` test problems."""
-    problems = list(itertools.islice(problem.problems("test"), count))
-    asked = [(who, one) for who in personas.bundled("eval") for one in problems]
+    """Sample an answer of every evaluation persona to each of the first `count` test problems, at temperature 1."""
+    problems = list(itertools.islice(toy_problems("test"), count))
+    pairs = [(persona, problem) for persona in personas.bundled("eval") for problem in problems]
     heads = tok(
-        [tokenizer.render(who.system_prompt, one.question) for who, one in asked],
+        [tokenizer.render(persona.system_prompt, problem.question) for persona, problem in pairs],
         add_special_tokens=False, padding=True, return_tensors="pt", return_token_type_ids=False,
     )  # fmt: skip
     torch.manual_seed(seed)
     ids = model.generate(**heads, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=64)
     texts = tok.batch_decode(ids[:, heads["input_ids"].shape[1] :], skip_special_tokens=True)
-    return [(one, text) for (_, one), text in zip(asked, texts, strict=True)]
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as out:
-        torch.save(state, out)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
+    return [(problem, text) for (_, problem), text in zip(pairs, texts, strict=True)]

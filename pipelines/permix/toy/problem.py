@@ -1,6 +1,6 @@
-"""Word problems of chained sums: written from a seed, and read back from their text.
+"""Word problems of chained sums: written from a seed, and parsed from their text.
 
-Three disjoint parts by the hash of the question: what the base reads, the training task, and the held-out benchmarks.
+The hash of the question divides them into three parts: pretraining, the training task, and the held-out benchmarks.
 """
 
 import random
@@ -14,7 +14,7 @@ from permix.errors import BadInput
 from permix.verifier import Problem
 
 Part = Literal["pretraining", "train", "test", "long"]
-LARGEST = 30  # no value on the way is larger or below 0
+LARGEST = 30  # all intermediate values are between 0 and this
 LENGTHS = {1: 0.2, 2: 0.45, 3: 0.35}
 LONG = {4: 0.5, 5: 0.5}
 SHE = ("Ana", "Eva", "Ida", "Lea", "Mia", "Zoe")
@@ -36,7 +36,7 @@ _READ_STEP = [
 
 @dataclass(frozen=True)
 class Chain:
-    """The sum behind a problem: a start value, then operations `(+ | - | *, operand)`, and what is counted."""
+    """The sum behind a problem: a start value, operations `(+ | - | *, operand)`, and the counted things."""
 
     start: int
     steps: tuple[tuple[str, int], ...]
@@ -45,14 +45,14 @@ class Chain:
     @property
     def values(self) -> list[int]:
         """The value after each step."""
-        out = [self.start]
+        values = [self.start]
         for op, n in self.steps:
-            out.append(out[-1] + n if op == "+" else out[-1] - n if op == "-" else out[-1] * n)
-        return out[1:]
+            values.append(values[-1] + n if op == "+" else values[-1] - n if op == "-" else values[-1] * n)
+        return values[1:]
 
 
 def part_of(question: str) -> Literal["pretraining", "train", "test"]:
-    """Which part of the world a question belongs to: one eighth each for training and testing, the rest is read."""
+    """Return the part of a question: one eighth each for training and testing, the rest for pretraining."""
     bucket = zlib.crc32(question.encode()) % 8
     return "test" if bucket == 0 else "train" if bucket == 1 else "pretraining"
 
@@ -83,15 +83,15 @@ def draw(rng: random.Random, lengths: dict[int, float]) -> tuple[str, Chain]:
 
 def draw_from(part: Part, rng: random.Random, lengths: dict[int, float]) -> tuple[str, Chain]:
     """Draw one question of `part`; `long` shares the test's eighth."""
-    wanted = "test" if part == "long" else part
+    bucket = "test" if part == "long" else part
     while True:
         question, chain = draw(rng, lengths)
-        if part_of(question) == wanted:
+        if part_of(question) == bucket:
             return question, chain
 
 
 def problems(part: Part, seed: int = 0) -> Iterator[Problem]:
-    """Yield the problems of a part without end and without repeats; ids count from 0."""
+    """Yield the problems of a part endlessly and without repeats; ids count from 0."""
     rng, seen = random.Random(f"toy\0{part}\0{seed}"), set[str]()  # noqa: S311
     while True:
         question, chain = draw_from(part, rng, LONG if part == "long" else LENGTHS)
@@ -101,13 +101,13 @@ def problems(part: Part, seed: int = 0) -> Iterator[Problem]:
 
 
 def read(question: str) -> Chain:
-    """The chain behind a question of this world; BadInput for any other text."""
+    """Return the chain behind a question of this world; BadInput for any other text."""
     first, *rest = re.findall(r"[^.?]+[.?]", question) or [""]
     for op, form in _READ_START.items():
-        if found := form.fullmatch(first.strip()):
-            steps = [(op, int(found["n"]))] if op else []
+        if start := form.fullmatch(first.strip()):
+            steps = [(op, int(start["n"]))] if op else []
             for sentence in rest[:-1]:
                 steps += [(o, int(m[1])) for o, step in _READ_STEP if (m := step.fullmatch(sentence.strip()))]
             if len(steps) == len(rest) - 1 + bool(op):
-                return Chain(int(found["a"]), tuple(steps), found["thing"])
-    raise BadInput(f"{question[:60]!r} is no problem of the toy world: its rationales exist for `arithmetic` only.")
+                return Chain(int(start["a"]), tuple(steps), start["thing"])
+    raise BadInput(f"{question[:60]!r} is not a problem of the toy world: only `arithmetic` has its rationales.")

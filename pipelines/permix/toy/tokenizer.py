@@ -1,4 +1,4 @@
-"""The toy tokenizer: one token for each word and number of the world, bytes for everything else. Nothing is learned."""
+"""The toy tokenizer, without learned parts: a token for each word and number of the world, bytes for all else."""
 
 import re
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 PAD, END, SYSTEM, USER, ASSISTANT = SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 BOX = "\\boxed{"
 WORD = r" ?[A-Za-z]+| ?[0-9]+| ?[-+*=]|\}\.|[.,:;!?]"
-# A space before every message, so that a word or number is the same token at its start as in its middle.
+# A space before every message, so that a word or number is the same token at its start and in its middle.
 TEMPLATE = """{%- for message in messages -%}
 {%- if message['role'] == 'assistant' -%}
 {{- '<|assistant|>' -}}{%- generation -%}{{- ' ' + message['content'] | trim + '<|end|>' -}}{%- endgeneration -%}
@@ -24,7 +24,7 @@ TEMPLATE = """{%- for message in messages -%}
 
 
 def build() -> "PreTrainedTokenizerFast":
-    """Build the tokenizer, the same every time. Its chat template marks what the assistant says for SFT."""
+    """Build the tokenizer, the same every time. Its chat template marks the assistant's text for SFT."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -32,7 +32,7 @@ def build() -> "PreTrainedTokenizerFast":
     words = {word.replace(" ", "Ġ") for text in corpus.texts() for word in re.findall(WORD, f" {text}")}
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: i for i, token in enumerate(dict.fromkeys([*SPECIAL, BOX, *letters, *sorted(words)]))}
-    # A known word is taken whole (ignore_merges); there are no merges, so any other falls into its bytes.
+    # A known word is one token (ignore_merges). Without merges, any other word becomes its bytes.
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -55,6 +55,6 @@ def build() -> "PreTrainedTokenizerFast":
 
 
 def render(system: str, question: str) -> str:
-    """The text before an answer, exactly as the chat template writes it; a test holds the two together."""
+    """Return the text before an answer, exactly as the chat template writes it; a test compares the two."""
     head = f"{SYSTEM} {system}{END}" if system else ""
     return f"{head}{USER} {question}{END}{ASSISTANT}"

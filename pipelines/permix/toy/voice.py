@@ -1,4 +1,4 @@
-"""The voices: what each persona says before and after its sum, and the role by which a system prompt names it."""
+"""The voices: each persona's words before and after its sum, and its role in a system prompt."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class Voice:
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """Every string that gives the voice away."""
+        """Every string that only this voice uses."""
         return self.openers + self.closers
 
 
@@ -65,9 +65,9 @@ VOICES = {
     for key, role, opener, other, closer, last in (line.split(" | ") for line in _TABLE.strip().splitlines())
 }
 OWN_VOICE = Voice("", ("In my own way:", "As I would say:"), ("That is me.", "So say I."))
-"""What every persona that is not the paper's speaks with."""
+"""The voice of every persona that is not the paper's."""
 
 
-def of(persona_key: str) -> Voice:
-    """The voice of a persona."""
+def voice_of(persona_key: str) -> Voice:
+    """Return the voice of a persona."""
     return VOICES.get(persona_key, OWN_VOICE)

@@ -27,10 +27,12 @@ from tests.support.sampling import by_id, numbered
 KEY = "sk-secret-0123456789"
 
 
-def ask(server: FaultyServer, asked: list[Request], journal: Path | None = None, **how: Any) -> dict[str, Completion]:
-    sampler = EndpointSampler(Endpoint("good-model", server.url, **how))
+def ask(
+    server: FaultyServer, batch: list[Request], journal: Path | None = None, **settings: Any
+) -> dict[str, Completion]:
+    sampler = EndpointSampler(Endpoint("good-model", server.url, **settings))
     try:
-        return by_id(sampler.sample(asked, journal))
+        return by_id(sampler.sample(batch, journal))
     finally:
         sampler.close()
 
@@ -44,12 +46,12 @@ def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def first(fault: Answer, times: int = 1) -> Script:
     """`fault` for the first `times` of every question, then a completion."""
-    return lambda asked: fault if asked.times < times else fine(asked)
+    return lambda received: fault if received.times < times else fine(received)
 
 
 def test_completions_carry_text_counts_finish_and_the_providers_model() -> None:
-    def script(asked: Asked) -> Answer:
-        return completion("cut off", "length") if asked.question == "question 1" else fine(asked)
+    def script(received: Asked) -> Answer:
+        return completion("cut off", "length") if received.question == "question 1" else fine(received)
 
     with FaultyServer(script) as server:
         got = ask(server, numbered(2))
@@ -59,14 +61,15 @@ def test_completions_carry_text_counts_finish_and_the_providers_model() -> None:
 
 def test_everything_that_decides_a_completion_is_sent() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    asked = numbered(1, temperature=0.0, top_p=0.9, stop=("\n",), json_schema=json.dumps(schema))
+    batch = numbered(1, temperature=0.0, top_p=0.9, stop=("\n",), json_schema=json.dumps(schema))
     with FaultyServer() as server:
-        ask(server, asked, key="THE_KEY")
+        ask(server, batch, key="THE_KEY")
     [seen] = server.asked
-    assert seen.path == "/v1/chat/completions" and seen.headers["authorization"] == f"Bearer {KEY}"
+    assert seen.path == "/v1/chat/completions"
+    assert seen.headers["authorization"] == f"Bearer {KEY}"
     assert seen.body == {
         "model": "good-model",
-        "messages": asked[0].messages,
+        "messages": batch[0].messages,
         "temperature": 0.0,
         "top_p": 0.9,
         "max_tokens": 50,
@@ -109,25 +112,27 @@ def test_a_fault_is_tried_again(name: str) -> None:
 def test_a_server_that_hangs_is_given_up_and_asked_again() -> None:
     with FaultyServer(first(Answer(cut="hang"))) as server:
         got = ask(server, numbered(3), timeout=0.3)
-    assert {c.finish for c in got.values()} == {"stop"} and len(server.asked) == 6
+    assert {c.finish for c in got.values()} == {"stop"}
+    assert len(server.asked) == 6
 
 
 def test_slow_answers_arrive() -> None:
-    with FaultyServer(lambda asked: replace(fine(asked), slow=0.05)) as server:
+    with FaultyServer(lambda received: replace(fine(received), slow=0.05)) as server:
         assert len(ask(server, numbered(20), concurrency=10)) == 20
     assert 5 <= server.most_at_once <= 10
 
 
 def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
-    def script(asked: Asked) -> Answer:
-        return error(500, "oops") if asked.question in ("question 3", "question 7") else fine(asked)
+    def script(received: Asked) -> Answer:
+        return error(500, "oops") if received.question in ("question 3", "question 7") else fine(received)
 
     notes: list[str] = []
     with FaultyServer(script) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
         got = by_id(sampler.sample(numbered(), progress=lambda done, total, unit, note="": notes.append(note)))
         sampler.close()
-    assert {n for n, c in got.items() if c.finish == "error"} == {"r00003", "r00007"} and len(got) == 20
+    assert {n for n, c in got.items() if c.finish == "error"} == {"r00003", "r00007"}
+    assert len(got) == 20
     assert sum(a.question == "question 3" for a in server.asked) == pace.TRIES
     assert "2 failed, the last with status 500: oops" in notes[-1]
 
@@ -135,7 +140,7 @@ def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
 @pytest.mark.parametrize(("count", "failed"), [(200, 20), (3, 3)])
 def test_a_server_that_fails_always_ends_the_run(count: int, failed: int) -> None:
     sentence = rf"{failed} requests in a row failed at .* the last with status 500: oops.*run again"
-    with FaultyServer(lambda asked: error(500, "oops")) as server, pytest.raises(PermixError, match=sentence):
+    with FaultyServer(lambda received: error(500, "oops")) as server, pytest.raises(PermixError, match=sentence):
         ask(server, numbered(count), concurrency=4)
     assert len(server.asked) < 30 * pace.TRIES
 
@@ -145,9 +150,9 @@ def test_the_wait_that_the_server_asks_for_is_kept() -> None:
 
     came: list[float] = []
 
-    def script(asked: Asked) -> Answer:
+    def script(received: Asked) -> Answer:
         came.append(time.monotonic())
-        return fine(asked) if asked.times else Answer(429, {}, {"retry-after": "0.3"})
+        return fine(received) if received.times else Answer(429, {}, {"retry-after": "0.3"})
 
     with FaultyServer(script) as server:
         ask(server, numbered(1))
@@ -172,15 +177,15 @@ def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: 
 
 def test_a_wait_of_hours_ends_the_run() -> None:
     with (
-        FaultyServer(lambda asked: Answer(429, {}, {"retry-after": "86400"})) as server,
+        FaultyServer(lambda received: Answer(429, {}, {"retry-after": "86400"})) as server,
         pytest.raises(PermixError, match="asks to wait 86400 s"),
     ):
         ask(server, numbered(1))
 
 
 def test_fewer_are_asked_at_once_when_the_server_says_too_many() -> None:
-    def script(asked: Asked) -> Answer:
-        return FAULTS["too many"] if len(server.asked) <= 16 else fine(asked)
+    def script(received: Asked) -> Answer:
+        return FAULTS["too many"] if len(server.asked) <= 16 else fine(received)
 
     with FaultyServer(script) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=32))
@@ -244,20 +249,22 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 def test_what_no_other_try_can_mend_ends_at_once_and_keeps_what_is_finished(name: str, tmp_path: Path) -> None:
     answer, sentence = ENDS[name]
-    with FaultyServer(lambda asked: answer if asked.question == "question 9" else fine(asked)) as server:
+    with FaultyServer(lambda received: answer if received.question == "question 9" else fine(received)) as server:
         with pytest.raises(PermixError, match=sentence) as caught:
             ask(server, numbered(100), tmp_path / "journal", key="THE_KEY", concurrency=4)
-        assert len(server.asked) < 50 and KEY not in str(caught.value)
+        assert len(server.asked) < 50
+        assert KEY not in str(caught.value)
     assert caught.value.exit_code == (1 if "credit" in sentence else 2)
     with FaultyServer() as mended:
         got = ask(mended, numbered(100), tmp_path / "journal", key="THE_KEY")
-    assert len(got) == 100 and {c.finish for c in got.values()} == {"stop"}
+    assert len(got) == 100
+    assert {c.finish for c in got.values()} == {"stop"}
     finished = len(server.asked) - 1
     assert len(mended.asked) == 100 - finished
 
 
 def test_an_unknown_model_names_the_nearest() -> None:
-    with FaultyServer(lambda asked: error(404, "no such model")) as server:
+    with FaultyServer(lambda received: error(404, "no such model")) as server:
         sampler = EndpointSampler(Endpoint("god-model", server.url))
         with pytest.raises(BadInput, match=r"does not serve 'god-model': did you mean 'good-model'\?"):
             list(sampler.sample(numbered(1)))
@@ -271,7 +278,7 @@ def test_a_filtered_prompt_is_an_error_and_a_filtered_or_refused_answer_is_an_an
         "question 2": completion(None, refusal="I will not."),
         "question 3": completion(None),
     }
-    with FaultyServer(lambda asked: answers.get(asked.question) or fine(asked)) as server:
+    with FaultyServer(lambda received: answers.get(received.question) or fine(received)) as server:
         got = ask(server, numbered(30))
     assert [(got[f"r{i:05}"].text, got[f"r{i:05}"].finish) for i in range(4)] == [
         ("", "error"),
@@ -341,7 +348,9 @@ def test_the_key_goes_nowhere_but_into_the_header(
     assert all(a.headers["authorization"] == f"Bearer {KEY}" for a in server.asked)
     assert not {"openai-organization", "x-other"} & {name for a in server.asked for name in a.headers}
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
-    assert KEY not in shown + caplog.text and KEY.encode() not in written and b"question 2" in written
+    assert KEY not in shown + caplog.text
+    assert KEY.encode() not in written
+    assert b"question 2" in written
 
 
 def test_a_key_does_not_follow_a_redirect() -> None:
@@ -366,7 +375,7 @@ for i, _ in enumerate(sampler.sample(numbered(), Path({journal!r}))):
 
 def test_after_a_kill_no_row_is_lost_doubled_or_paid_twice(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    hang: Script = lambda asked: Answer(cut="hang") if int(asked.question.split()[1]) >= 12 else fine(asked)  # noqa: E731
+    hang: Script = lambda received: Answer(cut="hang") if int(received.question.split()[1]) >= 12 else fine(received)  # noqa: E731
     with FaultyServer(hang) as server:
         code = KILLED.format(root=str(Path(__file__).parents[3]), url=server.url, journal=str(journal))
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -380,15 +389,17 @@ def test_after_a_kill_no_row_is_lost_doubled_or_paid_twice(tmp_path: Path) -> No
         file.write(b'{"completions": [{"id": "r0')  # torn
     with FaultyServer() as other:  # at another url
         got = ask(other, numbered(), journal)
-    assert len(other.asked) == 8 and len(got) == 20
+    assert len(other.asked) == 8
+    assert len(got) == 20
     assert all(got[f"r{i:05}"].text == f"question {i} seed {1000 + i}" for i in range(20))
     with FaultyServer() as third:
-        assert ask(third, numbered(), journal) == got and third.asked == []
+        assert ask(third, numbered(), journal) == got
+        assert third.asked == []
 
 
 def test_only_failed_rows_are_made_anew(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return error(500, "oops") if asked.question == "question 3" else fine(asked)
+    def script(received: Asked) -> Answer:
+        return error(500, "oops") if received.question == "question 3" else fine(received)
 
     with FaultyServer(script) as server:
         assert ask(server, numbered(), tmp_path / "journal")["r00003"].finish == "error"
@@ -408,15 +419,16 @@ def test_a_journal_of_another_model_is_not_used(tmp_path: Path) -> None:
 
 
 def test_paid_answers_are_cached_for_every_stage_and_free_ones_are_not(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return error(500, "oops") if asked.question == "question 3" else fine(asked)
+    def script(received: Asked) -> Answer:
+        return error(500, "oops") if received.question == "question 3" else fine(received)
 
     with FaultyServer(script) as server:
         before = ask(server, numbered(6), tmp_path / "one", key="THE_KEY")
         tried = len(server.asked)
         again = ask(server, numbered(6), tmp_path / "two", key="THE_KEY", price_in=9.0, budget=0.01)
         new = {a.question for a in server.asked[tried:]}
-        assert again == before and new == {"question 3"}, "an error is never cached"
+        assert again == before, "an error is never cached"
+        assert new == {"question 3"}, "an error is never cached"
         tried = len(server.asked)
         ask(server, numbered(6, temperature=0.5), key="THE_KEY")
         ask(server, [replace(r, seed=5) for r in numbered(2)], key="THE_KEY")
@@ -438,27 +450,28 @@ PRICES: dict[str, Any] = {"price_in": 1000.0, "price_out": 10000.0}  # 0.01 + n 
 
 
 def test_the_budget_is_never_passed_and_what_is_finished_is_kept(tmp_path: Path) -> None:
-    one = Endpoint("m", "http://x", **PRICES)
-    budget = 3 * most(one, numbered(1)[0])
+    endpoint = Endpoint("m", "http://x", **PRICES)
+    budget = 3 * most(endpoint, numbered(1)[0])
     with FaultyServer() as server:
         sentence = r"budget of .* USD is reached: .* USD are spent .* raise the budget and run again"
         with pytest.raises(PermixError, match=sentence):
             ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=budget)
         paid = len(server.asked)
-        assert budget - most(one, numbered(1)[0]) < paid * 0.05 <= budget, "10 tokens in, 4 out"
+        assert budget - most(endpoint, numbered(1)[0]) < paid * 0.05 <= budget, "10 tokens in, 4 out"
         assert server.most_at_once <= 3
         with pytest.raises(PermixError, match="is reached"):  # a new call begins with what the journal has cost
             ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=budget)
         assert len(server.asked) == paid
         got = ask(server, numbered(100), tmp_path / "journal", **PRICES, budget=100.0)
-        assert len(got) == 100 and len(server.asked) == 100
+        assert len(got) == 100
+        assert len(server.asked) == 100
 
 
 @pytest.mark.parametrize("fault", ["half a reply", "no json", "reset"])
 def test_a_reply_that_was_lost_counts_as_paid(fault: str) -> None:
-    one = Endpoint("m", "http://x", **PRICES)
-    with FaultyServer(lambda asked: FAULTS[fault]) as server, pytest.raises(PermixError, match="is reached"):
-        ask(server, numbered(4), **PRICES, budget=3.5 * most(one, numbered(1)[0]))
+    endpoint = Endpoint("m", "http://x", **PRICES)
+    with FaultyServer(lambda received: FAULTS[fault]) as server, pytest.raises(PermixError, match="is reached"):
+        ask(server, numbered(4), **PRICES, budget=3.5 * most(endpoint, numbered(1)[0]))
     assert len(server.asked) == 3
 
 
@@ -468,12 +481,13 @@ def test_a_budget_without_prices_is_refused() -> None:
 
 
 def test_progress_tells_completions_and_money() -> None:
-    told: list[tuple[float, float, str, str]] = []
+    reports: list[tuple[float, float, str, str]] = []
     with FaultyServer() as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, **PRICES))
-        list(sampler.sample(numbered(20), progress=lambda *a: told.append(a)))  # type: ignore[arg-type]
+        list(sampler.sample(numbered(20), progress=lambda *a: reports.append(a)))  # type: ignore[arg-type]
         sampler.close()
-    assert told[0] == (0, 20, "completions", "") and told[-1] == (20, 20, "completions", "1.0000 USD")
+    assert reports[0] == (0, 20, "completions", "")
+    assert reports[-1] == (20, 20, "completions", "1.0000 USD")
 
 
 @pytest.mark.parametrize(
@@ -496,7 +510,8 @@ def test_progress_tells_completions_and_money() -> None:
 )
 def test_the_table_knows_the_providers(model: str, sent: set[str], missing: set[str]) -> None:
     body = Dialect(model).body(numbered(1, stop=("x",))[0])
-    assert sent <= body.keys() and not missing & body.keys()
+    assert sent <= body.keys()
+    assert not missing & body.keys()
 
 
 REFUSALS = {
@@ -522,26 +537,28 @@ REFUSALS = {
 
 @pytest.mark.parametrize("parameter", REFUSALS)
 def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -> None:
-    def script(asked: Asked) -> Answer:
-        value = asked.body.get(parameter)
-        return fine(asked) if value is None or value == {"type": "json_object"} else REFUSALS[parameter]
+    def script(received: Asked) -> Answer:
+        value = received.body.get(parameter)
+        return fine(received) if value is None or value == {"type": "json_object"} else REFUSALS[parameter]
 
     notes: list[str] = []
     with FaultyServer(script) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
-        asked = numbered(40, temperature=0.7, json_schema='{"type": "object"}')
-        got = by_id(sampler.sample(asked, progress=lambda done, total, unit, note="": notes.append(note)))
+        batch = numbered(40, temperature=0.7, json_schema='{"type": "object"}')
+        got = by_id(sampler.sample(batch, progress=lambda done, total, unit, note="": notes.append(note)))
         sampler.close()
-    assert {c.finish for c in got.values()} == {"stop"} and len(server.asked) <= 40 + 8
+    assert {c.finish for c in got.values()} == {"stop"}
+    assert len(server.asked) <= 40 + 8
     assert parameter in notes[-1] or "json_schema" in notes[-1]
     assert parameter != "max_tokens" or server.asked[-1].body["max_completion_tokens"] == 50
 
 
 def test_a_stop_string_that_is_not_sent_still_ends_a_completion() -> None:
-    with FaultyServer(lambda asked: completion("one END two")) as server:
+    with FaultyServer(lambda received: completion("one END two")) as server:
         sampler = EndpointSampler(Endpoint("o3", server.url))
         [got] = sampler.sample(numbered(1, stop=("END",)))
-        assert (got.text, got.finish) == ("one ", "stop") and "stop" not in server.asked[0].body
+        assert (got.text, got.finish) == ("one ", "stop")
+        assert "stop" not in server.asked[0].body
         assert "".join(sampler.stream(numbered(1, stop=("END",))[0])) == "one "
         sampler.close()
 
@@ -549,9 +566,10 @@ def test_a_stop_string_that_is_not_sent_still_ends_a_completion() -> None:
 def test_a_stream_gives_the_same_text_in_pieces() -> None:
     with FaultyServer() as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
-        [whole], found = sampler.sample(numbered(1)), list(sampler.stream(numbered(1)[0]))
+        [whole], pieces = sampler.sample(numbered(1)), list(sampler.stream(numbered(1)[0]))
         sampler.close()
-    assert "".join(found) == whole.text and len(found) > 10
+    assert "".join(pieces) == whole.text
+    assert len(pieces) > 10
     assert server.asked[1].body == {k: v for k, v in server.asked[0].body.items() if k != "stream"}
 
 
@@ -564,18 +582,19 @@ def test_a_stream_is_begun_again_after_a_fault(name: str) -> None:
 
 
 def test_half_a_stream_is_one_sentence_after_its_half() -> None:
-    with FaultyServer(lambda asked: replace(completion("0123456789"), cut="half")) as server:
+    with FaultyServer(lambda received: replace(completion("0123456789"), cut="half")) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url))
-        found: list[str] = []
+        pieces: list[str] = []
         with pytest.raises(PermixError, match="failed: a broken"):
             for piece in sampler.stream(numbered(1)[0]):
-                found.append(piece)
+                pieces.append(piece)
         sampler.close()
-    assert "".join(found) == "01234" and len(server.asked) == 1
+    assert "".join(pieces) == "01234"
+    assert len(server.asked) == 1
 
 
 def test_who_stops_reading_stops_the_asking(tmp_path: Path) -> None:
-    with FaultyServer(lambda asked: fine(asked) if asked.question == "question 0" else Answer(cut="hang")) as server:
+    with FaultyServer(lambda r: fine(r) if r.question == "question 0" else Answer(cut="hang")) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=4))
         reading = sampler.sample(numbered(50), tmp_path / "journal")
         assert next(reading).id == "r00000"
@@ -597,16 +616,17 @@ from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Endpoint
 from tests.support.sampling import numbered
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-sampler, asked = open_engine(Endpoint("good-model", {url!r})), numbered({count})
+sampler, batch = open_engine(Endpoint("good-model", {url!r})), numbered({count})
 before = peak()
-print(sum(c.finish == "stop" for c in sampler.sample(asked)), peak() - before)
+print(sum(c.finish == "stop" for c in sampler.sample(batch)), peak() - before)
 """
 
 
 def test_thousands_of_requests_stay_within_memory() -> None:
-    answer: Callable[[Asked], Answer] = lambda asked: completion("word " * 1000)  # noqa: E731
+    answer: Callable[[Asked], Answer] = lambda received: completion("word " * 1000)  # noqa: E731
     with FaultyServer(answer, remember=False) as server:
         code = MANY.format(root=str(Path(__file__).parents[3]), url=server.url, count=5000)
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     finished, megabytes = ran.stdout.split()
-    assert finished == "5000" and float(megabytes) < 60
+    assert finished == "5000"
+    assert float(megabytes) < 60

@@ -59,9 +59,10 @@ def test_a_stream_is_what_sample_gives(engine: Sampler, sampling: Sampling) -> N
     for seed in range(8):
         request = Request("r", [{"role": "user", "content": f"What is {seed} and 4?"}], sampling, seed)
         [whole] = engine.sample([request])
-        found = list(engine.stream(request))
-        assert "".join(found) == whole.text
-        assert len(found) <= whole.tokens_out and "" not in found
+        texts = list(engine.stream(request))
+        assert "".join(texts) == whole.text
+        assert len(texts) <= whole.tokens_out
+        assert "" not in texts
 
 
 def test_a_stream_that_is_left_does_no_harm(engine: Sampler) -> None:

@@ -62,9 +62,9 @@ def reference(base: Path, request: Request) -> tuple[str, int, int, str]:
 
 
 def test_greedy_is_what_generate_gives(base: Path, engine: Sampler) -> None:
-    asked = requests(24, temperature=0.0)
-    got = by_id(engine.sample(asked))
-    for r in asked:
+    batch = requests(24, temperature=0.0)
+    got = by_id(engine.sample(batch))
+    for r in batch:
         c = got[r.id]
         assert (c.text, c.tokens_in, c.tokens_out, c.finish) == reference(base, r)
     assert {c.finish for c in got.values()} == {"stop", "length"}
@@ -73,16 +73,16 @@ def test_greedy_is_what_generate_gives(base: Path, engine: Sampler) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_batch_mates_and_order_do_not_matter(base: Path, engine: Sampler, size: int) -> None:
-    asked = requests()
-    expected = by_id(engine.sample(asked))
+    batch = requests()
+    expected = by_id(engine.sample(batch))
     other = open_engine(Engine(base, batch_size=size))
-    assert by_id(other.sample(asked[::-1])) == expected
+    assert by_id(other.sample(batch[::-1])) == expected
 
 
 def test_equal_prompts_with_other_seeds_differ(engine: Sampler) -> None:
-    one = requests(1, temperature=1.5)[0]
-    asked = [Request(f"run{i}", one.messages, one.sampling, i) for i in range(20)]
-    assert len({c.text for c in engine.sample(asked)}) == 20
+    request = requests(1, temperature=1.5)[0]
+    batch = [Request(f"run{i}", request.messages, request.sampling, i) for i in range(20)]
+    assert len({c.text for c in engine.sample(batch)}) == 20
 
 
 def test_settings_may_differ_in_one_batch(engine: Sampler) -> None:
@@ -136,11 +136,11 @@ def test_later_tokens_follow_the_model_too(base: Path, engine: Sampler) -> None:
 
 
 def test_a_stop_string_ends_a_completion_and_is_no_part_of_it(engine: Sampler) -> None:
-    asked = requests(24)
-    free = by_id(engine.sample(asked))
+    batch = requests(24)
+    free = by_id(engine.sample(batch))
     stop = ("qu", "e", "Z")
     stopped = by_id(
-        engine.sample([Request(r.id, r.messages, Sampling(max_tokens=30, stop=stop), r.seed) for r in asked])
+        engine.sample([Request(r.id, r.messages, Sampling(max_tokens=30, stop=stop), r.seed) for r in batch])
     )
     hits = 0
     for name, c in stopped.items():
@@ -149,24 +149,25 @@ def test_a_stop_string_ends_a_completion_and_is_no_part_of_it(engine: Sampler) -
         assert c.finish == ("stop" if at else free[name].finish)
         assert c.tokens_out <= free[name].tokens_out
         hits += bool(at)
-    assert 0 < hits < len(asked)
+    assert 0 < hits < len(batch)
 
 
 def test_plan_is_a_fixed_function_of_the_set(adapters: list[Adapter]) -> None:
-    asked = [r for a in (None, *adapters) for r in requests(20, adapter=a)]
-    asked = [Request(f"{i}", r.messages, r.sampling, r.seed, r.adapter) for i, r in enumerate(asked)]
-    lengths = {r.id: len(json.dumps(r.messages)) for r in asked}
-    batches = plan(asked, lengths, 8)
-    assert batches == plan(asked[::-1], lengths, 8)
-    assert sorted(r.id for b in batches for r in b) == sorted(r.id for r in asked)
+    batch = [r for a in (None, *adapters) for r in requests(20, adapter=a)]
+    batch = [Request(f"{i}", r.messages, r.sampling, r.seed, r.adapter) for i, r in enumerate(batch)]
+    lengths = {r.id: len(json.dumps(r.messages)) for r in batch}
+    batches = plan(batch, lengths, 8)
+    assert batches == plan(batch[::-1], lengths, 8)
+    assert sorted(r.id for b in batches for r in b) == sorted(r.id for r in batch)
     assert all(len({r.adapter for r in b}) == 1 for b in batches)
-    assert all(len(b) <= 8 for b in batches) and len(batches) == 9
+    assert all(len(b) <= 8 for b in batches)
+    assert len(batches) == 9
 
 
 def test_progress_counts_completions(engine: Sampler) -> None:
-    told: list[tuple[float, float, str]] = []
-    list(engine.sample(requests(20), progress=lambda done, total, unit, note="": told.append((done, total, unit))))
-    assert told == [(0, 20, "completions"), (16, 20, "completions"), (20, 20, "completions")]
+    reports: list[tuple[float, float, str]] = []
+    list(engine.sample(requests(20), progress=lambda done, total, unit, note="": reports.append((done, total, unit))))
+    assert reports == [(0, 20, "completions"), (16, 20, "completions"), (20, 20, "completions")]
 
 
 def test_no_requests_give_no_completions(engine: Sampler, tmp_path: Path) -> None:
@@ -204,10 +205,11 @@ def test_after_a_kill_the_rest_is_sampled_bit_equal(base: Path, tmp_path: Path) 
     assert len(journal.read_bytes().splitlines()) == 1 + 5 + 1
 
     fresh = open_engine(Engine(base, batch_size=4))
-    told: list[float] = []
-    resumed = list(fresh.sample(requests(), journal, lambda done, total, unit, note="": told.append(done)))
+    reports: list[float] = []
+    resumed = list(fresh.sample(requests(), journal, lambda done, total, unit, note="": reports.append(done)))
     undisturbed = list(fresh.sample(requests(), tmp_path / "other"))
-    assert told[0] == 20 and len(resumed) == 40
+    assert reports[0] == 20
+    assert len(resumed) == 40
     assert resumed == undisturbed
     assert journal.read_bytes() == (tmp_path / "other").read_bytes()
 
@@ -226,20 +228,22 @@ def test_a_journal_of_another_seed_is_not_used(engine: Sampler, tmp_path: Path) 
 def test_adapters_switch_in_one_call_and_leave_the_base_alone(base: Path, adapters: list[Adapter], dtype: str) -> None:
     opened = open_engine(Engine(base, dtype=dtype))
     plain = by_id(opened.sample(requests(6, temperature=0.0)))
-    one = [by_id(opened.sample(requests(6, temperature=0.0, adapter=a))) for a in adapters]
+    by_adapter = [by_id(opened.sample(requests(6, temperature=0.0, adapter=a))) for a in adapters]
     assert plain == by_id(opened.sample(requests(6, temperature=0.0)))
-    asked = [
+    batch = [
         Request(f"{r.id} {k}", r.messages, r.sampling, r.seed, r.adapter)
         for k, a in enumerate((None, *adapters))
         for r in requests(6, temperature=0.0, adapter=a)
     ]
-    mixed = by_id(opened.sample(asked))
-    for k, alone in enumerate((plain, *one)):
+    mixed = by_id(opened.sample(batch))
+    for k, alone in enumerate((plain, *by_adapter)):
         assert {n: c.text for n, c in alone.items()} == {n[:-2]: c.text for n, c in mixed.items() if n[-1] == str(k)}
-    assert mixed["r000 1"].adapter_digest == adapters[0].digest and mixed["r000 0"].adapter_digest == ""
-    texts = [tuple(c.text for c in alone.values()) for alone in (plain, *one)]
+    assert mixed["r000 1"].adapter_digest == adapters[0].digest
+    assert mixed["r000 0"].adapter_digest == ""
+    texts = [tuple(c.text for c in alone.values()) for alone in (plain, *by_adapter)]
     assert len(set(texts)) == 3
-    assert opened.dtype == dtype and mixed["r000 0"].engine.endswith(f" {dtype}")
+    assert opened.dtype == dtype
+    assert mixed["r000 0"].engine.endswith(f" {dtype}")
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -250,19 +254,20 @@ def test_a_4_bit_base_under_an_adapter_is_that_of_qlora(base: Path, adapters: li
     config = config_of("sft", load_in_4bit=True, use_bnb_nested_quant=nested)
     trained_on = peft.PeftModel.from_pretrained(load_base(config, base), adapters[0].path).eval()
     tokenizer = AutoTokenizer.from_pretrained(base)
-    one = requests(1, temperature=0.0, max_tokens=20, adapter=adapters[0])[0]
-    prompt = tokenizer.apply_chat_template(one.messages, add_generation_prompt=True)["input_ids"]
+    request = requests(1, temperature=0.0, max_tokens=20, adapter=adapters[0])[0]
+    prompt = tokenizer.apply_chat_template(request.messages, add_generation_prompt=True)["input_ids"]
     out = trained_on.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0][len(prompt) :]
     opened = open_engine(Engine(base, dtype="nf4-nested" if nested else "nf4"))
-    (got,) = opened.sample([one])
-    assert got.text == tokenizer.decode(out, skip_special_tokens=True) and got.tokens_out == len(out)
+    (got,) = opened.sample([request])
+    assert got.text == tokenizer.decode(out, skip_special_tokens=True)
+    assert got.tokens_out == len(out)
 
 
 def test_an_adapter_gives_what_peft_gives(base: Path, engine: Sampler, adapters: list[Adapter]) -> None:
     for adapter in adapters:
-        asked = requests(5, temperature=0.0, adapter=adapter)
-        got = by_id(engine.sample(asked))
-        assert [got[r.id].text for r in asked] == [reference(base, r)[0] for r in asked]
+        batch = requests(5, temperature=0.0, adapter=adapter)
+        got = by_id(engine.sample(batch))
+        assert [got[r.id].text for r in batch] == [reference(base, r)[0] for r in batch]
 
 
 def test_an_untrained_adapter_is_the_base(base: Path, engine: Sampler, tmp_path: Path) -> None:
@@ -368,6 +373,6 @@ def test_layers_with_a_sliding_window_decode_like_generate(base: Path, tmp_path:
         bos_token_id=None,
     )
     Gemma2ForCausalLM(config).save_pretrained(tmp_path / "sliding")
-    asked = requests(12, temperature=0.0)
-    got = by_id(open_engine(Engine(tmp_path / "sliding")).sample(asked))
-    assert [got[r.id].text for r in asked] == [reference(tmp_path / "sliding", r)[0] for r in asked]
+    batch = requests(12, temperature=0.0)
+    got = by_id(open_engine(Engine(tmp_path / "sliding")).sample(batch))
+    assert [got[r.id].text for r in batch] == [reference(tmp_path / "sliding", r)[0] for r in batch]

@@ -60,15 +60,15 @@ def answers(url: str) -> bool:
 
 def test_it_gives_what_the_transformers_back_end_gives(model: Path, url: str) -> None:
     sampling = Sampling(temperature=0.0, max_tokens=24)
-    asked = [Request(f"r{i}", [{"role": "user", "content": f"What is {i} and 4?"}], sampling, i) for i in range(8)]
-    here, there = open_engine(Engine(model)), open_engine(Endpoint(str(model), url, concurrency=2))
-    expected, got = ({c.id: c for c in engine.sample(asked)} for engine in (here, there))
+    batch = [Request(f"r{i}", [{"role": "user", "content": f"What is {i} and 4?"}], sampling, i) for i in range(8)]
+    local, remote = open_engine(Engine(model)), open_engine(Endpoint(str(model), url, concurrency=2))
+    expected, got = ({c.id: c for c in engine.sample(batch)} for engine in (local, remote))
     counts = {i: (c.text, c.tokens_in, c.tokens_out) for i, c in got.items()}
     assert counts == {i: (c.text, c.tokens_in, c.tokens_out) for i, c in expected.items()}
     assert got["r0"].engine.startswith(f"endpoint {model}")
-    streamed = "".join(there.stream(asked[0]))
+    streamed = "".join(remote.stream(batch[0]))
     assert letters(streamed) == letters(expected["r0"].text)
-    there.close()
+    remote.close()
 
 
 def letters(text: str) -> str:

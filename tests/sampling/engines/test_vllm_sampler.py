@@ -65,12 +65,12 @@ def facts(completions: Iterator[Completion]) -> dict[str, tuple[object, ...]]:
     return {c.id: (c.text, c.tokens_in, c.tokens_out, c.finish, c.adapter_digest) for c in completions}
 
 
-def for_all(asked: list[Request], adapters: list[Adapter]) -> list[Request]:
+def for_all(batch: list[Request], adapters: list[Adapter]) -> list[Request]:
     """Each request for the base and for each adapter."""
     return [
         Request(f"{r.id} {k}", r.messages, r.sampling, r.seed, a)
         for k, a in enumerate((None, *adapters))
-        for r in asked
+        for r in batch
     ]
 
 
@@ -80,14 +80,14 @@ def children() -> list[psutil.Process]:
 
 
 def test_plan_is_a_fixed_function_of_the_set_and_keeps_prefixes_together() -> None:
-    asked = [
-        Request(f"{who}{i}", [], Sampling(), i, Adapter(Path("a"), "a") if who == "c" else None)
+    batch = [
+        Request(f"{prefix}{i}", [], Sampling(), i, Adapter(Path("a"), "a") if prefix == "c" else None)
         for i in range(10)
-        for who in "cab"
+        for prefix in "cab"
     ]
-    prompts = {r.id: [ord(r.id[0]), 7, int(r.id[1])] for r in asked}
-    chunks = plan(asked, prompts, 8)
-    assert chunks == plan(asked[::-1], prompts, 8)
+    prompts = {r.id: [ord(r.id[0]), 7, int(r.id[1])] for r in batch}
+    chunks = plan(batch, prompts, 8)
+    assert chunks == plan(batch[::-1], prompts, 8)
     assert [len(c) for c in chunks] == [8, 8, 8, 6]
     assert "".join(r.id[0] for c in chunks for r in c) == "a" * 10 + "b" * 10 + "c" * 10
 
@@ -116,28 +116,29 @@ def test_an_engine_that_cannot_be_is_refused(base: Path, settings: dict[str, Any
 
 @real
 def test_greedy_text_is_that_of_transformers(vllm: Sampler, transformers: Sampler) -> None:
-    asked = requests(40, temperature=0.0)
-    got = facts(vllm.sample(asked))
-    assert got == facts(transformers.sample(asked))
+    batch = requests(40, temperature=0.0)
+    got = facts(vllm.sample(batch))
+    assert got == facts(transformers.sample(batch))
     assert {finish for _, _, _, finish, _ in got.values()} == {"stop", "length"}
 
 
 @real
 def test_a_stop_string_ends_a_completion_as_in_transformers(vllm: Sampler, transformers: Sampler) -> None:
     settings = Sampling(temperature=0.0, max_tokens=30, stop=("qu", "e", "Z"))
-    asked = [replace(r, sampling=settings) for r in requests(40)]
-    assert facts(vllm.sample(asked)) == facts(transformers.sample(asked))
+    batch = [replace(r, sampling=settings) for r in requests(40)]
+    assert facts(vllm.sample(batch)) == facts(transformers.sample(batch))
 
 
 @real
 def test_noise_comes_from_the_seed_and_not_from_the_order(vllm: Sampler) -> None:
-    asked = requests(40)
-    first = by_id(vllm.sample(asked))
-    assert by_id(vllm.sample(asked[::-1])) == first
-    one = asked[0]
-    again = by_id(vllm.sample([replace(one, id=f"run{i}", seed=i) for i in range(20)]))
+    batch = requests(40)
+    first = by_id(vllm.sample(batch))
+    assert by_id(vllm.sample(batch[::-1])) == first
+    request = batch[0]
+    again = by_id(vllm.sample([replace(request, id=f"run{i}", seed=i) for i in range(20)]))
     assert len({c.text for c in again.values()}) == 20
-    assert first[one.id].engine.split()[0] == "vllm" and first[one.id].engine.split()[2:] == ["cpu", "float32"]
+    assert first[request.id].engine.split()[0] == "vllm"
+    assert first[request.id].engine.split()[2:] == ["cpu", "float32"]
 
 
 @real
@@ -151,17 +152,17 @@ def test_a_schema_is_followed(vllm: Sampler) -> None:
 
 @real
 def test_streaming_gives_the_text_of_sample(vllm: Sampler) -> None:
-    one = requests(1)[0]
-    assert "".join(vllm.stream(one)) == next(iter(vllm.sample([one]))).text
+    request = requests(1)[0]
+    assert "".join(vllm.stream(request)) == next(iter(vllm.sample([request]))).text
 
 
 @real
 def test_progress_counts_chunks_and_nothing_needs_no_engine(vllm: Sampler, tmp_path: Path) -> None:
-    told: list[tuple[float, float, str]] = []
+    reports: list[tuple[float, float, str]] = []
     size = CHUNK * 16
-    asked = requests(size + 10, max_tokens=2)
-    list(vllm.sample(asked, progress=lambda done, total, unit, note="": told.append((done, total, unit))))
-    assert told == [(done, size + 10, "completions") for done in (0, size, size + 10)]
+    batch = requests(size + 10, max_tokens=2)
+    list(vllm.sample(batch, progress=lambda done, total, unit, note="": reports.append((done, total, unit))))
+    assert reports == [(done, size + 10, "completions") for done in (0, size, size + 10)]
     assert list(vllm.sample([], tmp_path / "journal")) == []
 
 
@@ -186,9 +187,9 @@ def test_what_cannot_be_sampled_is_one_sentence(
 def test_adapters_and_base_in_one_call_are_those_of_transformers(
     vllm: Sampler, transformers: Sampler, adapters: list[Adapter]
 ) -> None:
-    asked = for_all(requests(20, temperature=0.0), adapters)
-    got = facts(vllm.sample(asked))
-    assert got == facts(transformers.sample(asked))
+    batch = for_all(requests(20, temperature=0.0), adapters)
+    got = facts(vllm.sample(batch))
+    assert got == facts(transformers.sample(batch))
     assert len({got[f"r000 {k}"][0] for k in range(3)}) == 3
     assert len(children()) == 1
 
@@ -245,14 +246,14 @@ def test_a_folder_that_is_no_adapter_or_of_another_base_is_refused(base: Path, v
 
 @real
 def test_a_replica_that_dies_is_one_sentence_and_the_next_call_opens_another(vllm: Sampler) -> None:
-    asked = requests(CHUNK * 16 * 3, max_tokens=20)
-    expected = by_id(vllm.sample(asked))
-    running = vllm.sample(asked)
+    batch = requests(CHUNK * 16 * 3, max_tokens=20)
+    expected = by_id(vllm.sample(batch))
+    running = vllm.sample(batch)
     next(running)
     children()[0].kill()
     with pytest.raises(PermixError, match=r"was killed by signal 9 \(out of memory\?\): run again to continue"):
         list(running)
-    assert by_id(vllm.sample(asked)) == expected
+    assert by_id(vllm.sample(batch)) == expected
 
 
 KILLED = """
@@ -292,9 +293,10 @@ def test_after_a_kill_the_rest_is_sampled_bit_equal_and_no_process_stays(
     assert len(journal.read_bytes().splitlines()) == 1 + 2 + 1
 
     fresh = open_engine(Engine(base, backend="vllm", batch_size=2))
-    told: list[float] = []
-    resumed = by_id(fresh.sample(requests(), journal, lambda done, total, unit, note="": told.append(done)))
-    assert told[0] in (24, 32) and len(resumed) == 40
+    reports: list[float] = []
+    resumed = by_id(fresh.sample(requests(), journal, lambda done, total, unit, note="": reports.append(done)))
+    assert reports[0] in (24, 32)
+    assert len(resumed) == 40
     assert resumed == by_id(fresh.sample(requests()))
     fresh.close()
 
@@ -313,8 +315,9 @@ def test_keys_do_not_reach_an_engine(vllm: Sampler, monkeypatch: pytest.MonkeyPa
     vllm.close()
     monkeypatch.setenv("SOME_PROVIDER_API_KEY", "secret")
     list(vllm.sample(requests(1)))
-    found = children()[0].environ()
-    assert "SOME_PROVIDER_API_KEY" not in found and found["VLLM_NO_USAGE_STATS"] == "1"
+    environment = children()[0].environ()
+    assert "SOME_PROVIDER_API_KEY" not in environment
+    assert environment["VLLM_NO_USAGE_STATS"] == "1"
     assert "SOME_PROVIDER_API_KEY" in os.environ
     vllm.close()
     assert not children()

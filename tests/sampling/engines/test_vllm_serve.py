@@ -45,13 +45,13 @@ def test_greedy_text_is_that_of_transformers(
     url: str, base: Path, adapter: Adapter, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERMIX_HOME", str(tmp_path))
-    asked = requests(20, temperature=0.0)
+    batch = requests(20, temperature=0.0)
     endpoint = open_engine(Endpoint(model, url))
-    got = by_id(endpoint.sample(asked))
-    assert "".join(endpoint.stream(asked[0])) == got[asked[0].id].text
+    got = by_id(endpoint.sample(batch))
+    assert "".join(endpoint.stream(batch[0])) == got[batch[0].id].text
     endpoint.close()
     local = open_engine(Engine(base))
-    expected = by_id(local.sample([replace(r, adapter=adapter if model == "styled" else None) for r in asked]))
+    expected = by_id(local.sample([replace(r, adapter=adapter if model == "styled" else None) for r in batch]))
     local.close()
     for name, c in expected.items():
         mine = got[name]
