@@ -49,9 +49,7 @@ def _task(hub: "Hub", sweep: str, benchmark: str) -> tuple[str, str, str] | None
         return None
     page = yaml.safe_load(hub.download(f"{dataset.repo}@{dataset.sha}", REGISTRATION).read_text(encoding="utf-8"))
     for task in page.get("tasks", []) if isinstance(page, dict) else []:
-        if (
-            task.get("config", "default") == (settings["config"] or "default")
-            and task.get("split") == settings["split"]
-        ):
+        measured = settings["config"] or "default", settings["split"]
+        if (task.get("config", "default"), task.get("split")) == measured:
             return dataset.repo.removeprefix("datasets/"), dataset.sha, str(task["id"])
     return None
