@@ -22,6 +22,8 @@ EMBEDDED_HUB = (
     *("__main__", "server", "app", "api", "web", "upkeep", "compute", "events", "routing", "request", "context"),
     *("store", "database", "launch", "clock", "files", "errors", "__init__"),
 )
+INSIDE = {"permix.results": ("reporting", "claims", "formatting", "measures")}
+"""The order inside a wing."""
 MODULES = {
     path.relative_to(PIPELINES).with_suffix("").as_posix().replace("/", ".").removesuffix(".__init__"): path
     for package in ("permix", "embedded_hub")
@@ -84,3 +86,11 @@ def test_helpers_live_in_tests_support(path: Path) -> None:
     imported = re.findall(r"^\s*(?:from|import) (tests\b[\w.]*)", path.read_text(encoding="utf-8"), re.MULTILINE)
     allowed = ("tests.support", "tests.bench") if path.is_relative_to(TESTS / "bench") else ("tests.support",)
     assert [module for module in imported if not module.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize("parent", INSIDE)
+def test_no_import_points_up_inside_a_wing(parent: str) -> None:
+    folder_of = {name: name.split(".")[2] for name in MODULES if name.startswith(f"{parent}.")}
+    order = INSIDE[parent]
+    arrows = [(module, name) for module in folder_of for name in imports(module) if name in folder_of]
+    assert [arrow for arrow in arrows if order.index(folder_of[arrow[1]]) < order.index(folder_of[arrow[0]])] == []

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from permix.results.claims import claims
 from permix.results.claims.claims import Claim, examine
 
 RISES = Claim("worst", "base", "rlvr", "rises")
@@ -31,28 +30,6 @@ def found(claim: Claim, rows: list[dict[str, Any]], by: Any = never) -> dict[str
     result = examine(claim, rows, by)
     assert result is not None
     return result
-
-
-def test_t_interval_of_three_seeds() -> None:
-    mean, low, high = claims.t_interval([0.1, 0.2, 0.3])
-    assert mean == pytest.approx(0.2) and low == pytest.approx(0.2 - 4.303 * 0.1 / math.sqrt(3))
-    assert high == pytest.approx(0.4 - low)
-    assert claims.t_interval([0.5]) == (0.5, None, None)
-
-
-def test_t_interval_covers_the_mean_in_95_of_100() -> None:
-    draw = random.Random(0)
-    covered = 0
-    for _ in range(2000):
-        _, low, high = claims.t_interval([draw.gauss(0, 1) for _ in range(3)])
-        covered += low is not None and high is not None and low <= 0 <= high
-    assert 0.935 < covered / 2000 < 0.965
-
-
-def test_a_t_interval_of_shares_is_cut_at_0_and_1() -> None:
-    mean, low, high = claims.t_interval([0.9, 1.0], (0, 1))
-    assert low is not None and low == claims.t_interval([0.9, 1.0])[1] and low < 0.9 < mean < 1 == high
-    assert claims.t_interval([0.0, 0.1], (0, 1))[1] == 0
 
 
 def test_a_single_seed_uses_the_paired_bootstrap() -> None:

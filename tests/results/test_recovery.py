@@ -118,17 +118,20 @@ def test_the_order_of_the_rows_and_columns_that_are_no_text_change_nothing() -> 
 
 
 def test_a_large_sweep_is_measured_on_whole_problems() -> None:
-    learned = recovery.learn(VOICED, 16 * 12)
+    learned = recovery.train(VOICED, 16 * 12)
     assert learned
-    few = learned.ask(VOICED, draws=200)
+    few = learned.measure(VOICED, draws=200)
     kept = sorted((recovery.crc32(q.id.encode()), q.id) for q in QUESTIONS)[:12]
     assert few == found([row for row in VOICED if row["problem_id"] in {name for _, name in kept}])
 
 
 def test_one_that_learned_is_asked_about_many_sweeps() -> None:
-    learned = recovery.learn(VOICED)
+    learned = recovery.train(VOICED)
     plain = table(lambda question, who: style.gold(question))
-    assert learned and [learned.ask(one, draws=200) for one in (VOICED, plain)] == [found(VOICED), found(VOICED, plain)]
+    assert learned and [learned.measure(one, draws=200) for one in (VOICED, plain)] == [
+        found(VOICED),
+        found(VOICED, plain),
+    ]
 
 
 def test_what_cannot_be_measured_is_none() -> None:

@@ -87,7 +87,7 @@ def test_posterior_is_bayes_and_filters_what_is_never_right() -> None:
         weight = [p * (1 + (math.exp(1 / beta) - 1) * c) for p, c in zip(prior, competence, strict=True)]
         assert theory.posterior(prior, competence, beta) == pytest.approx([w / sum(weight) for w in weight])
     assert theory.posterior(prior, competence, 0.001) == pytest.approx([0.45 / 0.54, 0.09 / 0.54, 0.0])
-    with pytest.raises(BadInput, match="No style is ever right"):
+    with pytest.raises(BadInput, match="No style has a right answer"):
         theory.posterior(prior, [0.0, 0.0, 0.0], 0.001)
 
 

@@ -369,7 +369,7 @@ def test_a_server_that_fails_for_good_leaves_no_sweep(inputs: dict[str, Path], t
 def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
     few, enough = (replace(CONFIG, benchmarks=(benchmarks.builtin("math500"),), limit=n) for n in (10, 0))
     (note,) = sweep.notes(few)
-    assert note.startswith("math500: 10 problems x 2 runs x 16 personas show differences of PSS from about 0.")
+    assert note.startswith("math500: 10 problems x 2 runs x 16 personas detect differences of PSS above about 0.")
     assert sweep.notes(enough) == []
     assert "one problem" in sweep.notes(replace(few, limit=1))[0]
 

@@ -18,7 +18,7 @@ from permix.errors import BadInput
 from permix.pipeline import recipes
 from permix.prompting import persona
 from permix.publishing import cards
-from permix.results.measures import fidelity
+from permix.results.measures import fidelity, preferences
 from permix.results.reporting import tabular
 from permix.stages import cases, grpo, personagym, preference, sweep, tables
 from tests.support import fidelity_records, records
@@ -247,7 +247,7 @@ def judgements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for n in range(6)
         for order in preference.ORDERS
     ]
-    summary = {"first": "x-base", "second": "x-rlvr", "judges": fidelity.of_preferences(preferred)}
+    summary = {"first": "x-base", "second": "x-rlvr", "judges": preferences.of_rows(preferred)}
     files.write_json(folder / "preference" / "summary.json", summary)
     return found | {"preference": folder / "preference"}
 

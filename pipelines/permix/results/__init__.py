@@ -1,1 +1,1 @@
-"""What is made of sweeps: numbers, verdicts, tables as text, figures, the report."""
+"""Numbers of sweeps, tests of claims, tables as text, figures and the report: reporting -> claims -> measures."""

@@ -123,9 +123,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 def summarise(config: Mapping[str, Any], judged: Sequence[Row]) -> dict[str, Any]:
     """Every number of the artifact, from its rows alone: what `permix verify` computes again."""
-    from permix.results.measures import fidelity
+    from permix.results.measures import preferences
 
-    return {**dict(zip(ORDERS, config["names"], strict=True)), "judges": fidelity.of_preferences(judged)}
+    return {**dict(zip(ORDERS, config["names"], strict=True)), "judges": preferences.of_rows(judged)}
 
 
 def replay(

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from permix.errors import BadInput
-from permix.publishing import cards, eval_results
+from permix.publishing import eval_results, model_index
 from permix.publishing.hub import Artifact, Hub, RepositoryState
 from permix.results.reporting import table_lines
 
@@ -37,7 +37,7 @@ def write(hub: Hub, adapter: str, sweep: Artifact) -> str:
     revision = f"{sweep.repo}@{sweep.sha}"
     rows = [row for line in numbers(hub, sweep) for row in table_lines.annotation(line, revision)]
     try:
-        page = cards.results_on(_text(hub, state), rows)
+        page = model_index.results_on(_text(hub, state), rows)
     except (ValueError, yaml.YAMLError):
         raise BadInput(f"The metadata of {adapter}'s README.md are not YAML: correct them and run it again.") from None
     files = eval_results.files(hub, rows)

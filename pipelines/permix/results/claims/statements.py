@@ -1,4 +1,4 @@
-"""The paper's statements as rows: a verbatim quote, its section, and a formula over table cells that it stands for."""
+"""The paper's statements as rows: a verbatim quote, its section, and its formula over table cells."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from permix import paper
 
 Cell = tuple[str, str, str]
-"""Row (a variant, a public model or a family of them), benchmark, measure."""
+"""Row (a variant, a public model or a family), benchmark, measure."""
 TEACHERS = ("qwen3-32b", "llama3.1-70b", "gemma3-27b")
 SEQKD = tuple(f"seqkd-{t}" for t in TEACHERS)
 PERMIX_SEQKD = tuple(f"permix-seqkd-{t}" for t in TEACHERS)
@@ -23,7 +23,7 @@ QWEN, LLAMA, GEMMA = map(paper.family, paper.FAMILIES)
 
 @dataclass(frozen=True)
 class Above:
-    """Each of `rows` above `times` x each of `others`, in every one of `measures` on every one of `benchmarks`."""
+    """Each of `rows` is above `times` x each of `others`, in every measure on every benchmark."""
 
     measures: tuple[str, ...]
     rows: tuple[str, ...]
@@ -32,7 +32,7 @@ class Above:
     times: float = 1.0
 
     def pairs(self) -> Iterator[tuple[Cell, Cell]]:
-        """Every comparison: the cell that should be above, and the other one."""
+        """Yield every comparison: the cell that should be above, and the other cell."""
         for benchmark in self.benchmarks:
             for measure in self.measures:
                 for row, other in itertools.product(self.rows, self.others):
@@ -48,7 +48,7 @@ class Above:
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement of the paper (`quote` is verbatim), how it is read, and the formula."""
+    """A statement of the paper: the verbatim `quote`, its formula, and how the formula reads it."""
 
     quote: str
     section: str

@@ -1,8 +1,8 @@
-"""Do the paper's statements hold, on its own printed cells and on ours?
+"""Verdicts on the paper's statements, from its own printed cells and from ours.
 
-A statement holds when every comparison of its formula does, and RULE says when that is inside the noise. For printed
-cells that is a rough bound, since the paper prints no intervals: independent completions behind an accuracy, a spread
-of 1 among judges' scores.
+A statement holds if every comparison of its formula holds. RULE defines when a verdict is inside the noise. The paper
+prints no intervals, so those of its cells are rough: independent completions for an accuracy, a standard deviation of 1
+for a judge's score.
 """
 
 import functools
@@ -12,24 +12,26 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from permix import paper
+from permix.results import formatting
 from permix.results.claims import claims
 from permix.results.claims.claims import LEVEL
 from permix.results.claims.statements import STATEMENTS, Cell, Statement
+from permix.results.measures.intervals import mean
 
 TOY = {"gsm8k": "arithmetic", "math500": "arithmetic-long"}
-"""The toy world's benchmarks of the same role: problems of the training kind, and longer ones."""
+"""The toy world's benchmark for each of the paper's: problems of the training kind, and longer ones."""
 
 RULE = (
-    "In brackets stands the difference that decides, with its 95 % interval: of a statement that holds the least "
-    "certain one, of one that fails the most certain of those that fail. inside the noise: the interval reaches 0 or "
-    f"is not known, or p, which only single seeds of ours have, is above {LEVEL:g}. The intervals of the paper's own "
-    "numbers are rough, since it prints none."
+    "The brackets show the deciding difference with its 95 % interval: the least certain one of a statement that "
+    "holds, the most certain failing one of a statement that fails. Inside the noise: the interval reaches 0 or is "
+    f"unknown, or p (single seeds of ours only) is above {LEVEL:g}. The paper prints no intervals, so those of its "
+    "numbers are rough."
 )
 TOY_STANDS_FOR = "In the toy world arithmetic stands for GSM8K, arithmetic-long for MATH500, voice for PersonaGym."
 
 
 class Ends(NamedTuple):
-    """The 95 % interval of a difference, and the p-value where it is tested."""
+    """The 95 % interval of a difference, and its p-value if it was tested."""
 
     low: float
     high: float
@@ -37,37 +39,37 @@ class Ends(NamedTuple):
 
 
 class Source(Protocol):
-    """Where cells come from."""
+    """The cells of a table."""
 
     def value(self, cell: Cell) -> float | None:
-        """The cell, None where there is none."""
+        """Return the number in a cell; None if it is missing."""
         ...
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
-        """Of left - right, None where it cannot be said."""
+        """Return the interval of left - right; None if it is unknown."""
         ...
 
     def column(self, cell: Cell) -> tuple[str, str]:
-        """The benchmark and the measure that the cell's number is of."""
+        """Return the benchmark and the measure of a cell."""
         ...
 
 
 class Printed:
-    """The paper's own cells."""
+    """The cells that the paper prints."""
 
     def __init__(self) -> None:
         self._cells = dict(paper.values())
         for name in paper.FAMILIES:
             for benchmark in ("math500", "aime2024"):
-                found = [self._cells[model, benchmark, "pss"] for model in paper.family(name)]
-                self._cells |= {(name, benchmark, "pss"): math.fsum(found) / len(found)}
+                values = [self._cells[model, benchmark, "pss"] for model in paper.family(name)]
+                self._cells |= {(name, benchmark, "pss"): math.fsum(values) / len(values)}
 
     def value(self, cell: Cell) -> float | None:
-        """The printed number."""
+        """Return the printed number."""
         return self._cells.get(cell)
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
-        """Normal, from the two cells' rough standard errors."""
+        """Return a normal interval from the rough standard errors of both cells."""
         errors = self._error(left), self._error(right)
         values = self.value(left), self.value(right)
         if None in errors or None in values:
@@ -76,7 +78,7 @@ class Printed:
         return Ends(values[0] - values[1] - half, values[0] - values[1] + half)  # type: ignore[operator]
 
     def column(self, cell: Cell) -> tuple[str, str]:
-        """As the paper names them."""
+        """Return the paper's own names."""
         return cell[1], cell[2]
 
     def _error(self, cell: Cell) -> float | None:
@@ -85,7 +87,7 @@ class Printed:
             return 1 / math.sqrt(paper.JUDGEMENTS * (5 if measure == "mean" else 1))
         answers = paper.PROBLEMS[benchmark] * paper.RUNS
         if measure != "pss":
-            share = min(max(self._cells[cell], 0.5 / answers), 1 - 0.5 / answers)  # none or all right is no certainty
+            share = min(max(self._cells[cell], 0.5 / answers), 1 - 0.5 / answers)  # 0 or 1 has an error too
             return math.sqrt(share * (1 - share) / answers / (16 if measure == "mean" else 1))
         worst, best = self._ends(row, benchmark)
         if not worst or not best:
@@ -93,20 +95,20 @@ class Printed:
         return worst / best * math.sqrt((1 - worst) / worst / answers + (1 - best) / best / answers)
 
     def _ends(self, row: str, benchmark: str) -> tuple[float, float]:
-        """Worst and best; for a public model from its personas' accuracies, none for a family's mean."""
-        found = [self._cells.get((row, benchmark, end)) for end in ("worst", "best")]
-        if found[0] is not None and found[1] is not None:
-            return found[0], found[1]
+        """Return worst and best, of a public model from its personas' accuracies; (0, 0) for a mean over a family."""
+        worst, best = (self._cells.get((row, benchmark, end)) for end in ("worst", "best"))
+        if worst is not None and best is not None:
+            return worst, best
         shares = [value for (model, on, _), value in paper.accuracies().items() if (model, on) == (row, benchmark)]
         return (min(shares), max(shares)) if shares else (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Our cells: the rows of all sweeps and PersonaGym scores (stage tables), and the paired test of two of them.
+    """Our cells, from the rows of sweeps and PersonaGym scores (stage tables) and a paired test of two rows.
 
-    In the toy world its own benchmarks stand for the paper's by role, and voice for PersonaGym's consistency. A public
-    model's row is the model of that name, a family's the mean over all its models.
+    In the toy world TOY maps the paper's benchmarks, and voice stands for PersonaGym's consistency. The row of a family
+    is the mean over its models.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -116,33 +118,30 @@ class Measured:
 
     @functools.cached_property
     def _models(self) -> dict[str, str]:
-        """{public model of the paper's: the variant that it is here}."""
+        """{public model of the paper: its variant here}."""
         names = dict.fromkeys(row["variant"] for row in self.rows)
         return {model: name for name in names for model in paper.rows_of(name, self.base_slug) if model != name}
 
     def value(self, cell: Cell) -> float | None:
-        """The mean over seeds, of a family over its models; None where one of them is missing."""
+        """Return the mean over seeds, for a family over its models; None if one of them is missing."""
         benchmark, measure = self.column(cell)
         if cell[0] in paper.FAMILIES:
-            models = paper.family(cell[0])
-            found = [value for model in models if (value := self.value((model, *cell[1:]))) is not None]
-            return math.fsum(found) / len(found) if len(found) == len(models) else None
+            return mean(self.value((model, *cell[1:])) for model in paper.family(cell[0]))
         name = self._models.get(cell[0], cell[0])
-        found = [r[measure] for r in self._on(benchmark) if r["variant"] == name and r.get(measure) is not None]
-        return math.fsum(found) / len(found) if found else None
+        return mean(r[measure] for r in self._on(benchmark) if r["variant"] == name and r.get(measure) is not None)
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
-        """Over seeds, or the paired test of a single one, as for every other difference of ours; none for families."""
+        """Return the interval over seeds, or the paired test's for a single seed; None for a family."""
         benchmark, measure = self.column(left)
         first, second = (self._models.get(cell[0], cell[0]) for cell in (right, left))
-        found = claims.examine(claims.Claim(measure, first, second, "rises"), self._on(benchmark), self.paired)
-        return None if found is None or found["low"] is None else Ends(found["low"], found["high"], found["p_value"])
+        claim = claims.examine(claims.Claim(measure, first, second, "rises"), self._on(benchmark), self.paired)
+        return None if claim is None or claim["low"] is None else Ends(claim["low"], claim["high"], claim["p_value"])
 
     def _on(self, benchmark: str) -> list[Mapping[str, Any]]:
         return [row for row in self.rows if row["benchmark"] == benchmark]
 
     def column(self, cell: Cell) -> tuple[str, str]:
-        """As they are named here: in the toy world the one of the same role."""
+        """Return our names of benchmark and measure; in the toy world those of the same role."""
         if not self.toy:
             return cell[1], cell[2]
         if cell[1:] == ("personagym", "persona_consistency"):
@@ -151,16 +150,16 @@ class Measured:
 
 
 def examine(statement: Statement, source: Source) -> dict[str, Any]:
-    """`verdict` (holds, fails, not measured), how many comparisons hold, which `decided`, whether inside the noise.
+    """Return `verdict` (holds, fails, not measured), the deciding comparison, and whether it is inside the noise.
 
-    It is not measured where a cell is missing. `decided` is the least certain of all comparisons of a statement that
-    holds, and the most certain of the failing ones of one that fails (RULE).
+    A statement with a missing cell is not measured. `decided` is the least certain comparison of a statement that
+    holds, and the most certain failing comparison of one that fails (RULE).
     """
     compared = [(part.times, *pair) for part in statement.formula for pair in part.pairs()]
     cells = [(source.value(left), source.value(right)) for _, left, right in compared]
-    if any(one is None or two is None for one, two in cells):
+    if any(None in pair for pair in cells):
         return {"verdict": "not measured", "holding": 0, "of": len(compared), "inside_noise": None, "decided": None}
-    holds = [one > times * two for (times, *_), (one, two) in zip(compared, cells, strict=True)]  # type: ignore[operator]
+    holds = [above > times * other for (times, *_), (above, other) in zip(compared, cells, strict=True)]  # type: ignore[operator]
     held = all(holds)
     deciding = [_tested(source, *c, held=held) for c, holding in zip(compared, holds, strict=True) if holding == held]
     certainty = functools.partial(_certainty, held=held)
@@ -175,35 +174,34 @@ def examine(statement: Statement, source: Source) -> dict[str, Any]:
 
 
 def table(ours: Source | None = None) -> list[dict[str, Any]]:
-    """Every statement with its verdict on the paper's numbers and, where there are some, on ours."""
+    """Return every statement with its verdict on the paper's numbers and, if there are any, on ours."""
     printed, rows = Printed(), []
-    for number, said in enumerate(STATEMENTS, 1):
-        row = {"number": number, "quote": said.quote, "section": said.section, "reading": said.reading}
-        row |= {"formula": "; ".join(map(str, said.formula)), "paper": examine(said, printed)}
-        rows.append(row | {"ours": examine(said, ours) if ours else None})
+    for number, statement in enumerate(STATEMENTS, 1):
+        row = {"number": number, "quote": statement.quote, "section": statement.section, "reading": statement.reading}
+        row |= {"formula": "; ".join(map(str, statement.formula)), "paper": examine(statement, printed)}
+        rows.append(row | {"ours": examine(statement, ours) if ours else None})
     return rows
 
 
-def verdict(found: Mapping[str, Any] | None) -> str:
-    """A verdict in words, with the difference that decided it."""
-    if found is None or found["verdict"] == "not measured":
+def verdict(examined: Mapping[str, Any] | None) -> str:
+    """Return the verdict in words, with the difference that decided it."""
+    if examined is None or examined["verdict"] == "not measured":
         return "not measured"
-    many = found["verdict"] == "fails" and found["of"] > 1
-    part = f" ({found['of'] - found['holding']} of {found['of']})" if many else ""
-    noise = ", inside the noise" if found["inside_noise"] else ""
-    return f"{found['verdict']}{part}{noise}{_in_numbers(found['decided']) if 'decided' in found else ''}"
-
-
-def _in_numbers(decided: Mapping[str, Any]) -> str:
-    interval = "no interval" if decided["low"] is None else f"{decided['low']:+.3f} to {decided['high']:+.3f}"
+    many = examined["verdict"] == "fails" and examined["of"] > 1
+    part = f" ({examined['of'] - examined['holding']} of {examined['of']})" if many else ""
+    words = f"{examined['verdict']}{part}{', inside the noise' if examined['inside_noise'] else ''}"
+    if not (decided := examined.get("decided")):
+        return words
     p_value = "" if decided["p_value"] is None else f", p {decided['p_value']:.3f}"
-    return f" [{decided['what']}: {decided['difference']:+.3f}, {interval}{p_value}]"
+    interval = formatting.difference_interval(decided, missing="no interval")
+    return f"{words} [{decided['what']}: {decided['difference']:+.3f}, {interval}{p_value}]"
 
 
 def _tested(source: Source, times: float, left: Cell, right: Cell, *, held: bool) -> dict[str, Any]:
-    """left - times x right with its interval; the p-value is of the plain difference alone.
+    """Return left - times x right with its interval; a p-value only for the plain difference.
 
-    Of a factor above 1 that is reached only the plain difference is asked: the printed factor is its own estimate.
+    For a statement "at least k times larger" that holds, only the plain difference is tested, because k is itself an
+    estimate from the paper.
     """
     factor = min(times, 1.0) if held else times
     values, ends = (source.value(left) or 0.0, source.value(right) or 0.0), source.interval(left, right)
@@ -219,7 +217,7 @@ def _tested(source: Source, times: float, left: Cell, right: Cell, *, held: bool
 
 
 def _certainty(tested: Mapping[str, Any], *, held: bool) -> tuple[bool, float]:
-    """Whether a comparison cannot have come out so by chance, and how far its interval stays from 0."""
+    """Return whether the comparison is outside the noise, and the distance of its interval from 0."""
     if tested["low"] is None:
         return False, -math.inf
     margin = tested["low"] if held else -tested["high"]

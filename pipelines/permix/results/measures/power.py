@@ -1,8 +1,8 @@
-"""How much a sweep of a given size can show, by simulation: noise floor, smallest visible difference, power.
+"""What a sweep of a given size can detect, by simulation: noise floor, smallest detectable difference, power.
 
-The simulated model answers problem q under persona p with probability sigmoid(level_p + easy_q + own_q + luck_pq).
-Problems differ in difficulty, alike for both variants (easy) and for one alone (own), and a persona meets some better
-than others (luck). The standard deviations on the logit scale are assumed; what is drawn is tested as real sweeps are.
+The simulated model answers problem q under persona p with probability sigmoid(level_p + easy_q + own_q + luck_pq):
+`easy` is the difficulty of a problem for both variants, `own` for one variant, `luck` for one persona. Their standard
+deviations on the logit scale are assumed. Simulated sweeps are tested like real ones.
 """
 
 import math
@@ -18,13 +18,13 @@ Floats = NDArray[np.float64]
 EASY, OWN, LUCK = 2.0, 0.7, 0.7
 MEASURES = ("pss", "worst", "mean")
 SMALL = 0.15
-"""A sweep whose smallest visible difference of PSS is larger cannot see the paper's main result (.675 to .818)."""
-BOTH = 2.8  # standard errors that are seen with power .8 at the two-sided 5 % level: 1.96 + 0.84
+"""A sweep that detects only larger differences of PSS misses the paper's main result (.675 to .818)."""
+DETECTABLE = 2.8  # standard errors detected with power .8 at the two-sided 5 % level: 1.96 + 0.84
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a sweep is."""
+    """The size of a sweep."""
 
     problems: int
     runs: int
@@ -38,7 +38,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Resolution:
-    """What a sweep can tell apart: PSS without any persona effect, and the smallest difference seen with power .8."""
+    """PSS without a persona effect, and the smallest differences that a sweep detects with power .8."""
 
     noise_floor: float
     pss: float
@@ -47,16 +47,16 @@ class Resolution:
 
 
 def levels(accuracy: float, spread: float, personas: int) -> Floats:
-    """Accuracies of personas that lie evenly between accuracy - spread / 2 and accuracy + spread / 2."""
+    """Return evenly spaced accuracies of personas from accuracy - spread / 2 to accuracy + spread / 2."""
     if not 0 <= spread < 1 or not 0 < accuracy - spread / 2 <= accuracy + spread / 2 < 1:
         raise BadInput(f"An accuracy of {accuracy:g} with a spread of {spread:g} leaves 0 to 1: choose others.")
     return np.linspace(accuracy - spread / 2, accuracy + spread / 2, personas)
 
 
 def changed(measure: str, difference: float, accuracy: float, spread: float, personas: int) -> Floats | None:
-    """Accuracies of a second variant that lies higher by `difference` in `measure`: mean shifts, the others narrow.
+    """Return accuracies of a second variant that is `difference` higher in `measure`; None if that is impossible.
 
-    None where `measure` cannot rise so far at the same mean.
+    A higher mean shifts all personas; the other measures narrow the spread at the same mean.
     """
     first = levels(accuracy, spread, personas)
     if measure == "mean":
@@ -64,65 +64,64 @@ def changed(measure: str, difference: float, accuracy: float, spread: float, per
     if measure == "worst":
         narrower = spread - 2 * difference
     else:
-        wanted = first[0] / first[-1] + difference
-        narrower = 2 * accuracy * (1 - wanted) / (1 + wanted)
+        second_pss = first[0] / first[-1] + difference
+        narrower = 2 * accuracy * (1 - second_pss) / (1 + second_pss)
     return levels(accuracy, narrower, personas) if narrower >= 0 else None
 
 
 def power(
     size: Size, accuracy: float, spread: float, difference: float, *, trials: int = 100, draws: int = 100, seed: int = 0
 ) -> dict[str, float]:
-    """How often a real difference is found (p <= .05, in its direction), for those of MEASURES that can differ so.
+    """Return the share of trials that detect the difference (p <= .05, right direction), per measure that can differ.
 
     A trial is a pair of sweeps on the same problems, compared by pss.paired.
     """
-    found: dict[str, float] = {}
+    powers: dict[str, float] = {}
     for measure in MEASURES:
         first = levels(accuracy, spread, size.personas)
         second = changed(measure, difference, accuracy, spread, size.personas)
         if second is None:
             continue
         rng = np.random.default_rng(seed)
-        items, seen = np.full(size.problems, float(size.runs)), 0
+        items, detected = np.full(size.problems, float(size.runs)), 0
         for trial in range(trials):
-            one, two = _pair(first, second, size, rng)
-            pair = pss.paired_cells(one, two, items, trial, draws)
-            seen += pair[f"{measure}_p_value"] <= 0.05 and pair[measure] > 0
-        found[measure] = seen / trials
-    return found
+            pair = pss.paired_cells(*_pair(first, second, size, rng), items, trial, draws)
+            detected += pair[f"{measure}_p_value"] <= 0.05 and pair[measure] > 0
+        powers[measure] = detected / trials
+    return powers
 
 
 def resolution(
     size: Size, accuracy: float = 0.5, spread: float = 0.15, *, trials: int = 60, seed: int = 0
 ) -> Resolution:
-    """What a sweep of this size can tell apart, for a model of this accuracy and spread between its personas."""
+    """Return the resolution of a sweep for a model of this accuracy and spread between its personas."""
     rng, same = np.random.default_rng(seed), levels(accuracy, spread, size.personas)
     differences = []
     for _ in range(trials):
-        one, two = (cells.sum(1) / (size.problems * size.runs) for cells in _pair(same, same, size, rng))
-        differences.append([_ratio(two) - _ratio(one), two.min() - one.min(), two.mean() - one.mean()])
+        first, second = (cells.sum(1) / (size.problems * size.runs) for cells in _pair(same, same, size, rng))
+        differences.append([_ratio(second) - _ratio(first), second.min() - first.min(), second.mean() - first.mean()])
     flat = levels(accuracy, 0, size.personas)
     floor = [_ratio(_pair(flat, flat, size, rng)[0].sum(1)) for _ in range(trials)]
-    return Resolution(float(np.mean(floor)), *(BOTH * np.sqrt(np.mean(np.square(differences), axis=0))).tolist())
+    return Resolution(float(np.mean(floor)), *(DETECTABLE * np.sqrt(np.mean(np.square(differences), axis=0))).tolist())
 
 
 def too_small(size: Size, purpose: float = SMALL) -> str | None:
-    """A sentence where a sweep of this size cannot see a difference of `purpose` in PSS, None where it can."""
-    found = resolution(size)
-    if found.pss <= purpose:
+    """Return a warning if a sweep of this size cannot detect a difference of `purpose` in PSS, else None."""
+    actual = resolution(size)
+    if actual.pss <= purpose:
         return None
     enough = size.problems
-    while (there := resolution(replace(size, problems=enough)).pss) > purpose:  # PSS of few problems is not normal
-        enough = math.ceil(enough * max(1.2, (there / purpose) ** 2))
+    while (detectable := resolution(replace(size, problems=enough)).pss) > purpose:  # PSS of few problems is not normal
+        enough = math.ceil(enough * max(1.2, (detectable / purpose) ** 2))
     return (
-        f"{size.problems} problems x {size.runs} runs x {size.personas} personas show differences of PSS from about "
-        f"{found.pss:.2f} on, and personas without any effect would give PSS {found.noise_floor:.2f} (at accuracy .5): "
-        f"take about {_round_up(enough)} problems to see {purpose:g} (`permix power`)."
+        f"{size.problems} problems x {size.runs} runs x {size.personas} personas detect differences of PSS above about "
+        f"{actual.pss:.2f}, and personas without an effect would give PSS {actual.noise_floor:.2f} (at accuracy .5): "
+        f"take about {_round_up(enough)} problems to detect {purpose:g} (`permix power`)."
     )
 
 
 def _pair(first: Floats, second: Floats, size: Size, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Right answers [personas, problems] of two variants on the same problems."""
+    """Draw the numbers of right answers [personas, problems] of two variants on the same problems."""
     easy, variants = rng.normal(0, EASY, size.problems), []
     for accuracy in (first, second):
         logit = _centre(accuracy)[:, None] + easy + rng.normal(0, OWN, size.problems)
@@ -132,7 +131,7 @@ def _pair(first: Floats, second: Floats, size: Size, rng: np.random.Generator) -
 
 
 def _centre(accuracy: Floats) -> Floats:
-    """The level at which the mean over problems is `accuracy`, by bisection over the normal's quadrature points."""
+    """Return the level whose mean over problems is `accuracy`, by bisection over the normal's quadrature points."""
     points, weights = np.polynomial.hermite_e.hermegauss(31)
     offsets, weights = points * math.hypot(EASY, OWN, LUCK), weights / weights.sum()
     low, high = np.full(accuracy.shape, -30.0), np.full(accuracy.shape, 30.0)
@@ -152,6 +151,6 @@ def _ratio(accuracy: Floats) -> float:
 
 
 def _round_up(number: float) -> int:
-    """To two digits, upwards."""
+    """Round up to two digits."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(number / unit) * unit

@@ -1,4 +1,4 @@
-"""The persona stability score. Its one source is the published metric, spaces/pss/pss_core.py, loaded from there."""
+"""The persona stability score, loaded from its one source: the published metric spaces/pss/pss_core.py."""
 
 import importlib.util
 import sys
@@ -16,7 +16,7 @@ def _load() -> ModuleType:
         raise ImportError("spaces/pss/pss_core.py is missing: install permix again.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # the folder is published as it is
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # a cache file would be published
     try:
         spec.loader.exec_module(module)
     finally:
@@ -24,9 +24,9 @@ def _load() -> ModuleType:
     return module
 
 
-def _asked(function: Callable[..., Any], *given: Any) -> Any:
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
-        return function(*given)
+        return function(*arguments)
     except ValueError as error:
         raise BadInput(str(error)) from None
 
@@ -43,12 +43,11 @@ def compute(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, Any]:
-    """PSS, worst, best, mean and the rest of spaces/pss/README.md, from one score in [0, 1] per row.
+    """Return PSS, worst, best, mean and the other numbers of spaces/pss/README.md, from one score in [0, 1] per row.
 
-    BadInput where the metric refuses: a missing score, one persona, personas on unequal problems.
+    Raise BadInput for a missing score, a single persona, or personas on different problems.
     """
-    found: dict[str, Any] = _asked(_core.compute, scores, personas, problems, runs, seed, draws)
-    return found
+    return dict(_call(_core.compute, scores, personas, problems, runs, seed, draws))
 
 
 def paired(
@@ -59,37 +58,32 @@ def paired(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> dict[str, float]:
-    """Second minus first in pss, worst, best, mean and pss_corrected, with intervals and p-values (keys `k_low`, …)."""
-    found: dict[str, float] = _asked(_core.paired, first, second, personas, problems, seed, draws)
-    return found
+    """Return second minus first in pss, worst, best, mean, pss_corrected, with keys `k_low`, `k_high`, `k_p_value`."""
+    return dict(_call(_core.paired, first, second, personas, problems, seed, draws))
 
 
 def difference(
     first: Sequence[float], second: Sequence[float], problems: Sequence[Any], seed: int = 0, draws: int = DRAWS
 ) -> dict[str, float]:
-    """Second minus first in the mean score under one system prompt: keys mean, mean_low, mean_high, mean_p_value."""
-    found: dict[str, float] = _asked(_core.difference, first, second, problems, seed, draws)
-    return found
+    """Return second minus first in the mean score under one system prompt: mean, mean_low, mean_high, mean_p_value."""
+    return dict(_call(_core.difference, first, second, problems, seed, draws))
 
 
 def shares(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any]) -> dict[str, dict[str, float]]:
-    """The mean score of each group of rows with its 95 % interval: {group: {"accuracy", "low", "high"}}."""
-    found: dict[str, dict[str, float]] = _asked(_core.shares, scores, groups, problems)
-    return found
+    """Return the mean score per group of rows with its 95 % interval: {group: {"accuracy", "low", "high"}}."""
+    return dict(_call(_core.shares, scores, groups, problems))
 
 
 def pass_at(scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], k: int) -> dict[str, float]:
-    """{group: pass@k}: the chance that one of k answers to a problem is right."""
-    found: dict[str, float] = _asked(_core.pass_at, scores, groups, problems, k)
-    return found
+    """Return {group: pass@k}, the probability that at least one of k answers to a problem is right."""
+    return dict(_call(_core.pass_at, scores, groups, problems, k))
 
 
 def majority(
     scores: Sequence[float], groups: Sequence[Any], problems: Sequence[Any], answers: Sequence[str | None]
 ) -> dict[str, float]:
-    """{group: maj@k}: accuracy of the answer given most often to each problem."""
-    found: dict[str, float] = _asked(_core.majority, scores, groups, problems, answers)
-    return found
+    """Return {group: maj@k}, the accuracy of the most frequent answer to each problem."""
+    return dict(_call(_core.majority, scores, groups, problems, answers))
 
 
 holm: Callable[[Sequence[float]], list[float]] = _core.holm

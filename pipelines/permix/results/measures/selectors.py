@@ -1,8 +1,8 @@
-"""What choosing among personas at inference time would bring, from the rows of a sweep: accuracy beside its cost.
+"""Accuracy and cost of choosing among personas at inference time, from the rows of a sweep.
 
-Training for robustness competes with choosing or combining personas for each problem. What needs no new completion is
-computed here; ensembles with a judge, and solving plainly before restating in character, are sweeps of their own
-(permix.stages.shared.peers), of which `of_peer` gives the line beside.
+Training for robustness competes with choosing or combining personas per problem. Selectors that need no new completion
+are computed here. Ensembles with a judge, and solving plainly before restating in character, are sweeps
+(permix.stages.shared.peers); `of_peer` gives their line.
 """
 
 import json
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from permix.results.measures import pss
+from permix.results.measures.intervals import mean
 from permix.results.measures.sweep_numbers import CONTROLS
 
 Row = Mapping[str, Any]
@@ -20,50 +21,46 @@ Floats = NDArray[np.float64]
 
 
 def of_rows(table: Sequence[Row]) -> list[dict[str, Any]]:
-    """One line for each selector: `selector`, `accuracy`, `low`, `high`, `completions` and `tokens` for a problem.
+    """Return one line per selector: `selector`, `accuracy`, `low`, `high`, `completions` and `tokens` per problem.
 
     none, helpful       one completion under the control
-    random              one, under a persona drawn at random
-    chosen              one, under the persona that is best on the other half of the problems
-    chosen per problem  one, under the persona that is best on this problem in the other runs; two runs or more
-    majority            one for each persona (or, of a control, for each run), the answer given most often
-    best of k           k under personas drawn at random, the right one picked by an oracle: an upper bound
+    random              one completion under a random persona
+    chosen              one completion under the persona that is best on the other half of the problems
+    chosen per problem  one completion under the persona that is best on this problem in the other runs (if any)
+    majority            one completion per persona (of a control: per run), the most frequent answer
+    best of k           k completions under random personas, the right one picked by an oracle: an upper bound
     """
     people = sorted({row["persona"] for row in table} - set(CONTROLS))
     items = [row for row in table if row["persona"] not in CONTROLS]
-    scores, cost = _cube(items, people, "score"), _mean(items, "tokens_out")
-    found: dict[str, tuple[Mapping[str, float] | Floats, int, float | None]] = {}
-    for control in CONTROLS:
-        if rows := [row for row in table if row["persona"] == control]:
-            found[control] = _cube(rows, [control], "score").mean((0, 2)), 1, _mean(rows, "tokens_out")
-    found["random"] = scores.mean((0, 2)), 1, cost
-    found["chosen"] = _chosen(scores), 1, cost
+    scores, cost = _cube(items, people, "score"), mean(_column(items, "tokens_out"))
+    by_control = {key: rows for key in CONTROLS if (rows := [row for row in table if row["persona"] == key])}
+    selectors: dict[str, tuple[Mapping[str, float] | Floats, int, float | None]] = {}
+    for key, rows in by_control.items():
+        selectors[key] = _cube(rows, [key], "score").mean((0, 2)), 1, mean(_column(rows, "tokens_out"))
+    selectors["random"] = scores.mean((0, 2)), 1, cost
+    selectors["chosen"] = _chosen(scores), 1, cost
     if scores.shape[2] > 1:
-        found["chosen per problem"] = _chosen_per_problem(scores), 1, cost
-        for control in CONTROLS:
-            if rows := [row for row in table if row["persona"] == control]:
-                runs = len({row["run"] for row in rows})
-                found[f"majority of {runs} {control}"] = (
-                    _majority(rows, ""),
-                    runs,
-                    _times(_mean(rows, "tokens_out"), runs),
-                )
-    found[f"majority of {len(people)} personas"] = _majority(items, "run"), len(people), _times(cost, len(people))
+        selectors["chosen per problem"] = _chosen_per_problem(scores), 1, cost
+        for key, rows in by_control.items():
+            runs = len({row["run"] for row in rows})
+            tokens = _times(mean(_column(rows, "tokens_out")), runs)
+            selectors[f"majority of {runs} {key}"] = _majority(rows, ""), runs, tokens
+    selectors[f"majority of {len(people)} personas"] = _majority(items, "run"), len(people), _times(cost, len(people))
     for k in [k for k in (2, 4, 8, 16) if k < len(people)] + [len(people)]:
         passed = pss.pass_at(_column(items, "score"), _column(items, "problem_id"), _column(items, "run"), k)
-        found[f"best of {k} personas"] = passed, k, _times(cost, k)
+        selectors[f"best of {k} personas"] = passed, k, _times(cost, k)
     problems = sorted({row["problem_id"] for row in items})
-    return [_line(name, problems, *entry) for name, entry in found.items()]
+    return [_line(name, problems, *entry) for name, entry in selectors.items()]
 
 
 def of_peer(table: Sequence[Row]) -> dict[str, Any]:
-    """The line of a peer's sweep, as `random` is that of an ordinary one; tokens are those of all its rounds."""
+    """Return the line of a peer's sweep, computed like `random`; tokens are those of all its rounds."""
     people = sorted({row["persona"] for row in table} - set(CONTROLS))
     items = [row for row in table if row["persona"] in people]
     problems = sorted({row["problem_id"] for row in items})
     completions = round(float(np.mean([len(json.loads(row["rounds"])) for row in items])), 2)
     scores = _cube(items, people, "score").mean((0, 2))
-    return _line(items[0]["peer"], problems, scores, completions, _mean(items, "tokens_out"))
+    return _line(items[0]["peer"], problems, scores, completions, mean(_column(items, "tokens_out")))
 
 
 def _line(
@@ -75,7 +72,7 @@ def _line(
 
 
 def _cube(rows: Sequence[Row], people: Sequence[str], column: str) -> Floats:
-    """The column as [personas, problems, runs], problems and runs in sorted order."""
+    """Return the column as [personas, problems, runs], problems and runs in sorted order."""
     problems, runs = (sorted({row[name] for row in rows}) for name in ("problem_id", "run"))
     axes = tuple({value: i for i, value in enumerate(axis)} for axis in (people, problems, runs))
     cube = np.full(tuple(map(len, axes)), np.nan)
@@ -87,28 +84,28 @@ def _cube(rows: Sequence[Row], people: Sequence[str], column: str) -> Floats:
 
 
 def _chosen(scores: Floats) -> Floats:
-    """By problem, the accuracy of the persona that is best on the other half; halves are every second problem."""
+    """Return by problem the accuracy of the persona that is best on the other half (every second problem)."""
     half = np.arange(scores.shape[1]) % 2
-    accuracy, found = scores.mean(2), np.empty(scores.shape[1])
+    accuracy, by_problem = scores.mean(2), np.empty(scores.shape[1])
     for side in (0, 1):
         other = accuracy[:, half != side] if (half != side).any() else accuracy
-        found[half == side] = accuracy[other.mean(1).argmax(), half == side]
-    return found
+        by_problem[half == side] = accuracy[other.mean(1).argmax(), half == side]
+    return by_problem
 
 
 def _chosen_per_problem(scores: Floats) -> Floats:
-    """By problem, the accuracy of the persona that is best in the other runs; personas that tie share."""
+    """Return by problem the accuracy of the persona that is best in the other runs; ties share."""
     runs = scores.shape[2]
-    found = np.zeros(scores.shape[1])
+    by_problem = np.zeros(scores.shape[1])
     for run in range(runs):
         others = scores.sum(2) - scores[:, :, run]
         best = np.isclose(others, others.max(0))
-        found += (best * scores[:, :, run]).sum(0) / best.sum(0)
-    return np.asarray(found / runs)
+        by_problem += (best * scores[:, :, run]).sum(0) / best.sum(0)
+    return np.asarray(by_problem / runs)
 
 
 def _majority(rows: Sequence[Row], vote: str) -> dict[str, float]:
-    """By problem, the accuracy of the answer given most often: among the rows with one `vote`, or among all."""
+    """Return by problem the accuracy of the most frequent answer, among rows of equal `vote` or among all."""
     votes = _column(rows, vote) if vote else [0] * len(rows)
     return pss.majority(_column(rows, "score"), _column(rows, "problem_id"), votes, _column(rows, "extracted"))
 
@@ -119,8 +116,3 @@ def _column(rows: Sequence[Row], name: str) -> list[Any]:
 
 def _times(tokens: float | None, k: int) -> float | None:
     return None if tokens is None else tokens * k
-
-
-def _mean(rows: Sequence[Row], column: str) -> float | None:
-    values = _column(rows, column)
-    return None if None in values else float(np.mean(values))

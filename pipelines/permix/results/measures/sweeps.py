@@ -1,4 +1,4 @@
-"""What is read of finished sweeps, column by column, and whether they may stand in one table."""
+"""Read finished sweeps column by column, and refuse sweeps that cannot be compared."""
 
 import functools
 import json
@@ -21,9 +21,9 @@ SAMPLED = ("runs", "limit", "temperature", "top_p", "max_tokens")
 
 @dataclass(frozen=True)
 class Counts:
-    """Correct answers [personas, problems] of one sweep on one benchmark, of `runs` each; controls are left out.
+    """Correct answers [personas, problems] of one sweep on one benchmark, each of `runs`; without the controls.
 
-    `plain` is the accuracy without a system message on each problem, nan where that was not measured.
+    `plain` is the accuracy without a system message on each problem, nan if it was not measured.
     """
 
     personas: tuple[str, ...]
@@ -39,37 +39,35 @@ class Counts:
 
     @property
     def cells(self) -> Floats:
-        """Accuracy of each persona on each problem, with one more run that answers as the persona does on average.
+        """Accuracy of each persona on each problem, with one added run at the persona's mean accuracy.
 
-        A share of few runs is often 0 or 1, which no beta could move; the added run keeps every persona's mean.
+        A share of few runs is often 0 or 1, which no beta could change. The added run keeps every persona's mean.
         """
         return np.asarray((self.correct + self.means[:, None]) / (self.runs + 1))
 
     def like(self, other: Self) -> Self:
-        """The same with personas and problems in the other's order; BadInput where they are not the same ones."""
-        for what in ("personas", "problems"):
-            if odd := set(getattr(self, what)) ^ set(getattr(other, what)):
+        """Return these counts in the other's order; raise BadInput if personas or problems differ."""
+        for own, others in ((self.personas, other.personas), (self.problems, other.problems)):
+            if odd := set(own) ^ set(others):
                 raise BadInput(
                     f"Two sweeps answer different problems or personas ({min(odd)!r} is in one alone): "
                     "make both with one recipe."
                 )
-        who, which = (
-            [self.personas.index(p) for p in other.personas],
-            [self.problems.index(p) for p in other.problems],
-        )
-        correct, plain = self.correct[np.ix_(who, which)], self.plain[which]
+        rows = [self.personas.index(persona) for persona in other.personas]
+        columns = [self.problems.index(problem) for problem in other.problems]
+        correct, plain = self.correct[np.ix_(rows, columns)], self.plain[columns]
         return replace(self, personas=other.personas, problems=other.problems, correct=correct, plain=plain)
 
 
 def count(rows: Mapping[str, Sequence[Any]]) -> Counts:
-    """Count a sweep's columns `persona`, `problem_id`, `score`; BadInput where the grid has holes."""
+    """Count a sweep's columns `persona`, `problem_id`, `score`; raise BadInput if a cell of the grid lacks runs."""
     controls = {c.key for c in persona.CONTROLS}
     names = tuple(dict.fromkeys(p for p in rows["persona"] if p not in controls))
     problems = tuple(dict.fromkeys(rows["problem_id"]))
-    places = {name: i for i, name in enumerate((*names, "none", "helpful"))}
-    columns = {name: i for i, name in enumerate(problems)}
+    rows_of = {name: i for i, name in enumerate((*names, "none", "helpful"))}
+    columns_of = {name: i for i, name in enumerate(problems)}
     correct, seen = np.zeros((2, len(names) + 2, len(problems)))
-    cells = [places[p] for p in rows["persona"]], [columns[p] for p in rows["problem_id"]]
+    cells = [rows_of[p] for p in rows["persona"]], [columns_of[p] for p in rows["problem_id"]]
     np.add.at(correct, cells, np.asarray(rows["score"], dtype=np.float64))
     np.add.at(seen, cells, 1)
     runs = seen[: len(names)]
@@ -80,16 +78,15 @@ def count(rows: Mapping[str, Sequence[Any]]) -> Counts:
 
 
 def columns(folder: Path, benchmark: str, names: Sequence[str]) -> dict[str, list[Any]]:
-    """The named columns of a sweep's rows on one benchmark; completions stay on the disk unless they are named."""
+    """Read the named columns of a sweep's rows on one benchmark, and no others."""
     import pyarrow.parquet as parquet
 
     path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
-    found: dict[str, list[Any]] = parquet.read_table(path, columns=list(names)).to_pydict()
-    return found
+    return dict(parquet.read_table(path, columns=list(names)).to_pydict())
 
 
 def answers(folder: Path, benchmark: str, runs: int) -> list[dict[str, Any]]:
-    """Persona, problem, run and completion of a sweep's first `runs` runs on one benchmark."""
+    """Read persona, problem, run and completion of a sweep's first `runs` runs on one benchmark."""
     import pyarrow.parquet as parquet
 
     path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
@@ -98,48 +95,48 @@ def answers(folder: Path, benchmark: str, runs: int) -> list[dict[str, Any]]:
 
 
 def summary(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
-    """A sweep's numbers on one benchmark; BadInput where it has none."""
-    found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["benchmarks"]
-    if benchmark not in found:
+    """Read a sweep's numbers on one benchmark; raise BadInput if it has none."""
+    benchmarks = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["benchmarks"]
+    if benchmark not in benchmarks:
         raise BadInput(f"The sweep of {name} has no benchmark {benchmark!r}: make it again with this recipe.")
-    return dict(found[benchmark])
+    return dict(benchmarks[benchmark])
 
 
 def record(folder: Path) -> Mapping[str, Any] | None:
-    """The run record of an artifact's folder; None where it holds none."""
+    """Read the run record in an artifact's folder; None if it has none."""
     path = folder / run_record.RECORD
     return run_record.read_record(path) if path.is_file() else None
 
 
 def refuse_unequal(folders: Mapping[str, Path], benchmark: str) -> None:
-    """BadInput where sweeps differ in personas, problems, runs, sampling or the benchmark's revision."""
+    """Raise BadInput if sweeps differ in personas, problems, runs, sampling or the benchmark's revision."""
     conditions = {name: _conditions(folder, name, benchmark) for name, folder in folders.items()}
     first, *others = conditions
     for name in others:
-        for what, value in conditions[name].items():
-            if conditions[first].get(what, value) != value:
+        for condition, value in conditions[name].items():
+            if conditions[first].get(condition, value) != value:
                 raise BadInput(
-                    f"The sweeps of {first} and {name} on {benchmark} differ in {what}: make both with one recipe."
+                    f"The sweeps of {first} and {name} on {benchmark} differ in {condition}: make both with one recipe."
                 )
 
 
 def _conditions(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
-    found, made = summary(folder, name, benchmark), record(folder)
-    conditions: dict[str, Any] = {"personas": sorted(found["accuracy"]), "runs": found["runs"]}
-    conditions["the number of problems"] = found["problems"]
-    if made is None:
+    numbers, run = summary(folder, name, benchmark), record(folder)
+    conditions: dict[str, Any] = {"personas": sorted(numbers["accuracy"]), "runs": numbers["runs"]}
+    conditions["the number of problems"] = numbers["problems"]
+    if run is None:
         return conditions
-    conditions |= {f"the setting {key}": made["config"].get(key) for key in SAMPLED}
+    conditions |= {f"the setting {key}": run["config"].get(key) for key in SAMPLED}
     inputs = {"the personas dataset": "personas", "the benchmark's revision": f"benchmark/{benchmark}"}
     if "/" not in name and not name.startswith(variants.SERVED):  # another model has another base
         inputs["base"] = "base"
-    return conditions | {what: made["inputs"].get(key, {}).get("content_digest") for what, key in inputs.items()}
+    return conditions | {label: run["inputs"].get(key, {}).get("content_digest") for label, key in inputs.items()}
 
 
 def pairing(folders: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]:
-    """`paired(first, second)`: pss.paired of two sweeps, given as rows with variant, seed, benchmark; kept once made.
+    """Return `paired(first, second)`: pss.paired of two sweeps, given as rows with variant, seed, benchmark; cached.
 
-    Runs of a problem are averaged first, which changes nothing: problems are what is resampled.
+    Averaging the runs of a problem first does not change it, because problems are resampled.
     """
     from permix.results.measures import pss
 
@@ -148,22 +145,22 @@ def pairing(folders: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping
         return count(columns(folders[name], benchmark, ("persona", "problem_id", "score")))
 
     @functools.cache
-    def of(first: str, second: str, benchmark: str) -> Mapping[str, float]:
-        one = counts(first, benchmark)
-        two = counts(second, benchmark).like(one)
-        first_scores, second_scores = ((c.correct / c.runs).ravel().tolist() for c in (one, two))
-        who = [name for name in one.personas for _ in one.problems]
-        return pss.paired(first_scores, second_scores, who, list(one.problems) * len(one.personas))
+    def test(first_name: str, second_name: str, benchmark: str) -> Mapping[str, float]:
+        first = counts(first_name, benchmark)
+        second = counts(second_name, benchmark).like(first)
+        first_scores, second_scores = ((c.correct / c.runs).ravel().tolist() for c in (first, second))
+        personas = [name for name in first.personas for _ in first.problems]
+        return pss.paired(first_scores, second_scores, personas, list(first.problems) * len(first.personas))
 
     def paired(first: Mapping[str, Any], second: Mapping[str, Any]) -> Mapping[str, float]:
         names = (f"{row['variant']}-seed{row['seed']}" for row in (first, second))
-        return of(*names, first["benchmark"])
+        return test(*names, first["benchmark"])
 
     return paired
 
 
 def cases(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a cases artifact."""
+    """Read the rows of a cases artifact."""
     import pyarrow.parquet as parquet
 
     return [dict(row) for row in parquet.read_table(folder / "data" / "test-00000-of-00001.parquet").to_pylist()]

@@ -1,4 +1,4 @@
-"""RLVR as a filter of styles (paper, section 3.3 and Appendix A), and how far a real training follows it.
+"""RLVR as a filter of styles (paper, section 3.3 and Appendix A), and how well a real training fits it.
 
 The optimum of E[reward] - beta KL(pi, pi_ref) reweights every completion by e^(reward / beta). With the reference's
 accuracy a on one prompt, that gives Proposition 1:
@@ -8,7 +8,7 @@ accuracy a on one prompt, that gives Proposition 1:
 (iii) worst*/best* >= worst/best, and it tends to 1 as beta tends to 0, where worst > 0.
 
 All three hold for one prompt. Means over a dataset can break (iii): personas with (.5, .5) and (1, 0) on two problems
-have PSS 1 before and .5 after. So a prediction from problem-wise accuracies and one from means are two things.
+have PSS 1 before and .5 after. So predictions from problem-wise accuracies and from means differ.
 """
 
 import math
@@ -24,32 +24,32 @@ DRAWS = 1000
 
 
 def accuracy(reference: Any, beta: float) -> Any:
-    """Proposition 1 (i): accuracy of the optimum from the reference's, a number or an array in [0, 1]."""
+    """Return the optimum's accuracy from the reference's, a number or an array in [0, 1] (Proposition 1 (i))."""
     a = np.asarray(reference, dtype=np.float64)
     wrong = (1 - a) * math.exp(-1 / _positive(beta))  # the e^(1/beta) of the paper overflows below beta = .0014
-    found = np.divide(a, a + wrong, out=np.zeros_like(a), where=a > 0)
-    return float(found) if found.ndim == 0 else found
+    optimum = np.divide(a, a + wrong, out=np.zeros_like(a), where=a > 0)
+    return float(optimum) if optimum.ndim == 0 else optimum
 
 
 def pss(references: Sequence[float], beta: float) -> float | None:
-    """Proposition 1 (iii): worst* / best* on one prompt, from the reference's accuracies; None where all are 0."""
+    """Return worst* / best* on one prompt from the reference's accuracies; None if all are 0 (Proposition 1 (iii))."""
     return _ratio(accuracy(np.asarray(references), beta))
 
 
 def posterior(prior: Sequence[float], competence: Sequence[float], beta: float) -> list[float]:
-    """Eq. 3: the optimum's style shares, from the reference's shares and its accuracy within each style."""
+    """Return the optimum's style shares from the reference's shares and its accuracy within each style (Eq. 3)."""
     lost = math.exp(-1 / _positive(beta))
     weight = np.asarray(prior) * (lost + (1 - lost) * np.asarray(competence))  # both sides of Eq. 3 times e^(-1/beta)
     if weight.sum() == 0:
-        raise BadInput("No style is ever right, so at this beta the filter has nothing to keep.")
+        raise BadInput("No style has a right answer, so the filter has no posterior at this beta: give a larger beta.")
     return [float(share) for share in weight / weight.sum()]
 
 
 def predict(base: Counts, beta: float) -> dict[str, Any]:
-    """What the optimum at `beta` would reach, from a sweep of the reference.
+    """Predict the optimum at `beta` from a sweep of the reference.
 
-    `accuracy` {persona: share} and `pss` come from Proposition 1 on every problem by itself; `from_means` is the PSS
-    that the same formula gives for the personas' means, as if the benchmark were one prompt.
+    `accuracy` {persona: share} and `pss` apply Proposition 1 to every problem. `from_means` is the PSS of the same
+    formula applied to the personas' means, as if the benchmark were one prompt.
     """
     expected = accuracy(base.cells, beta).mean(1)
     return {
@@ -60,15 +60,14 @@ def predict(base: Counts, beta: float) -> dict[str, Any]:
 
 
 def fit(base: Counts, trained: Counts, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
-    """How far a trained sweep follows Proposition 1 (i): one shift of logit accuracy, 1/beta, for all prompts.
+    """Fit Proposition 1 (i) to a trained sweep: one shift of logit accuracy, 1/beta, for all prompts.
 
-    The shift of a persona is the log of the Mantel-Haenszel odds ratio, problems being the strata: unlike logits of
-    cells it is consistent with one run per problem and needs no correction there. Only a persona that never loses (or
-    never gains) a problem would have an infinite shift, so half a pair is added on either side. Intervals:
-    bootstrap over problems, all personas and both sweeps on the same ones. `p_value`: chance of personas' shifts as
-    unequal as these if all were one; `by_difficulty`: the shift on problems that the base solves without a persona in
-    less or more than half of the runs. The proposition says
-    that neither should differ. `beta` is None where the shift is not above 0.
+    The shift of a persona is the log of the Mantel-Haenszel odds ratio with problems as strata. Unlike logits of cells
+    it is consistent with one run per problem. Half a pair is added on either side, because a persona that never loses
+    (or never gains) a problem would have an infinite shift. Intervals: bootstrap over the problems of both sweeps.
+    `p_value`: probability of shifts as unequal as these if all personas had one shift. `by_difficulty`: the shift on
+    problems that the base solves without a persona in less or more than half of the runs. By the proposition all these
+    shifts are equal. `beta` is None unless the shift is above 0.
     """
     trained = trained.like(base)
     gain, loss = _discordant(base, trained)
@@ -107,76 +106,79 @@ def fit(base: Counts, trained: Counts, draws: int = DRAWS, seed: int = 0) -> dic
 def examine(
     base: Mapping[str, Sequence[Any]], trained: Mapping[str, Sequence[Any]] | None, beta: float | None, *, toy: bool
 ) -> dict[str, Any]:
-    """Prediction at `beta`, fit to the trained sweep and (toy world) styles, as far as they are given, from columns."""
+    """Return the prediction at `beta`, the fit to the trained sweep and (toy world) the styles, from columns of sweeps.
+
+    Without `beta` or `trained` their parts are omitted.
+    """
     counts = count(base)
-    found: dict[str, Any] = {} if beta is None else {"prediction": {"beta": beta, **predict(counts, beta)}}
+    parts: dict[str, Any] = {} if beta is None else {"prediction": {"beta": beta, **predict(counts, beta)}}
     if trained is None:
-        return found
-    found["fit"] = fit(counts, count(trained))
-    used = beta or found["fit"]["beta"]
+        return parts
+    parts["fit"] = fit(counts, count(trained))
+    used = beta or parts["fit"]["beta"]
     if toy and used:
-        found["styles"] = {"beta": used, "personas": styles(base, trained, used)}
-    return found
+        parts["styles"] = {"beta": used, "personas": styles(base, trained, used)}
+    return parts
 
 
 def styles(base: Mapping[str, Sequence[Any]], trained: Mapping[str, Sequence[Any]], beta: float) -> dict[str, Any]:
-    """Eq. 3 on the toy world, where the method behind an answer is the style and can be read off it.
+    """Apply Eq. 3 to the toy world, where the style of an answer is its method and can be read from the text.
 
-    Per persona: shares of the methods in the base's answers, in the trained model's, and those that Eq. 3 predicts from
-    the base's shares and accuracies; `distance` is the total variation between predicted and measured, `moved` that
-    between base and measured. Pooled over problems, while Eq. 3 is about one.
+    Per persona: shares of the methods in the base's answers, in the trained model's, and predicted by Eq. 3 from the
+    base's shares and accuracies. `distance` is the total variation between predicted and measured, `moved` between base
+    and measured. Shares are pooled over problems, while Eq. 3 is about one problem.
     """
     from permix.toy import style
 
     names = (*style.METHODS, "other")
     before, after = _methods(base, names), _methods(trained, names)
-    found: dict[str, Any] = {}
-    for who, (share, right) in before.items():
-        predicted, measured = posterior(share, right, beta), after[who][0]
-        found[who] = {
+    by_persona: dict[str, Any] = {}
+    for key, (share, right) in before.items():
+        predicted, measured = posterior(share, right, beta), after[key][0]
+        by_persona[key] = {
             "base": dict(zip(names, share, strict=True)),
             "predicted": dict(zip(names, predicted, strict=True)),
             "measured": dict(zip(names, measured, strict=True)),
             "distance": _apart(predicted, measured),
             "moved": _apart(share, measured),
         }
-    return found
+    return by_persona
 
 
 def _methods(rows: Mapping[str, Sequence[Any]], names: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:
-    """{persona: (share of each method, accuracy within each)}."""
+    """Return {persona: (share of each method, accuracy within each)}."""
     from permix.toy import style
 
     counted: dict[str, dict[str, list[float]]] = {}
-    for who, completion, score in zip(rows["persona"], rows["completion"], rows["score"], strict=True):
-        counted.setdefault(who, {}).setdefault(style.method(completion), []).append(score)
-    found = {}
-    for who, by in counted.items():
-        total = sum(map(len, by.values()))
-        scores = [by.get(name, []) for name in names]
-        found[who] = [len(s) / total for s in scores], [sum(s) / len(s) if s else 0.0 for s in scores]
-    return found
+    for key, completion, score in zip(rows["persona"], rows["completion"], rows["score"], strict=True):
+        counted.setdefault(key, {}).setdefault(style.method(completion), []).append(score)
+    methods = {}
+    for key, by_method in counted.items():
+        total = sum(map(len, by_method.values()))
+        scores = [by_method.get(name, []) for name in names]
+        methods[key] = [len(s) / total for s in scores], [sum(s) / len(s) if s else 0.0 for s in scores]
+    return methods
 
 
 def _discordant(base: Counts, trained: Counts) -> tuple[Floats, Floats]:
-    """Pairs of a completion of each sweep [personas, problems] of which only the trained one is right, and reverse."""
+    """Count pairs of completions [personas, problems] where only the trained one is right, and the reverse."""
     return trained.correct * (base.runs - base.correct), base.correct * (trained.runs - trained.correct)
 
 
 def _shift(gain: Floats, loss: Floats, weights: Floats) -> Floats:
-    """Log odds ratios [resamples, personas] (or [resamples] of one row) with the problems weighted."""
+    """Return log odds ratios [resamples, personas] (or [resamples] of one row) with weighted problems."""
     return np.asarray(np.log((weights @ gain.T + 0.5) / (weights @ loss.T + 0.5)))
 
 
 def _by_difficulty(base: Counts, gain: Floats, loss: Floats, weights: Floats) -> dict[str, dict[str, float]]:
-    found = {}
+    shifts = {}
     for name, chosen in (("hard", base.plain < 0.5), ("easy", base.plain >= 0.5)):
         if chosen.any():
-            one, two = gain[:, chosen].sum(0), loss[:, chosen].sum(0)
-            low, high = np.quantile(_shift(one, two, weights[:, chosen]), [0.025, 0.975])
-            value = float(_shift(one, two, np.ones((1, int(chosen.sum()))))[0])
-            found[name] = {"problems": int(chosen.sum()), "shift": value, "low": float(low), "high": float(high)}
-    return found
+            gained, lost = gain[:, chosen].sum(0), loss[:, chosen].sum(0)
+            low, high = np.quantile(_shift(gained, lost, weights[:, chosen]), [0.025, 0.975])
+            value = float(_shift(gained, lost, np.ones((1, int(chosen.sum()))))[0])
+            shifts[name] = {"problems": int(chosen.sum()), "shift": value, "low": float(low), "high": float(high)}
+    return shifts
 
 
 def _ratio(means: Floats) -> float | None:
@@ -184,12 +186,12 @@ def _ratio(means: Floats) -> float | None:
 
 
 def _inverse(shift: float) -> float | None:
-    """The beta of a shift; None where none above 0 has it."""
+    """Return the beta of a shift; None unless the shift is above 0."""
     return 1 / float(shift) if shift > 0 else None
 
 
-def _apart(one: Sequence[float], two: Sequence[float]) -> float:
-    return sum(abs(a - b) for a, b in zip(one, two, strict=True)) / 2
+def _apart(first: Sequence[float], second: Sequence[float]) -> float:
+    return sum(abs(a - b) for a, b in zip(first, second, strict=True)) / 2
 
 
 def _positive(beta: float) -> float:

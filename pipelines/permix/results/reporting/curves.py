@@ -1,4 +1,4 @@
-"""How a training went: its log as a picture for the card and as text for a terminal."""
+"""The log of a training as a picture for the card and as text for a terminal."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ PANELS: dict[str, dict[str, dict[str, str]]] = {
         "share": {"mean_token_accuracy": "target tokens predicted"},
     },
 }
-"""trainer -> panel -> {key of the log: label}; keys that a log does not have are left out."""
+"""{trainer: {panel: {key of the log: label}}}; keys that a log lacks are omitted."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def training(log: Log, stem: Path) -> None:
-    """Write `<stem>.png` and `<stem>.svg`: one panel for each quantity over the steps."""
+    """Write `<stem>.png` and `<stem>.svg`: one panel per quantity over the steps."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from permix.results.reporting.figures import COLOURS, FAINT, GRID, MIXED, STYLE, finish
+    from permix.results.reporting.figures import COLOURS, FAINT, MIXED, STYLE, finish, open_frame
 
     colours = [COLOURS["verifier"], MIXED["verifier"], COLOURS["teacher"], MIXED["gold"], COLOURS["gold"], FAINT]
     panels = _panels(log)
@@ -46,16 +46,12 @@ def training(log: Log, stem: Path) -> None:
                 marker = "o" if len(points) == 1 else ""
                 axes.plot(*zip(*points, strict=True), color=colour, lw=1.6, marker=marker)
                 handles.append(Line2D([], [], color=colour, lw=1.6, label=label))
-            axes.set_title(title, pad=7)
-            axes.grid(axis="y", color=GRID, lw=0.8)
-            axes.tick_params(length=0)
-            for side in ("top", "right", "left"):
-                axes.spines[side].set_visible(False)
+            open_frame(axes, title, "y")
         finish(figure, stem, handles, "Training", "x: optimizer steps")
 
 
 def as_text(log: Log, width: int = 60) -> str:
-    """One line for each quantity: its name, first value, course, last value."""
+    """Return one line per quantity: its name, first value, course, last value."""
     lines = []
     for keys in _panels(log).values():
         for key, label in keys.items():
@@ -65,14 +61,14 @@ def as_text(log: Log, width: int = 60) -> str:
 
 
 def _panels(log: Log) -> dict[str, dict[str, str]]:
-    found = {key for entry in log for key, value in entry.items() if value is not None}
-    panels = PANELS["grpo" if "reward" in found else "sft"]
-    kept = {title: {key: label for key, label in keys.items() if key in found} for title, keys in panels.items()}
-    return {title: keys for title, keys in kept.items() if keys}
+    logged = {key for entry in log for key, value in entry.items() if value is not None}
+    panels = PANELS["grpo" if "reward" in logged else "sft"]
+    lines = {title: {key: label for key, label in keys.items() if key in logged} for title, keys in panels.items()}
+    return {title: keys for title, keys in lines.items() if keys}
 
 
 def _spark(values: Sequence[float], width: int) -> str:
-    """The values as at most `width` blocks, each the mean of its share of them."""
+    """Return the values as at most `width` blocks, each the mean of its part."""
     count = min(width, len(values))
     edges = [number * len(values) // count for number in range(count + 1)]
     means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]

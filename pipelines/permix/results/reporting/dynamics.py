@@ -1,4 +1,4 @@
-"""Learning dynamics: what the logs and probes of GRPO trainings show, step by step, as a figure with its numbers."""
+"""Learning dynamics: the logs and probes of GRPO trainings over the steps, as a figure with its numbers."""
 
 import json
 import math
@@ -15,28 +15,26 @@ PANELS = {
     "pss": "probe: PSS",
     "fidelity": "probe: fidelity",
 }
-"""What a panel shows -> its title."""
-BESIDE = {"lowest": "highest", "pss": "pss_null"}
-"""What is drawn into the same panel, with dashes."""
+"""{measure of a panel: title}."""
+DASHED = {"lowest": "highest", "pss": "pss_null"}
+"""{measure of a panel: the measure drawn into it with dashes}."""
 PROBED = ("worst", "pss", "pss_null", "fidelity")
-NOTE = "Of the completions sampled in training."
-PROBE_NOTE = (
-    "Probes: a few training problems under every persona of the evaluation pool; dashes: PSS if personas had no effect."
-)
+NOTE = "Reward and accuracy: of the completions sampled in training."
+PROBE_NOTE = "Probes: a few training problems under every evaluation persona. Dashes: PSS if personas had no effect."
 
 
 @dataclass(frozen=True)
 class Course:
-    """How one training went: its log, and its probes (permix.training.probe), if there were any."""
+    """The log of one training, and its probes (permix.training.probe) if it had any."""
 
     log: Sequence[Line] = ()
     probes: Sequence[Line] = field(default=())
 
 
 def read(adapter: Path) -> Course:
-    """The course of the training of an adapter, from its folder."""
-    found = [_lines(adapter / name) for name in ("log.jsonl", "probe.jsonl")]
-    return Course([row for row in found[0] if row.get("reward") is not None], found[1])
+    """Read the course of an adapter's training from its folder."""
+    log, probes = (_lines(adapter / name) for name in ("log.jsonl", "probe.jsonl"))
+    return Course([row for row in log if row.get("reward") is not None], probes)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -46,9 +44,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def draw(courses: Mapping[str, Course], stem: Path) -> None:
-    """Draw every training with a reward, by "<variant>-seed<n>"; nothing where there is none.
+    """Draw the courses {"<variant>-seed<n>": course} that have a reward; draw nothing if none has.
 
-    A step meets few personas, so theirs are means over fifths of the training: the lowest and the highest persona.
+    A step has few personas, so the lowest and highest persona are those of means over fifths of the training.
     """
     import matplotlib
 
@@ -61,17 +59,17 @@ def draw(courses: Mapping[str, Course], stem: Path) -> None:
     paper_figures.write(data, stem)
     looks = figures.looks([_variant(run) for run in rewarded])
     with matplotlib.rc_context(figures.STYLE):
-        shown = [panel for panel in PANELS if any(row["what"] == panel for row in data)]
-        figure, grid = paper_figures.panels(shown)
+        panels = [panel for panel in PANELS if any(row["what"] == panel for row in data)]
+        figure, grid = paper_figures.panels(panels)
         for axes, panel in grid:
-            for what, line in ((panel, "-"), (BESIDE.get(panel), "--")):
+            for name, line in ((panel, "-"), (DASHED.get(panel), "--")):
                 for run in rewarded:
-                    points = [(row["step"], row["value"]) for row in data if (row["run"], row["what"]) == (run, what)]
+                    points = [(row["step"], row["value"]) for row in data if (row["run"], row["what"]) == (run, name)]
                     axes.plot(*zip(*points, strict=True), **_style(points), color=looks[_variant(run)].colour, ls=line)
             paper_figures.frame(axes, PANELS[panel])
             axes.set_ylim(-0.02, 1.02)
             axes.set_xlabel("optimizer step")
-        note = f"{NOTE} {PROBE_NOTE}" if "worst" in shown else NOTE
+        note = f"{NOTE} {PROBE_NOTE}" if "worst" in panels else NOTE
         handles = paper_figures.legend(looks)
         figures.finish(figure, stem, handles, "Learning dynamics", note)
 
@@ -81,24 +79,24 @@ def _rows(course: Course) -> Iterator[dict[str, Any]]:
         yield {"what": "reward", "step": row["step"], "value": row["reward"]}
     yield from _by_fifths(course.log)
     for row in course.probes:
-        for what in PROBED:
-            if row.get(what) is not None:
-                yield {"what": what, "step": row["step"], "value": row[what]}
+        for name in PROBED:
+            if row.get(name) is not None:
+                yield {"what": name, "step": row["step"], "value": row[name]}
 
 
 def _by_fifths(log: Sequence[Line]) -> Iterator[dict[str, Any]]:
-    """The lowest and the highest persona's accuracy in each fifth of a log; nothing where it met one persona only."""
+    """Yield the lowest and the highest persona's accuracy in each fifth of a log that has several personas."""
     for part in range(5):
-        found: dict[str, list[float]] = {}
+        accuracies: dict[str, list[float]] = {}
         steps = log[part * len(log) // 5 : (part + 1) * len(log) // 5]
         for row in steps:
             for key, value in row.items():
                 if key.startswith("persona/") and key.endswith("/accuracy") and value is not None:
-                    found.setdefault(key, []).append(value)
-        means = [math.fsum(v) / len(v) for v in found.values()]
+                    accuracies.setdefault(key, []).append(value)
+        means = [math.fsum(values) / len(values) for values in accuracies.values()]
         if len(means) > 1:
-            for what, value in (("lowest", min(means)), ("highest", max(means))):
-                yield {"what": what, "step": steps[-1]["step"], "value": value}
+            for name, value in (("lowest", min(means)), ("highest", max(means))):
+                yield {"what": name, "step": steps[-1]["step"], "value": value}
 
 
 def _style(points: Sequence[Any]) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The pictures of the tables. The same numbers give the same bytes; readable on light and on dark pages.
-
-Each is written as PNG and SVG, on a light sheet with rounded corners, so that the page's colour does not matter.
-"""
+"""The figures of the tables as PNG and SVG on a light sheet, for light and dark pages. Equal numbers, equal bytes."""
 
 import io
 import itertools
@@ -20,6 +17,7 @@ from matplotlib.patches import FancyBboxPatch
 from permix import files
 from permix.paper import variants as variant
 from permix.prompting import persona
+from permix.results.measures.fidelity import unique
 
 Line = Mapping[str, Any]
 INK, FAINT, GRID, SHEET = "#1f2733", "#5b6675", "#dfe3e8", "#f7f8fa"
@@ -29,7 +27,7 @@ OTHERS = (
     *("#1c6fb8", "#c8384c", "#2f7d4f", "#8653ae", "#b4520a", "#0b7285"),
     *("#ad3f8b", "#66700f", "#4557b8", "#8a6508", "#3f6f2e", "#6d4c41"),
 )
-"""Of models beside the base, in their order, with SHAPES in turn."""
+"""Colours of further models, in their order, combined with SHAPES."""
 SHAPES = ("s", "^", "D", "v", "P")
 MARKERS = {"styled": "^", "llama3.1-70b": "^", "gemma3-27b": "v"}  # where two variants share a colour
 STYLE = {
@@ -48,61 +46,62 @@ STYLE = {
     "svg.fonttype": "path",
     "savefig.dpi": 160,
 }
-TOY = "Toy world: it demonstrates the method; effect sizes follow from how that world was designed."
+_LABELS = {"none": "no system message", "helpful": "helpful assistant"}
+TOY = "Toy world: it demonstrates the method. The size of each effect is set by the design of that world."
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a variant is drawn in every figure."""
+    """The colour and the marker of a variant in every figure."""
 
     colour: str
     marker: str
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each variant: its own, or for models beside the base the next of OTHERS and SHAPES."""
-    found: dict[str, Look] = {}
+    """Return a look per variant: its own, or for further models the next of OTHERS and SHAPES."""
+    variant_looks: dict[str, Look] = {}
     others = map(Look, itertools.cycle(OTHERS), itertools.cycle(SHAPES))
     for name in dict.fromkeys(names):
         row = variant.get(name)
         own = Look(
             (MIXED if row.persona else COLOURS)[row.target or "none"], MARKERS.get(row.teacher or row.target, "o")
         )
-        found[name] = next(others) if variant.other(name) else own
-    return found
+        variant_looks[name] = next(others) if variant.other(name) else own
+    return variant_looks
 
 
 def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool, note: str = "") -> None:
-    """Per benchmark: accuracy under every persona, PSS with its noise floor, and voice where it was measured.
+    """Draw per benchmark accuracy under every persona, PSS with its noise floor, and voice if it was measured.
 
-    The axis of accuracy is enlarged where all of a benchmark's accuracies lie close together, and its title says so.
-    `lines` and `people` as stage tables makes them, `note` what its recipe says of them; writes `<stem>.png` and
+    The axis of accuracy is enlarged if all accuracies of a benchmark are close together; its title then says so.
+    `lines` and `people` are written by stage tables; `note` comes from its recipe. Writes `<stem>.png` and
     `<stem>.svg`.
     """
-    benchmarks, variants = _names(lines, "benchmark"), looks(_names(lines, "variant"))
-    spoken = any(line["voice"] is not None for line in lines)
-    widths = [2.3, 1.25, 1.0] if spoken else [2.3, 1.25]
-    said = "\n".join([*([TOY] if toy else []), *([f"Note: {note}"] if note else [])])
+    benchmarks, variants = unique(lines, "benchmark"), looks(unique(lines, "variant"))
+    has_voice = any(line["voice"] is not None for line in lines)
+    widths = [2.3, 1.25, 1.0] if has_voice else [2.3, 1.25]
+    notes = "\n".join([*([TOY] if toy else []), *([f"Note: {note}"] if note else [])])
     with matplotlib.rc_context(STYLE):
         rows = 0.54 * len(variants) + 1.0
         figure = Figure(figsize=(10.4, rows * len(benchmarks) + 1.25))
         grid = figure.subplots(len(benchmarks), len(widths), squeeze=False, sharey=True, width_ratios=widths)
         for axes, benchmark in zip(grid, benchmarks, strict=True):
-            of = [line for line in lines if line["benchmark"] == benchmark]
-            _ranges(axes[0], of, variants, _accuracies(people, benchmark), benchmark)
-            _bars(axes[1], of, variants, "pss", "PSS = worst / best")
-            if spoken:
-                _bars(axes[2], of, variants, "voice", "voice: in character")
-        finish(figure, stem, _legend(), "How much does a persona move the answers?", said)
+            own = [line for line in lines if line["benchmark"] == benchmark]
+            _ranges(axes[0], own, variants, accuracies_by_persona(people, benchmark), benchmark)
+            _bars(axes[1], own, variants, "pss", "PSS = worst / best")
+            if has_voice:
+                _bars(axes[2], own, variants, "voice", "voice: in character")
+        finish(figure, stem, _legend(), "How much does a persona move the answers?", notes)
 
 
 def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
-    """Accuracy of every variant under each persona, hardest persona of the first variant on top, controls below.
+    """Draw accuracy of every variant under each persona, the first variant's hardest on top, controls below.
 
     The axis of a benchmark is as in `summary`.
     """
-    benchmarks, variants = _names(lines, "benchmark"), looks(_names(lines, "variant"))
-    first = _accuracies(people, benchmarks[0])[next(iter(variants))]
+    benchmarks, variants = unique(lines, "benchmark"), looks(unique(lines, "variant"))
+    first = accuracies_by_persona(people, benchmarks[0])[next(iter(variants))]
     controls = [c.key for c in persona.CONTROLS]
     order = sorted((k for k in first if k not in controls), key=lambda k: (first[k], k)) + [
         k for k in controls if k in first
@@ -111,18 +110,18 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
         figure = Figure(figsize=(1.9 + 4.25 * len(benchmarks), 0.27 * len(order) + 1.7))
         (grid,) = figure.subplots(1, len(benchmarks), squeeze=False, sharey=True)
         for axes, benchmark in zip(grid, benchmarks, strict=True):
-            found = _accuracies(people, benchmark)
-            for height, who in enumerate(reversed(order)):
-                values = [found[name][who] for name in variants]
+            accuracies = accuracies_by_persona(people, benchmark)
+            for height, key in enumerate(reversed(order)):
+                values = [accuracies[name][key] for name in variants]
                 axes.plot(
                     [min(values), max(values)], [height, height], color=GRID, lw=3, zorder=1, solid_capstyle="round"
                 )
                 for look, value in zip(variants.values(), values, strict=True):
-                    shape, edge = "D" if who in controls else look.marker, {"mec": SHEET, "mew": 0.7}
+                    shape, edge = "D" if key in controls else look.marker, {"mec": SHEET, "mew": 0.7}
                     axes.plot(value, height, shape, color=look.colour, ms=6, zorder=3, **edge)
-            axes.axhline(len(order) - sum(who not in controls for who in order) - 0.5, color=FAINT, lw=0.7, ls=":")
-            axes.set_yticks(range(len(order)), [_label(who) for who in reversed(order)])
-            _frame(axes, f"{benchmark}: accuracy", _scale(found))
+            axes.axhline(len(order) - sum(key not in controls for key in order) - 0.5, color=FAINT, lw=0.7, ls=":")
+            axes.set_yticks(range(len(order)), [_LABELS.get(key, key) for key in reversed(order)])
+            _frame(axes, f"{benchmark}: accuracy", _scale(accuracies))
         handles = [
             Line2D([], [], ls="", marker=look.marker, color=look.colour, label=variant.get(name).title)
             for name, look in variants.items()
@@ -133,21 +132,21 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
 def _ranges(
     axes: Axes,
     lines: Sequence[Line],
-    shown: Mapping[str, Look],
-    found: Mapping[str, Mapping[str, float]],
+    variant_looks: Mapping[str, Look],
+    accuracies: Mapping[str, Mapping[str, float]],
     benchmark: str,
 ) -> None:
-    """One row per variant: a dot per persona over the span worst to best, the mean as a bar, controls as outlines.
+    """Draw a row per variant: a dot per persona on the span worst to best, the mean as a bar, controls as outlines.
 
-    The worst persona's name stands below its dot. A square is small enough not to hide the diamond beneath it.
+    The worst persona's name is below its dot. The square is small enough to leave the diamond under it visible.
     """
     controls = {"none": ("D", 6.0), "helpful": ("s", 3.6)}
-    scale = _scale(found)
-    inches = axes.bbox.width / matplotlib.rcParams["figure.dpi"]  # the layout will change it by little
+    scale = _scale(accuracies)
+    inches = axes.bbox.width / matplotlib.rcParams["figure.dpi"]  # before the layout, which changes it little
     near = 5.5 / 72 / inches * (scale.high - scale.low)  # a dot and its edge are 5.5 points wide
     for height, line in _rows(lines):
-        tint, accuracy = shown[line["variant"]].colour, found[line["variant"]]
-        low, *_, high = order = sorted((value, who) for who, value in accuracy.items() if who not in controls)
+        tint, accuracy = variant_looks[line["variant"]].colour, accuracies[line["variant"]]
+        low, *_, high = order = sorted((value, key) for key, value in accuracy.items() if key not in controls)
         values = [value for value, _ in order]
         axes.plot([low[0], high[0]], [height] * 2, color=tint, alpha=0.22, lw=9, solid_capstyle="round", zorder=1)
         dots = [height + step for step in _spread(values, near)]
@@ -165,15 +164,15 @@ def _ranges(
 
 
 def _bars(
-    axes: Axes, lines: Sequence[Line], shown: Mapping[str, Look], name: Literal["pss", "voice"], title: str
+    axes: Axes, lines: Sequence[Line], variant_looks: Mapping[str, Look], name: Literal["pss", "voice"], title: str
 ) -> None:
-    """A bar with its interval per variant; beside PSS, where it would lie if personas had no effect."""
+    """Draw a bar with its interval per variant; for PSS also the PSS expected if personas had no effect."""
     for height, line in _rows(lines):
         value, low, high = line[name], line.get(f"{name}_low"), line.get(f"{name}_high")
         if value is None:
             axes.annotate("not defined" if name == "pss" else "not measured", (0.02, height), color=FAINT, va="center")
             continue
-        axes.barh(height, value, height=0.52, color=shown[line["variant"]].colour, zorder=2)
+        axes.barh(height, value, height=0.52, color=variant_looks[line["variant"]].colour, zorder=2)
         if low is not None and high is not None:
             axes.plot([max(low, 0), min(high, 1)], [height] * 2, color=INK, lw=1.5, zorder=5, solid_capstyle="butt")
         if name == "pss" and line["pss_null"] is not None:
@@ -182,8 +181,10 @@ def _bars(
         meaningless = name == "pss" and line["floor"]
         inside = min(value, value if low is None else low) >= 0.2 and not meaningless  # clear of the interval's line
         text = f"{value:.2f}" + (" (worst may be 0)" if meaningless else "")
-        place = (0.02, height if inside else height + 0.36)
-        axes.annotate(text, place, fontsize=8.5, color="white" if inside else INK, va="center", weight="bold", zorder=6)
+        position = (0.02, height if inside else height + 0.36)
+        axes.annotate(
+            text, position, fontsize=8.5, color="white" if inside else INK, va="center", weight="bold", zorder=6
+        )
     _frame(axes, title)
 
 
@@ -207,9 +208,9 @@ class Scale:
     step: float = 0.25
 
 
-def _scale(found: Mapping[str, Mapping[str, float]]) -> Scale:
-    """All of 0 to 1, or as much as the accuracies need where they cover less than half of it."""
-    values = [value for by_persona in found.values() for value in by_persona.values()]
+def _scale(accuracies: Mapping[str, Mapping[str, float]]) -> Scale:
+    """Return 0 to 1, or the part that the accuracies need if that is less than half of it."""
+    values = [value for by_persona in accuracies.values() for value in by_persona.values()]
     low, high = min(values), max(values)
     if high - low > 0.5:
         return Scale()
@@ -223,24 +224,29 @@ def _frame(axes: Axes, title: str, scale: Scale = Scale()) -> None:
     ticks = [round(scale.low + number * scale.step, 2) for number in range(count + 1)]
     axes.set_xlim(scale.low - room, scale.high + room)
     axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") or "0" for tick in ticks])
-    axes.set_title(title if scale == Scale() else f"{title}, enlarged", pad=7)
-    axes.grid(axis="x", color=GRID, lw=0.8, zorder=0)
+    open_frame(axes, title if scale == Scale() else f"{title}, enlarged", "x")
     axes.set_axisbelow(True)
+
+
+def open_frame(axes: Axes, title: str, grid: Literal["both", "x", "y"] = "both") -> None:
+    """Give the axes a title and a grid, without ticks and box."""
+    axes.set_title(title, pad=7)
+    axes.grid(axis=grid, color=GRID, lw=0.8)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
 
 
 def finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, note: str) -> None:
-    """Lay out, put the sheet underneath and write both files, without dates or versions in them."""
+    """Lay out the figure, put the sheet underneath and write both files without dates or versions."""
     height, columns = figure.get_figheight(), min(6, len(handles))
-    said = len(note.splitlines())
-    foot = 0.18 + 0.16 * said if note else 0.1  # inches, like all below
+    note_lines = len(note.splitlines())
+    foot = 0.18 + 0.16 * note_lines if note else 0.1  # inches
     legend = 0.14 + 0.2 * math.ceil(len(handles) / columns)
-    place = {"loc": "lower left", "bbox_to_anchor": (0.01, foot / height), "ncols": columns, "frameon": False}
-    figure.legend(handles=handles, fontsize=8.5, handletextpad=0.5, columnspacing=1.3, **place)
+    layout = {"loc": "lower left", "bbox_to_anchor": (0.01, foot / height), "ncols": columns, "frameon": False}
+    figure.legend(handles=handles, fontsize=8.5, handletextpad=0.5, columnspacing=1.3, **layout)
     figure.text(0.02, 1 - 0.3 / height, title, fontsize=13.5, weight="bold", va="center")
-    figure.text(0.02, (0.12 + 0.08 * said) / height, note, fontsize=8.5, color=FAINT, va="center")
+    figure.text(0.02, (0.12 + 0.08 * note_lines) / height, note, fontsize=8.5, color=FAINT, va="center")
     figure.tight_layout(rect=(0.005, (foot + legend) / height, 0.995, 1 - 0.5 / height), h_pad=1.4, w_pad=1.6)
     figure.patch.set_alpha(0)
     corners = "round,pad=0,rounding_size=0.012"
@@ -254,14 +260,14 @@ def finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, no
 
 
 def _rows(lines: Sequence[Line]) -> list[tuple[int, Line]]:
-    """Each line with its height; the first is on top."""
+    """Return each line with its height; the first is on top."""
     return [(len(lines) - 1 - number, line) for number, line in enumerate(lines)]
 
 
 def _spread(values: Sequence[float], near: float) -> list[float]:
-    """Vertical steps that keep apart dots less than `near` from each other; `values` are sorted.
+    """Return vertical steps that separate dots less than `near` apart; `values` are sorted.
 
-    Each dot takes the first level that is free where it stands, or the one that has been free for longest.
+    Each dot takes the first level that is free at its value, else the level that has been free for longest.
     """
     last = dict.fromkeys((0.0, 0.13, -0.13, 0.26, -0.26), -math.inf)
     steps: list[float] = []
@@ -272,18 +278,13 @@ def _spread(values: Sequence[float], near: float) -> list[float]:
     return steps
 
 
-def _accuracies(people: Sequence[Line], benchmark: str) -> dict[str, dict[str, float]]:
-    """{variant: {persona: accuracy, mean over seeds}} on one benchmark."""
-    found: dict[str, dict[str, list[float]]] = {}
+def accuracies_by_persona(people: Sequence[Line], benchmark: str) -> dict[str, dict[str, float]]:
+    """Return {variant: {persona: accuracy, mean over seeds}} on one benchmark."""
+    values: dict[str, dict[str, list[float]]] = {}
     for row in people:
         if row["benchmark"] == benchmark:
-            found.setdefault(row["variant"], {}).setdefault(row["persona"], []).append(row["accuracy"])
-    return {name: {who: sum(values) / len(values) for who, values in by.items()} for name, by in found.items()}
-
-
-def _names(lines: Sequence[Line], key: str) -> list[str]:
-    return list(dict.fromkeys(line[key] for line in lines))
-
-
-def _label(who: str) -> str:
-    return {"none": "no system message", "helpful": "helpful assistant"}.get(who, who)
+            values.setdefault(row["variant"], {}).setdefault(row["persona"], []).append(row["accuracy"])
+    return {
+        name: {key: math.fsum(seeds) / len(seeds) for key, seeds in by_persona.items()}
+        for name, by_persona in values.items()
+    }

@@ -1,4 +1,4 @@
-"""The report: everything a tables artifact holds, on one HTML page that opens offline and prints."""
+"""The report: a tables artifact as one HTML page that opens offline and prints."""
 
 import base64
 import re
@@ -14,20 +14,20 @@ from permix.results.reporting.paper_tables import Sheet
 
 FIGURES = {
     "summary": "Accuracy under each persona, PSS with its noise floor, voice (the paper's Figure 2)",
-    "lottery": "The persona lottery: accuracy to expect from the best of k personas (the paper's Figure 1)",
-    "styles": "Which method answers come by, under each persona (the paper's Figure 3, where styles can be read off)",
+    "lottery": "The persona lottery: expected accuracy of the best of k personas (the paper's Figure 1)",
+    "styles": "The method of the answers under each persona (the paper's Figure 3, with the toy world's styles)",
     "tradeoff": "Robustness against fidelity",
     "dynamics": "Learning dynamics: reward, and probes of worst, PSS and fidelity",
     "personas": "Accuracy of every variant under each persona",
-    "phase": "How large the effects are follows from how the toy world was designed: five bases whose answers without "
-    "a persona are weak more or less often, three seeds of each training (recorded, not of this experiment)",
+    "phase": "The design of the toy world sets the size of each effect: five bases with different shares of weak "
+    "answers without a persona, three seeds of each training (recorded earlier, not in this experiment)",
 }
 
 
 def page(
     title: str, facts: Mapping[str, Any], sheets: Sequence[Sheet], cases: Sequence[Mapping[str, Any]], folder: Path
 ) -> str:
-    """The page from the facts of stage tables, its sheets, the rows of the cases, and the folder of the figures."""
+    """Return the page from the facts of stage tables, its sheets, the rows of the cases, and the figures' folder."""
     numbered: dict[int, list[Mapping[str, Any]]] = {}
     for row in cases:
         numbered.setdefault(row["case"], []).append(row)
@@ -42,7 +42,9 @@ def page(
     return environment.get_template("_report.html").render(
         title=title,
         toy=facts["toy"],
-        figures=[(name, text, _inline(folder / f"{name}.svg")) for name, text in FIGURES.items() if _is(folder, name)],
+        figures=[
+            (name, text, _inline(path)) for name, text in FIGURES.items() if (path := folder / f"{name}.svg").is_file()
+        ],
         benchmarks=benchmarks,
         legend=tabular.legend(facts, tabular.PAGE),
         sheets=sheets,
@@ -51,12 +53,8 @@ def page(
 
 
 def _unbroken(cell: str) -> str:
-    """The cell with its intervals, [a, b], each on one line."""
-    return re.sub(r"\[[^\]]*\]", lambda found: found.group().replace(" ", "\N{NO-BREAK SPACE}"), cell)
-
-
-def _is(folder: Path, name: str) -> bool:
-    return (folder / f"{name}.svg").is_file()
+    """Return the cell with non-breaking spaces inside each interval [a, b]."""
+    return re.sub(r"\[[^\]]*\]", lambda interval: interval.group().replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 def _inline(path: Path) -> str:

@@ -1,0 +1,35 @@
+"""Means and their intervals, with None for a number that is not defined."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Bounds = tuple[float, float]
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""97.5 % points of Student's t for 1, 2, … degrees of freedom. More degrees use the last one, which is wider."""
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean; None if a value is missing or there are no values."""
+    numbers = list(values)
+    known = [value for value in numbers if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(numbers) else None
+
+
+def t_interval(values: Sequence[float], bounds: Bounds | None = None) -> tuple[float, float | None, float | None]:
+    """Return the mean and its 95 % t interval; a single value has no interval.
+
+    The interval is cut at `bounds`, the range of possible values, which does not change its coverage.
+    """
+    middle = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return middle, None, None
+    variance = math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)
+    half = _T[min(len(values) - 1, len(_T)) - 1] * math.sqrt(variance / len(values))
+    lowest, highest = bounds or (-math.inf, math.inf)
+    return middle, max(middle - half, lowest), min(middle + half, highest)
+
+
+def defined(value: Any) -> Any:
+    """Return `value`, or None for nan and infinity, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,46 @@
+"""Student's t intervals, means and numbers that are not defined."""
+
+import math
+import random
+
+import pytest
+
+from permix.results.measures.intervals import defined, mean, t_interval
+
+
+def test_t_interval_of_three_seeds() -> None:
+    middle, low, high = t_interval([0.1, 0.2, 0.3])
+    assert middle == pytest.approx(0.2)
+    assert low == pytest.approx(0.2 - 4.303 * 0.1 / math.sqrt(3))
+    assert high == pytest.approx(0.4 - low)
+
+
+def test_a_single_value_has_no_interval() -> None:
+    assert t_interval([0.5]) == (0.5, None, None)
+
+
+def test_t_interval_covers_the_mean_in_95_of_100() -> None:
+    draw = random.Random(0)
+    covered = 0
+    for _ in range(2000):
+        _, low, high = t_interval([draw.gauss(0, 1) for _ in range(3)])
+        covered += low is not None and high is not None and low <= 0 <= high
+    assert 0.935 < covered / 2000 < 0.965
+
+
+def test_a_t_interval_of_shares_is_cut_at_0_and_1() -> None:
+    middle, low, high = t_interval([0.9, 1.0], (0, 1))
+    assert low == t_interval([0.9, 1.0])[1]
+    assert low is not None
+    assert low < 0.9 < middle < 1 == high
+    assert t_interval([0.0, 0.1], (0, 1))[1] == 0
+
+
+@pytest.mark.parametrize(("values", "expected"), [([1, 2], 1.5), ([1, None], None), ([], None)])
+def test_a_mean_needs_every_value(values: list[float | None], expected: float | None) -> None:
+    assert mean(values) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [(math.nan, None), (math.inf, None), (0.5, 0.5), ("x", "x")])
+def test_numbers_that_json_does_not_have_are_none(value: object, expected: object) -> None:
+    assert defined(value) == expected
