@@ -70,19 +70,35 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A PERMIX_HOME in which `permix run --recipe smoke` ran to its end: once, and each worker has a copy."""
-    once = tmp_path_factory.getbasetemp()
+def finished_smoke_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A PERMIX_HOME in which `permix run --recipe smoke` ran to its end, once for all workers: only to be copied."""
+    shared_by_workers = tmp_path_factory.getbasetemp()
     if worker_id != "master":
-        once = once.parent  # that of all workers
-    with FileLock(once / "smoke.lock"):
-        if not (once / "smoke-made").is_dir():
-            permix(once / "smoke-making", "run", "--recipe", "smoke")
-            (once / "smoke-making").rename(once / "smoke-made")
-    home = tmp_path_factory.mktemp("smoke") / "home"
-    running = shutil.ignore_patterns("*.lock", "server.json", "leases")  # belongs to a Hub that serves the other folder
-    shutil.copytree(once / "smoke-made", home, ignore=running)
+        shared_by_workers = shared_by_workers.parent
+    finished = shared_by_workers / "smoke"
+    with FileLock(shared_by_workers / "smoke.lock"):
+        if not finished.is_dir():
+            permix(shared_by_workers / "smoke-running", "run", "--recipe", "smoke", "--workers", "1")
+            (shared_by_workers / "smoke-running").rename(finished)
+    return finished
+
+
+def copy_home(finished: Path, home: Path) -> Path:
+    """Copy a PERMIX_HOME, without the files of the Hub that serves the original."""
+    shutil.copytree(finished, home, ignore=shutil.ignore_patterns("*.lock", "server.json", "leases"))
     return home
+
+
+@pytest.fixture(scope="session")
+def smoke(finished_smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PERMIX_HOME with a finished smoke run, for all tests of a worker; a test leaves its artifacts as they are."""
+    return copy_home(finished_smoke_run, tmp_path_factory.mktemp("smoke") / "home")
+
+
+@pytest.fixture
+def own_smoke(finished_smoke_run: Path, tmp_path: Path) -> Path:
+    """A PERMIX_HOME with a finished smoke run for one test, which may change it."""
+    return copy_home(finished_smoke_run, tmp_path / "home")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from tests.support.command_line import permix
-from tests.support.kills import contents, run_killed
+from tests.support.kills import contents, kill_run_after
 
 KILLS = 20
 
@@ -19,7 +19,7 @@ def test_twenty_kills_change_nothing(smoke: Path, tmp_path: Path) -> None:
     while met < KILLS:
         home.mkdir(exist_ok=True)
         # A run makes progress before most kills, so a home is finished after a few: then the next one is begun.
-        hit = run_killed(home, [moments.uniform(0.5, whole * 0.6)])
+        hit = kill_run_after(home, moments.uniform(0.5, whole * 0.6))
         met += hit
         if not hit:
             assert contents(home) == contents(smoke)

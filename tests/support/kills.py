@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,21 +33,33 @@ def contents(home: Path) -> dict[str, str]:
     return {target: head.content_digest for target, head in heads.items() if head is not None}
 
 
-def run_killed(home: Path, moments: Iterable[float], *arguments: str) -> int:
-    """Start the smoke run and kill it after each of `moments` seconds; return how many kills met a running one."""
-    environment = environment_of(home)
-    met = 0
-    for moment in moments:
-        command = [sys.executable, "-m", "permix", "run", "--recipe", "smoke", *arguments]
-        run = subprocess.Popen(command, env=environment, cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            run.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
-            run.send_signal(signal.SIGKILL)
-            run.wait()
-            met += 1
-        refuse_half_published(home)
-    return met
+def start_run(home: Path) -> "subprocess.Popen[bytes]":
+    """Start the smoke run; its messages are written to `stderr` in `home`."""
+    command = [sys.executable, "-m", "permix", "run", "--recipe", "smoke"]
+    with (home / "stderr").open("wb") as stderr:
+        return subprocess.Popen(command, env=environment_of(home), cwd=home, stdout=subprocess.DEVNULL, stderr=stderr)
+
+
+def kill_run_after(home: Path, seconds: float) -> bool:
+    """Start the smoke run and kill it after so many seconds; return whether it was still running."""
+    run = start_run(home)
+    try:
+        run.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        run.kill()
+    ended = run.wait()
+    refuse_half_published(home)
+    return ended == -signal.SIGKILL
+
+
+def kill_run_when(home: Path, condition: Callable[[], object]) -> None:
+    """Start the smoke run and kill it as soon as the condition holds."""
+    run = start_run(home)
+    while not condition():
+        assert run.poll() is None, (home / "stderr").read_text()
+        time.sleep(0.01)
+    run.kill()
+    run.wait()
 
 
 def refuse_half_published(home: Path) -> None:
