@@ -44,7 +44,10 @@ def test_exec_hands_on_exit_codes_and_no_real_token(home: Path) -> None:
     assert (found.returncode, found.stdout.split()) == (7, [token, "0"])
     assert permix_hub(home, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 137
     missing = permix_hub(home, "exec", "--", "no-such-command-at-all")
-    assert (missing.returncode, missing.stderr.strip()) == (2, "permix: There is no command 'no-such-command-at-all'.")
+    assert (missing.returncode, missing.stderr.strip()) == (
+        2,
+        "permix: There is no command 'no-such-command-at-all': check its name, or install it.",
+    )
 
 
 def test_tokens_are_made_used_and_revoked(home: Path) -> None:
@@ -62,8 +65,8 @@ def test_tokens_are_made_used_and_revoked(home: Path) -> None:
 @pytest.mark.parametrize(
     ("repo", "files", "sentence"),
     [
-        ("rows", {"a": ""}, "names no repository"),
-        ("buckets/lab/rows", {"a": ""}, "names no repository"),
+        ("rows", {"a": ""}, "is not a repository"),
+        ("buckets/lab/rows", {"a": ""}, "is not a repository"),
         ("lab/r", None, "There is no folder"),
         ("spaces/lab/s", {"app.py": ""}, "`sdk:`"),
         ("lab/a--b", {"a": "1"}, "was not imported|Repo id"),

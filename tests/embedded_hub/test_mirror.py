@@ -129,7 +129,7 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
         (("lab/r", "--from", "huggingface.co"), 2, "is no address of a Hub"),
         (("lab/r",), 2, "--from URL or --to URL"),
         (("lab/r", "--from", "URL", "--to", "URL"), 2, "--from URL or --to URL"),
-        (("r", "--from", "URL"), 2, "names no repository"),
+        (("r", "--from", "URL"), 2, "is not a repository"),
     ],
 )
 def test_what_cannot_be_mirrored_is_told_in_one_sentence(
