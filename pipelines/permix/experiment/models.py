@@ -58,7 +58,7 @@ class Model:
 
     def price(self, tokens_in: float, tokens_out: float) -> float:
         """Return the price in USD of these tokens."""
-        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+        return self.endpoint().price(tokens_in, tokens_out)
 
 
 OPENAI = "https://api.openai.com/v1"

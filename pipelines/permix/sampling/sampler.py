@@ -97,6 +97,10 @@ class Endpoint:
     price_out: float = 0.0
     budget: float = 0.0
 
+    def price(self, tokens_in: float, tokens_out: float) -> float:
+        """Return the price in USD of these tokens."""
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
 
 @dataclass(frozen=True)
 class Request:
@@ -107,6 +111,11 @@ class Request:
     sampling: Sampling
     seed: int
     adapter: Adapter | None = None
+
+    @property
+    def adapter_digest(self) -> str:
+        """The digest of the adapter, "" for the base."""
+        return self.adapter.digest if self.adapter else ""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Sandbox:
         """
         return Session(self.back_end, self.limits, program, entry, prelude)
 
-    def run(self, program: str, program_input: bytes = b"") -> Result:
+    def run(self, program: str, stdin: bytes = b"") -> Result:
         """Run a program once."""
         with self.open(program) as session:
-            return session.run(program_input)
+            return session.run(stdin)

@@ -82,8 +82,8 @@ def main() -> None:
     os.dup2(null, 2)
     try:
         code, entry = marshal.loads(read_frame(source) or b"")
-        while (program_input := read_frame(source)) is not None:
-            status, detail, seconds, output = _run(code, entry, program_input, settings, names, ruleset, source)
+        while (stdin := read_frame(source)) is not None:
+            status, detail, seconds, output = _run(code, entry, stdin, settings, names, ruleset, source)
             write_frame(target, REPLY.pack(STATUSES.index(status), seconds, len(detail)) + detail + output)
             empty(settings["folder"])
     finally:  # the parent ended and does not clean up
@@ -168,13 +168,7 @@ Outcome = tuple[str, bytes, float, bytes]  # status, detail, seconds of processo
 
 
 def _run(
-    code: str,
-    entry: str,
-    program_input: bytes,
-    settings: dict[str, Any],
-    names: dict[str, Any],
-    ruleset: int | None,
-    hup: int,
+    code: str, entry: str, stdin: bytes, settings: dict[str, Any], names: dict[str, Any], ruleset: int | None, hup: int
 ) -> Outcome:
     """Run the program on one input."""
     parent = os.getpid()
@@ -193,26 +187,24 @@ def _run(
             except BaseException as error:  # the program has not run yet: this failure is ours
                 _write(failed_write, repr(error).encode())
                 raise
-            exit_code = _program(code, entry, program_input, names)
+            exit_code = _program(code, entry, stdin, names)
         finally:
             os._exit(exit_code)
     for descriptor in (in_read, out_write, err_write, failed_write):
         os.close(descriptor)
-    outcome = _watch(child, b"" if entry else program_input, (in_write, out_read, err_read), settings, hup)
+    outcome = _watch(child, b"" if entry else stdin, (in_write, out_read, err_read), settings, hup)
     failed = os.read(failed_read, 1000)
     for descriptor in (in_write, out_read, err_read, failed_read):
         os.close(descriptor)
     return ("sandbox_error", failed, 0.0, b"") if failed else outcome
 
 
-def _watch(
-    child: int, program_input: bytes, pipes: tuple[int, int, int], settings: dict[str, Any], hup: int
-) -> Outcome:
+def _watch(child: int, stdin: bytes, pipes: tuple[int, int, int], settings: dict[str, Any], hup: int) -> Outcome:
     """Feed the child, collect its output, and stop it at a limit."""
     into, out, err = pipes
     deadline = time.monotonic() + settings["wall"]
     next_look = time.monotonic() + TICK
-    left, output, errors, size = memoryview(program_input), [], b"", 0
+    left, output, errors, size = memoryview(stdin), [], b"", 0
     poll = select.poll()
     for descriptor, events in ((into, select.POLLOUT), (out, select.POLLIN), (err, select.POLLIN)):
         os.set_blocking(descriptor, False)
@@ -332,7 +324,7 @@ def _become_program(
         os.dup2(100, _RESULT)
 
 
-def _program(code: str, entry: str, program_input: bytes, names: dict[str, Any]) -> int:
+def _program(code: str, entry: str, stdin: bytes, names: dict[str, Any]) -> int:
     """In the child: run the code as a program, or call the function that it defines; return the exit code."""
     flush, hook = sys.stdout.flush, sys.excepthook
     module: Any = type(sys)("solution" if entry else "__main__")
@@ -344,7 +336,7 @@ def _program(code: str, entry: str, program_input: bytes, names: dict[str, Any])
         try:
             exec(compile(code, "<program>", "exec", dont_inherit=True), module.__dict__)
             if entry:
-                _call(module, entry, program_input.decode("utf-8", "replace"))
+                _call(module, entry, stdin.decode("utf-8", "replace"))
         except SystemExit:
             pass  # only the output counts
         if "threading" in sys.modules:

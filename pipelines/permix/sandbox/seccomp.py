@@ -86,21 +86,12 @@ def program(machine: str = platform.machine()) -> bytes | None:
 def _special(name: str) -> list[bytes]:
     """Return the steps for a call with checked arguments; the last one returns."""
     if name in ("open", "openat"):  # to truncate a file that is opened for reading: Landlock before ABI 3 lets it pass
-        flags = _step(_LOAD, 16 + 8 * (1 if name == "open" else 2))
-        return [
-            flags,
-            _step(_AND, _O_ACCMODE | _O_TRUNC),
-            _step(_EQUAL, _O_TRUNC, 0, 1),
-            _fail(errno.EPERM),
-            _step(_RETURN, _ALLOW),
-        ]
+        load_flags = _step(_LOAD, 16 + 8 * (1 if name == "open" else 2))
+        is_truncating = [_step(_AND, _O_ACCMODE | _O_TRUNC), _step(_EQUAL, _O_TRUNC, 0, 1)]
+        return [load_flags, *is_truncating, _fail(errno.EPERM), _step(_RETURN, _ALLOW)]
     if name == "clone":  # a thread, not a process
-        return [
-            _step(_LOAD, 16),
-            _step(_ANY_BIT, _CLONE_THREAD, 0, 1),
-            _step(_RETURN, _ALLOW),
-            _fail(errno.EPERM),
-        ]
+        is_thread = _step(_ANY_BIT, _CLONE_THREAD, 0, 1)
+        return [_step(_LOAD, 16), is_thread, _step(_RETURN, _ALLOW), _fail(errno.EPERM)]
     if name == "clone3":  # its flags are behind a pointer; glibc falls back to clone
         return [_fail(errno.ENOSYS)]
     argument, allowed, otherwise = {

@@ -72,12 +72,12 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, program_input: bytes) -> Result:
+    def run(self, stdin: bytes) -> Result:
         """Run the program on one input. SandboxError where the sandbox does not start."""
         for _ in range(2):  # once more in a new sandbox: an earlier run may have broken this one
             if self._process is None:
                 self._start()
-            if (reply := self._ask(program_input)) is not None:
+            if (reply := self._ask(stdin)) is not None:
                 return reply
             self.close()
         return Result("runtime_error", b"", "it broke its sandbox", 0.0, self._back_end)
@@ -126,9 +126,9 @@ class Session:
         self._send(_code())
         self._send(marshal.dumps(settings))
 
-    def _ask(self, program_input: bytes) -> Result | None:
+    def _ask(self, stdin: bytes) -> Result | None:
         """Return the result of one run, or None without a valid reply."""
-        reply = self._frame(self._limits.wall + GRACE_SECONDS) if self._send(program_input) else None
+        reply = self._frame(self._limits.wall + GRACE_SECONDS) if self._send(stdin) else None
         if reply is None or len(reply) < inside.REPLY.size:
             return None
         number, seconds, size = inside.REPLY.unpack_from(reply)

@@ -14,7 +14,7 @@ from permix.sampling.engines.endpoint.cache import Cache
 from permix.sampling.engines.endpoint.call import Call, Finished, Group, Stored, store
 from permix.sampling.engines.endpoint.client import Client, Fault, Refusal
 from permix.sampling.engines.endpoint.pace import Pace, Patience
-from permix.sampling.engines.endpoint.spending import Budget, price
+from permix.sampling.engines.endpoint.spending import Budget
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.journal import Journal, resume
 from permix.sampling.sampler import Completion, Endpoint, Request
@@ -64,7 +64,7 @@ class EndpointSampler:
 
         def rest(book: Journal) -> Iterator[Group]:
             known = {completion.id for completion in book.done}
-            spent = sum(price(self.endpoint, c.tokens_in, c.tokens_out) for c in book.done)
+            spent = sum(self.endpoint.price(c.tokens_in, c.tokens_out) for c in book.done)
             open_requests = [request for request in requests if request.id not in known]
             budget = Budget(self.endpoint, spent)
             calls.append(Call(self.endpoint, self._client, self._pace, self._cache, open_requests, budget))

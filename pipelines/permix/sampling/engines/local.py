@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,23 @@ Prompts = dict[str, list[int]]
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+@contextmanager
+def refusing(folder: Path, kind: str) -> Iterator[None]:
+    """Turn errors of transformers on loading `folder` as `kind` into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{folder} does not load as {kind}: {str(error).splitlines()[0]}") from None
+
+
 class Prompter:
     """Turns messages into token ids with the base's chat template, identically for every back end."""
 
     def __init__(self, base: Path) -> None:
         """Load the tokenizer; BadInput where it does not load or lacks a chat template."""
         self._base = base
-        try:
+        with refusing(base, "a tokenizer"):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{base} does not load as a tokenizer: {str(error).splitlines()[0]}") from None
         if not self.tokenizer.chat_template:
             raise BadInput(f"The tokenizer in {base} has no chat template: add chat_template.jinja.")
         self._known: dict[str, list[int]] = {}

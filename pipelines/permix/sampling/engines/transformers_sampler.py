@@ -14,7 +14,7 @@ from permix.progress import Progress
 from permix.sampling import sampler
 from permix.sampling.engines import decoding
 from permix.sampling.engines.adapters import Adapters
-from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
+from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
 from permix.sampling.engines.quantised import NF4, load_in_4bit, refuse_without_bitsandbytes
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.sampler import Completion, EncodedRequest, Engine, Request
@@ -36,11 +36,8 @@ class TransformersSampler:
         transformers.utils.logging.disable_progress_bar()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._prompter = Prompter(engine.base)
-        try:
+        with refusing(engine.base, "a causal language model"):
             self._base = self._load().eval()
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"{engine.base} does not load as a causal language model: {reason}") from None
         config = self._base.config
         self._adapters = Adapters(self._base, str(engine.base))
         self._room = getattr(config.get_text_config(), "max_position_embeddings", None)
@@ -85,13 +82,11 @@ class TransformersSampler:
 
     def _batch(self, batch: Sequence[Request], prompts: Prompts) -> list[Completion]:
         torch.set_num_threads(self.engine.threads)
-        adapter = batch[0].adapter
-        digest = adapter.digest if adapter else ""
         encoded = [EncodedRequest(prompts[r.id], r.sampling, r.seed) for r in batch]
-        with self._adapters.use(adapter, encoded[0].prompt) as model:
+        with self._adapters.use(batch[0].adapter, encoded[0].prompt) as model:
             outcomes = decoding.decode(model, self._prompter.tokenizer, self._eos, encoded)
         return [
-            Completion(r.id, o.text, len(prompts[r.id]), o.tokens, o.finish, self._name, digest)
+            Completion(r.id, o.text, len(prompts[r.id]), o.tokens, o.finish, self._name, r.adapter_digest)
             for r, o in zip(batch, outcomes, strict=True)
         ]
 
@@ -108,14 +103,11 @@ def plan(requests: Sequence[Request], lengths: dict[str, int], size: int) -> lis
     Sorting by prompt length saves padding; equal prompts stay together and are read once.
     """
 
-    def adapter(r: Request) -> str:
-        return r.adapter.digest if r.adapter else ""
-
     def order(r: Request) -> tuple[str, int, str, str]:
-        return adapter(r), lengths[r.id], json.dumps(r.messages), r.id
+        return r.adapter_digest, lengths[r.id], json.dumps(r.messages), r.id
 
     batches: list[list[Request]] = []
-    for _, group in groupby(sorted(requests, key=order), key=adapter):
+    for _, group in groupby(sorted(requests, key=order), key=lambda r: r.adapter_digest):
         ordered = list(group)
         batches += [ordered[i : i + size] for i in range(0, len(ordered), size)]
     return batches

@@ -26,7 +26,7 @@ from permix.sampling import sampler
 from permix.sampling.engines import vllm_replica
 from permix.sampling.engines.adapters import Adapters
 from permix.sampling.engines.decoding import text_before, text_of
-from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, weights_digest
+from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
 from permix.sampling.engines.quantised import NF4
 from permix.sampling.engines.vllm_replica import ENVIRONMENT, RANKS, Outcome, Setup
 from permix.sampling.sampler import Adapter, Completion, EncodedRequest, Engine, Request
@@ -59,13 +59,10 @@ class VllmSampler:
         self.engine, self.dtype = engine, engine.dtype
         self._devices = _devices(engine)
         self._prompter = Prompter(engine.base)
-        try:
+        with refusing(engine.base, "a causal language model"):
             config = transformers.AutoConfig.from_pretrained(engine.base)
             with torch.device("meta"):  # shapes alone, to check adapters against
                 shapes = transformers.AutoModelForCausalLM.from_config(config)
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise BadInput(f"{engine.base} does not load as a causal language model: {reason}") from None
         self._adapters = Adapters(shapes, str(engine.base))
         own = engine.base / "generation_config.json"
         generation = transformers.GenerationConfig.from_pretrained(engine.base) if own.is_file() else config
@@ -97,9 +94,7 @@ class VllmSampler:
                 self._adapters.fit(adapter)
         if requests:
             self._open(self.engine.max_lora_rank if adapters else 0)
-            self._prompter.encode(
-                requests, self._replicas[0].positions
-            )  # a device may hold fewer than the model allows
+            self._prompter.encode(requests, self._replicas[0].positions)  # a device may allow fewer
         for adapter, probe in adapters.values():
             self._prove(adapter, probe)
         chunks = plan(requests, prompts, CHUNK * self.engine.batch_size)
@@ -175,8 +170,7 @@ class VllmSampler:
         tokenizer, stop = self._prompter.tokenizer, r.sampling.stop
         cut = text_before(stop, tokenizer, tokens) if stop and finish == "stop" else None
         text = text_of(tokenizer, tokens) if cut is None else cut
-        digest = r.adapter.digest if r.adapter else ""
-        return Completion(r.id, text, len(prompts[r.id]), len(tokens), finish, self._name, digest)
+        return Completion(r.id, text, len(prompts[r.id]), len(tokens), finish, self._name, r.adapter_digest)
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that decide the completions; a journal resumes under the same ones only."""
@@ -198,9 +192,9 @@ class _Replica:
 
     def __init__(self, devices: str, threads: int) -> None:
         """Start the process, which waits for the call `open`."""
-        mine = {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-        mine |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
-        environment = ENVIRONMENT | processes.without_secrets() | mine
+        environment = ENVIRONMENT | processes.without_secrets()
+        environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        environment |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
         self._child, self.pipe = processes.start(vllm_replica.main, environment, 2)  # vLLM prints much
 
     def ask(self, method: str, *arguments: Any) -> None:
@@ -239,7 +233,7 @@ def plan(requests: Sequence[Request], prompts: Prompts, size: int) -> list[list[
     """
 
     def order(r: Request) -> tuple[str, list[int], str]:
-        return r.adapter.digest if r.adapter else "", prompts[r.id], r.id
+        return r.adapter_digest, prompts[r.id], r.id
 
     rows = sorted(requests, key=order)
     return [rows[i : i + size] for i in range(0, len(rows), size)]

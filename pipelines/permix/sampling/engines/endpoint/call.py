@@ -10,7 +10,7 @@ from permix.errors import PermixError
 from permix.sampling.engines.endpoint.cache import Cache
 from permix.sampling.engines.endpoint.client import Client, Fault, Refusal, Reply
 from permix.sampling.engines.endpoint.pace import Pace, Patience
-from permix.sampling.engines.endpoint.spending import Budget, most, price
+from permix.sampling.engines.endpoint.spending import Budget, most
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.journal import Journal
 from permix.sampling.sampler import Completion, Endpoint, Request
@@ -104,7 +104,7 @@ class Call:
                 if self._failure:
                     raise Fault("the end of the run")
                 reply = await self.client.ask(request)
-                cost = price(self.endpoint, reply.tokens_in, reply.tokens_out) if reply.counted else limit
+                cost = self.endpoint.price(reply.tokens_in, reply.tokens_out) if reply.counted else limit
                 good = True
             except Fault as fault:
                 cost = limit if fault.lost else 0.0

@@ -4,22 +4,15 @@ import asyncio
 import json
 
 from permix.errors import PermixError
-from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Endpoint, Request
-
-
-def price(endpoint: Endpoint, tokens_in: int, tokens_out: int) -> float:
-    """Return the price in USD of these tokens."""
-    return (tokens_in * endpoint.price_in + tokens_out * endpoint.price_out) / 1e6
 
 
 def most(endpoint: Endpoint, request: Request) -> float:
     """Return the most that one try can cost, in USD: a token is at least one byte of the prompt or the template."""
-    return price(endpoint, _bytes(request.messages) + len(request.sampling.json_schema), request.sampling.max_tokens)
-
-
-def _bytes(messages: Messages) -> int:
-    return len(json.dumps(messages, ensure_ascii=False).encode()) + 64
+    prompt_bytes = (
+        len(json.dumps(request.messages, ensure_ascii=False).encode()) + 64 + len(request.sampling.json_schema)
+    )
+    return endpoint.price(prompt_bytes, request.sampling.max_tokens)
 
 
 class Budget:
