@@ -62,49 +62,54 @@ def parse(data: Mapping[str, Any], where: str) -> Recipe:
     for key in data:
         if key not in known:
             raise BadInput(f"{where} has an unknown key {key!r}: {_suggest(key, known)}")
-    tables = {}
-    for stage in map(stages.get, stages.NAMES):
-        if (table := stage.table) in data and stage.name != "personas":
-            own_keys, types_ = own_fields(stage.config), typing.get_type_hints(stage.config)
-            settings = dict(as_table(data[table], f"[{table}] of {where}"))
-            if stage.name == "base" and "teacher" in settings:
-                inner = settings.pop("teacher")
-                tables["toy.teacher"] = check(inner, own_keys, types_, f"[toy.teacher] of {where}", _suggest)
-            tables[stage.name] = check(settings, own_keys, types_, f"[{table}] of {where}", _suggest)
-    if "personas" in data:
-        kinds = {"dataset": str, "eval": str}
-        tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
-        if len(tables["personas"]) == 2:
-            raise BadInput(f"[personas] of {where} names a dataset and a file for its pool eval: give one of them.")
-        _repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
-    own = {
-        n: _source({"name": n, **as_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
-        for n, t in as_table(data.get("benchmark", {}), where).items()
-    }
-    hints = typing.get_type_hints(Recipe)
-    plain = check(
-        {k: v for k, v in data.items() if k in top and k not in ("task", "benchmarks")},
-        top,
-        hints,
-        where,
-    )
-    chosen = data.get("benchmarks", list(own))
-    if not isinstance(chosen, list) or not all(isinstance(n, str) for n in chosen):
-        raise BadInput(f"benchmarks of {where} should be a list of names.")
-    sources = tuple(own[n] if n in own else benchmarks.builtin(n) for n in chosen)
+    tables, sources = _tables(data, where), _benchmarks(data, where)
+    values = {key: value for key, value in data.items() if key in top and key not in ("task", "benchmarks")}
+    settings = check(values, top, typing.get_type_hints(Recipe), where)
     if "task" in data:
         task = as_table(data["task"], f"[task] of {where}")
-        plain["task"] = _source({"split": "train", **task}, f"[task] of {where}")
+        settings["task"] = _source({"split": "train", **task}, f"[task] of {where}")
     named = models.BUILTIN | {
         name: _model(name, table, f"[model.{name}] of {where}")
         for name, table in as_table(data.get("model", {}), f"[model] of {where}").items()
     }
     if "calibrate" in data:
         grids = as_table(data["calibrate"], f"[calibrate] of {where}")
-        plain["calibration"] = grid.read(grids, [source.name for source in sources], f"[calibrate] of {where}")
-    recipe = Recipe(**plain, benchmarks=sources, models=named, tables=tables)
+        settings["calibration"] = grid.read(grids, [source.name for source in sources], f"[calibrate] of {where}")
+    recipe = Recipe(**settings, benchmarks=sources, models=named, tables=tables)
     _check_whole(recipe, where)
     return recipe
+
+
+def _tables(data: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Return the settings of each stage that has a table, and those of [toy.teacher]."""
+    tables = {}
+    for stage in map(stages.get, stages.NAMES):
+        if (table := stage.table) in data and stage.name != "personas":
+            known, hints = own_fields(stage.config), typing.get_type_hints(stage.config)
+            settings = dict(as_table(data[table], f"[{table}] of {where}"))
+            if stage.name == "base" and "teacher" in settings:
+                teacher = settings.pop("teacher")
+                tables["toy.teacher"] = check(teacher, known, hints, f"[toy.teacher] of {where}", _suggest)
+            tables[stage.name] = check(settings, known, hints, f"[{table}] of {where}", _suggest)
+    if "personas" in data:
+        kinds = {"dataset": str, "eval": str}
+        tables["personas"] = check(data["personas"], kinds, kinds, f"[personas] of {where}")
+        if len(tables["personas"]) == 2:
+            raise BadInput(f"[personas] of {where} names a dataset and a file for its pool eval: give one of them.")
+        _check_repository(tables["personas"].get("dataset", "x/y"), f"[personas] dataset of {where}")
+    return tables
+
+
+def _benchmarks(data: Mapping[str, Any], where: str) -> tuple[Source, ...]:
+    """Return the sources of the recipe's `benchmarks`, by default all tables [benchmark.x]."""
+    own = {
+        n: _source({"name": n, **as_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
+        for n, t in as_table(data.get("benchmark", {}), where).items()
+    }
+    chosen = data.get("benchmarks", list(own))
+    if not isinstance(chosen, list) or not all(isinstance(n, str) for n in chosen):
+        raise BadInput(f"benchmarks of {where} should be a list of names.")
+    return tuple(own[name] if name in own else benchmarks.builtin(name) for name in chosen)
 
 
 def _suggest(key: str, known: Iterable[str]) -> str:
@@ -122,7 +127,7 @@ def _source(table: dict[str, Any], where: str) -> Source:
     if not values.get("dataset"):
         start = benchmarks.builtin(values.get("name", "arithmetic"))
         return replace(start, **{k: v for k, v in values.items() if k != "dataset"})
-    _repository(values["dataset"], f"dataset of {where}")
+    _check_repository(values["dataset"], f"dataset of {where}")
     return Source(**{"name": values["dataset"].split("@")[0].split("/")[1], **values})
 
 
@@ -134,7 +139,7 @@ def _model(name: str, table: Any, where: str) -> Model:
     return Model(**{"name": name, "model": "", **values})
 
 
-def _repository(value: str, where: str) -> None:
+def _check_repository(value: str, where: str) -> None:
     parts = value.split("@")[0].split("/")
     if len(parts) != 2 or not all(parts):
         raise BadInput(f"{where} is {value!r}: it should be a Hub id, org/name.")
@@ -144,7 +149,7 @@ def _check_whole(recipe: Recipe, where: str) -> None:
     if recipe.base != "toy":
         if not recipe.base:
             raise BadInput(f'{where} names no base model: set base to a Hub id, or to "toy".')
-        _repository(recipe.base, f"base of {where}")
+        _check_repository(recipe.base, f"base of {where}")
     for name in recipe.variants:
         variant.get(name)
         model = variant.other(name)
