@@ -1,4 +1,4 @@
-"""Rows of datasets: ours as Parquet files, anybody's as `datasets` reads them."""
+"""Rows of datasets: ours as Parquet files, any other as `datasets` reads them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import Any
 
 from permix.errors import BadInput
 
+Row = dict[str, Any]
+"""One row of a dataset, {column: value}; the columns are those of its stage."""
+
 
 def write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: Path) -> None:
-    """Write the named columns of `rows`, which have them all.
-
-    `columns` gives each its Arrow type, "strings" for a list of strings, "messages" for a chat.
-    """
+    """Write `columns` of the rows: {name: its Arrow type, "strings" for lists of strings, "messages" for chats}."""
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 
@@ -19,21 +19,21 @@ def write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: P
     lists = {"strings": arrow.list_(arrow.string()), "messages": arrow.list_(message)}
     schema = arrow.schema([(name, lists.get(kind) or arrow.type_for_alias(kind)) for name, kind in columns.items()])
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = [{name: row[name] for name in columns} for row in rows]
-    parquet.write_table(arrow.Table.from_pylist(kept, schema), path, compression="zstd")
+    table = arrow.Table.from_pylist([{name: row[name] for name in columns} for row in rows], schema)
+    parquet.write_table(table, path, compression="zstd")
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of one file."""
+def read(path: Path) -> list[Row]:
+    """Return the rows of one file."""
     import pyarrow.parquet as parquet
 
     return [dict(row) for row in parquet.read_table(path).to_pylist()]
 
 
-def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[dict[str, Any]]:
-    """All rows of one split of the dataset in `folder`, read as `datasets` reads it from the Hub.
+def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[Row]:
+    """Return the rows of one split of the dataset in `folder`, as `datasets` reads them from the Hub.
 
-    BadInput, which calls it `dataset`, where it cannot be read.
+    BadInput, which names `dataset`, if it cannot be read.
     """
     import tempfile
 
@@ -44,10 +44,10 @@ def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[d
     with tempfile.TemporaryDirectory() as cache:
         settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
         try:
-            found = datasets.load_dataset(str(folder), config or None, split=split, **settings)
+            rows = datasets.load_dataset(str(folder), config or None, split=split, **settings)
         except (ValueError, OSError, StopIteration, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            said = str(error.__cause__ or error) or "it is empty"
-            reason = " ".join(said.replace(str(folder), dataset).split()).rstrip(".!")
-            wanted = f"The split {split!r}" + (f" of config {config!r}" if config else "")
-            raise BadInput(f"{wanted} of {dataset} cannot be read: {reason}.") from None
-        return [dict(row) for row in found]
+            message = str(error.__cause__ or error) or "it is empty"
+            reason = " ".join(message.replace(str(folder), dataset).split()).rstrip(".!")
+            part = f"The split {split!r}" + (f" of config {config!r}" if config else "")
+            raise BadInput(f"{part} of {dataset} cannot be read: {reason}.") from None
+        return [dict(row) for row in rows]

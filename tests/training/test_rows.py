@@ -65,9 +65,9 @@ def test_an_adapter_says_what_its_mixture_was_made_from(tmp_path: Path) -> None:
     record |= dict.fromkeys(
         ("permix", "stage", "digest", "content_digest", "config", "files", "release", "created"), ""
     )
-    assert rows.made_from(tmp_path) == {}
+    assert rows.provenance(tmp_path) == {}
     files.write_json(tmp_path / "run.json", record)
-    assert rows.made_from(tmp_path) == {
+    assert rows.provenance(tmp_path) == {
         "sources": {"personas": f"datasets/org/pool@{SHA}"},
         "rows": 4,
         "too_long": 1,

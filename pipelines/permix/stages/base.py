@@ -3,8 +3,8 @@
 In:  nothing; the text is generated
 Out: model.safetensors, config.json, generation_config.json, tokenizer with its chat template
 
-The base is what gets post-trained. The teacher is what SeqKD learns from: larger, trained longer, and used to going
-step by step under any persona. The knobs of the world (`plain`, `flourish`, …) decide how strong the effects of the
+The base is post-trained. SeqKD learns from the teacher: it is larger, trained longer, and answers step by step more
+often under any persona. The settings of the world (`plain`, `flourish`, …) decide how strong the effects of the
 experiment are; the card prints them.
 """
 
@@ -30,14 +30,14 @@ TEACHER: dict[str, Any] = {
     "layers": 4,
     "heads": 4,
     "steps": 3000,
-    "careful": 2.0,  # larger alone, it would still answer carelessly where the persona does
+    "careful": 2.0,  # a larger model alone would still answer carelessly under a careless persona
 }
-"""What the teacher has different from the base, before [toy.teacher]."""
+"""The teacher's settings that differ from the base's, before [toy.teacher]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Sizes and settings of permix.toy.model.Training, then the knobs of permix.toy.style.World."""
+    """Sizes and settings of permix.toy.model.Training and permix.toy.style.World."""
 
     TABLE: ClassVar[str] = "toy"
 
@@ -80,54 +80,54 @@ class Config(StageConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """The base where it is the toy, the teacher where a variant learns from it; the recipe's seeds change neither."""
+    """Return the base if it is the toy, and the teacher if a variant learns from it; seeds change neither."""
     world = recipe.settings("base")
-    found = [Config(org=recipe.org, **world)] if recipe.base == "toy" else []
+    models = [Config(org=recipe.org, **world)] if recipe.base == "toy" else []
     if any(variants.get(name).teacher == "toy" for name in recipe.variants):
-        found.append(Config(org=recipe.org, role="teacher", **{**world, **TEACHER, **recipe.settings("toy.teacher")}))
-    return found
+        models.append(Config(org=recipe.org, role="teacher", **{**world, **TEACHER, **recipe.settings("toy.teacher")}))
+    return models
 
 
 def target(config: Config) -> str:
-    """`org/permix-toy-base` or `org/permix-toy-teacher`."""
+    """Return `org/permix-toy-base` or `org/permix-toy-teacher`."""
     return config.name(f"permix-toy-{config.role}")
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """None."""
+    """Return no inputs."""
     return {}
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """About how many tokens are read."""
+    """Return the approximate number of training tokens."""
     return {"tokens": config.steps * config.batch_size * TOKENS_A_ROW}
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Train, resuming from the checkpoint in `context.work`, and save model and tokenizer."""
-    # Threads that spin at a barrier stand in each other's way where another program wants a core: 30 times slower.
+    # Threads that spin at a barrier make this 30 times slower when another program uses a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
 
     from permix.toy import model, tokenizer
 
     torch.set_num_threads(context.threads)
-    settings, tok = _training(config), tokenizer.build()
+    settings, toy_tokenizer = _training(config), tokenizer.build()
     total = estimate(config)["tokens"]
 
     def report(step: int, tokens: int, loss: float) -> None:
         context.progress(tokens, tokens if step == config.steps else max(total, tokens), "tokens", f"loss {loss:.2f}")
 
     context.work.mkdir(parents=True, exist_ok=True)
-    trained, facts = model.train(settings, tok, context.work / "checkpoint.pt", report)
+    trained, facts = model.train(settings, toy_tokenizer, context.work / "checkpoint.pt", report)
     trained.save_pretrained(out)
-    tok.save_pretrained(out)
+    toy_tokenizer.save_pretrained(out)
     world = {**asdict(settings.world), **asdict(settings.mixture)}
     return {
         "parameters": sum(p.numel() for p in trained.parameters()),
         **facts,
         "world": world,
-        "methods": _accuracies(model.answers(trained, tok, config.checked_problems, config.model_seed)),
+        "methods": _accuracies(model.answers(trained, toy_tokenizer, config.checked_problems, config.model_seed)),
     }
 
 
@@ -141,7 +141,7 @@ def _training(config: Config) -> "Training":
 
 
 def _accuracies(answers: list[tuple[Any, str]]) -> dict[str, dict[str, float]]:
-    """How often each method is used in answers to test problems under the evaluation personas, and how often right."""
+    """Return share and accuracy of each method in the answers to test problems under the evaluation personas."""
     from permix.toy import style
     from permix.verifier import Verifier
 

@@ -1,10 +1,10 @@
-"""Publish an adapter as a model of its own: merged into its base, or as a GGUF file (by `permix export`, no recipe).
+"""Publish an adapter merged into its base, as a transformers model or a GGUF file, for `permix export`.
 
 In:  adapter, base (the revision that the adapter names)
 Out: merged: model.safetensors, config.json, generation_config.json, tokenizer
-     gguf:   <name>.gguf, made of the merged model by llama.cpp's own converter
+     gguf:   <name>.gguf, the merged model converted by llama.cpp's own converter
 
-The adapter goes into the unquantised base, also where it was trained on one of 4 bits: those roundings are left out.
+The adapter is merged into the unquantised base, even if it was trained on a 4-bit base.
 """
 
 import shutil
@@ -28,7 +28,7 @@ class Config(StageConfig):
 
     TABLE: ClassVar[str] = "export"
 
-    adapter: str = unhashed("")  # what they hold is hashed, as with every input; a commit carries a time
+    adapter: str = unhashed("")  # the content is hashed, as of every input; a commit has a time
     base: str = unhashed("")
     variant: str = ""
     format: Format = "merged"
@@ -36,32 +36,32 @@ class Config(StageConfig):
 
     @property
     def stem(self) -> str:
-        """The adapter's own name, in which tag and seed are already, and the format."""
+        """The adapter's own name, which includes tag and seed, and the format."""
         return f"{self.adapter.partition('@')[0].split('/')[1]}-{self.format}"
 
     @property
     def is_merged(self) -> bool:
-        """Whether it stays a model of transformers."""
+        """Whether the result is a transformers model."""
         return self.format == "merged"
 
 
 def configs(recipe: Any) -> list[Config]:
-    """None: what is exported is named on the command line."""
+    """Return none: the command line names the adapter."""
     return []
 
 
 def target(config: Config) -> str:
-    """`org/<adapter>-merged`, or `org/<adapter>-<type>-gguf`."""
+    """Return `org/<adapter>-merged` or `org/<adapter>-<type>-gguf`."""
     return f"{config.org}/{config.stem}" + ("" if config.is_merged else "-gguf")
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The adapter and its base."""
+    """Return the adapter and its base."""
     return {"adapter": config.adapter, "base": config.base}
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Merge, prove that the merged model is the adapted one, and convert where a GGUF file is wanted."""
+    """Merge, check the merged model against the adapted one, and convert it to GGUF for a GGUF format."""
     merged = out if config.is_merged else context.work / "merged"
     shutil.rmtree(merged, ignore_errors=True)
     facts = merge(inputs["base"], inputs["adapter"], merged)
@@ -72,10 +72,10 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def merge(base: Path, adapter: Path, out: Path) -> Facts:
-    """Write base + adapter, in the base's own dtype, and the adapter's tokenizer into `out`.
+    """Write base + adapter, in the base's dtype, and the adapter's tokenizer into `out`; return the facts.
 
-    PermixError where weights of the adapter have no effect, or where the merged model is further from the adapted one
-    than the base is. The facts say how far: the largest change of a logit on one prompt.
+    PermixError if the adapter's weights have no effect, or if the merged model differs more from the adapted one than
+    the base does. A difference is the largest change of a logit on one prompt.
     """
     import torch
     from peft import PeftModel
@@ -87,14 +87,15 @@ def merge(base: Path, adapter: Path, out: Path) -> Facts:
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto").eval()
     dtype = str(model.dtype).removeprefix("torch.")
     with torch.inference_mode():
-        plain = model(prompt).logits.float()
+        base_logits = model(prompt).logits.float()
     adapted = PeftModel.from_pretrained(model, adapter).eval()
     with torch.inference_mode():
-        wanted = adapted(prompt).logits.float()
+        adapted_logits = adapted(prompt).logits.float()
     model = adapted.merge_and_unload(safe_merge=True)  # refuses weights that are not finite
     with torch.inference_mode():
-        found = model(prompt).logits.float()
-    change, error = float((wanted - plain).abs().max()), float((wanted - found).abs().max())
+        merged_logits = model(prompt).logits.float()
+    change = float((adapted_logits - base_logits).abs().max())
+    error = float((adapted_logits - merged_logits).abs().max())
     learned = any(w.any() for name, w in load_file(adapter / "adapter_model.safetensors").items() if "lora_B" in name)
     if learned and not change:
         raise PermixError("The adapter's weights change no logit of its base: they do not fit its layers.")
@@ -115,24 +116,24 @@ def merge(base: Path, adapter: Path, out: Path) -> Facts:
 
 
 def converter() -> str:
-    """The path of llama.cpp's converter; BadInput where it is not on the PATH."""
-    found = shutil.which(CONVERTER)
-    if found is None:
+    """Return the path of llama.cpp's converter; BadInput if it is not on the PATH."""
+    path = shutil.which(CONVERTER)
+    if path is None:
         raise BadInput(
             f"A GGUF file is made by llama.cpp's {CONVERTER}, which is not on the PATH: install llama.cpp, or add the "
             "folder of its source to PATH and `pip install gguf`. --merge needs neither."
         )
-    return found
+    return path
 
 
 def convert(model: Path, file: Path, kind: str) -> None:
-    """Turn a model folder into one GGUF file of the type `kind`."""
+    """Convert a model folder to one GGUF file of the type `kind`."""
     done = subprocess.run(
         [converter(), str(model), "--outfile", str(file), "--outtype", kind], capture_output=True, text=True
     )
     if done.returncode or not file.is_file():
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
-        raise PermixError(f"{CONVERTER} could not convert the merged model: {said[-1][:300]}")
+        output = (done.stderr or done.stdout).strip().splitlines() or ["it printed nothing"]
+        raise PermixError(f"{CONVERTER} could not convert the merged model: {output[-1][:300]}")
 
 
 STAGE = Stage(

@@ -62,7 +62,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     loop.write_lines(out / "log.jsonl", log)
     loop.write_lines(out / "samples.jsonl", rollouts.samples(reward.folder))
     if config.probe_steps:
-        loop.write_lines(out / "probe.jsonl", probe.found(trainer.state.log_history))
+        loop.write_lines(out / "probe.jsonl", probe.of_log(trainer.state.log_history))
     curves.training(log, out / "figures" / "training")
     tail = log[-max(1, len(log) // 10) :]
     completions = trainer.state.global_step * trainer.args.generation_batch_size
@@ -71,7 +71,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         "reward_first": log[0]["reward"],
         "reward_last": sum(entry["reward"] for entry in tail) / len(tail),
         "by_persona": rollouts.by_persona(log),
-        "mixture": rows.made_from(inputs["mixture"]),
+        "mixture": rows.provenance(inputs["mixture"]),
         "cost": {
             "prompts_seen": completions // config.num_generations,
             "completions": completions,

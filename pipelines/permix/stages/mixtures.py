@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from permix import benchmarks, parquet
 from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
+from permix.parquet import Row
 from permix.prompting import persona
 from permix.prompting import prompts as prompt
 from permix.results.measures import overlap
@@ -27,7 +28,6 @@ from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, 
 from permix.stages import rewrites, teachers
 from permix.verifier import Problem, Verifier
 
-Row = dict[str, Any]
 TEXTS = ("problem_id", "question", "gold", "kind", "persona")
 
 

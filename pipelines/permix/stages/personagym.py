@@ -23,6 +23,7 @@ from permix.experiment.recipe import Recipe
 from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
 from permix.judging.panel import SAID, JudgedConfig, Panel
 from permix.paper import variants
+from permix.parquet import Row
 from permix.sampling.sampler import Backend, Sampling
 from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setting, unhashed
 from permix.stages import questions, sweep
@@ -33,7 +34,6 @@ CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answ
 CHECKS = dict.fromkeys(("question_id", "persona", "check"), "string") | SAID
 PARTS = {"scores": COLUMNS, "calibration": CALIBRATION, "checks": CHECKS}
 PROMPT_TOKENS, ANSWER_TOKENS = 120, 250  # of a question and its answer, for the estimate
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Publish the two persona pools (paper, Appendix D, Tables 13-15).
 
-In:  nothing; the pools come with permix (personas/*.json)
+In:  nothing; permix brings the pools (personas/*.json)
 Out: data/train-00000-of-00001.parquet, data/eval-00000-of-00001.parquet: key, category, system_prompt
 """
 
@@ -17,17 +17,17 @@ from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """The pools themselves are the configuration, so that an edited prompt makes everything after it stale."""
+    """The pools are the configuration, so that an edited prompt makes everything that uses it stale."""
 
     TABLE: ClassVar[str] = "personas"
 
     train: tuple[persona.Persona, ...] = recipe_field()
     eval: tuple[persona.Persona, ...] = recipe_field()
-    label: str = recipe_field("", unhashed=True)  # of a pool eval of one's own
+    label: str = recipe_field("", unhashed=True)  # names the user's own pool eval
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One, unless the recipe brings a personas dataset of its own; another where it brings a file for the pool eval."""
+    """Return our pools, and those with the recipe's own pool eval; none if the recipe names a personas dataset."""
     if recipe.settings("personas").get("dataset"):
         return []
     train, pools = persona.bundled("train"), {"": persona.bundled("eval")}
@@ -35,16 +35,16 @@ def configs(recipe: Recipe) -> list[Config]:
         pools[persona.label(recipe.eval_personas)] = persona.from_file(Path(recipe.eval_personas))
     for pool in pools.values():
         persona.refuse_overlap(train, pool)
-    return [Config(org=recipe.org, train=tuple(train), eval=tuple(pool), label=own) for own, pool in pools.items()]
+    return [Config(org=recipe.org, train=tuple(train), eval=tuple(pool), label=label) for label, pool in pools.items()]
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-personas`, and the file's name where the pool eval is of one's own."""
+    """Return `datasets/org/permix-personas`, with the label of the user's own pool eval."""
     return f"datasets/{config.name('permix-personas' + (f'-{config.label}' if config.label else ''))}"
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """None."""
+    """Return no inputs."""
     return {}
 
 

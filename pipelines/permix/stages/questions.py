@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from permix import parquet
 from permix.errors import BadInput, PermixError
@@ -22,6 +22,7 @@ from permix.judging import procedure, structured, tasks
 from permix.judging.structured import Client, SharedBudget
 from permix.judging.tasks import TASKS, text_of
 from permix.judging.upstream import GROUP
+from permix.parquet import Row
 from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
 from permix.sampling.sampler import Sampling
@@ -41,7 +42,6 @@ COLUMNS = {
 }
 PERSONAS = 16  # pool eval, for the estimate
 PROMPT_TOKENS, QUESTION_TOKENS, EXAMPLES_TOKENS, THINKING = 350, 80, 600, 500
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,13 @@ from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
+from permix.parquet import Row
 from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Completion, Request, Sampling, seed_of
 from permix.stage import Facts, Stage, StageContext, setting
 from permix.stages.shared import models, written_targets
-from permix.stages.shared.written_targets import Row
 from permix.verifier import Problem, Verdict
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         "loss_first": log[0]["loss"],
         "loss_last": log[-1]["loss"],
         "longest_row": max(lengths),
-        "mixture": rows.made_from(inputs["mixture"]),
+        "mixture": rows.provenance(inputs["mixture"]),
         "cost": {
             "rows_seen": epochs * len(lengths) + more * config.batch,
             "tokens_trained": int(trainer.state.num_input_tokens_seen),

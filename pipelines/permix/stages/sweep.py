@@ -20,6 +20,7 @@ from permix.errors import BadInput
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
+from permix.parquet import Row
 from permix.prompting import persona
 from permix.prompting.persona import Persona
 from permix.results.measures import sweep_numbers
@@ -27,7 +28,6 @@ from permix.sampling.sampler import Backend, Dtype, Sampling
 from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, recipe_field, setting, unhashed
 from permix.stages.shared import models, sweep_rows
 from permix.stages.shared.peers import PEERS, Name
-from permix.stages.shared.sweep_rows import Row
 from permix.verifier import Problem
 from permix.verifier.answer import Rule
 

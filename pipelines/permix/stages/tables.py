@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from permix import files, paper, parquet, stages
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
+from permix.parquet import Row
 from permix.results.reporting import table_lines, tabular
-from permix.results.reporting.table_lines import Row
 from permix.results.reporting.tabular import as_text as as_text
 from permix.stage import Facts, Stage, StageConfig, StageContext, own_fields, recipe_field
 from permix.stages import cases, personagym, preference, sweep

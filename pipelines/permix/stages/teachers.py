@@ -19,6 +19,7 @@ from permix.benchmarks import sizes
 from permix.errors import PermixError
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
+from permix.parquet import Row
 from permix.prompting import persona, prompts
 from permix.sampling.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Stage, StageContext, recipe_field, setting
@@ -112,7 +113,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     return facts | {"cost": models.spent(config.writer, made.values())}
 
 
-def _quality(rows: Sequence[written_targets.Row]) -> Facts:
+def _quality(rows: Sequence[Row]) -> Facts:
     """Of all that a teacher wrote, what is left out among it."""
     return {
         "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),

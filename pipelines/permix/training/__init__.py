@@ -1,1 +1,1 @@
-"""What the two trainer pages, stages sft and grpo, share."""
+"""The parts of training that stages sft and grpo share."""

@@ -1,4 +1,4 @@
-"""The adapter as it is published."""
+"""Save an adapter as it is published."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ from permix.stage import StageContext
 
 
 def save(trainer: Any, context: StageContext, out: Path) -> None:
-    """Save adapter and tokenizer; the adapter names its base as on the Hub, its JSON is sorted (peft writes a set).
+    """Save adapter and tokenizer; the adapter names its base on the Hub, and its JSON is sorted (peft writes a set).
 
-    Every process of several has to call it: under FSDP each holds a part of the weights.
+    Every process must call it: under FSDP each process holds a part of the weights.
     """
     whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out, state_dict=whole)

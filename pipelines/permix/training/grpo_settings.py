@@ -1,4 +1,4 @@
-"""The settings of GRPO: TRL's own keys, those of its rollouts and of probes."""
+"""The settings of GRPO: the keys of TRL's trainer, of its rollouts, and of probes."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,7 +10,7 @@ from permix.training.settings import TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainerConfig):
-    """TRL's GRPOConfig keys. Rollouts are transformers' own, or vLLM's (`use_vllm`) where the base is not quantised."""
+    """The keys of TRL's GRPOConfig. Rollouts come from transformers, or from vLLM for a base that is not quantised."""
 
     TABLE: ClassVar[str] = "grpo"
     learning_rate: float = 5e-6
@@ -51,7 +51,7 @@ class Config(TrainerConfig):
     toy: bool = recipe_field(False)
 
     def __post_init__(self) -> None:
-        """Refuse what no training can start with."""
+        """Raise BadInput for settings that no training can use."""
         super().__post_init__()
         if self.num_generations < 2:
             raise BadInput(f"[grpo] num_generations is {self.num_generations}: a group needs at least 2.")
@@ -74,7 +74,7 @@ class Config(TrainerConfig):
             raise BadInput("[grpo] use_vllm and use_transformers_continuous_batching are both true: choose one.")
 
     def needs_gpu(self) -> tuple[str, str] | None:
-        """What no CPU can do, and what to do instead."""
+        """Return the setting that needs a GPU and the advice for a CPU; None without such a setting."""
         if self.use_vllm and self.vllm_mode == "server":
             return 'vllm_mode "server"', 'set vllm_mode = "colocate"'
         return super().needs_gpu()

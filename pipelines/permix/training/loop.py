@@ -1,4 +1,4 @@
-"""Training that survives kills: it goes on from the newest checkpoint that was written to its end."""
+"""Training that survives kills: it resumes from the newest complete checkpoint."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,14 @@ from permix.stage import StageContext
 from permix.training.settings import TrainerConfig
 
 MARK = "complete"
-"""The file that is written into a checkpoint after everything else."""
+"""The file that is written last into a checkpoint."""
 TIMES = ("step_time", "train_runtime", "train_tokens_per_second")
 
 
 def train(trainer: Any, config: TrainerConfig) -> list[dict[str, Any]]:
-    """Train to the end, resuming where a killed run left a complete checkpoint; return the log, a row per logged step.
+    """Train to the end, resuming from a complete checkpoint; return the log, a row per logged step.
 
-    PermixError when the memory does not suffice.
+    PermixError when memory runs out.
     """
     with memory(config):
         trainer.train(resume_from_checkpoint=resumable(Path(trainer.args.output_dir)))
@@ -27,18 +27,17 @@ def train(trainer: Any, config: TrainerConfig) -> list[dict[str, Any]]:
 
 
 def complete(checkpoints: Path) -> list[Path]:
-    """The checkpoints that were written to their end, newest first; a kill may have left half of a newer one."""
-    found = [path.parent for path in checkpoints.glob(f"checkpoint-*/{MARK}")]
-    return sorted(found, key=number, reverse=True)
+    """Return the complete checkpoints, newest first; a kill may have left an incomplete one."""
+    return sorted((path.parent for path in checkpoints.glob(f"checkpoint-*/{MARK}")), key=number, reverse=True)
 
 
 def number(checkpoint: Path) -> int:
-    """The step at which a checkpoint was saved."""
+    """Return the step of a checkpoint."""
     return int(checkpoint.name.split("-")[1])
 
 
 def resumable(checkpoints: Path) -> str | None:
-    """The newest complete checkpoint before the last step: resumed at its end, TRL's trainer would take one more."""
+    """Return the newest complete checkpoint before the last step; TRL would train one step more from the last."""
     for path in complete(checkpoints):
         state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
         if state["global_step"] < state["max_steps"]:
@@ -46,15 +45,15 @@ def resumable(checkpoints: Path) -> str | None:
     return None
 
 
-def report(context: StageContext, shown: str) -> Any:
-    """The callback that shows progress with the metric `shown`, and marks finished checkpoints."""
+def report(context: StageContext, metric: str) -> Any:
+    """Return the callback that shows progress with `metric` and marks complete checkpoints."""
     from accelerate import PartialState
     from transformers import TrainerCallback
 
     class Report(TrainerCallback):  # type: ignore[misc]
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            if logs and logs.get(shown) is not None and "loss" in logs and state.is_world_process_zero:
-                context.progress(state.global_step, state.max_steps, "steps", f"{shown} {logs[shown]:.2f}")
+            if logs and logs.get(metric) is not None and "loss" in logs and state.is_world_process_zero:
+                context.progress(state.global_step, state.max_steps, "steps", f"{metric} {logs[metric]:.2f}")
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             PartialState().wait_for_everyone()  # each process writes the state of its own random numbers
@@ -65,11 +64,11 @@ def report(context: StageContext, shown: str) -> Any:
 
 
 def comparable(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A log entry without its times, so that two equal trainings leave equal logs."""
-    kept = {name: value for name, value in entry.items() if name not in TIMES}
-    if "num_input_tokens_seen" in kept:  # SFTTrainer's own num_tokens begins anew after a kill
-        kept["num_tokens"] = kept.pop("num_input_tokens_seen")
-    return kept
+    """Return a log entry without its times, so that two equal trainings have equal logs."""
+    timeless = {name: value for name, value in entry.items() if name not in TIMES}
+    if "num_input_tokens_seen" in timeless:  # SFTTrainer's own num_tokens starts at 0 after a kill
+        timeless["num_tokens"] = timeless.pop("num_input_tokens_seen")
+    return timeless
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -80,7 +79,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @contextmanager
 def memory(config: TrainerConfig) -> Iterator[None]:
-    """Turn running out of memory into a sentence that names what to lower."""
+    """Raise PermixError with the settings to lower when memory runs out."""
     import torch
 
     try:

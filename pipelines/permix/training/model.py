@@ -1,4 +1,4 @@
-"""The base and what is trained on top of it, checked before anything large is loaded."""
+"""Load the base of a training, after the machine and the tokenizer are checked."""
 
 import importlib.util
 from pathlib import Path
@@ -10,7 +10,7 @@ from permix.training.settings import TrainerConfig
 
 
 def check_machine(config: TrainerConfig) -> None:
-    """Raise BadInput where this machine lacks what the settings ask for."""
+    """Raise BadInput for settings that this machine does not support."""
     import torch
 
     table, gpus = config.TABLE, torch.cuda.device_count()
@@ -18,7 +18,7 @@ def check_machine(config: TrainerConfig) -> None:
     if config.load_in_4bit or config.optim.endswith("_8bit"):
         refuse_without_bitsandbytes(f"[{table}] {'load_in_4bit' if config.load_in_4bit else 'optim'}")
     if config.bf16 and gpus and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise BadInput(f"[{table}] bf16: {torch.cuda.get_device_name()} has none; set fp16 = true instead.")
+        raise BadInput(f"[{table}] bf16: {torch.cuda.get_device_name()} does not support it; set fp16 = true instead.")
     if config.report_to != "none" and importlib.util.find_spec(config.report_to) is None:
         raise BadInput(
             f"[{table}] report_to: {config.report_to} is not installed here: pip install {config.report_to}."
@@ -26,10 +26,10 @@ def check_machine(config: TrainerConfig) -> None:
 
 
 def load_tokenizer(config: TrainerConfig, folder: Path) -> Any:
-    """The base's tokenizer, with a chat template and a pad token.
+    """Return the base's tokenizer; BadInput without chat template or end token.
 
-    Where it has no pad token, the end token pads: both trainers mask padding by position, never by token, so that
-    the end of a completion is still learned (as TRL does it).
+    The end token also pads if the tokenizer lacks a pad token: both trainers mask padding by position, so the end of a
+    completion is still learned (as in TRL).
     """
     from transformers import AutoTokenizer
 
@@ -44,7 +44,7 @@ def load_tokenizer(config: TrainerConfig, folder: Path) -> Any:
 
 
 def load_base(config: TrainerConfig, folder: Path) -> Any:
-    """The base model: in bfloat16 or float16 where training is, else float32; in 4 bits for QLoRA (B.2)."""
+    """Return the base model in the dtype of the training, in 4 bits for QLoRA (B.2)."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -58,7 +58,7 @@ def load_base(config: TrainerConfig, folder: Path) -> Any:
 
 
 def lora(config: TrainerConfig) -> Any:
-    """peft's config of the adapter."""
+    """Return peft's config of the adapter."""
     from peft import LoraConfig
 
     return LoraConfig(

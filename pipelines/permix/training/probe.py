@@ -1,48 +1,48 @@
-"""Probes of a training: a few of its problems, again and again, under every persona of the evaluation pool.
+"""Probes of a training: a few of its problems, repeatedly, under every persona of the evaluation pool.
 
-A training with probes ends in the same weights as one without: completions take their noise from seeds of their own,
-and nothing is changed. What was found lies in the trainer's log, so that checkpoints carry it. So few answers show a
-course; what a variant is worth is for sweeps to say.
+Probes do not change the weights: their completions have their own seeds. Their numbers are in the trainer's log, and
+so in its checkpoints. A probe has few answers: it shows the course of a training, and sweeps measure a variant.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from permix.parquet import Row
 from permix.prompting import persona
+from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import EncodedRequest, Sampling, seed_of
 
 if TYPE_CHECKING:
     from permix.training.grpo_settings import Config
 
-Row = dict[str, Any]
 KEY = "probe"
 DRAWS = 200
-KEPT = ("worst", "best", "mean", "pss", "pss_null")
+STATISTICS = ("worst", "best", "mean", "pss", "pss_null")
 
 
 def questions(config: "Config", table: Sequence[Row], personas: Path) -> list[Row]:
-    """The first `probe_problems` problems of a mixture under every persona, with `prompt`, `gold`, `kind` and names."""
+    """Return the first `probe_problems` problems of a mixture under every persona, as rows of the mixture."""
     problems = {row["problem_id"]: row for row in reversed(table)}
     chosen = [
         problems[name] for name in list(dict.fromkeys(row["problem_id"] for row in table))[: config.probe_problems]
     ]
     return [
-        {**row, "persona": who.key, "prompt": _under(who, row["prompt"])}
+        {**row, "persona": each.key, "prompt": _under(each, row["prompt"])}
         for row in chosen
-        for who in persona.load(personas, "eval")
+        for each in persona.load(personas, "eval")
     ]
 
 
-def callback(config: "Config", tokenizer: Any, asked: Sequence[Row]) -> Any:
-    """The callback that probes before the first step, after every `probe_steps` steps and after the last one."""
+def callback(config: "Config", tokenizer: Any, questions: Sequence[Row]) -> Any:
+    """Return the callback that probes before the first step, after every `probe_steps` steps and after the last."""
     import torch
     from transformers import TrainerCallback
 
     from permix.training import rows
 
-    prompts = rows.token_ids(tokenizer, [row["prompt"] for row in asked], add_generation_prompt=True)
+    prompts = rows.token_ids(tokenizer, [row["prompt"] for row in questions], add_generation_prompt=True)
 
     class Probe(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, args: Any, state: Any, control: Any, **live: Any) -> None:
@@ -58,58 +58,60 @@ def callback(config: "Config", tokenizer: Any, asked: Sequence[Row]) -> Any:
             training = model.training
             model.eval()
             with torch.autocast(model.device.type, dtype=half, enabled=args.bf16 or args.fp16):
-                answers = list(_answers(config, tokenizer, model.get_base_model(), prompts, asked))
+                answers = list(_answers(config, tokenizer, model.get_base_model(), prompts, questions))
             model.train(training)
-            state.log_history.append({"step": state.global_step, KEY: _numbers(config, asked, answers)})
+            state.log_history.append({"step": state.global_step, KEY: _numbers(config, questions, answers)})
 
     return Probe()
 
 
-def found(log: Sequence[Row]) -> list[Row]:
-    """The probes in a trainer's log: `step`, the numbers KEPT, and `fidelity`; None where one is not defined.
+def of_log(log: Sequence[Row]) -> list[Row]:
+    """Return the probes in a trainer's log: `step`, STATISTICS and `fidelity`, each None where it is undefined.
 
     Fidelity is voice in the toy world and recovery elsewhere.
     """
     return [{"step": entry["step"], **entry[KEY]} for entry in log if KEY in entry]
 
 
-def _under(who: persona.Persona, chat: Messages) -> Messages:
-    return [{"role": "system", "content": who.system_prompt}, *(said for said in chat if said["role"] != "system")]
+def _under(persona: Persona, chat: Messages) -> Messages:
+    return [{"role": "system", "content": persona.system_prompt}, *(m for m in chat if m["role"] != "system")]
 
 
 def _answers(
-    config: "Config", tokenizer: Any, model: Any, prompts: Sequence[list[int]], asked: Sequence[Row]
+    config: "Config", tokenizer: Any, model: Any, prompts: Sequence[list[int]], questions: Sequence[Row]
 ) -> Iterator[str]:
     from permix.sampling.engines.decoding import decode
     from permix.sampling.engines.local import end_tokens
 
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_completion_length)
     ends = end_tokens(tokenizer, model.config, model.generation_config)
-    lines = [
+    requests = [
         EncodedRequest(prompt, sampling, seed_of(KEY, config.seed, row["problem_id"], row["persona"]))
-        for prompt, row in zip(prompts, asked, strict=True)
-    ]  # the same noise at every step, so that what moves is the model
-    for first in range(0, len(lines), config.per_device_train_batch_size):
-        part = lines[first : first + config.per_device_train_batch_size]
-        yield from (outcome.text for outcome in decode(model, tokenizer, ends, part))
+        for prompt, row in zip(prompts, questions, strict=True)
+    ]  # the same seeds in every probe, so that only the model changes
+    for first in range(0, len(requests), config.per_device_train_batch_size):
+        batch = requests[first : first + config.per_device_train_batch_size]
+        yield from (outcome.text for outcome in decode(model, tokenizer, ends, batch))
 
 
-def _numbers(config: "Config", asked: Sequence[Row], answers: Sequence[str]) -> Row:
-    """What the answers amount to; a problem whose grading failed on our side is left out under every persona."""
+def _numbers(config: "Config", questions: Sequence[Row], answers: Sequence[str]) -> Row:
+    """Return the numbers of a probe; a problem that could not be graded is omitted under every persona."""
     from permix.results.measures import sweep_numbers
     from permix.verifier import accuracy_reward
 
-    scores = accuracy_reward(answers, [row["gold"] for row in asked], [row["kind"] for row in asked])
-    failed = {row["problem_id"] for row, score in zip(asked, scores, strict=True) if score is None}
+    scores = accuracy_reward(answers, [row["gold"] for row in questions], [row["kind"] for row in questions])
+    failed = {row["problem_id"] for row, score in zip(questions, scores, strict=True) if score is None}
     unknown = dict.fromkeys(("finish", "tokens_out", "status", "extracted"))
     table = [
         {"problem_id": row["problem_id"], "persona": row["persona"], "run": 0, "completion": text, "score": score}
         | unknown
-        for row, text, score in zip(asked, answers, scores, strict=True)
+        for row, text, score in zip(questions, answers, scores, strict=True)
         if row["problem_id"] not in failed
     ]
     if not table:
-        return dict.fromkeys((*KEPT, "fidelity"))
+        return dict.fromkeys((*STATISTICS, "fidelity"))
     measured = sweep_numbers.of_rows(table, draws=DRAWS, toy=config.toy)
     recovered = (measured["recovery"] or {}).get("accuracy")
-    return {key: measured["pss"][key] for key in KEPT} | {"fidelity": measured["voice"] if config.toy else recovered}
+    return {key: measured["pss"][key] for key in STATISTICS} | {
+        "fidelity": measured["voice"] if config.toy else recovered
+    }

@@ -1,7 +1,4 @@
-"""What GRPO's completions tell: the reward, accuracy and truncation under each persona, and samples to read.
-
-The reward is permix.verifier's and stays what it is; the rest is looked at on the way.
-"""
+"""GRPO's rollouts: their reward, accuracy and truncation under each persona, and samples to read."""
 
 import json
 import os
@@ -12,24 +9,22 @@ from typing import Any
 from permix import files
 from permix.verifier import accuracy_reward
 
-PLAIN = "none"  # the name of "no persona", as in sweeps
+PLAIN = "none"  # no persona, as in sweeps
 
 
 class Reward:
-    """TRL's reward function: `permix.verifier.accuracy_reward`, which also logs by persona and keeps samples.
+    """TRL's reward function: `permix.verifier.accuracy_reward`, which also logs by persona and writes samples.
 
-    `ends` are the ids of the tokens that end a completion, known once the trainer is there. Samples go to
-    `folder/<step>-<rank>.json`; a step that is done again after a kill writes its file again, with the same content.
+    `ends` are the ids of the tokens that end a completion, set once the trainer exists. Samples go to
+    `folder/<step>-<rank>.json`; a step that is repeated after a kill writes the same file again.
     """
 
     __name__ = accuracy_reward.__name__  # TRL names the metric after it
 
     def __init__(self, folder: Path) -> None:
-        """Keep samples below `folder`."""
+        """`folder` gets the samples."""
         self.folder = folder
-        self.rank = os.environ.get(
-            "RANK", "0"
-        )  # of several processes, each has other completions (permix.pipeline.ranks)
+        self.rank = os.environ.get("RANK", "0")  # each process has other completions (permix.pipeline.ranks)
         self.ends: frozenset[int] = frozenset()
 
     def __call__(
@@ -44,28 +39,28 @@ class Reward:
         log_extra: Callable[[str, list[Any]], None],
         **columns: Any,
     ) -> list[float | None]:
-        """The score of each completion; a row without reward (None) counts for no accuracy."""
+        """Return the score of each completion; None, for a failed grading, does not count in the accuracy."""
         statuses: list[str] = []
 
-        def keep(name: str, values: list[Any]) -> None:
+        def log_column(name: str, values: list[Any]) -> None:
             log_extra(name, values)
             if name == "status":
                 statuses.extend(values)
 
-        scores = accuracy_reward(completions, log_extra=keep, **columns)
-        names = [who or PLAIN for who in persona]
+        scores = accuracy_reward(completions, log_extra=log_column, **columns)
+        names = [name or PLAIN for name in persona]
         cut = [not ids or ids[-1] not in self.ends for ids in completion_ids]
         log_extra("persona", names)
         for name in sorted(set(names)):
-            mine = [number for number, who in enumerate(names) if who == name]
-            log_metric(f"persona/{name}/truncated", sum(cut[n] for n in mine) / len(mine))
-            graded = [score for n in mine if (score := scores[n]) is not None]
+            rows = [row for row, persona_of_row in enumerate(names) if persona_of_row == name]
+            log_metric(f"persona/{name}/truncated", sum(cut[row] for row in rows) / len(rows))
+            graded = [score for row in rows if (score := scores[row]) is not None]
             if graded:
                 log_metric(f"persona/{name}/accuracy", sum(graded) / len(graded))
-        self._keep(trainer_state.global_step + 1, prompts, completions, names, problem_id, scores, statuses, cut)
+        self._write(trainer_state.global_step + 1, prompts, completions, names, problem_id, scores, statuses, cut)
         return scores
 
-    def _keep(
+    def _write(
         self,
         step: int,
         prompts: Sequence[Any],
@@ -94,7 +89,7 @@ class Reward:
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:
-    """For each persona, one completion of the first and one of the last step that met it, in the order of steps."""
+    """Return one completion of the first and one of the last step of each persona, in the order of steps."""
     steps = sorted(folder.glob("*.json"), key=lambda path: [int(part) for part in path.stem.split("-")])
     rows = [row for path in steps for row in json.loads(path.read_text(encoding="utf-8"))]
     last = {row["persona"]: row for row in rows}
@@ -104,15 +99,14 @@ def samples(folder: Path) -> list[dict[str, Any]]:
 
 
 def by_persona(log: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """{persona: accuracy and share of truncated completions over the last tenth of the log}, where it met them."""
-    tail = log[-max(1, len(log) // 10) :]
-    found: dict[str, dict[str, list[float]]] = {}
-    for entry in tail:
+    """Return {persona: {metric: mean over the last tenth of the log}} of accuracy and share of truncated rollouts."""
+    values: dict[str, dict[str, list[float]]] = {}
+    for entry in log[-max(1, len(log) // 10) :]:
         for name, value in entry.items():
             if name.startswith("persona/") and value is not None:
-                who, _, what = name.removeprefix("persona/").rpartition("/")
-                found.setdefault(who, {}).setdefault(what, []).append(value)
+                persona, _, metric = name.removeprefix("persona/").rpartition("/")
+                values.setdefault(persona, {}).setdefault(metric, []).append(value)
     return {
-        who: {what: sum(values) / len(values) for what, values in sorted(of.items())}
-        for who, of in sorted(found.items())
+        persona: {metric: sum(v) / len(v) for metric, v in sorted(metrics.items())}
+        for persona, metrics in sorted(values.items())
     }

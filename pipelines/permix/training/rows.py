@@ -1,4 +1,4 @@
-"""The mixture as trainers get it, checked against the base's chat template and context before the base loads."""
+"""Read a mixture for a trainer and check it against the base's chat template and context, before the base loads."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +6,13 @@ from typing import Any
 
 from permix import run_record
 from permix.errors import BadInput
+from permix.parquet import Row
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 
-Row = dict[str, Any]
-
 
 def read(mixture: Path, columns: Sequence[str]) -> list[Row]:
-    """The mixture's rows with these columns."""
+    """Return the mixture's rows with these columns."""
     import pyarrow.parquet as parquet
 
     table = parquet.read_table(mixture / "data" / "train-00000-of-00001.parquet", columns=list(columns))
@@ -34,8 +33,8 @@ def check_template(tokenizer: Any, rows: Sequence[Row], base: str) -> None:
                 messages, tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
             )
         except TemplateError as error:
-            what = "system messages, which carry the personas" if system else "a lone user message"
-            raise BadInput(f"The chat template of {base} rejects {what} ({error}): choose another base.") from None
+            rejected = "system messages, which carry the personas" if system else "a lone user message"
+            raise BadInput(f"The chat template of {base} rejects {rejected} ({error}): choose another base.") from None
         if system.strip() not in text:
             raise BadInput(
                 f"The chat template of {base} leaves out system messages, which carry the personas: "
@@ -44,29 +43,29 @@ def check_template(tokenizer: Any, rows: Sequence[Row], base: str) -> None:
 
 
 def prompt_lengths(tokenizer: Any, rows: Sequence[Row]) -> list[int]:
-    """Tokens of each row's prompt, up to where the answer begins."""
+    """Return the tokens of each row's prompt, up to the start of the answer."""
     return [len(ids) for ids in token_ids(tokenizer, [row["prompt"] for row in rows], add_generation_prompt=True)]
 
 
 def token_ids(tokenizer: Any, chats: Sequence[Messages], *, add_generation_prompt: bool = False) -> list[list[int]]:
-    """Each chat as the template renders it, in tokens."""
+    """Return each chat in tokens, as the template renders it."""
     ids: list[list[int]] = tokenizer.apply_chat_template(
         list(chats), add_generation_prompt=add_generation_prompt, return_dict=True, **CHAT_TEMPLATE_KWARGS
     )["input_ids"]
     return ids
 
 
-def check_context(name: str, base: Path, longest: int, what: str) -> None:
-    """Raise BadInput where the base called `name` has fewer positions than the `longest` sequence needs."""
+def check_context(name: str, base: Path, longest: int, sequence: str) -> None:
+    """Raise BadInput if the base called `name` has fewer positions than the `longest` sequence has tokens."""
     from transformers import AutoConfig
 
     positions = getattr(AutoConfig.from_pretrained(base).get_text_config(), "max_position_embeddings", None)
     if positions and longest > positions:
-        raise BadInput(f"{what} takes {longest} tokens and {name} has {positions} positions: shorten it.")
+        raise BadInput(f"{sequence} takes {longest} tokens and {name} has {positions} positions: shorten it.")
 
 
-def made_from(mixture: Path) -> dict[str, Any]:
-    """What the mixture's run record says of it: its own sources as {name: repo@sha}, its rows, its tokens."""
+def provenance(mixture: Path) -> dict[str, Any]:
+    """Return the mixture's sources, {name: repo@sha}, and its facts from its run record; {} without a record."""
     record = run_record.read_record(mixture / run_record.RECORD) if (mixture / run_record.RECORD).is_file() else None
     if record is None:
         return {}

@@ -1,13 +1,10 @@
-"""The settings that both trainers have: TRL's own keys; peft's and bitsandbytes' as TRL's ModelConfig names them."""
+"""The settings of both trainers, with the keys of TRL's trainers and of its ModelConfig (for peft, bitsandbytes)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from permix.errors import BadInput
 from permix.stage import StageConfig, StageContext, own_fields, recipe_field, setting, unhashed
-
-if TYPE_CHECKING:
-    pass
 
 PACKAGES = ("torch", "transformers", "trl", "peft")
 LORA = ("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
@@ -19,14 +16,13 @@ LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig(StageConfig):
-    """What stages sft and grpo have in common; each adds its trainer's keys and its defaults.
+    """The keys of both stages, sft and grpo; each adds its trainer's keys and defaults.
 
-    A step's batch is `per_device_train_batch_size` x `gradient_accumulation_steps`, however many processes share it: it
-    decides the result, and --processes is no part of a recipe. What is accumulated is divided among the processes.
+    The batch of a step is `per_device_train_batch_size` x `gradient_accumulation_steps` for any number of processes,
+    because it decides the result; the processes share the accumulation steps.
     """
 
     TABLE: ClassVar[str]
-    """The recipe's table, for errors."""
 
     variant: str = recipe_field()
     base: str = recipe_field()
@@ -69,14 +65,14 @@ class TrainerConfig(StageConfig):
     )
 
     def __post_init__(self) -> None:
-        """Refuse what no training can start with."""
+        """Raise BadInput for settings that no training can use."""
         if self.max_steps < 1 and self.max_steps != -1:
             raise self.refused("max_steps", "at least 1, or -1 for all epochs")
         for name in ("learning_rate", "num_train_epochs"):
             if getattr(self, name) <= 0:
                 raise self.refused(name, "above 0")
         self.refuse_below(1, "per_device_train_batch_size", "gradient_accumulation_steps", "lora_r", "logging_steps")
-        if self.save_steps < 1 or self.save_steps % self.logging_steps:  # a log entry begun before a kill would be lost
+        if self.save_steps < 1 or self.save_steps % self.logging_steps:  # or a kill could lose a log entry
             raise self.refused("save_steps", f"a multiple of logging_steps, {self.logging_steps}")
         if not 0 <= self.lora_dropout < 1:
             raise self.refused("lora_dropout", "from 0 to below 1")
@@ -86,24 +82,24 @@ class TrainerConfig(StageConfig):
             raise BadInput(f"[{self.TABLE}] load_in_4bit trains adapters in bfloat16: set bf16 instead of fp16.")
 
     def needs_gpu(self) -> tuple[str, str] | None:
-        """A setting that no CPU can follow, and what to set instead."""
+        """Return the setting that needs a GPU and the advice for a CPU; None without such a setting."""
         if self.optim.startswith("paged_"):
             return f"optim {self.optim}", 'set optim = "adamw_torch"'
         return ("fp16", "set fp16 = false") if self.fp16 else None
 
     def check_gpu(self, gpus: int) -> None:
-        """Raise BadInput where a setting needs a GPU and there is none."""
+        """Raise BadInput if a setting needs a GPU and there is none."""
         if (needs := self.needs_gpu()) and not gpus:
             setting, advice = needs
             raise BadInput(f"[{self.TABLE}] {setting} needs a GPU, and there is none: {advice}.")
 
     @property
     def batch(self) -> int:
-        """Rows (sft) or completions (grpo) of one optimizer step, of all processes together."""
+        """Rows (sft) or completions (grpo) of one optimizer step, over all processes."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
     def accumulation(self, processes: int) -> int:
-        """Batches that each of `processes` accumulates for the same step; BadInput where they cannot share them."""
+        """Return the accumulation steps of each of `processes` for the same batch; BadInput if they do not divide."""
         if self.gradient_accumulation_steps % processes:
             steps = self.gradient_accumulation_steps
             divisors = [n for n in range(1, steps + 1) if steps % n == 0]
@@ -116,18 +112,18 @@ class TrainerConfig(StageConfig):
 
 
 def target(config: TrainerConfig) -> str:
-    """`org/<base-slug>-<variant>`."""
+    """Return `org/<base-slug>-<variant>`."""
     return config.name(f"{config.base_slug}-{config.variant}")
 
 
 def trainer_keys(config: TrainerConfig) -> dict[str, Any]:
-    """The fields of `config` that are the trainer's, by TRL's names."""
+    """Return the fields of `config` that are keys of TRL's trainer."""
     others = LORA + QUANTISATION + LAUNCH + PROBES
     return {name: getattr(config, name) for name in own_fields(type(config)) if name not in others}
 
 
 def arguments(config: TrainerConfig, context: StageContext) -> dict[str, Any]:
-    """Everything to make TRL's config of: the recipe's keys, and what follows from the machine."""
+    """Return the arguments of TRL's config: the recipe's keys, and those that follow from the machine."""
     import torch
 
     on_cpu = not torch.cuda.is_available()
@@ -140,9 +136,9 @@ def arguments(config: TrainerConfig, context: StageContext) -> dict[str, Any]:
         "log_level": "error",
         "save_total_limit": 2,
         "push_to_hub": False,
-        "project": "permix",  # trackio's; a run that goes on after a kill has the same name, and is the same there
+        "project": "permix",  # trackio's; a resumed run has the same name, and is the same run there
         "run_name": target(config).partition("/")[2],
-        "ddp_find_unused_parameters": False,  # LoRA has none; the search costs a walk over the graph every step
+        "ddp_find_unused_parameters": False,  # LoRA has none, and the search walks the graph every step
         **trainer_keys(config),
         "gradient_accumulation_steps": config.accumulation(context.processes),
     }

@@ -1,7 +1,7 @@
-"""GRPO's rollouts by vLLM: what has to be there, how its weights follow the adapter, and a canary that they do.
+"""GRPO's rollouts by vLLM: its preconditions, and a canary that shows whether its weights follow the adapter.
 
-TRL merges the adapter into the base after every step and sends vLLM all weights. Seen working in the trainer's process
-on a CPU; on a GPU, and with a server, which takes weights over NCCL alone, it has not been run.
+TRL merges the adapter into the base after every step and sends vLLM all weights. Tested in the trainer's process on a
+CPU; not tested on a GPU or with a server, which takes weights over NCCL only.
 """
 
 import json
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from permix.training.grpo_settings import Config
 
 DIFFERENCE = "sampling/sampling_logp_difference/mean"
-"""TRL's metric: nats between the log-probability of a sampled token in vLLM and in the trainer, mean over tokens."""
+"""TRL's metric: nats between a sampled token's log-probability in vLLM and in the trainer, mean over tokens."""
 FACTOR, FLOOR = 5.0, 0.1
-"""How far DIFFERENCE may rise above that of the first step, and what is rounding or dropout in any case.
+"""The largest DIFFERENCE as a multiple of the first step's; below FLOOR a difference is rounding or dropout.
 
-Measured on the tests' tiny model: 0.006 to 0.02 nats with each sync, up to 0.09 with a dropout of 0.05, which the
-trainer's log-probabilities have and vLLM's have not; without syncs 0.33 after one step and 1.4 after five.
+Measured on the tests' tiny model: 0.006 to 0.02 nats after each sync, up to 0.09 with a dropout of 0.05, which only the
+trainer's log-probabilities have; without syncs 0.33 after one step and 1.4 after five.
 """
 SERVER = (
     'VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --weight-transfer-config \'{"backend": "nccl"}\' '
@@ -31,9 +31,9 @@ SERVER = (
 
 
 def prepare(config: "Config", longest: int) -> None:
-    """Raise BadInput unless vLLM has room for `longest` tokens, or its server is there; before any model is loaded."""
+    """Raise BadInput unless vLLM has room for `longest` tokens, or its server is ready; before any model loads."""
     if config.vllm_mode == "server":
-        _ask(config)
+        _check_server(config)
         return
     if longest > config.vllm_max_model_length:
         raise config.refused("vllm_max_model_length", f"at least {longest}: the longest prompt and its completion")
@@ -42,8 +42,8 @@ def prepare(config: "Config", longest: int) -> None:
     _keep_weights()
 
 
-def _ask(config: "Config") -> None:
-    """BadInput unless the server takes weights."""
+def _check_server(config: "Config") -> None:
+    """Raise BadInput unless the server takes weights."""
     url = config.vllm_server_base_url
     try:
         with urllib.request.urlopen(f"{url}/server_info?config_format=json", timeout=30) as reply:  # noqa: S310
@@ -61,7 +61,7 @@ def _ask(config: "Config") -> None:
 
 
 def _keep_weights() -> None:
-    """On a CPU, let vLLM leave its weights as they are: packed for faster products, they could not be replaced."""
+    """On a CPU, stop vLLM from packing its weights for faster products: packed weights cannot be replaced."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
@@ -76,11 +76,11 @@ def _keep_weights() -> None:
 
 
 def canary() -> Any:
-    """The callback that ends a training whose rollouts by vLLM are not the current adapter's.
+    """Return the callback that ends a training whose rollouts by vLLM do not come from the current adapter.
 
-    At the first step the adapter does nothing, so DIFFERENCE is what two engines differ by in rounding. It stays so
-    while each sync reaches vLLM; from an adapter left behind it grows as training goes on. Transformers' rollouts need
-    no canary: they come from the very module that is trained, and nothing is synced.
+    At the first step the adapter does nothing, so DIFFERENCE is the rounding between two engines. It stays at that
+    level while each sync reaches vLLM, and grows with training otherwise. Rollouts by transformers need no canary: they
+    come from the module that is trained.
     """
     from transformers import TrainerCallback
 

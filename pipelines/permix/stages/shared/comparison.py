@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from permix.paper import variants
+from permix.parquet import Row
 from permix.prompting import persona
 from permix.prompting.persona import Persona
 from permix.results.measures import sweeps, theory
 from permix.results.reporting import dynamics, judged, table_lines
 from permix.results.reporting.dynamics import Course
 from permix.results.reporting.judged import Paired
-from permix.results.reporting.table_lines import Row
 
 Run = tuple[str, int]
 """A variant and a seed; `<variant>-seed<n>` names its inputs."""

@@ -11,6 +11,7 @@ from typing import Any
 from permix import parquet
 from permix.benchmarks import Source
 from permix.errors import PermixError
+from permix.parquet import Row
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Adapter, Completion, Request, Sampler, Sampling, seed_of
@@ -37,7 +38,6 @@ COLUMNS = {
 }
 OF_PEERS = {"peer": "string", "rounds": "string"}
 """Columns of a peer's sweep (stages.shared.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
-Row = dict[str, Any]
 
 
 @dataclass

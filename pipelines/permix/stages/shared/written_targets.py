@@ -4,19 +4,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from permix import parquet
 from permix.benchmarks import Source
 from permix.errors import PermixError
 from permix.experiment.models import Model
+from permix.parquet import Row
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Backend, Completion, Dtype, packages_of
 from permix.stage import StageConfig, recipe_field, unhashed
 from permix.verifier import Problem, Verdict
 
-Row = dict[str, Any]
 COLUMNS = {
     "problem_id": "string",
     "question": "string",
