@@ -156,7 +156,7 @@ def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_coun
 )
 def test_a_final_score_is_read_as_it_is_meant(said: str, score: float | None) -> None:
     text = f"(1) Evaluation: A (2) is missing. Therefore, the final score {said}"
-    assert upstream_replies.said([text], "scored", 0) == (score, "no_score" if score is None else "scored")
+    assert upstream_replies.score_at([text], "scored", 0) == (score, "no_score" if score is None else "scored")
 
 
 @pytest.mark.parametrize(

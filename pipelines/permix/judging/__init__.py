@@ -1,1 +1,1 @@
-"""Asking judges for scores, and examining them; permix.judging.judge is the face of it."""
+"""Ask judges for scores, and examine the judges. permix.judging.judge is the entry."""

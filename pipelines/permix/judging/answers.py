@@ -1,4 +1,4 @@
-"""The answers of one variant to PersonaGym's questions, still without a score."""
+"""The answers of one variant to PersonaGym's questions, before they are scored."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -27,23 +27,27 @@ Row = dict[str, Any]
 
 
 def requests(
-    asked: Mapping[str, Row], way: Procedure, sampling: Sampling, noise: tuple[int, str], adapter: Adapter | None
+    questions: Mapping[str, Row],
+    procedure: Procedure,
+    sampling: Sampling,
+    noise: tuple[int, str],
+    adapter: Adapter | None,
 ) -> tuple[list[Request], dict[str, Row]]:
-    """What to sample and the rows to be, by question; `noise` is the seed and the variant."""
-    found, table = [], {}
-    for key, row in asked.items():
-        chat = prompts.messages(row["question"], Persona(row["persona"], "", way.system_prompt(row)), "plain")
+    """Return the requests and, by question, the rows to fill; `noise` is the seed and the variant."""
+    sampled, table = [], {}
+    for key, row in questions.items():
+        chat = prompts.messages(row["question"], Persona(row["persona"], "", procedure.system_prompt(row)), "plain")
         seed = seed_of("personagym", *noise, key)
-        found.append(Request(key, chat, sampling, seed, adapter))
-        kept = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}
-        table[key] = kept | {"question_writer": row["writer"], "seed": seed}
-    return found, table
+        sampled.append(Request(key, chat, sampling, seed, adapter))
+        columns = {name: row[name] for name in ("question_id", "persona", "category", "task", "question")}
+        table[key] = columns | {"question_writer": row["writer"], "seed": seed}
+    return sampled, table
 
 
-def fill(table: Mapping[str, Row], made: Iterable[Completion], dtype: str) -> None:
-    """Put the answers into their rows (COLUMNS); `dtype` is the base's. PermixError where one failed."""
-    for done in made:
-        sampled = {"answer": done.text, "finish": done.finish, "tokens_out": done.tokens_out}
-        table[done.id].update(sampled | {"adapter_digest": done.adapter_digest, "base_dtype": dtype})
+def fill(table: Mapping[str, Row], completions: Iterable[Completion], dtype: str) -> None:
+    """Fill the rows (COLUMNS) with the answers; `dtype` is the base's. Raise PermixError if an answer failed."""
+    for done in completions:
+        answer = {"answer": done.text, "finish": done.finish, "tokens_out": done.tokens_out}
+        table[done.id].update(answer | {"adapter_digest": done.adapter_digest, "base_dtype": dtype})
     if failed := sum(row["finish"] == "error" for row in table.values()):
-        raise PermixError(f"{failed} answers failed (engine_error): run it again, only these are made anew.")
+        raise PermixError(f"{failed} answers failed (engine_error): run it again, only these are sampled again.")

@@ -1,7 +1,7 @@
-"""Does a judge follow what should not count? Some answers are scored again with only that changed.
+"""Check whether irrelevant changes move a judge's scores: some answers are scored again with one change.
 
-Position: the examples of the scores are shown from 5 to 1. Verbosity: the answer is said twice, one after the other
-(the repetition of Zheng et al. 2023, section 3.3). What either changes is held against the same question asked again.
+Position: the examples of the scores are in the order 5 to 1. Verbosity: the answer stands twice (the repetition of
+Zheng et al. 2023, section 3.3). Both are compared with a plain repetition of the same question.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ CHECKS: dict[str, Callable[[Row, str], Messages]] = {
     "examples_backwards": lambda row, answer: own.scoring(row, answer, backwards=True),
     "said_twice": lambda row, answer: own.scoring(row, f"{answer}\n\n{answer}"),
 }
-"""By what is changed, the chat of a question and its answer."""
+"""{change: the chat of a question and its answer}."""
 
 
 def chosen(questions: Mapping[str, Row], answers: Mapping[str, str], count: int) -> tuple[dict[str, Row], list[Item]]:
-    """Of `count` answers that are not empty, drawn by their questions' ids: {id: columns} and what a judge is asked."""
+    """Draw `count` answers that are not empty by their questions' ids; return {id: columns} and the items to judge."""
     known = sorted((key for key, answer in answers.items() if answer.strip()), key=_drawn)[:count]
     rows = {
         f"{key}|{check}": {"question_id": key, "persona": questions[key]["persona"], "check": check}

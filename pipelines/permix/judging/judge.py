@@ -1,6 +1,6 @@
-"""Judges: models that score how well an answer is in character, or say which of two is more so.
+"""Judges: models that score how well an answer is in character, or which of two answers is more so.
 
-A score is what a judge said in the form asked for, or missing; a failure is never a score.
+A reply without the requested form gives a missing score. A failure is never a score.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from permix.prompting.prompts import Messages
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to judge: the chat that permix.prompting.prompts makes of it."""
+    """An answer or a pair to judge, as a chat of permix.prompting.prompts."""
 
     id: str
     messages: Messages
@@ -22,10 +22,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge said of item `id`.
+    """A judge's verdict on item `id`.
 
-    `score` is None where it gave none; `status` then says why: a Misfit's word ("empty", "no_json", "out_of_range"),
-    "failed" or "not_asked". `raw` holds every reply as it came, `model` the server's own name of the judge.
+    A missing `score` is None, and `status` is the reason: a Misfit's word ("empty", "no_json", "out_of_range"),
+    "failed" or "not_asked". `raw` has every reply as received, `model` the server's name of the judge.
     """
 
     id: str
@@ -36,12 +36,12 @@ class Judgement:
 
     @property
     def retries(self) -> int:
-        """How often it was asked again."""
+        """The number of repeated requests."""
         return max(len(self.raw) - 1, 0)
 
 
 def _chosen(field: str, scores: Mapping[Any, float]) -> Form:
-    """A reason first, so that the model thinks before it decides, then one of the keys of `scores`."""
+    """Return the form of a reason (first, so that the model thinks before it decides) and one key of `scores`."""
     kind = "integer" if all(isinstance(key, int) for key in scores) else "string"
     allowed = ", ".join(str(key) for key in scores)
 
@@ -61,21 +61,20 @@ PREFERENCE = _chosen("better", {"first": 1.0, "second": -1.0, "neither": 0.0})
 
 
 class ModelJudge:
-    """A served model as a judge; `client.trouble` says why it ended early, if it did."""
+    """A served model as a judge; `client.trouble` is the reason if it ended early."""
 
-    def __init__(self, client: Client, form: Form, what: str, seed: int) -> None:
-        """`what` names its journals."""
-        self.client, self._form, self._what, self._seed = client, form, what, seed
+    def __init__(self, client: Client, form: Form, journal: str, seed: int) -> None:
+        self.client, self._form, self._journal, self._seed = client, form, journal, seed
 
     def judge(self, items: Sequence[Item]) -> Iterator[Judgement]:
-        """Judge every item; what failed or was not reached has no score."""
-        asked = {item.id: item.messages for item in items}
-        for key, reply in self.client.ask(asked, self._form, self._what, "judge", self._seed).items():
+        """Judge every item; an item that failed or was not reached gets a missing score."""
+        chats = {item.id: item.messages for item in items}
+        for key, reply in self.client.ask(chats, self._form, self._journal, "judge", self._seed).items():
             yield Judgement(key, reply.value, reply.raw, reply.model, reply.fault or "scored")
 
 
 def again(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
-    """`row` with score and status read anew from its stored raw replies; no reply, no score."""
+    """Return `row` with score and status read again from its stored raw replies."""
     if not row["raw"] or row["status"] in ("failed", "not_asked"):
         return {**row, "score": None}
     try:

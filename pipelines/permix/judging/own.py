@@ -19,44 +19,44 @@ class Own:
     not_copied: ClassVar[tuple[str, ...]] = ()
 
     def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
-        """One call for each persona and task."""
-        cells = {f"{who.key}|{task}": (who, task) for who in pool for task in TASKS}
-        asked = {
-            key: prompt.interviewing(who.system_prompt, task, TASKS[task], count) for key, (who, task) in cells.items()
+        """Ask once per persona and task."""
+        cells = {f"{persona.key}|{task}": (persona, task) for persona in pool for task in TASKS}
+        chats = {
+            key: prompt.interviewing(persona.system_prompt, task, TASKS[task], count)
+            for key, (persona, task) in cells.items()
         }
-        replies = client.ask(asked, _list_of(count), "questions", "questions", seed)
-        found = [
-            question(who, task, number, text, reply.model)
+        replies = client.ask(chats, _list_of(count), "questions", "questions", seed)
+        questions = [
+            question(*cells[key], number, text, reply.model)
             for key, reply in replies.items()
-            for who, task in [cells[key]]
             for number, text in enumerate(reply.value or ())
         ]
-        return found, {key: reply.fault for key, reply in replies.items() if reply.value is None}
+        return questions, {key: reply.fault for key, reply in replies.items() if reply.value is None}
 
     def exemplify(self, client: Client, rows: Sequence[Row], seed: int) -> dict[str, str]:
-        """One call for each question."""
-        asked = {
+        """Ask once per question."""
+        chats = {
             row["question_id"]: prompt.exemplifying(row["description"], row["task"], row["question"]) for row in rows
         }
         form = structured.json_of({score: {"type": "string"} for score in SCORES}, _examples)
-        replies = client.ask(asked, form, "examples", "examples", seed)
+        replies = client.ask(chats, form, "examples", "examples", seed)
         for row in rows:
             row["examples"] = replies[row["question_id"]].value
         return {key: reply.fault for key, reply in replies.items() if reply.value is None}
 
     def system_prompt(self, row: Row) -> str:
-        """The persona's own."""
+        """Return the persona's own system prompt."""
         return str(row["system_prompt"])
 
     def judge(
-        self, client: Client, what: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
+        self, client: Client, journal: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
     ) -> Iterator[Judgement]:
-        """One call for each answer."""
+        """Ask once per answer."""
         items = [Item(key, scoring(rows[key], answer)) for key, answer in answers.items()]
-        return ModelJudge(client, judge.SCORE, what, seed).judge(items)
+        return ModelJudge(client, judge.SCORE, journal, seed).judge(items)
 
     def prompts(self) -> dict[str, str]:
-        """permix.prompting.prompts's text files."""
+        """Return the text files of permix.prompting.prompts."""
         return prompt.templates(
             *("questions", "examples", "score", "score_item", "again"),
             *(f"{kind}/{task}" for kind in ("tasks", "rubrics") for task in TASKS),
@@ -64,20 +64,20 @@ class Own:
 
 
 def scoring(row: Row, answer: str, *, backwards: bool = False) -> prompt.Messages:
-    """The chat in which a judge scores an answer to the question of `row`; `backwards`: the best example first."""
+    """Return the chat in which a judge scores an answer to the question of `row`; `backwards`: best example first."""
     examples = row["examples"] or ()
     return prompt.scoring(row["description"], row["task"], row["question"], examples, answer, backwards=backwards)
 
 
 def again(scored: Sequence[Row]) -> list[Row]:
-    """The rows with scores read anew, each from its last reply."""
+    """Return the rows with scores read again from their last replies."""
     return [judge.again(row, judge.SCORE) for row in scored]
 
 
 def _list_of(count: int) -> Form:
     def read(reply: Mapping[str, Any]) -> list[str]:
-        given = reply.get("questions")
-        texts = list(dict.fromkeys(text_of(text) for text in given)) if isinstance(given, list) else []
+        listed = reply.get("questions")
+        texts = list(dict.fromkeys(text_of(text) for text in listed)) if isinstance(listed, list) else []
         texts = [text for text in texts if text]
         if len(texts) < count:
             raise Misfit("too_few", f"Your reply had {len(texts)} different questions: it should have {count}.")

@@ -1,4 +1,4 @@
-"""The judges of one artifact: what a recipe sets of them, their rows, and what they cost."""
+"""The judges of one artifact: their settings in a recipe, their rows, and their cost."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from permix.judging.structured import Client, Form, SharedBudget
 from permix.sampling.sampler import Sampling
 from permix.stage import StageConfig, StageContext, recipe_field, setting, unhashed
 
-SAID = {
+JUDGEMENT = {
     "judge": "string",
     "model": "string",
     "score": "float32",
@@ -21,8 +21,8 @@ SAID = {
     "retries": "int32",
     "raw": "strings",
 }
-"""The columns of what a judge said."""
-SCORING_TOKENS, JUDGEMENT_TOKENS = 1300, 400  # of what a judge reads, and writes with some thinking
+"""The columns of a judgement."""
+SCORING_TOKENS, JUDGEMENT_TOKENS = 1300, 400  # of a judge's prompt, and of its reply with some thinking
 Row = dict[str, Any]
 
 
@@ -48,10 +48,10 @@ class JudgedConfig(StageConfig):
 
 
 class Panel:
-    """A client for each judge, by the recipe's name of it; they share one budget."""
+    """A client per judge, by its name in the recipe. The clients share one budget."""
 
     def __init__(self, names: Sequence[str], config: JudgedConfig, context: StageContext) -> None:
-        """`names` are those of `config.judge_models`, in their order."""
+        """Open nothing yet; `names` are those of `config.judge_models`, in their order."""
         sampling = Sampling(temperature=config.judge_temperature, max_tokens=config.judge_max_tokens)
         budget = SharedBudget(config.budget)
         self._seed = config.seed
@@ -61,42 +61,42 @@ class Panel:
         }
 
     def reach(self) -> None:
-        """Open every judge; BadInput for the first that is not there."""
+        """Open every judge; raise BadInput for the first that does not answer."""
         for client in self.clients.values():
             client.open()
 
-    def journal(self, name: str, what: str) -> str:
-        """What the journals of the judge called `name` are called."""
-        return f"{what}-{list(self.clients).index(name)}"
+    def journal(self, name: str, purpose: str) -> str:
+        """Return the name of a judge's journals."""
+        return f"{purpose}-{list(self.clients).index(name)}"
 
-    def rows(self, name: str, what: str, form: Form, items: Sequence[Item], known: Mapping[str, Row]) -> list[Row]:
-        """What the judge called `name` said of every item, on the rows `known` by the items' ids."""
+    def rows(self, name: str, purpose: str, form: Form, items: Sequence[Item], rows: Mapping[str, Row]) -> list[Row]:
+        """Let judge `name` judge every item; return the `rows` of the items' ids with its judgements."""
         if not items:
             return []
-        judge = ModelJudge(self.clients[name], form, self.journal(name, what), self._seed)
-        return said(name, judge.judge(items), known)
+        judge = ModelJudge(self.clients[name], form, self.journal(name, purpose), self._seed)
+        return judged_rows(name, judge.judge(items), rows)
 
     def refuse_silence(self, judged: Sequence[Row]) -> None:
-        """Raise PermixError where no judge gave any score: there is nothing to publish."""
+        """Raise PermixError if no judge gave a score, because there is nothing to publish."""
         if all(row["score"] is None for row in judged):
             counts = Counter(row["status"] for row in judged)
-            what = ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))
-            why = next(iter(self.trouble.values()), "the next try asks for all anew.")
-            raise PermixError(f"No judge gave a score ({what}): {why}")
+            statuses = ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))
+            reason = next(iter(self.trouble.values()), "run it again to ask for all of them again.")
+            raise PermixError(f"No judge gave a score ({statuses}): {reason}")
 
     @property
     def trouble(self) -> dict[str, str]:
-        """Why judges ended early, those that did."""
+        """The reasons of the judges that ended early."""
         return {name: client.trouble for name, client in self.clients.items() if client.trouble}
 
     @property
     def spent(self) -> dict[str, float]:
-        """What the judges cost, for the run record."""
+        """The cost of the judges for the run record."""
         return structured.spent(self.clients.values())
 
 
-def said(name: str, judged: Iterable[Judgement], rows: Mapping[str, Row]) -> list[Row]:
-    """`rows` by the ids of what was judged, each with the columns of what the judge called `name` said."""
+def judged_rows(name: str, judged: Iterable[Judgement], rows: Mapping[str, Row]) -> list[Row]:
+    """Return one row per judgement: the row in `rows` with the same id, plus the columns JUDGEMENT for judge `name`."""
     return [
         rows[j.id]
         | {"judge": name, "model": j.model, "score": j.score, "status": j.status}
@@ -106,7 +106,7 @@ def said(name: str, judged: Iterable[Judgement], rows: Mapping[str, Row]) -> lis
 
 
 def cost(judges: Sequence[Model], items: int, tokens: int) -> dict[str, float]:
-    """What so many items cost with all judges, at so many tokens a judgement."""
+    """Return the cost of `items` judged by all judges, with so many `tokens` per judgement."""
     usd = sum(model.price(items * SCORING_TOKENS, items * tokens) for model in judges)
     calls = items * len(judges)
     return {"calls": calls, "tokens": calls * tokens} | ({"USD": usd} if usd else {})

@@ -1,4 +1,4 @@
-"""The two ways to do PersonaGym: permix's own prompts with structured replies, and upstream's own procedure."""
+"""The two PersonaGym procedures: permix's own prompts with structured replies, and upstream's procedure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,36 +13,36 @@ from permix.prompting.persona import Persona
 
 
 class Procedure(Protocol):
-    """How questions are written, put and judged. `rows` are those of stage questions, by id where they are a mapping.
+    """Write, ask and judge questions. `rows` are those of stage questions; a mapping has them by id.
 
-    `not_copied` says what of upstream's scripts is left out on purpose.
+    `not_copied` lists the bugs of upstream's scripts that are omitted on purpose.
     """
 
     not_copied: ClassVar[tuple[str, ...]]
 
     def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
-        """`count` questions for each persona and task, and {persona|task: why there are none}."""
+        """Return `count` questions per persona and task, and {persona|task: fault} for those that failed."""
         ...
 
     def exemplify(self, client: Client, rows: Sequence[Row], seed: int) -> dict[str, str]:
-        """Give every row an example answer of each score; return {question id: why it has none}."""
+        """Give every row an example answer of each score; return {question id: fault} for those that failed."""
         ...
 
     def system_prompt(self, row: Row) -> str:
-        """What makes the model the person that a row's question is put to."""
+        """Return the system prompt under which the model answers a row's question."""
         ...
 
     def judge(
-        self, client: Client, what: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
+        self, client: Client, journal: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
     ) -> Iterator[Judgement]:
-        """Score every answer from 1 to 5; `what` names the journals."""
+        """Score every answer from 1 to 5; `journal` names the journals."""
         ...
 
     def prompts(self) -> dict[str, str]:
-        """The texts that replies depend on."""
+        """Return the texts that determine the replies."""
         ...
 
 
 def of(folder: Path | None) -> Procedure:
-    """Upstream's with the prompts in `folder`, or permix's own where there is none."""
+    """Return upstream's procedure with the prompts in `folder`, without a folder permix's own."""
     return Own() if folder is None else Upstream(folder)

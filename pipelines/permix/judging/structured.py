@@ -1,4 +1,4 @@
-"""Ask a served model for a reply of one form: one that does not have it is asked for again, with the reason."""
+"""Ask a served model for a reply of one form; a reply without the form is requested again, with the reason."""
 
 import json
 import re
@@ -17,18 +17,18 @@ _FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
 
 
 class Misfit(Exception):
-    """A reply without the form asked for: a word for the record, and the sentence that the model is told."""
+    """A reply without the requested form: a word for the record, and a sentence for the model."""
 
-    def __init__(self, fault: str, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, fault: str, sentence: str) -> None:
+        super().__init__(sentence)
         self.fault = fault
 
 
 @dataclass(frozen=True)
 class Form:
-    """What is asked for: what makes a value of a reply's text (or raises Misfit), and its JSON Schema where it has one.
+    """The form of a reply: `read` returns the value of a text or raises Misfit; `schema` is its JSON Schema, if any.
 
-    `again` makes the chat that asks once more: of the one before, the reply, and what was wrong with it.
+    `again` returns the chat of a repeated request from the first chat, the reply and its fault.
     """
 
     read: Callable[[str], Any]
@@ -38,10 +38,10 @@ class Form:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of one question. `raw`: every reply as it came; the last one decides.
+    """The outcome of one request. `raw` has every reply as received; the last one decides.
 
-    `fault` is "" where there is a value; "failed" where the server gave no reply to this one, "not_asked" where the
-    asking ended before it (budget reached, server down); else the Misfit's.
+    `fault` is "" if there is a value, "failed" if the server did not reply, "not_asked" if the client ended earlier
+    (budget reached, server down), else the Misfit's.
     """
 
     value: Any = None
@@ -51,36 +51,36 @@ class Reply:
 
 
 def read(text: str, form: Form) -> Any:
-    """The value in one raw reply; Misfit where there is none."""
+    """Return the value of one raw reply, or raise Misfit."""
     if not text.strip():
         raise Misfit("empty", "Your reply was empty.")
     return form.read(text)
 
 
 def json_of(properties: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> Form:
-    """The form of a JSON object with just these properties, in this order, alone or in a code fence."""
+    """Return the form of a JSON object with exactly these properties in this order, plain or in a code fence."""
 
     def read_text(text: str) -> Any:
         try:
-            found = json.loads(unfenced(text))
+            reply = json.loads(unfenced(text))
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            reply = None
+        if not isinstance(reply, dict):
             raise Misfit("no_json", "Your reply was not one JSON object.")
-        return read(found)
+        return read(reply)
 
     closed = {"properties": dict(properties), "required": list(properties), "additionalProperties": False}
     return Form(read_text, {"type": "object", **closed})
 
 
 def unfenced(text: str) -> str:
-    """`text`, or what is in the code fence that it consists of."""
+    """Return `text` without the code fence around it, if it has one."""
     fenced = _FENCED.fullmatch(text)
     return fenced[1] if fenced else text
 
 
 def served(model: Model, where: str) -> Model:
-    """`model` where it is behind a server; BadInput where it is not, `where` names the key of the recipe."""
+    """Return a model behind a server, or raise BadInput; `where` names the key of the recipe."""
     if not model.url:
         raise BadInput(
             f"{where} names {model.name}, which has no url: set url in [model.{model.name}] to its server's."
@@ -90,14 +90,14 @@ def served(model: Model, where: str) -> Model:
 
 @dataclass
 class SharedBudget:
-    """USD that all clients of one artifact may spend together (`limit` 0: no limit), and what they spent."""
+    """The USD that all clients of one artifact may spend together (`limit` 0: unlimited), and the USD spent."""
 
     limit: float
     spent: float = 0.0
 
 
 class Client:
-    """One served model. `trouble` says in one sentence why the asking ended early, if it did."""
+    """One served model. `trouble` is a sentence with the reason if the client ended early."""
 
     def __init__(
         self, model: Model, context: StageContext, sampling: Sampling, retries: int, budget: SharedBudget
@@ -107,32 +107,31 @@ class Client:
         self._parts, self._retries, self._budget = context, retries, budget
 
     def open(self) -> Sampler:
-        """Reach the server; BadInput where it does not answer or refuses the key, PermixError where nothing is left."""
+        """Connect to the server; BadInput if it does not answer or refuses the key, PermixError without budget."""
         left = self._budget.limit - self._budget.spent
         if self._budget.limit and left <= 0:
             raise PermixError(f"The budget of {self._budget.limit:g} USD is reached.")
         return self._parts.sampler(self.model.endpoint(left if self._budget.limit else 0.0))
 
     def ask(
-        self, asked: Mapping[str, Messages], form: Form, what: str, *seeds: object, sampling: Sampling | None = None
+        self, chats: Mapping[str, Messages], form: Form, journal: str, *seeds: object, sampling: Sampling | None = None
     ) -> dict[str, Reply]:
-        """The replies by the ids of `asked`, in rounds: each asks again what the one before got wrong.
+        """Return the replies by the ids of `chats`. Each round repeats the requests whose replies had a fault.
 
-        `what` names the journals, one for each round; `seeds` and the id decide the noise; `sampling` is the client's
-        unless it is given.
+        `journal` names the journals, one per round. `seeds` and the id decide the noise. `sampling` overrides the
+        client's.
         """
         schema = json.dumps(form.schema) if form.schema else ""
         settings = replace(sampling or self.sampling, json_schema=schema)
-        replies = {key: Reply() for key in asked}
-        open_chats = dict(asked)
+        replies = {key: Reply() for key in chats}
+        open_chats = dict(chats)
         for attempt in range(1 + self._retries):
             wrong = {}
-            for done in self._sample(open_chats, settings, f"{what}-{attempt}", *seeds, attempt):
+            for done in self._sample(open_chats, settings, f"{journal}-{attempt}", *seeds, attempt):
                 reply = replies[done.id] = _after(replies[done.id], done, form)
                 if reply.fault not in ("", "failed"):
-                    said = _fault(done.text, form)
-                    wrong[done.id] = form.again(asked[done.id], done.text, said)
-            open_chats = {key: wrong[key] for key in asked if key in wrong}
+                    wrong[done.id] = form.again(chats[done.id], done.text, _fault(done.text, form))
+            open_chats = {key: wrong[key] for key in chats if key in wrong}
             if not open_chats or self.trouble:
                 break
         return replies
@@ -151,17 +150,17 @@ class Client:
                 yield done
         except BadInput:
             raise
-        except PermixError as error:  # the server went down, the budget is reached: the others go on
+        except PermixError as error:  # server down or budget reached: other clients continue
             self.trouble = str(error)
 
 
 def spent(clients: Iterable[Client]) -> dict[str, float]:
-    """What these clients' replies cost, for the run record."""
+    """Return the cost of these clients' replies for the run record."""
     every = list(clients)
-    found: dict[str, float] = {"api_calls": sum(c.completions for c in every)}
-    found |= {"api_tokens_in": sum(c.tokens_in for c in every), "api_tokens_out": sum(c.tokens_out for c in every)}
+    counts: dict[str, float] = {"api_calls": sum(c.completions for c in every)}
+    counts |= {"api_tokens_in": sum(c.tokens_in for c in every), "api_tokens_out": sum(c.tokens_out for c in every)}
     usd = sum(c.model.price(c.tokens_in, c.tokens_out) for c in every)
-    return found | ({"USD": round(usd, 6)} if usd else {})
+    return counts | ({"USD": round(usd, 6)} if usd else {})
 
 
 def _after(before: Reply, done: Completion, form: Form) -> Reply:

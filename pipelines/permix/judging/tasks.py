@@ -1,4 +1,4 @@
-"""PersonaGym's five tasks, and the questions of them."""
+"""PersonaGym's five tasks and their questions."""
 
 from typing import Any
 
@@ -12,17 +12,18 @@ TASKS = {
     "persona_consistency": "Persona Consistency",
     "toxicity_control": "Toxicity Control",
 }
-"""PersonaGym's (Samuel et al. 2025), by the names in our files."""
+"""{name in our files: PersonaGym's (Samuel et al. 2025)}."""
 
 
-def question(who: Persona, task: str, number: int, text: str, writer: str, description: str = "") -> Row:
-    """One row of stage questions; `description` is the person in words, where the system prompt says more than that."""
-    key = f"{who.key}|{task}|{number}"
-    row: Row = {"question_id": key, "persona": who.key, "category": who.category, "system_prompt": who.system_prompt}
-    row |= {"description": description or who.system_prompt, "task": task, "number": number}
+def question(persona: Persona, task: str, number: int, text: str, writer: str, description: str = "") -> Row:
+    """Return one row of stage questions; `description` is the persona in words if its system prompt has more text."""
+    key = f"{persona.key}|{task}|{number}"
+    row: Row = {"question_id": key, "persona": persona.key, "category": persona.category}
+    row |= {"system_prompt": persona.system_prompt, "description": description or persona.system_prompt}
+    row |= {"task": task, "number": number}
     return row | {"question": text, "examples": None, "writer": writer}
 
 
 def text_of(value: object) -> str:
-    """A string as it can be stored: JSON may escape half a character."""
+    """Return a stripped string that UTF-8 can store, "" for another type; JSON may escape half a character."""
     return value.strip().encode("utf-8", "replace").decode() if isinstance(value, str) else ""

@@ -1,12 +1,12 @@
-"""PersonaGym as its authors do it (vsamuel2003/PersonaGym, MIT; Samuel et al. 2025), with their prompts, step by step.
+"""PersonaGym as its authors run it (vsamuel2003/PersonaGym, MIT; Samuel et al. 2025), with their prompts.
 
-1. the settings that suit a persona, of 150    2. the questions of each task in these settings
-3. answers of one turn under upstream's system message
-4. for five question-answer pairs at once: examples of all scores, then every rubric filled in and all five judged
+1. choose the settings that suit a persona, of 150    2. write the questions of each task in these settings
+3. answer in one turn under upstream's system message
+4. for five question-answer pairs at once: write examples of all scores, fill in every rubric, judge all five
 
-The prompts are read from a folder with FILES. Steps 1 and 2 are skipped where the questions are there already. Two
-things differ by design: the examples of step 4 do not depend on the answers, so they are written once for all variants;
-models, their number and the number of questions are the recipe's.
+The prompts are read from a folder with FILES. Steps 1 and 2 are skipped if the questions exist. Two differences are by
+design: the examples of step 4 do not depend on the answers, so they are written once for all variants; the recipe sets
+the models, their number and the number of questions.
 """
 
 import json
@@ -49,7 +49,7 @@ FILES = {
     "requirements": ("question_requirements.json", ()),
     "settings": ("settings.json", ()),
 }
-"""Every text but the rubrics: where it lies, and what it has room for."""
+"""{text: (its file, its placeholders)}, without the rubrics."""
 NAMES = TASKS | {"toxicity_control": "Toxicity"}
 RUBRIC = ("persona", "question", "response", "score_example")
 
@@ -60,33 +60,39 @@ class Upstream:
     not_copied: ClassVar[tuple[str, ...]] = NOT_COPIED
 
     def __init__(self, folder: Path) -> None:
-        """Read the prompts; BadInput names what is missing."""
+        """Read the prompts; raise BadInput for a missing file or placeholder."""
         files = FILES | {f"rubric/{task}": (f"rubrics/{name}.txt", RUBRIC) for task, name in NAMES.items()}
-        self._texts = {name: _read(folder, path, room) for name, (path, room) in files.items()}
+        self._texts = {name: _read(folder, path, placeholders) for name, (path, placeholders) in files.items()}
         self._settings, self._requirements = (_json(self._texts, name) for name in ("settings", "requirements"))
 
     def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
-        """Steps 1 and 2: a call for each persona, then one for each of its tasks."""
+        """Run steps 1 and 2: one request per persona, then one per persona and task."""
         sampling = replace(client.sampling, temperature=0.9, top_p=0.9)
-        asked = {
-            who.key: self._user("select_settings", persona=_person(who.system_prompt), settings_list=self._settings)
-            for who in pool
+        chats = {
+            persona.key: self._user(
+                "select_settings", persona=_person(persona.system_prompt), settings_list=self._settings
+            )
+            for persona in pool
         }
-        chosen = client.ask(asked, replied.texts(None), "settings", "settings", seed, sampling=sampling)
-        cells = {f"{who.key}|{task}": (who, task) for who in pool for task in TASKS if chosen[who.key].value}
-        asked = {key: self._interview(who, task, chosen[who.key].value, count) for key, (who, task) in cells.items()}
-        replies = client.ask(asked, replied.texts(count), "questions", "questions", seed, sampling=sampling)
-        found = [
-            question(who, task, number, text, replies[key].model)
-            for key, (who, task) in cells.items()
-            for number, text in enumerate(replies[key].value or ())
+        chosen = client.ask(chats, replied.texts(None), "settings", "settings", seed, sampling=sampling)
+        cells = {f"{persona.key}|{task}": (persona, task) for persona in pool for task in TASKS}
+        chats = {
+            key: self._interview(persona, task, chosen[persona.key].value, count)
+            for key, (persona, task) in cells.items()
+            if chosen[persona.key].value
+        }
+        replies = client.ask(chats, replied.texts(count), "questions", "questions", seed, sampling=sampling)
+        questions = [
+            question(*cells[key], number, text, reply.model)
+            for key, reply in replies.items()
+            for number, text in enumerate(reply.value or ())
         ]
-        missing = {f"{who.key}|{task}": chosen[who.key].fault for who in pool for task in TASKS}
-        missing |= {key: reply.fault for key, reply in replies.items()}
-        return found, {key: fault for key, fault in missing.items() if fault}
+        faults = {key: chosen[persona.key].fault for key, (persona, _) in cells.items()}
+        faults |= {key: reply.fault for key, reply in replies.items()}
+        return questions, {key: fault for key, fault in faults.items() if fault}
 
     def exemplify(self, client: Client, rows: Sequence[Row], seed: int) -> dict[str, str]:
-        """Step 4, its first part: a call for five questions of a persona and task."""
+        """Run the first part of step 4: one request per five questions of a persona and task."""
         together = {group[0]["question_id"]: group for group in groups(rows)}
         chats = {
             key: self._user("examples", rubrics=[self._example(row) for row in group])
@@ -95,71 +101,71 @@ class Upstream:
         sampling = replace(client.sampling, temperature=0.0)
         replies = _ask(client, together, chats, replied.examples, "examples", "examples", seed, sampling=sampling)
         for key, group in together.items():
-            for place, row in enumerate(group):
-                row["examples"] = replies[key].value[place] if replies[key].value else None
+            for position, row in enumerate(group):
+                row["examples"] = replies[key].value[position] if replies[key].value else None
         return {
             row["question_id"]: replies[key].fault for key in together for row in together[key] if replies[key].fault
         }
 
     def system_prompt(self, row: Row) -> str:
-        """Step 3."""
+        """Return upstream's system message of step 3."""
         return self._fill("agent_system", persona=_person(row["description"]))
 
     def judge(
-        self, client: Client, what: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
+        self, client: Client, journal: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
     ) -> Iterator[Judgement]:
-        """Step 4: a call for five answers; a score that its reply does not hold is missing."""
+        """Run step 4: one request per five answers; a score that the reply lacks is missing."""
         together = {group[0]["question_id"]: group for group in groups([rows[key] for key in answers])}
-        told = {"role": "system", "content": self._texts["judge_system"].strip()}
+        system = {"role": "system", "content": self._texts["judge_system"].strip()}
         chats = {
-            key: [told, *self._user("grading", rubrics=[self._rubric(r, answers[r["question_id"]]) for r in group])]
+            key: [system, *self._user("grading", rubrics=[self._rubric(r, answers[r["question_id"]]) for r in group])]
             for key, group in together.items()
         }
-        replies = _ask(client, together, chats, replied.scores, what, "judge", seed)
+        replies = _ask(client, together, chats, replied.scores, journal, "judge", seed)
         for key, group in together.items():
-            for place, row in enumerate(group):
-                score, status = replied.said(replies[key].raw, replies[key].fault, place)
+            for position, row in enumerate(group):
+                score, status = replied.score_at(replies[key].raw, replies[key].fault, position)
                 yield Judgement(row["question_id"], score, replies[key].raw, replies[key].model, status)
 
     def prompts(self) -> dict[str, str]:
-        """Upstream's, as they are."""
+        """Return upstream's texts unchanged."""
         return dict(self._texts)
 
-    def _interview(self, who: Persona, task: str, settings: Sequence[str], count: int) -> Messages:
-        values = {"persona": _person(who.system_prompt), "task": NAMES[task]}
+    def _interview(self, persona: Persona, task: str, settings: Sequence[str], count: int) -> Messages:
+        values = {"persona": _person(persona.system_prompt), "task": NAMES[task]}
         values["description"] = self._requirements.get(NAMES[task], "")
         return self._user("generate_questions", settings=settings, num_questions=count, **values)
 
     def _example(self, row: Row) -> str:
-        """The request for one question; the rubric keeps its placeholders."""
+        """Return the request for one question; the rubric keeps its placeholders."""
         rubric = self._texts[f"rubric/{row['task']}"]
         return self._fill("example", persona=_person(row["description"]), question=row["question"], rubric=rubric)
 
     def _rubric(self, row: Row, answer: str) -> str:
-        shown = "\n\n".join(f"Score {n}: Response - {text}" for n, text in enumerate(row["examples"] or (), 1))
+        examples = "\n\n".join(f"Score {n}: Response - {text}" for n, text in enumerate(row["examples"] or (), 1))
         values = {"persona": _person(row["description"]), "question": row["question"], "response": answer}
-        return self._fill(f"rubric/{row['task']}", score_example=shown, **values)
+        return self._fill(f"rubric/{row['task']}", score_example=examples, **values)
 
     def _user(self, name: str, **values: Any) -> Messages:
         return [{"role": "user", "content": self._fill(name, **values)}]
 
     def _fill(self, name: str, **values: Any) -> str:
-        """The text with its {names} filled in at once, so that braces in an answer stay what they are."""
-        return re.sub(r"\{(\w+)\}", lambda found: str(values.get(found[1], found[0])), self._texts[name])
+        """Return the text with all {names} filled in at once, so that braces in an answer stay unchanged."""
+        return re.sub(r"\{(\w+)\}", lambda name: str(values.get(name[1], name[0])), self._texts[name])
 
 
 def again(scored: Sequence[Row]) -> list[Row]:
-    """The rows with scores read anew: the reply of a group, which stands in each of its rows, has theirs in order."""
-    found = {}
+    """Return the rows with scores read again; each row of a group has the reply with the group's scores in order."""
+    rows = {}
     for group in groups(scored):
-        for place, row in enumerate(group):
-            score, status = replied.said(row["raw"], row["status"], place)
-            found[row["judge"], row["question_id"]] = {**row, "score": score, "status": status}
-    return [found[row["judge"], row["question_id"]] for row in scored]
+        for position, row in enumerate(group):
+            score, status = replied.score_at(row["raw"], row["status"], position)
+            rows[row["judge"], row["question_id"]] = {**row, "score": score, "status": status}
+    return [rows[row["judge"], row["question_id"]] for row in scored]
 
 
 def groups(rows: Sequence[Row]) -> list[list[Row]]:
-    """Rows of one persona and task (and judge), five at a time."""
+    """Return the rows of each persona and task (and judge) in groups of five."""
     cells: dict[tuple[str | None, str, str], list[Row]] = defaultdict(list)
     for row in rows:
         cells[row.get("judge"), row["persona"], row["task"]].append(row)
@@ -171,23 +177,23 @@ def _ask(
     together: Mapping[str, Sequence[Row]],
     chats: Mapping[str, Messages],
     form: Callable[[int], Form],
-    what: str,
+    journal: str,
     *seeds: object,
     sampling: Sampling | None = None,
 ) -> dict[str, Reply]:
-    """A reply for every group; groups of one size are asked for one form."""
-    found: dict[str, Reply] = {}
+    """Return a reply per group; groups of equal size share a form."""
+    replies: dict[str, Reply] = {}
     for size in sorted({len(group) for group in together.values()}):
-        asked = {key: chat for key, chat in chats.items() if len(together[key]) == size}
-        found |= client.ask(asked, form(size), f"{what}-{size}", *seeds, sampling=sampling)
-    return found
+        of_size = {key: chat for key, chat in chats.items() if len(together[key]) == size}
+        replies |= client.ask(of_size, form(size), f"{journal}-{size}", *seeds, sampling=sampling)
+    return replies
 
 
-def _read(folder: Path, path: str, room: Sequence[str]) -> str:
+def _read(folder: Path, path: str, placeholders: Sequence[str]) -> str:
     if not (folder / path).is_file():
         raise BadInput(f"The folder of upstream's prompts has no {path}: it should hold PersonaGym's own.")
     text = (folder / path).read_text(encoding="utf-8")
-    if missing := [name for name in room if f"{{{name}}}" not in text]:
+    if missing := [name for name in placeholders if f"{{{name}}}" not in text]:
         raise BadInput(f"{path} of upstream's prompts has no {{{missing[0]}}}: it should be PersonaGym's own.")
     return text
 
@@ -200,5 +206,5 @@ def _json(texts: Mapping[str, str], name: str) -> Any:
 
 
 def _person(description: str) -> str:
-    """A description as upstream's sentences take it: "a nurse who ..."."""
+    """Return a description in the form of upstream's sentences: "a nurse who ..."."""
     return description.removeprefix("You are ").rstrip(". ")

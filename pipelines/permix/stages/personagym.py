@@ -21,7 +21,7 @@ from permix.errors import BadInput
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
-from permix.judging.panel import SAID, JudgedConfig, Panel
+from permix.judging.panel import JUDGEMENT, JudgedConfig, Panel
 from permix.paper import variants
 from permix.parquet import Row
 from permix.sampling.sampler import Backend, Sampling
@@ -29,9 +29,9 @@ from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setti
 from permix.stages import questions, sweep
 from permix.stages.shared import models
 
-COLUMNS = answers.COLUMNS | SAID
-CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | SAID
-CHECKS = dict.fromkeys(("question_id", "persona", "check"), "string") | SAID
+COLUMNS = answers.COLUMNS | JUDGEMENT
+CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | JUDGEMENT
+CHECKS = dict.fromkeys(("question_id", "persona", "check"), "string") | JUDGEMENT
 PARTS = {"scores": COLUMNS, "calibration": CALIBRATION, "checks": CHECKS}
 PROMPT_TOKENS, ANSWER_TOKENS = 120, 250  # of a question and its answer, for the estimate
 
@@ -186,13 +186,13 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     for name in config.judges:
         found["calibration"] += judges.rows(name, "calibration", judge.SCORE, examined, known)
         said = way.judge(judges.clients[name], judges.journal(name, "judge"), asked, texts, config.seed)
-        found["scores"] += panel.said(name, said, answered)
+        found["scores"] += panel.judged_rows(name, said, answered)
         found["checks"] += judges.rows(name, "check", judge.SCORE, probing, probes)
     judges.refuse_silence(found["scores"])
     if config.tiebreaker:
         open_ones = {key: texts[key] for key in _disputed(config, found["scores"])}
         said = way.judge(judges.clients[config.tiebreaker], "tiebreaker", asked, open_ones, config.seed)
-        found["scores"] += panel.said(config.tiebreaker, said, answered)
+        found["scores"] += panel.judged_rows(config.tiebreaker, said, answered)
     for part, columns in PARTS.items():
         if found[part]:
             parquet.write(found[part], columns, _file(out, part))

@@ -19,14 +19,14 @@ from permix.errors import BadInput, nearest
 from permix.experiment.recipe import Recipe
 from permix.judging import judge, panel, structured
 from permix.judging.judge import Item
-from permix.judging.panel import SAID, JudgedConfig, Panel
+from permix.judging.panel import JUDGEMENT, JudgedConfig, Panel
 from permix.parquet import Row
 from permix.prompting import persona, prompts
 from permix.prompting.prompts import Messages
 from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setting
 from permix.stages import sweep
 
-COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | SAID
+COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | JUDGEMENT
 PERSONAS = 16  # for the estimate, where the recipe does not bound them
 ORDERS = "first", "second"  # which model's answer is shown first
 
