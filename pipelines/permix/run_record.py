@@ -47,6 +47,11 @@ class Config(Protocol):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
+def setting(default: Any, help: str) -> Any:
+    """A field with its help text."""
+    return field(default=default, metadata={"help": help})
+
+
 def unhashed(default: Any, help: str = "") -> Any:
     """A Config field that cannot change the result and stays out of the digest (a batch size, say)."""
     return field(default=default, metadata={"unhashed": True, "help": help})

@@ -13,17 +13,13 @@ from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
 from permix.progress import Progress
 from permix.run_record import later as later
+from permix.run_record import setting as setting
 from permix.run_record import unhashed as unhashed
 from permix.sampling.sampler import Endpoint, Engine, Sampler, Sampling
 
 Facts = dict[str, Any]
 Folders = Mapping[str, Path]
 Tables = Mapping[str, Sequence[dict[str, Any]]]
-
-
-def setting(default: Any, help: str) -> Any:
-    """A Config field with its help text."""
-    return field(default=default, metadata={"help": help})
 
 
 def recipe_field(default: Any = MISSING, **metadata: bool) -> Any:

@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from permix.errors import BadInput
 from permix.progress import Progress
 from permix.prompting.prompts import Messages
+from permix.run_record import setting
 
 Backend = Literal["transformers", "vllm"]
 Dtype = Literal["float32", "bfloat16", "float16", "nf4", "nf4-nested"]
@@ -29,11 +30,9 @@ class Sampling:
     `json_schema`, a JSON Schema as text, asks for a completion that follows it (vLLM and endpoints only).
     """
 
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature (0: greedy)"})
-    top_p: float = field(
-        default=1.0, metadata={"help": "sample from the most likely tokens with this total probability"}
-    )
-    max_tokens: int = field(default=512, metadata={"help": "maximum tokens of a completion"})
+    temperature: float = setting(1.0, help="sampling temperature (0: greedy)")
+    top_p: float = setting(1.0, help="sample from the most likely tokens with this total probability")
+    max_tokens: int = setting(512, help="maximum tokens of a completion")
     stop: tuple[str, ...] = ()
     json_schema: str = ""
 
@@ -62,22 +61,15 @@ class Engine:
     """The folder of one base model, and how to run it."""
 
     base: Path
-    backend: Backend = field(
-        default="transformers", metadata={"help": "engine for models on this machine: transformers or vllm"}
-    )
-    batch_size: int = field(
-        default=256, metadata={"help": "completions sampled together. Changes the result through rounding"}
-    )
-    dtype: str = field(
-        default="float32",
-        metadata={"help": "precision of the base: float32, bfloat16, float16, or 4 bits (nf4, nf4-nested)"},
+    backend: Backend = setting("transformers", help="engine for models on this machine: transformers or vllm")
+    batch_size: int = setting(256, help="completions sampled together. Changes the result through rounding")
+    dtype: str = setting(
+        "float32", help="precision of the base: float32, bfloat16, float16, or 4 bits (nf4, nf4-nested)"
     )
     threads: int = 1
-    gpus: int = field(default=1, metadata={"help": "replicas of the model (vLLM)"})
-    tensor_parallel: int = field(
-        default=1, metadata={"help": "devices per replica (vLLM). Changes the result through rounding"}
-    )
-    max_lora_rank: int = field(default=16, metadata={"help": "maximum rank of an adapter (vLLM)"})
+    gpus: int = setting(1, help="replicas of the model (vLLM)")
+    tensor_parallel: int = setting(1, help="devices per replica (vLLM). Changes the result through rounding")
+    max_lora_rank: int = setting(16, help="maximum rank of an adapter (vLLM)")
 
 
 @dataclass(frozen=True)
