@@ -109,10 +109,10 @@ def open_page(request: gr.Request) -> list[Any]:
         cast += [gr.Dropdown(choices=known, value=chosen), gr.Dropdown(choices=names, value=key), system]
     defaults = {"seed": 0, "temperature": 0.7, "top_p": 1}
     texts = {key: query.get(key, "") for key in defaults}
-    seed, heat, share = (float(v) if v.replace(".", "", 1).isdigit() else defaults[k] for k, v in texts.items())
+    seed, temperature, top_p = (float(v) if v.replace(".", "", 1).isdigit() else defaults[k] for k, v in texts.items())
     return [
-        " ".join(words), compare, *cast, query.get("question", ""), query.get("answer", ""), int(seed), min(heat, 2.0),
-        min(max(share, 0.05), 1.0), rows(listing), note(listing.trouble), *layout(compare),
+        " ".join(words), compare, *cast, query.get("question", ""), query.get("answer", ""), int(seed),
+        min(temperature, 2.0), min(max(top_p, 0.05), 1.0), rows(listing), note(listing.trouble), *layout(compare),
     ]  # fmt: skip
 
 

@@ -99,13 +99,13 @@ def answers(
         check("system prompt", system, needed=False)
     if any(sum(len(text_of(turn)) for turn in chat) > LONGEST["chat"] for chat in chats):
         raise Refused(f"The chat has more than {LONGEST['chat']:,} characters: clear it.")
-    seed, tokens = number("seed", seed, 0, MOST_SEED), number("length", max_tokens, 1, MOST_TOKENS)
-    heat, share = number("temperature", temperature, 0, 2, float), number("top_p", top_p, 0.01, 1, float)
+    seed, max_tokens = number("seed", seed, 0, MOST_SEED), number("length", max_tokens, 1, MOST_TOKENS)
+    temperature, top_p = number("temperature", temperature, 0, 2, float), number("top_p", top_p, 0.01, 1, float)
     yield ["" for _ in cast], "Loading the base model (once) …"
     model = speaker()
     from speaker import Request, Sampling
 
-    requests, sampling = [], Sampling(heat, share, tokens)
+    requests, sampling = [], Sampling(temperature, top_p, max_tokens)
     for (adapter, system), chat in zip(cast, chats, strict=True):
         if adapter:
             yield ["" for _ in cast], f"Loading the adapter {adapter[:100]} …"
