@@ -80,7 +80,8 @@ def test_a_script_whose_packages_are_missing_says_which_and_a_url_is_fetched(
     assert "settings say x and" in submitted(working, tmp_path, f"{url}/good.py", "x")
     printed = submitted(working, tmp_path, f"{url}/bad.py", "x")
     assert f"{url}/bad.py needs packaging>1000,<1001 (there is" in printed
-    assert printed.endswith("ERROR None\n") and "Traceback" not in printed
+    assert printed.endswith("ERROR None\n")
+    assert "Traceback" not in printed
 
 
 def test_private_buckets_are_hidden_and_nothing_leads_out_of_them(

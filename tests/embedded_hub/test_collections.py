@@ -19,7 +19,8 @@ def test_a_collection_is_made_filled_read_and_deleted(api: HfApi, name: str, tit
     for kind in ("model", "dataset", "space"):
         api.create_repo(name, repo_type=kind, space_sdk="static" if kind == "space" else None)
     made = api.create_collection(title, namespace="lab", description="What there is")
-    assert made.slug.startswith("lab/everything-of-r") and (made.owner["name"], made.items) == ("lab", [])
+    assert made.slug.startswith("lab/everything-of-r")
+    assert (made.owner["name"], made.items) == ("lab", [])
     with pytest.raises(HfHubHTTPError, match="409"):
         api.create_collection(title, namespace="lab")
     assert api.create_collection(title, namespace="lab", exists_ok=True).slug == made.slug
@@ -151,5 +152,7 @@ def test_a_collection_has_a_page(api: HfApi, anonymous: Wire, repo: str, title: 
     made = api.create_collection(f"{title} <b>", namespace="lab", description="<script>")
     api.add_collection_item(made.slug, repo, "model", note="<i>note</i>")
     body = anonymous("GET", made.url).body.decode()
-    assert f'href="/{repo}"' in body and "&lt;i&gt;note" in body and "&lt;script&gt;" in body
+    assert f'href="/{repo}"' in body
+    assert "&lt;i&gt;note" in body
+    assert "&lt;script&gt;" in body
     assert anonymous("GET", made.url + "0").status == 404

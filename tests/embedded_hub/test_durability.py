@@ -79,7 +79,8 @@ def test_a_lock_file_that_a_kill_left_does_not_block_the_branch(tmp_path: Path) 
     (tmp_path / "repos/models/lab/r.git/refs/heads/main.lock").write_bytes(b"")
     before = repo.head("main")
     after, moved = repo.commit("main", [Put("a", b"2")], "m", "me")
-    assert moved and after == repo.head("main") != before
+    assert moved
+    assert after == repo.head("main") != before
     context.repositories.close()
 
 

@@ -68,7 +68,8 @@ def test_only_old_left_overs_go(tmp_path: Path) -> None:
     assert [context.lfs.has(one) for one in (used, former, unused, of_gone, late)] == [True, True, False, False, True]
     assert git.text(git.resolve("refs/pr/1") or "", "b") == "proposed"
     row = context.accounts.repo("models", "lab", "r")
-    assert row and context.accounts.granted(row, [unused.oid]) == set()
+    assert row
+    assert context.accounts.granted(row, [unused.oid]) == set()
     context.repositories.close()
     git_fsck(git.path)
 

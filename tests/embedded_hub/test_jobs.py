@@ -45,18 +45,23 @@ def test_a_job_runs_with_its_environment_and_nothing_else_and_its_secrets_are_ne
 ) -> None:
     program = "import os, sys; print(sorted(os.environ.items())); print('oops', file=sys.stderr)"
     made = run(jobs, program, env={"COLOUR": "blue"}, secrets={"HF_TOKEN": "hf_very_secret"}, labels={"a": "1"})
-    assert made.docker_image == IMAGE and made.secrets == {"HF_TOKEN": None} and made.labels["a"] == "1"
+    assert made.docker_image == IMAGE
+    assert made.secrets == {"HF_TOKEN": None}
+    assert made.labels["a"] == "1"
     stage, message, lines = ended(jobs, made)
     assert (stage, message, lines[1]) == ("COMPLETED", None, "oops\n")
     environment = dict(eval(lines[0]))
-    assert environment["COLOUR"] == "blue" and environment["HF_TOKEN"] == "hf_very_secret"
+    assert environment["COLOUR"] == "blue"
+    assert environment["HF_TOKEN"] == "hf_very_secret"
     assert (environment["HF_ENDPOINT"], environment["JOB_ID"]) == (working.url, made.id)
-    assert {"ACCELERATOR", "CPU_CORES", "MEMORY"} < environment.keys() and "PYTEST_CURRENT_TEST" not in environment
+    assert {"ACCELERATOR", "CPU_CORES", "MEMORY"} < environment.keys()
+    assert "PYTEST_CURRENT_TEST" not in environment
     first = next(iter(jobs.fetch_job_logs(job_id=made.id, namespace="permix")))
     assert "the image python:3.12 is not used" in first
     assert list(jobs.fetch_job_logs(job_id=made.id, tail=1, namespace="permix")) == ["oops\n"]
     on_disk = [path for path in (working.root / "jobs" / made.id).rglob("*") if path.is_file() and path.name != "log"]
-    assert on_disk and not any(b"hf_very_secret" in path.read_bytes() for path in on_disk)
+    assert on_disk
+    assert not any(b"hf_very_secret" in path.read_bytes() for path in on_disk)
     assert (working.root / "hub.db").stat().st_mode & 0o077 == 0
 
 
@@ -73,7 +78,8 @@ def test_a_failing_job_is_tried_again_as_often_as_asked_and_is_an_error(jobs: Hf
 def test_a_job_that_takes_too_long_is_ended_with_all_that_it_started(jobs: HfApi) -> None:
     program = "import subprocess, time; print(subprocess.Popen(['sleep', '99']).pid, flush=True); time.sleep(99)"
     stage, message, lines = ended(jobs, run(jobs, program, timeout=1))
-    assert stage == "ERROR" and "it ran longer than 1 s" in str(message)
+    assert stage == "ERROR"
+    assert "it ran longer than 1 s" in str(message)
     assert _gone(int(lines[0]))
 
 
@@ -92,7 +98,8 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(jobs: HfApi, workin
     assert [one.id for one in listed] == [waiting.id]
     assert jobs.update_job_labels(job_id=waiting.id, labels={"x": "y"}, namespace="permix").labels == {"x": "y"}
     again = jobs.rerun_job(job_id=waiting.id, namespace="permix")
-    assert again.initiator is not None and again.initiator.type == "duplicated-job"
+    assert again.initiator is not None
+    assert again.initiator.type == "duplicated-job"
     assert ended(jobs, again)[::2] == ("COMPLETED", ["never\n"])
 
 
@@ -103,7 +110,8 @@ def test_what_a_running_job_takes_of_the_machine(jobs: HfApi) -> None:
         (found,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
         if found["cpu_usage_pct"] > 0:
             break
-    assert found["cpu_millicores"] >= 1000 and found["gpus"] == {}
+    assert found["cpu_millicores"] >= 1000
+    assert found["gpus"] == {}
     assert found["memory_total_bytes"] > found["memory_used_bytes"] > 0
     jobs.cancel_job(job_id=busy.id, namespace="permix")
     assert ended(jobs, busy)[0] == "CANCELED"
@@ -128,7 +136,8 @@ def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -
         keeper = next(int(line) for line in _following(api, killed) if line.strip().isdigit())
         os.kill(keeper, signal.SIGKILL)
         stage, message, _ = ended(api, killed)
-        assert stage == "ERROR" and "killed from outside" in str(message)
+        assert stage == "ERROR"
+        assert "killed from outside" in str(message)
         next(line for line in _following(api, after) if line.strip().isdigit())
         stop(root, signal.SIGKILL)
         (root / "jobs" / after.id / "work" / "go").touch()
@@ -171,7 +180,8 @@ def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
 def test_what_is_no_job_is_refused(working: launch.Running, change: dict[str, Any]) -> None:
     wire = Wire(int(working.url.rsplit(":", 1)[1]), working.token)
     answer = wire("POST", "/api/jobs/permix", {"command": ["ls"], "dockerImage": "x"} | change)
-    assert answer.status == 400 and len(answer.json["error"]) < 300
+    assert answer.status == 400
+    assert len(answer.json["error"]) < 300
 
 
 def test_the_command_line_follows_a_job(working: launch.Running, tmp_path: Path) -> None:
@@ -182,7 +192,8 @@ def test_the_command_line_follows_a_job(working: launch.Running, tmp_path: Path)
         [hf, "jobs", "run", IMAGE, "python", "-c", "print('from', 'hf')"],
         env=launch.environment(working, tmp_path), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 0 and "from hf" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "from hf" in done.stdout, done.stderr
 
 
 def test_hardware_is_listed_with_prices(jobs: HfApi) -> None:
@@ -201,7 +212,8 @@ def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
     made = jobs.create_webhook(
         job_id=source.id, watched=[{"type": "model", "name": "lab/watched"}], secret="s", secrets={"K": "k"}
     )
-    assert made.job is not None and made.job.secrets == {"K": None}
+    assert made.job is not None
+    assert made.job.secrets == {"K": None}
     jobs.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id="lab/watched")
     deadline = time.monotonic() + 20
     while not (found := [one for one in jobs.list_jobs(namespace="permix") if one.initiator.type == "webhook"]):

@@ -51,12 +51,14 @@ def pid(root: Path) -> int:
 def test_processes_that_attach_at_once_share_one_server(root: Path) -> None:
     started = [process(root, 0.5) for _ in range(5)]
     urls = {one.communicate(timeout=30)[0].strip() for one in started}
-    assert len(urls) == 1 and urls.pop().startswith("http://127.0.0.1:")
+    assert len(urls) == 1
+    assert urls.pop().startswith("http://127.0.0.1:")
 
 
 def test_the_server_leaves_when_nobody_uses_it_even_if_its_users_were_killed(root: Path) -> None:
     user = process(root, 60, linger="0.3")
-    assert user.stdout and user.stdout.readline()
+    assert user.stdout
+    assert user.stdout.readline()
     time.sleep(1)
     assert launch.held(root / "server.lock")  # in use
     user.kill()
@@ -215,7 +217,8 @@ def test_a_server_outlives_its_starter_without_its_secrets(root: Path, monkeypat
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     launch.attach(root, 0)
     environment = Path(f"/proc/{pid(root)}/environ").read_bytes()
-    assert b"PATH=" in environment and b"sk-secret" not in environment
+    assert b"PATH=" in environment
+    assert b"sk-secret" not in environment
 
 
 def test_hosts_without_a_proxy_stay_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

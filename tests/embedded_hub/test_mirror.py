@@ -63,7 +63,8 @@ def test_a_mirror_has_the_same_files_and_says_of_what(
     assert (repo, commit) == (full, mine.repo_info(name, repo_type=kind).sha)
     assert content(mine, name, kind) == content(api, name, kind)
     last = mine.list_repo_commits(name, repo_type=kind)[0]
-    assert head[:12] in last.title and f"{api.endpoint}/{full}@{head}" in last.message
+    assert head[:12] in last.title
+    assert f"{api.endpoint}/{full}@{head}" in last.message
     assert mine.repo_info(name, repo_type=kind, revision=f"mirror-of-{head}").sha == commit
     assert not list((home / "hub" / "mirror").iterdir())
 
@@ -80,7 +81,8 @@ def test_mirrored_again_it_follows_the_source_and_else_changes_nothing(
     assert permix_hub(home, *words).stdout != once
     assert content(mine, name) == content(api, name)
     back = permix_hub(home, *words, "--revision", first)
-    assert back.returncode == 0 and "w.bin" in content(mine, name)
+    assert back.returncode == 0
+    assert "w.bin" in content(mine, name)
 
 
 def test_a_repository_goes_from_here_to_another_hub_with_the_users_own_token(
@@ -89,7 +91,8 @@ def test_a_repository_goes_from_here_to_another_hub_with_the_users_own_token(
     fill(mine, name, private=True)
     words = ("mirror", f"datasets/{name}", "--to", str(api.endpoint))
     refused = permix_hub(home, *words, HF_TOKEN=str(api.token), HF_ENDPOINT="https://huggingface.co")
-    assert refused.returncode == 1 and "was not mirrored" in refused.stderr  # that token belongs to another Hub
+    assert refused.returncode == 1
+    assert "was not mirrored" in refused.stderr  # that token belongs to another Hub
     done = permix_hub(home, *words, HF_TOKEN=str(api.token), HF_ENDPOINT=str(api.endpoint))
     assert done.returncode == 0, done.stderr
     assert api.repo_info(name, repo_type="dataset").private is True
@@ -106,7 +109,8 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
     with subprocess.Popen([*PERMIX_HUB, *words], env=environment, stderr=subprocess.DEVNULL) as first:
         deadline = time.monotonic() + 60
         while len(arrived := list(work.glob("*/*.bin"))) < 5:
-            assert time.monotonic() < deadline and first.poll() is None
+            assert time.monotonic() < deadline
+            assert first.poll() is None
             time.sleep(0.002)
         first.kill()
     kept = {path: path.stat().st_mtime_ns for path in arrived}
@@ -117,7 +121,8 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     same = [path for path, when in kept.items() if path.stat().st_mtime_ns == when]
-    assert len(same) >= len(kept) - 1 and broken not in same
+    assert len(same) >= len(kept) - 1
+    assert broken not in same
     assert content(mine, name, "model") == content(api, name, "model")
 
 
@@ -152,4 +157,5 @@ def test_a_source_that_gives_other_bytes_than_it_lists_is_refused(
         done = permix_hub(home, "mirror", name, "--from", str(api.endpoint))
     finally:
         file.write_bytes(b"\0" * 5000)
-    assert done.returncode == 1 and "not the one in its list" in done.stderr
+    assert done.returncode == 1
+    assert "not the one in its list" in done.stderr

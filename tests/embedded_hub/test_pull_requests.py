@@ -41,7 +41,9 @@ def test_a_commit_can_open_a_pull_request_and_be_merged(api: HfApi, repo: str, t
     found = api.get_discussion_details(repo, 1)
     assert (found.status, found.is_pull_request, found.author, found.title) == ("open", True, "permix", "change")
     assert (found.target_branch, found.conflicting_files, found.git_reference) == ("refs/heads/main", [], "refs/pr/1")
-    assert "-2\n+3\n" in found.diff and "+++ /dev/null" in found.diff and "new file mode" in found.diff
+    assert "-2\n+3\n" in found.diff
+    assert "+++ /dev/null" in found.diff
+    assert "new file mode" in found.diff
     assert [event.type for event in found.events] == ["comment", "commit"]
     assert found.events[1].oid == made.oid  # type: ignore[attr-defined]
 
@@ -126,7 +128,8 @@ def test_drafts_are_opened_before_they_are_merged(api: HfApi, repo: str) -> None
 def test_discussions_are_listed_renamed_closed_and_opened(api: HfApi, repo: str) -> None:
     first = api.create_discussion(repo, "A question", description="What is **this**?")
     api.create_pull_request(repo, "An answer")
-    assert first.diff is None and not first.is_pull_request
+    assert first.diff is None
+    assert not first.is_pull_request
     assert api.comment_discussion(repo, 1, "I see <b>").rendered == "<p>I see &lt;b&gt;</p>"
     assert api.rename_discussion(repo, 1, "Another question").new_title == "Another question"
     assert api.change_discussion_status(repo, 1, "closed", comment="done").new_status == "closed"
@@ -156,7 +159,8 @@ def test_many_discussions_come_in_pages(api: HfApi, repo: str, wire: Wire) -> No
 def test_refs_name_pull_requests_only_on_request(api: HfApi, repo: str) -> None:
     made = put(api, repo, create_pr=True, a="1")
     found = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
-    assert found and [(one.ref, one.target_commit) for one in found] == [("refs/pr/1", made.oid)]
+    assert found
+    assert [(one.ref, one.target_commit) for one in found] == [("refs/pr/1", made.oid)]
     assert [one.name for one in api.list_repo_refs(repo).branches] == ["main"]
 
 

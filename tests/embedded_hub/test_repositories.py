@@ -98,8 +98,10 @@ def test_a_space_needs_an_sdk_that_exists(api: HfApi, wire: Wire, name: str) -> 
 def test_tags_of_a_card_are_found_by_lists(api: HfApi, repo: str) -> None:
     upload_card(api, repo)
     found = api.model_info(repo)
-    assert found.library_name == "peft" and found.pipeline_tag == "text-generation"
-    assert found.card_data and found.card_data.base_model == "lab/base"
+    assert found.library_name == "peft"
+    assert found.pipeline_tag == "text-generation"
+    assert found.card_data
+    assert found.card_data.base_model == "lab/base"
     wanted = ["permix", "license:apache-2.0", "dataset:lab/data", "base_model:adapter:lab/base", "en", "peft"]
     assert set(wanted) <= set(found.tags or [])
     for tag in wanted:
@@ -141,7 +143,8 @@ def test_lists_are_sorted_and_come_in_pages(api: HfApi, wire: Wire, name: str) -
     api.upload_file(**upload)
     newest = list(api.list_datasets(author="paged", sort="last_modified", limit=5))
     assert {one.last_modified for one in newest[1:]} <= {newest[0].last_modified, newest[-1].last_modified}
-    assert newest[0].last_modified and newest[-1].last_modified
+    assert newest[0].last_modified
+    assert newest[-1].last_modified
     assert newest[0].last_modified >= newest[-1].last_modified
 
 

@@ -52,13 +52,15 @@ def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_t
     assert api.get_space_runtime(name).stage == "STOPPED"
     api.add_space_variable(name, "MARK", "!", description="what ends a line")
     api.add_space_secret(name, "KEY", "hf_secret")
-    assert api.get_space_variables(name)["MARK"].value == "!" and list(api.get_space_secrets(name)) == ["KEY"]
+    assert api.get_space_variables(name)["MARK"].value == "!"
+    assert list(api.get_space_secrets(name)) == ["KEY"]
     wire = Wire(int(working.url.rsplit(":", 1)[1]), working.token)
     assert b"hf_secret" not in wire("GET", f"/api/spaces/{name}/secrets").body
     api.restart_space(name)
     assert settled(api, name).stage == "RUNNING"
     host = api.space_info(name).host
-    assert host is not None and host.startswith("http://127.0.0.1:")
+    assert host is not None
+    assert host.startswith("http://127.0.0.1:")
     program = (
         f"from gradio_client import Client; print(Client({name!r}, verbose=False).predict('a', api_name='/predict'))"
     )
@@ -71,7 +73,8 @@ def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_t
     )
     assert done.stdout == "a!9\n", done.stderr
     api.pause_space(name)
-    assert settled(api, name).stage == "PAUSED" and api.space_info(name).host is None
+    assert settled(api, name).stage == "PAUSED"
+    assert api.space_info(name).host is None
     assert "hello from lab/echo\n" in list(api.fetch_space_logs(name))
 
 
@@ -80,13 +83,15 @@ def test_a_push_restarts_a_space_that_runs_and_a_broken_one_says_so(working: lau
     name = made(api, "lab/plain", SERVER)
     api.restart_space(name)
     first = settled(api, name)
-    assert first.stage == "RUNNING" and first.hardware == "cpu-basic"
+    assert first.stage == "RUNNING"
+    assert first.hardware == "cpu-basic"
     host = api.space_info(name).host
     api.upload_file(path_or_fileobj=b"raise SystemExit(3)", path_in_repo="app.py", repo_id=name, repo_type="space")
     broken = settled(api, name)
     assert (broken.stage, broken.raw["errorMessage"]) == ("RUNTIME_ERROR", "Job failed with exit code: 3")
     api.upload_file(path_or_fileobj=SERVER.encode(), path_in_repo="app.py", repo_id=name, repo_type="space")
-    assert settled(api, name).stage == "RUNNING" and api.space_info(name).host != host
+    assert settled(api, name).stage == "RUNNING"
+    assert api.space_info(name).host != host
     api.delete_repo(name, repo_type="space")
 
 

@@ -67,7 +67,8 @@ def test_stock_clients_upload_by_xet_and_find_the_same_bytes(
     assert done.splitlines()[-1].startswith("False ['.gitattributes', 'again', 'edited.bin', 'empty.bin'")
     new = set((running.root / "xorbs").glob("*/*/*")) - before
     sizes = sorted(path.stat().st_size for path in new)
-    assert len(sizes) == 2 and sizes[0] < 400_000  # of the edited file only what is new was sent
+    assert len(sizes) == 2
+    assert sizes[0] < 400_000  # of the edited file only what is new was sent
     assert all(map(intact, new))  # the client and we compute the same hashes
     child("-c", CLIENT, str(folder), "lab/other", xet=True)  # the cache of the first is of no use here
 
@@ -96,7 +97,8 @@ def test_a_file_that_is_not_what_was_announced_is_refused(wire: Wire, repo: str,
         cas = Cas(wire, repo)  # a missing xorb ends the address
         assert cas.xorb(chunk(content)) == 200
     assert cas.shard((other, [whole])) == 400
-    assert not stored(running, sha(content)) and not stored(running, other)
+    assert not stored(running, sha(content))
+    assert not stored(running, other)
     assert use(wire, repo, sha(content)) == 400
     assert not list((running.root / "lfs" / "incoming").iterdir())
     assert cas.shard((sha(content), [whole])) == 200
@@ -181,7 +183,8 @@ def test_xorbs_of_one_repository_are_of_no_use_in_another(
     api.create_repo(name, private=True)
     cas = Cas(wire, name)
     file = (sha(secret), [(name_of(chunk(secret)), 4000, 0, 1)])
-    assert cas.xorb(chunk(secret)) == 200 and cas.shard(file) == 200
+    assert cas.xorb(chunk(secret)) == 200
+    assert cas.shard(file) == 200
     thief = Wire(wire.port, token_of("eve", "write"))
     HfApi(endpoint=running.url, token=thief.token).create_repo("eve/r")
     own = Cas(thief, "eve/r")

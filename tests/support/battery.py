@@ -142,8 +142,10 @@ def upload_folder_with_all_sorts_of_files(c: Client) -> None:
     for path, content in contents.items():
         assert (back / path).read_bytes() == content, path
     sizes = {one.rfilename: one for one in c.api.model_info(repo, files_metadata=True).siblings or []}
-    assert sizes["w.safetensors"].size == 12_000_000 and sizes["w.safetensors"].lfs
-    assert sizes["empty"].size == 0 and not sizes["empty"].lfs
+    assert sizes["w.safetensors"].size == 12_000_000
+    assert sizes["w.safetensors"].lfs
+    assert sizes["empty"].size == 0
+    assert not sizes["empty"].lfs
 
 
 @operation
@@ -201,11 +203,13 @@ def branches_tags_and_history(c: Client) -> None:
     refused(409, lambda: c.api.create_branch(repo, branch="feat/x"))
     refused(409, lambda: c.api.create_tag(repo, tag="v1"))
     refs = c.api.list_repo_refs(repo)
-    assert {one.name for one in refs.branches} == {"main", "feat/x"} and refs.tags[0].name == "v1"
+    assert {one.name for one in refs.branches} == {"main", "feat/x"}
+    assert refs.tags[0].name == "v1"
     assert sorted(c.api.list_repo_files(repo, revision="feat/x")) == [".gitattributes", "a.txt", "b.txt"]
     assert c.api.model_info(repo, revision="v1").sha == first
     commits = c.api.list_repo_commits(repo, revision="feat/x")
-    assert len(commits) == 3 and commits[1].title == "first"
+    assert len(commits) == 3
+    assert commits[1].title == "first"
     c.api.super_squash_history(repo, branch="feat/x")
     assert len(c.api.list_repo_commits(repo, revision="feat/x")) == 1
     c.api.delete_branch(repo, branch="feat/x")
@@ -223,10 +227,12 @@ def trees_and_paths(c: Client) -> None:
     assert {one.path for one in c.api.list_repo_tree(repo)} == {"d", ".gitattributes", "a.txt"}
     deep = {one.path: one for one in c.api.list_repo_tree(repo, recursive=True, expand=True)}
     assert set(deep) == {".gitattributes", "a.txt", "d", "d/b.txt", "d/e", "d/e/c.bin"}
-    assert deep["d/e/c.bin"].size == 3000 and deep["a.txt"].last_commit
+    assert deep["d/e/c.bin"].size == 3000
+    assert deep["a.txt"].last_commit
     assert [one.path for one in c.api.list_repo_tree(repo, "d/e")] == ["d/e/c.bin"]
     assert {one.path for one in c.api.get_paths_info(repo, ["d", "a.txt", "none"])} == {"d", "a.txt"}
-    assert c.api.file_exists(repo, "d/b.txt") and not c.api.file_exists(repo, "none")
+    assert c.api.file_exists(repo, "d/b.txt")
+    assert not c.api.file_exists(repo, "none")
     for read in (lambda: list(c.api.list_repo_tree(repo, "none")), lambda: c.api.hf_hub_download(repo, "none")):
         try:
             read()
@@ -248,7 +254,8 @@ def downloads_by_branch_tag_and_commit(c: Client) -> None:
         assert (Path(c.api.snapshot_download(repo, revision=revision)) / "a.txt").read_bytes() == content
     assert Path(c.api.hf_hub_download(repo, "a.txt", local_dir=c.folder / "local")).read_bytes() == b"2"
     meta = c.api.get_hf_file_metadata(url=hf_hub_url(repo, "a.txt"))
-    assert meta.size == 1 and meta.commit_hash == c.api.model_info(repo).sha
+    assert meta.size == 1
+    assert meta.commit_hash == c.api.model_info(repo).sha
 
 
 @operation
@@ -256,7 +263,8 @@ def pull_requests_and_discussions(c: Client) -> None:
     repo = c.repo()
     c.put(repo, "a.txt", b"1")
     done = c.api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id=repo, create_pr=True)
-    assert done.pr_revision == "refs/pr/1" and done.pr_num == 1
+    assert done.pr_revision == "refs/pr/1"
+    assert done.pr_num == 1
     assert Path(c.api.hf_hub_download(repo, "a.txt", revision="refs/pr/1")).read_bytes() == b"2"
     assert Path(c.api.hf_hub_download(repo, "a.txt")).read_bytes() == b"1"
     c.api.merge_pull_request(repo, 1)
@@ -286,7 +294,9 @@ def lists_by_author_search_filter_and_page(c: Client) -> None:
     (full,) = c.api.list_datasets(filter=tag, full=True)
     assert full.sha == c.api.dataset_info(names[0]).sha
     (some,) = c.api.list_datasets(filter=tag, expand=["lastModified", "cardData"])
-    assert some.last_modified and some.card_data and some.card_data.license == "mit"
+    assert some.last_modified
+    assert some.card_data
+    assert some.card_data.license == "mit"
 
 
 @operation
