@@ -21,18 +21,18 @@ _numbers = count()
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Running]:
-    found = launch.attach(tmp_path_factory.mktemp("hub"), port=0)
-    yield found
-    stop(found.root)
+    hub = launch.attach(tmp_path_factory.mktemp("hub"), port=0)
+    yield hub
+    stop(hub.root)
 
 
 @pytest.fixture(scope="session")
 def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.Running]:
     """A Hub that runs Jobs and Spaces."""
-    found = launch.attach(tmp_path_factory.mktemp("working"), port=0)
-    launch.allow_jobs(found.root)
-    yield found
-    stop(found.root)
+    hub = launch.attach(tmp_path_factory.mktemp("working"), port=0)
+    launch.allow_jobs(hub.root)
+    yield hub
+    stop(hub.root)
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +69,13 @@ def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
     """Makes a token: `token_of("ann", "read", orgs=["lab"])`."""
     accounts = Accounts(Database(running.root / "hub.db"))
 
-    def made(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
+    def new_token(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
         token = accounts.new_token(f"t{next(_numbers)}", user, role)
         for org in orgs:
             accounts.add_member(org, user)
         return token
 
-    yield made
+    yield new_token
     accounts.database.close()
 
 

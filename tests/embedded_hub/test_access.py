@@ -61,9 +61,9 @@ def test_a_private_repository_is_hidden_on_every_route_exactly_as_if_it_were_not
             assert hidden.status == missing.status == status, (method, path)
             assert hidden.headers.get("x-error-code") == missing.headers.get("x-error-code")
             assert hidden.body.replace(name.encode(), b"") == missing.body.replace(f"{name}0".encode(), b"")
-    listed = [one["id"] for one in stranger("GET", "/api/models").json]
+    listed = [row["id"] for row in stranger("GET", "/api/models").json]
     assert name not in listed
-    assert name in [one["id"] for one in wire("GET", "/api/models").json]
+    assert name in [row["id"] for row in wire("GET", "/api/models").json]
 
 
 def test_members_of_the_organisation_see_it_and_readers_cannot_write(
@@ -177,7 +177,7 @@ def test_what_is_not_offered_says_so(wire: Wire, api: HfApi, repo: str) -> None:
 def address(path: str, **known: str) -> str:
     """The path of a route with something in the place of every parameter."""
     usual = {"kind": "models", "prefix": "", "revision": "main", "path": "README.md"} | known
-    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda found: usual.get(found[1], "1"), path)
+    return re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: usual.get(match[1], "1"), path)
 
 
 ALL = [(method, route.path) for page in ROUTE_MODULES for route in page.ROUTES for method in route.methods or ()]

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.timeout(SECONDS + 30)
 def target(running: launch.Running) -> tuple[dict[str, str], str]:
     """The environment of a client of the Hub under test, and the namespace that it may write to."""
     if REAL:
-        found = launch.Running(REAL.rstrip("/"), os.environ["PERMIX_TEST_TOKEN"], running.root)
-        return launch.environment(found, Path("/nowhere")), os.environ["PERMIX_TEST_ORG"]
+        hub = launch.Running(REAL.rstrip("/"), os.environ["PERMIX_TEST_TOKEN"], running.root)
+        return launch.environment(hub, Path("/nowhere")), os.environ["PERMIX_TEST_ORG"]
     accounts = Accounts(Database(running.root / "hub.db"))
     token = accounts.new_token("battery", "tester", "write")
     accounts.add_member("battery", "tester")
@@ -61,11 +61,11 @@ def results(
 
 
 @pytest.mark.parametrize("xet", ["xet", "lfs"])
-@pytest.mark.parametrize("operation", [one.__name__ for one in battery.OPERATIONS])
+@pytest.mark.parametrize("operation", [operation.__name__ for operation in battery.OPERATIONS])
 def test_the_hub_does(results: Callable[[str], Results], xet: str, operation: str) -> None:
-    found = results(xet)
-    assert operation in found, f"the battery ended before it: {found['']}"
-    assert not found[operation], found[operation]
+    failures = results(xet)
+    assert operation in failures, f"the battery ended before it: {failures['']}"
+    assert not failures[operation], failures[operation]
 
 
 @pytest.mark.skipif(bool(REAL), reason="only the embedded Hub's data directory can be looked into")

@@ -57,11 +57,13 @@ def test_a_local_script_runs_as_a_job_reads_its_files_and_leaves_its_results(
     assert "settings say hot and not /database" in printed
     assert printed.endswith("COMPLETED permix/jobs-artifacts\n")
     api = HfApi(endpoint=working.url, token=working.token)
-    found = {one.path.partition("/")[2]: one for one in api.list_bucket_tree("permix/jobs-artifacts", recursive=True)}
-    assert {"train.py", "settings.toml", "results"} < found.keys()
-    results = found["results"].path
+    files = {
+        file.path.partition("/")[2]: file for file in api.list_bucket_tree("permix/jobs-artifacts", recursive=True)
+    }
+    assert {"train.py", "settings.toml", "results"} < files.keys()
+    results = files["results"].path
     assert wire("GET", f"/buckets/permix/jobs-artifacts/resolve/{results}").body == b"42"
-    assert [one.size for one in api.get_bucket_paths_info("permix/jobs-artifacts", [results, "none"])] == [2]
+    assert [file.size for file in api.get_bucket_paths_info("permix/jobs-artifacts", [results, "none"])] == [2]
     about = api.bucket_info("permix/jobs-artifacts")
     assert (about.private, about.total_files) == (True, 3)
     assert not fsck.check(working.root).findings

@@ -18,26 +18,26 @@ def title(name: str) -> str:
 def test_a_collection_is_made_filled_read_and_deleted(api: HfApi, name: str, title: str) -> None:
     for kind in ("model", "dataset", "space"):
         api.create_repo(name, repo_type=kind, space_sdk="static" if kind == "space" else None)
-    made = api.create_collection(title, namespace="lab", description="What there is")
-    assert made.slug.startswith("lab/everything-of-r")
-    assert (made.owner["name"], made.items) == ("lab", [])
+    collection = api.create_collection(title, namespace="lab", description="What there is")
+    assert collection.slug.startswith("lab/everything-of-r")
+    assert (collection.owner["name"], collection.items) == ("lab", [])
     with pytest.raises(HfHubHTTPError, match="409"):
         api.create_collection(title, namespace="lab")
-    assert api.create_collection(title, namespace="lab", exists_ok=True).slug == made.slug
+    assert api.create_collection(title, namespace="lab", exists_ok=True).slug == collection.slug
     for kind, note in (("model", "first"), ("dataset", None), ("space", None)):
-        api.add_collection_item(made.slug, name, kind, note=note)
-    filled = api.add_collection_item(made.slug, "2604.08986", "paper")
-    assert [(one.item_type, one.item_id, one.position, one.note) for one in filled.items] == [
+        api.add_collection_item(collection.slug, name, kind, note=note)
+    filled = api.add_collection_item(collection.slug, "2604.08986", "paper")
+    assert [(item.item_type, item.item_id, item.position, item.note) for item in filled.items] == [
         ("model", name, 0, "first"), ("dataset", name, 1, None), ("space", name, 2, None),
         ("paper", "2604.08986", 3, None),
     ]  # fmt: skip
     with pytest.raises(HfHubHTTPError, match="409"):
-        api.add_collection_item(made.slug, name, "dataset")
-    assert len(api.add_collection_item(made.slug, name, "dataset", exists_ok=True).items) == 4
-    api.delete_collection(made.slug)
+        api.add_collection_item(collection.slug, name, "dataset")
+    assert len(api.add_collection_item(collection.slug, name, "dataset", exists_ok=True).items) == 4
+    api.delete_collection(collection.slug)
     with pytest.raises(HfHubHTTPError, match="404"):
-        api.get_collection(made.slug)
-    api.delete_collection(made.slug, missing_ok=True)
+        api.get_collection(collection.slug)
+    api.delete_collection(collection.slug, missing_ok=True)
     assert api.repo_exists(name)
 
 
@@ -49,8 +49,8 @@ def test_items_are_moved_noted_and_taken_out(api: HfApi, title: str) -> None:
     api.update_collection_item(slug, last, position=0, note="moved")
     api.delete_collection_item(slug, first)
     api.delete_collection_item(slug, first, missing_ok=True)
-    found = api.get_collection(slug).items
-    assert [(one.item_id, one.note) for one in found] == [("c", "moved"), ("b", None)]
+    items = api.get_collection(slug).items
+    assert [(item.item_id, item.note) for item in items] == [("c", "moved"), ("b", None)]
 
 
 def test_a_renamed_collection_is_found_by_its_old_address(api: HfApi, title: str) -> None:
@@ -67,7 +67,7 @@ def test_a_repository_in_a_collection_may_be_renamed_and_deleted(api: HfApi, rep
     slug = api.create_collection(title, namespace="lab").slug
     api.add_collection_item(slug, repo, "model")
     api.move_repo(repo, f"{repo}-new")
-    assert [one.item_id for one in api.get_collection(slug).items] == [f"{repo}-new"]
+    assert [item.item_id for item in api.get_collection(slug).items] == [f"{repo}-new"]
     api.delete_repo(f"{repo}-new")
     assert api.get_collection(slug).items == []
 
@@ -78,14 +78,14 @@ def test_lists_go_by_owner_and_by_what_is_inside_page_by_page(
     owner = f"o{repo.split('/')[1]}"
     slugs = [api.create_collection(f"{title} {n}", namespace=owner).slug for n in range(5)]
     api.add_collection_item(slugs[1], repo, "model")
-    assert {one.slug for one in api.list_collections(owner=owner)} == set(slugs)
-    assert {one.slug for one in api.list_collections(owner=[owner.upper(), "nobody"])} == set(slugs)
-    assert [one.slug for one in api.list_collections(item=f"models/{repo}")] == [slugs[1]]
+    assert {row.slug for row in api.list_collections(owner=owner)} == set(slugs)
+    assert {row.slug for row in api.list_collections(owner=[owner.upper(), "nobody"])} == set(slugs)
+    assert [row.slug for row in api.list_collections(item=f"models/{repo}")] == [slugs[1]]
     assert not list(api.list_collections(item=f"datasets/{repo}"))
     assert len(list(api.list_collections(owner=owner, limit=2))) == 2
     answer = wire("GET", f"/api/collections?owner={owner}&limit=3")
     following = wire("GET", answer.headers["link"].split(">")[0].strip("<"))
-    assert {one["slug"] for one in answer.json + following.json} == set(slugs)
+    assert {row["slug"] for row in answer.json + following.json} == set(slugs)
 
 
 def test_private_collections_and_private_repositories_in_them_are_hidden(
@@ -94,14 +94,14 @@ def test_private_collections_and_private_repositories_in_them_are_hidden(
     api.create_repo(f"{repo}-secret", private=True)
     shown = api.create_collection(title, namespace="lab").slug
     hidden = api.create_collection(f"{title}, hidden", namespace="lab", private=True).slug
-    for one in (repo, f"{repo}-secret"):
-        api.add_collection_item(shown, one, "model")
+    for repo_id in (repo, f"{repo}-secret"):
+        api.add_collection_item(shown, repo_id, "model")
     stranger = HfApi(endpoint=running.url, token=token_of("stranger", "write"))
     member = HfApi(endpoint=running.url, token=token_of("rita", "read", ("lab",)))
-    assert [one.item_id for one in stranger.get_collection(shown).items] == [repo]
+    assert [row.item_id for row in stranger.get_collection(shown).items] == [repo]
     assert len(member.get_collection(shown).items) == 2
     assert not list(stranger.list_collections(item=f"models/{repo}-secret"))
-    assert hidden not in [one.slug for one in stranger.list_collections(owner="lab")]
+    assert hidden not in [row.slug for row in stranger.list_collections(owner="lab")]
     assert member.get_collection(hidden).private
     missing = "lab/x-" + "0" * 24
     for caller in (Wire(wire.port, str(stranger.token)), anonymous):
@@ -110,7 +110,7 @@ def test_private_collections_and_private_repositories_in_them_are_hidden(
             ("PATCH", "/items/x", {}), ("DELETE", "/items/x", None),
         ):  # fmt: skip
             answers = [caller(method, f"/api/collections/{slug}{rest}", body) for slug in (hidden, missing)]
-            assert [one.status for one in answers] == [404, 404]
+            assert [answer.status for answer in answers] == [404, 404]
             assert answers[0].body == answers[1].body
     for refused in (
         lambda: stranger.delete_collection(shown),
@@ -149,10 +149,10 @@ def test_what_cannot_be_in_a_collection_is_refused(api: HfApi, wire: Wire, title
 
 
 def test_a_collection_has_a_page(api: HfApi, anonymous: Wire, repo: str, title: str) -> None:
-    made = api.create_collection(f"{title} <b>", namespace="lab", description="<script>")
-    api.add_collection_item(made.slug, repo, "model", note="<i>note</i>")
-    body = anonymous("GET", made.url).body.decode()
+    collection = api.create_collection(f"{title} <b>", namespace="lab", description="<script>")
+    api.add_collection_item(collection.slug, repo, "model", note="<i>note</i>")
+    body = anonymous("GET", collection.url).body.decode()
     assert f'href="/{repo}"' in body
     assert "&lt;i&gt;note" in body
     assert "&lt;script&gt;" in body
-    assert anonymous("GET", made.url + "0").status == 404
+    assert anonymous("GET", collection.url + "0").status == 404

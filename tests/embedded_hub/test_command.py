@@ -39,9 +39,9 @@ def test_import_makes_a_repository_of_a_folder_and_again_changes_nothing(home: P
 
 def test_exec_hands_on_exit_codes_and_no_real_token(home: Path) -> None:
     program = "import os, sys; print(os.environ['HF_TOKEN'], os.environ.get('HF_HUB_OFFLINE')); sys.exit(7)"
-    found = permix_hub(home, "exec", "--", sys.executable, "-c", program, HF_TOKEN="hf_real", HF_HUB_OFFLINE="1")
+    child = permix_hub(home, "exec", "--", sys.executable, "-c", program, HF_TOKEN="hf_real", HF_HUB_OFFLINE="1")
     token = permix_hub(home, "token").stdout.strip()
-    assert (found.returncode, found.stdout.split()) == (7, [token, "0"])
+    assert (child.returncode, child.stdout.split()) == (7, [token, "0"])
     assert permix_hub(home, "exec", "--", "sh", "-c", "kill -9 $$").returncode == 137
     missing = permix_hub(home, "exec", "--", "no-such-command-at-all")
     assert (missing.returncode, missing.stderr.strip()) == (
@@ -51,15 +51,17 @@ def test_exec_hands_on_exit_codes_and_no_real_token(home: Path) -> None:
 
 
 def test_tokens_are_made_used_and_revoked(home: Path) -> None:
-    made = permix_hub(home, "token", "--new", "ann", "--role", "write", "--org", "team").stdout.strip()
-    assert made.startswith("hf_")
+    token = permix_hub(home, "token", "--new", "ann", "--role", "write", "--org", "team").stdout.strip()
+    assert token.startswith("hf_")
     assert permix_hub(home, "token", "--new", "ann").returncode == 2
     assert permix_hub(home, "token", "--new", "bob", "--role", "king").returncode == 2
-    who = f"import huggingface_hub; me = huggingface_hub.whoami('{made}'); print(me['name'], me['orgs'][0]['name'])"
-    assert permix_hub(home, "exec", "--", sys.executable, "-c", who).stdout.split() == ["ann", "team"]
+    program = (
+        f"import huggingface_hub; me = huggingface_hub.whoami('{token}'); print(me['name'], me['orgs'][0]['name'])"
+    )
+    assert permix_hub(home, "exec", "--", sys.executable, "-c", program).stdout.split() == ["ann", "team"]
     assert permix_hub(home, "token", "--revoke", "ann").returncode == 0
     assert permix_hub(home, "token", "--revoke", "ann").returncode == 2
-    assert permix_hub(home, "exec", "--", sys.executable, "-c", who).returncode == 1
+    assert permix_hub(home, "exec", "--", sys.executable, "-c", program).returncode == 1
 
 
 @pytest.mark.parametrize(

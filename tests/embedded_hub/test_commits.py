@@ -40,10 +40,10 @@ def test_a_folder_comes_back_byte_for_byte_with_odd_names_empty_and_large_files(
         (tmp_path / "in" / path).write_bytes(content)
     done = api.upload_folder(repo_id=repo, folder_path=tmp_path / "in")
     back = Path(api.snapshot_download(repo, cache_dir=tmp_path / "cache", revision=done.oid))
-    found = {str(path.relative_to(back)): path.read_bytes() for path in back.rglob("*") if path.is_file()}
-    assert found.pop(".gitattributes")
-    assert found == files
-    large = {one.rfilename for one in api.model_info(repo, files_metadata=True).siblings or [] if one.lfs}
+    files = {str(path.relative_to(back)): path.read_bytes() for path in back.rglob("*") if path.is_file()}
+    assert files.pop(".gitattributes")
+    assert files == files
+    large = {sibling.rfilename for sibling in api.model_info(repo, files_metadata=True).siblings or [] if sibling.lfs}
     assert large == {"weights.safetensors", "big.txt", "picture.png"}
 
 
@@ -156,7 +156,7 @@ def test_a_path_that_a_client_could_not_hold_is_refused(wire: Wire, api: HfApi, 
         {"key": "header", "value": {"summary": "s"}},
         {"key": "file", "value": {"path": path, "content": "YQ==", "encoding": "base64"}},
     ]
-    answer = wire("POST", f"/api/models/{repo}/commit/main", b"\n".join(json.dumps(one).encode() for one in lines))
+    answer = wire("POST", f"/api/models/{repo}/commit/main", b"\n".join(json.dumps(line).encode() for line in lines))
     assert answer.status == 400
     assert "cannot be the path of a file" in answer.json["error"]
     assert head(api, repo) == before
@@ -191,7 +191,7 @@ def test_preupload_follows_gitattributes_and_gitignore_of_the_repository(wire: W
         commit_message="m",
     )
     text, binary = base64.b64encode(b"a,b\n").decode(), base64.b64encode(b"\0\1").decode()
-    asked = [
+    files = [
         ("a.csv", text),
         ("a.txt", text),
         ("a.dat", binary),
@@ -199,14 +199,14 @@ def test_preupload_follows_gitattributes_and_gitignore_of_the_repository(wire: W
         ("out/a", text),
         ("README.md", binary),
     ]
-    files = [{"path": path, "sample": sample, "size": 4} for path, sample in asked]
+    files = [{"path": path, "sample": sample, "size": 4} for path, sample in files]
     answer = wire("POST", f"/api/models/{repo}/preupload/main", {"files": files}).json["files"]
-    assert [one["uploadMode"] for one in answer] == ["lfs", "regular", "lfs", "regular", "regular", "regular"]
-    assert [one["shouldIgnore"] for one in answer] == [False, False, False, True, True, False]
+    assert [row["uploadMode"] for row in answer] == ["lfs", "regular", "lfs", "regular", "regular", "regular"]
+    assert [row["shouldIgnore"] for row in answer] == [False, False, False, True, True, False]
 
 
 def test_two_thousand_files_in_one_commit_are_all_there(api: HfApi, repo: str) -> None:
     api.create_commit(repo, [add(f"d{n % 20}/{n}.txt", b"%d" % n) for n in range(2000)], commit_message="m")
     assert len(api.list_repo_files(repo)) == 2001
     infos = api.get_paths_info(repo, ["d7/1007.txt", "nowhere", "d7"])
-    assert [(one.path, getattr(one, "size", None)) for one in infos] == [("d7/1007.txt", 4), ("d7", None)]
+    assert [(row.path, getattr(row, "size", None)) for row in infos] == [("d7/1007.txt", 4), ("d7", None)]

@@ -26,8 +26,8 @@ def filled(api: HfApi, repo: str) -> str:
 def test_etag_size_and_commit_are_those_of_git_and_sha256(api: HfApi, running: Running, filled: str) -> None:
     def metadata(path: str) -> tuple[str | None, int | None, str | None]:
         url = hf_hub_url(filled, path, endpoint=running.url)
-        found = get_hf_file_metadata(url, token=running.token, endpoint=running.url)
-        return found.etag, found.size, found.commit_hash
+        metadata = get_hf_file_metadata(url, token=running.token, endpoint=running.url)
+        return metadata.etag, metadata.size, metadata.commit_hash
 
     sha = api.model_info(filled).sha
     blob = hashlib.sha1(b"blob 100\0" + TEXT).hexdigest()
@@ -38,13 +38,13 @@ def test_etag_size_and_commit_are_those_of_git_and_sha256(api: HfApi, running: R
 @pytest.mark.parametrize(("path", "content"), [("a/text.txt", TEXT), ("w.bin", LARGE)])
 def test_ranges_of_regular_and_large_files(wire: Wire, filled: str, path: str, content: bytes) -> None:
     address, size = f"/{filled}/resolve/main/{path}", len(content)
-    for asked, part in [
+    for requested, part in [
         ("0-0", content[:1]),
         ("7-", content[7:]),
         ("-5", content[-5:]),
         (f"90-{size + 99}", content[90:]),
     ]:
-        answer = wire("GET", address, Range=f"bytes={asked}")
+        answer = wire("GET", address, Range=f"bytes={requested}")
         assert (answer.status, answer.body) == (206, part)
         assert answer.headers["content-range"].endswith(f"/{size}")
     assert wire("GET", address, Range=f"bytes={size}-").status == 416
@@ -76,11 +76,11 @@ def test_what_is_not_there_has_its_own_exception(api: HfApi, filled: str, tmp_pa
 
 def test_tree_lists_folders_and_the_commit_that_last_changed_each_entry(api: HfApi, filled: str) -> None:
     second = api.upload_file(path_or_fileobj=b"new", path_in_repo="a/b/deep.txt", repo_id=filled, commit_message="Two")
-    top = {one.path: one for one in api.list_repo_tree(filled, expand=True)}
+    top = {entry.path: entry for entry in api.list_repo_tree(filled, expand=True)}
     assert sorted(top) == [".gitattributes", "a", "w.bin"]
-    titles = {path: one.last_commit.title for path, one in top.items() if one.last_commit}
+    titles = {path: entry.last_commit.title for path, entry in top.items() if entry.last_commit}
     assert titles == {".gitattributes": "initial commit", "a": "Two", "w.bin": "Fill it"}
-    below = {one.path for one in api.list_repo_tree(filled, "a", recursive=True)}
+    below = {entry.path for entry in api.list_repo_tree(filled, "a", recursive=True)}
     assert below == {"a/b", "a/b/deep.txt", "a/text.txt"}
     assert api.list_repo_commits(filled)[0].commit_id == second.oid
 
@@ -89,12 +89,12 @@ def test_long_trees_and_histories_come_in_pages(wire: Wire, api: HfApi, filled: 
     api.create_commit(filled, [CommitOperationAdd(f"many/{n:04}", b"x") for n in range(1100)], commit_message="m")
     assert len(list(api.list_repo_tree(filled, "many"))) == 1100
     first = wire("GET", f"/api/models/{filled}/tree/main/many?limit=3")
-    assert [one["path"] for one in first.json] == ["many/0000", "many/0001", "many/0002"]
+    assert [row["path"] for row in first.json] == ["many/0000", "many/0001", "many/0002"]
     address = first.headers["link"].split(">")[0].strip("<")
     assert wire("GET", address).json[0]["path"] == "many/0003"
     commits = wire("GET", f"/api/models/{filled}/commits/main?limit=2")
-    assert [one["title"] for one in commits.json] == ["m", "Fill it"]
-    assert [one["title"] for one in wire("GET", commits.headers["link"].split(">")[0].strip("<")).json] == [
+    assert [row["title"] for row in commits.json] == ["m", "Fill it"]
+    assert [row["title"] for row in wire("GET", commits.headers["link"].split(">")[0].strip("<")).json] == [
         "initial commit"
     ]
 
@@ -105,8 +105,8 @@ def test_branches_and_tags_come_go_and_clash(api: HfApi, filled: str) -> None:
     api.create_tag(filled, tag="v1.0.1", tag_message="with a message")
     api.create_branch(filled, branch="feature/x", revision="v1.0.0")
     refs = api.list_repo_refs(filled)
-    assert {one.name: one.target_commit for one in refs.tags} == {"v1.0.0": sha, "v1.0.1": sha}
-    assert {one.name for one in refs.branches} == {"main", "feature/x"}
+    assert {ref.name: ref.target_commit for ref in refs.tags} == {"v1.0.0": sha, "v1.0.1": sha}
+    assert {ref.name for ref in refs.branches} == {"main", "feature/x"}
     assert api.model_info(filled, revision="v1.0.1").sha == sha
     with pytest.raises(HfHubHTTPError, match="already exists"):
         api.create_tag(filled, tag="v1.0.0")
@@ -121,7 +121,7 @@ def test_branches_and_tags_come_go_and_clash(api: HfApi, filled: str) -> None:
         api.delete_tag(filled, tag="v1.0.0")
     with pytest.raises(HfHubHTTPError, match="cannot be deleted"):
         api.delete_branch(filled, branch="main")
-    assert [one.name for one in api.list_repo_refs(filled).tags] == ["v1.0.1"]
+    assert [ref.name for ref in api.list_repo_refs(filled).tags] == ["v1.0.1"]
 
 
 def test_super_squash_keeps_the_files_and_one_commit(api: HfApi, filled: str) -> None:

@@ -27,8 +27,8 @@ from tests.support.wire import Wire
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("full")
-    found = launch.attach(folder, 0)
-    HfApi(endpoint=found.url, token=found.token).create_repo("lab/r")
+    hub = launch.attach(folder, 0)
+    HfApi(endpoint=hub.url, token=hub.token).create_repo("lab/r")
     yield folder
     stop(folder, signal.SIGKILL)
 
@@ -50,9 +50,9 @@ def full(root: Path, at: int) -> Iterator[None]:
 
 
 def href(line: Wire, content: bytes) -> str:
-    asked = {"operation": "upload", "objects": [{"oid": sha(content), "size": len(content)}]}
-    found: Any = line("POST", "/lab/r.git/info/lfs/objects/batch", asked).json["objects"][0]
-    return str(found["actions"]["upload"]["href"])
+    order = {"operation": "upload", "objects": [{"oid": sha(content), "size": len(content)}]}
+    answer: Any = line("POST", "/lab/r.git/info/lfs/objects/batch", order).json["objects"][0]
+    return str(answer["actions"]["upload"]["href"])
 
 
 def incoming(root: Path) -> list[Path]:

@@ -45,9 +45,9 @@ def test_kills_during_commits_lose_nothing_that_was_acknowledged(root: Path) -> 
     acknowledged: list[str] = []
     numbers = random.Random(0)
     for turn in range(3):
-        found = launch.attach(root, 0)
-        HfApi(endpoint=found.url, token=found.token).create_repo("lab/r", exist_ok=True)
-        environment = launch.environment(found, root.parent)
+        hub = launch.attach(root, 0)
+        HfApi(endpoint=hub.url, token=hub.token).create_repo("lab/r", exist_ok=True)
+        environment = launch.environment(hub, root.parent)
         command = [sys.executable, "-W", "ignore", "-c", WRITERS, str(turn)]
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -59,8 +59,8 @@ def test_kills_during_commits_lose_nothing_that_was_acknowledged(root: Path) -> 
             writers.kill()
             acknowledged += writers.stdout.readlines()
 
-    found = launch.attach(root, 0)
-    api = HfApi(endpoint=found.url, token=found.token)
+    hub = launch.attach(root, 0)
+    api = HfApi(endpoint=hub.url, token=hub.token)
     back = Path(api.snapshot_download("lab/r", cache_dir=root.parent / "cache"))
     known = dict(line.split() for line in acknowledged if line.endswith("\n"))
     assert len(known) > 10

@@ -26,8 +26,8 @@ REPO = "repos/models/lab/a.git"
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A data directory, at rest, with packs, loose objects, large files, a tag, a pull request's worth of history."""
     root = tmp_path_factory.mktemp("home") / "hub"
-    found = launch.attach(root, 0)
-    api = HfApi(endpoint=found.url, token=found.token)
+    hub = launch.attach(root, 0)
+    api = HfApi(endpoint=hub.url, token=hub.token)
     for name in ("lab/a", "lab/b"):
         api.create_repo(name)
         many = [CommitOperationAdd(f"d/{n}.txt", f"{name} {n}".encode()) for n in range(100)]
@@ -45,9 +45,9 @@ def root(sound: Path, tmp_path: Path) -> Path:
 
 
 def test_sound_data_have_no_findings_also_while_the_server_writes(root: Path) -> None:
-    found = fsck.check(root)
-    assert (found.findings, found.notes, found.repositories, found.large_files) == ([], [], 2, 3)
-    assert found.objects > 200
+    report = fsck.check(root)
+    assert (report.findings, report.notes, report.repositories, report.large_files) == ([], [], 2, 3)
+    assert report.objects > 200
     running = launch.attach(root, 0)
     api = HfApi(endpoint=running.url, token=running.token)
     program = "import sys; from pathlib import Path; from embedded_hub.upkeep import fsck\n"
@@ -158,27 +158,27 @@ def point_a_branch_at_a_file(root: Path) -> None:
 )
 def test_every_damage_is_found_and_only_there(root: Path, damage: Damage, sentence: str) -> None:
     damage(root)
-    found = fsck.check(root).findings
-    assert any(sentence in one for one in found), found
-    assert all("\n" not in one and "lab/b:" not in one for one in found)
+    findings = fsck.check(root).findings
+    assert any(sentence in finding for finding in report), report
+    assert all("\n" not in finding and "lab/b:" not in finding for finding in report)
 
 
 def test_left_overs_are_notes_and_no_damage(root: Path) -> None:
     with sqlite3.connect(root / "hub.db") as database:
         database.execute("DELETE FROM repos WHERE name='a'")
     database.close()
-    found = fsck.check(root)
-    assert found.findings == []
-    assert found.notes == ["models/lab/a: its folder exists, but the database does not know it."]
+    report = fsck.check(root)
+    assert report.findings == []
+    assert report.notes == ["models/lab/a: its folder exists, but the database does not know it."]
 
 
 def test_a_broken_database_is_a_finding(root: Path) -> None:
     data = bytearray((root / "hub.db").read_bytes())
     data[4096:12288] = os.urandom(8192)
     (root / "hub.db").write_bytes(data)
-    found = fsck.check(root).findings
-    assert found
-    assert all(one.startswith("hub.db: ") for one in found)
+    findings = fsck.check(root).findings
+    assert report
+    assert all(finding.startswith("hub.db: ") for finding in report)
 
 
 def test_the_command_prints_a_line_per_finding_and_says_so_with_its_exit_code(root: Path) -> None:

@@ -68,7 +68,7 @@ def test_random_commits_never_break_the_server(wire: Wire, repo: str) -> None:
 
 
 def test_random_queries_and_paths_never_break_the_server(wire: Wire, repo: str) -> None:
-    words = [quote(str(one), safe="", errors="replace") for one in VALUES]
+    words = [quote(str(value), safe="", errors="replace") for value in VALUES]
     numbers = random.Random(3)
     names = ("limit", "cursor", "p", "sort", "filter", "search", "author", "expand", "full", "recursive", "direction")
     for _ in range(300):

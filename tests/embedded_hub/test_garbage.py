@@ -65,7 +65,13 @@ def test_only_old_left_overs_go(tmp_path: Path) -> None:
     late = upload(context, "lab/r", b"just arrived")
     removed = collect(context)
     assert (removed.large_files, removed.git_objects, removed.unfinished) == (2, 3, 2)
-    assert [context.lfs.has(one) for one in (used, former, unused, of_gone, late)] == [True, True, False, False, True]
+    assert [context.lfs.has(pointer) for pointer in (used, former, unused, of_gone, late)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert git.text(git.resolve("refs/pr/1") or "", "b") == "proposed"
     row = context.accounts.repo("models", "lab", "r")
     assert row

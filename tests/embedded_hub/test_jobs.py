@@ -36,30 +36,30 @@ def run(api: HfApi, program: str, **more: Any) -> Any:
 def ended(api: HfApi, job: Any) -> tuple[str, str | None, list[str]]:
     """Stage, message and log (without its first line) of a job that was followed to its end."""
     lines = list(api.fetch_job_logs(job_id=job.id, follow=True, namespace="permix"))
-    found = api.inspect_job(job_id=job.id, namespace="permix").status
-    return found.stage, found.message, lines[1:]
+    status = api.inspect_job(job_id=job.id, namespace="permix").status
+    return status.stage, status.message, lines[1:]
 
 
 def test_a_job_runs_with_its_environment_and_nothing_else_and_its_secrets_are_never_told(
     jobs: HfApi, working: launch.Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = "import os, sys; print(sorted(os.environ.items())); print('oops', file=sys.stderr)"
-    made = run(jobs, program, env={"COLOUR": "blue"}, secrets={"HF_TOKEN": "hf_very_secret"}, labels={"a": "1"})
-    assert made.docker_image == IMAGE
-    assert made.secrets == {"HF_TOKEN": None}
-    assert made.labels["a"] == "1"
-    stage, message, lines = ended(jobs, made)
+    job = run(jobs, program, env={"COLOUR": "blue"}, secrets={"HF_TOKEN": "hf_very_secret"}, labels={"a": "1"})
+    assert job.docker_image == IMAGE
+    assert job.secrets == {"HF_TOKEN": None}
+    assert job.labels["a"] == "1"
+    stage, message, lines = ended(jobs, job)
     assert (stage, message, lines[1]) == ("COMPLETED", None, "oops\n")
     environment = dict(eval(lines[0]))
     assert environment["COLOUR"] == "blue"
     assert environment["HF_TOKEN"] == "hf_very_secret"
-    assert (environment["HF_ENDPOINT"], environment["JOB_ID"]) == (working.url, made.id)
+    assert (environment["HF_ENDPOINT"], environment["JOB_ID"]) == (working.url, job.id)
     assert {"ACCELERATOR", "CPU_CORES", "MEMORY"} < environment.keys()
     assert "PYTEST_CURRENT_TEST" not in environment
-    first = next(iter(jobs.fetch_job_logs(job_id=made.id, namespace="permix")))
+    first = next(iter(jobs.fetch_job_logs(job_id=job.id, namespace="permix")))
     assert "the image python:3.12 is not used" in first
-    assert list(jobs.fetch_job_logs(job_id=made.id, tail=1, namespace="permix")) == ["oops\n"]
-    on_disk = [path for path in (working.root / "jobs" / made.id).rglob("*") if path.is_file() and path.name != "log"]
+    assert list(jobs.fetch_job_logs(job_id=job.id, tail=1, namespace="permix")) == ["oops\n"]
+    on_disk = [path for path in (working.root / "jobs" / job.id).rglob("*") if path.is_file() and path.name != "log"]
     assert on_disk
     assert not any(b"hf_very_secret" in path.read_bytes() for path in on_disk)
     assert (working.root / "hub.db").stat().st_mode & 0o077 == 0
@@ -95,7 +95,7 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(jobs: HfApi, workin
     assert ended(jobs, running)[0] == "CANCELED"
     jobs.cancel_job(job_id=running.id, namespace="permix")  # harmless
     listed = list(jobs.list_jobs(namespace="permix", status="CANCELED", labels={"who": "waits"}))
-    assert [one.id for one in listed] == [waiting.id]
+    assert [job.id for job in listed] == [waiting.id]
     assert jobs.update_job_labels(job_id=waiting.id, labels={"x": "y"}, namespace="permix").labels == {"x": "y"}
     again = jobs.rerun_job(job_id=waiting.id, namespace="permix")
     assert again.initiator is not None
@@ -107,12 +107,12 @@ def test_what_a_running_job_takes_of_the_machine(jobs: HfApi) -> None:
     busy = run(jobs, "print('up', flush=True)\nwhile True: pass", timeout=120)
     next(line for line in _following(jobs, busy) if line == "up\n")
     while True:  # on a busy machine its turn may come after the first look
-        (found,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
-        if found["cpu_usage_pct"] > 0:
+        (sample,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
+        if sample["cpu_usage_pct"] > 0:
             break
-    assert found["cpu_millicores"] >= 1000
-    assert found["gpus"] == {}
-    assert found["memory_total_bytes"] > found["memory_used_bytes"] > 0
+    assert sample["cpu_millicores"] >= 1000
+    assert sample["gpus"] == {}
+    assert sample["memory_total_bytes"] > sample["memory_used_bytes"] > 0
     jobs.cancel_job(job_id=busy.id, namespace="permix")
     assert ended(jobs, busy)[0] == "CANCELED"
     assert list(jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")) == []
@@ -197,9 +197,9 @@ def test_the_command_line_follows_a_job(working: launch.Running, tmp_path: Path)
 
 
 def test_hardware_is_listed_with_prices(jobs: HfApi) -> None:
-    found = {one.name: one for one in jobs.list_jobs_hardware()}
-    assert found["cpu-basic"].accelerator is None
-    assert found["a100-large"].unit_cost_usd * 60 == pytest.approx(2.5, rel=1e-3)
+    flavors = {flavor.name: flavor for flavor in jobs.list_jobs_hardware()}
+    assert flavors["cpu-basic"].accelerator is None
+    assert flavors["a100-large"].unit_cost_usd * 60 == pytest.approx(2.5, rel=1e-3)
 
 
 def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
@@ -209,17 +209,17 @@ def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
     )
     source = run(jobs, program, env={"WEBHOOK_PAYLOAD": '{"event": {"scope": "trial"}}'})
     jobs.create_repo("lab/watched")
-    made = jobs.create_webhook(
+    webhook = jobs.create_webhook(
         job_id=source.id, watched=[{"type": "model", "name": "lab/watched"}], secret="s", secrets={"K": "k"}
     )
-    assert made.job is not None
-    assert made.job.secrets == {"K": None}
+    assert webhook.job is not None
+    assert webhook.job.secrets == {"K": None}
     jobs.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id="lab/watched")
     deadline = time.monotonic() + 20
-    while not (found := [one for one in jobs.list_jobs(namespace="permix") if one.initiator.type == "webhook"]):
+    while not (started := [job for job in jobs.list_jobs(namespace="permix") if job.initiator.type == "webhook"]):
         assert time.monotonic() < deadline
-    assert ended(jobs, found[0]) == ("COMPLETED", None, ["repo.content\n", "['lab/watched', 'model', 's'] k\n"])
-    assert len(found) == 1
+    assert ended(jobs, started[0]) == ("COMPLETED", None, ["repo.content\n", "['lab/watched', 'model', 's'] k\n"])
+    assert len(started) == 1
 
 
 def test_scheduled_jobs_are_refused_in_one_sentence(jobs: HfApi) -> None:

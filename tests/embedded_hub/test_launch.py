@@ -50,7 +50,7 @@ def pid(root: Path) -> int:
 
 def test_processes_that_attach_at_once_share_one_server(root: Path) -> None:
     started = [process(root, 0.5) for _ in range(5)]
-    urls = {one.communicate(timeout=30)[0].strip() for one in started}
+    urls = {child.communicate(timeout=30)[0].strip() for child in started}
     assert len(urls) == 1
     assert urls.pop().startswith("http://127.0.0.1:")
 
@@ -182,12 +182,12 @@ def test_the_environment_has_no_other_token_cache_or_hub(
     ):
         monkeypatch.setenv(name, "hf_real")
     monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
-    found = launch.environment(running, tmp_path)
-    assert "hf_real" not in found.values()
-    assert (found["HF_ENDPOINT"], found["HF_TOKEN"]) == (running.url, running.token)
-    assert found["HF_HOME"] == str(tmp_path / "hf")
-    assert found["PATH"] == os.environ["PATH"]
-    assert "HF_HUB_DISABLE_XET" not in found  # clients keep their defaults
+    variables = launch.environment(running, tmp_path)
+    assert "hf_real" not in variables.values()
+    assert (variables["HF_ENDPOINT"], variables["HF_TOKEN"]) == (running.url, running.token)
+    assert variables["HF_HOME"] == str(tmp_path / "hf")
+    assert variables["PATH"] == os.environ["PATH"]
+    assert "HF_HUB_DISABLE_XET" not in variables  # clients keep their defaults
 
 
 def test_launch_imports_nothing_of_the_server(tmp_path: Path) -> None:
@@ -224,5 +224,5 @@ def test_a_server_outlives_its_starter_without_its_secrets(root: Path, monkeypat
 def test_hosts_without_a_proxy_stay_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "10.0.0.5,localhost")
-    found = launch.environment(launch.Running("http://127.0.0.1:1", "t", tmp_path), tmp_path)
-    assert found["no_proxy"] == found["NO_PROXY"] == "127.0.0.1,localhost,10.0.0.5"
+    variables = launch.environment(launch.Running("http://127.0.0.1:1", "t", tmp_path), tmp_path)
+    assert variables["no_proxy"] == variables["NO_PROXY"] == "127.0.0.1,localhost,10.0.0.5"

@@ -20,14 +20,14 @@ def oid(content: bytes) -> str:
 
 
 def announce(wire: Wire, repo: str, content: bytes, operation: str = "upload") -> Any:
-    asked = {"operation": operation, "objects": [{"oid": oid(content), "size": len(content)}]}
-    return wire("POST", f"/{repo}.git/info/lfs/objects/batch", asked).json["objects"][0]
+    order = {"operation": operation, "objects": [{"oid": oid(content), "size": len(content)}]}
+    return wire("POST", f"/{repo}.git/info/lfs/objects/batch", order).json["objects"][0]
 
 
 def use(wire: Wire, repo: str, sha256: str, **more: Any) -> Any:
     value = {"path": "w.bin", "algo": "sha256", "oid": sha256, **more}
     lines = [{"key": "header", "value": {"summary": "s"}}, {"key": "lfsFile", "value": value}]
-    return wire("POST", f"/api/models/{repo}/commit/main", b"\n".join(json.dumps(one).encode() for one in lines))
+    return wire("POST", f"/api/models/{repo}/commit/main", b"\n".join(json.dumps(line).encode() for line in lines))
 
 
 def test_upload_verify_commit_and_fetch_again_by_git_lfs(wire: Wire, anonymous: Wire, repo: str) -> None:
@@ -139,8 +139,8 @@ def test_a_size_that_is_not_the_files_own_is_refused(wire: Wire, api: HfApi, rep
 
 
 @pytest.mark.parametrize("asked", [{"oid": "x", "size": 1}, {"oid": "a" * 64, "size": -1}, {"oid": "a" * 64}, 7, None])
-def test_a_malformed_batch_is_refused(wire: Wire, repo: str, asked: Any) -> None:
-    answer = wire("POST", f"/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": [asked]})
+def test_a_malformed_batch_is_refused(wire: Wire, repo: str, order: Any) -> None:
+    answer = wire("POST", f"/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": [order]})
     assert answer.status == 422
 
 

@@ -27,8 +27,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def mine(home: Path) -> HfApi:
     """A client of the Hub that is copied to."""
-    found = launch.attach(home / "hub", 0)
-    return HfApi(endpoint=found.url, token=found.token)
+    hub = launch.attach(home / "hub", 0)
+    return HfApi(endpoint=hub.url, token=hub.token)
 
 
 def fill(api: HfApi, name: str, kind: str = "dataset", private: bool = False) -> str:
@@ -48,7 +48,7 @@ def fill(api: HfApi, name: str, kind: str = "dataset", private: bool = False) ->
 
 def content(api: HfApi, name: str, kind: str = "dataset") -> dict[str, str]:
     tree = api.list_repo_tree(name, repo_type=kind, recursive=True)
-    return {one.path: one.lfs.sha256 if one.lfs else one.blob_id for one in tree if hasattr(one, "blob_id")}
+    return {entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in tree if hasattr(entry, "blob_id")}
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
@@ -113,15 +113,15 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
             assert first.poll() is None
             time.sleep(0.002)
         first.kill()
-    kept = {path: path.stat().st_mtime_ns for path in arrived}
+    times = {path: path.stat().st_mtime_ns for path in arrived}
     broken = arrived[0]
     broken.write_bytes(b"x" * broken.stat().st_size)  # what a machine that lost its power might leave
     program = "import shutil; shutil.rmtree = lambda *_: None; from permix.__main__ import main; main()"
     command = [sys.executable, "-c", program, "hub", *words]
     again = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    same = [path for path, when in kept.items() if path.stat().st_mtime_ns == when]
-    assert len(same) >= len(kept) - 1
+    same = [path for path, time_ in times.items() if path.stat().st_mtime_ns == time_]
+    assert len(same) >= len(times) - 1
     assert broken not in same
     assert content(mine, name, "model") == content(api, name, "model")
 

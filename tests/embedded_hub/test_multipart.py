@@ -26,8 +26,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("parts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERMIX_HUB_PARTS_FROM", str(SIZE))
-        found = launch.attach(folder, 0)
-    HfApi(endpoint=found.url, token=found.token).create_repo("lab/r")
+        hub = launch.attach(folder, 0)
+    HfApi(endpoint=hub.url, token=hub.token).create_repo("lab/r")
     yield folder
     stop(folder, signal.SIGKILL)
 
@@ -44,8 +44,8 @@ def line(hub: launch.Running) -> Wire:
 
 def announce(line: Wire, transfers: tuple[str, ...] = ("basic", "multipart"), content: bytes = CONTENT) -> Any:
     oid = hashlib.sha256(content).hexdigest()
-    asked = {"operation": "upload", "transfers": transfers, "objects": [{"oid": oid, "size": len(content)}]}
-    return line("POST", "/lab/r.git/info/lfs/objects/batch", asked).json
+    order = {"operation": "upload", "transfers": transfers, "objects": [{"oid": oid, "size": len(content)}]}
+    return line("POST", "/lab/r.git/info/lfs/objects/batch", order).json
 
 
 def test_the_client_sends_large_files_in_parts(hub: launch.Running, root: Path, tmp_path: Path) -> None:
@@ -118,6 +118,6 @@ def test_who_asks_for_basic_only_gets_that(line: Wire) -> None:
 
 
 def test_the_parts_of_the_largest_file_are_few_enough(hub: launch.Running, line: Wire) -> None:
-    asked = {"operation": "upload", "transfers": ["multipart"], "objects": [{"oid": OID[::-1], "size": 1 << 40}]}
-    answer = line("POST", "/lab/r.git/info/lfs/objects/batch", asked).json
+    order = {"operation": "upload", "transfers": ["multipart"], "objects": [{"oid": OID[::-1], "size": 1 << 40}]}
+    answer = line("POST", "/lab/r.git/info/lfs/objects/batch", order).json
     assert len(answer["objects"][0]["actions"]["upload"]["header"]) <= 10_001

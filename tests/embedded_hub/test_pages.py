@@ -103,7 +103,10 @@ def test_hostile_markup_stays_text_on_every_page(api: HfApi, anonymous: Wire, na
         page = Tags(answer.body)
         assert not {"script", "iframe", "b", "object"} & {tag for tag, _ in page.found}, address
         for tag, attributes in page.found:
-            assert not [one for one in attributes if one.startswith("on") or one == "style"], (address, tag)
+            assert not [attribute for attribute in attributes if attribute.startswith("on") or attribute == "style"], (
+                address,
+                tag,
+            )
             for target in (attributes.get("href", ""), attributes.get("src", "")):
                 safe = target.startswith(("/", "#", "https://", "?", "data:,")) or not target
                 assert safe, target
@@ -192,7 +195,7 @@ def test_files_folders_and_commits_are_browsed_at_any_revision(api: HfApi, anony
     top = Tags(anonymous("GET", f"{space}/tree/{first}").body).values("a", "href")
     folder = f"{space}/tree/{first}/d%20%23%3F%25"
     assert {folder, f"{space}/blob/{first}/w.bin", f"{space}/resolve/{first}/w.bin"} <= set(top)
-    (file,) = {one for one in Tags(anonymous("GET", folder).body).values("a", "href") if "/blob/" in one}
+    (file,) = {address for address in Tags(anonymous("GET", folder).body).values("a", "href") if "/blob/" in address}
     assert b"old text" in anonymous("GET", file).body
     assert b"new text" in anonymous("GET", file.replace(first, "main")).body
     assert b"sha256" in anonymous("GET", f"{space}/blob/main/w.bin").body
@@ -242,8 +245,8 @@ def test_metadata_that_would_cost_the_server_its_life_are_refused(
 
 def test_metadata_that_json_cannot_hold_do_not_break_the_lists(api: HfApi, anonymous: Wire, name: str) -> None:
     put(api, name, **{"README.md": "---\na: .nan\nb: [.inf, 2020-01-01]\n? 1\n: x\n---\n# T"})
-    found = anonymous("GET", f"/api/models/{name}").json["cardData"]
-    assert found == {"a": "nan", "b": ["inf", "2020-01-01"], "1": "x"}
+    metadata = anonymous("GET", f"/api/models/{name}").json["cardData"]
+    assert metadata == {"a": "nan", "b": ["inf", "2020-01-01"], "1": "x"}
     assert anonymous("GET", "/api/models?full=true").status == 200
 
 

@@ -29,23 +29,32 @@ def text(api: HfApi, repo: str, path: str, revision: str, folder: Path) -> str:
 def test_a_commit_can_open_a_pull_request_and_be_merged(api: HfApi, repo: str, tmp_path: Path) -> None:
     put(api, repo, a="1\n2\n", b="old", c="c")
     head = api.model_info(repo).sha
-    made = put(api, repo, create_pr=True, a="1\n3\n", b=None, d="new")
-    assert (made.pr_num, made.pr_revision) == (1, "refs/pr/1")
-    assert made.pr_url.endswith(f"/{repo}/discussions/1")
-    assert api.model_info(repo).sha == head != made.oid
-    assert api.model_info(repo, revision="refs/pr/1").sha == made.oid
+    commit = put(api, repo, create_pr=True, a="1\n3\n", b=None, d="new")
+    assert (commit.pr_num, commit.pr_revision) == (1, "refs/pr/1")
+    assert commit.pr_url.endswith(f"/{repo}/discussions/1")
+    assert api.model_info(repo).sha == head != commit.oid
+    assert api.model_info(repo, revision="refs/pr/1").sha == commit.oid
     assert text(api, repo, "a", "refs/pr/1", tmp_path) == "1\n3\n"
     assert text(api, repo, "a", "main", tmp_path) == "1\n2\n"
     put(api, repo, c="moved on", e="e")
 
-    found = api.get_discussion_details(repo, 1)
-    assert (found.status, found.is_pull_request, found.author, found.title) == ("open", True, "permix", "change")
-    assert (found.target_branch, found.conflicting_files, found.git_reference) == ("refs/heads/main", [], "refs/pr/1")
-    assert "-2\n+3\n" in found.diff
-    assert "+++ /dev/null" in found.diff
-    assert "new file mode" in found.diff
-    assert [event.type for event in found.events] == ["comment", "commit"]
-    assert found.events[1].oid == made.oid  # type: ignore[attr-defined]
+    details = api.get_discussion_details(repo, 1)
+    assert (details.status, details.is_pull_request, details.author, details.title) == (
+        "open",
+        True,
+        "permix",
+        "change",
+    )
+    assert (details.target_branch, details.conflicting_files, details.git_reference) == (
+        "refs/heads/main",
+        [],
+        "refs/pr/1",
+    )
+    assert "-2\n+3\n" in details.diff
+    assert "+++ /dev/null" in details.diff
+    assert "new file mode" in details.diff
+    assert [event.type for event in details.events] == ["comment", "commit"]
+    assert details.events[1].oid == commit.oid  # type: ignore[attr-defined]
 
     api.merge_pull_request(repo, 1, comment="thanks")
     merged = api.get_discussion_details(repo, 1)
@@ -62,8 +71,8 @@ def test_folders_and_large_files_go_into_pull_requests(api: HfApi, repo: str, tm
     (tmp_path / "folder").mkdir()
     content = os.urandom(30_000)
     (tmp_path / "folder" / "w.bin").write_bytes(content)
-    made = api.upload_folder(repo_id=repo, folder_path=tmp_path / "folder", create_pr=True)
-    again = api.upload_file(repo_id=repo, path_or_fileobj=b"x", path_in_repo="x.txt", revision=made.pr_revision)
+    commit = api.upload_folder(repo_id=repo, folder_path=tmp_path / "folder", create_pr=True)
+    again = api.upload_file(repo_id=repo, path_or_fileobj=b"x", path_in_repo="x.txt", revision=commit.pr_revision)
     assert api.model_info(repo, revision="refs/pr/1").sha == again.oid
     api.merge_pull_request(repo, 1)
     assert Path(api.hf_hub_download(repo, "w.bin", cache_dir=tmp_path)).read_bytes() == content
@@ -115,8 +124,8 @@ def test_a_pull_request_can_begin_at_an_older_commit(api: HfApi, repo: str, tmp_
 
 
 def test_drafts_are_opened_before_they_are_merged(api: HfApi, repo: str) -> None:
-    made = api.create_pull_request(repo, "An idea", description="Why not")
-    assert (made.num, made.status, made.events[0].content) == (1, "draft", "Why not")  # type: ignore[attr-defined]
+    pull_request = api.create_pull_request(repo, "An idea", description="Why not")
+    assert (pull_request.num, pull_request.status, pull_request.events[0].content) == (1, "draft", "Why not")  # type: ignore[attr-defined]
     put(api, repo, "refs/pr/1", a="1")
     with pytest.raises(HfHubHTTPError, match="draft"):
         api.merge_pull_request(repo, 1)
@@ -133,13 +142,16 @@ def test_discussions_are_listed_renamed_closed_and_opened(api: HfApi, repo: str)
     assert api.comment_discussion(repo, 1, "I see <b>").rendered == "<p>I see &lt;b&gt;</p>"
     assert api.rename_discussion(repo, 1, "Another question").new_title == "Another question"
     assert api.change_discussion_status(repo, 1, "closed", comment="done").new_status == "closed"
-    found = {one.num: one for one in api.get_repo_discussions(repo)}
-    assert [(one.title, one.status, one.is_pull_request) for _, one in sorted(found.items())] == [
+    discussions = {discussion.num: discussion for discussion in api.get_repo_discussions(repo)}
+    assert [
+        (discussion.title, discussion.status, discussion.is_pull_request)
+        for _, discussion in sorted(discussions.items())
+    ] == [
         ("Another question", "closed", False),
         ("An answer", "draft", True),
     ]
-    assert [one.num for one in api.get_repo_discussions(repo, discussion_status="open")] == [2]
-    assert [one.num for one in api.get_repo_discussions(repo, discussion_type="discussion")] == [1]
+    assert [discussion.num for discussion in api.get_repo_discussions(repo, discussion_status="open")] == [2]
+    assert [discussion.num for discussion in api.get_repo_discussions(repo, discussion_type="discussion")] == [1]
     assert not list(api.get_repo_discussions(repo, author="nobody"))
     events = api.get_discussion_details(repo, 1).events
     assert [event.type for event in events] == ["comment", "comment", "title-change", "comment", "status-change"]
@@ -153,15 +165,15 @@ def test_many_discussions_come_in_pages(api: HfApi, repo: str, wire: Wire) -> No
     for number in range(53):
         answer = wire("POST", f"/api/models/{repo}/discussions", {"title": f"Number {number}", "description": "d"})
         assert answer.json["num"] == number + 1
-    assert [one.num for one in api.get_repo_discussions(repo)] == list(range(53, 0, -1))
+    assert [discussion.num for discussion in api.get_repo_discussions(repo)] == list(range(53, 0, -1))
 
 
 def test_refs_name_pull_requests_only_on_request(api: HfApi, repo: str) -> None:
-    made = put(api, repo, create_pr=True, a="1")
-    found = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
-    assert found
-    assert [(one.ref, one.target_commit) for one in found] == [("refs/pr/1", made.oid)]
-    assert [one.name for one in api.list_repo_refs(repo).branches] == ["main"]
+    commit = put(api, repo, create_pr=True, a="1")
+    refs = api.list_repo_refs(repo, include_pull_requests=True).pull_requests
+    assert refs
+    assert [(ref.ref, ref.target_commit) for ref in refs] == [("refs/pr/1", commit.oid)]
+    assert [ref.name for ref in api.list_repo_refs(repo).branches] == ["main"]
 
 
 def test_who_may_do_what(api: HfApi, repo: str, running: Running, token_of: Callable[..., str]) -> None:
@@ -190,7 +202,7 @@ def test_who_may_do_what(api: HfApi, repo: str, running: Running, token_of: Call
     for hidden in (lambda: guest.get_discussion_details(repo, 1), lambda: list(guest.get_repo_discussions(repo))):
         with pytest.raises(RepositoryNotFoundError):
             hidden()
-    assert [one.num for one in reader.get_repo_discussions(repo)] == [2, 1]
+    assert [discussion.num for discussion in reader.get_repo_discussions(repo)] == [2, 1]
 
 
 def test_a_failed_commit_opens_nothing(api: HfApi, repo: str, wire: Wire) -> None:

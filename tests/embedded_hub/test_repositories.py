@@ -30,14 +30,14 @@ def upload_card(api: HfApi, repo: str) -> None:
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
 def test_a_repository_of_each_kind_is_made_once_and_deleted(api: HfApi, name: str, kind: str) -> None:
     sdk = "gradio" if kind == "space" else None
-    made = api.create_repo(name, repo_type=kind, space_sdk=sdk)
-    assert (made.repo_id, made.repo_type) == (name, kind)
+    url = api.create_repo(name, repo_type=kind, space_sdk=sdk)
+    assert (url.repo_id, url.repo_type) == (name, kind)
     with pytest.raises(HfHubHTTPError, match="already created") as clash:
         api.create_repo(name, repo_type=kind, space_sdk=sdk)
     assert clash.value.response.status_code == 409
-    assert api.create_repo(name, repo_type=kind, space_sdk=sdk, exist_ok=True) == made
-    found = api.repo_info(name, repo_type=kind)
-    assert (found.id, found.author, found.private) == (name, "lab", False)
+    assert api.create_repo(name, repo_type=kind, space_sdk=sdk, exist_ok=True) == url
+    info = api.repo_info(name, repo_type=kind)
+    assert (info.id, info.author, info.private) == (name, "lab", False)
     assert api.list_repo_files(name, repo_type=kind) == [".gitattributes"]
     api.delete_repo(name, repo_type=kind)
     assert not api.repo_exists(name, repo_type=kind)
@@ -97,20 +97,20 @@ def test_a_space_needs_an_sdk_that_exists(api: HfApi, wire: Wire, name: str) -> 
 
 def test_tags_of_a_card_are_found_by_lists(api: HfApi, repo: str) -> None:
     upload_card(api, repo)
-    found = api.model_info(repo)
-    assert found.library_name == "peft"
-    assert found.pipeline_tag == "text-generation"
-    assert found.card_data
-    assert found.card_data.base_model == "lab/base"
+    info = api.model_info(repo)
+    assert info.library_name == "peft"
+    assert info.pipeline_tag == "text-generation"
+    assert info.card_data
+    assert info.card_data.base_model == "lab/base"
     wanted = ["permix", "license:apache-2.0", "dataset:lab/data", "base_model:adapter:lab/base", "en", "peft"]
-    assert set(wanted) <= set(found.tags or [])
+    assert set(wanted) <= set(info.tags or [])
     for tag in wanted:
-        assert repo in [one.id for one in api.list_models(filter=tag)]
+        assert repo in [row.id for row in api.list_models(filter=tag)]
     number = repo.split("/r")[1]
-    assert [one.id for one in api.list_models(author="lab", search=f"R{number}", pipeline_tag="text-generation")] == [
+    assert [row.id for row in api.list_models(author="lab", search=f"R{number}", pipeline_tag="text-generation")] == [
         repo
     ]
-    assert repo not in [one.id for one in api.list_models(filter="other")]
+    assert repo not in [row.id for row in api.list_models(filter="other")]
     assert not list(api.list_models(author="nobody"))
     assert api.model_info(repo, expand=["sha"]).tags is None
 
@@ -119,30 +119,30 @@ def test_datasets_and_spaces_are_found_by_what_their_cards_say(api: HfApi, wire:
     card = "---\ntask_categories: [text-generation]\nsize_categories: n<1K\nlanguage: en\n---\n"
     api.create_repo(name, repo_type="dataset")
     api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=name, repo_type="dataset")
-    asked = {"task_categories": "text-generation", "size_categories": "n<1K", "language": "en"}
-    assert name in [one.id for one in api.list_datasets(**asked)]  # type: ignore[arg-type]
-    assert name not in [one.id for one in api.list_datasets(language="de")]
+    filters = {"task_categories": "text-generation", "size_categories": "n<1K", "language": "en"}
+    assert name in [row.id for row in api.list_datasets(**filters)]  # type: ignore[arg-type]
+    assert name not in [row.id for row in api.list_datasets(language="de")]
     api.create_repo(name, repo_type="space", space_sdk="static")
     card = f"---\nsdk: static\ndatasets: [{name}]\nmodels: [lab/m]\n---\n"
     api.upload_file(path_or_fileobj=card.encode(), path_in_repo="README.md", repo_id=name, repo_type="space")
-    assert [one.id for one in api.list_spaces(datasets=name, models="lab/m")] == [name]
+    assert [row.id for row in api.list_spaces(datasets=name, models="lab/m")] == [name]
     assert not list(api.list_spaces(datasets=[name, "lab/none"]))
     assert wire("GET", "/api/models?num_parameters=min:6B").status == 501
 
 
 def test_lists_are_sorted_and_come_in_pages(api: HfApi, wire: Wire, name: str) -> None:
     names = [f"paged/{letter}" for letter in "abcde"]
-    for one in names:
-        api.create_repo(one, repo_type="dataset", exist_ok=True)
-    assert [one.id for one in api.list_datasets(author="paged")] == names[::-1]
+    for dataset in names:
+        api.create_repo(dataset, repo_type="dataset", exist_ok=True)
+    assert [row.id for row in api.list_datasets(author="paged")] == names[::-1]
     first = wire("GET", "/api/datasets?author=paged&limit=2")
-    assert [one["id"] for one in first.json] == names[:2:-1]
+    assert [row["id"] for row in first.json] == names[:2:-1]
     second = wire("GET", first.headers["link"].split(">")[0].strip("<"))
-    assert [one["id"] for one in second.json] == names[2:0:-1]
+    assert [row["id"] for row in second.json] == names[2:0:-1]
     upload = {"path_or_fileobj": b"1", "path_in_repo": "x", "repo_id": "paged/a", "repo_type": "dataset"}
     api.upload_file(**upload)
     newest = list(api.list_datasets(author="paged", sort="last_modified", limit=5))
-    assert {one.last_modified for one in newest[1:]} <= {newest[0].last_modified, newest[-1].last_modified}
+    assert {row.last_modified for row in newest[1:]} <= {newest[0].last_modified, newest[-1].last_modified}
     assert newest[0].last_modified
     assert newest[-1].last_modified
     assert newest[0].last_modified >= newest[-1].last_modified

@@ -34,7 +34,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["GRADIO_SERVER_PORT"])), Han
 """
 
 
-def made(api: HfApi, name: str, app: str, sdk: str = "gradio") -> str:
+def new_space(api: HfApi, name: str, app: str, sdk: str = "gradio") -> str:
     api.create_repo(name, repo_type="space", space_sdk=sdk)
     api.upload_file(path_or_fileobj=app.encode(), path_in_repo="app.py", repo_id=name, repo_type="space")
     return name
@@ -48,7 +48,7 @@ def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_t
     working: launch.Running, tmp_path: Path
 ) -> None:
     api = HfApi(endpoint=working.url, token=working.token)
-    name = made(api, "lab/echo", GRADIO)
+    name = new_space(api, "lab/echo", GRADIO)
     assert api.get_space_runtime(name).stage == "STOPPED"
     api.add_space_variable(name, "MARK", "!", description="what ends a line")
     api.add_space_secret(name, "KEY", "hf_secret")
@@ -80,7 +80,7 @@ def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_t
 
 def test_a_push_restarts_a_space_that_runs_and_a_broken_one_says_so(working: launch.Running) -> None:
     api = HfApi(endpoint=working.url, token=working.token)
-    name = made(api, "lab/plain", SERVER)
+    name = new_space(api, "lab/plain", SERVER)
     api.restart_space(name)
     first = settled(api, name)
     assert first.stage == "RUNNING"
@@ -118,7 +118,7 @@ def test_a_space_ends_with_its_server_and_starts_again_with_the_next(tmp_path: P
     first = launch.attach(root, 0)
     launch.allow_jobs(root)
     api = HfApi(endpoint=first.url, token=first.token)
-    name = made(api, "lab/plain", SERVER)
+    name = new_space(api, "lab/plain", SERVER)
     api.restart_space(name)
     assert settled(api, name).stage == "RUNNING"
     stop(root, signal.SIGKILL)

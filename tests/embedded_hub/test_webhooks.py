@@ -41,13 +41,13 @@ class Target:
 
 @pytest.fixture
 def target() -> Iterator[Target]:
-    made = Target()
+    server = Target()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            made.arrived.put((self.headers["X-Webhook-Secret"], body))
-            self.send_response(made.answers.pop(0) if made.answers else 200)
+            server.arrived.put((self.headers["X-Webhook-Secret"], body))
+            self.send_response(server.answers.pop(0) if server.answers else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -57,19 +57,19 @@ def target() -> Iterator[Target]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    made.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
-    yield made
+    server.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
+    yield server
     server.shutdown()
     server.server_close()
 
 
 def test_a_push_arrives_with_what_the_client_needs_and_the_secret(api: HfApi, repo: str, target: Target) -> None:
     before = api.repo_info(repo).sha
-    made = api.create_webhook(url=target.url, watched=[{"type": "model", "name": repo}], secret="s3cret")
+    webhook = api.create_webhook(url=target.url, watched=[{"type": "model", "name": repo}], secret="s3cret")
     done = api.upload_file(path_or_fileobj=b"x", path_in_repo="a", repo_id=repo)
     secret, body = target.next()
     payload = WebhookPayload(**body)
-    assert (secret, payload.webhook.id, payload.webhook.version) == ("s3cret", made.id, 3)
+    assert (secret, payload.webhook.id, payload.webhook.version) == ("s3cret", webhook.id, 3)
     assert (payload.event.action, payload.event.scope, payload.repo.name) == ("update", "repo.content", repo)
     assert (payload.repo.type, payload.repo.private, body["repo"]["headSha"]) == ("model", False, done.oid)
     assert body["updatedRefs"] == [{"ref": "refs/heads/main", "oldSha": before, "newSha": done.oid}]
@@ -79,7 +79,7 @@ def test_a_push_arrives_with_what_the_client_needs_and_the_secret(api: HfApi, re
     api.delete_tag(repo, tag="v1")
     assert target.next()[1]["updatedRefs"] == [{"ref": "refs/tags/v1", "oldSha": done.oid, "newSha": None}]
     api.upload_file(path_or_fileobj=b"x", path_in_repo="a", repo_id=repo)  # changes nothing
-    api.delete_webhook(made.id)
+    api.delete_webhook(webhook.id)
     assert target.arrived.empty()
 
 
@@ -94,16 +94,16 @@ def test_the_life_of_a_repository_and_of_a_pull_request_is_told(
     assert target.event() == ("create", "repo")
     api.update_repo_settings(repo, repo_type="dataset", private=True)
     assert target.event() == ("update", "repo.config")
-    made = api.create_pull_request(repo, title="Better", repo_type="dataset", description="why")
+    pull_request = api.create_pull_request(repo, title="Better", repo_type="dataset", description="why")
     assert target.event() == ("update", "repo.content")
     _, body = target.next()
     assert (body["event"]["scope"], body["discussion"]["isPullRequest"], body["comment"]["content"]) == (
         "discussion", True, "why",
     )  # fmt: skip
     assert WebhookPayload(**body).discussion.changes.base == "refs/heads/main"  # type: ignore[union-attr]
-    api.comment_discussion(repo, made.num, "hm", repo_type="dataset")
+    api.comment_discussion(repo, pull_request.num, "hm", repo_type="dataset")
     assert target.event() == ("create", "discussion.comment")
-    api.change_discussion_status(repo, made.num, "closed", repo_type="dataset")
+    api.change_discussion_status(repo, pull_request.num, "closed", repo_type="dataset")
     _, body = target.next()
     assert (body["event"]["action"], body["discussion"]["status"]) == ("update", "closed")
     api.move_repo(repo, f"{org}/two", repo_type="dataset")
@@ -129,24 +129,24 @@ def test_webhooks_are_listed_changed_switched_off_and_deleted_and_never_tell_the
     api: HfApi, wire: Wire, running: launch.Running, repo: str, target: Target, token_of: Callable[..., str]
 ) -> None:
     mine = HfApi(endpoint=running.url, token=token_of("hooker", "write", ("lab",)))
-    made = mine.create_webhook(url=target.url, watched=[{"type": "model", "name": repo}], secret="s3cret")
-    assert (made.domains, made.disabled, made.secret) == (["repo", "discussion"], False, None)
-    assert mine.get_webhook(made.id) == made
-    assert mine.list_webhooks() == [made]
-    assert mine.disable_webhook(made.id).disabled
+    webhook = mine.create_webhook(url=target.url, watched=[{"type": "model", "name": repo}], secret="s3cret")
+    assert (webhook.domains, webhook.disabled, webhook.secret) == (["repo", "discussion"], False, None)
+    assert mine.get_webhook(webhook.id) == webhook
+    assert mine.list_webhooks() == [webhook]
+    assert mine.disable_webhook(webhook.id).disabled
     mine.create_tag(repo, tag="unheard")
-    mine.enable_webhook(made.id)
-    mine.update_webhook(made.id, watched=[{"type": "user", "name": "lab"}], domains=["repo"], secret="other")
+    mine.enable_webhook(webhook.id)
+    mine.update_webhook(webhook.id, watched=[{"type": "user", "name": "lab"}], domains=["repo"], secret="other")
     mine.create_tag(repo, tag="heard")
     secret, body = target.next()
-    assert (secret, [one["ref"] for one in body["updatedRefs"]]) == ("other", ["refs/tags/heard"])
-    sent = Wire(wire.port, str(mine.token))("GET", f"/api/settings/webhooks/{made.id}/deliveries")
+    assert (secret, [ref["ref"] for ref in body["updatedRefs"]]) == ("other", ["refs/tags/heard"])
+    sent = Wire(wire.port, str(mine.token))("GET", f"/api/settings/webhooks/{webhook.id}/deliveries")
     assert b"other" not in sent.body
     assert b"s3cret" not in sent.body
     assert len(sent.json) == 1
     with pytest.raises(HfHubHTTPError, match="404"):
-        api.get_webhook(made.id)  # another user's
-    mine.delete_webhook(made.id)
+        api.get_webhook(webhook.id)  # another user's
+    mine.delete_webhook(webhook.id)
     assert mine.list_webhooks() == []
 
 
@@ -185,7 +185,7 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
     first = launch.attach(root, 0)
     api = HfApi(endpoint=first.url, token=first.token)
     api.create_repo("lab/x")
-    made = api.create_webhook(url=target.url, watched=[{"type": "org", "name": "lab"}])
+    webhook = api.create_webhook(url=target.url, watched=[{"type": "org", "name": "lab"}])
     target.answers[:] = [500]
     done = api.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id="lab/x")
     sent = target.next()
@@ -195,11 +195,11 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
         assert target.next() == sent
         assert sent[1]["repo"]["headSha"] == done.oid
         deadline = time.monotonic() + 20
-        path = f"/api/settings/webhooks/{made.id}/deliveries"
+        path = f"/api/settings/webhooks/{webhook.id}/deliveries"
         wire = Wire(int(second.url.rsplit(":", 1)[1]), second.token)
-        while (one := wire("GET", path).json[0])["state"] == "waiting":
+        while (delivery := wire("GET", path).json[0])["state"] == "waiting":
             assert time.monotonic() < deadline
-        assert (one["state"], one["answer"]) == ("delivered", "HTTP 200")
+        assert (delivery["state"], delivery["answer"]) == ("delivered", "HTTP 200")
     finally:
         stop(root, signal.SIGKILL)
 
@@ -232,18 +232,18 @@ def test_what_was_delivered_is_kept_for_a_while_only(tmp_path: Path, monkeypatch
 
     hub = open_context(tmp_path)
     monkeypatch.setattr(webhooks, "ENDED_LISTED", 3)
-    one = Webhook("w", "permix", "write", "http://127.0.0.1:9/", None, (("user", "x"),), ("repo",), None, False)
-    hub.webhooks.put(one)
+    webhook = Webhook("w", "permix", "write", "http://127.0.0.1:9/", None, (("user", "x"),), ("repo",), None, False)
+    hub.webhooks.put(webhook)
     for number in range(5):
-        hub.webhooks.enqueue(one, {"n": number})
+        hub.webhooks.enqueue(webhook, {"n": number})
     for sent in hub.webhooks.due()[:4]:
         hub.webhooks.delivered(sent, "HTTP 200")
     waiting = hub.webhooks.due()[0]
     for _ in range(len(webhooks.BACK_OFF) + 1):
-        assert hub.webhooks.deliveries(one)[0].state == "waiting"
+        assert hub.webhooks.deliveries(webhook)[0].state == "waiting"
         hub.webhooks.refused(waiting, "HTTP 500")
-        waiting = hub.webhooks.deliveries(one)[0]
-    assert [(one.state, json.loads(one.body)["n"]) for one in hub.webhooks.deliveries(one)] == [
+        waiting = hub.webhooks.deliveries(webhook)[0]
+    assert [(delivery.state, json.loads(delivery.body)["n"]) for delivery in hub.webhooks.deliveries(webhook)] == [
         ("failed", 4), ("delivered", 3), ("delivered", 2),
     ]  # fmt: skip
     hub.database.close()

@@ -121,8 +121,8 @@ def test_malformed_xorbs_are_refused_and_leave_nothing(wire: Wire, repo: str, ru
         chunk(b"x") * 20_000,
         chunk(b"another chunk than its name says"),
     ]
-    for number, one in enumerate(bad):
-        assert cas.xorb(chunk(b"good"), one, name=OTHER) == 400, number
+    for number, file in enumerate(bad):
+        assert cas.xorb(chunk(b"good"), file, name=OTHER) == 400, number
     assert cas.xorb() == cas.xorb(name="0" * 64) == 400
     assert cas.xorb(chunk(b"good"), name="AB" * 32) == cas.xorb(chunk(b"good"), name="..%2f..") == 400
     assert not list((running.root / "xorbs" / "incoming").iterdir())
@@ -140,7 +140,7 @@ def test_too_much_is_refused(wire: Wire, repo: str) -> None:
 
 def test_fuzzed_shards_and_xorbs_never_break_the_server(wire: Wire, repo: str, running: Running) -> None:
     numbers, content = random.Random(4), [os.urandom(3000), b"abc" * 5000, floats(4000)]
-    xorb = b"".join(chunk(one, scheme) for scheme, one in enumerate(content))
+    xorb = b"".join(chunk(piece, scheme) for scheme, piece in enumerate(content))
     name = name_of(xorb)
     whole = [(name, len(content[0]), 0, 1), (name, len(content[1] + content[2]), 1, 3)]
     good = shard([(sha(b"".join(content)), whole), (sha(content[1]), [(name, 15_000, 1, 2)])])
@@ -231,7 +231,7 @@ def test_when_a_xorb_is_lost_fsck_says_so_and_clients_are_sent_to_a_new_address(
     path = next((running.root / "xorbs").rglob(f"{cas.url.rsplit('/', 1)[1]}/{file[1][0][0]}"))
     assert intact(path)
     path.write_bytes(left + path.read_bytes()[4:] if len(left) == 4 else left)
-    assert any(path.name in one for one in fsck.check(running.root).findings)
+    assert any(path.name in finding for finding in fsck.check(running.root).findings)
     assert cas.shard(file) == 400
     fresh = Cas(wire, repo)
     assert fresh.url != cas.url
@@ -244,8 +244,8 @@ def test_what_is_not_offered_is_not_there(wire: Wire, repo: str) -> None:
     cas = Cas(wire, repo)
     for path in ("/v2/shards", f"/v1/xorb-grants/default/{OTHER}"):
         assert cas(path, b"{}").status == 404
-    found = Wire(wire.port, None)("GET", f"{cas.url}/v1/chunks/default/{OTHER}", Authorization=f"Bearer {cas.token}")
-    assert found.status == 404
+    answer = Wire(wire.port, None)("GET", f"{cas.url}/v1/chunks/default/{OTHER}", Authorization=f"Bearer {cas.token}")
+    assert answer.status == 404
 
 
 def test_downloads_never_go_by_xet(wire: Wire, repo: str, api: HfApi) -> None:

@@ -33,12 +33,12 @@ class Client:
         from huggingface_hub import HfApi
 
         self.api, self.namespace, self.folder = HfApi(), namespace, folder
-        self.made: list[tuple[str, str]] = []
+        self.repositories: list[tuple[str, str]] = []
 
     def name(self, kind: str = "model") -> str:
         """A name that nothing has; what gets it is deleted in the end."""
         name = f"{self.namespace}/battery-{secrets.token_hex(5)}"
-        self.made.append((name, kind))
+        self.repositories.append((name, kind))
         return name
 
     def repo(self, kind: str = "model", **more: Any) -> str:
@@ -141,7 +141,7 @@ def upload_folder_with_all_sorts_of_files(c: Client) -> None:
     back = Path(c.api.snapshot_download(repo, local_dir=c.folder / "back"))
     for path, content in contents.items():
         assert (back / path).read_bytes() == content, path
-    sizes = {one.rfilename: one for one in c.api.model_info(repo, files_metadata=True).siblings or []}
+    sizes = {sibling.rfilename: sibling for sibling in c.api.model_info(repo, files_metadata=True).siblings or []}
     assert sizes["w.safetensors"].size == 12_000_000
     assert sizes["w.safetensors"].lfs
     assert sizes["empty"].size == 0
@@ -203,7 +203,7 @@ def branches_tags_and_history(c: Client) -> None:
     refused(409, lambda: c.api.create_branch(repo, branch="feat/x"))
     refused(409, lambda: c.api.create_tag(repo, tag="v1"))
     refs = c.api.list_repo_refs(repo)
-    assert {one.name for one in refs.branches} == {"main", "feat/x"}
+    assert {branch.name for branch in refs.branches} == {"main", "feat/x"}
     assert refs.tags[0].name == "v1"
     assert sorted(c.api.list_repo_files(repo, revision="feat/x")) == [".gitattributes", "a.txt", "b.txt"]
     assert c.api.model_info(repo, revision="v1").sha == first
@@ -224,13 +224,13 @@ def trees_and_paths(c: Client) -> None:
     repo = c.repo()
     for path in ("a.txt", "d/b.txt", "d/e/c.bin"):
         c.put(repo, path, b"\0" * 3000 if path.endswith("bin") else b"x")
-    assert {one.path for one in c.api.list_repo_tree(repo)} == {"d", ".gitattributes", "a.txt"}
-    deep = {one.path: one for one in c.api.list_repo_tree(repo, recursive=True, expand=True)}
+    assert {entry.path for entry in c.api.list_repo_tree(repo)} == {"d", ".gitattributes", "a.txt"}
+    deep = {entry.path: entry for entry in c.api.list_repo_tree(repo, recursive=True, expand=True)}
     assert set(deep) == {".gitattributes", "a.txt", "d", "d/b.txt", "d/e", "d/e/c.bin"}
     assert deep["d/e/c.bin"].size == 3000
     assert deep["a.txt"].last_commit
-    assert [one.path for one in c.api.list_repo_tree(repo, "d/e")] == ["d/e/c.bin"]
-    assert {one.path for one in c.api.get_paths_info(repo, ["d", "a.txt", "none"])} == {"d", "a.txt"}
+    assert [entry.path for entry in c.api.list_repo_tree(repo, "d/e")] == ["d/e/c.bin"]
+    assert {entry.path for entry in c.api.get_paths_info(repo, ["d", "a.txt", "none"])} == {"d", "a.txt"}
     assert c.api.file_exists(repo, "d/b.txt")
     assert not c.api.file_exists(repo, "none")
     for read in (lambda: list(c.api.list_repo_tree(repo, "none")), lambda: c.api.hf_hub_download(repo, "none")):
@@ -272,9 +272,12 @@ def pull_requests_and_discussions(c: Client) -> None:
     number = c.api.create_discussion(repo, title="A question").num
     c.api.comment_discussion(repo, number, comment="An answer")
     c.api.change_discussion_status(repo, number, new_status="closed")
-    found = c.api.get_discussion_details(repo, number)
-    assert (found.title, found.status) == ("A question", "closed")
-    assert {(one.num, one.is_pull_request) for one in c.api.get_repo_discussions(repo)} == {(1, True), (number, False)}
+    details = c.api.get_discussion_details(repo, number)
+    assert (details.title, details.status) == ("A question", "closed")
+    assert {(discussion.num, discussion.is_pull_request) for discussion in c.api.get_repo_discussions(repo)} == {
+        (1, True),
+        (number, False),
+    }
 
 
 @operation
@@ -283,13 +286,13 @@ def lists_by_author_search_filter_and_page(c: Client) -> None:
     tag = f"battery-{secrets.token_hex(4)}"
     c.put(names[0], "README.md", f"---\ntags: [{tag}]\nlicense: mit\n---\n# T\n".encode(), repo_type="dataset")
     for _ in range(30):
-        if [one.id for one in c.api.list_datasets(filter=tag)] == names[:1]:
+        if [dataset.id for dataset in c.api.list_datasets(filter=tag)] == names[:1]:
             break
         time.sleep(2)
-    assert [one.id for one in c.api.list_datasets(filter=[tag, "license:mit"])] == names[:1]
-    assert {one.id for one in c.api.list_datasets(author=c.namespace)} >= set(names)
-    assert [one.id for one in c.api.list_datasets(search=names[1].split("/")[1])] == names[1:2]
-    newest = [one.id for one in c.api.list_datasets(author=c.namespace, sort="created_at", limit=3)]
+    assert [dataset.id for dataset in c.api.list_datasets(filter=[tag, "license:mit"])] == names[:1]
+    assert {dataset.id for dataset in c.api.list_datasets(author=c.namespace)} >= set(names)
+    assert [dataset.id for dataset in c.api.list_datasets(search=names[1].split("/")[1])] == names[1:2]
+    newest = [dataset.id for dataset in c.api.list_datasets(author=c.namespace, sort="created_at", limit=3)]
     assert newest == names[::-1]
     (full,) = c.api.list_datasets(filter=tag, full=True)
     assert full.sha == c.api.dataset_info(names[0]).sha
@@ -302,14 +305,14 @@ def lists_by_author_search_filter_and_page(c: Client) -> None:
 @operation
 def collections(c: Client) -> None:
     repo = c.repo()
-    made = c.api.create_collection(f"Battery {secrets.token_hex(5)}", namespace=c.namespace, description="d")
+    collection = c.api.create_collection(f"Battery {secrets.token_hex(5)}", namespace=c.namespace, description="d")
     try:
-        c.api.add_collection_item(made.slug, repo, "model", note="n")
-        assert [(one.item_id, one.note) for one in c.api.get_collection(made.slug).items] == [(repo, "n")]
-        assert made.slug in {one.slug for one in c.api.list_collections(owner=c.namespace)}
-        c.api.update_collection_metadata(made.slug, title="Battery renamed")
+        c.api.add_collection_item(collection.slug, repo, "model", note="n")
+        assert [(item.item_id, item.note) for item in c.api.get_collection(collection.slug).items] == [(repo, "n")]
+        assert collection.slug in {row.slug for row in c.api.list_collections(owner=c.namespace)}
+        c.api.update_collection_metadata(collection.slug, title="Battery renamed")
     finally:
-        c.api.delete_collection(made.slug)
+        c.api.delete_collection(collection.slug)
 
 
 @operation
@@ -336,7 +339,7 @@ def file_system(c: Client) -> None:
     with files.open(f"datasets/{repo}/b.bin") as content:
         content.seek(256)
         assert content.read(4) == b"\0\1\2\3"
-    assert {Path(one).name for one in files.ls(f"datasets/{repo}", detail=False)} == {".gitattributes", "b.bin", "d"}
+    assert {Path(path).name for path in files.ls(f"datasets/{repo}", detail=False)} == {".gitattributes", "b.bin", "d"}
     files.rm(f"datasets/{repo}/d/a.txt")
     assert not files.exists(f"datasets/{repo}/d/a.txt")
 
@@ -421,19 +424,19 @@ def main() -> None:
 
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
-        for number, one in enumerate(OPERATIONS):
+        for number, operation in enumerate(OPERATIONS):
             own = Path(folder) / str(number)
             own.mkdir()
             os.chdir(own)
             client, begun, error = Client(sys.argv[1], own), time.monotonic(), ""
             try:
-                one(client)
+                operation(client)
             except Exception:
                 error = traceback.format_exc()
-            for name, kind in client.made:
+            for name, kind in client.repositories:
                 client.api.delete_repo(name, repo_type=kind, missing_ok=True)
             seconds = round(time.monotonic() - begun, 2)
-            print(json.dumps({"operation": one.__name__, "error": error, "seconds": seconds}), flush=True)
+            print(json.dumps({"operation": operation.__name__, "error": error, "seconds": seconds}), flush=True)
         os.chdir("/")
 
 

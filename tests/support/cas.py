@@ -43,10 +43,10 @@ class Cas:
     """The other end of a token, spoken to by hand."""
 
     def __init__(self, wire: Wire, repo: str, revision: str = "main") -> None:
-        found = wire("GET", f"/api/models/{repo}/xet-write-token/{revision}")
-        assert found.status == 200, found.body
-        self.url, self.token, self.until = (found.json[key] for key in ("casUrl", "accessToken", "exp"))
-        assert [found.headers[f"x-xet-{key}"] for key in ("cas-url", "access-token", "token-expiration")] == [
+        answer = wire("GET", f"/api/models/{repo}/xet-write-token/{revision}")
+        assert answer.status == 200, answer.body
+        self.url, self.token, self.until = (answer.json[key] for key in ("casUrl", "accessToken", "exp"))
+        assert [answer.headers[f"x-xet-{key}"] for key in ("cas-url", "access-token", "token-expiration")] == [
             self.url, self.token, str(self.until),
         ]  # fmt: skip
         self._wire = Wire(wire.port, None)
@@ -66,7 +66,7 @@ class Cas:
 def name_of(*chunks: bytes) -> str:
     """The name of a xorb of these chunks; any when they are none."""
     with suppress(Malformed):
-        return xorb_hash([(chunk_hash(one), len(one)) for one in ChunkReader().feed(b"".join(chunks))])
+        return xorb_hash([(chunk_hash(piece), len(piece)) for piece in ChunkReader().feed(b"".join(chunks))])
     return OTHER
 
 
