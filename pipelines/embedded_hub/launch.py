@@ -76,29 +76,18 @@ def client_environment(running: Running, home: Path) -> dict[str, str]:
 
     Caches are in `home/hf`: Hugging Face's own are not keyed by endpoint, so equal names on two Hubs would mix.
     """
+    caches = ("hub", "xet", "assets", "datasets", "modules", "evaluate", "metrics")
+    off = (
+        *("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE"),
+        *("HF_HUB_DISABLE_IMPLICIT_TOKEN", "HF_UPDATE_DOWNLOAD_COUNTS"),
+    )
+    on = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_UPDATE_CHECK", "HF_HUB_DISABLE_SYMLINKS_WARNING")
     return {
-        "HF_ENDPOINT": running.url,
-        "HF_TOKEN": running.token,
-        "HF_HOME": str(home / "hf"),
-        "HF_HUB_CACHE": str(home / "hf" / "hub"),
-        "HF_XET_CACHE": str(home / "hf" / "xet"),
-        "HF_ASSETS_CACHE": str(home / "hf" / "assets"),
-        "HF_DATASETS_CACHE": str(home / "hf" / "datasets"),
-        "HF_MODULES_CACHE": str(home / "hf" / "modules"),
-        "HF_EVALUATE_CACHE": str(home / "hf" / "evaluate"),
-        "HF_METRICS_CACHE": str(home / "hf" / "metrics"),
-        "HF_HUB_OFFLINE": "0",
-        "HF_DATASETS_OFFLINE": "0",
-        "HF_EVALUATE_OFFLINE": "0",
-        "TRANSFORMERS_OFFLINE": "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
-        "HF_HUB_DISABLE_IMPLICIT_TOKEN": "0",
-        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "NO_PROXY": LOOPBACK,
-        "no_proxy": LOOPBACK,
+        **{"HF_ENDPOINT": running.url, "HF_TOKEN": running.token, "HF_HOME": str(home / "hf")},
+        **{f"HF_{name.upper()}_CACHE": str(home / "hf" / name) for name in caches},
+        **dict.fromkeys(off, "0"),
+        **dict.fromkeys(on, "1"),
+        **{"GRADIO_ANALYTICS_ENABLED": "False", "NO_PROXY": LOOPBACK, "no_proxy": LOOPBACK},
     }
 
 

@@ -159,8 +159,8 @@ def point_a_branch_at_a_file(root: Path) -> None:
 def test_every_damage_is_found_and_only_there(root: Path, damage: Damage, sentence: str) -> None:
     damage(root)
     findings = fsck.check(root).findings
-    assert any(sentence in finding for finding in report), report
-    assert all("\n" not in finding and "lab/b:" not in finding for finding in report)
+    assert any(sentence in finding for finding in findings), findings
+    assert all("\n" not in finding and "lab/b:" not in finding for finding in findings)
 
 
 def test_left_overs_are_notes_and_no_damage(root: Path) -> None:
@@ -177,8 +177,8 @@ def test_a_broken_database_is_a_finding(root: Path) -> None:
     data[4096:12288] = os.urandom(8192)
     (root / "hub.db").write_bytes(data)
     findings = fsck.check(root).findings
-    assert report
-    assert all(finding.startswith("hub.db: ") for finding in report)
+    assert findings
+    assert all(finding.startswith("hub.db: ") for finding in findings)
 
 
 def test_the_command_prints_a_line_per_finding_and_says_so_with_its_exit_code(root: Path) -> None:

@@ -21,11 +21,11 @@ def edited(*commits: list[Edit]) -> dict[str, bytes]:
         objects.update(new)
 
     def files(oid: bytes, start: str) -> dict[str, bytes]:
-        files = {}
+        contents = {}
         for name, (mode, child) in load(oid).items():
             path = start + name.decode()
-            files.update(files(child, f"{path}/") if mode == 0o40000 else {path: objects[child].data})
-        return files
+            contents.update(files(child, f"{path}/") if mode == 0o40000 else {path: objects[child].data})
+        return contents
 
     return files(root, "")
 

@@ -93,12 +93,13 @@ class SpaceRunner(Thread):
         for name in ("work", "log", "result.json", "cancel"):
             path = folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        app = _checked_out(self._context, row, folder / "work")
-        if isinstance(app, Failed):
-            self._context.spaces.set_stage(runtime, app.stage, message=app.message)
+        spaces, port = self._context.spaces, _free_port()
+        try:
+            app = _checked_out(self._context, row, folder / "work")
+        except _CannotStart as error:
+            stage, message = error.args
+            spaces.set_stage(runtime, stage, message=message)
             return
-        port = _free_port()
-        spaces = self._context.spaces
         values = {value.key: value.value for secret in (False, True) for value in spaces.values(row.id, secret)}
         environment = supervised_process.base_environment(self._context, folder) | _variables(row, port) | values
         note = "The embedded Hub runs this Space on this machine, with its own Python and what is installed in it."
@@ -124,27 +125,25 @@ class SpaceRunner(Thread):
         return False
 
 
-@dataclass(frozen=True)
-class Failed:
+class _CannotStart(Exception):
     """The stage of a Space that cannot be started, and the reason."""
 
-    stage: str
-    message: str
 
-
-def _checked_out(context: ServerContext, row: RepoRow, folder: Path) -> str | Failed:
-    """Write the files of `main` into `folder`; return the app's path there."""
+def _checked_out(context: ServerContext, row: RepoRow, folder: Path) -> str:
+    """Write the files of `main` into `folder` and return the app's path there. _CannotStart."""
     git = context.repositories.open(row.kind, row.full_name)
     commit = git.head("main") or ""
     try:
         metadata = card_metadata.metadata(git.text(commit, "README.md") or "")
     except card_metadata.BadCard as error:
-        return Failed("CONFIG_ERROR", str(error))
+        raise _CannotStart("CONFIG_ERROR", str(error)) from None
     app, files = str(metadata.get("app_file") or "app.py"), dict(git.files(commit))
     if row.sdk != "gradio":
-        return Failed("CONFIG_ERROR", f"The embedded Hub runs gradio Spaces, and the sdk of this one is {row.sdk}.")
+        raise _CannotStart(
+            "CONFIG_ERROR", f"The embedded Hub runs gradio Spaces, and the sdk of this one is {row.sdk}."
+        )
     if app not in files:
-        return Failed("NO_APP_FILE", f"There is no {app} in this Space.")
+        raise _CannotStart("NO_APP_FILE", f"There is no {app} in this Space.")
     for path, content in _contents(context, row, commit):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
