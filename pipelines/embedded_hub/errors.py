@@ -22,10 +22,10 @@ class BadOption(ServerError):
 class HubError(Exception):
     """The refusal of a request: a status, one sentence, and the code by which clients choose their exception."""
 
-    def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **more: Any):
+    def __init__(self, status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **fields: Any):
         message = message.encode(errors="replace").decode()  # it may quote a lone surrogate
         super().__init__(message)
-        self.status, self.message, self.code, self.headers, self.more = status, message, code, headers or {}, more
+        self.status, self.message, self.code, self.headers, self.fields = status, message, code, headers or {}, fields
 
     def response(self) -> "Response":
         """Return the refusal as clients of the Hub expect it."""
@@ -35,4 +35,4 @@ class HubError(Exception):
         headers = {"X-Error-Message": plain, "X-Request-Id": secrets.token_hex(8), **self.headers}
         if self.code:
             headers["X-Error-Code"] = self.code
-        return JSONResponse({"error": self.message, **self.more}, self.status, headers)
+        return JSONResponse({"error": self.message, **self.fields}, self.status, headers)

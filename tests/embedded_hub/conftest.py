@@ -66,7 +66,7 @@ def repo(api: HfApi, name: str) -> str:
 
 @pytest.fixture
 def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
-    """Makes a token: `token_of("ann", "read", orgs=["lab"])`."""
+    """Create a token: `token_of("ann", "read", orgs=["lab"])`."""
     accounts = Accounts(Database(running.root / "hub.db"))
 
     def new_token(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
@@ -81,7 +81,7 @@ def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def child(running: launch.Running, tmp_path: Path) -> Callable[..., str]:
-    """Runs a program as a stock client with fresh caches and returns what it printed."""
+    """Run a program as a stock client with fresh caches and return its output."""
 
     def run(*command: str, home: Path = tmp_path / "home", xet: bool = False) -> str:
         environment = launch.environment(running, home)

@@ -1,4 +1,4 @@
-"""Who may see and do what."""
+"""Permissions: which token may read and write which repository."""
 
 import re
 import sqlite3
@@ -101,7 +101,7 @@ def test_public_is_readable_and_not_writable_without_a_token(anonymous: Wire, re
         assert (status in (200, 400)) if reads else (status == 401), (method, path, status)
 
 
-def test_wrong_and_revoked_tokens_are_told_so(wire: Wire, running: Running, token_of: TokenOf) -> None:
+def test_wrong_and_revoked_tokens_are_refused_with_a_reason(wire: Wire, running: Running, token_of: TokenOf) -> None:
     accounts = Accounts(Database(running.root / "hub.db"))
     token = accounts.new_token("short-lived", "ann", "write")
     assert Wire(wire.port, token)("GET", "/api/whoami-v2").json["auth"]["accessToken"]["displayName"] == "short-lived"
@@ -165,7 +165,7 @@ def test_bodies_longer_than_the_limit_are_refused_before_they_are_read(wire: Wir
     assert (answer.status, "MiB" in answer.json["error"]) == (413, True)
 
 
-def test_what_is_not_offered_says_so(wire: Wire, api: HfApi, repo: str) -> None:
+def test_an_unknown_route_answers_501_with_its_path(wire: Wire, api: HfApi, repo: str) -> None:
     for path in ("/api/papers/x", "/api/endpoints", "/api/settings/mcp", f"/api/models/{repo}/lfs-files"):
         answer = wire("GET", path)
         assert (answer.status, path in answer.json["error"]) == (501, True)
@@ -175,7 +175,7 @@ def test_what_is_not_offered_says_so(wire: Wire, api: HfApi, repo: str) -> None:
 
 
 def address(path: str, **known: str) -> str:
-    """The path of a route with something in the place of every parameter."""
+    """Return the path of a route with a value for every parameter."""
     usual = {"kind": "models", "prefix": "", "revision": "main", "path": "README.md"} | known
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: usual.get(match[1], "1"), path)
 
@@ -183,7 +183,7 @@ def address(path: str, **known: str) -> str:
 ALL = [(method, route.path) for page in ROUTE_MODULES for route in page.ROUTES for method in route.methods or ()]
 
 
-def test_no_route_at_all_tells_a_private_repository_from_a_missing_one(
+def test_every_route_answers_alike_for_a_private_and_a_missing_repository(
     wire: Wire, anonymous: Wire, api: HfApi, name: str, token_of: TokenOf
 ) -> None:
     api.create_repo(name, private=True)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 30)
 
 @pytest.fixture(scope="session")
 def target(running: launch.Running) -> tuple[dict[str, str], str]:
-    """The environment of a client of the Hub under test, and the namespace that it may write to."""
+    """The environment of a client of the Hub under test, and the namespace to which it may write."""
     if REAL:
         hub = launch.Running(REAL.rstrip("/"), os.environ["PERMIX_TEST_TOKEN"], running.root)
         return launch.environment(hub, Path("/nowhere")), os.environ["PERMIX_TEST_ORG"]
@@ -40,7 +40,7 @@ def target(running: launch.Running) -> tuple[dict[str, str], str]:
 def results(
     target: tuple[dict[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict[str, str]]:
-    """Operation -> what went wrong, nothing when it is well; one process with fresh caches for Xet on, one for off."""
+    """Operation -> its error, empty on success; one process with fresh caches with Xet, one without."""
     known: dict[str, Results] = {}
 
     def of(xet: str) -> Results:

@@ -37,7 +37,7 @@ def wire(working: launch.Running) -> Wire:
 
 
 def submitted(working: launch.Running, folder: Path, *arguments: str) -> str:
-    """What a stock client prints that sends a script to a Job, by Xet, and follows it."""
+    """The output of a stock client that sends a script to a Job by Xet and follows it."""
     environment = launch.environment(working, folder / "home")
     environment.pop("HF_HUB_DISABLE_XET", None)
     done = subprocess.run(

@@ -101,7 +101,7 @@ for revision in ("main", "{first}"):
     assert child("-c", load).splitlines()[-2:] == ["{'half': -1}", "{'half': 2.0}"]
 
 
-def test_hf_command_uploads_downloads_and_tells_who_one_is(child: Child, name: str, tmp_path: Path) -> None:
+def test_hf_command_uploads_downloads_and_shows_the_user(child: Child, name: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_text("text")
     (tmp_path / "folder" / "w.safetensors").write_bytes(b"\0" * 5000)

@@ -1,4 +1,4 @@
-"""Collections, as clients make and read them."""
+"""Collections, as clients create and read them."""
 
 from collections.abc import Callable
 
@@ -132,7 +132,7 @@ def test_private_collections_and_private_repositories_in_them_are_hidden(
         {"title": "a", "private": "yes"}, {"title": "a", "namespace": "../x"}, {"title": "\0"},
     ],
 )  # fmt: skip
-def test_what_is_no_collection_is_refused(wire: Wire, body: dict[str, object]) -> None:
+def test_invalid_collections_are_refused(wire: Wire, body: dict[str, object]) -> None:
     assert wire("POST", "/api/collections", body).status == 400
 
 

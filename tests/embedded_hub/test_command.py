@@ -37,7 +37,7 @@ def test_import_makes_a_repository_of_a_folder_and_again_changes_nothing(home: P
     assert shown.stdout.splitlines()[-1] == "['.gitattributes', 'train.jsonl'] [1, 2]", shown.stderr
 
 
-def test_exec_hands_on_exit_codes_and_no_real_token(home: Path) -> None:
+def test_exec_passes_exit_codes_on_and_hides_the_real_token(home: Path) -> None:
     program = "import os, sys; print(os.environ['HF_TOKEN'], os.environ.get('HF_HUB_OFFLINE')); sys.exit(7)"
     child = permix_hub(home, "exec", "--", sys.executable, "-c", program, HF_TOKEN="hf_real", HF_HUB_OFFLINE="1")
     token = permix_hub(home, "token").stdout.strip()
@@ -75,7 +75,7 @@ def test_tokens_are_made_used_and_revoked(home: Path) -> None:
         ("lab/bad-card", {"README.md": "---\na: [\n---\n"}, "YAML|metadata"),
     ],
 )
-def test_what_cannot_be_imported_is_told_in_one_sentence(
+def test_an_import_that_fails_is_one_sentence(
     home: Path, tmp_path: Path, repo: str, files: dict[str, str] | None, sentence: str
 ) -> None:
     for name, text in (files or {}).items():

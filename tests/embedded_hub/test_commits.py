@@ -47,7 +47,7 @@ def test_a_folder_comes_back_byte_for_byte_with_odd_names_empty_and_large_files(
     assert large == {"weights.safetensors", "big.txt", "picture.png"}
 
 
-def test_the_same_folder_again_makes_no_commit(api: HfApi, repo: str, tmp_path: Path) -> None:
+def test_the_same_folder_again_does_not_commit(api: HfApi, repo: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a")
     (tmp_path / "b.bin").write_bytes(b"\0" * 100)
     first = api.upload_folder(repo_id=repo, folder_path=tmp_path)

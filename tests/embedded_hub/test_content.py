@@ -61,7 +61,7 @@ def test_uploaded_pages_cannot_run_in_a_browser(wire: Wire, api: HfApi, filled: 
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_what_is_not_there_has_its_own_exception(api: HfApi, filled: str, tmp_path: Path) -> None:
+def test_every_kind_of_missing_object_has_its_own_exception(api: HfApi, filled: str, tmp_path: Path) -> None:
     with pytest.raises(RemoteEntryNotFoundError, match="nowhere"):
         api.hf_hub_download(filled, "nowhere", cache_dir=tmp_path)
     with pytest.raises(RemoteEntryNotFoundError):

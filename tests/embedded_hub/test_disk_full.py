@@ -1,4 +1,4 @@
-"""A full disk: the upload fails with a sentence, nothing is half there, and all goes on when there is room again.
+"""A full disk: the upload fails with one sentence, nothing is stored in part, and later uploads succeed.
 
 The limit on the size of a file stands for the disk: every write beyond it fails, as on a full one. It is set on the
 running server from outside, and taken away again.
@@ -41,7 +41,7 @@ def line(root: Path) -> Wire:
 
 @contextmanager
 def full(root: Path, at: int) -> Iterator[None]:
-    """No file of the server may become longer than `at` bytes."""
+    """Limit every file of the server to `at` bytes."""
     pid = json.loads((root / "server.json").read_text())["pid"]
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (at, before[1]))

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: what was acknowledged is there, and nothing is half there."""
+"""kill -9 at any moment: acknowledged commits exist, and no commit exists in part."""
 
 import hashlib
 import random

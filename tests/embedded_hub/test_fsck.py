@@ -24,7 +24,7 @@ REPO = "repos/models/lab/a.git"
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data directory, at rest, with packs, loose objects, large files, a tag, a pull request's worth of history."""
+    """A data directory without a server, with packs, loose objects, large files, a tag and a history."""
     root = tmp_path_factory.mktemp("home") / "hub"
     hub = launch.attach(root, 0)
     api = HfApi(endpoint=hub.url, token=hub.token)
@@ -44,7 +44,7 @@ def root(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "hub"))
 
 
-def test_sound_data_have_no_findings_also_while_the_server_writes(root: Path) -> None:
+def test_sound_data_is_without_findings_also_while_the_server_writes(root: Path) -> None:
     report = fsck.check(root)
     assert (report.findings, report.notes, report.repositories, report.large_files) == ([], [], 2, 3)
     assert report.objects > 200
@@ -163,7 +163,7 @@ def test_every_damage_is_found_and_only_there(root: Path, damage: Damage, senten
     assert all("\n" not in finding and "lab/b:" not in finding for finding in findings)
 
 
-def test_left_overs_are_notes_and_no_damage(root: Path) -> None:
+def test_leftovers_are_notes_and_not_damage(root: Path) -> None:
     with sqlite3.connect(root / "hub.db") as database:
         database.execute("DELETE FROM repos WHERE name='a'")
     database.close()

@@ -1,4 +1,4 @@
-"""Random values where clients send sensible ones: refused, or taken, but never a failure of the server."""
+"""Random values in place of sensible ones: refused or accepted, but never a failure of the server."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What nothing refers to goes by age, and nothing else does."""
+"""Old unreferenced data is removed, and nothing else is."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def grow_old(root: Path) -> None:
             os.utime(path, (time.time() - 10**6,) * 2)
 
 
-def test_only_old_left_overs_go(tmp_path: Path) -> None:
+def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
     context = open_context(tmp_path)
     make(context, "lab/r")
     make(context, "lab/gone")

@@ -1,4 +1,4 @@
-"""Jobs, as clients start and follow them; they really run."""
+"""Jobs that really run, as clients start and follow them."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def run(api: HfApi, program: str, **more: Any) -> Any:
 
 
 def ended(api: HfApi, job: Any) -> tuple[str, str | None, list[str]]:
-    """Stage, message and log (without its first line) of a job that was followed to its end."""
+    """Follow a Job to its end; return its stage, message and log without the first line."""
     lines = list(api.fetch_job_logs(job_id=job.id, follow=True, namespace="permix"))
     status = api.inspect_job(job_id=job.id, namespace="permix").status
     return status.stage, status.message, lines[1:]
@@ -118,8 +118,8 @@ def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -
         assert api.inspect_job(job_id=living.id, namespace="permix").status.stage == "RUNNING"
         (root / "jobs" / living.id / "work" / "go").touch()
         assert ended(api, living)[::2] == ("COMPLETED", [ended(api, living)[2][0], "0\n"])
-        keeper = next(int(line) for line in _following(api, killed) if line.strip().isdigit())
-        os.kill(keeper, signal.SIGKILL)
+        supervisor = next(int(line) for line in _following(api, killed) if line.strip().isdigit())
+        os.kill(supervisor, signal.SIGKILL)
         stage, message, _ = ended(api, killed)
         assert stage == "ERROR"
         assert "killed from outside" in str(message)
@@ -162,7 +162,7 @@ def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
         {"labels": {"a b": "c"}}, {"volumes": [{"type": "bucket", "source": "a/b", "mountPath": "/../x"}]},
     ],
 )  # fmt: skip
-def test_what_is_no_job_is_refused(working: launch.Running, change: dict[str, Any]) -> None:
+def test_invalid_jobs_are_refused(working: launch.Running, change: dict[str, Any]) -> None:
     wire = Wire(int(working.url.rsplit(":", 1)[1]), working.token)
     answer = wire("POST", "/api/jobs/permix", {"command": ["ls"], "dockerImage": "x"} | change)
     assert answer.status == 400

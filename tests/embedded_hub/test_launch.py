@@ -1,4 +1,4 @@
-"""One server per data directory: found, started, left and killed in every order."""
+"""One server per data directory: found, started, abandoned and killed in every order."""
 
 import fcntl
 import json
@@ -136,7 +136,7 @@ def test_a_server_waits_for_a_server_that_lingers_and_keeps_out_a_second_one(roo
 
 
 def test_a_server_waits_for_a_server_that_leaves_and_has_said_so(root: Path) -> None:
-    """It takes its address away before it has ended."""
+    """An ending server deletes its address before it has ended."""
     from embedded_hub import server
 
     root.mkdir(parents=True)
@@ -169,7 +169,7 @@ def test_a_lost_token_file_is_replaced_and_the_old_token_is_worthless(root: Path
     assert Wire(port, old.token)("GET", "/api/whoami-v2").status == 401
 
 
-def test_the_environment_has_no_other_token_cache_or_hub(
+def test_the_environment_is_without_another_token_cache_or_hub(
     running: launch.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in (

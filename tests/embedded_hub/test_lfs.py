@@ -1,4 +1,4 @@
-"""Large files: what arrives whole is kept, everything else leaves no trace, and a sha256 alone opens nothing."""
+"""Large files: complete uploads are stored, others leave nothing, and a sha256 alone does not give access."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""`permix hub mirror`: a repository goes from one Hub to another and stays what it was."""
+"""`permix hub mirror`: the copy of a repository on another Hub has the same files."""
 
 import os
 import signal
@@ -26,13 +26,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def mine(home: Path) -> HfApi:
-    """A client of the Hub that is copied to."""
+    """A client of the target Hub."""
     hub = launch.attach(home / "hub", 0)
     return HfApi(endpoint=hub.url, token=hub.token)
 
 
 def fill(api: HfApi, name: str, kind: str = "dataset", private: bool = False) -> str:
-    """A repository with a history, text, large files, an empty file, odd names; returns its head."""
+    """Create a repository with a history, text, large files, an empty file and odd names; return its head."""
     api.create_repo(name, repo_type=kind, private=private, space_sdk="static" if kind == "space" else None)
     files = {
         "README.md": b"---\nlicense: mit\n---\n",
@@ -99,7 +99,7 @@ def test_a_repository_goes_from_here_to_another_hub_with_the_users_own_token(
     assert content(api, name) == content(mine, name)
 
 
-def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Path, name: str) -> None:
+def test_a_killed_mirror_resumes(api: HfApi, mine: HfApi, home: Path, name: str) -> None:
     api.create_repo(name)
     edits = [CommitOperationAdd(f"{n}.bin", bytes([n]) * 2000 + b"\0" * 300_000) for n in range(60)]
     api.create_commit(name, edits, commit_message="m")
@@ -137,7 +137,7 @@ def test_a_killed_mirror_goes_on_where_it_was(api: HfApi, mine: HfApi, home: Pat
         (("r", "--from", "URL"), 2, "is not a repository"),
     ],
 )
-def test_what_cannot_be_mirrored_is_told_in_one_sentence(
+def test_a_mirror_that_fails_is_one_sentence(
     api: HfApi, home: Path, words: tuple[str, ...], code: int, sentence: str
 ) -> None:
     done = permix_hub(home, "mirror", *(str(api.endpoint) if word == "URL" else word for word in words))

@@ -1,4 +1,4 @@
-"""Very large files in parts: asked for by the server, sent one by one, joined when all of them are there."""
+"""Very large files in parts: requested by the server, sent one by one, joined at the end."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ OID = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Hub that asks for parts of 1 MB, with the repository lab/r."""
+    """A Hub that requests parts of 1 MB, with the repository lab/r."""
     folder = tmp_path_factory.mktemp("parts")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PERMIX_HUB_PARTS_FROM", str(SIZE))
@@ -111,7 +111,7 @@ def test_forged_and_expired_urls_are_refused(line: Wire, root: Path) -> None:
         assert (answer.status, "expired" in answer.json["error"]) == (403, True)
 
 
-def test_who_asks_for_basic_only_gets_that(line: Wire) -> None:
+def test_a_client_that_knows_only_basic_uploads_gets_those(line: Wire) -> None:
     answer = announce(line, ("basic",), os.urandom(SIZE))
     assert answer["transfer"] == "basic"
     assert "header" not in answer["objects"][0]["actions"]["upload"]

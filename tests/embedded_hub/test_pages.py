@@ -1,4 +1,4 @@
-"""The pages for people: what they show, and what they never do."""
+"""The pages for people: their content, and the absence of scripts and foreign content."""
 
 import io
 import os
@@ -136,7 +136,7 @@ def test_the_first_rows_of_every_split_are_shown(api: HfApi, anonymous: Wire, na
 
 
 @pytest.mark.parametrize("broken", [b"", b"PAR1 nothing PAR1", parquet(3)[:-20]])
-def test_data_that_cannot_be_read_is_said_to_be_so(api: HfApi, anonymous: Wire, name: str, broken: bytes) -> None:
+def test_unreadable_data_files_are_reported_on_the_page(api: HfApi, anonymous: Wire, name: str, broken: bytes) -> None:
     put(api, name, "dataset", **{"a.parquet": broken, "b.jsonl": "{", "c.parquet": parquet(2)})
     page = anonymous("GET", f"/datasets/{name}").body.decode()
     assert page.count("This file cannot be displayed") == 2

@@ -1,4 +1,4 @@
-"""Repositories come, go, move and are found."""
+"""Repositories are created, deleted, moved, listed and searched."""
 
 import warnings
 
@@ -71,7 +71,7 @@ def test_names_differing_only_in_case_are_one_repository(api: HfApi, repo: str) 
 
 
 @pytest.mark.parametrize("bad", ["a..b", "a--b", "x.git", "-a", ".a", "a b", "a" * 97, "", "../x", "é"])
-def test_names_that_no_hub_allows_are_refused(wire: Wire, bad: str) -> None:
+def test_invalid_names_are_refused(wire: Wire, bad: str) -> None:
     answer = wire("POST", "/api/repos/create", {"name": bad, "organization": "lab"})
     assert (answer.status, "is not a repository name" in answer.json["error"]) == (400, True)
     assert wire("POST", "/api/repos/create", {"name": "x", "organization": "api"}).status == 400

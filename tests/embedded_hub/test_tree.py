@@ -1,4 +1,4 @@
-"""Edits to a tree, against what they should leave."""
+"""Edits to a git tree and the files that result."""
 
 import pytest
 from dulwich.objects import Tree
@@ -9,7 +9,7 @@ EMPTY = bytes(Tree().id)
 
 
 def edited(*commits: list[Edit]) -> dict[str, bytes]:
-    """The files after `commits`, each applied to the tree that the one before left."""
+    """Apply `commits` one after another; return the files."""
     objects = {EMPTY: Tree()}
     root = EMPTY
 

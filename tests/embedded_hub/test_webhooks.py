@@ -1,4 +1,4 @@
-"""Webhooks, as clients make them, and what really arrives."""
+"""Webhooks, as clients create them, and their real deliveries."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ from tests.support.wire import Wire
 
 @dataclass
 class Target:
-    """Something that webhooks call: what arrived, and the statuses that it answers before 200."""
+    """A server that webhooks call: the received payloads, and the statuses that it answers before 200."""
 
     url: str = ""
     arrived: "Queue[tuple[str | None, dict[str, Any]]]" = field(default_factory=Queue)
@@ -113,7 +113,7 @@ def test_the_life_of_a_repository_and_of_a_pull_request_is_told(
     assert target.event() == ("delete", "repo")
 
 
-def test_who_may_not_see_a_repository_hears_nothing_of_it(
+def test_events_of_a_private_repository_stay_private(
     api: HfApi, running: launch.Running, name: str, target: Target, token_of: Callable[..., str]
 ) -> None:
     stranger = HfApi(endpoint=running.url, token=token_of("nosy", "write"))
@@ -167,14 +167,14 @@ def test_webhooks_are_listed_changed_switched_off_and_deleted_and_never_tell_the
         ({"secret": "a\r\nX-Evil: 1"}, "secret should"),
     ],
 )
-def test_what_is_no_webhook_is_refused_in_one_sentence(wire: Wire, change: dict[str, Any], sentence: str) -> None:
+def test_invalid_webhooks_are_refused_in_one_sentence(wire: Wire, change: dict[str, Any], sentence: str) -> None:
     good = {"url": "http://127.0.0.1:9/", "watched": [{"type": "user", "name": "x"}], "domains": ["repo"]}
     answer = wire("POST", "/api/settings/webhooks", good | change)
     assert answer.status in (400, 404)
     assert sentence in answer.json["error"]
 
 
-def test_a_reader_makes_no_webhook(wire: Wire, token_of: Callable[..., str]) -> None:
+def test_a_reader_cannot_create_webhooks(wire: Wire, token_of: Callable[..., str]) -> None:
     body = {"url": "http://127.0.0.1:9/", "watched": [{"type": "user", "name": "x"}]}
     assert Wire(wire.port, token_of("reader", "read"))("POST", "/api/settings/webhooks", body).status == 403
     assert Wire(wire.port, None)("POST", "/api/settings/webhooks", body).status == 401

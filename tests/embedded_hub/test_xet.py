@@ -1,4 +1,4 @@
-"""Xet, as the clients send it by default: what arrives whole is rebuilt, everything else is refused."""
+"""Xet, the default of clients: complete uploads are rebuilt, everything else is refused."""
 
 import os
 import random
@@ -176,7 +176,7 @@ def damaged(body: bytes, numbers: random.Random) -> bytes:
     return bytes(data)
 
 
-def test_xorbs_of_one_repository_are_of_no_use_in_another(
+def test_xorbs_of_one_repository_cannot_be_used_in_another(
     wire: Wire, name: str, api: HfApi, running: Running, token_of: Callable[..., str]
 ) -> None:
     secret = os.urandom(4000)
@@ -224,7 +224,7 @@ def test_a_deleted_repository_takes_nothing_more(wire: Wire, repo: str, api: HfA
 def test_when_a_xorb_is_lost_fsck_says_so_and_clients_are_sent_to_a_new_address(
     wire: Wire, repo: str, running: Running, left: bytes
 ) -> None:
-    """What may be left after a power cut: a part, nothing, zeros, other bytes, a wrong byte of the content."""
+    """Possible states after a power cut: a part, nothing, zeros, other bytes, one wrong byte."""
     cas, file = Cas(wire, repo), (sha(b"abcd"), [(name_of(chunk(b"abcd")), 4, 0, 1)])
     assert cas.xorb(chunk(b"abcd")) == 200
     assert Cas(wire, repo).url == cas.url
@@ -240,7 +240,7 @@ def test_when_a_xorb_is_lost_fsck_says_so_and_clients_are_sent_to_a_new_address(
     assert fresh.xorb(chunk(b"abcd")) == 200
 
 
-def test_what_is_not_offered_is_not_there(wire: Wire, repo: str) -> None:
+def test_unsupported_xet_routes_answer_404(wire: Wire, repo: str) -> None:
     cas = Cas(wire, repo)
     for path in ("/v2/shards", f"/v1/xorb-grants/default/{OTHER}"):
         assert cas(path, b"{}").status == 404

@@ -1,5 +1,5 @@
-"""What clients do with a Hub, one function each. Run as a program against the Hub of its environment (HF_ENDPOINT,
-HF_TOKEN), with the namespace to write to as argument: one line of JSON per operation. Everything it makes it deletes.
+"""Operations of clients on a Hub, one function each. Run as a program against the Hub of its environment (HF_ENDPOINT,
+HF_TOKEN), with the namespace to write to as argument: one line of JSON per operation. It deletes everything that it creates.
 """
 
 import io
@@ -36,7 +36,7 @@ class Client:
         self.repositories: list[tuple[str, str]] = []
 
     def name(self, kind: str = "model") -> str:
-        """A name that nothing has; what gets it is deleted in the end."""
+        """Return a new name; a repository of that name is deleted at the end."""
         name = f"{self.namespace}/battery-{secrets.token_hex(5)}"
         self.repositories.append((name, kind))
         return name
@@ -51,7 +51,7 @@ class Client:
 
 
 def refused(status: int, call: Callable[[], Any]) -> Any:
-    """The error of a call that must be refused with that status."""
+    """Return the error of a call that must be refused with that status."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:

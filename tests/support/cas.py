@@ -30,7 +30,7 @@ def as_numbers(hash_: str) -> bytes:
 
 
 def shard(files: list[tuple[str, list[tuple[str, int, int, int]]]]) -> bytes:
-    """Files as (sha256, segments), a segment as (xorb, bytes, first chunk, end chunk)."""
+    """Return a shard of files (sha256, segments), a segment being (xorb, bytes, first chunk, end chunk)."""
     out = MAGIC + struct.pack("<QQ", 2, 0)
     for sha256, segments in files:
         out += bytes(32) + struct.pack("<IIQ", 1 << 31 | 1 << 30, len(segments), 0)
@@ -40,7 +40,7 @@ def shard(files: list[tuple[str, list[tuple[str, int, int, int]]]]) -> bytes:
 
 
 class Cas:
-    """The other end of a token, spoken to by hand."""
+    """The address of a Xet token, used by hand."""
 
     def __init__(self, wire: Wire, repo: str, revision: str = "main") -> None:
         answer = wire("GET", f"/api/models/{repo}/xet-write-token/{revision}")
@@ -64,7 +64,7 @@ class Cas:
 
 
 def name_of(*chunks: bytes) -> str:
-    """The name of a xorb of these chunks; any when they are none."""
+    """Return the name of a xorb of these chunks; an arbitrary one for malformed chunks."""
     with suppress(Malformed):
         return xorb_hash([(chunk_hash(piece), len(piece)) for piece in ChunkReader().feed(b"".join(chunks))])
     return OTHER

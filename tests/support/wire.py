@@ -24,7 +24,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Wire:
-    """Requests that no client would send."""
+    """Raw HTTP requests, also malformed ones."""
 
     port: int
     token: str | None

@@ -20,8 +20,8 @@ def refs(request: HubRequest) -> Response:
 
     answer = {"branches": under(HEADS), "converts": [], "tags": under(TAGS)}
     if request.flag("include_prs"):
-        known = {discussion.ref for discussion in request.context.discussions.all(repository.row.id)}
-        answer["pullRequests"] = [row for row in under(PULLS) if row["ref"] in known]
+        refs_with_row = {discussion.ref for discussion in request.context.discussions.all(repository.row.id)}
+        answer["pullRequests"] = [row for row in under(PULLS) if row["ref"] in refs_with_row]
     return JSONResponse(answer)
 
 

@@ -109,8 +109,8 @@ def _runtime(request: HubRequest, space: int) -> Response:
 def _values(request: HubRequest, space: int, secret: bool) -> Response:
     answer = {}
     for row in request.context.spaces.values(space, secret):
-        about = {"key": row.key, "description": row.description, "updatedAt": row.updated}
-        answer[row.key] = about if secret else about | {"value": row.value}
+        description = {"key": row.key, "description": row.description, "updatedAt": row.updated}
+        answer[row.key] = description if secret else description | {"value": row.value}
     return JSONResponse(answer)
 
 

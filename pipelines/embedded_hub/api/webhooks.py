@@ -142,8 +142,8 @@ def _described(webhook: Webhook) -> dict[str, Any]:
     """Return a webhook as clients read it, without its secret."""
     watched = [{"type": type_, "name": name} for type_, name in webhook.watched]
     target = {"job": job_spec.described(webhook.job["spec"])} if webhook.job else {"url": webhook.url}
-    about = {"id": webhook.id, "watched": watched, "domains": list(webhook.domains), "disabled": webhook.disabled}
-    return about | target
+    description = {"id": webhook.id, "watched": watched, "domains": list(webhook.domains), "disabled": webhook.disabled}
+    return description | target
 
 
 _WEBHOOK = "/api/settings/webhooks/{oid}"

@@ -51,8 +51,8 @@ def hardware() -> list[dict[str, Any]]:
         }
         if accelerator:
             model, count, vram = accelerator
-            about = {"type": "gpu", "model": model, "quantity": str(count), "vram": vram, "manufacturer": "Nvidia"}
-            flavor["accelerator"] = about
+            gpu = {"type": "gpu", "model": model, "quantity": str(count), "vram": vram, "manufacturer": "Nvidia"}
+            flavor["accelerator"] = gpu
         flavors.append(flavor)
     return flavors
 
@@ -114,8 +114,8 @@ def labels(values: Any) -> dict[str, str]:
 def described(spec: dict[str, Any]) -> dict[str, Any]:
     """Return a specification as clients read it, with the names of its secrets only."""
     public = {key: value for key, value in spec.items() if key not in ("timeoutSeconds", "attempts")}
-    more = {"timeout": spec["timeoutSeconds"], "retry": spec["attempts"] - 1}
-    return public | more | {"secrets": dict.fromkeys(spec["secrets"])}
+    limits = {"timeout": spec["timeoutSeconds"], "retry": spec["attempts"] - 1}
+    return public | limits | {"secrets": dict.fromkeys(spec["secrets"])}
 
 
 def _volumes(volumes: Any) -> list[dict[str, Any]]:

@@ -147,9 +147,9 @@ class Supervisor:
         return None
 
 
-def _signal(child: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+def _signal(child: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, how)
+        os.killpg(child.pid, number)
 
 
 def _die_with_parent() -> None:

@@ -104,6 +104,6 @@ class Jobs:
             self._database.sql.execute("DELETE FROM jobs WHERE id=?", (old.id,))
         return changed
 
-    def _where(self, where: str, values: Iterable[Any]) -> list[Job]:
-        rows = self._database.sql.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", tuple(values))  # noqa: S608
+    def _where(self, condition: str, values: Iterable[Any]) -> list[Job]:
+        rows = self._database.sql.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {condition}", tuple(values))  # noqa: S608
         return [Job(row[0], row[1], json.loads(row[2]), json.loads(row[3]), *row[4:]) for row in rows.fetchall()]

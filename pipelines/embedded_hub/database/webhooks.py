@@ -89,8 +89,8 @@ class Webhooks:
 
     def all(self, owner: str | None = None) -> list[Webhook]:
         """Return every webhook, or those of one user, the oldest first."""
-        where, values = ("WHERE owner=?", (owner,)) if owner else ("", ())
-        query = f"SELECT {_COLUMNS} FROM webhooks {where} ORDER BY rowid"  # noqa: S608
+        condition, values = ("WHERE owner=?", (owner,)) if owner else ("", ())
+        query = f"SELECT {_COLUMNS} FROM webhooks {condition} ORDER BY rowid"  # noqa: S608
         return [_webhook(row) for row in self._database.sql.execute(query, values)]
 
     def find(self, id_: str) -> Webhook | None:
@@ -192,8 +192,8 @@ class Webhooks:
             query = f"DELETE FROM deliveries WHERE id IN ({old})"  # noqa: S608
             self._database.sql.execute(query, (delivery.webhook, ENDED_LISTED))
 
-    def _deliveries(self, where: str, value: Any) -> Iterator[Delivery]:
-        query = f"SELECT id, webhook, created, body, attempts, state, answer FROM deliveries WHERE {where}"  # noqa: S608
+    def _deliveries(self, condition: str, value: Any) -> Iterator[Delivery]:
+        query = f"SELECT id, webhook, created, body, attempts, state, answer FROM deliveries WHERE {condition}"  # noqa: S608
         return (Delivery(*row) for row in self._database.sql.execute(query, (value,)).fetchall())
 
 

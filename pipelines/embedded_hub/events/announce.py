@@ -14,9 +14,9 @@ from embedded_hub.store.git_reader import HEADS
 REFS = "refs/"
 
 
-def repository(context: ServerContext, row: RepoRow, action: str, scope: str = "repo", **more: Any) -> None:
+def repository(context: ServerContext, row: RepoRow, action: str, scope: str = "repo", **fields: Any) -> None:
     """Announce that a repository was created, moved, deleted or (scope `repo.config`) reconfigured."""
-    _announce(context, context.webhooks.listening(row, "repo"), row, action, scope, more)
+    _announce(context, context.webhooks.listening(row, "repo"), row, action, scope, fields)
 
 
 def moved(context: ServerContext, old: RepoRow, new: RepoRow) -> None:
@@ -66,24 +66,24 @@ def discussed(
         return
     path = f"{row.full_name}/discussions/{discussion.num}"
     web, api = f"{context.url}/{row.address}/discussions/{discussion.num}", f"{context.url}/api/{row.kind}/{path}"
-    about: dict[str, Any] = {
+    description: dict[str, Any] = {
         "id": _id("discussion", discussion.repo, discussion.num), "num": discussion.num, "title": discussion.title,
         "status": discussion.status, "isPullRequest": bool(discussion.base),
         "author": {"id": _id("user", discussion.author)}, "url": {"web": web, "api": api},
     }  # fmt: skip
     if discussion.base:
         merged = {"mergeCommitId": discussion.merged} if discussion.merged else {}
-        about["changes"] = {"base": f"refs/heads/{discussion.base}"} | merged
-    more = {"discussion": about}
+        description["changes"] = {"base": f"refs/heads/{discussion.base}"} | merged
+    fields = {"discussion": description}
     if comment:
-        more["comment"] = {
+        fields["comment"] = {
             "id": comment.id, "author": {"id": _id("user", comment.author)}, "hidden": False,
             "content": comment.data["latest"]["raw"], "url": {"web": f"{web}#{comment.id}"},
         }  # fmt: skip
     if comment and action == "comment":
-        _announce(context, webhooks, row, "create", "discussion.comment", more)
+        _announce(context, webhooks, row, "create", "discussion.comment", fields)
     else:
-        _announce(context, webhooks, row, action, "discussion", more)
+        _announce(context, webhooks, row, action, "discussion", fields)
 
 
 def _announce(
@@ -92,7 +92,7 @@ def _announce(
     row: RepoRow,
     action: str,
     scope: str,
-    more: dict[str, Any],
+    fields: dict[str, Any],
     head: str | None = None,
 ) -> None:
     if not webhooks:
@@ -104,7 +104,7 @@ def _announce(
     }  # fmt: skip
     with context.database.transaction():
         for webhook in webhooks:
-            context.webhooks.enqueue(webhook, {"event": {"action": action, "scope": scope}, "repo": repo, **more})
+            context.webhooks.enqueue(webhook, {"event": {"action": action, "scope": scope}, "repo": repo, **fields})
     context.database.after_commit(context.webhooks.waiting.set)
 
 

@@ -48,8 +48,8 @@ class XetStore:
     def address(self, repo: int) -> str:
         """Return the current address of a repository: a part of the URL for uploading xorbs."""
         with self._addresses:
-            known = self._known(repo)
-            return known[-1] if known and _age(known[-1]) < LIFETIME else self._new(repo)
+            addresses = self._known(repo)
+            return addresses[-1] if addresses and _age(addresses[-1]) < LIFETIME else self._new(repo)
 
     def renew(self, repo: int, address: str) -> None:
         """Replace the address `address`, unless another request has done so."""

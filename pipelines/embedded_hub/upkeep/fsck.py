@@ -61,11 +61,11 @@ def check(root: Path) -> Report:
     except sqlite3.DatabaseError as error:
         report.findings.append(f"hub.db: it cannot be read: {error}.")
         return report
-    known = {f"{row.kind}/{name}" for row in rows for name in (row.name, row.moving_to) if name}
+    names_in_use = {f"{row.kind}/{name}" for row in rows for name in (row.name, row.moving_to) if name}
     for kind in KINDS:
         for folder in sorted((root / "repos" / kind).glob("*/*.git")):
             name = f"{kind}/{folder.parent.name}/{folder.stem}"
-            if name not in known:
+            if name not in names_in_use:
                 report.notes.append(f"{name}: its folder exists, but the database does not know it.")
     return report
 
