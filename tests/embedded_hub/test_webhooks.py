@@ -41,13 +41,13 @@ class Target:
 
 @pytest.fixture
 def target() -> Iterator[Target]:
-    server = Target()
+    received = Target()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            server.arrived.put((self.headers["X-Webhook-Secret"], body))
-            self.send_response(server.answers.pop(0) if server.answers else 200)
+            received.arrived.put((self.headers["X-Webhook-Secret"], body))
+            self.send_response(received.answers.pop(0) if received.answers else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -57,8 +57,8 @@ def target() -> Iterator[Target]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    server.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
-    yield server
+    received.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
+    yield received
     server.shutdown()
     server.server_close()
 
