@@ -1,7 +1,7 @@
 """Operations of clients on a Hub, one function each.
 
-A program against the Hub of its environment (HF_ENDPOINT, HF_TOKEN). Its argument is the namespace to which it writes; it
-prints one line of JSON per operation and deletes everything that it creates.
+A program against the Hub of its environment (HF_ENDPOINT, HF_TOKEN). Its argument is the namespace to which it writes.
+It prints one line of JSON per operation and deletes everything that it creates.
 """
 
 import io
