@@ -138,7 +138,7 @@ def test_a_size_that_is_not_the_files_own_is_refused(wire: Wire, api: HfApi, rep
     assert use(wire, repo, oid(content)).status == 200
 
 
-@pytest.mark.parametrize("asked", [{"oid": "x", "size": 1}, {"oid": "a" * 64, "size": -1}, {"oid": "a" * 64}, 7, None])
+@pytest.mark.parametrize("order", [{"oid": "x", "size": 1}, {"oid": "a" * 64, "size": -1}, {"oid": "a" * 64}, 7, None])
 def test_a_malformed_batch_is_refused(wire: Wire, repo: str, order: Any) -> None:
     answer = wire("POST", f"/{repo}.git/info/lfs/objects/batch", {"operation": "upload", "objects": [order]})
     assert answer.status == 422
