@@ -51,26 +51,67 @@ Outcome = tuple[list[int], Literal["stop", "length"]]
 """The sampled token ids, the last one included, and the reason of the end."""
 
 
+class Replica:
+    """The parent's end of one engine process."""
+
+    positions: int
+
+    def __init__(self, devices: str, threads: int) -> None:
+        """Start the process, which waits for the call `open`."""
+        environment = ENVIRONMENT | processes.without_secrets()
+        environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        environment |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
+        self._child, self.pipe = processes.start(main, environment, 2)  # vLLM prints much
+
+    def ask(self, method: str, *arguments: Any) -> None:
+        """Begin a call; `answer` waits for its value."""
+        try:
+            self.pipe.send((method, arguments))
+        except OSError:
+            raise self._death() from None
+
+    def answer(self) -> Any:
+        """Return the value of the last call or raise its error; PermixError when the process died."""
+        try:
+            value = self.pipe.recv()
+        except (EOFError, OSError):
+            raise self._death() from None
+        if isinstance(value, PermixError):
+            raise value
+        return value
+
+    def kill(self) -> None:
+        """End the process now."""
+        self.pipe.close()
+        self._child.kill()
+        self._child.wait()
+
+    def _death(self) -> PermixError:
+        code = self._child.wait()
+        end = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
+        return PermixError(f"The process of the vLLM engine {end}: run again to continue.")
+
+
 def main(descriptor: int) -> None:
     """Answer calls (method, arguments), the first of which is `open`, until the pipe closes."""
     pipe = processes.attach(descriptor)
-    replica = _Replica()
+    engine = _Engine()
     while True:
         try:
             method, arguments = pipe.recv()
-            pipe.send(_answer(replica, method, arguments))
+            pipe.send(_answer(engine, method, arguments))
         except (EOFError, OSError):
             os._exit(0)  # the owner ended; a normal exit would wait for vLLM's threads
 
 
-def _answer(replica: "_Replica", method: str, arguments: tuple[Any, ...]) -> Any:
+def _answer(engine: "_Engine", method: str, arguments: tuple[Any, ...]) -> Any:
     try:
-        return getattr(replica, method)(*arguments)
+        return getattr(engine, method)(*arguments)
     except Exception as error:
         return _one_sentence(error)
 
 
-class _Replica:
+class _Engine:
     def open(self, setup: Setup, ends: list[int]) -> int:
         """Load the model, sample one token so that a broken engine fails here, and return its positions."""
         from vllm import LLM

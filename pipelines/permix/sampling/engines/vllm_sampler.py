@@ -19,16 +19,14 @@ from typing import Any
 import torch
 import transformers
 
-from permix import processes
 from permix.errors import BadInput, PermixError
 from permix.progress import Progress
 from permix.sampling import sampler
-from permix.sampling.engines import vllm_replica
 from permix.sampling.engines.adapters import Adapters
 from permix.sampling.engines.decoding import text_before, text_of
 from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
 from permix.sampling.engines.quantised import NF4
-from permix.sampling.engines.vllm_replica import ENVIRONMENT, RANKS, Outcome, Setup
+from permix.sampling.engines.vllm_replica import RANKS, Outcome, Replica, Setup
 from permix.sampling.sampler import Adapter, Completion, EncodedRequest, Engine, Request
 
 CHUNK = 8
@@ -71,7 +69,7 @@ class VllmSampler:
         device = "cuda" if self._devices[0] else "cpu"
         self._name = f"vllm {version('vllm')} {device} {engine.dtype}"
         self._base_digest = ""
-        self._replicas: list[_Replica] = []
+        self._replicas: list[Replica] = []
         self._rank = 0  # of the open engines; 0: without adapters
         self._proven: set[str] = set()
 
@@ -119,7 +117,7 @@ class VllmSampler:
         self.close()
         engine, self._rank = self.engine, rank
         setup = Setup(engine.base, engine.dtype, engine.batch_size, rank, engine.tensor_parallel, self._positions)
-        self._replicas = [_Replica(devices, engine.threads) for devices in self._devices]
+        self._replicas = [Replica(devices, engine.threads) for devices in self._devices]
         try:
             for replica in self._replicas:
                 replica.ask("open", setup, self._ends)
@@ -143,9 +141,9 @@ class VllmSampler:
     def _chunks(self, todo: list[list[Request]], prompts: Prompts) -> Iterator[list[Completion]]:
         """Keep every replica busy; yield the chunks as they finish."""
         waiting = iter(todo)
-        busy: dict[Any, tuple[_Replica, list[Request]]] = {}
+        busy: dict[Any, tuple[Replica, list[Request]]] = {}
 
-        def begin(replica: _Replica) -> None:
+        def begin(replica: Replica) -> None:
             for chunk in waiting:
                 replica.ask("sample", [EncodedRequest(prompts[r.id], r.sampling, r.seed, r.adapter) for r in chunk])
                 busy[replica.pipe] = replica, chunk
@@ -183,47 +181,6 @@ class VllmSampler:
             "tensor_parallel": self.engine.tensor_parallel,
             "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0"),
         }
-
-
-class _Replica:
-    """The parent's end of one engine process."""
-
-    positions: int
-
-    def __init__(self, devices: str, threads: int) -> None:
-        """Start the process, which waits for the call `open`."""
-        environment = ENVIRONMENT | processes.without_secrets()
-        environment |= {"OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-        environment |= {"CUDA_VISIBLE_DEVICES": devices} if devices else {}
-        self._child, self.pipe = processes.start(vllm_replica.main, environment, 2)  # vLLM prints much
-
-    def ask(self, method: str, *arguments: Any) -> None:
-        """Begin a call; `answer` waits for its value."""
-        try:
-            self.pipe.send((method, arguments))
-        except OSError:
-            raise self._death() from None
-
-    def answer(self) -> Any:
-        """Return the value of the last call or raise its error; PermixError when the process died."""
-        try:
-            value = self.pipe.recv()
-        except (EOFError, OSError):
-            raise self._death() from None
-        if isinstance(value, PermixError):
-            raise value
-        return value
-
-    def kill(self) -> None:
-        """End the process now."""
-        self.pipe.close()
-        self._child.kill()
-        self._child.wait()
-
-    def _death(self) -> PermixError:
-        code = self._child.wait()
-        end = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
-        return PermixError(f"The process of the vLLM engine {end}: run again to continue.")
 
 
 def plan(requests: Sequence[Request], prompts: Prompts, size: int) -> list[list[Request]]:
