@@ -1,4 +1,4 @@
-"""Where the published folders lie, and how a file is written so that a kill never leaves half of it."""
+"""The paths of the published folders, and writing a file as a whole or not at all."""
 
 import json
 import os
@@ -11,13 +11,13 @@ PERSONAS, CARDS, SPACES, RECIPES = (ROOT / part for part in ("personas", "hub_ca
 
 
 def home() -> Path:
-    """Where permix keeps everything on this machine: `$PERMIX_HOME`, else `permix` in the user's data folder."""
+    """Return permix's folder on this machine: `$PERMIX_HOME`, else `permix` in the user's data folder."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(os.environ.get("PERMIX_HOME") or Path(data) / "permix").expanduser().absolute()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds all of it or what it held before, also after a power cut."""
+    """Write `data` to `path` atomically: after a kill or power cut it has the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -27,7 +27,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(out.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)  # the disk was full, say
+        part.unlink(missing_ok=True)  # after an error such as a full disk
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Child Pythons of ours and their parent: how they start, what they get of its environment, and that they end."""
+"""Start child Python processes without secrets in their environment, and end them with their parent."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from {module} import {name}
 {name}(*{arguments})
 """
 LOOK = 0.5
-"""Seconds between two looks at the parent."""
+"""Seconds between two checks of the parent."""
 _SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
 
 
 def without_secrets() -> dict[str, str]:
-    """This process's environment for a child: no variable whose name says that it holds a secret."""
+    """Return this process's environment without variables whose names end like those of secrets."""
     return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
@@ -33,7 +33,7 @@ def _exit() -> None:
 
 
 def end_with_parent(parent: int, end: Callable[[], None] = _exit) -> None:
-    """From now on, beside all else: `end` this process as soon as the process `parent` is no longer its parent."""
+    """Watch the parent from a thread and call `end` when the process `parent` is gone."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -44,10 +44,10 @@ def end_with_parent(parent: int, end: Callable[[], None] = _exit) -> None:
 
 
 def command(function: Callable[..., None], *arguments: int | str) -> list[str]:
-    """The command line of a Python that calls a function of ours.
+    """Return the command line of a Python that calls a function of permix.
 
-    Not `-m`: as __main__ a module's classes would not be those that the parent unpickles. It runs with -P: a random.py
-    in the user's folder is not Python's; where permix lies is told instead.
+    Not `-m`: the classes of a module that runs as __main__ differ from those that the parent unpickles. With -P a
+    random.py in the user's folder does not shadow Python's, so the folder of permix is an argument.
     """
     code = CALL.format(module=function.__module__, name=function.__name__, arguments=arguments)
     return [sys.executable, "-P", "-c", code, str(Path(__file__).resolve().parents[1])]
@@ -56,25 +56,25 @@ def command(function: Callable[..., None], *arguments: int | str) -> list[str]:
 def start(
     main: Callable[[int], None], environment: Mapping[str, str], out: int | IO[bytes], inherited: Sequence[int] = ()
 ) -> "tuple[subprocess.Popen[bytes], Connection]":
-    """Start a child that calls `main` with the descriptor of its end of a pipe; return it with our end.
+    """Start a child that calls `main` with the descriptor of its end of a pipe; return the child and our end.
 
-    What it prints goes to `out`; it inherits that, its end and the descriptors `inherited`, no other.
+    Its output goes to `out`. It inherits only `out`, its end of the pipe and the descriptors `inherited`.
     """
-    here, there = Pipe()
-    with there:
+    own_end, child_end = Pipe()
+    with child_end:
         child = subprocess.Popen(
-            command(main, there.fileno()),
-            pass_fds=[there.fileno(), *inherited],
+            command(main, child_end.fileno()),
+            pass_fds=[child_end.fileno(), *inherited],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
         )
-    return child, here
+    return child, own_end
 
 
 def attach(descriptor: int) -> Connection:
-    """In such a child: its end of the pipe; it ends with its parent from now on."""
-    os.set_inheritable(descriptor, False)  # or a child of its own would keep the pipe open after it died
+    """Return the child's end of the pipe, and end the child with its parent."""
+    os.set_inheritable(descriptor, False)  # or a grandchild would keep the pipe open
     end_with_parent(os.getppid())
     return Connection(descriptor)

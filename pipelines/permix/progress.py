@@ -1,4 +1,4 @@
-"""How a stage tells how far it is, and what a run shows of it on stderr: bars on a terminal, else a line at times."""
+"""The progress of stages, shown on stderr: bars on a terminal, otherwise a line every few seconds."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """What a stage calls now and then; the runner makes rate and time left of it."""
+    """A stage calls this to report its progress; the runner computes rate and time left."""
 
     def __call__(self, done: float, total: float, unit: str, note: str = "") -> None: ...
 
@@ -22,7 +22,7 @@ class _Task:
 
 @dataclass
 class Board:
-    """Progress of all artifacts being made: rate and time left of each."""
+    """Progress of all artifacts in work, each with rate and time left."""
 
     quiet: bool = False
     every: float = 10.0
@@ -55,7 +55,7 @@ class Board:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """One line of talk."""
+        """Print one line."""
         if self.quiet:
             return
         if self._live:
@@ -64,7 +64,7 @@ class Board:
             print(text, file=sys.stderr, flush=True)
 
     def current(self, target: str) -> None:
-        """Tell that an artifact needs nothing."""
+        """Report that an artifact is current."""
         self.say(f"current  {target}")
 
     def start(self, target: str) -> None:
@@ -77,9 +77,9 @@ class Board:
             self.say(f"making   {target}")
 
     def update(self, target: str, done: float, total: float, unit: str, note: str = "") -> None:
-        """Show how far it is."""
+        """Show the progress of an artifact."""
         task, now = self._tasks[target], time.monotonic()
-        if task.first is None:  # a resumed run starts above zero, and loading took its time before
+        if task.first is None:  # a resumed run starts above zero, and loading is not part of the rate
             task.first, task.started = done, now
         rate = (done - task.first) / max(now - task.started, 1e-9)
         speed = f"{_short(done)}/{_short(total)} {unit}, {_short(rate)}/s" + (f", {note}" if note else "")
@@ -91,12 +91,12 @@ class Board:
             self.say(f"         {target}: {speed}{left}")
 
     def done(self, target: str, seconds: float) -> None:
-        """Tell that an artifact was published."""
+        """Report that an artifact was published."""
         self._end(target)
         self.say(f"made     {target} ({seconds:.0f} s)")
 
     def failed(self, target: str) -> None:
-        """Tell that an artifact could not be made."""
+        """Report that an artifact failed."""
         self._end(target)
         self.say(f"FAILED   {target}")
 

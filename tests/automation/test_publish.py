@@ -124,7 +124,7 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
     assert lines[sweep].startswith("ok | downloaded whole, ")
     assert lines[sweep].endswith("verified")
     assert lines[broken].startswith(f"broken | {broken}@")
-    assert "does not hold what its run.json says" in lines[broken]
+    assert "does not have the content in its run.json" in lines[broken]
     assert f"::error title={broken}::" in done.said
     assert f"no longer hold: {broken}." in done.said
     assert "| huggingface-hub | " in done.said

@@ -131,7 +131,7 @@ def test_a_killed_mirror_resumes(api: HfApi, mine: HfApi, home: Path, name: str)
     [
         (("lab/none", "--from", "URL"), 1, "was not mirrored"),
         (("lab/r", "--from", "http://127.0.0.1:9"), 1, "was not mirrored"),
-        (("lab/r", "--from", "huggingface.co"), 2, "is no address of a Hub"),
+        (("lab/r", "--from", "huggingface.co"), 2, "is not the address of a Hub"),
         (("lab/r",), 2, "--from URL or --to URL"),
         (("lab/r", "--from", "URL", "--to", "URL"), 2, "--from URL or --to URL"),
         (("r", "--from", "URL"), 2, "is not a repository"),

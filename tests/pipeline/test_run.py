@@ -158,7 +158,7 @@ def test_a_table_that_was_edited_by_hand_is_noticed_and_made_again(smoke: Path, 
     api.upload_file(
         path_or_fileobj=b"{}", path_in_repo="summary.json", repo_id=repo.removeprefix("datasets/"), repo_type="dataset"
     )
-    assert "does not hold what its run.json says" in permix(smoke, "verify", repo, check=False).stderr
+    assert "does not have the content in its run.json" in permix(smoke, "verify", repo, check=False).stderr
     assert states(smoke)[repo] == "stale"
     done = permix(smoke, "run", "--recipe", "smoke")
     assert done.stderr.count("making") == 1  # the same content again: nothing after it is stale
@@ -208,7 +208,7 @@ def test_a_read_token_is_refused_before_anything_is_made(smoke: Path, hub: Hub) 
     token = permix(smoke, "hub", "token", "--new", "reader", "--role", "read").stdout.strip()
     done = permix(smoke, "run", "--recipe", "smoke", "--hub", hub.endpoint, HF_TOKEN=token, check=False)
     assert done.returncode == 2
-    assert "may only read" in done.stderr
+    assert "is read-only on" in done.stderr
     assert "making" not in done.stderr
 
 

@@ -228,7 +228,9 @@ def test_a_failed_publication_keeps_the_work_of_the_others(
         return state
 
     monkeypatch.setattr(Hub, "state", overtaken)
-    with pytest.raises(PermixError, match=f"Could not publish datasets/{org}/a. Somebody else published there"):
+    with pytest.raises(
+        PermixError, match=f"Could not publish datasets/{org}/a. Someone else committed to this repository"
+    ):
         trials.run(hub, tmp_path / "work", step(org, "a", noise=1), step(org, "slow", seconds=0.6))
     monkeypatch.setattr(Hub, "state", head)
     assert head_of(hub, f"datasets/{org}/slow").intact

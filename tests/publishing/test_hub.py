@@ -102,7 +102,9 @@ def test_who_publishes_on_top_of_something_newer_is_refused(hub: Hub, repo: str,
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     old = hub.state(repo)
     hub.publish(repo, folder_of(tmp_path / "two", a="2"), "two", old)
-    with pytest.raises(PermixError, match=f"Could not publish {repo}. Somebody else published there") as failure:
+    with pytest.raises(
+        PermixError, match=f"Could not publish {repo}. Someone else committed to this repository"
+    ) as failure:
         hub.publish(repo, folder_of(tmp_path / "three", a="3"), "three", old)
     assert one_line(failure.value)
     assert commits(hub, repo) == ["two", "one", "initial commit"]
@@ -141,7 +143,7 @@ def test_what_does_not_match_its_record_is_not_fetched(hub: Hub, repo: str, tmp_
     hub.publish(repo, folder, "one", None)
     head = hub.state(repo)
     assert head is not None and not head.intact
-    with pytest.raises(PermixError, match=rf"{repo}@{head.sha[:8]} does not hold what its run.json says"):
+    with pytest.raises(PermixError, match=rf"{repo}@{head.sha[:8]} does not have the content in its run.json"):
         hub.fetch(head)
 
 
@@ -224,8 +226,8 @@ def one_line(failure: Exception) -> bool:
 
 ANSWERS: dict[str, tuple[Callable[[str], Answer], str]] = {
     "401": (lambda _: error(401, "Invalid"), "The token is not valid there"),
-    "403": (lambda _: error(403, "Forbidden"), "The token has no right to do that"),
-    "404": (lambda _: error(404, "Not found"), "There is nothing of that name"),
+    "403": (lambda _: error(403, "Forbidden"), "The token does not have the right to do that"),
+    "404": (lambda _: error(404, "Not found"), "The repository does not exist"),
     "429": (lambda _: error(429, "Slow down"), "The Hub answered 429"),
     "500": (lambda _: error(500, "Broken\nin two lines"), "The Hub answered 500: Broken in two lines"),
     "503 without a word": (lambda _: (503, "", {}), "The Hub answered 503"),
@@ -267,7 +269,7 @@ def test_an_upload_that_fails_halfway_is_one_sentence(tmp_path: Path) -> None:
     with answering(answer) as (url, seen):
         addresses.append(url)
         there = RepositoryState("me/x", "0" * 40, {}, None)
-        with pytest.raises(PermixError, match=r"Could not publish me/x\. The token has no right") as failure:
+        with pytest.raises(PermixError, match=r"Could not publish me/x\. The token does not have the right") as failure:
             Hub(url, "hf_mine", tmp_path, embedded=False).publish("me/x", tmp_path / "out", "one", there)
     assert one_line(failure.value) and "/put" in [path for path, _ in seen]
 
@@ -281,7 +283,7 @@ def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
         lambda: nobody.publish("me/x", tmp_path, "one", None),
     ]
     for ask in asked:
-        with pytest.raises(PermixError, match=r"http://127.0.0.1:9 does not answer. Is the address right") as failure:
+        with pytest.raises(PermixError, match=r"http://127.0.0.1:9 does not answer. Check the address") as failure:
             ask()
         assert one_line(failure.value)
 

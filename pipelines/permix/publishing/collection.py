@@ -1,4 +1,4 @@
-"""The Collection of an organisation: all that permix has published there, with the paper, on one page."""
+"""The Collection of an organisation: the paper and every artifact of permix on one page."""
 
 import sys
 from typing import Any, cast
@@ -10,13 +10,13 @@ DESCRIPTION = "Persona-robust post-training: personas, adapters, sweeps, metric 
 
 
 def gather(hub: Hub, org: str) -> str:
-    """Put the paper, then Spaces, models and datasets with a run record into the Collection; return its address.
+    """Add the paper, then Spaces, models and datasets with a run record to the Collection; return its address.
 
-    What is in it stays, in the order that its owner gave it.
+    Existing items stay in their order.
     """
     from huggingface_hub.errors import HfHubHTTPError
 
-    with hub.sentences(f"collect what {org} has published on {hub.endpoint}"):
+    with hub.sentences(f"collect the repositories of {org} on {hub.endpoint}"):
         api = hub.api
         slug = api.create_collection(TITLE, namespace=org, description=DESCRIPTION, exists_ok=True).slug
         listed = {(str(item.item_type), item.item_id) for item in api.get_collection(slug).items}
@@ -24,7 +24,7 @@ def gather(hub: Hub, org: str) -> str:
             try:
                 api.add_collection_item(slug, PAPER, "paper")
             except HfHubHTTPError:
-                print(f"Note: {hub.endpoint} has no page of the paper {PAPER} to collect.", file=sys.stderr)
+                print(f"Note: {hub.endpoint} does not have a page for the paper {PAPER} to collect.", file=sys.stderr)
         for repo in hub.repositories(org):
             kind, name = split(repo)
             if (kind, name) not in listed and hub.artifact(repo):

@@ -1,7 +1,6 @@
-"""The one way permix talks to a Hub, real or embedded: `huggingface_hub.HfApi` with endpoint, token and cache given.
+"""Permix's only client of a Hub, real or embedded: `huggingface_hub.HfApi` with explicit endpoint, token and cache.
 
-A repository is written `org/name` (model), `datasets/org/name` or `spaces/org/name`, with `@revision` behind it where
-one is meant.
+A repository is written `org/name` (model), `datasets/org/name` or `spaces/org/name`, optionally with `@revision`.
 """
 
 import hashlib
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PATIENCE = 120.0
-"""Seconds that a Hub may stay silent before it counts as one that does not answer."""
+"""Seconds without a reply after which a Hub counts as not answering."""
 UNREAD = ("original/*", "*.pth", "*.gguf", "onnx/*")
-"""Files of base models that transformers never reads: not downloaded."""
+"""Files of base models that transformers never reads; they are not downloaded."""
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def split(repo: str) -> tuple[str, str]:
-    """`(repo_type, repo_id)` of a repository without its revision."""
+    """Return `(repo_type, repo_id)` of a repository, without its revision."""
     name = repo.partition("@")[0]
     kind, _, rest = name.partition("/")
     return (
@@ -76,7 +75,7 @@ class Artifact(RepositoryState):
 
 @dataclass(frozen=True)
 class Hub:
-    """One Hub. `token` is shown to this endpoint alone; `cache` is never shared between Hubs."""
+    """One Hub. `token` is sent to this endpoint only; `cache` is not shared between Hubs."""
 
     endpoint: str
     token: str | None
@@ -89,31 +88,31 @@ class Hub:
         import httpx2
         from huggingface_hub import HfApi, get_session
 
-        get_session().timeout = httpx2.Timeout(PATIENCE, connect=15)  # the client's own default is to wait for ever
+        get_session().timeout = httpx2.Timeout(PATIENCE, connect=15)  # the client's default is no timeout
         return HfApi(endpoint=self.endpoint, token=self.token or False, library_name="permix")
 
     def namespaces(self) -> tuple[list[str], str | None]:
-        """The names that the token acts for, its owner's first, and its role; BadInput where there is no token."""
+        """Return the names that the token acts for, its owner's first, and its role; raise BadInput without a token."""
         if self.token is None:
             raise BadInput(
-                f"There is no token for {self.endpoint}: set HF_TOKEN, or leave --hub away to use the embedded Hub."
+                f"There is no token for {self.endpoint}: set HF_TOKEN, or omit --hub to use the embedded Hub."
             )
-        with self.sentences(f"ask {self.endpoint} who the token belongs to"):
+        with self.sentences(f"look up the token's owner on {self.endpoint}"):
             me = self.api.whoami()
-            names = [me["name"], *(one["name"] for one in me.get("orgs", []))]
+            names = [me["name"], *(org["name"] for org in me.get("orgs", []))]
             return names, me.get("auth", {}).get("accessToken", {}).get("role")
 
     def check_write(self, org: str) -> None:
-        """Raise a sentence unless the Hub answers and the token may write to `org`."""
+        """Raise BadInput unless the Hub answers and the token may write to `org`."""
         names, role = self.namespaces()
         if role == "read":
-            raise BadInput(f"The token of {names[0]} may only read on {self.endpoint}: use one with write rights.")
-        if org not in names and not self.embedded:  # the embedded Hub's own token may make any namespace
+            raise BadInput(f"The token of {names[0]} is read-only on {self.endpoint}: use a token with write access.")
+        if org not in names and not self.embedded:  # the embedded Hub's token may create any namespace
             known = ", ".join(sorted(names))
             raise BadInput(f"{names[0]} may not write to {org!r} on {self.endpoint}: use --set org=, one of {known}.")
 
     def check_read(self, repo: str) -> None:
-        """Raise a sentence unless the repository is there and the token may read its files."""
+        """Raise an error unless the repository exists and the token may read its files."""
         kind, name = split(repo)
         with self.sentences(f"read {repo}"):
             self.api.auth_check(name, repo_type=kind)
@@ -138,10 +137,10 @@ class Hub:
                 if isinstance(error, GatedRepoError):
                     raise
                 return None
-            found = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
+            listed = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
         at = f"{repo.partition('@')[0]}@{info.sha}"
-        record = run_record.read_record(self.download(at, run_record.RECORD)) if run_record.RECORD in found else None
-        content = repo.partition("@")[0], str(info.sha), found
+        record = run_record.read_record(self.download(at, run_record.RECORD)) if run_record.RECORD in listed else None
+        content = repo.partition("@")[0], str(info.sha), listed
         return Artifact(*content, record) if record else RepositoryState(*content, None)
 
     def artifact(self, repo: str) -> Artifact | None:
@@ -150,13 +149,13 @@ class Hub:
         return state if isinstance(state, Artifact) else None
 
     def repositories(self, owner: str) -> list[str]:
-        """Every repository of `owner` that the token may see: Spaces, models, datasets; with "" of all owners."""
+        """Return the visible repositories of `owner`: Spaces, models, datasets; "" lists those of all owners."""
         with self.sentences(f"list the repositories of {self.endpoint}"):
             lists = ("spaces/", self.api.list_spaces), ("", self.api.list_models), ("datasets/", self.api.list_datasets)
-            return [f"{kind}{one.id}" for kind, listed in lists for one in listed(author=owner or None)]
+            return [f"{kind}{info.id}" for kind, listed in lists for info in listed(author=owner or None)]
 
     def download(self, repo: str, path: str) -> Path:
-        """One file of `repo@sha`."""
+        """Download one file of `repo@sha`."""
         from huggingface_hub import hf_hub_download
 
         kind, name = split(repo)
@@ -174,9 +173,9 @@ class Hub:
             )
 
     def fetch(self, head: RepositoryState, names: Sequence[str] = ()) -> Path:
-        """The repository's files at the head's commit, all or those with these names.
+        """Download the repository's files at the head's commit, all or those with these names.
 
-        Raise when all are not those that its record describes; a damaged copy in the cache is downloaded again.
+        A damaged copy in the cache is downloaded again. Raise PermixError if the files differ from the record.
         """
         from huggingface_hub import snapshot_download
 
@@ -202,7 +201,7 @@ class Hub:
         raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
 
     def publish(self, repo: str, folder: Path, message: str, parent: RepositoryState | None) -> str:
-        """Make `folder` the whole content of the repository in one commit on top of `parent`; return the commit."""
+        """Make `folder` the repository's whole content in one commit on top of `parent`; return the commit's sha."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         kind, name = split(repo)
@@ -233,18 +232,17 @@ class Hub:
         message: str = "Results onto the card",
         propose: bool = False,
     ) -> str:
-        """Replace README.md and evaluation results in a commit of its own; nothing where they are the same already.
+        """Replace README.md and evaluation results in a separate commit, unless they are up to date.
 
-        With `propose`, a pull request where the token may not write; return its address, else "".
+        With `propose`, open a pull request if the token may not write; return its address, else "".
         """
         from huggingface_hub import CommitOperationAdd
         from huggingface_hub.errors import HfHubHTTPError
 
         kind, name = split(head.repo)
-        wanted = {"README.md": card.encode(), **results}
         changed = {
             path: content
-            for path, content in wanted.items()
+            for path, content in {"README.md": card.encode(), **results}.items()
             if path not in head.files or self.download(f"{head.repo}@{head.sha}", path).read_bytes() != content
         }
         if not changed:
@@ -252,8 +250,8 @@ class Hub:
 
         def commit(create_pr: bool) -> Any:
             operations = [CommitOperationAdd(path, content) for path, content in changed.items()]
-            how: dict[str, Any] = {"commit_message": message, "repo_type": kind, "parent_commit": head.sha}
-            return self.api.create_commit(name, operations, create_pr=create_pr, **how)
+            settings: dict[str, Any] = {"commit_message": message, "repo_type": kind, "parent_commit": head.sha}
+            return self.api.create_commit(name, operations, create_pr=create_pr, **settings)
 
         with self.sentences(f"update the card of {head.repo}"):
             try:
@@ -265,69 +263,69 @@ class Hub:
         return ""
 
     def pull_requests(self, repo: str) -> list[str]:
-        """The titles of all pull requests, also of closed ones."""
+        """Return the titles of all pull requests, closed ones included."""
         kind, name = split(repo)
         with self.sentences(f"list the pull requests of {repo}"):
-            found = self.api.get_repo_discussions(name, repo_type=kind, discussion_type="pull_request")
-            return [one.title for one in found]
+            requests = self.api.get_repo_discussions(name, repo_type=kind, discussion_type="pull_request")
+            return [request.title for request in requests]
 
     def tags(self, repo: str) -> dict[str, str]:
-        """{tag: commit}."""
+        """Return {tag: commit}."""
         kind, name = split(repo)
         with self.sentences(f"list the tags of {repo}"):
             return {t.name: t.target_commit for t in self.api.list_repo_refs(name, repo_type=kind).tags}
 
     def tag(self, repo: str, name: str, sha: str) -> None:
-        """Tag a commit; a tag that is there stays."""
+        """Tag a commit; an existing tag stays."""
         kind, repo_id = split(repo)
         with self.sentences(f"tag {repo}"):
             self.api.create_tag(repo_id, tag=name, revision=sha, repo_type=kind, exist_ok=True)
 
     @contextmanager
-    def sentences(self, what: str) -> Iterator[None]:
-        """Turn the client's errors into one sentence."""
+    def sentences(self, action: str) -> Iterator[None]:
+        """Turn the client's errors into a sentence that begins `Could not <action>`."""
         import httpx2
 
         try:
             yield
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, KeyError, RuntimeError) as error:
-            raise self._failure(what, error) from None
+            raise self._failure(action, error) from None
 
-    def _failure(self, what: str, error: BaseException) -> PermixError:
+    def _failure(self, action: str, error: BaseException) -> PermixError:
         import httpx2
         from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
-        if isinstance(error, RuntimeError) and error.__cause__ is not None:  # an upload, with the reason behind it
+        if isinstance(error, RuntimeError) and error.__cause__ is not None:  # an upload hides its reason
             error = error.__cause__
         if isinstance(error, GatedRepoError):
-            return PermixError(f"Could not {what}. It is gated: accept its terms on {self.endpoint} first.")
+            return PermixError(f"Could not {action}. It is gated: accept its terms on {self.endpoint} first.")
         if isinstance(error, HfHubHTTPError):
             status = error.response.status_code
-            said = _one_line(error.server_message or error.response.reason_phrase).rstrip(".")
+            message = _one_line(error.server_message or error.response.reason_phrase).rstrip(".")
             advice = {
                 401: "The token is not valid there: log in again or set HF_TOKEN.",
-                403: "The token has no right to do that: use one with write rights.",
-                404: "There is nothing of that name, or the token may not see it.",
-                412: "Somebody else published there in between: run it again.",
-            }.get(status, f"The Hub answered {status}: {said}.")
-            return PermixError(f"Could not {what}. {advice}")
+                403: "The token does not have the right to do that: use a token with write access.",
+                404: "The repository does not exist, or the token may not see it.",
+                412: "Someone else committed to this repository meanwhile: run the command again.",
+            }.get(status, f"The Hub answered {status}: {message}.")
+            return PermixError(f"Could not {action}. {advice}")
         if isinstance(error, KeyError | json.JSONDecodeError):
-            return BadInput(f"Could not {what}: {self.endpoint} does not answer as a Hub does.")
+            return BadInput(f"Could not {action}: {self.endpoint} does not answer as a Hub does.")
         if isinstance(error, ConnectionError | httpx2.HTTPError) or (isinstance(error, OSError) and not error.errno):
             return PermixError(
-                f"Could not {what}: {self.endpoint} does not answer. Is the address right and the network up?"
+                f"Could not {action}: {self.endpoint} does not answer. Check the address and the network."
             )
         reason = error.strerror if isinstance(error, OSError) else _one_line(error).rstrip(".")
-        return (BadInput if isinstance(error, ValueError) else PermixError)(f"Could not {what}: {reason}.")
+        return (BadInput if isinstance(error, ValueError) else PermixError)(f"Could not {action}: {reason}.")
 
 
 def connect(url: str | None = None) -> Hub:
-    """Attach to the embedded Hub (starting it if needed), or to the Hub at `url`.
+    """Return the Hub at `url`, or the embedded Hub, which is started if needed.
 
-    Sets the environment that third-party clients read, and takes secrets out of it: to be called before huggingface_hub
-    is imported.
+    Sets the environment of third-party clients and removes secrets from it, so call it before huggingface_hub is
+    imported.
     """
-    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the runner shows its own
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the runner has its own
     if url is None:
         from embedded_hub import launch
         from embedded_hub.errors import ServerError
@@ -338,7 +336,7 @@ def connect(url: str | None = None) -> Hub:
         except ServerError as error:
             raise PermixError(str(error)) from None
         launch.enter(running, home)  # without inherited tokens and foreign caches
-        os.environ["HF_HUB_DISABLE_XET"] = "1"  # on loopback plain LFS is the faster of the two
+        os.environ["HF_HUB_DISABLE_XET"] = "1"  # on loopback plain LFS is faster
         _forget_secrets()
         return Hub(running.url, running.token, Path(os.environ["HF_HOME"]) / "hub", embedded=True)
     if not url.startswith(("http://", "https://")):
@@ -358,17 +356,14 @@ def connect(url: str | None = None) -> Hub:
 
 
 def _damage(folder: Path, head: RepositoryState, names: Sequence[str]) -> str:
-    """What is wrong with a download; "" where it holds what the Hub lists and the record describes.
-
-    Of a download of the files `names` alone, these are looked at.
-    """
-    here = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
-    wanted = {path: size for path, (_, size) in head.files.items() if not any(fnmatch(path, p) for p in UNREAD)}
-    wanted = {path: size for path, size in wanted.items() if not names or path in names}
-    if missing := [path for path, size in wanted.items() if here.get(path) != size]:
-        return f"was not downloaded whole, {missing[0]} is missing or cut: run it again."
+    """Return the fault of a download (of the files `names` only, if any); "" if it fits the Hub and the record."""
+    local = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    listed = {path: size for path, (_, size) in head.files.items() if not any(fnmatch(path, p) for p in UNREAD)}
+    listed = {path: size for path, size in listed.items() if not names or path in names}
+    if missing := [path for path, size in listed.items() if local.get(path) != size]:
+        return f"was not downloaded completely, {missing[0]} is missing or cut: run it again."
     if not names and head.record and run_record.content_digest(folder) != head.content_digest:
-        return "does not hold what its run.json says: make it again with --fresh."
+        return "does not have the content in its run.json: make it again with --fresh."
     return ""
 
 

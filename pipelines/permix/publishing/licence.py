@@ -1,6 +1,6 @@
-"""The licence of each artifact, computed from what went into it: base, teacher or rewriter, and data.
+"""The licence of each artifact, computed from its sources: base, teacher or rewriter, and data.
 
-SOURCES says what a source asks of what is made from it, PARTS which sources a kind of artifact holds.
+SOURCES has the terms of a source for works made from it, PARTS the sources of each kind of artifact.
 """
 
 import re
@@ -15,7 +15,7 @@ HUB = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Licence:
-    """`ids` are the Hub's own names; `name` and `link` belong to the id "other"."""
+    """`ids` are the Hub's names of licences; `name` and `link` belong to the id "other"."""
 
     ids: tuple[str, ...]
     reason: str
@@ -25,7 +25,7 @@ class Licence:
 
 @dataclass(frozen=True)
 class Terms:
-    """What one source asks. `outputs`: it holds for its outputs too, and so for a model that is trained on them."""
+    """The terms of one source. With `outputs` they apply to its outputs and to models trained on them too."""
 
     id: str
     says: str
@@ -34,14 +34,14 @@ class Terms:
     link: str = ""
 
 
-OURS = Terms("apache-2.0", "What permix makes itself (toy problems, toy models, numbers) is under Apache-2.0.")
+OURS = Terms("apache-2.0", "Toy problems, toy models and numbers made by permix are under Apache-2.0.")
 PERSONAS = Terms(
     "cc-by-4.0", "The persona texts are Tables 13-15 of the paper (Oh et al., arXiv:2604.08986), under CC BY 4.0."
 )
 
 OWN_PERSONAS = Terms(
     "other",
-    "The pool eval was written by the publisher of this dataset; what may be done with it is theirs to say.",
+    "The pool eval was written by the publisher of this dataset, who sets its terms.",
     name="the-publishers-own",
 )
 
@@ -58,13 +58,13 @@ def _llama(version: str) -> Terms:
 
 GEMMA = Terms(
     "gemma",
-    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms; they hold for "
-    "models that are trained on its outputs, too.",
+    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms; they also "
+    "apply to models trained on its outputs.",
     outputs=True,
 )
 OPENAI = Terms(
     "other",
-    "Texts written by a model of OpenAI are under OpenAI's terms, which forbid to develop competing models with them.",
+    "Texts written by a model of OpenAI are under OpenAI's terms, which forbid using them to develop competing models.",
     outputs=True,
     name="openai-terms-of-use",
     link="https://openai.com/policies/terms-of-use",
@@ -82,7 +82,7 @@ SOURCES: tuple[tuple[str, Terms], ...] = (
     (r"datasets/openai/gsm8k", Terms("mit", "GSM8K (Cobbe et al. 2021) is under the MIT licence.")),
     (r"datasets/HuggingFaceH4/MATH-500", Terms("mit", "MATH (Hendrycks et al. 2021) is under the MIT licence.")),
 )
-"""Repositories and model names (the first row that matches whole) and their terms."""
+"""Patterns of repositories and model names with their terms; the first full match applies."""
 
 PARTS: dict[str, tuple[str, ...]] = {
     "personas": ("personas",),
@@ -97,46 +97,47 @@ PARTS: dict[str, tuple[str, ...]] = {
     "export": ("base", "writer"),
     "tables": ("ours", "personas"),
 }
-"""What is in an artifact of each card; in that of another card, all its inputs. `drawn`: the persona texts, where the
-variant has personas; `writer`: the model that wrote the targets. The texts of a training set are not in the model that
-learned from them; their writer's terms may be.
+"""{card: the sources of its artifacts}; any other card has all its inputs as sources.
+
+`drawn`: the persona texts, if the variant has personas. `writer`: the model that wrote the targets. A trained model
+does not contain the texts of its training set, but their writer's terms may apply to it.
 """
 
 
 def of(card: str, *, toy: bool, variant: Variant, inputs: Mapping[str, str], writer: str = "") -> Licence:
-    """The licence of an artifact with this card.
+    """Return the licence of an artifact with this card.
 
-    `toy`: of the toy world; `inputs`: {name: repository}; `writer`: the model that wrote the targets, where the
-    artifact's own settings name it, else the variant's teacher or the paper's rewriter.
+    `inputs` is {name: repository}. `writer` is the model that wrote the targets if the artifact's settings name it;
+    otherwise it is the variant's teacher or the paper's rewriter.
     """
     kinds = PARTS.get(card, tuple(inputs))
     author = writer or _writer(variant, toy)
-    found: list[Terms] = []
+    sources: list[Terms] = []
     for kind in kinds:
         if kind == "personas" or (kind == "drawn" and variant.persona):
-            found += _personas(inputs)
+            sources += _personas(inputs)
         elif kind == "writer" and author:
             terms = _terms(author)
-            found += [terms] if terms.outputs or card in ("teacher", "rewrites", "questions") else []
+            sources += [terms] if terms.outputs or card in ("teacher", "rewrites", "questions") else []
         elif kind in inputs and kind != "writer":
-            found.append(_terms(inputs[kind]))
+            sources.append(_terms(inputs[kind]))
         elif kind in ("task", "ours"):
-            found.append(OURS)
-    found = list(dict.fromkeys(found)) or [OURS]
-    other = next((t for t in found if t.id == "other"), None)
-    ids = tuple(dict.fromkeys(t.id for t in found))
-    return Licence(ids, " ".join(t.says for t in found), other.name if other else "", other.link if other else "")
+            sources.append(OURS)
+    sources = list(dict.fromkeys(sources)) or [OURS]
+    named = next((terms for terms in sources if terms.id == "other"), OURS)
+    ids = tuple(dict.fromkeys(terms.id for terms in sources))
+    return Licence(ids, " ".join(terms.says for terms in sources), named.name, named.link)
 
 
 def _writer(variant: Variant, toy: bool) -> str:
-    """The model whose texts the variant is trained on; "" where they are gold, or permix's own."""
+    """Return the model whose texts the variant is trained on; "" if they are gold or permix's own."""
     if variant.target == "styled":
         return "" if toy else "gpt-5-mini"
     return models.BUILTIN[variant.teacher].model if variant.teacher in models.BUILTIN else ""
 
 
 def _personas(inputs: Mapping[str, str]) -> list[Terms]:
-    """Of the paper's pools, of those with a pool eval of the publisher's own, or of somebody's dataset."""
+    """Return the terms of the paper's pools, of pools with the publisher's own eval, or of another dataset."""
     pool = inputs.get("personas", "/permix-personas").partition("@")[0]
     name = pool.rpartition("/")[2]
     if name == "permix-personas":
@@ -150,4 +151,4 @@ def _terms(source: str) -> Terms:
         if re.fullmatch(pattern, name):
             return terms
     link = f"{HUB}/{name}" if "/" in name else ""
-    return Terms("other", f"Made from {name}: its licence and terms hold here too.", True, "that-of-its-sources", link)
+    return Terms("other", f"Made from {name}: its licence and terms apply here too.", True, "that-of-its-sources", link)

@@ -1,4 +1,4 @@
-"""Copying a repository from one Hub to another. Both sides are reached through the same client, with its own token."""
+"""Copy a repository from one Hub to another, through the same client with a token per Hub."""
 
 import hashlib
 import os
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile
 
 BODY = 100_000_000
-"""Bytes of ordinary files in one commit: real Hubs refuse more, so the largest repositories arrive in several."""
+"""Bytes of ordinary files in one commit. Real Hubs refuse more, so the largest repositories need several commits."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """A Hub, and the token for it alone; None for none."""
+    """A Hub and its token, if there is one."""
 
     url: str
     token: str | None
 
     def api(self) -> "HfApi":
-        """A client of it."""
+        """Return a client of this Hub."""
         from huggingface_hub import HfApi
 
         return HfApi(endpoint=self.url, token=self.token or False)
 
 
 def address(url: str) -> str:
-    """`url` without what is too much at its end; BadInput when it is no address of a Hub."""
+    """Return `url` without a slash at its end; raise BadInput if it is not the address of a Hub."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise BadInput(f"{url!r} is no address of a Hub: it should be like https://huggingface.co.")
+        raise BadInput(f"{url!r} is not the address of a Hub: it should be like https://huggingface.co.")
     return url.rstrip("/")
 
 
 def token_for(url: str) -> str | None:
-    """The user's own token, if it belongs to the Hub at `url`: to the one that HF_ENDPOINT names, or huggingface.co."""
+    """Return the user's token if it belongs to the Hub at `url` (that of HF_ENDPOINT, or huggingface.co), else None."""
     environment = os.environ
     if (environment.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/") != url:
         return None
@@ -52,11 +52,11 @@ def token_for(url: str) -> str | None:
 
 
 def copy(kind: str, name: str, revision: str, source: Side, target: Side, work: Path) -> str:
-    """Make the target's repository hold exactly the files of the source's `revision`; returns `name@commit` there.
+    """Make the target's repository a copy of the source's `revision`; return `name@commit` of the target.
 
-    The source's commit stands in the commit's message and in the tag `mirror-of-<commit>`. Files are kept under
-    `work` until all have arrived, so that an interrupted copy goes on. PermixError when one side refuses, cannot be
-    reached, or ends up with other content.
+    The message of the commit and the tag `mirror-of-<commit>` name the source's commit. Files stay under `work` until
+    all are copied, so that an interrupted copy resumes. Raise PermixError if a side refuses, cannot be reached, or has
+    different content in the end.
     """
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
@@ -71,18 +71,18 @@ def copy(kind: str, name: str, revision: str, source: Side, target: Side, work: 
 
 
 def _copy(kind: str, name: str, revision: str, source: Side, target: Side, work: Path) -> str:
-    there, here = source.api(), target.api()
-    info: Any = there.repo_info(name, repo_type=kind, revision=revision)
-    wanted = _files(there, kind, name, info.sha)
+    source_api, target_api = source.api(), target.api()
+    info: Any = source_api.repo_info(name, repo_type=kind, revision=revision)
+    files = _files(source_api, kind, name, info.sha)
     folder = work / f"{kind}--{name.replace('/', '--')}--{info.sha}"
-    _fetch(there, kind, name, info.sha, wanted, folder)
+    _fetch(source_api, kind, name, info.sha, files, folder)
     sdk = info.sdk if kind == "space" else None
-    here.create_repo(name, repo_type=kind, private=bool(info.private), space_sdk=sdk, exist_ok=True)
+    target_api.create_repo(name, repo_type=kind, private=bool(info.private), space_sdk=sdk, exist_ok=True)
     full = {"model": "", "dataset": "datasets/", "space": "spaces/"}[kind] + name
     message, description = f"Mirror of {full}@{info.sha[:12]}", f"{source.url}/{full}@{info.sha}"
-    commit = _send(here, kind, name, wanted, folder, message, description)
-    _compare(wanted, _files(here, kind, name, commit), folder, target.url)
-    here.create_tag(name, tag=f"mirror-of-{info.sha}", revision=commit, repo_type=kind, exist_ok=True)
+    commit = _send(target_api, kind, name, files, folder, message, description)
+    _compare(files, _files(target_api, kind, name, commit), folder, target.url)
+    target_api.create_tag(name, tag=f"mirror-of-{info.sha}", revision=commit, repo_type=kind, exist_ok=True)
     shutil.rmtree(folder)
     return f"{full}@{commit}"
 
@@ -91,29 +91,29 @@ def _files(api: "HfApi", kind: str, name: str, commit: str) -> dict[str, "RepoFi
     from huggingface_hub import RepoFile
 
     tree = api.list_repo_tree(name, recursive=True, revision=commit, repo_type=kind)
-    return {one.path: one for one in tree if isinstance(one, RepoFile)}
+    return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 
-def _fetch(api: "HfApi", kind: str, name: str, commit: str, wanted: dict[str, "RepoFile"], folder: Path) -> None:
-    """Bring every file into `folder`; those that an earlier attempt brought are not fetched again."""
+def _fetch(api: "HfApi", kind: str, name: str, commit: str, files: dict[str, "RepoFile"], folder: Path) -> None:
+    """Download every file into `folder`, except those of an earlier attempt."""
     folder.mkdir(parents=True, exist_ok=True)
     api.snapshot_download(name, repo_type=kind, revision=commit, local_dir=folder)
-    for path, file in wanted.items():
+    for path, file in files.items():
         if not _is(file, folder / path):  # the client compares sizes only
             api.hf_hub_download(
                 name, path, repo_type=kind, revision=commit, local_dir=folder, force_download=(folder / path).exists()
             )
             if not _is(file, folder / path):
-                raise PermixError(f"{api.endpoint} gives a {path} of {name} that is not the one in its list of files.")
+                raise PermixError(f"{api.endpoint} sends a {path} of {name} that differs from its list of files.")
 
 
 def _send(
-    api: "HfApi", kind: str, name: str, wanted: dict[str, "RepoFile"], folder: Path, message: str, description: str
+    api: "HfApi", kind: str, name: str, files: dict[str, "RepoFile"], folder: Path, message: str, description: str
 ) -> str:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    extra = [path for path in _files(api, kind, name, "main") if path not in wanted]
-    batches = list(_batches(list(wanted.values())))
+    extra = [path for path in _files(api, kind, name, "main") if path not in files]
+    batches = list(_batches(list(files.values())))
     for number, batch in enumerate(batches, 1):
         part = f" ({number} of {len(batches)})" if len(batches) > 1 else ""
         operations: list[Any] = [CommitOperationAdd(file.path, folder / file.path) for file in batch]
@@ -137,15 +137,15 @@ def _batches(files: Sequence["RepoFile"]) -> Iterator[list["RepoFile"]]:
     yield batch
 
 
-def _compare(wanted: dict[str, "RepoFile"], arrived: dict[str, "RepoFile"], folder: Path, url: str) -> None:
-    wrong = sorted(wanted.keys() ^ arrived.keys())
-    wrong += [path for path in wanted.keys() & arrived.keys() if not _is(arrived[path], folder / path)]
+def _compare(sent: dict[str, "RepoFile"], arrived: dict[str, "RepoFile"], folder: Path, url: str) -> None:
+    wrong = sorted(sent.keys() ^ arrived.keys())
+    wrong += [path for path in sent.keys() & arrived.keys() if not _is(arrived[path], folder / path)]
     if wrong:
-        raise PermixError(f"{url} has other content than what was sent: {', '.join(wrong[:5])}.")
+        raise PermixError(f"{url} has different content than was sent: {', '.join(wrong[:5])}.")
 
 
 def _is(file: "RepoFile", path: Path) -> bool:
-    """Whether the file at `path` has the content that a Hub's list of files names by its hash."""
+    """Return whether the file at `path` has the hash in a Hub's list of files."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     digest = hashlib.sha256() if file.lfs else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
