@@ -42,7 +42,7 @@ def test_split_and_config_are_chosen(tmp_path: Path) -> None:
     assert len(benchmarks.load(replace(QUIZ, config="hard", split="dev"), tmp_path)) == 3
 
 
-def test_what_changed_in_the_folder_is_seen(tmp_path: Path) -> None:
+def test_changes_in_the_folder_are_noticed(tmp_path: Path) -> None:
     assert benchmarks.load(QUIZ, quiz(tmp_path))[0].gold == "Ann"
     assert benchmarks.load(QUIZ, quiz(tmp_path, [{"q": "Who?", "a": "Bob"}]))[0].gold == "Bob"
 
@@ -89,7 +89,7 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [None, ["a", "b"], {"text": "a"}, ""])
-def test_an_answer_that_is_no_text_is_refused_with_its_row(answer: Any, tmp_path: Path) -> None:
+def test_an_answer_that_is_not_a_text_is_refused_with_its_row(answer: Any, tmp_path: Path) -> None:
     quiz(tmp_path, [{"q": "Who?", "a": answer}])
     refused(tmp_path, "Row 0 of me/quiz has .* under 'a': it should be a text or a number")
 

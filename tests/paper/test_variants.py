@@ -35,11 +35,11 @@ def test_another_model_is_an_untrained_row(name: str, slug: str, stands: str, ti
     assert (row.name, row.title, row.trainer, row.persona, row.teacher) == (name, title, "none", False, "")
 
 
-def test_a_rows_name_is_no_other_model() -> None:
+def test_the_name_of_a_row_is_not_another_model() -> None:
     assert all(variants.other(name) is None for name in variants.VARIANTS)
 
 
 @pytest.mark.parametrize("name", ["org/", "/model", "a/b/c", "org/model+", "org/model+lora", "org/a b"])
-def test_what_is_no_hub_id_is_refused(name: str) -> None:
+def test_a_malformed_hub_id_is_refused(name: str) -> None:
     with pytest.raises(BadInput, match="should be org/model, or org/model\\+org/adapter"):
         variants.get(name)

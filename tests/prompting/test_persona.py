@@ -110,7 +110,7 @@ def test_a_file_of_ones_own_is_json_or_toml(tmp_path: Path) -> None:
         ("a.json", '[{"key": "none", "category": "c", "system_prompt": "y"}]', "'none' in a.json is reserved for"),
     ],
 )
-def test_a_file_that_holds_no_pool_is_one_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
+def test_a_file_without_a_pool_is_refused_in_one_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(BadInput, match=sentence):
         persona.from_file(tmp_path / name)

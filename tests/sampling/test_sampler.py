@@ -65,7 +65,7 @@ def test_a_repeated_request_id_is_named() -> None:
         digest([request("a"), request("b"), request("b", seed=1)])
 
 
-def test_journal_gives_back_what_was_appended(tmp_path: Path) -> None:
+def test_a_journal_returns_the_appended_batches(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
     with Journal(path, {"requests": "x"}) as journal:
         assert journal.done == []

@@ -157,7 +157,7 @@ def test_a_back_end_that_lets_something_through_is_not_taken(monkeypatch: pytest
         choose()
 
 
-def test_what_stops_harmless_programs_too_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_that_stops_harmless_programs_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "_PROGRAM", "{names}\nraise SystemExit('broken')")
     with pytest.raises(SandboxError, match="does not run a harmless program"):
         prove.__wrapped__("unsafe")
@@ -197,7 +197,7 @@ def test_the_filter_is_whole_on_both_machines_and_absent_elsewhere() -> None:
     assert seccomp.program("riscv64") is None
 
 
-def test_the_command_says_what_runs_here(tmp_path: Path) -> None:
+def test_the_command_names_the_back_end(tmp_path: Path) -> None:
     output = command_line(tmp_path, "sandbox").stdout
     assert "GOT THROUGH" not in output
     assert output.splitlines()[-1].startswith("programs run in: ")
@@ -215,7 +215,7 @@ def test_the_user_may_accept_to_run_without_protection(
     assert capsys.readouterr().out.endswith("programs run in: unsafe\n")
 
 
-def test_limits_are_those_that_are_asked_for(back_end: BackEnd) -> None:
+def test_programs_run_under_the_given_limits(back_end: BackEnd) -> None:
     small = Sandbox(back_end, Limits(memory=128 << 20, threads=4, files=3, output=10, wall=20.0))
     assert small.run("bytearray(200 << 20)").status == "memory_limit"
     assert small.run("print('x' * 100)").detail == "it wrote too much output"

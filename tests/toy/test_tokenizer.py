@@ -37,7 +37,7 @@ def test_any_text_comes_back_whole_from_a_saved_tokenizer(
     assert (loaded.eos_token, loaded.pad_token, loaded.padding_side) == (tokenizer.END, tokenizer.PAD, "left")
 
 
-def test_the_chat_template_is_what_the_base_is_trained_on(tok: PreTrainedTokenizerFast) -> None:
+def test_the_chat_template_renders_the_training_text(tok: PreTrainedTokenizerFast) -> None:
     rng = random.Random(0)
     for _ in range(50):
         system, question, answer = corpus.conversation(rng, style.World(), corpus.Mixture())

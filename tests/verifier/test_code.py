@@ -127,7 +127,7 @@ def test_programs_and_mathematics_are_graded_together(grader: Verifier) -> None:
     assert [verdict.score for verdict in grader.grade_many(pairs)] == [1.0, 1.0, 1.0, 0.0]
 
 
-def test_the_first_failing_test_ends_it_unless_all_are_asked_for(grader: Verifier) -> None:
+def test_the_first_failing_test_ends_the_run_unless_every_is_set(grader: Verifier) -> None:
     tests = Suite(tuple(Case(str(n), "1") for n in (0, 1, 2)))
     sandbox = Sandbox()
     with sandbox.open("print(int(input()))") as session:
@@ -135,7 +135,7 @@ def test_the_first_failing_test_ends_it_unless_all_are_asked_for(grader: Verifie
         assert [ran.status for ran in code.run(session, tests, every=True)] == ["wrong", "correct", "wrong"]
 
 
-def test_a_sandbox_that_fails_is_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_sandbox_gives_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [fenced("print(2 * int(input()))"), r"\boxed{7}"]
     columns: dict[str, list[Any]] = {}
     assert accuracy_reward(answers, [DOUBLE, "7"], ["code", "math"], columns.__setitem__) == [1.0, 1.0]

@@ -109,7 +109,7 @@ def test_a_fault_is_tried_again(name: str) -> None:
     assert len(server.asked) == 18
 
 
-def test_a_server_that_hangs_is_given_up_and_asked_again() -> None:
+def test_a_request_to_a_hanging_server_is_retried() -> None:
     with FaultyServer(first(Answer(cut="hang"))) as server:
         got = ask(server, numbered(3), timeout=0.3)
     assert {c.finish for c in got.values()} == {"stop"}
@@ -122,7 +122,7 @@ def test_slow_answers_arrive() -> None:
     assert 5 <= server.most_at_once <= 10
 
 
-def test_what_fails_every_time_is_an_error_and_the_rest_goes_on() -> None:
+def test_a_request_that_always_fails_is_an_error_and_the_others_continue() -> None:
     def script(received: Asked) -> Answer:
         return error(500, "oops") if received.question in ("question 3", "question 7") else fine(received)
 
@@ -145,7 +145,7 @@ def test_a_server_that_fails_always_ends_the_run(count: int, failed: int) -> Non
     assert len(server.asked) < 30 * pace.TRIES
 
 
-def test_the_wait_that_the_server_asks_for_is_kept() -> None:
+def test_retry_after_is_respected() -> None:
     import time
 
     came: list[float] = []
@@ -183,7 +183,7 @@ def test_a_wait_of_hours_ends_the_run() -> None:
         ask(server, numbered(1))
 
 
-def test_fewer_are_asked_at_once_when_the_server_says_too_many() -> None:
+def test_fewer_requests_go_out_at_once_after_too_many_requests() -> None:
     def script(received: Asked) -> Answer:
         return FAULTS["too many"] if len(server.asked) <= 16 else fine(received)
 
@@ -196,7 +196,7 @@ def test_fewer_are_asked_at_once_when_the_server_says_too_many() -> None:
     assert limit < 24
 
 
-def test_the_number_at_once_settles_at_what_the_server_takes() -> None:
+def test_the_number_at_once_settles_at_the_servers_limit() -> None:
     """Without a server: how long an answer takes there depends on the load of the machine."""
     active: list[int] = []
     refusals: list[bool] = []
@@ -247,7 +247,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_what_no_other_try_can_mend_ends_at_once_and_keeps_what_is_finished(name: str, tmp_path: Path) -> None:
+def test_a_permanent_failure_ends_the_call_and_keeps_finished_completions(name: str, tmp_path: Path) -> None:
     answer, sentence = ENDS[name]
     with FaultyServer(lambda received: answer if received.question == "question 9" else fine(received)) as server:
         with pytest.raises(PermixError, match=sentence) as caught:
@@ -296,7 +296,7 @@ def test_an_unreachable_server_is_one_sentence(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "", "ftp://host/v1", f"https://me:{KEY}@host/v1"])
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_a_malformed_address_is_refused(url: str) -> None:
     with pytest.raises(BadInput, match="should be like https://host/v1") as caught:
         open_engine(Endpoint("m", url))
     assert KEY not in str(caught.value)
@@ -397,7 +397,7 @@ def test_after_a_kill_no_row_is_lost_doubled_or_paid_twice(tmp_path: Path) -> No
         assert third.asked == []
 
 
-def test_only_failed_rows_are_made_anew(tmp_path: Path) -> None:
+def test_only_failed_requests_are_sampled_again(tmp_path: Path) -> None:
     def script(received: Asked) -> Answer:
         return error(500, "oops") if received.question == "question 3" else fine(received)
 
@@ -449,7 +449,7 @@ def test_a_broken_cache_costs_money_but_not_the_run(tmp_path: Path) -> None:
 PRICES: dict[str, Any] = {"price_in": 1000.0, "price_out": 10000.0}  # 0.01 + n words * 0.01 USD a request
 
 
-def test_the_budget_is_never_passed_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+def test_the_budget_is_never_exceeded_and_finished_completions_are_kept(tmp_path: Path) -> None:
     endpoint = Endpoint("m", "http://x", **PRICES)
     budget = 3 * most(endpoint, numbered(1)[0])
     with FaultyServer() as server:
@@ -593,7 +593,7 @@ def test_half_a_stream_is_one_sentence_after_its_half() -> None:
     assert len(server.asked) == 1
 
 
-def test_who_stops_reading_stops_the_asking(tmp_path: Path) -> None:
+def test_a_reader_that_stops_ends_the_requests(tmp_path: Path) -> None:
     with FaultyServer(lambda r: fine(r) if r.question == "question 0" else Answer(cut="hang")) as server:
         sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=4))
         reading = sampler.sample(numbered(50), tmp_path / "journal")

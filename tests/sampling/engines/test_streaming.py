@@ -55,7 +55,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampler]:
         Sampling(max_tokens=1),
     ],
 )
-def test_a_stream_is_what_sample_gives(engine: Sampler, sampling: Sampling) -> None:
+def test_a_stream_gives_the_text_of_sample(engine: Sampler, sampling: Sampling) -> None:
     for seed in range(8):
         request = Request("r", [{"role": "user", "content": f"What is {seed} and 4?"}], sampling, seed)
         [whole] = engine.sample([request])
@@ -65,7 +65,7 @@ def test_a_stream_is_what_sample_gives(engine: Sampler, sampling: Sampling) -> N
         assert "" not in texts
 
 
-def test_a_stream_that_is_left_does_no_harm(engine: Sampler) -> None:
+def test_a_stream_that_is_not_read_to_its_end_does_no_harm(engine: Sampler) -> None:
     request = Request("r", [{"role": "user", "content": "Go on."}], Sampling(max_tokens=40), 3)
     next(engine.stream(request))
     assert "".join(engine.stream(request)) == next(engine.sample([request])).text

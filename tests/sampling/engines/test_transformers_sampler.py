@@ -61,7 +61,7 @@ def reference(base: Path, request: Request) -> tuple[str, int, int, str]:
     return tokenizer.decode(new, skip_special_tokens=True), len(out) - len(new), len(new), finish
 
 
-def test_greedy_is_what_generate_gives(base: Path, engine: Sampler) -> None:
+def test_greedy_decoding_equals_generate(base: Path, engine: Sampler) -> None:
     batch = requests(24, temperature=0.0)
     got = by_id(engine.sample(batch))
     for r in batch:
@@ -135,7 +135,7 @@ def test_later_tokens_follow_the_model_too(base: Path, engine: Sampler) -> None:
     assert outcome.finish == ("stop" if tokens[-1] in ends else "length")
 
 
-def test_a_stop_string_ends_a_completion_and_is_no_part_of_it(engine: Sampler) -> None:
+def test_a_stop_string_ends_a_completion_and_is_not_part_of_it(engine: Sampler) -> None:
     batch = requests(24)
     free = by_id(engine.sample(batch))
     stop = ("qu", "e", "Z")
@@ -263,7 +263,7 @@ def test_a_4_bit_base_under_an_adapter_is_that_of_qlora(base: Path, adapters: li
     assert got.tokens_out == len(out)
 
 
-def test_an_adapter_gives_what_peft_gives(base: Path, engine: Sampler, adapters: list[Adapter]) -> None:
+def test_an_adapter_gives_the_completions_of_peft(base: Path, engine: Sampler, adapters: list[Adapter]) -> None:
     for adapter in adapters:
         batch = requests(5, temperature=0.0, adapter=adapter)
         got = by_id(engine.sample(batch))
@@ -305,7 +305,7 @@ def test_an_adapter_of_another_base_is_one_sentence(base: Path, tmp_path: Path, 
     assert by_id(opened.sample(requests(4, temperature=0.0))) == before
 
 
-def test_a_folder_that_is_no_adapter_is_refused(base: Path, engine: Sampler) -> None:
+def test_a_folder_that_is_not_an_adapter_is_refused(base: Path, engine: Sampler) -> None:
     with pytest.raises(BadInput, match=r"holds no adapter_config\.json"):
         list(engine.sample(requests(1, adapter=Adapter(base, "x"))))
 

@@ -58,7 +58,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_it_gives_what_the_transformers_back_end_gives(model: Path, url: str) -> None:
+def test_it_gives_the_completions_of_the_transformers_back_end(model: Path, url: str) -> None:
     sampling = Sampling(temperature=0.0, max_tokens=24)
     batch = [Request(f"r{i}", [{"role": "user", "content": f"What is {i} and 4?"}], sampling, i) for i in range(8)]
     local, remote = open_engine(Engine(model)), open_engine(Endpoint(str(model), url, concurrency=2))

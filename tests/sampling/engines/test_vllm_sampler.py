@@ -175,7 +175,7 @@ def test_progress_counts_chunks_and_nothing_needs_no_engine(vllm: Sampler, tmp_p
         (lambda r: replace(r, sampling=Sampling(json_schema='{"type": "number?"}')), r"vLLM stopped"),
     ],
 )
-def test_what_cannot_be_sampled_is_one_sentence(
+def test_impossible_requests_are_refused_in_one_sentence(
     vllm: Sampler, change: Callable[[Request], Request], sentence: str
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
@@ -235,7 +235,7 @@ def test_an_adapter_that_vllm_cannot_serve_is_refused(
 
 
 @real
-def test_a_folder_that_is_no_adapter_or_of_another_base_is_refused(base: Path, vllm: Sampler, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_an_adapter_of_the_base_is_refused(base: Path, vllm: Sampler, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"holds no adapter_config\.json"):
         list(vllm.sample(requests(1, adapter=Adapter(base, "none"))))
     make_tiny_model(tmp_path / "wide", hidden=96)
