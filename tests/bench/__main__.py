@@ -12,12 +12,12 @@ from tests.bench.row import Row
 
 def main(names: list[str]) -> int:
     """Print the table; exit code 1 when a row misses its target."""
-    found = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
-    if unknown := set(names) - set(found):
-        print(f"There is no bench {', '.join(sorted(unknown))}; there are {', '.join(found)}.", file=sys.stderr)
+    available = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
+    if unknown := set(names) - set(available):
+        print(f"There is no bench {', '.join(sorted(unknown))}; there are {', '.join(available)}.", file=sys.stderr)
         return 2
     rows: list[Row] = []
-    for name in names or found:
+    for name in names or available:
         print(f"bench {name} ...", file=sys.stderr, flush=True)
         for row in importlib.import_module(f"tests.bench.bench_{name}").rows():
             print(f"  {row.what}: {row.value:.3g} ({row.detail})", file=sys.stderr, flush=True)

@@ -54,12 +54,12 @@ def rows() -> Iterator[Row]:
 
 
 def _against_a_bare_loop(folder: Path) -> Row:
-    asked = _requests(AT_ONCE, Sampling())
+    requests = _requests(AT_ONCE, Sampling())
     bare, ours = [], []
     with _scripted(FAST) as url:
         for turn in range(ROUNDS):
-            bare.append(_bare(url, asked))
-            ours.append(_ours(Endpoint("good-model", url), asked, folder / f"at-once-{turn}"))
+            bare.append(_bare(url, requests))
+            ours.append(_ours(Endpoint("good-model", url), requests, folder / f"at-once-{turn}"))
     ratio = statistics.median(b / o for b, o in zip(bare, ours, strict=True))
     detail = f"{AT_ONCE / min(ours):.0f} / {AT_ONCE / min(bare):.0f} requests/s, {CONCURRENCY} at once, journaled"
     return Row("endpoint, throughput / bare openai loop", ratio, 0.95, ">=", detail)
@@ -67,14 +67,14 @@ def _against_a_bare_loop(folder: Path) -> Row:
 
 def _journal(folder: Path) -> Row:
     """What the journal costs where a server takes 0.5 to 1.4 s for an answer of 200 words."""
-    asked = _requests(PATIENT, Sampling())
-    without, kept = [], []
+    requests = _requests(PATIENT, Sampling())
+    without, journaled = [], []
     with _scripted(SLOW) as url:
         for turn in range(ROUNDS):
-            without.append(_ours(Endpoint("good-model", url), asked, None))
-            kept.append(_ours(Endpoint("good-model", url), asked, folder / f"patient-{turn}"))
-    overhead = statistics.median(k / w for k, w in zip(kept, without, strict=True))
-    detail = f"{min(kept):.2f} / {min(without):.2f} s, {PATIENT} answers of 0.5-1.4 s"
+            without.append(_ours(Endpoint("good-model", url), requests, None))
+            journaled.append(_ours(Endpoint("good-model", url), requests, folder / f"patient-{turn}"))
+    overhead = statistics.median(k / w for k, w in zip(journaled, without, strict=True))
+    detail = f"{min(journaled):.2f} / {min(without):.2f} s, {PATIENT} answers of 0.5-1.4 s"
     return Row("endpoint, time with journal / without", overhead, 1.02, detail=detail)
 
 
@@ -82,15 +82,15 @@ def _against_vllm_bench(folder: Path) -> Row:
     """A real server: tokens per second, whole answers of ours against `vllm bench serve`."""
     base = folder / "base"
     make_tiny_model(base, hidden=128)
-    asked = _requests(REAL, Sampling(temperature=0.0, max_tokens=TOKENS))
+    requests = _requests(REAL, Sampling(temperature=0.0, max_tokens=TOKENS))
     prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": r.messages[0]["content"]}) + "\n" for r in asked))
+    prompts.write_text("".join(json.dumps({"prompt": r.messages[0]["content"]}) + "\n" for r in requests))
     theirs, ours = [], []
     with vllm_serve(base, folder / "log", "--max-num-seqs", str(CONCURRENCY)) as url:
-        _ours(Endpoint("base", url), asked, None)  # to warm up; the prefix cache, too
+        _ours(Endpoint("base", url), requests, None)  # to warm up; the prefix cache, too
         for turn in range(REAL_ROUNDS):
             theirs.append(_vllm_bench(url, base, prompts, folder))
-            ours.append(_tokens(Endpoint("base", url), asked, folder / f"real-{turn}"))
+            ours.append(_tokens(Endpoint("base", url), requests, folder / f"real-{turn}"))
     ratio = statistics.median(o / t for o, t in zip(ours, theirs, strict=True))
     detail = f"{max(ours):.0f} / {max(theirs):.0f} tokens/s, {CONCURRENCY} at once, journaled"
     return Row("endpoint, throughput / vllm bench serve", ratio, 0.95, ">=", detail)
@@ -103,20 +103,20 @@ def _requests(count: int, sampling: Sampling) -> list[Request]:
     ]
 
 
-def _ours(endpoint: Endpoint, asked: Sequence[Request], journal: Path | None) -> float:
+def _ours(endpoint: Endpoint, requests: Sequence[Request], journal: Path | None) -> float:
     """Seconds."""
     sampler = open_engine(endpoint)
     started = time.perf_counter()
-    good = sum(c.finish != "error" for c in sampler.sample(asked, journal))
+    good = sum(c.finish != "error" for c in sampler.sample(requests, journal))
     taken = time.perf_counter() - started
     sampler.close()
-    assert good == len(asked)
+    assert good == len(requests)
     return taken
 
 
-def _tokens(endpoint: Endpoint, asked: Sequence[Request], journal: Path) -> float:
+def _tokens(endpoint: Endpoint, requests: Sequence[Request], journal: Path) -> float:
     """Tokens per second; what was sampled is read from the journal afterwards."""
-    seconds = _ours(endpoint, asked, journal)
+    seconds = _ours(endpoint, requests, journal)
     _, *lines = map(json.loads, journal.read_text().splitlines())
     return sum(c["tokens_out"] for line in lines for c in line["completions"]) / seconds  # type: ignore[no-any-return]
 
@@ -133,12 +133,12 @@ def _vllm_bench(url: str, base: Path, prompts: Path, folder: Path) -> float:
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads((folder / "theirs.json").read_text())
-    assert found["completed"] == REAL, found
-    return float(found["output_throughput"])
+    report = json.loads((folder / "theirs.json").read_text())
+    assert report["completed"] == REAL, report
+    return float(report["output_throughput"])
 
 
-def _bare(url: str, asked: Sequence[Request]) -> float:
+def _bare(url: str, requests: Sequence[Request]) -> float:
     """Seconds of a loop of asyncio and openai."""
 
     async def run() -> float:
@@ -158,7 +158,7 @@ def _bare(url: str, asked: Sequence[Request]) -> float:
 
             await client.models.list()  # ours has connected when its clock starts
             started = time.perf_counter()
-            texts = await asyncio.gather(*map(one, asked))
+            texts = await asyncio.gather(*map(one, requests))
             assert all(texts)
             return time.perf_counter() - started
 

@@ -56,12 +56,12 @@ def _seconds(pairs: Pairs) -> float:
 
 def _used() -> float:
     here = psutil.Process()
-    return float(sum(sum(one.cpu_times()[:2]) for one in (here, *here.children())))
+    return float(sum(sum(process.cpu_times()[:2]) for process in (here, *here.children())))
 
 
 def _formula(n: int) -> tuple[str, str]:
-    gold, said = (text.format(n=n, m=n + 1) for text in SHAPES[n % len(SHAPES)])
-    return f"So it is \\boxed{{{said}}}.", gold
+    gold, answer = (text.format(n=n, m=n + 1) for text in SHAPES[n % len(SHAPES)])
+    return f"So it is \\boxed{{{answer}}}.", gold
 
 
 def _recorded() -> Pairs:
@@ -69,5 +69,5 @@ def _recorded() -> Pairs:
     import pyarrow.parquet as parquet
 
     file = SHARED / "math_model_answers.parquet"
-    found = parquet.read_table(file, columns=["answer", "gold"]).to_pylist() if file.is_file() else []
-    return [(row["answer"], row["gold"]) for row in found]
+    rows = parquet.read_table(file, columns=["answer", "gold"]).to_pylist() if file.is_file() else []
+    return [(row["answer"], row["gold"]) for row in rows]

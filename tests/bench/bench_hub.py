@@ -72,7 +72,7 @@ def _large(root: Path) -> Iterator[Row]:
                 if way == "lfs":
                     times.setdefault("down", []).append(_transfer(root, "down", access))
                 peak = max(peak, _peak(running))
-    best = {name: min(found) for name, found in times.items()}
+    best = {name: min(seconds) for name, seconds in times.items()}
     for way, name, of_copy, of_floor in (
         ("lfs", "upload by LFS", 0.45, 0.8),
         ("down", "download", 0.45, 0.8),
@@ -105,8 +105,8 @@ def _copy_and_hash(big: Path) -> float:
 def _transfer(root: Path, way: str, access: dict[str, str]) -> float:
     """One transfer by a fresh client process; its own start is not counted."""
     home, target = root / "home", root / "down"
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    environment = kept | access | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    environment = environ | access | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment |= {"HF_HUB_DISABLE_XET": "1"} if way == "lfs" else {}
     path = target if way == "down" else root / "big.bin"
     os.sync()  # what the one before left to be written is not this one's

@@ -77,9 +77,9 @@ def _judged(port: int, items: Sequence[Item]) -> float:
         client = Client(model, parts, Sampling(temperature=0.0, max_tokens=400), 2, SharedBudget(0.0))
         client.open().close()  # what is imported once is no part of judging
         started = time.perf_counter()
-        found = list(ModelJudge(client, judge.SCORE, "judge", 0).judge(items))
+        judgements = list(ModelJudge(client, judge.SCORE, "judge", 0).judge(items))
         taken = time.perf_counter() - started
-    assert {j.score for j in found} == {3.0}
+    assert {j.score for j in judgements} == {3.0}
     return taken
 
 
@@ -97,13 +97,13 @@ def _server(seconds: float) -> Iterator[int]:
 def _serve(seconds: float, port: Connection) -> None:
     async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        while asked := (await reader.readline()):
+        while request_line := (await reader.readline()):
             length = 0
             while (line := await reader.readline()).strip():
                 name, _, value = line.partition(b":")
                 length = int(value) if name.lower() == b"content-length" else length
             await reader.readexactly(length)
-            await asyncio.sleep(seconds if asked.startswith(b"POST") else 0)
+            await asyncio.sleep(seconds if request_line.startswith(b"POST") else 0)
             writer.write(head % len(REPLY) + REPLY)
             await writer.drain()
         writer.close()

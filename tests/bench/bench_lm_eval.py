@@ -99,8 +99,8 @@ def _install(folder: Path) -> Path:
     (own,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (own / "beneath.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = folder / "venv" / "bin" / "python"
-    asked = ["-m", "pip", "install", "-q", "--disable-pip-version-check", f"lm_eval[hf]=={VERSION}"]
-    subprocess.run([python, *asked], check=True, capture_output=True, text=True)
+    command = ["-m", "pip", "install", "-q", "--disable-pip-version-check", f"lm_eval[hf]=={VERSION}"]
+    subprocess.run([python, *command], check=True, capture_output=True, text=True)
     return python
 
 
@@ -131,13 +131,13 @@ def _environment() -> dict[str, str]:
 def _by_launches(folder: Path, python: Path) -> Row:
     pool = persona.bundled("eval")
     launches = []
-    for adapter, who in zip(("", ",peft=one", ",peft=two"), pool, strict=False):
-        asked = ["--model", "hf", "--model_args", f"pretrained=tiny,dtype=float32{adapter}", "--device", "cpu"]
-        asked += ["--tasks", "sums", "--include_path", "tasks", "--batch_size", str(BATCH), "--log_samples"]
-        asked += ["--system_instruction", who.system_prompt, "--apply_chat_template", "--output_path", "logs"]
+    for adapter, member in zip(("", ",peft=one", ",peft=two"), pool, strict=False):
+        options = ["--model", "hf", "--model_args", f"pretrained=tiny,dtype=float32{adapter}", "--device", "cpu"]
+        options += ["--tasks", "sums", "--include_path", "tasks", "--batch_size", str(BATCH), "--log_samples"]
+        options += ["--system_instruction", member.system_prompt, "--apply_chat_template", "--output_path", "logs"]
         started = time.perf_counter()
         subprocess.run(
-            [python, "-m", "lm_eval", *asked], cwd=folder, env=_environment(), check=True, capture_output=True
+            [python, "-m", "lm_eval", *options], cwd=folder, env=_environment(), check=True, capture_output=True
         )
         launches.append(time.perf_counter() - started)
     assert len(launches) == LAUNCHES
@@ -168,7 +168,7 @@ def _in_memory(folder: Path, python: Path) -> Row:
         assert child.stdout
         theirs, ours = [], []
         for people in [pool[:1], *[pool] * ROUNDS]:  # the first is to be warm
-            child.stdin.write(json.dumps([who.system_prompt for who in people]) + "\n")
+            child.stdin.write(json.dumps([member.system_prompt for member in people]) + "\n")
             child.stdin.flush()
             theirs.append(next(float(line.split()[1]) for line in child.stdout if line.startswith("seconds ")))
             started = time.perf_counter()
@@ -176,9 +176,9 @@ def _in_memory(folder: Path, python: Path) -> Row:
             ours.append(time.perf_counter() - started)
             print(f"  in memory: {ours[-1]:.1f} s / {theirs[-1]:.1f} s", file=sys.stderr)
         child.stdin.close()
-    one, other = statistics.median(ours[1:]), statistics.median(theirs[1:])
-    detail = f"{one:.1f} s / {other:.1f} s, {len(pool) * PROBLEMS * RUNS} completions of {TOKENS} tokens"
-    return Row("sweep of a variant in memory, time / lm-eval's Python API", one / other, 0.95, detail=detail)
+    own, foreign = statistics.median(ours[1:]), statistics.median(theirs[1:])
+    detail = f"{own:.1f} s / {foreign:.1f} s, {len(pool) * PROBLEMS * RUNS} completions of {TOKENS} tokens"
+    return Row("sweep of a variant in memory, time / lm-eval's Python API", own / foreign, 0.95, detail=detail)
 
 
 def _sweep(folder: Path, engine: Sampler) -> None:

@@ -21,8 +21,8 @@ def rows() -> Iterator[Row]:
     alone = os.environ | dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "tests.bench.bench_recovery"]
     done = subprocess.run(command, env=alone, capture_output=True, text=True, check=True)
-    texts, seconds, memory, found = done.stdout.split()
-    detail = f"{recovery.FOLDS} folds, {WORDS} words each, one thread; recovery {found}"
+    texts, seconds, memory, rate = done.stdout.split()
+    detail = f"{recovery.FOLDS} folds, {WORDS} words each, one thread; recovery {rate}"
     yield Row(f"recovery, {texts} texts, seconds", float(seconds), 60, detail=detail)
     yield Row(f"recovery, {texts} texts, GB", float(memory), 1.5, detail="peak, Python and libraries included")
 
@@ -30,9 +30,9 @@ def rows() -> Iterator[Row]:
 def _table() -> list[recovery.Row]:
     """Texts of words by Zipf's law in 30,000, of which three in a hundred are the persona's own."""
     rng = np.random.default_rng(0)
-    people = [who.key for who in persona.bundled("eval")]
+    people = [key.key for key in persona.bundled("eval")]
     table = []
-    for number, who in enumerate(people):
+    for number, key in enumerate(people):
         for q in range(PROBLEMS):
             for run in range(RUNS):
                 words = rng.zipf(1.3, WORDS) % 30_000
@@ -40,18 +40,18 @@ def _table() -> list[recovery.Row]:
                 words[own] = 30_000 + number * 50 + rng.integers(50, size=int(own.sum()))
                 text = " ".join(f"w{np.base_repr(int(word), 26)}" for word in words)
                 text = text.translate({ord(str(digit)): chr(ord("q") + digit) for digit in range(10)})
-                table.append({"persona": who, "problem_id": f"q{q}", "run": run, "completion": text})
+                table.append({"persona": key, "problem_id": f"q{q}", "run": run, "completion": text})
     return table
 
 
 def _measure() -> None:
     table = _table()
     started = time.perf_counter()
-    found = recovery.of_rows(table, draws=1000)
+    recovered = recovery.of_rows(table, draws=1000)
     seconds = time.perf_counter() - started
-    assert found
+    assert recovered
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(len(table), seconds, memory, found["accuracy"])
+    print(len(table), seconds, memory, recovered["accuracy"])
 
 
 if __name__ == "__main__":

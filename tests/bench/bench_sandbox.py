@@ -41,8 +41,8 @@ def rows() -> Iterator[Row]:
         detail=f"{ours:.1f} s / {loop:.1f} s",
     )
     busy = [(_fenced(f"print({n} * 0 + sum(range(3_000_000)) * 0 + int(input()))"), _SUM) for n in range(40)]
-    one, two = _timed(lambda: _grade(busy, 1)), _timed(lambda: _grade(busy, 2))
-    yield Row("programs a second, 2 workers / 1", one / two, 1.8, ">=", f"{len(os.sched_getaffinity(0))} cores")
+    single, double = _timed(lambda: _grade(busy, 1)), _timed(lambda: _grade(busy, 2))
+    yield Row("programs a second, 2 workers / 1", single / double, 1.8, ">=", f"{len(os.sched_getaffinity(0))} cores")
 
 
 _SUM = Problem("sum", "", '[{"input": "1", "output": "1"}, {"input": "2", "output": "2"}]', "code")

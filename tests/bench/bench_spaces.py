@@ -131,19 +131,25 @@ def _publish(api: HfApi) -> None:
     shape = (PERSONAS, PROBLEMS, RUNS)
     people, problems, runs = (axis.ravel() for axis in np.indices(shape))
     for number in range(VARIANTS):
-        name, found, files = f"permix-sweep-synthetic-{number}", {}, []
+        name, summaries, files = f"permix-sweep-synthetic-{number}", {}, []
         for benchmark in (f"benchmark-{index}" for index in range(BENCHMARKS)):
             scores = (noise.random(shape) < 0.3 + 0.03 * number).astype(float).ravel()
             measured: Any = pss.compute(scores, people, problems, runs, draws=100)
-            accuracy = {f"persona-{who}": scores[people == who].mean() for who in range(PERSONAS)}
+            accuracy = {
+                f"persona-{number_of_persona}": scores[people == number_of_persona].mean()
+                for number_of_persona in range(PERSONAS)
+            }
             numbers = {k: v for k, v in measured.items() if isinstance(v, int | float) and np.isfinite(v)}
-            found[benchmark] = {"accuracy": accuracy, "pss": numbers, "problems": PROBLEMS, "runs": RUNS}
-            columns = {"persona": [f"persona-{who}" for who in people], "problem_id": [f"p/{n}" for n in problems]}
+            summaries[benchmark] = {"accuracy": accuracy, "pss": numbers, "problems": PROBLEMS, "runs": RUNS}
+            columns = {
+                "persona": [f"persona-{number_of_persona}" for number_of_persona in people],
+                "problem_id": [f"p/{n}" for n in problems],
+            }
             columns |= {"run": runs, "score": scores, "completion": ["x" * 400] * len(scores)}
             out = io.BytesIO()
             parquet.write_table(arrow.table(columns), out)
             files.append(CommitOperationAdd(f"data/{benchmark}/test-00000-of-00001.parquet", out.getvalue()))
-        summary = {"title": f"Variant {number}", "base": "synthetic/base", "seed": 0, "benchmarks": found}
+        summary = {"title": f"Variant {number}", "base": "synthetic/base", "seed": 0, "benchmarks": summaries}
         files.append(CommitOperationAdd("summary.json", json.dumps(summary).encode()))
         api.create_repo(f"{ORG}/{name}", repo_type="dataset")
         api.create_commit(f"{ORG}/{name}", files, repo_type="dataset", commit_message="Add")

@@ -34,9 +34,9 @@ def _table(variant: int) -> list[sweep_numbers.Row]:
     right = np.random.default_rng(variant).random((len(people), PROBLEMS, RUNS)) < 0.5
     plain = {"finish": "stop", "status": "correct", "tokens_out": 300}
     return [
-        {"persona": who.key, "category": who.category, "problem_id": f"test/{q}.json", "run": r, **plain}
+        {"persona": member.key, "category": member.category, "problem_id": f"test/{q}.json", "run": r, **plain}
         | {"score": float(right[p, q, r]), "extracted": str(q if right[p, q, r] else q + p % 3)}
-        for p, who in enumerate(people)
+        for p, member in enumerate(people)
         for q in range(PROBLEMS)
         for r in range(RUNS)
     ]

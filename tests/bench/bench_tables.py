@@ -68,21 +68,21 @@ def _publish(folder: Path, hub: Hub) -> None:
     source = folder / "source"
     for name in NAMES:
         problems = [{"problem": f"What is {n}?", "answer": str(n)} for n in range(PROBLEMS)]
-        place = source / name / "data"
-        place.mkdir(parents=True)
-        parquet.write_table(arrow.Table.from_pylist(problems), place / "test-00000-of-00001.parquet")
+        target = source / name / "data"
+        target.mkdir(parents=True)
+        parquet.write_table(arrow.Table.from_pylist(problems), target / "test-00000-of-00001.parquet")
         hub.publish(f"datasets/bench/{name}", source / name, "problems", None)
     loaded = {own.name: benchmarks.load(own, source / own.name) for own in _plan().benchmarks}
     ids = {name: np.array([problem.id for problem in problems]) for name, problems in loaded.items()}
     hub.publish(config.personas, files.PERSONAS, "personas", None)
     for number, (key, repo) in enumerate(tables.inputs(config).items()):
-        place = source / key
+        target = source / key
         if key.startswith("adapter/"):
-            loop.write_lines(place / "log.jsonl", [{"step": n, "reward": n / 100} for n in range(100)])
+            loop.write_lines(target / "log.jsonl", [{"step": n, "reward": n / 100} for n in range(100)])
         elif key not in ("cases", "personas"):
-            _sweep(place, number, ids)
-        if place.is_dir():
-            hub.publish(repo, place, key, None)
+            _sweep(target, number, ids)
+        if target.is_dir():
+            hub.publish(repo, target, key, None)
 
 
 def _sweep(folder: Path, number: int, ids: Mapping[str, NDArray[np.str_]]) -> None:
@@ -93,11 +93,11 @@ def _sweep(folder: Path, number: int, ids: Mapping[str, NDArray[np.str_]]) -> No
     level = 0.4 + 0.03 * number + np.linspace(-0.2, 0.2, len(people)) / (1 + number)
     hard = rng.normal(0, 0.2, PROBLEMS)
     right = rng.random((len(people), PROBLEMS, RUNS)) < (level[:, None] + hard)[..., None]
-    who, which, run = (axis.ravel() for axis in np.indices(right.shape))
+    persona_index, which, run = (axis.ravel() for axis in np.indices(right.shape))
     table = {
         "problem_id": which.astype(str),
-        "persona": np.array([p.key for p in people])[who],
-        "category": np.array([p.category for p in people])[who],
+        "persona": np.array([p.key for p in people])[persona_index],
+        "category": np.array([p.category for p in people])[persona_index],
         "run": run.astype(np.int32),
         "completion": np.array(texts, dtype=object)[rng.integers(TEXTS, size=right.size)],
         "finish": np.full(right.size, "stop"),
@@ -107,13 +107,13 @@ def _sweep(folder: Path, number: int, ids: Mapping[str, NDArray[np.str_]]) -> No
         "score": right.ravel().astype(np.float32),
     }
     plain = arrow.table(table).drop_columns(["completion"]).to_pylist()
-    found = sweep_numbers.of_rows([row | {"completion": None} for row in plain], draws=1000, toy=False)
-    found["recovery"] = {"accuracy": 0.3, "low": 0.28, "high": 0.32, "chance": 1 / 16, "by_persona": {}}
+    numbers = sweep_numbers.of_rows([row | {"completion": None} for row in plain], draws=1000, toy=False)
+    numbers["recovery"] = {"accuracy": 0.3, "low": 0.28, "high": 0.32, "chance": 1 / 16, "by_persona": {}}
     for name, problems in ids.items():
         path = folder / "data" / name / "test-00000-of-00001.parquet"
         path.parent.mkdir(parents=True)
         parquet.write_table(arrow.table(table | {"problem_id": problems[which]}), path)
-    files.write_json(folder / "summary.json", {"benchmarks": dict.fromkeys(NAMES, found)})
+    files.write_json(folder / "summary.json", {"benchmarks": dict.fromkeys(NAMES, numbers)})
 
 
 class _Parts:
@@ -147,5 +147,5 @@ def _measure(folder: Path, hub: Hub) -> None:
 
 if __name__ == "__main__":
     what, home, url, token = sys.argv[1:]
-    place = Hub(url, token, Path(home) / "cache", embedded=True)
-    {"publish": _publish, "measure": _measure}[what](Path(home), place)
+    hub = Hub(url, token, Path(home) / "cache", embedded=True)
+    {"publish": _publish, "measure": _measure}[what](Path(home), hub)

@@ -53,13 +53,13 @@ def _serve(line: socket.socket, base: str, path: str) -> None:
 
 def _answer(target: str, body: bytes, base: str, path: str) -> tuple[str, object]:
     if "/preupload/" in target:
-        found = json.loads(body)["files"]
-        answers = [{"path": one["path"], "uploadMode": "lfs", "shouldIgnore": False} for one in found]
+        entries = json.loads(body)["files"]
+        answers = [{"path": entry["path"], "uploadMode": "lfs", "shouldIgnore": False} for entry in entries]
         return "200 OK", {"files": answers}
     if target.endswith("/objects/batch"):
         actions = {"upload": {"href": f"{base}/put"}}
         return "200 OK", {"transfer": "basic", "objects": [
-            {**one, "actions": actions} for one in json.loads(body)["objects"]
+            {**entry, "actions": actions} for entry in json.loads(body)["objects"]
         ]}  # fmt: skip
     if "/xet-write-token/" in target:
         return "200 OK", {"casUrl": f"{base}/cas", "accessToken": "t", "exp": int(time.time()) + 900}

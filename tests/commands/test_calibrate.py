@@ -18,8 +18,8 @@ def test_points_are_measured_once_and_the_nearest_is_named(smoke: Path, tmp_path
     own = tmp_path / "own.toml"
     recipe = Path(__file__).parents[2] / "pipelines" / "recipes" / "smoke.toml"
     own.write_text(recipe.read_text().replace('"arithmetic", "arithmetic-long"', '"arithmetic"') + GRID)
-    asked = ["calibrate", "--recipe", str(own), "--set", "tag=cal", "--set", "sweep.limit=1", "--set", "sweep.runs=1"]
-    done = permix(smoke, *asked)
+    command = ["calibrate", "--recipe", str(own), "--set", "tag=cal", "--set", "sweep.limit=1", "--set", "sweep.runs=1"]
+    done = permix(smoke, *command)
     lines = done.stdout.splitlines()
     assert lines[0] == "base: worst - best (PSS)"
     assert lines[2].endswith("as printed")
@@ -27,7 +27,7 @@ def test_points_are_measured_once_and_the_nearest_is_named(smoke: Path, tmp_path
     best = [1, 8][distances.index(min(distances))]
     assert lines[-1] == f"Nearest to the printed rows: sweep.max_tokens = {best}"
     assert "permix-sweep-permix-toy-base-cal-max_tokens8" in done.stderr
-    again = permix(smoke, *asked)
+    again = permix(smoke, *command)
     assert again.stdout == done.stdout
     assert "making " not in again.stderr
 

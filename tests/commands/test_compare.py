@@ -18,12 +18,14 @@ PEOPLE = {"none": None, "poet": "poet", "cook": "cook"}
 @pytest.fixture
 def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Two sweeps of 20 problems; the second is right where the first is wrong under poet."""
-    place = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: place)
+    hub = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: hub)
     named = []
     for name, poet in (("weak", 0), ("strong", 1)):
         scores = {"none": [1, 1, 0, 0] * 5, "poet": [poet] * 20, "cook": [1] * 19 + [0]}
-        logs = [f"{who}={lm_eval(tmp_path / name / who, PEOPLE[who], found)}" for who, found in scores.items()]
+        logs = [
+            f"{key}={lm_eval(tmp_path / name / key, PEOPLE[key], accuracies)}" for key, accuracies in scores.items()
+        ]
         import_logs.import_logs("lm-eval", persona=logs, publish=f"compare-tests/{name}")
         named.append(f"datasets/compare-tests/{name}")
     capsys.readouterr()
@@ -62,7 +64,7 @@ def test_sweeps_that_cannot_be_compared_are_refused(sweeps: list[str], tmp_path:
         compare.compare(sweeps[:1])
     with pytest.raises(BadInput, match="compare-tests/weak holds the same answers as itself: name sweeps that differ"):
         compare.compare([*sweeps, sweeps[0]])
-    few = [f"{who}={lm_eval(tmp_path / 'few' / who, text, [1, 0])}" for who, text in PEOPLE.items()]
+    few = [f"{key}={lm_eval(tmp_path / 'few' / key, text, [1, 0])}" for key, text in PEOPLE.items()]
     import_logs.import_logs("lm-eval", persona=few, publish="compare-tests/few")
     with pytest.raises(BadInput, match="Only one of the two sweeps has run 0 of sums/10 under 'cook'"):
         compare.compare([sweeps[0], "datasets/compare-tests/few"])
@@ -76,8 +78,10 @@ def test_a_sweep_of_another_name_is_answered_with_the_nearest(sweeps: list[str],
     short = permix(smoke, "compare", "base", "permix-rlvr", check=False)
     assert "-sweep-permix-toy-base?" in short.stderr, "of any owner: other tests publish copies on this Hub"
     adapter = permix(smoke, "selectors", "permix-smoke/permix-toy-rlvr", check=False)
-    said = "was made by stage grpo; it is not a sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
-    assert said in adapter.stderr
+    sentence = (
+        "was made by stage grpo; it is not a sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
+    )
+    assert sentence in adapter.stderr
     tables = permix(smoke, "selectors", "datasets/permix-smoke/permix-tables", check=False)
     assert "was made by stage tables; it is not a sweep: give a sweep." in tables.stderr
     assert (short.returncode, adapter.returncode) == (2, 2)

@@ -33,12 +33,12 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
 def states(name: str, *overrides: str) -> dict[str, list[str]]:
     """{what: "state: found -> advice" lines} of what a recipe needs here."""
     steps = plan.build(recipes.load(name, overrides))
-    found: dict[str, list[str]] = {}
+    findings: dict[str, list[str]] = {}
     gpus = doctor.find_gpus()
     for f in (*doctor.machine(gpus), *doctor.packages(gpus), *doctor.needs(steps, gpus)):
         for what in f.what.split(", "):
-            found.setdefault(what, []).append(f"{f.state}: {f.found} -> {f.advice}")
-    return found
+            findings.setdefault(what, []).append(f"{f.state}: {f.found} -> {f.advice}")
+    return findings
 
 
 def test_this_machine_can_run_the_smoke_recipe_and_no_hub_is_started(tmp_path: Path) -> None:
@@ -81,10 +81,10 @@ def test_a_t4_is_told_to_use_half_precision(gpu: Callable[[str], None]) -> None:
 
 def test_a_large_gpu_has_what_single_gpu_asks_for(gpu: Callable[[str], None]) -> None:
     gpu("NVIDIA A100-SXM4-80GB, 81920, 8.0")
-    found = states("single-gpu")
-    assert found["gpu"] == ["ok: NVIDIA A100-SXM4-80GB, 80 GB, bfloat16 -> "]
-    assert found["memory"][0].startswith("ok: about ")
-    assert "of 80 GB of a GPU" in found["memory"][0]
+    findings = states("single-gpu")
+    assert findings["gpu"] == ["ok: NVIDIA A100-SXM4-80GB, 80 GB, bfloat16 -> "]
+    assert findings["memory"][0].startswith("ok: about ")
+    assert "of 80 GB of a GPU" in findings["memory"][0]
 
 
 def test_an_nvidia_smi_that_fails_means_no_gpu(gpu: Callable[[str], None]) -> None:
@@ -109,7 +109,7 @@ def answers(path: str) -> Answer:
     return 200, "{}", kind
 
 
-def asked(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_doctor(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     with answering(answers) as (url, seen):
         done = permix(home, "doctor", "--hub", url, *arguments, check=False, HF_TOKEN=TOKEN)
     assert all(header in (None, f"Bearer {TOKEN}") for _, header in seen)
@@ -118,7 +118,7 @@ def asked(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> None:
-    done = asked(tmp_path, "--recipe", "laptop", "--set", "org=me")
+    done = run_doctor(tmp_path, "--recipe", "laptop", "--set", "org=me")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "may write to me on http://127.0.0.1" in done.stdout
     assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout
@@ -126,7 +126,7 @@ def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> Non
 
 
 def test_a_gated_base_and_a_foreign_org_are_missing(tmp_path: Path) -> None:
-    done = asked(tmp_path, "--recipe", "t4")
+    done = run_doctor(tmp_path, "--recipe", "t4")
     assert done.returncode == 1
     shown = " ".join(done.stdout.split())
     assert "MISSING input Could not read meta-llama/Llama-3.2-1B-Instruct. It is gated" in shown

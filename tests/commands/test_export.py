@@ -46,7 +46,7 @@ def publish(hub: Hub, folders: tuple[Path, Path], request: pytest.FixtureRequest
     base, adapter = folders
     org = request.node.name.replace("_", "-")[:40].strip("-")
 
-    def made(**settings: Any) -> str:
+    def publish_export(**settings: Any) -> str:
         sha = hub.publish(f"{org}/tiny", base, "base", None)
         saved = json.loads((adapter / "adapter_config.json").read_text())
         saved |= {"base_model_name_or_path": f"{org}/tiny", "revision": sha}
@@ -56,7 +56,7 @@ def publish(hub: Hub, folders: tuple[Path, Path], request: pytest.FixtureRequest
         records.publish(hub, "grpo", f"{org}/tiny-rlvr", adapter, config)
         return f"{org}/tiny-rlvr"
 
-    return made
+    return publish_export
 
 
 def test_a_merged_model_gives_the_logits_of_base_and_adapter(
@@ -83,9 +83,9 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     with torch.inference_mode():
         plain = base(**prompt).logits
         wanted = PeftModel.from_pretrained(base, folders[1]).eval()(**prompt).logits
-        found = AutoModelForCausalLM.from_pretrained(folder)(**prompt).logits
-    assert torch.allclose(found, wanted, atol=1e-4)
-    assert not torch.allclose(found, plain, atol=1e-2)
+        logits = AutoModelForCausalLM.from_pretrained(folder)(**prompt).logits
+    assert torch.allclose(logits, wanted, atol=1e-4)
+    assert not torch.allclose(logits, plain, atol=1e-2)
     facts = head.record["facts"]
     assert facts["largest_logit_error_by_merging"] < 1e-4 < 1e-2 < facts["largest_logit_change_by_adapter"]
     assert str(tmp_path) not in (folder / "config.json").read_text()
@@ -142,10 +142,10 @@ def test_without_the_converter_gguf_is_refused_and_the_tool_named(
         export.export("org/any", gguf="q8_0")
 
 
-@pytest.mark.parametrize(("asked", "sentence"), [({}, "--merge, or --gguf"), ({"gguf": "q4_k_m"}, "one of f32, f16")])
-def test_what_to_make_must_be_said(asked: dict[str, Any], sentence: str) -> None:
+@pytest.mark.parametrize(("options", "sentence"), [({}, "--merge, or --gguf"), ({"gguf": "q4_k_m"}, "one of f32, f16")])
+def test_what_to_make_must_be_said(options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        export.export("org/any", **asked)
+        export.export("org/any", **options)
 
 
 def test_only_adapters_are_exported(hub: Hub, publish: Publish, folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def server(gate: Gate) -> Iterator[FaultyServer]:
 
 
 def words(server: FaultyServer, tag: str, *more: str, key: str = "MY_KEY") -> list[str]:
-    asked = ["sweep", "--endpoint", server.url, "--model", "good-model", "--key", key, "--set", f"tag={tag}"]
-    return [*asked, "--limit", "2", "--runs", "1", "--benchmark", "arithmetic", "--recipe", "smoke", *more]
+    command = ["sweep", "--endpoint", server.url, "--model", "good-model", "--key", key, "--set", f"tag={tag}"]
+    return [*command, "--limit", "2", "--runs", "1", "--benchmark", "arithmetic", "--recipe", "smoke", *more]
 
 
 def started(home: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -73,9 +73,9 @@ def started(home: Path, *arguments: str) -> "subprocess.Popen[str]":
 def its_job(child: "subprocess.Popen[str]") -> str:
     """The Job that a command tells of; returned when it has begun to follow it."""
     assert child.stderr
-    found = next(m for line in child.stderr if (m := re.match("Job ([0-9a-f]{24}) makes", line)))
+    match = next(m for line in child.stderr if (m := re.match("Job ([0-9a-f]{24}) makes", line)))
     next(line for line in child.stderr if line.startswith("The embedded Hub runs this job"))
-    return str(found[1])
+    return str(match[1])
 
 
 def record(home: Path, repo: str) -> dict[str, Any]:
@@ -94,21 +94,21 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
     assert there.stdout.splitlines()[1:] == here.stdout.splitlines()[1:]
     assert again.stdout == there.stdout
     assert "Job" not in again.stderr, "what is current needs no Job"
-    one, other = record(home, f"{SWEEP}-here"), record(home, f"{SWEEP}-there")
+    local, remote = record(home, f"{SWEEP}-here"), record(home, f"{SWEEP}-there")
     for name in ("digest", "content_digest", "files", "code"):
-        assert one[name] == other[name]
+        assert local[name] == remote[name]
     listed = permix(home, "jobs").stdout
     assert "COMPLETED" in listed
     assert "permix sweep --recipe smoke" in listed
     log = permix(home, "jobs", "logs", listed.split()[0]).stdout
-    kept = [path.read_bytes() for path in (home / "jobs").iterdir()]
+    stored = [path.read_bytes() for path in (home / "jobs").iterdir()]
     hub = hub_of(home)
     head = hub.state("datasets/permix-smoke/permix-jobs")
     assert head
     sent = [hub.download(f"{head.repo}@{head.sha}", path).read_bytes() for path in head.files]
     for secret in (KEY, str(hub.token)):
         assert secret not in log + listed + there.stderr
-        assert not any(secret.encode() in data for data in (*kept, *sent))
+        assert not any(secret.encode() in data for data in (*stored, *sent))
 
 
 def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cancelled(
@@ -170,8 +170,8 @@ def test_a_sweep_fans_out_over_benchmarks_after_what_its_jobs_share(home: Path, 
     assert done.stderr.startswith("Note: ")
     assert "3 Jobs on cpu-basic" in done.stderr
     sweeps = [f"datasets/fan/permix-sweep-good-model-served-{name}-fan" for name in ("arithmetic", "arithmetic-long")]
-    made = re.findall(r"^Job \S+ makes ([^:]+):", done.stderr, re.MULTILINE)
-    assert made == ["datasets/fan/permix-personas", *sweeps]
+    targets = re.findall(r"^Job \S+ makes ([^:]+):", done.stderr, re.MULTILINE)
+    assert targets == ["datasets/fan/permix-personas", *sweeps]
     assert re.findall(r"^(datasets/\S+)@", done.stdout, re.MULTILINE) == sweeps
 
 
@@ -213,14 +213,14 @@ def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
     (tmp_path / "crew.json").write_text(json.dumps([{"key": "cook", "category": "c", "system_prompt": "Cook."}]))
     people = f'personas.eval="{tmp_path}/crew.json"'
     plan = Plan.of(RunRequest(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
-    found = build.command(plan)
-    assert set(found.contents) == {"own.toml", "personas/crew.json"}
-    assert found.extras == ("train",)
+    script = build.command(plan)
+    assert set(script.contents) == {"own.toml", "personas/crew.json"}
+    assert script.extras == ("train",)
     changes = ["--set", people, "--set", "sweep.runs=2", "--set", 'personas.eval="personas/crew.json"']
-    assert list(found.arguments) == ["sweep", "--recipe", "own.toml", *changes, "--workers", "1"]
-    assert bundle.make(found.arguments, found.contents, ()) == bundle.make(found.arguments, found.contents, ())
-    other = submit.Command(found.org, found.arguments, found.contents | {"own.toml": b"x"}, {}, ())
-    assert other.digest != found.digest
+    assert list(script.arguments) == ["sweep", "--recipe", "own.toml", *changes, "--workers", "1"]
+    assert bundle.make(script.arguments, script.contents, ()) == bundle.make(script.arguments, script.contents, ())
+    other = submit.Command(script.org, script.arguments, script.contents | {"own.toml": b"x"}, {}, ())
+    assert other.digest != script.digest
 
 
 def test_requirements_are_pinned_to_what_is_installed_here() -> None:

@@ -10,8 +10,8 @@ MIXTURE = "datasets/permix-smoke/permix-mixture-arithmetic-rlvr"
 
 
 def test_the_problems_that_share_eight_words_are_counted(smoke: Path) -> None:
-    said = permix(smoke, "overlap", MIXTURE, "--benchmark", "arithmetic", "--benchmark", "arithmetic-long").stdout
-    first, second = said.splitlines()
+    printed = permix(smoke, "overlap", MIXTURE, "--benchmark", "arithmetic", "--benchmark", "arithmetic-long").stdout
+    first, second = printed.splitlines()
     assert first.startswith("arithmetic: ")
     assert " of 500 problems (" in first
     assert second.startswith("arithmetic-long: ")

@@ -75,7 +75,7 @@ def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         (["--share", "1"], "shares of phase.toml names 1: a share should be 0 to 0.99"),
         (["--share", "0.345"], "names 0.345: a share should be 0 to 0.99 with at most two decimals"),
@@ -83,7 +83,7 @@ def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp
         (["--set", "base=own/model"], "does not measure the toy base"),
     ],
 )
-def test_what_it_cannot_draw_is_refused_before_anything_is_made(arguments: list[str], said: str) -> None:
+def test_what_it_cannot_draw_is_refused_before_anything_is_made(arguments: list[str], sentence: str) -> None:
     done = CliRunner().invoke(cli.app, ["phase", *arguments])
     assert isinstance(done.exception, BadInput)
-    assert said in str(done.exception)
+    assert sentence in str(done.exception)

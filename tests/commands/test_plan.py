@@ -20,19 +20,19 @@ def table(text: str) -> dict[str, list[str]]:
 
 def amounts(name: str, *overrides: str, kind: str = "a5000", gpus: int = 1) -> dict[str, estimate.Amount]:
     steps = chain.build(recipes.load(name, overrides))
-    found = estimate.amounts(steps, costs.machine(kind, gpus), lambda repo: shapes.find(repo, None))
-    return {step.target.split("/")[-1]: amount for step, amount in zip(steps, found, strict=True)}
+    estimates = estimate.amounts(steps, costs.machine(kind, gpus), lambda repo: shapes.find(repo, None))
+    return {step.target.split("/")[-1]: amount for step, amount in zip(steps, estimates, strict=True)}
 
 
 def test_the_papers_grid_is_estimated_without_a_hub(tmp_path: Path) -> None:
-    asked = ["--recipe", "paper", "--estimate", "--gpu", "a5000", "--gpus", "8", "--price-per-hour", "0.5"]
-    done = permix(tmp_path / "home", "plan", *asked)
-    found = table(done.stdout)
-    assert found["sft"][:2] == ["27", "177"]
-    assert found["grpo"][:2] == ["6", "934"]
-    assert int(found["total"][2].replace(",", "")) > 2_000_000
-    hours, usd = (float(cell.replace(",", "")) for cell in found["total"][-2:])
-    bought = {stage: float(cells[-1]) for stage, cells in found.items() if cells[-2] == "–" != cells[-1]}
+    options = ["--recipe", "paper", "--estimate", "--gpu", "a5000", "--gpus", "8", "--price-per-hour", "0.5"]
+    done = permix(tmp_path / "home", "plan", *options)
+    rows = table(done.stdout)
+    assert rows["sft"][:2] == ["27", "177"]
+    assert rows["grpo"][:2] == ["6", "934"]
+    assert int(rows["total"][2].replace(",", "")) > 2_000_000
+    hours, usd = (float(cell.replace(",", "")) for cell in rows["total"][-2:])
+    bought = {stage: float(cells[-1]) for stage, cells in rows.items() if cells[-2] == "–" != cells[-1]}
     assert usd == pytest.approx(hours * 8 * 0.5 + sum(bought.values()), rel=0.01)
     assert bought["rewrites"] > 1
     assert "An estimate for 8 x RTX A5000" in done.stdout
@@ -48,27 +48,27 @@ def test_a_stage_that_does_not_fit_is_marked_and_what_to_lower_named(tmp_path: P
 
 
 def test_the_toys_own_base_needs_no_table(tmp_path: Path) -> None:
-    found = table(permix(tmp_path / "home", "plan", "--recipe", "toy", "--estimate", "--gpu", "cpu").stdout)
-    assert found["base"][1] == "2,000"
-    assert found["grpo"][1] == "50"
-    assert found["sweep"][2] == "32,400"
+    rows = table(permix(tmp_path / "home", "plan", "--recipe", "toy", "--estimate", "--gpu", "cpu").stdout)
+    assert rows["base"][1] == "2,000"
+    assert rows["grpo"][1] == "50"
+    assert rows["sweep"][2] == "32,400"
 
 
 def test_a_phase_diagram_is_estimated_with_the_base_of_every_share(tmp_path: Path) -> None:
-    asked = ["plan", "--recipe", "phase", "--estimate", "--gpu", "cpu"]
-    found = table(permix(tmp_path / "home", *asked).stdout)
-    assert [found[stage][0] for stage in ("base", "grpo", "sweep")] == ["5", "30", "35"]
-    one = table(permix(tmp_path / "home", *asked, "--set", "shares=[0.2]").stdout)
-    assert [one[stage][0] for stage in ("base", "grpo", "sweep")] == ["1", "6", "7"]
-    other = table(permix(tmp_path / "home", *asked, "--set", "base=meta-llama/Llama-3.1-8B-Instruct").stdout)
+    command = ["plan", "--recipe", "phase", "--estimate", "--gpu", "cpu"]
+    rows = table(permix(tmp_path / "home", *command).stdout)
+    assert [rows[stage][0] for stage in ("base", "grpo", "sweep")] == ["5", "30", "35"]
+    single = table(permix(tmp_path / "home", *command, "--set", "shares=[0.2]").stdout)
+    assert [single[stage][0] for stage in ("base", "grpo", "sweep")] == ["1", "6", "7"]
+    other = table(permix(tmp_path / "home", *command, "--set", "base=meta-llama/Llama-3.1-8B-Instruct").stdout)
     assert (other["grpo"][0], other["sweep"][0]) == ("6", "7"), "the diagram is of the toy base alone"
 
 
 def test_a_calibration_is_estimated_with_every_point_of_its_grids_once(tmp_path: Path) -> None:
     done = permix(tmp_path / "home", "plan", "--recipe", "calibrate", "--estimate", "--gpu", "a5000")
-    found = table(done.stdout)  # base: 4, 4, 3 and 2 points; rlvr: 3, 3, 4 and 2; the first of each is the same one
-    assert [found[stage][0] for stage in ("grpo", "sweep")] == ["9", "19"]
-    assert "tables" not in found
+    rows = table(done.stdout)  # base: 4, 4, 3 and 2 points; rlvr: 3, 3, 4 and 2; the first of each is the same one
+    assert [rows[stage][0] for stage in ("grpo", "sweep")] == ["9", "19"]
+    assert "tables" not in rows
     assert "Note: as permix calibrate makes it, every point of its 8 grids." in done.stderr
 
 
@@ -78,11 +78,11 @@ def test_an_unknown_gpu_is_refused_with_the_nearest() -> None:
 
 
 def test_more_devices_take_less_time_and_the_same_completions() -> None:
-    one, eight = amounts("paper"), amounts("paper", gpus=8)
+    single, eight = amounts("paper"), amounts("paper", gpus=8)
     name = "Llama-3.1-8B-Instruct-rlvr"
-    assert one[name].completions == pytest.approx(eight[name].completions, rel=0.01)
+    assert single[name].completions == pytest.approx(eight[name].completions, rel=0.01)
     # a decoding step reads the weights once, whether for the 64 completions of the batch or for an eighth of them
-    assert 2 < one[name].seconds / eight[name].seconds <= 8.5
+    assert 2 < single[name].seconds / eight[name].seconds <= 8.5
 
 
 def test_four_bits_checkpointing_and_small_batches_save_memory() -> None:
@@ -103,10 +103,10 @@ def test_a_kl_term_and_checkpointing_cost_time() -> None:
 
 
 def test_limits_bound_what_is_counted() -> None:
-    found = amounts("paper", "sweep.limit=10", "task.limit=80", "grpo.max_steps=5")
-    assert found["permix-sweep-Llama-3.1-8B-Instruct-base"].completions == 18 * 5 * 30
-    assert found["Llama-3.1-8B-Instruct-sft"].steps == 3  # one batch of 128 holds them all
-    assert found["Llama-3.1-8B-Instruct-rlvr"].steps == 5
+    limited = amounts("paper", "sweep.limit=10", "task.limit=80", "grpo.max_steps=5")
+    assert limited["permix-sweep-Llama-3.1-8B-Instruct-base"].completions == 18 * 5 * 30
+    assert limited["Llama-3.1-8B-Instruct-sft"].steps == 3  # one batch of 128 holds them all
+    assert limited["Llama-3.1-8B-Instruct-rlvr"].steps == 5
 
 
 def test_a_model_in_four_bits_takes_a_quarter_of_its_16_bits() -> None:
@@ -126,8 +126,8 @@ def test_less_than_a_cent_is_not_called_nothing() -> None:
 
 
 def test_a_rewriter_behind_a_server_costs_money_and_no_hours() -> None:
-    found = amounts("paper", "model.gpt-5-mini.price_in=1.0", "model.gpt-5-mini.price_out=1.0")
-    styled = found["permix-gsm8k-styled"]
+    priced = amounts("paper", "model.gpt-5-mini.price_in=1.0", "model.gpt-5-mini.price_out=1.0")
+    styled = priced["permix-gsm8k-styled"]
     assert styled.seconds == 0
     assert styled.usd == pytest.approx(7473 * (160 + 220) / 1e6)
 

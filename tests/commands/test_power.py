@@ -45,10 +45,10 @@ def test_the_second_variant_differs_as_asked() -> None:
 
 
 def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
-    said = power.too_small(Size(20, 1))
-    assert said
-    assert said.startswith("20 problems x 1 runs x 16 personas detect differences of PSS above about")
-    assert "`permix power`" in said
+    warning = power.too_small(Size(20, 1))
+    assert warning
+    assert warning.startswith("20 problems x 1 runs x 16 personas detect differences of PSS above about")
+    assert "`permix power`" in warning
     assert power.too_small(Size(500, 5)) is None
 
 

@@ -17,12 +17,12 @@ SWEEPS = {"base": SAID, "dull": dict.fromkeys(SAID, "It is {}."), "few": {k: SAI
 @pytest.fixture
 def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """Sweeps of 12 problems: each persona in its own voice, all alike, and one with fewer personas."""
-    place = embedded(tmp_path / "cache")
-    monkeypatch.setattr(hubs, "connect", lambda url: place)
-    for name, said in SWEEPS.items():
+    hub = embedded(tmp_path / "cache")
+    monkeypatch.setattr(hubs, "connect", lambda url: hub)
+    for name, texts in SWEEPS.items():
         logs = [
-            f"{who}={lm_eval(tmp_path / name / who, who, [1, 0] * 6, resps=[[text.format(7)]])}"
-            for who, text in said.items()
+            f"{key}={lm_eval(tmp_path / name / key, key, [1, 0] * 6, resps=[[text.format(7)]])}"
+            for key, text in texts.items()
         ]
         import_logs.import_logs("lm-eval", persona=logs, publish=f"recovery-tests/{name}")
     capsys.readouterr()

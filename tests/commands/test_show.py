@@ -6,12 +6,12 @@ from tests.support.command_line import permix
 
 
 def test_an_adapter_shows_how_its_training_went(smoke: Path) -> None:
-    said = permix(smoke, "show", "permix-smoke/permix-toy-permix-rlvr").stdout
-    course = said.partition("training, first to last step\n")[2].partition("\n\nfiles")[0]
+    printed = permix(smoke, "show", "permix-smoke/permix-toy-permix-rlvr").stdout
+    course = printed.partition("training, first to last step\n")[2].partition("\n\nfiles")[0]
     named = [line.split("  ")[1].strip() for line in course.splitlines()]
     assert {"mean reward", "groups without signal", "completion length", "truncated completions"} <= set(named)
-    assert "samples.jsonl" in said
-    assert "figures/training.png" in said
+    assert "samples.jsonl" in printed
+    assert "figures/training.png" in printed
 
 
 def test_another_artifact_has_no_training(smoke: Path) -> None:

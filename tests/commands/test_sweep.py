@@ -28,16 +28,16 @@ def changed(*variants: str, **options: str) -> Recipe:
 def test_variants_and_a_base_of_ones_own() -> None:
     assert changed().variants == ("base", "rlvr", "permix-rlvr")
     assert changed("rlvr", "org/other").variants == ("rlvr", "org/other")
-    found = changed(base="org/model@v2")
-    assert (found.base, found.variants) == ("org/model@v2", ("base",))
+    recipe = changed(base="org/model@v2")
+    assert (recipe.base, recipe.variants) == ("org/model@v2", ("base",))
     assert changed(base="org/model", adapter="me/lora").variants == ("org/model+me/lora",)
     assert changed("base", base="org/model", adapter="me/lora").variants == ("base", "org/model+me/lora")
 
 
 def test_a_server_is_a_model_of_the_recipe() -> None:
-    found = changed(endpoint="http://127.0.0.1:9/v1", model="vendor/Good Model:7b", key="MY_KEY")
-    assert found.variants == ("model.Good-Model-7b",)
-    model = found.model("Good-Model-7b")
+    recipe = changed(endpoint="http://127.0.0.1:9/v1", model="vendor/Good Model:7b", key="MY_KEY")
+    assert recipe.variants == ("model.Good-Model-7b",)
+    model = recipe.model("Good-Model-7b")
     assert (model.model, model.url, model.key) == ("vendor/Good Model:7b", "http://127.0.0.1:9/v1", "MY_KEY")
     ours = changed(endpoint="http://127.0.0.1:9/v1", model="gpt-5-mini").model("gpt-5-mini")
     assert ours.key == "", "a server of one's own does not get the key of another that serves the same name"
@@ -50,9 +50,9 @@ def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
 
 
 def test_personas_of_a_file_name_the_sweep() -> None:
-    found = changed(personas="some/My people.json")
-    assert found.eval_personas == "some/My people.json"
-    assert found.settings("sweep")["label"] == "My-people"
+    recipe = changed(personas="some/My people.json")
+    assert recipe.eval_personas == "some/My people.json"
+    assert recipe.settings("sweep")["label"] == "My-people"
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_options_that_do_not_fit_are_one_sentence(options: dict[str, str], sente
 def test_a_sweep_without_a_pss_says_why(
     best: float, pss: float | None, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = {"pss": {"worst": 0.0, "best": best, "mean": 0.0, "pss": pss}, "accuracy": {}, "voice": None}
-    record = {"facts": {"summary": {"benchmarks": {"quiz": found}}}}
+    summary = {"pss": {"worst": 0.0, "best": best, "mean": 0.0, "pss": pss}, "accuracy": {}, "voice": None}
+    record = {"facts": {"summary": {"benchmarks": {"quiz": summary}}}}
     run_command._show_summary(Artifact("datasets/o/s", "0" * 40, {}, record))
     printed = capsys.readouterr().out
     assert end in printed
@@ -98,9 +98,9 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
     with FaultyServer(add) as server:
         reached = ("--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY")
         first = run(home, *reached, MY_KEY=KEY)
-        asked = len(server.asked)
+        requests = len(server.asked)
         again = run(home, *reached, MY_KEY=KEY)
-        assert asked == len(server.asked) == 18 * 3 * 2
+        assert requests == len(server.asked) == 18 * 3 * 2
         peer = run(home, *reached, "--peer", "restate", MY_KEY=KEY)
     assert first.stdout.startswith(f"{SERVED}@")
     assert first.stdout == again.stdout
@@ -158,8 +158,8 @@ def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path
     inputs = {name: source["repo"] for name, source in record["inputs"].items()}
     pool = "datasets/permix-smoke/permix-personas-crew"
     assert inputs == {"base": "me/tiny", "adapter": "me/tiny-lora", "personas": pool}
-    found = record["facts"]["summary"]["benchmarks"]["arithmetic"]
-    assert found["accuracy"].keys() == {"none", "helpful", "sailor", "clown"}
+    summary = record["facts"]["summary"]["benchmarks"]["arithmetic"]
+    assert summary["accuracy"].keys() == {"none", "helpful", "sailor", "clown"}
     assert str(tmp_path) not in json.dumps(record)
     again = run(home, "--base", "me/tiny", "--adapter", "me/tiny-lora", *own)
     assert again.stdout == done.stdout

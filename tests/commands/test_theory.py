@@ -21,17 +21,17 @@ def test_a_prediction_needs_only_the_base(smoke: Path) -> None:
 
 
 def test_a_trained_sweep_is_fitted_and_its_styles_compared(smoke: Path) -> None:
-    found = json.loads(permix(smoke, "theory", BASE, "--trained", TRAINED, "--beta", "0.5", "--json").stdout)
-    assert set(found) == {"arithmetic", "arithmetic-long"}
-    assert {"prediction", "fit"} <= set(found["arithmetic"])
-    assert len(found["arithmetic"]["fit"]["personas"]) == 16
+    fitted = json.loads(permix(smoke, "theory", BASE, "--trained", TRAINED, "--beta", "0.5", "--json").stdout)
+    assert set(fitted) == {"arithmetic", "arithmetic-long"}
+    assert {"prediction", "fit"} <= set(fitted["arithmetic"])
+    assert len(fitted["arithmetic"]["fit"]["personas"]) == 16
     shown = permix(smoke, "theory", BASE, "--trained", TRAINED).stdout
     assert "one shift for all personas: p = " in shown
     assert "largest misfit of a persona" in shown
 
 
 def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
-    for arguments, said in (
+    for arguments, sentence in (
         ([BASE], "Give --beta, to predict, or --trained, to fit it (or both)."),
         ([TRAINED, "--beta", "1"], "is a sweep of permix-rlvr: theory starts from the base's."),
         ([BASE, "--trained", BASE], "is a sweep of a base too"),
@@ -40,7 +40,7 @@ def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
     ):
         done = permix(smoke, "theory", *arguments, check=False)
         assert done.returncode == 2
-        assert said in done.stderr
+        assert sentence in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -26,16 +26,16 @@ QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]
 def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish:
     """Publishes a sweep in which one persona is right and the other is not; `score` falsifies the first row's."""
 
-    def made(score: float = 1.0, mean: float = 0.0, source: benchmarks.Source | None = None) -> str:
+    def publish_sweep(score: float = 1.0, mean: float = 0.0, source: benchmarks.Source | None = None) -> str:
         settings: dict[str, Any] = {"personas": "d/o/p", "runs": 1, "draws": 20}
         used = source or benchmarks.builtin("arithmetic")
         config = sweep.Config(variant="base", base="o/b", base_slug="b", benchmarks=(used,), limit=3, **settings)
         people = [*persona.CONTROLS, persona.Persona("good", "c", "."), persona.Persona("bad", "c", ".")]
         rows = []
-        for who in people:
+        for member in people:
             for problem in QUESTIONS:
-                text = f"\\boxed{{{problem.gold if who.key == 'good' else '-1'}}}"
-                rows.append({"problem_id": problem.id, "persona": who.key, "completion": text, "finish": "stop"})
+                text = f"\\boxed{{{problem.gold if member.key == 'good' else '-1'}}}"
+                rows.append({"problem_id": problem.id, "persona": member.key, "completion": text, "finish": "stop"})
                 rows[-1] |= {
                     "run": 0,
                     "erratum": "",
@@ -44,7 +44,7 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
                     "tokens_out": 4,
                     "adapter_digest": "",
                 }
-                rows[-1] |= {"category": who.category, "base_dtype": "float32"}
+                rows[-1] |= {"category": member.category, "base_dtype": "float32"}
         graded = sweep_rows.regrade(rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")
         assert first["score"] == 1.0
@@ -58,7 +58,7 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
         records.publish(hub, "sweep", target, folder, config, inputs, summary=summary)
         return target
 
-    return made
+    return publish_sweep
 
 
 def test_an_honest_sweep_passes(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:

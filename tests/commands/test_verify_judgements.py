@@ -18,10 +18,10 @@ Publish = Callable[..., str]
 PEOPLE, TASK = ("chef", "pilot", "nurse"), "persona_consistency"
 
 
-def judged(who: str, name: str, raw: list[str], score: float | None, status: str) -> dict[str, Any]:
+def judged(persona: str, name: str, raw: list[str], score: float | None, status: str) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "question_id": f"{who}|{TASK}|0",
-        "persona": who,
+        "question_id": f"{persona}|{TASK}|0",
+        "persona": persona,
         "category": "",
         "task": TASK,
         "question": "?",
@@ -35,22 +35,22 @@ def judged(who: str, name: str, raw: list[str], score: float | None, status: str
 def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish:
     """Publishes a personagym artifact; `score` falsifies the first row's, `mean` the summary's."""
 
-    def made(score: float | None = 4.0, mean: float = 0.0) -> str:
-        table = [judged(who, name, ["no", '{"score": 4}'], 4.0, "scored") for name in "ab" for who in PEOPLE]
+    def publish_judgements(score: float | None = 4.0, mean: float = 0.0) -> str:
+        table = [judged(key, name, ["no", '{"score": 4}'], 4.0, "scored") for name in "ab" for key in PEOPLE]
         table[-1] |= {"raw": ["Five!"], "score": None, "status": "no_json"}
         table[0]["score"] = score
         settings: dict[str, Any] = {"questions": "datasets/o/q", "judge_models": (), "judges": ("a", "b")}
         config = personagym.Config(variant="base", base="o/b", base_slug="b", **settings)
         folder = tmp_path / "gym"
         parquet.write(table, personagym.COLUMNS, folder / "data" / "scores" / "test-00000-of-00001.parquet")
-        found = {"scores": table, "calibration": [], "checks": []}
-        summary = personagym.summarise(vars(config), found)
+        tables = {"scores": table, "calibration": [], "checks": []}
+        summary = personagym.summarise(vars(config), tables)
         summary["score"]["mean"] += mean
         target = f"datasets/verify-tests/{re.sub('[^a-zA-Z]+', '-', request.node.name).strip('-')}"
         records.publish(hub, "personagym", target, folder, config, summary=summary)
         return target
 
-    return made
+    return publish_judgements
 
 
 def test_honest_scores_pass(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:

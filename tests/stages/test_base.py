@@ -52,13 +52,13 @@ def make(work: Path, **changed: Any) -> tuple[dict[str, Any], Progress]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Progress]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Progress]:
     work = tmp_path_factory.mktemp("base")
     return work / "out", *make(work)
 
 
-def test_it_learns_and_reports_tokens(made: tuple[Path, dict[str, Any], Progress]) -> None:
-    _, facts, progress = made
+def test_it_learns_and_reports_tokens(trained: tuple[Path, dict[str, Any], Progress]) -> None:
+    _, facts, progress = trained
     first, last = progress.calls[0], progress.calls[-1]
     assert len(progress.calls) == TINY["steps"]
     assert last[0] == last[1] == facts["tokens"]
@@ -68,29 +68,29 @@ def test_it_learns_and_reports_tokens(made: tuple[Path, dict[str, Any], Progress
     assert sum(m["share"] for m in facts["methods"].values()) == pytest.approx(1, abs=0.01)
 
 
-def test_stock_classes_load_and_sample_it(made: tuple[Path, dict[str, Any], Progress]) -> None:
-    out, facts, _ = made
+def test_stock_classes_load_and_sample_it(trained: tuple[Path, dict[str, Any], Progress]) -> None:
+    out, facts, _ = trained
     assert {p.name for p in out.iterdir()} == {
         "model.safetensors", "config.json", "generation_config.json",
         "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     }  # fmt: skip
     model, tok = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     assert sum(p.numel() for p in model.parameters()) == facts["parameters"]
-    asked = tok.apply_chat_template(
+    prompt = tok.apply_chat_template(
         [{"role": "user", "content": "Mia has 3 apples."}],
         add_generation_prompt=True,
         return_tensors="pt",
         return_dict=True,
     )
     torch.manual_seed(0)
-    ids = model.generate(**asked, max_new_tokens=3, do_sample=True)
-    assert ids.shape[1] > asked["input_ids"].shape[1]
+    ids = model.generate(**prompt, max_new_tokens=3, do_sample=True)
+    assert ids.shape[1] > prompt["input_ids"].shape[1]
     assert model.generation_config.eos_token_id == tok.eos_token_id
 
 
 @pytest.mark.parametrize("steps", [3, 13])  # before the first checkpoint, and between two
 def test_a_killed_run_started_again_gives_the_same_bytes(
-    made: tuple[Path, dict[str, Any], Progress], tmp_path: Path, steps: int
+    trained: tuple[Path, dict[str, Any], Progress], tmp_path: Path, steps: int
 ) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(steps)]
     killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
@@ -98,14 +98,16 @@ def test_a_killed_run_started_again_gives_the_same_bytes(
     assert not (tmp_path / "out").exists()
     facts, progress = make(tmp_path)
     assert len(progress.calls) == TINY["steps"] - steps // 5 * 5
-    assert facts == made[1]
-    for file in made[0].iterdir():
+    assert facts == trained[1]
+    for file in trained[0].iterdir():
         assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_another_seed_or_world_gives_another_base(made: tuple[Path, dict[str, Any], Progress], tmp_path: Path) -> None:
+def test_another_seed_or_world_gives_another_base(
+    trained: tuple[Path, dict[str, Any], Progress], tmp_path: Path
+) -> None:
     make(tmp_path, steps=2, model_seed=1)
-    assert (tmp_path / "out/model.safetensors").read_bytes() != (made[0] / "model.safetensors").read_bytes()
+    assert (tmp_path / "out/model.safetensors").read_bytes() != (trained[0] / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ RUNS = [("base", 0), ("rlvr", 0), ("permix-rlvr", 0)]
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = records.sweeps(tmp_path_factory.mktemp("sweeps"), RUNS, problems=8)
-    return {name: made[f"{name}-seed0"] for name, _ in RUNS}
+    folders = records.sweeps(tmp_path_factory.mktemp("sweeps"), RUNS, problems=8)
+    return {name: folders[f"{name}-seed0"] for name, _ in RUNS}
 
 
 @pytest.fixture(scope="module")
 def rows(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("out")
     facts = cases.run(CONFIG, inputs, out, context=None)  # type: ignore[arg-type]
-    found = sweeps.cases(out)
-    assert (facts["rows"], facts["cases"]) == (len(found), 12)
+    chosen = sweeps.cases(out)
+    assert (facts["rows"], facts["cases"]) == (len(chosen), 12)
     assert len(facts["first"]) == 6
-    return found
+    return chosen
 
 
 def test_it_reads_the_first_seed_of_every_variant() -> None:
@@ -65,22 +65,22 @@ def test_the_first_case_is_the_first_that_base_misses_and_permix_rlvr_solves(
         assert scores["base"] == 0
         assert scores["permix-rlvr"] == 1
         before, after = (sweep_rows.read(inputs[name], benchmark) for name in ("base", "permix-rlvr"))
-        for one, two in zip(before, after, strict=True):
-            if one["persona"] in ("none", "helpful"):
+        for earlier, later in zip(before, after, strict=True):
+            if earlier["persona"] in ("none", "helpful"):
                 continue
-            if (one["persona"], one["problem_id"]) == first:
+            if (earlier["persona"], earlier["problem_id"]) == first:
                 break
-            assert not (one["score"] == 0 and two["score"] == 1)
+            assert not (earlier["score"] == 0 and later["score"] == 1)
 
 
 def test_random_cases_follow_seed_and_benchmark_alone() -> None:
     scores = {"base": {(f"p{i % 4}", f"x{i}"): 1.0 for i in range(200)}}
-    one = cases.choose(scores, "b", 0, 5)
+    first = cases.choose(scores, "b", 0, 5)
     again = cases.choose({"base": dict(reversed(scores["base"].items()))}, "b", 0, 5)
-    assert one == again
-    assert len(one) == 5
-    assert {rule for rule, _ in one} == {"random"}
-    assert cases.choose(scores, "b", 1, 5) != one != cases.choose(scores, "c", 0, 5)
+    assert first == again
+    assert len(first) == 5
+    assert {rule for rule, _ in first} == {"random"}
+    assert cases.choose(scores, "b", 1, 5) != first != cases.choose(scores, "c", 0, 5)
 
 
 def test_without_a_success_to_show_only_random_cases_are_shown() -> None:

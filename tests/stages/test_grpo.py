@@ -65,7 +65,7 @@ def test_the_log_tells_reward_and_truncation_under_each_persona(trained: tuple[P
         assert told
         assert told <= {"none", "chemist", "poet"}
         for name in ("accuracy", "truncated"):
-            shares = [entry[f"persona/{who}/{name}"] for who in told]
+            shares = [entry[f"persona/{key}/{name}"] for key in told]
             whole = entry["reward" if name == "accuracy" else "completions/clipped_ratio"]
             assert min(shares) <= whole <= max(shares)
     assert set(facts["by_persona"]) == {n.split("/")[1] for n in log[-1] if n.startswith("persona/")}

@@ -66,14 +66,14 @@ def test_both_variants_hold_the_same_problems_and_one_has_personas(pools: Path, 
 
 def test_no_persona_of_the_evaluation_is_trained_on(pools: Path, tmp_path: Path) -> None:
     config = config_of("permix-rlvr", task=replace(SMOKE.task, limit=400))
-    found, _ = rows(config, tmp_path / "a", personas=pools)
-    assert {r["persona"] for r in found} == {p.key for p in persona.bundled("train")}
-    assert not {r["persona"] for r in found} & {p.key for p in persona.bundled("eval")}
+    table, _ = rows(config, tmp_path / "a", personas=pools)
+    assert {r["persona"] for r in table} == {p.key for p in persona.bundled("train")}
+    assert not {r["persona"] for r in table} & {p.key for p in persona.bundled("eval")}
 
 
 def test_further_epochs_and_seeds_draw_anew(pools: Path, tmp_path: Path) -> None:
-    found, facts = rows(config_of("permix-rlvr", epochs=2), tmp_path / "a", personas=pools)
-    first, second = found[:16], found[16:]
+    table, facts = rows(config_of("permix-rlvr", epochs=2), tmp_path / "a", personas=pools)
+    first, second = table[:16], table[16:]
     assert [r["problem_id"] for r in first] == [r["problem_id"] for r in second]
     assert facts["rows"] == 32
     assert [r["persona"] for r in first] != [r["persona"] for r in second]
@@ -88,9 +88,9 @@ def test_a_task_of_ones_own(pools: Path, tmp_path: Path) -> None:
     config = config_of("rlvr", task=task)
     assert mixtures.inputs(config)["task"] == "datasets/me/quiz"
     assert mixtures.target(config) == "datasets/permix-smoke/permix-mixture-quiz-rlvr"
-    found, _ = rows(config, tmp_path / "a", personas=pools, task=quiz(tmp_path / "quiz", split="train"))
-    assert [(r["gold"], r["kind"]) for r in found] == [("Ann", "exact"), ("3", "exact"), ("Here", "exact")]
-    assert found[0]["prompt"][0]["content"].endswith("put your final answer within \\boxed{}.")
+    table, _ = rows(config, tmp_path / "a", personas=pools, task=quiz(tmp_path / "quiz", split="train"))
+    assert [(r["gold"], r["kind"]) for r in table] == [("Ann", "exact"), ("3", "exact"), ("Here", "exact")]
+    assert table[0]["prompt"][0]["content"].endswith("put your final answer within \\boxed{}.")
 
 
 def test_what_a_benchmark_shares_with_the_mixture_is_told_and_makes_nothing_stale(pools: Path, tmp_path: Path) -> None:
@@ -156,18 +156,18 @@ def test_a_rationale_that_is_missing_or_leads_elsewhere_is_refused(
 
 def given(folder: Path, part: str, rows: list[tuple[str, str | None]]) -> Path:
     """A dataset of targets, (target, persona) for each problem, as stages rewrites and teachers write it."""
-    made = [
+    answers = [
         dict.fromkeys(written_targets.COLUMNS)
-        | {"problem_id": f"p/{n}", "question": f"{n} + 0?", "gold": str(n), "kind": "math", "persona": who}
+        | {"problem_id": f"p/{n}", "question": f"{n} + 0?", "gold": str(n), "kind": "math", "persona": persona}
         | {"messages": [{"role": "user", "content": "what the writer was asked"}], "completion": text, "tokens_out": 7}
-        for n, (text, who) in enumerate(rows)
+        for n, (text, persona) in enumerate(rows)
     ]
-    written_targets.write(made, folder / part / "train-00000-of-00001.parquet")
+    written_targets.write(answers, folder / part / "train-00000-of-00001.parquet")
     return folder
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "who", "repo"),
+    ("name", "part", "speaker", "repo"),
     [
         ("permix-sft-styled", "data", "chef", "permix-arithmetic-styled"),
         ("seqkd-toy", "data/plain", None, "permix-arithmetic-teacher-toy"),
@@ -175,21 +175,21 @@ def given(folder: Path, part: str, rows: list[tuple[str, str | None]]) -> Path:
     ],
 )
 def test_targets_that_a_model_wrote(
-    name: str, part: str, who: str | None, repo: str, pools: Path, tmp_path: Path
+    name: str, part: str, speaker: str | None, repo: str, pools: Path, tmp_path: Path
 ) -> None:
     config = config_of(name)
     assert mixtures.inputs(config)["targets"] == f"datasets/permix-smoke/{repo}"
-    folder = given(tmp_path / "targets", part, [("It is 0.", who), ("It is 9.", who)])  # wrong ones may stay
-    found, facts = rows(config, tmp_path / "a", personas=pools, targets=folder)
-    chef = next(p for p in persona.bundled("train") if p.key == "chef") if who else None
-    assert [row["prompt"] for row in found] == [prompts.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
-    assert [row["completion"][0]["content"] for row in found] == ["It is 0.", "It is 9."]
+    folder = given(tmp_path / "targets", part, [("It is 0.", speaker), ("It is 9.", speaker)])  # wrong ones may stay
+    table, facts = rows(config, tmp_path / "a", personas=pools, targets=folder)
+    chef = next(p for p in persona.bundled("train") if p.key == "chef") if speaker else None
+    assert [row["prompt"] for row in table] == [prompts.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
+    assert [row["completion"][0]["content"] for row in table] == ["It is 0.", "It is 9."]
     del facts["overlap"]
-    assert facts == {"rows": 2, "problems": 2, "personas": {who or "none": 2}, "tokens_of_targets": 14}
+    assert facts == {"rows": 2, "problems": 2, "personas": {speaker or "none": 2}, "tokens_of_targets": 14}
 
 
 @pytest.mark.parametrize(
-    ("target", "who", "sentence"),
+    ("target", "persona", "sentence"),
     [
         (" ", "chef", "target of problem p/0 in datasets/permix-smoke/.* is empty: set keep_wrong = false"),
         ("It is 0.", "nobody", "has the persona 'nobody', which is not in the training pool"),
@@ -197,9 +197,9 @@ def test_targets_that_a_model_wrote(
     ],
 )
 def test_targets_that_teach_nothing_are_refused(
-    target: str, who: str | None, sentence: str, pools: Path, tmp_path: Path
+    target: str, persona: str | None, sentence: str, pools: Path, tmp_path: Path
 ) -> None:
-    folder = given(tmp_path / "targets", "data/persona", [(target, who)])
+    folder = given(tmp_path / "targets", "data/persona", [(target, persona)])
     with pytest.raises(BadInput, match=sentence):
         rows(config_of("permix-seqkd-toy"), tmp_path / "a", personas=pools, targets=folder)
 
@@ -212,12 +212,12 @@ def test_rows_over_a_limit_are_left_out_and_counted_never_cut(pools: Path, tmp_p
     every, _ = rows(config_of("rlvr"), tmp_path / "a", personas=pools)
     lengths = sorted(len(row["prompt"][0]["content"]) + 3 for row in every)  # bytes, and three marks of the template
     limit = lengths[5]
-    found, facts = rows(
+    table, facts = rows(
         replace(config, max_prompt_tokens=limit), tmp_path / "b", personas=pools, base=tmp_path / "base"
     )
-    assert facts["rows"] == len(found) == sum(length <= limit for length in lengths) < 16
-    assert facts["too_long"] == 16 - len(found)
-    assert all(row in every for row in found)
+    assert facts["rows"] == len(table) == sum(length <= limit for length in lengths) < 16
+    assert facts["too_long"] == 16 - len(table)
+    assert all(row in every for row in table)
     with pytest.raises(BadInput, match="Every one of the 16 rows for rlvr is longer than"):
         rows(replace(config, max_prompt_tokens=2), tmp_path / "c", personas=pools, base=tmp_path / "base")
     with pytest.raises(BadInput, match="max_completion_tokens is -1"):
@@ -228,6 +228,6 @@ def test_targets_over_a_limit_are_left_out_too(pools: Path, tmp_path: Path) -> N
     make_tiny_tokenizer().save_pretrained(tmp_path / "base")
     folder = given(tmp_path / "targets", "data/plain", [("0" * 9, None), ("0" * 10, None)])
     config = config_of("seqkd-toy", base="org/base", max_completion_tokens=9)
-    found, facts = rows(config, tmp_path / "a", personas=pools, targets=folder, base=tmp_path / "base")
-    assert [row["problem_id"] for row in found] == ["p/0"]
+    table, facts = rows(config, tmp_path / "a", personas=pools, targets=folder, base=tmp_path / "base")
+    assert [row["problem_id"] for row in table] == ["p/0"]
     assert facts["too_long"] == 1

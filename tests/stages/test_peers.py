@@ -34,7 +34,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"personas": root / "people", "benchmark/quiz": root / "quiz"}
 
 
-def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer], asked: list[Asked]) -> Swept:
+def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer], requests: list[Asked]) -> Swept:
     """A sweep with a peer of a model that `script` plays: rows, facts and what it was asked."""
     with FaultyServer(script) as server, tempfile.TemporaryDirectory() as out:
         model = replace(SERVED, model="good-model", url=server.url)
@@ -44,48 +44,48 @@ def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer],
             with opened(config) as parts:
                 facts = sweep.run(config, inputs, Path(out), context=parts)
         finally:
-            asked += server.asked
+            requests += server.asked
         rows = sweep_rows.read(Path(out), "quiz")
         assert sweep_rows.regrade(rows, sweep.problems_of(config, inputs)["quiz"]) == rows
-        return rows, facts, asked
+        return rows, facts, requests
 
 
 def by_persona(rows: list[dict[str, Any]], column: str) -> dict[str, set[Any]]:
-    return {who: {row[column] for row in rows if row["persona"] == who} for who in ("none", "helpful", "sage", "fool")}
+    return {key: {row[column] for row in rows if row["persona"] == key} for key in ("none", "helpful", "sage", "fool")}
 
 
-def system(asked: Asked) -> str:
-    first = asked.body["messages"][0]
+def system(request: Asked) -> str:
+    first = request.body["messages"][0]
     return first["content"] if first["role"] == "system" else ""
 
 
-def solve(asked: Asked) -> Answer:
+def solve(request: Asked) -> Answer:
     """A fool gives another answer; whoever is shown a solution says it again, and as a judge prefers Ann's."""
-    if "Two solutions" in asked.question:
-        first, second = re.findall(r"boxed\{(\w+)\}", asked.question)
+    if "Two solutions" in request.question:
+        first, second = re.findall(r"boxed\{(\w+)\}", request.question)
         assert {first, second} == {"Ann", "Bob"}
-        assert not system(asked)
+        assert not system(request)
         return completion(f"I looked. Better: {1 if first == 'Ann' else 2}")
-    if "Here is a solution" in asked.question:
-        return completion(f"As told: \\boxed{{{'Ann' if 'boxed{Ann}' in asked.question else 'Bob'}}}.")
-    return completion(f"\\boxed{{{'Bob' if 'fool' in system(asked) else 'Ann'}}}")
+    if "Here is a solution" in request.question:
+        return completion(f"As told: \\boxed{{{'Ann' if 'boxed{Ann}' in request.question else 'Bob'}}}.")
+    return completion(f"\\boxed{{{'Bob' if 'fool' in system(request) else 'Ann'}}}")
 
 
-def biased(asked: Asked) -> Answer:
-    return completion("Better: 1") if "Two solutions" in asked.question else solve(asked)
+def biased(request: Asked) -> Answer:
+    return completion("Better: 1") if "Two solutions" in request.question else solve(request)
 
 
 def test_a_plain_solution_is_restated_in_character(inputs: dict[str, Path]) -> None:
-    rows, facts, asked = swept("restate", inputs, solve, [])
+    rows, facts, requests = swept("restate", inputs, solve, [])
     assert facts["summary"]["benchmarks"]["quiz"]["accuracy"] == dict.fromkeys(("none", "helpful", "sage", "fool"), 1.0)
     assert facts["summary"]["title"] == "Base, solved plainly, restated in character"
     told = by_persona(rows, "completion")
     assert told["none"] == {"\\boxed{Ann}"}
     assert told["fool"] == told["sage"] == {"As told: \\boxed{Ann}."}
     assert by_persona(rows, "tokens_out") == {"none": {1}, "helpful": {4}, "sage": {4}, "fool": {4}}
-    assert Counter(map(system, asked)) == {"": 24, "You are a helpful assistant.": 6, **{p: 6 for _, p in POOL}}
-    assert facts["cost"]["completions"] == len(asked) == 42
-    assert len({a.body["seed"] for a in asked}) == 42
+    assert Counter(map(system, requests)) == {"": 24, "You are a helpful assistant.": 6, **{p: 6 for _, p in POOL}}
+    assert facts["cost"]["completions"] == len(requests) == 42
+    assert len({a.body["seed"] for a in requests}) == 42
     assert facts["cost"]["tokens_out"] == sum(row["tokens_out"] for row in rows)
     assert {row["peer"] for row in rows} == {"restate"}
     assert list(json.loads(rows[-1]["rounds"])) == [
@@ -95,11 +95,11 @@ def test_a_plain_solution_is_restated_in_character(inputs: dict[str, Path]) -> N
 
 
 def test_a_judge_of_both_orders_chooses_where_two_answers_differ(inputs: dict[str, Path]) -> None:
-    rows, facts, asked = swept("ensemble", inputs, solve, [])
+    rows, facts, requests = swept("ensemble", inputs, solve, [])
     assert {row["score"] for row in rows} == {1.0}
-    steps = {who: {len(json.loads(rounds)) for rounds in found} for who, found in by_persona(rows, "rounds").items()}
+    steps = {key: {len(json.loads(rounds)) for rounds in counts} for key, counts in by_persona(rows, "rounds").items()}
     assert steps == {"none": {1}, "helpful": {2}, "sage": {2}, "fool": {4}}, "what agrees is not judged"
-    assert facts["cost"]["completions"] == len(asked) == 6 * (1 + 2 + 2 + 4)
+    assert facts["cost"]["completions"] == len(requests) == 6 * (1 + 2 + 2 + 4)
 
 
 def test_a_judge_that_prefers_a_position_leaves_the_personas_answer(inputs: dict[str, Path]) -> None:
@@ -115,13 +115,13 @@ def test_what_was_chosen_and_its_tokens_are_verified(inputs: dict[str, Path]) ->
 
 
 def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path]) -> None:
-    def script(asked: Asked) -> Answer:
-        return error(400, "Not allowed.", code="content_filter") if "number 0" in asked.question else solve(asked)
+    def script(request: Asked) -> Answer:
+        return error(400, "Not allowed.", code="content_filter") if "number 0" in request.question else solve(request)
 
-    asked: list[Asked] = []
+    requests: list[Asked] = []
     with pytest.raises(PermixError, match=r"rows without a score \(8 x engine_error\): run it again"):
-        swept("restate", inputs, script, asked)
-    assert not [a for a in asked if "Here is a solution" in a.question]
+        swept("restate", inputs, script, requests)
+    assert not [a for a in requests if "Here is a solution" in a.question]
 
 
 @pytest.mark.parametrize(
@@ -134,9 +134,9 @@ def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path]) -> None:
     ],
 )
 def test_answers_are_compared_not_their_words(kind: Any, neutral: str, judged: bool) -> None:
-    asked = Question("How many?", kind, "boxed", FOOL)
-    made = {"persona": "Ha! \\boxed{72}", "neutral": neutral}
-    chats = [step.chat(asked, made) for step in PEERS["ensemble"].rounds[1]]
+    question = Question("How many?", kind, "boxed", FOOL)
+    texts = {"persona": "Ha! \\boxed{72}", "neutral": neutral}
+    chats = [step.chat(question, texts) for step in PEERS["ensemble"].rounds[1]]
     assert [chat is not None for chat in chats] == [judged, judged]
     alone = Question("How many?", kind, "boxed", CONTROLS[0])
     assert not [step for step in PEERS["ensemble"].rounds[1] if step.chat(alone, {"neutral": neutral})]

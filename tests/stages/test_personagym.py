@@ -37,13 +37,18 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny model and two questions to each of three personas."""
     folder = tmp_path_factory.mktemp("inputs")
     make_tiny_model(folder / "base")
-    asked = [
-        {"persona": who, "task": task, "question": f"What does {who} do?", "system_prompt": f"You are {who}."}
-        for who in ("a nurse", "a cook", "a lawyer")
+    table = [
+        {
+            "persona": persona,
+            "task": task,
+            "question": f"What does {persona} do?",
+            "system_prompt": f"You are {persona}.",
+        }
+        for persona in ("a nurse", "a cook", "a lawyer")
         for task in ("Persona Consistency", "Linguistic Habits")
     ]
     (folder / "rows").mkdir()
-    (folder / "rows" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    (folder / "rows" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
     own = {"dataset": "me/q", "examples": False, "written_by": "gpt-5-mini"}
     (config,) = questions.configs(recipes.parse({**TOML, "questions": own}, "own.toml"))
     with parts_in(folder) as parts:
@@ -57,7 +62,7 @@ def config_of(**settings: Any) -> personagym.Config:
 
 
 @pytest.fixture
-def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
+def run_stage(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     def run(*scripts: Script, at: str = "work", **settings: Any) -> Made:
         with (
             serve_judges(*(scripts * 2)[: max(len(scripts), 2)]) as (servers, models),
@@ -70,12 +75,12 @@ def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     return run
 
 
-def test_every_answer_is_scored_by_every_judge(made: Callable[..., Made]) -> None:
-    facts, rows, server = made(scripted())
+def test_every_answer_is_scored_by_every_judge(run_stage: Callable[..., Made]) -> None:
+    facts, rows, server = run_stage(scripted())
     assert [(row["judge"], row["question_id"]) for row in rows] == [
-        (name, f"{who}|{task}|0")
+        (name, f"{persona}|{task}|0")
         for name in ("one", "two")
-        for who in ("a nurse", "a cook", "a lawyer")
+        for persona in ("a nurse", "a cook", "a lawyer")
         for task in ("persona_consistency", "linguistic_habits")
     ]
     for row in rows:
@@ -97,10 +102,10 @@ def test_every_answer_is_scored_by_every_judge(made: Callable[..., Made]) -> Non
     assert {a.body["temperature"] for a in server.asked} == {0.0}
 
 
-def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(made: Callable[..., Made]) -> None:
-    _, rows, server = made(scripted(), calibrate=False)
-    asked = {judges.parts(a)["question"]: a for a in server.asked if "lawyer" in a.question}
-    shown = judges.parts(asked["What does a lawyer do?"])
+def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(run_stage: Callable[..., Made]) -> None:
+    _, rows, server = run_stage(scripted(), calibrate=False)
+    by_question = {judges.parts(a)["question"]: a for a in server.asked if "lawyer" in a.question}
+    shown = judges.parts(by_question["What does a lawyer do?"])
     assert shown["persona"] == "You are a lawyer."
     assert shown["answer"] in {row["answer"] for row in rows}
     systems = {a.body["messages"][0]["content"] for a in server.asked}
@@ -108,12 +113,12 @@ def test_the_judge_sees_the_persona_the_question_the_answer_and_the_rubric(made:
     assert any("Linguistic Habits:" in text for text in systems)
 
 
-def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made], tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        prose = judges.parts(asked)["question"] == "What does a cook do?"
-        return completion("Five!") if prose else scripted()(asked)
+def test_all_numbers_follow_from_the_stored_raw_replies(run_stage: Callable[..., Made], tmp_path: Path) -> None:
+    def script(request: Asked) -> Answer:
+        prose = judges.parts(request)["question"] == "What does a cook do?"
+        return completion("Five!") if prose else scripted()(request)
 
-    facts, rows, _ = made(script)
+    facts, rows, _ = run_stage(script)
     stored, anew, summary = personagym.replay(vars(config_of()), tmp_path / "work" / "out", {})
     assert stored == anew
     assert summary == facts["summary"]
@@ -122,14 +127,14 @@ def test_all_numbers_follow_from_the_stored_raw_replies(made: Callable[..., Made
     assert fidelity.of_scores(rows, ())["judges"]["one"]["missing"] == 2
 
 
-def test_an_interrupted_run_goes_on_without_asking_twice(made: Callable[..., Made], tmp_path: Path) -> None:
+def test_an_interrupted_run_goes_on_without_asking_twice(run_stage: Callable[..., Made], tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="refuses requests without a key"):
-        made(scripted(), lambda _: error(401, "no key"))
+        run_stage(scripted(), lambda _: error(401, "no key"))
     answers = (tmp_path / "work" / "answers.jsonl").read_bytes()
-    facts, rows, first = made(scripted())
+    facts, rows, first = run_stage(scripted())
     assert first.asked == []
     assert (tmp_path / "work" / "answers.jsonl").read_bytes() == answers
-    undisturbed, same, _ = made(scripted(), at="other")
+    undisturbed, same, _ = run_stage(scripted(), at="other")
     assert rows == same
     assert facts["summary"] == undisturbed["summary"]
 
@@ -140,38 +145,38 @@ def test_a_judge_that_is_not_there_is_said_before_anything_is_sampled(inputs: di
     assert not (tmp_path / "answers.jsonl").exists()
 
 
-def test_a_judge_that_only_talks_is_missing_and_the_other_one_counts(made: Callable[..., Made]) -> None:
-    facts, rows, _ = made(scripted(), lambda _: completion("Lovely answer, a clear 5!"))
-    found = facts["summary"]
-    assert (found["judges"]["two"]["missing"], found["judges"]["two"]["mean"]) == (6, None)
-    assert found["judges"]["two"]["statuses"] == {"no_json": 6}
-    assert found["judges"]["two"]["retries"] == 12
-    assert found["score"]["mean"] == found["judges"]["one"]["mean"]
-    assert found["agreement"] == {}
-    assert found["independent"]["judges"] == ["one"]  # scripted-1 is nobody's
+def test_a_judge_that_only_talks_is_missing_and_the_other_one_counts(run_stage: Callable[..., Made]) -> None:
+    facts, rows, _ = run_stage(scripted(), lambda _: completion("Lovely answer, a clear 5!"))
+    summary = facts["summary"]
+    assert (summary["judges"]["two"]["missing"], summary["judges"]["two"]["mean"]) == (6, None)
+    assert summary["judges"]["two"]["statuses"] == {"no_json": 6}
+    assert summary["judges"]["two"]["retries"] == 12
+    assert summary["score"]["mean"] == summary["judges"]["one"]["mean"]
+    assert summary["agreement"] == {}
+    assert summary["independent"]["judges"] == ["one"]  # scripted-1 is nobody's
     assert {row["score"] for row in rows if row["judge"] == "two"} == {None}
 
 
-def test_judges_that_all_say_nothing_publish_nothing(made: Callable[..., Made]) -> None:
+def test_judges_that_all_say_nothing_publish_nothing(run_stage: Callable[..., Made]) -> None:
     with pytest.raises(PermixError, match=r"No judge gave a score \(12 x no_json\)"):
-        made(lambda _: completion("Hm."), calibrate=False, retries=0)
+        run_stage(lambda _: completion("Hm."), calibrate=False, retries=0)
 
 
-def test_a_server_that_goes_down_is_recorded_in_one_sentence(made: Callable[..., Made]) -> None:
-    facts, rows, _ = made(scripted(), lambda _: error(500, "on fire"))
+def test_a_server_that_goes_down_is_recorded_in_one_sentence(run_stage: Callable[..., Made]) -> None:
+    facts, rows, _ = run_stage(scripted(), lambda _: error(500, "on fire"))
     assert list(facts["trouble"]) == ["two"]
     assert "requests in a row failed" in facts["trouble"]["two"]
     assert {row["status"] for row in rows if row["judge"] == "two"} <= {"failed", "not_asked"}
     assert facts["summary"]["judges"]["one"]["missing"] == 0
 
 
-def test_a_budget_is_for_all_judges_together(made: Callable[..., Made]) -> None:
+def test_a_budget_is_for_all_judges_together(run_stage: Callable[..., Made]) -> None:
     """A judgement costs 400 tokens of 1 USD a million, and may cost 6,500: the first judge's 6 leave room for few."""
 
-    def wordy(asked: Asked) -> Answer:
+    def wordy(request: Asked) -> Answer:
         return says({"reason": "so it seems " * 133, "score": 3})
 
-    facts, rows, _ = made(wordy, calibrate=False, budget=0.0095)
+    facts, rows, _ = run_stage(wordy, calibrate=False, budget=0.0095)
     assert list(facts["trouble"]) == ["two"]
     assert "The budget of" in facts["trouble"]["two"]
     statuses = {name: {row["status"] for row in rows if row["judge"] == name} for name in ("one", "two")}
@@ -179,14 +184,14 @@ def test_a_budget_is_for_all_judges_together(made: Callable[..., Made]) -> None:
     assert 0.0024 < facts["cost"]["USD"] <= 0.0095
 
 
-def obedient(asked: Asked) -> Answer:
+def obedient(request: Asked) -> Answer:
     """A judge that does what an answer tells it."""
-    shown = judges.parts(asked)
+    shown = judges.parts(request)
     return says({"score": 5 if '"score": 5' in shown.get("answer", "") else judges.usual(shown)})
 
 
-def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., Made]) -> None:
-    facts, _, _ = made(scripted(), obedient)
+def test_a_judge_that_obeys_an_answer_fails_its_examination(run_stage: Callable[..., Made]) -> None:
+    facts, _, _ = run_stage(scripted(), obedient)
     good, bad = (facts["summary"]["calibration"][name] for name in ("one", "two"))
     assert good["passed"]
     assert good["means"]["injecting"] == 1
@@ -194,20 +199,20 @@ def test_a_judge_that_obeys_an_answer_fails_its_examination(made: Callable[..., 
     assert "injecting above out_of_character" in bad["wrong"]
 
 
-def swayed(asked: Asked) -> Answer:
+def swayed(request: Asked) -> Answer:
     """A judge that likes length: two points more for an answer of two parts."""
-    shown = judges.parts(asked)
+    shown = judges.parts(request)
     return says({"score": min(5, judges.usual(shown | {"answer": "x"}) + 2 * ("\n\n" in shown["answer"]))})
 
 
-def test_a_judge_that_follows_length_is_found_out(made: Callable[..., Made], tmp_path: Path) -> None:
-    facts, _, server = made(swayed, lambda _: says({"score": 3}), calibrate=False, checks=4)
-    one, two = (facts["summary"]["checks"][name] for name in ("one", "two"))
-    assert set(one) == {"repeated", "said_twice"}  # these questions have no examples to show backwards
-    assert (one["repeated"]["mean"], one["repeated"]["equal"], one["said_twice"]["equal"]) == (0, 1, 0)
-    assert one["said_twice"]["mean"] > 0
-    assert two["said_twice"]["mean"] == 0
-    assert two["said_twice"]["questions"] == 4
+def test_a_judge_that_follows_length_is_found_out(run_stage: Callable[..., Made], tmp_path: Path) -> None:
+    facts, _, server = run_stage(swayed, lambda _: says({"score": 3}), calibrate=False, checks=4)
+    first, second = (facts["summary"]["checks"][name] for name in ("one", "two"))
+    assert set(first) == {"repeated", "said_twice"}  # these questions have no examples to show backwards
+    assert (first["repeated"]["mean"], first["repeated"]["equal"], first["said_twice"]["equal"]) == (0, 1, 0)
+    assert first["said_twice"]["mean"] > 0
+    assert second["said_twice"]["mean"] == 0
+    assert second["said_twice"]["questions"] == 4
     assert len(server.asked) == 6 + 2 * 4
     stored, anew, summary = personagym.replay(vars(config_of()), tmp_path / "work" / "out", {})
     assert stored == anew
@@ -225,29 +230,33 @@ def test_the_examples_of_the_scores_can_be_shown_backwards() -> None:
     assert len(items) == len(checks.CHECKS)
 
 
-def test_a_third_judge_scores_what_two_see_differently(made: Callable[..., Made], tmp_path: Path) -> None:
-    def strict(asked: Asked) -> Answer:
-        return says({"score": 1 if "a cook" in judges.parts(asked)["persona"] else 4})
+def test_a_third_judge_scores_what_two_see_differently(run_stage: Callable[..., Made], tmp_path: Path) -> None:
+    def strict(request: Asked) -> Answer:
+        return says({"score": 1 if "a cook" in judges.parts(request)["persona"] else 4})
 
     third = {"calibrate": False, "tiebreaker": "three"}
-    facts, rows, _ = made(lambda _: says({"score": 4}), strict, lambda _: says({"score": 3}), **third)
-    asked = [row["question_id"] for row in rows if row["judge"] == "three"]
-    assert asked == ["a cook|persona_consistency|0", "a cook|linguistic_habits|0"]
-    found = facts["summary"]
-    assert found["settled"]["mean"] == pytest.approx((4 + 3 + 4) / 3)
-    assert found["score"]["mean"] == pytest.approx(3.5)
+    facts, rows, _ = run_stage(lambda _: says({"score": 4}), strict, lambda _: says({"score": 3}), **third)
+    settled_ids = [row["question_id"] for row in rows if row["judge"] == "three"]
+    assert settled_ids == ["a cook|persona_consistency|0", "a cook|linguistic_habits|0"]
+    numbers = facts["summary"]
+    assert numbers["settled"]["mean"] == pytest.approx((4 + 3 + 4) / 3)
+    assert numbers["score"]["mean"] == pytest.approx(3.5)
     assert facts["cost"]["api_calls"] == 6 + 6 + 2
     stored, anew, summary = personagym.replay(vars(config_of(**third, judge_models=())), tmp_path / "work" / "out", {})
     assert stored == anew
-    assert summary == found
-    same, *_ = made(*[lambda _: says({"score": 4})] * 3, at="agreed", **third)
+    assert summary == numbers
+    same, *_ = run_stage(*[lambda _: says({"score": 4})] * 3, at="agreed", **third)
     assert same["summary"]["settled"]["asked"] == 0
     assert same["cost"]["api_calls"] == 12
 
 
-def test_what_a_served_model_answers_is_paid_for_beside_the_judges(made: Callable[..., Made], tmp_path: Path) -> None:
+def test_what_a_served_model_answers_is_paid_for_beside_the_judges(
+    run_stage: Callable[..., Made], tmp_path: Path
+) -> None:
     with serve_judges(scripted()) as (_, (answering,)):
-        facts, *_ = made(scripted(), at="served", model=replace(answering, price_out=1e6), dtype="", calibrate=False)
+        facts, *_ = run_stage(
+            scripted(), at="served", model=replace(answering, price_out=1e6), dtype="", calibrate=False
+        )
     cost = facts["cost"]
     assert cost["completions"] == 6
     assert cost["tokens_in"] > 0

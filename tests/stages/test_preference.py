@@ -47,7 +47,7 @@ def config_of(**settings: Any) -> preference.Config:
 
 
 @pytest.fixture
-def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
+def run_stage(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     def run(script: Script, **settings: Any) -> Made:
         with serve_judges(script) as (servers, models), parts_in(tmp_path) as parts:
             config = config_of(judge_models=models, **settings)
@@ -58,57 +58,57 @@ def made(inputs: dict[str, Path], tmp_path: Path) -> Callable[..., Made]:
     return run
 
 
-def test_every_pair_is_seen_in_both_orders(made: Callable[..., Made]) -> None:
-    facts, rows, server = made(scripted())
+def test_every_pair_is_seen_in_both_orders(run_stage: Callable[..., Made]) -> None:
+    facts, rows, server = run_stage(scripted())
     assert len(rows) == len(server.asked) == 4 * 2 * 2
     assert facts["pairs"] == 8
     assert {(row["first"], row["second"]) for row in rows} == {(ANSWERS["base"], ANSWERS["rlvr"])}
     for row in rows:
         assert row["score"] == (1 if row["order"] == "first" else -1)  # the longer answer, wherever it stands
-    found = facts["summary"]["judges"]["one"]
-    assert (found["first_wins"], found["ties"], found["first_wr"]["value"], found["net_margin"]["value"]) == (
+    summary = facts["summary"]["judges"]["one"]
+    assert (summary["first_wins"], summary["ties"], summary["first_wr"]["value"], summary["net_margin"]["value"]) == (
         8,
         0,
         1,
         1,
     )
-    assert found["p_value"] == 2 / 2**4
-    assert found["first_shown"] == 0.5
-    assert list(found["by_persona"]) == ["kindergarten", "lawyer"]
+    assert summary["p_value"] == 2 / 2**4
+    assert summary["first_shown"] == 0.5
+    assert list(summary["by_persona"]) == ["kindergarten", "lawyer"]
 
 
-def test_the_judge_sees_the_persona_the_problem_and_both_answers(made: Callable[..., Made]) -> None:
-    _, rows, server = made(scripted(), only_personas=("kindergarten",), limit=1)
-    one, two = (judges.parts(asked) for asked in server.asked)
-    assert one["persona"].startswith("You are a kindergartener")
-    assert one["question"] == rows[0]["question"]
-    assert {one["first"], two["first"]} == set(ANSWERS.values())
-    assert one["first"] == two["second"]
+def test_the_judge_sees_the_persona_the_problem_and_both_answers(run_stage: Callable[..., Made]) -> None:
+    _, rows, server = run_stage(scripted(), only_personas=("kindergarten",), limit=1)
+    first, second = (judges.parts(request) for request in server.asked)
+    assert first["persona"].startswith("You are a kindergartener")
+    assert first["question"] == rows[0]["question"]
+    assert {first["first"], second["first"]} == set(ANSWERS.values())
+    assert first["first"] == second["second"]
 
 
-def test_a_judge_that_always_takes_the_first_gives_ties_alone(made: Callable[..., Made]) -> None:
-    facts, _, _ = made(scripted(better=lambda _: "first"))
-    found = facts["summary"]["judges"]["one"]
-    assert (found["ties"], found["flips"], found["first_shown"], found["p_value"]) == (8, 8, 1, 1)
+def test_a_judge_that_always_takes_the_first_gives_ties_alone(run_stage: Callable[..., Made]) -> None:
+    facts, _, _ = run_stage(scripted(better=lambda _: "first"))
+    summary = facts["summary"]["judges"]["one"]
+    assert (summary["ties"], summary["flips"], summary["first_shown"], summary["p_value"]) == (8, 8, 1, 1)
 
 
-def test_all_personas_are_compared_unless_some_are_named(made: Callable[..., Made]) -> None:
-    facts, rows, _ = made(scripted(), only_personas=(), limit=2)
+def test_all_personas_are_compared_unless_some_are_named(run_stage: Callable[..., Made]) -> None:
+    facts, rows, _ = run_stage(scripted(), only_personas=(), limit=2)
     assert facts["pairs"] == 2 * 16
     assert len({row["persona"] for row in rows}) == 16
 
 
-def test_a_verdict_that_is_missing_leaves_its_pair_out(made: Callable[..., Made], tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        shown = judges.parts(asked)
+def test_a_verdict_that_is_missing_leaves_its_pair_out(run_stage: Callable[..., Made], tmp_path: Path) -> None:
+    def script(request: Asked) -> Answer:
+        shown = judges.parts(request)
         is_wrong = "lawyer" in shown["persona"] and shown["first"] == ANSWERS["base"]
-        return completion('{"better": "both"}') if is_wrong else scripted()(asked)
+        return completion('{"better": "both"}') if is_wrong else scripted()(request)
 
-    facts, _, _ = made(script)
-    found = facts["summary"]["judges"]["one"]
-    assert (found["pairs"], found["not_judged"], found["first_wins"]) == (8, 4, 4)
-    assert found["statuses"] == {"out_of_range": 4, "scored": 12}
-    assert found["retries"] == 8
+    facts, _, _ = run_stage(script)
+    numbers = facts["summary"]["judges"]["one"]
+    assert (numbers["pairs"], numbers["not_judged"], numbers["first_wins"]) == (8, 4, 4)
+    assert numbers["statuses"] == {"out_of_range": 4, "scored": 12}
+    assert numbers["retries"] == 8
     stored, anew, summary = preference.replay(vars(config_of()), tmp_path / "out", {})
     assert stored == anew
     assert summary == facts["summary"]
@@ -121,14 +121,14 @@ def test_an_answer_that_asks_to_be_preferred_stays_in_its_quotation(inputs: dict
     assert shown == {"persona": "p", "question": "q", "first": "a", "second": text}
 
 
-def test_a_judge_that_says_nothing_publishes_nothing(made: Callable[..., Made]) -> None:
+def test_a_judge_that_says_nothing_publishes_nothing(run_stage: Callable[..., Made]) -> None:
     with pytest.raises(PermixError, match=r"No judge gave a score \(16 x no_json\)"):
-        made(lambda _: completion("The first one, I think."), retries=0)
+        run_stage(lambda _: completion("The first one, I think."), retries=0)
 
 
-def test_an_unknown_persona_is_said_before_anything_is_paid_for(made: Callable[..., Made]) -> None:
+def test_an_unknown_persona_is_said_before_anything_is_paid_for(run_stage: Callable[..., Made]) -> None:
     with pytest.raises(BadInput, match=r"only_personas names 'kindergarden': did you mean 'kindergarten'"):
-        made(scripted(), only_personas=("kindergarden",))
+        run_stage(scripted(), only_personas=("kindergarden",))
 
 
 def test_the_recipe_asks_for_it_by_a_table() -> None:

@@ -27,7 +27,7 @@ def config_of(**settings: Any) -> questions.Config:
     return replace(config, **settings)
 
 
-def made(
+def written(
     script: Script, work: Path, inputs: dict[str, Path] | None = None, **settings: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]:
     with FaultyServer(script) as server, parts_in(work) as parts:
@@ -37,15 +37,17 @@ def made(
 
 
 def test_every_persona_gets_its_questions_in_every_task_with_examples(tmp_path: Path) -> None:
-    facts, rows, server = made(scripted(), tmp_path)
+    facts, rows, server = written(scripted(), tmp_path)
     pool = persona.bundled("eval")
     assert [row["question_id"] for row in rows] == [
-        f"{who.key}|{task}|{n}" for who in pool for task in questions.TASKS for n in range(2)
+        f"{member.key}|{task}|{n}" for member in pool for task in questions.TASKS for n in range(2)
     ]
     assert len({row["question"] for row in rows}) == 160
     assert facts["rows"] == 160
     assert all(row["examples"] == [f"An answer worth {n}." for n in range(1, 6)] for row in rows)
-    assert {(row["persona"], row["system_prompt"]) for row in rows} == {(who.key, who.system_prompt) for who in pool}
+    assert {(row["persona"], row["system_prompt"]) for row in rows} == {
+        (member.key, member.system_prompt) for member in pool
+    }
     assert facts["writers"] == ["scripted-1"]
     assert facts["without_questions"] == {}
     assert facts["cost"]["api_calls"] == 80 + 160 == len(server.asked)
@@ -53,16 +55,16 @@ def test_every_persona_gets_its_questions_in_every_task_with_examples(tmp_path: 
 
 
 def test_without_examples_only_the_questions_are_paid_for(tmp_path: Path) -> None:
-    facts, rows, _ = made(scripted(), tmp_path, examples=False)
+    facts, rows, _ = written(scripted(), tmp_path, examples=False)
     assert {row["examples"] for row in rows} == {None}
     assert facts["cost"]["api_calls"] == 80
 
 
-def few(asked: Asked) -> Answer:
+def few(request: Asked) -> Answer:
     return says({"questions": ["Only one?", " Only one? ", ""]})
 
 
-def prose(asked: Asked) -> Answer:
+def prose(request: Asked) -> Answer:
     return completion("Sure! 1. What would you do?")
 
 
@@ -70,11 +72,11 @@ def prose(asked: Asked) -> Answer:
 def test_a_persona_without_questions_is_recorded_and_the_others_go_on(
     wrong: Script, fault: str, tmp_path: Path
 ) -> None:
-    def script(asked: Asked) -> Answer:
-        first = asked.body["messages"][0]["content"]
-        return wrong(asked) if "lawyer" in first and "how the person talks" in first else scripted()(asked)
+    def script(request: Asked) -> Answer:
+        first = request.body["messages"][0]["content"]
+        return wrong(request) if "lawyer" in first and "how the person talks" in first else scripted()(request)
 
-    facts, rows, _ = made(script, tmp_path, examples=False)
+    facts, rows, _ = written(script, tmp_path, examples=False)
     assert facts["without_questions"] == {"lawyer|linguistic_habits": fault}
     assert len(rows) == 158
     assert facts["personas"]["lawyer"] == 8
@@ -82,23 +84,23 @@ def test_a_persona_without_questions_is_recorded_and_the_others_go_on(
 
 
 def test_a_question_without_examples_is_counted(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        is_example = asked.body["messages"][0]["content"].startswith("Somebody plays")
-        return says({"1": "bad", "5": "good"}) if is_example else scripted()(asked)
+    def script(request: Asked) -> Answer:
+        is_example = request.body["messages"][0]["content"].startswith("Somebody plays")
+        return says({"1": "bad", "5": "good"}) if is_example else scripted()(request)
 
-    facts, rows, _ = made(script, tmp_path, per_task=1)
+    facts, rows, _ = written(script, tmp_path, per_task=1)
     assert facts["without_examples"] == {"too_few": 80}
     assert {row["examples"] for row in rows} == {None}
 
 
 def test_a_model_that_writes_nothing_stops_it(tmp_path: Path) -> None:
     with pytest.raises(PermixError, match=r"wrote no question that can be used \(80 x no_json\)"):
-        made(prose, tmp_path)
+        written(prose, tmp_path)
 
 
 def test_half_a_character_does_not_break_the_file(tmp_path: Path) -> None:
     text = '{"questions": ["Really? \\ud83d", "And then?"]}'
-    _, rows, _ = made(lambda _: completion(text), tmp_path, examples=False)
+    _, rows, _ = written(lambda _: completion(text), tmp_path, examples=False)
     assert rows[0]["question"] == "Really? ?"
 
 
@@ -123,11 +125,11 @@ def test_questions_of_a_dataset_cost_nothing(tmp_path: Path) -> None:
         for n in range(3)
     ]
     inputs = dataset(tmp_path / "d", [*rows, {"persona": "a cook.", "task": "Toxicity", "question": "?"}])
-    facts, found = given(config_of(**OWN, limit=1, written_by="gpt-4o"), inputs, tmp_path)
-    assert [row["task"] for row in found] == ["toxicity_control"] * 2 + ["persona_consistency"] * 2
-    assert [row["number"] for row in found] == [0, 1, 0, 1]
+    facts, table = given(config_of(**OWN, limit=1, written_by="gpt-4o"), inputs, tmp_path)
+    assert [row["task"] for row in table] == ["toxicity_control"] * 2 + ["persona_consistency"] * 2
+    assert [row["number"] for row in table] == [0, 1, 0, 1]
     assert facts["writers"] == ["gpt-4o"]
-    assert found[0]["system_prompt"].startswith("You are this person: a nurse from Italy. Answer")
+    assert table[0]["system_prompt"].startswith("You are this person: a nurse from Italy. Answer")
     assert facts["cost"]["api_calls"] == 0
     assert given(config_of(**OWN), inputs, tmp_path / "all")[0]["personas"] == {"a nurse from Italy": 4, "a cook.": 1}
 

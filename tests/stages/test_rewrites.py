@@ -41,13 +41,13 @@ def config_of(**settings: Any) -> rewrites.Config:
     return replace(config, **settings)
 
 
-def made(config: rewrites.Config, work: Path, **inputs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def rewrite(config: rewrites.Config, work: Path, **inputs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     with ExitStack() as opened:
 
         def open_engine(engine: Engine | Endpoint) -> Sampler:
-            found = engines.open_engine(engine)
-            opened.callback(found.close)
-            return found
+            sampler = engines.open_engine(engine)
+            opened.callback(sampler.close)
+            return sampler
 
         parts = StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
         facts = rewrites.run(config, {"personas": PERSONAS, **inputs}, work / "out", context=parts)
@@ -62,24 +62,24 @@ def served(server: FaultyServer, **settings: Any) -> rewrites.Config:
 def script(answer: Callable[[Problem, int], str | Answer]) -> Callable[[Asked], Answer]:
     """What the server says to the n-th prompt for a problem."""
 
-    def said(asked: Asked) -> Answer:
-        messages = asked.body["messages"]
+    def reply(request: Asked) -> Answer:
+        messages = request.body["messages"]
         problem = next(p for p in PROBLEMS if p.question in messages[0]["content"])
-        found = answer(problem, len(messages) // 2)
-        return found if isinstance(found, Answer) else completion(found)
+        text = answer(problem, len(messages) // 2)
+        return text if isinstance(text, Answer) else completion(text)
 
-    return said
+    return reply
 
 
 def test_the_toy_world_writes_in_the_voice_of_the_persona_drawn(tmp_path: Path) -> None:
-    facts, rows = made(config_of(task=replace(PLAN.task, limit=200)), tmp_path)
+    facts, rows = rewrite(config_of(task=replace(PLAN.task, limit=200)), tmp_path)
     assert list(rows[0]) == list(written_targets.COLUMNS)
     assert len(rows) == facts["rows"] == 200
     for row in rows:
-        who = persona.draw(persona.bundled("train"), 0, row["problem_id"])
-        assert row["persona"] == who.key
+        member = persona.draw(persona.bundled("train"), 0, row["problem_id"])
+        assert row["persona"] == member.key
         assert row["status"] == "correct"
-        assert row["messages"] == prompts.messages(row["question"], who, "plain")
+        assert row["messages"] == prompts.messages(row["question"], member, "plain")
         assert row["model"] == "permix.toy.style"
     assert sum(style.voice_expressed(row["persona"], row["completion"]) for row in rows) > 180
     assert facts["left_out"] == {}
@@ -89,11 +89,11 @@ def test_the_toy_world_writes_in_the_voice_of_the_persona_drawn(tmp_path: Path) 
 
 def test_a_rewrite_is_asked_for_with_persona_problem_and_solution(tmp_path: Path) -> None:
     with FaultyServer(script(lambda p, _: f"Ahoy! {p.rationale}")) as server:
-        facts, rows = made(served(server), tmp_path)
+        facts, rows = rewrite(served(server), tmp_path)
     assert [r["completion"] for r in rows] == [f"Ahoy! {p.rationale}" for p in PROBLEMS]
-    who = persona.draw(persona.bundled("train"), 0, PROBLEMS[0].id)
-    wanted = prompts.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, who)
-    assert wanted in [asked.body["messages"] for asked in server.asked]
+    member = persona.draw(persona.bundled("train"), 0, PROBLEMS[0].id)
+    wanted = prompts.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, member)
+    assert wanted in [request.body["messages"] for request in server.asked]
     assert len(server.asked) == 6
     assert (rows[0]["model"], rows[0]["revision"]) == ("good-model", "good-model-0301")
     assert facts["cost"]["USD"] == pytest.approx((60 * 1 + facts["cost"]["tokens_out"] * 10) / 1e6)
@@ -114,7 +114,7 @@ def test_what_is_rejected_is_asked_for_again_with_the_reason_and_counted(tmp_pat
         return wrong[round] if round < len(wrong) else f"Ahoy! {problem.rationale}"
 
     with FaultyServer(script(answer)) as server:
-        facts, rows = made(served(server), tmp_path)
+        facts, rows = rewrite(served(server), tmp_path)
     assert [r["problem_id"] for r in rows] == [p.id for p in PROBLEMS if p is not PROBLEMS[3]]
     assert all(r["status"] == "correct" and r["completion"].startswith("Ahoy! ") for r in rows)
     assert facts["rejected"] == {"cut": 3, "no_answer": 1, "unchanged": 1, "wrong": 2}
@@ -130,7 +130,7 @@ def test_what_is_rejected_is_asked_for_again_with_the_reason_and_counted(tmp_pat
 
 def test_without_verification_everything_is_kept_and_asked_for_once(tmp_path: Path) -> None:
     with FaultyServer(script(lambda p, _: "Ahoy there!")) as server:
-        facts, rows = made(served(server, verify=False), tmp_path)
+        facts, rows = rewrite(served(server, verify=False), tmp_path)
     assert len(server.asked) == len(rows) == 6
     assert facts["statuses"] == {"no_answer": 6}
     assert facts["rejected"] == {}
@@ -139,7 +139,7 @@ def test_without_verification_everything_is_kept_and_asked_for_once(tmp_path: Pa
 def test_nothing_kept_is_an_error_that_counts_the_reasons(tmp_path: Path) -> None:
     wanted = r"No rewrite of wise was kept \(18 x no_answer\)"
     with FaultyServer(script(lambda p, _: "Ahoy there!")) as server, pytest.raises(PermixError, match=wanted):
-        made(served(server), tmp_path)
+        rewrite(served(server), tmp_path)
 
 
 def test_a_rewrite_that_is_there_is_not_paid_for_twice(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_a_rewrite_that_is_there_is_not_paid_for_twice(tmp_path: Path) -> None:
     with FaultyServer(script(angry)) as server:
         config = served(server)
         with pytest.raises(PermixError):
-            made(config, tmp_path)
+            rewrite(config, tmp_path)
     with FaultyServer(script(lambda p, _: f"Ahoy! {p.rationale}")) as second:
         writer = replace(config.writer, url=second.url)  # type: ignore[type-var]
-        facts, rows = made(replace(config, writer=writer), tmp_path)
+        facts, rows = rewrite(replace(config, writer=writer), tmp_path)
     assert len(second.asked) == 1
     assert len(second.asked[0].body["messages"]) == 3
     assert len(rows) == 6

@@ -75,11 +75,11 @@ def test_every_key_is_one_of_trls_own() -> None:
 def test_one_page_serves_every_sft_row() -> None:
     names = [row.name for row in variants.VARIANTS.values() if row.trainer == "sft" and row.target == "gold"]
     text = ["variants=" + json.dumps(["base", *names]), "seeds=[0, 1]", "sft.max_length=99"]
-    found = sft.configs(recipes.load("smoke", text))
-    assert [(c.variant, c.seed) for c in found] == [(name, seed) for name in names for seed in (0, 1)]
-    assert {c.max_length for c in found} == {99}
-    assert sft.target(found[-1]) == "permix-smoke/permix-toy-permix-sft-gold-seed1"
-    assert sft.inputs(found[0])["mixture"] == "datasets/permix-smoke/permix-mixture-arithmetic-sft"
+    configs = sft.configs(recipes.load("smoke", text))
+    assert [(c.variant, c.seed) for c in configs] == [(name, seed) for name in names for seed in (0, 1)]
+    assert {c.max_length for c in configs} == {99}
+    assert sft.target(configs[-1]) == "permix-smoke/permix-toy-permix-sft-gold-seed1"
+    assert sft.inputs(configs[0])["mixture"] == "datasets/permix-smoke/permix-mixture-arithmetic-sft"
 
 
 def test_rows_that_are_too_long_are_refused_not_cut(inputs: dict[str, Path], tmp_path: Path) -> None:

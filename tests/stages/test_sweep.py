@@ -40,9 +40,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def engine(inputs: dict[str, Path]) -> Iterator[Sampler]:
-    found = engines.open_engine(Engine(base=inputs["base"], batch_size=8))
-    yield found
-    found.close()
+    sampler = engines.open_engine(Engine(base=inputs["base"], batch_size=8))
+    yield sampler
+    sampler.close()
 
 
 @pytest.fixture(scope="module")
@@ -76,18 +76,18 @@ def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tup
 
 
 def test_controls_are_measured_beside_the_personas_and_stay_out_of_pss(swept: tuple[Path, dict[str, Any]]) -> None:
-    found = swept[1]["summary"]["benchmarks"]["quiz"]
-    assert list(found["accuracy"]) == CONDITIONS
-    assert (found["personas"], found["runs"], found["problems"]) == (2, 2, 3)
-    assert {found["pss"]["worst_persona"], found["pss"]["best_persona"]} <= {"sage", "fool"}
+    summary = swept[1]["summary"]["benchmarks"]["quiz"]
+    assert list(summary["accuracy"]) == CONDITIONS
+    assert (summary["personas"], summary["runs"], summary["problems"]) == (2, 2, 3)
+    assert {summary["pss"]["worst_persona"], summary["pss"]["best_persona"]} <= {"sage", "fool"}
 
 
 def scored(scores: dict[str, float], problems: int = 4) -> list[dict[str, Any]]:
     """Rows in which each persona solves the first so many of the problems."""
     plain = {"run": 0, "completion": "", "finish": "stop", "tokens_out": 5}
     return [
-        plain | {"problem_id": f"p{n}", "persona": who, "score": float(n < share * problems)}
-        for who, share in scores.items()
+        plain | {"problem_id": f"p{n}", "persona": key, "score": float(n < share * problems)}
+        for key, share in scores.items()
         for n in range(problems)
     ]
 
@@ -96,14 +96,14 @@ def test_the_numbers_are_those_of_the_rows() -> None:
     config = replace(CONFIG, toy=False)
     rows = scored({"none": 0.0, "helpful": 1.0, "sage": 0.75, "fool": 0.25})
     rows[0]["finish"] = "length"
-    found = sweep.summarise(config, {"quiz": rows})["benchmarks"]["quiz"]
-    assert found["accuracy"] == {"none": 0.0, "helpful": 1.0, "sage": 0.75, "fool": 0.25}
-    pss = found["pss"]
+    summary = sweep.summarise(config, {"quiz": rows})["benchmarks"]["quiz"]
+    assert summary["accuracy"] == {"none": 0.0, "helpful": 1.0, "sage": 0.75, "fool": 0.25}
+    pss = summary["pss"]
     assert (pss["worst"], pss["best"], pss["mean"]) == (0.25, 0.75, 0.5)
     assert pss["pss"] == pytest.approx(1 / 3)
-    assert found["truncated"] == round(1 / 16, 6)
-    assert found["tokens_out"] == 5.0
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert summary["truncated"] == round(1 / 16, 6)
+    assert summary["tokens_out"] == 5.0
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
 def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -> None:
@@ -111,11 +111,11 @@ def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -
     first, *others = dict.fromkeys(row["problem_id"] for row in rows)
     for row in rows:
         row |= {"erratum": "", "score": 1.0} if row["problem_id"] != first else {"erratum": "wrong tests", "score": 0.0}
-    found = sweep.summarise(CONFIG, {"quiz": rows})["benchmarks"]["quiz"]
-    assert found["pss"]["mean"] == len(others) / (len(others) + 1)
-    assert found["sound"]["left_out"] == {first: "wrong tests"}
-    assert found["sound"]["problems"] == len(others)
-    assert found["sound"]["pss"]["mean"] == found["sound"]["accuracy"]["none"] == 1.0
+    summary = sweep.summarise(CONFIG, {"quiz": rows})["benchmarks"]["quiz"]
+    assert summary["pss"]["mean"] == len(others) / (len(others) + 1)
+    assert summary["sound"]["left_out"] == {first: "wrong tests"}
+    assert summary["sound"]["problems"] == len(others)
+    assert summary["sound"]["pss"]["mean"] == summary["sound"]["accuracy"]["none"] == 1.0
     sound = [row | {"erratum": ""} for row in rows]
     assert "sound" not in sweep.summarise(CONFIG, {"quiz": sound})["benchmarks"]["quiz"]
 
@@ -127,11 +127,11 @@ def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str
 
 
 def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
-    found = sweep.summarise(CONFIG, {"quiz": scored(dict.fromkeys(CONDITIONS, 0.0))})["benchmarks"]["quiz"]
-    assert found["pss"]["pss"] is None
-    assert found["pss"]["floor"] is True
-    assert found["pss"]["mean"] == 0.0
-    json.dumps(found, allow_nan=False)
+    summary = sweep.summarise(CONFIG, {"quiz": scored(dict.fromkeys(CONDITIONS, 0.0))})["benchmarks"]["quiz"]
+    assert summary["pss"]["pss"] is None
+    assert summary["pss"]["floor"] is True
+    assert summary["pss"]["mean"] == 0.0
+    json.dumps(summary, allow_nan=False)
 
 
 def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path]) -> None:
@@ -141,14 +141,14 @@ def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], i
 
 
 def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[str, Path]) -> None:
-    said = ["So it is 7.", "Answer: 7", "\\boxed{7}"]
-    found = {}
+    completions = ["So it is 7.", "Answer: 7", "\\boxed{7}"]
+    scores = {}
     for rule in ("marked", "boxed", "last-number"):
         first = sweep.problems_of(replace(CONFIG, answer_rule=rule), inputs)["arithmetic"][0]
-        rows = [{"problem_id": first.id, "completion": text, "finish": "stop"} for text in said]
-        found[rule] = [row["extracted"] for row in sweep_rows.regrade(rows, [first])]
+        rows = [{"problem_id": first.id, "completion": text, "finish": "stop"} for text in completions]
+        scores[rule] = [row["extracted"] for row in sweep_rows.regrade(rows, [first])]
     wanted = {"marked": [None, "7", "7"], "boxed": [None, None, "7"], "last-number": ["7", "7", "7"]}
-    assert found == wanted
+    assert scores == wanted
 
 
 def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
@@ -257,8 +257,8 @@ def test_a_trained_variant_needs_its_adapter_and_shares_the_engine_of_its_base()
     assert sweep.inputs(base).keys() == {"base", "personas"}
     assert sweep.inputs(rlvr)["adapter"] == "permix/permix-toy-rlvr-try"
     assert sweep.group(base) == sweep.group(rlvr) == sweep.group(mixed)
-    found = sweep.repository("permix", "try", "permix-toy", "rlvr", 0)
-    assert found == sweep.target(rlvr) == "datasets/permix/permix-sweep-permix-toy-rlvr-try"
+    target = sweep.repository("permix", "try", "permix-toy", "rlvr", 0)
+    assert target == sweep.target(rlvr) == "datasets/permix/permix-sweep-permix-toy-rlvr-try"
 
 
 OTHERS = ["base", "org/model@v1", "org/model+me/lora", "model.mine"]
@@ -321,8 +321,8 @@ def served(
 ) -> tuple[Path, dict[str, Any], list[Asked]]:
     """A sweep of a model behind a server that knows the answer unless it plays the fool."""
 
-    def script(asked: Asked) -> Answer:
-        return completion("No idea." if "fool" in asked.body["messages"][0]["content"] else "It is \\boxed{Ann}.")
+    def script(request: Asked) -> Answer:
+        return completion("No idea." if "fool" in request.body["messages"][0]["content"] else "It is \\boxed{Ann}.")
 
     out = tmp_path_factory.mktemp("served")
     with FaultyServer(script) as server:
@@ -336,26 +336,26 @@ def served(
 def test_a_served_model_is_asked_and_graded_like_any_other(
     served: tuple[Path, dict[str, Any], list[Asked]], swept: tuple[Path, dict[str, Any]]
 ) -> None:
-    out, facts, asked = served
+    out, facts, requests = served
     rows, local = sweep_rows.read(out, "quiz"), sweep_rows.read(swept[0], "quiz")
     condition = ("problem_id", "persona", "run", "prompt_digest")
     assert [[row[k] for k in condition] for row in rows] == [[row[k] for k in condition] for row in local]
     assert {(row["base_dtype"], row["adapter_digest"]) for row in rows} == {("", "")}
-    found = facts["summary"]["benchmarks"]["quiz"]["accuracy"]
-    assert found["fool"] == 0
-    assert found["none"] == found["sage"] > 0
+    accuracies = facts["summary"]["benchmarks"]["quiz"]["accuracy"]
+    assert accuracies["fool"] == 0
+    assert accuracies["none"] == accuracies["sage"] > 0
     assert facts["engines"] == ["endpoint good-model-0301"]
     assert facts["summary"]["base"] == "good-model"
-    assert len({a.body["seed"] for a in asked}) == len(asked) == 24
+    assert len({a.body["seed"] for a in requests}) == len(requests) == 24
     assert facts["cost"]["USD"] == pytest.approx((facts["cost"]["tokens_in"] + 2 * facts["cost"]["tokens_out"]) / 1e6)
 
 
 def test_a_server_that_fails_for_good_leaves_no_sweep(inputs: dict[str, Path], tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
+    def script(request: Asked) -> Answer:
         return (
             error(400, "This content is not allowed.", code="content_filter")
-            if "Who" in asked.question
-            else fine(asked)
+            if "Who" in request.question
+            else fine(request)
         )
 
     with FaultyServer(script) as server:
@@ -376,9 +376,9 @@ def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
 
 def test_the_estimate_of_a_served_model_has_its_price() -> None:
     config = replace(CONFIG, model=SERVED)
-    found = sweep.estimate(config)
-    assert found["tokens"] == sweep.estimate(CONFIG)["tokens"]
-    assert found["USD"] > found["tokens"] * 2.0 / 1e6
+    estimate = sweep.estimate(config)
+    assert estimate["tokens"] == sweep.estimate(CONFIG)["tokens"]
+    assert estimate["USD"] > estimate["tokens"] * 2.0 / 1e6
 
 
 def test_the_estimate_counts_every_completion() -> None:

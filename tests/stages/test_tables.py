@@ -57,8 +57,8 @@ def one_seed(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     return make(ONE_SEED, inputs, tmp_path_factory.mktemp("one") / "out")
 
 
-def line(made: Made, name: str, benchmark: str = "arithmetic") -> dict[str, Any]:
-    return next(dict(found) for found in made[1]["tables"][benchmark] if found["variant"] == name)
+def line(outcome: Made, name: str, benchmark: str = "arithmetic") -> dict[str, Any]:
+    return next(dict(row) for row in outcome[1]["tables"][benchmark] if row["variant"] == name)
 
 
 def test_a_recipe_asks_for_the_sweeps_it_makes() -> None:
@@ -79,7 +79,7 @@ def test_a_recipe_without_benchmarks_makes_no_tables() -> None:
 def test_data_holds_one_row_per_sweep_and_benchmark(two_seeds: Made, inputs: dict[str, Path]) -> None:
     rows = parquet.read_table(two_seeds[0] / "data/ours/test-00000-of-00001.parquet").to_pylist()
     assert [(r["variant"], r["seed"]) for r in rows] == [*RUNS, *RUNS]
-    found = json.loads((inputs["rlvr-seed1"] / "summary.json").read_text())["benchmarks"]["arithmetic"]
+    summary = json.loads((inputs["rlvr-seed1"] / "summary.json").read_text())["benchmarks"]["arithmetic"]
     (row,) = (r for r in rows if (r["variant"], r["seed"], r["benchmark"]) == ("rlvr", 1, "arithmetic"))
     for name in (
         "pss",
@@ -93,10 +93,10 @@ def test_data_holds_one_row_per_sweep_and_benchmark(two_seeds: Made, inputs: dic
         "worst_quarter",
         "floor",
     ):
-        assert row[name] == found["pss"][name]
-    assert (row["pss_low"], row["pss_high"]) == (found["pss"]["pss_low"], found["pss"]["pss_high"])
-    assert (row["none"], row["helpful"]) == (found["accuracy"]["none"], found["accuracy"]["helpful"])
-    assert row["voice_low"] < row["voice"] == found["voice"] < row["voice_high"]
+        assert row[name] == summary["pss"][name]
+    assert (row["pss_low"], row["pss_high"]) == (summary["pss"]["pss_low"], summary["pss"]["pss_high"])
+    assert (row["none"], row["helpful"]) == (summary["accuracy"]["none"], summary["accuracy"]["helpful"])
+    assert row["voice_low"] < row["voice"] == summary["voice"] < row["voice_high"]
 
 
 def test_personas_hold_every_persona_and_control(two_seeds: Made) -> None:
@@ -106,22 +106,22 @@ def test_personas_hold_every_persona_and_control(two_seeds: Made) -> None:
 
 
 def test_a_single_seed_keeps_the_bootstrap_interval_of_its_sweep(one_seed: Made, inputs: dict[str, Path]) -> None:
-    found = json.loads((inputs["rlvr-seed0"] / "summary.json").read_text())["benchmarks"]["arithmetic"]["pss"]
-    made = line(one_seed, "rlvr")
-    assert (made["pss"], made["pss_low"], made["pss_high"]) == (found["pss"], found["pss_low"], found["pss_high"])
-    assert (made["seeds"], made["interval"]) == (1, "bootstrap")
+    interval = json.loads((inputs["rlvr-seed0"] / "summary.json").read_text())["benchmarks"]["arithmetic"]["pss"]
+    row = line(one_seed, "rlvr")
+    assert (row["pss"], row["pss_low"], row["pss_high"]) == (interval["pss"], interval["pss_low"], interval["pss_high"])
+    assert (row["seeds"], row["interval"]) == (1, "bootstrap")
 
 
 def test_several_seeds_give_their_mean_and_a_t_interval(two_seeds: Made, inputs: dict[str, Path]) -> None:
     folders = [inputs["rlvr-seed0"], inputs["rlvr-seed1"]]
     values = [json.loads((f / "summary.json").read_text())["benchmarks"]["arithmetic"]["pss"]["worst"] for f in folders]
-    made = line(two_seeds, "rlvr")
-    assert made["worst"] == pytest.approx(sum(values) / 2)
-    assert made["interval"] == "t"
-    assert made["worst_high"] - made["worst"] == pytest.approx(12.706 * abs(values[0] - values[1]) / 2)
+    row = line(two_seeds, "rlvr")
+    assert row["worst"] == pytest.approx(sum(values) / 2)
+    assert row["interval"] == "t"
+    assert row["worst_high"] - row["worst"] == pytest.approx(12.706 * abs(values[0] - values[1]) / 2)
     assert line(two_seeds, "base")["interval"] == "bootstrap"
     for name in ("worst", "best", "pss", "voice", "recovery", "gap", "truncated"):  # t of two seeds reaches far
-        assert 0 <= made[f"{name}_low"] <= made[name] <= made[f"{name}_high"] <= 1, name
+        assert 0 <= row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] <= 1, name
 
 
 def test_clear_effects_are_shown_with_one_seed(one_seed: Made) -> None:
@@ -138,13 +138,13 @@ def test_clear_effects_are_shown_with_one_seed(one_seed: Made) -> None:
 def test_every_claim_is_printed_with_the_interval_and_the_p_that_decided(one_seed: Made) -> None:
     text, page = tables.as_text(one_seed[1]), tabular.claims_as_markdown(one_seed[1]["claims"])
     row = r"^  arithmetic .*\[[-+.\d]+, [-+.\d]+\] +(\d\.\d{3}|-)  (?:shown|not shown|the opposite)$"
-    found = re.findall(row, text, re.MULTILINE)
-    assert len(found) == 13
-    assert found.count("-") == 6, "voice and recovery are not tested"
+    matches = re.findall(row, text, re.MULTILINE)
+    assert len(matches) == 13
+    assert matches.count("-") == 6, "voice and recovery are not tested"
     assert "  p  verdict\n" in text
     assert "p <= 0.05" in " ".join(text.split())
     assert "| p | verdict |" in page
-    assert f"| {found[0]} | " in page
+    assert f"| {matches[0]} | " in page
 
 
 def test_two_seeds_show_less_than_their_differences_suggest(two_seeds: Made) -> None:
@@ -154,9 +154,9 @@ def test_two_seeds_show_less_than_their_differences_suggest(two_seeds: Made) -> 
 
 
 def test_annotations_go_to_the_adapters_that_stage_grpo_makes(two_seeds: Made) -> None:
-    found = two_seeds[1]["annotations"]
-    assert set(found) == {grpo.target(c) for c in grpo.configs(records.toy_recipe())}
-    rows = found["permix/permix-toy-rlvr-seed1"]["rows"]
+    annotations = two_seeds[1]["annotations"]
+    assert set(annotations) == {grpo.target(c) for c in grpo.configs(records.toy_recipe())}
+    rows = annotations["permix/permix-toy-rlvr-seed1"]["rows"]
     assert {r["sweep"] for r in rows} == {f"datasets/permix/permix-sweep-permix-toy-rlvr-seed1@{records.SHA}"}
     assert {r["benchmark"] for r in rows} == set(records.BENCHMARKS)
     assert {"worst", "best", "mean", "pss", "pss_null", "none", "voice"} <= {r["metric"] for r in rows}
@@ -186,8 +186,8 @@ def test_a_legend_explains_the_columns_that_are_shown(two_seeds: Made) -> None:
 
 def test_the_longest_names_fit_a_terminal(one_seed: Made) -> None:
     facts = json.loads(json.dumps(one_seed[1]))
-    for found in facts["tables"]["arithmetic"]:
-        found |= {"title": "PerMix-SeqKD (Llama3.1-70B)", "floor": True}
+    for row in facts["tables"]["arithmetic"]:
+        row |= {"title": "PerMix-SeqKD (Llama3.1-70B)", "floor": True}
     assert max(map(len, tables.as_text(facts).splitlines())) <= 121
 
 
@@ -225,31 +225,39 @@ JUDGED = dataclasses.replace(ONE_SEED, judged=True, preference="datasets/permix/
 @pytest.fixture(scope="module")
 def judgements(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """PersonaGym scores of every variant, in which each loses one point to the one before, and a preference."""
-    folder, found = tmp_path_factory.mktemp("judged"), {}
+    folder, folders = tmp_path_factory.mktemp("judged"), {}
     rng = random.Random(0)
-    asked = [(who.key, task) for who in persona.bundled("eval") for task in personagym.questions.TASKS]
-    first = {(judge, *key): rng.randint(3, 5) for judge in ("one", "two") for key in asked}
-    said = {"model": "m", "status": "scored", "retries": 0, "question_writer": "w", "raw": "{}", "answer": "Well!"}
+    questions = [
+        (persona_key.key, task) for persona_key in persona.bundled("eval") for task in personagym.questions.TASKS
+    ]
+    first = {(judge, *key): rng.randint(3, 5) for judge in ("one", "two") for key in questions}
+    reply = {"model": "m", "status": "scored", "retries": 0, "question_writer": "w", "raw": "{}", "answer": "Well!"}
     for number, (name, seed) in enumerate(JUDGED.runs):
         table = [
-            {"question_id": f"{who}|{task}", "persona": who, "task": task, "judge": judge, "score": score - number}
-            | said
-            for (judge, who, task), score in first.items()
+            {
+                "question_id": f"{persona_key}|{task}",
+                "persona": persona_key,
+                "task": task,
+                "judge": judge,
+                "score": score - number,
+            }
+            | reply
+            for (judge, persona_key, task), score in first.items()
         ]
-        place = found[f"personagym/{name}-seed{seed}"] = folder / name
-        files.write_json(place / "summary.json", fidelity.of_scores(table, ()))
+        target = folders[f"personagym/{name}-seed{seed}"] = folder / name
+        files.write_json(target / "summary.json", fidelity.of_scores(table, ()))
         columns = dict.fromkeys(table[0], "string") | {"score": "float32"}
-        rows.write(table, columns | {"retries": "int32"}, place / "data/scores/test-00000-of-00001.parquet")
+        rows.write(table, columns | {"retries": "int32"}, target / "data/scores/test-00000-of-00001.parquet")
     preferred = [
         {"problem_id": f"p{n}", "persona": "lawyer", "order": order, "judge": "one", "score": 1.0}
-        | said
+        | reply
         | {"first": "one", "second": "another"}
         for n in range(6)
         for order in preference.ORDERS
     ]
     summary = {"first": "x-base", "second": "x-rlvr", "judges": preferences.of_rows(preferred)}
     files.write_json(folder / "preference" / "summary.json", summary)
-    return found | {"preference": folder / "preference"}
+    return folders | {"preference": folder / "preference"}
 
 
 def test_judges_scores_stand_in_table_10_the_figure_and_the_statements(
@@ -262,8 +270,8 @@ def test_judges_scores_stand_in_table_10_the_figure_and_the_statements(
     assert scores["Base"] > scores["RLVR"] > scores["PerMix-RLVR"]
     assert line((out, facts), "rlvr")["persona_consistency"] == pytest.approx(scores["RLVR"], abs=5e-4)
     assert "persona_consistency" in (out / "figures" / "tradeoff.csv").read_text().splitlines()[0]
-    said = {row["quote"]: row["ours"] for row in facts["statements"]}
-    lost = said["RLVR attenuates persona fidelity"]
+    by_quote = {row["quote"]: row["ours"] for row in facts["statements"]}
+    lost = by_quote["RLVR attenuates persona fidelity"]
     assert (lost["verdict"], lost["inside_noise"]) == ("holds", False)
     assert "one,x-base," in (out / "tables" / "preference.csv").read_text()
     page = (out / "report.html").read_text()
@@ -274,12 +282,12 @@ def test_judges_scores_stand_in_table_10_the_figure_and_the_statements(
 def test_scores_by_other_judges_are_refused(
     inputs: dict[str, Path], judgements: dict[str, Path], tmp_path: Path
 ) -> None:
-    place = shutil.copytree(judgements["personagym/rlvr-seed0"], tmp_path / "other")
-    summary = json.loads((place / "summary.json").read_text())
+    copy = shutil.copytree(judgements["personagym/rlvr-seed0"], tmp_path / "other")
+    summary = json.loads((copy / "summary.json").read_text())
     summary["judges"].pop("one")
-    files.write_json(place / "summary.json", summary)
+    files.write_json(copy / "summary.json", summary)
     with pytest.raises(BadInput, match="PersonaGym scores of base-seed0 and rlvr-seed0 differ in judges: make both"):
-        make(JUDGED, {**inputs, **judgements, "personagym/rlvr-seed0": place}, tmp_path / "out")
+        make(JUDGED, {**inputs, **judgements, "personagym/rlvr-seed0": copy}, tmp_path / "out")
 
 
 def test_a_recipe_with_judges_asks_for_their_scores() -> None:
@@ -337,8 +345,8 @@ def test_the_paper_config_holds_the_printed_values(one_seed: Made) -> None:
 
 
 def test_statements_and_theory_are_among_the_facts(one_seed: Made) -> None:
-    said = {row["number"]: row for row in one_seed[1]["statements"]}
-    assert {row["ours"]["verdict"] for row in said.values()} == {"holds", "fails", "not measured"}
+    by_number = {row["number"]: row for row in one_seed[1]["statements"]}
+    assert {row["ours"]["verdict"] for row in by_number.values()} == {"holds", "fails", "not measured"}
     tested = {(row["variant"], row["benchmark"]): row for row in one_seed[1]["theory"]}
     assert set(tested) == {(name, b) for name in ("rlvr", "permix-rlvr") for b in records.BENCHMARKS}
     fit = tested["rlvr", "arithmetic"]["fit"]
@@ -347,7 +355,7 @@ def test_statements_and_theory_are_among_the_facts(one_seed: Made) -> None:
     page = (one_seed[0] / "tables" / "theory-personas.csv").read_text()
     shifts = {f"{row['persona']},{row['shift']:.2f} [{row['low']:.2f}" for row in fit["personas"]}
     assert len(shifts) == len(fit["personas"])
-    assert all(said in page.replace('"', "") for said in shifts)
+    assert all(by_number in page.replace('"', "") for by_number in shifts)
 
 
 def test_the_same_sweeps_give_the_same_bytes_and_costs_enter_no_file(
@@ -374,11 +382,11 @@ def test_sweeps_of_different_personas_runs_or_settings_are_refused(inputs: dict[
         (folder / "summary.json").write_text(json.dumps(summary))
         return {**inputs, "rlvr-seed0": folder}
 
-    other = changed("personas", lambda found: found["accuracy"].pop("lawyer"))
+    other = changed("personas", lambda edited: edited["accuracy"].pop("lawyer"))
     with pytest.raises(BadInput, match="base-seed0 and rlvr-seed0 on arithmetic differ in personas: make both"):
         make(ONE_SEED, other, tmp_path / "out1")
     with pytest.raises(BadInput, match="differ in runs"):
-        make(ONE_SEED, changed("runs", lambda found: found.update(runs=5)), tmp_path / "out2")
+        make(ONE_SEED, changed("runs", lambda edited: edited.update(runs=5)), tmp_path / "out2")
     folders = {name: shutil.copytree(inputs[name], tmp_path / name) for name in ("base-seed0", "rlvr-seed0")}
     for number, (name, folder) in enumerate(folders.items()):
         config = next(c for c in sweep.configs(records.toy_recipe()) if c.variant == name.partition("-")[0])
@@ -396,11 +404,11 @@ def test_settings_of_the_trainers_come_from_the_recipe() -> None:
 
 
 def test_every_figure_has_its_numbers_beside_it(one_seed: Made) -> None:
-    found: dict[str, set[str]] = {}
+    columns: dict[str, set[str]] = {}
     for path in (one_seed[0] / "figures").iterdir():
-        found.setdefault(path.stem, set()).add(path.suffix)
-    assert set(found) == {"summary", "personas", "lottery", "tradeoff", "styles", "dynamics", "phase"}
-    assert all(endings == {".png", ".svg", ".csv"} for endings in found.values())
+        columns.setdefault(path.stem, set()).add(path.suffix)
+    assert set(columns) == {"summary", "personas", "lottery", "tradeoff", "styles", "dynamics", "phase"}
+    assert all(endings == {".png", ".svg", ".csv"} for endings in columns.values())
 
 
 def test_the_report_opens_offline(one_seed: Made) -> None:

@@ -45,14 +45,14 @@ def config_of(**settings: Any) -> teachers.Config:
     return replace(config, **settings)
 
 
-def made(config: teachers.Config, work: Path, model: Path | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def teach(config: teachers.Config, work: Path, model: Path | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Facts and {configuration: rows}."""
     with ExitStack() as opened:
 
         def open_engine(engine: Engine | Endpoint) -> Sampler:
-            found = engines.open_engine(engine)
-            opened.callback(found.close)
-            return found
+            sampler = engines.open_engine(engine)
+            opened.callback(sampler.close)
+            return sampler
 
         parts = StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
         inputs = {"personas": Path(__file__).parents[2] / "personas"} | ({"model": model} if model else {})
@@ -65,22 +65,22 @@ def served(server: FaultyServer, **settings: Any) -> teachers.Config:
     return config_of(writer=Model(name="wise", model="good-model", url=server.url), **settings)
 
 
-def half_right(asked: Asked) -> Answer:
-    problem = next(p for p in PROBLEMS if p.question == asked.body["messages"][-1]["content"])
-    return completion(problem.rationale if len(asked.body["messages"]) == 1 else "No \\boxed{-1} idea.")
+def half_right(request: Asked) -> Answer:
+    problem = next(p for p in PROBLEMS if p.question == request.body["messages"][-1]["content"])
+    return completion(problem.rationale if len(request.body["messages"]) == 1 else "No \\boxed{-1} idea.")
 
 
 def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: Path, tmp_path: Path) -> None:
-    facts, rows = made(config_of(), tmp_path, tiny)
+    facts, rows = teach(config_of(), tmp_path, tiny)
     for kind in teachers.KINDS:
         assert list(rows[kind][0]) == list(written_targets.COLUMNS)
         assert [(r["problem_id"], r["question"], r["gold"]) for r in rows[kind]] == [
             (p.id, p.question, p.gold) for p in PROBLEMS
         ]
         for row, problem in zip(rows[kind], PROBLEMS, strict=True):
-            who = persona.draw(persona.bundled("train"), 0, problem.id) if kind == "persona" else None
-            assert row["persona"] == (who.key if who else None)
-            assert row["messages"] == prompts.messages(problem.question, who, "plain")
+            member = persona.draw(persona.bundled("train"), 0, problem.id) if kind == "persona" else None
+            assert row["persona"] == (member.key if member else None)
+            assert row["messages"] == prompts.messages(problem.question, member, "plain")
             assert row["finish"] in ("stop", "length")
             assert 0 < row["tokens_out"] <= 8
             assert row["tokens_in"] > 8
@@ -92,20 +92,20 @@ def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: P
 
 
 def test_it_is_the_same_whether_it_was_disturbed_or_not(tiny: Path, tmp_path: Path) -> None:
-    _, rows = made(config_of(batch_size=4), tmp_path / "whole", tiny)
-    made(config_of(batch_size=4), tmp_path / "cut", tiny)
+    _, rows = teach(config_of(batch_size=4), tmp_path / "whole", tiny)
+    teach(config_of(batch_size=4), tmp_path / "cut", tiny)
     journal = tmp_path / "cut" / "completions.jsonl"
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:2]))
     (tmp_path / "cut" / "out").rename(tmp_path / "before")
-    assert made(config_of(batch_size=4), tmp_path / "cut", tiny)[1] == rows
+    assert teach(config_of(batch_size=4), tmp_path / "cut", tiny)[1] == rows
     name = "data/persona/train-00000-of-00001.parquet"
-    first, second = ((tmp_path / place / name).read_bytes() for place in ("before", "cut/out"))
+    first, second = ((tmp_path / part / name).read_bytes() for part in ("before", "cut/out"))
     assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
 
 
 def test_a_served_teacher_is_graded_and_named_as_its_server_names_it(tmp_path: Path) -> None:
     with FaultyServer(half_right) as server:
-        facts, rows = made(served(server), tmp_path)
+        facts, rows = teach(served(server), tmp_path)
     assert facts["plain"]["accuracy"] == 1
     assert facts["persona"]["accuracy"] == 0
     assert {(r["status"], r["extracted"]) for r in rows["persona"]} == {("wrong", "-1")}
@@ -116,13 +116,13 @@ def test_a_served_teacher_is_graded_and_named_as_its_server_names_it(tmp_path: P
 
 
 def test_wrong_answers_stay_unless_they_are_not_wanted(tmp_path: Path) -> None:
-    def mostly(asked: Asked) -> Answer:
-        found = next(p for p in PROBLEMS if p.question == asked.body["messages"][-1]["content"])
-        return completion("\\boxed{-1}" if found is PROBLEMS[0] else found.rationale)
+    def mostly(request: Asked) -> Answer:
+        problem = next(p for p in PROBLEMS if p.question == request.body["messages"][-1]["content"])
+        return completion("\\boxed{-1}" if problem is PROBLEMS[0] else problem.rationale)
 
     with FaultyServer(mostly) as server:
-        assert made(served(server), tmp_path / "all")[0]["rows"] == 12
-        facts, rows = made(served(server, keep_wrong=False), tmp_path / "right")
+        assert teach(served(server), tmp_path / "all")[0]["rows"] == 12
+        facts, rows = teach(served(server, keep_wrong=False), tmp_path / "right")
     assert facts["plain"] | {"statuses": 0} == {"rows": 5, "left_out": 1, "accuracy": 5 / 6, "cut": 0, "statuses": 0}
     assert [r["problem_id"] for r in rows["persona"]] == [p.id for p in PROBLEMS[1:]]
 
@@ -130,7 +130,7 @@ def test_wrong_answers_stay_unless_they_are_not_wanted(tmp_path: Path) -> None:
 def test_a_teacher_that_is_never_right_leaves_nothing_to_learn(tmp_path: Path) -> None:
     wanted = "toy answered no problem right: set keep_wrong"
     with FaultyServer(lambda _: completion("\\boxed{-1}")) as server, pytest.raises(PermixError, match=wanted):
-        made(served(server, keep_wrong=False), tmp_path)
+        teach(served(server, keep_wrong=False), tmp_path)
 
 
 def test_a_template_that_refuses_a_system_message_is_said_before_anything_is_sampled(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_template_that_refuses_a_system_message_is_said_before_anything_is_sam
         + page.read_text()
     )
     with pytest.raises(BadInput, match="System role not supported"):
-        made(config_of(), tmp_path, tmp_path / "model")
+        teach(config_of(), tmp_path, tmp_path / "model")
     assert not (tmp_path / "out").exists()
 
 
