@@ -137,7 +137,7 @@ def test_clear_effects_are_shown_with_one_seed(one_seed: Made) -> None:
 
 def test_every_claim_is_printed_with_the_interval_and_the_p_that_decided(one_seed: Made) -> None:
     text, page = tables.as_text(one_seed[1]), tabular.claims_as_markdown(one_seed[1]["claims"])
-    row = r"^  arithmetic .*\[[-+.\d]+, [-+.\d]+\] +(\d\.\d{3}|-)  (?:shown|not shown|the opposite)$"
+    row = r"^  arithmetic .* [-+.\d]+ to [-+.\d]+ +(\d\.\d{3}|-)  (?:shown|not shown|the opposite)$"
     matches = re.findall(row, text, re.MULTILINE)
     assert len(matches) == 13
     assert matches.count("-") == 6, "voice and recovery are not tested"
