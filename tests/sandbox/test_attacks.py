@@ -148,13 +148,13 @@ class Host:
     """What the attacks are after."""
 
     folder: Path
-    given: dict[str, object]
+    names: dict[str, object]
     tcp: socket.socket
     unix: list[socket.socket] = field(default_factory=list)
 
     def as_before(self) -> None:
         """Nothing was written, read from, connected to or left behind."""
-        assert (self.folder / "file").read_text() == f"{self.given['SECRET']} in a file"
+        assert (self.folder / "file").read_text() == f"{self.names['SECRET']} in a file"
         assert sorted(path.name for path in self.folder.iterdir()) == ["file", "socket", "temporary"]
         assert list((self.folder / "temporary").iterdir()) == []
         for server in (self.tcp, *self.unix):
@@ -177,12 +177,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     for server in (path, abstract, tcp):
         server.listen()
         server.setblocking(False)
-    given = {
+    names = {
         "SECRET": secret, "FILE": str(tmp_path / "file"), "FOLDER": str(tmp_path), "HOME": str(Path.home()),
         "PYTHON": sys.base_prefix, "PORT": tcp.getsockname()[1], "ABSTRACT": f"\0{secret}", "PID": os.getpid(),
         "MODULES": [str(Path(module).parents[1]) for module in (permix.__file__, pytest.__file__)],
     }  # fmt: skip
-    yield Host(tmp_path, given, tcp, [path, abstract])
+    yield Host(tmp_path, names, tcp, [path, abstract])
     for server in (path, abstract, tcp):
         server.close()
 
@@ -208,8 +208,8 @@ def suite(*expected: str) -> Suite:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_gets_nowhere_and_the_next_program_is_right(back_end: BackEnd, host: Host, name: str) -> None:
     before = descendants()
-    given = "\n".join(f"{key} = {value!r}" for key, value in host.given.items())
-    program = f"def out(x): print('ESCAPED', x, flush=True)\n{given}\n{ATTACKS[name]}\n"
+    assignments = "\n".join(f"{key} = {value!r}" for key, value in host.names.items())
+    program = f"def out(x): print('ESCAPED', x, flush=True)\n{assignments}\n{ATTACKS[name]}\n"
     sandbox = Sandbox(back_end, LIMITS)
     with sandbox.open(program) as session:
         result = session.run(b"1\n")

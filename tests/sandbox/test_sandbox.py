@@ -107,7 +107,7 @@ def test_a_sandbox_that_dies_of_its_program_is_the_programs_fault(
 ) -> None:
     with box.open("print(1)") as session:
         session.run(b"")
-        monkeypatch.setattr(session, "_ask", lambda given: None)
+        monkeypatch.setattr(session, "_ask", lambda stdin: None)
         assert (session.run(b"").status, session.run(b"").detail) == ("runtime_error", "it broke its sandbox")
 
 
