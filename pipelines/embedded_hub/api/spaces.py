@@ -22,7 +22,7 @@ def runtime(request: HubRequest) -> Response:
 
 
 def restart(request: HubRequest) -> Response:
-    """Start the Space, or start it anew."""
+    """Start or restart the Space."""
     job_runner.check_allowed(request.context)
     space = _space(request)
     request.context.spaces.start(space)

@@ -9,7 +9,7 @@ DEFAULT_TIMEOUT = 30 * 60
 """Seconds, as on the real Hub."""
 LONGEST = 30 * 86400
 ATTEMPTS, WORDS, TEXT, NAMES = 100, 1000, 1 << 20, 200
-"""Most attempts, words of a command, characters of one value (what Linux allows is less), variables."""
+"""Limits: attempts, words of a command, characters of one value (Linux allows fewer), variables."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEGMENT = "[A-Za-z0-9_][A-Za-z0-9._-]*"

@@ -128,7 +128,7 @@ class Accounts:
         return self._account(*row) if row else None
 
     def account_of(self, user: str, role: Role) -> Account:
-        """Return what `user` may do with a token of that role; for later actions in the user's name."""
+        """Return the permissions of `user` with a token of that role, for later actions in the user's name."""
         return self._account(user, role, "", "")
 
     def _account(self, user: str, role: Role, name: str, created: str) -> Account:

@@ -45,7 +45,7 @@ def main() -> None:
     """Read standard input, print the tables."""
     seconds, memory = (int(number) for number in sys.argv[1:])
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    if sys.platform == "linux":  # elsewhere the limit counts what is only reserved
+    if sys.platform == "linux":  # other systems count reserved memory, too
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     print(json.dumps([_table(Path(path), kind) for path, kind in json.load(sys.stdin)]))
 
