@@ -51,7 +51,7 @@ HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
 def open_context(root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> ServerContext:
-    """Open the data directory `root` and finish interrupted moves of repositories. Only one process may do this at a time.
+    """Open the data directory `root` and finish interrupted moves of repositories. One process at a time may do this.
 
     `url` is the address on which the server will listen. By default it may neither run code nor call other machines.
     """
