@@ -1,4 +1,4 @@
-"""Import what other tools recorded under several system prompts as a sweep with PSS.
+"""Import logs of other tools, recorded under several system prompts, as a sweep with PSS.
 
 In:  nothing from the Hub; the logs are files of this machine
 Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion, with the score that the tool gave;

@@ -1,14 +1,14 @@
 """Measure how well one variant stays in character: its answers to the personas' questions, scored by judges (C.2).
 
-In:  questions, base, an adapter (none for base), upstream's prompts where they are asked for; no base behind a server
+In:  questions; base, unless the model is served; an adapter (none for base); upstream's prompts, if they are used
 Out: data/scores/test-00000-of-00001.parquet: one row per question and judge (COLUMNS);
-     data/calibration/test-00000-of-00001.parquet: the judges' scores of answers whose order is known;
-     data/checks/test-00000-of-00001.parquet: their scores of answers with only position or length changed;
+     data/calibration/test-00000-of-00001.parquet: the judges' scores of answers of known quality;
+     data/checks/test-00000-of-00001.parquet: the judges' scores of answers with changed position or length;
      summary.json: every number, a function of the rows
 
-Every question is a chat of one turn: the persona as system message, the question. A judge gets persona, question and
-answer with a rubric from 1 to 5 and an example of each score (permix.judging.procedure). Score and answer are never
-mixed up: a judge that fails leaves a score missing, an answer that failed stops the publication.
+Every question is a chat of one turn: the persona as system message, then the question. A judge reads persona, question
+and answer with a rubric from 1 to 5 and an example of each score (permix.judging.procedure). A judge's failure leaves a
+score missing; a failed answer stops the publication.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,11 @@ from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
 from permix.judging.panel import JUDGEMENT, JudgedConfig, Panel
+from permix.judging.procedure import Procedure
 from permix.paper import variants
 from permix.parquet import Row
 from permix.sampling.sampler import Backend, Sampling
-from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setting, unhashed
+from permix.stage import Facts, Folders, Replay, Stage, StageContext, Tables, recipe_field, setting, unhashed
 from permix.stages import questions, sweep
 from permix.stages.shared import models
 
@@ -38,9 +39,9 @@ PROMPT_TOKENS, ANSWER_TOKENS = 120, 250  # of a question and its answer, for the
 
 @dataclass(frozen=True, kw_only=True)
 class Config(JudgedConfig):
-    """The engine's settings are those of [sweep] where [personagym] does not say otherwise, `temperature`, `top_p` and
-    `max_tokens` PersonaGym's own for answers. `model` is a served model, of which `base` is the server's name.
-    `text_writers`: the models that wrote the variant's training targets, and the examples for others' questions.
+    """The engine's settings come from [sweep] unless [personagym] sets them; `temperature`, `top_p` and `max_tokens`
+    default to PersonaGym's. `model` is a served model, and `base` its name on the server. `text_writers` are the models
+    that wrote the variant's training targets, and the examples for a dataset's questions.
     """
 
     TABLE: ClassVar[str] = "personagym"
@@ -49,11 +50,11 @@ class Config(JudgedConfig):
     base: str = recipe_field()
     base_slug: str = recipe_field()
     toy: bool = recipe_field(False)
-    adapter: str = recipe_field("", unhashed=True)  # its content is what is hashed
+    adapter: str = recipe_field("", unhashed=True)  # its content is hashed
     model: Model | None = recipe_field(None, unhashed=True)
     questions: str = recipe_field()
     text_writers: tuple[str, ...] = recipe_field(())
-    # For the estimate: how many questions, and in how many replies their answers are judged.
+    # For the estimate: the number of questions, and of the replies that judge their answers.
     asked: int = recipe_field(0, unhashed=True)
     groups: int = recipe_field(0, unhashed=True)
     temperature: float = 0.9
@@ -71,17 +72,17 @@ class Config(JudgedConfig):
     checks: int = setting(0, help="number of answers that are scored again with changed position and length")
     upstream: str = unhashed(
         "", help="follow PersonaGym's own procedure, with its prompts from this Hub dataset"
-    )  # its content is what is hashed
+    )  # its content is hashed
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range, and what upstream's procedure does not have."""
+        """Raise BadInput for numbers out of range, and for settings that upstream's procedure lacks."""
         super().__post_init__()
         self.refuse_below(1, "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "dispute")
         self.refuse_below(0, "temperature", "checks")
         if self.tiebreaker and (len(self.judges) < 2 or self.tiebreaker in self.judges):
             raise self.refused("tiebreaker", "one more than two judges")
         if self.upstream and (self.tiebreaker or self.checks):
-            raise BadInput("[personagym] upstream has neither tiebreaker nor checks: leave them out, or upstream.")
+            raise BadInput("[personagym] upstream has neither tiebreaker nor checks: omit them, or omit upstream.")
 
     @property
     def panel(self) -> tuple[str, ...]:
@@ -90,168 +91,181 @@ class Config(JudgedConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One for each variant and seed, where the recipe has a table [personagym]."""
+    """Return one Config for each variant and seed, if the recipe has a table [personagym]."""
     if "personagym" not in recipe.tables:
         return []
     engine = {name: value for name, value in recipe.settings("sweep").items() if name in models.ENGINE}
     settings = engine | recipe.settings("personagym")
-    third = settings.get("tiebreaker", "")
-    names = [*settings.get("judges", Config.judges), *([third] if third else [])]
-    (asked,) = questions.configs(recipe)
-    shown = [asked.writer.model] if asked.writer and asked.dataset else []  # else the writer of the questions
+    tiebreaker = settings.get("tiebreaker", "")
+    names = [*settings.get("judges", Config.judges), *([tiebreaker] if tiebreaker else [])]
+    (question_config,) = questions.configs(recipe)
+    writer = question_config.writer
+    example_writers = [writer.model] if writer and question_config.dataset else []  # else the questions name it
     shared: dict[str, Any] = {
         "org": recipe.org,
         "tag": recipe.tag,
         "questions": questions.repository(recipe),
         "judge_models": tuple(structured.served(recipe.model(name), "[personagym] judges") for name in names),
-        "asked": questions.count(asked),
-        "groups": questions.groups(asked),
+        "asked": questions.count(question_config),
+        "groups": questions.groups(question_config),
         **settings,
     }
     return [
-        Config(seed=seed, text_writers=(*_writers(recipe, name), *shown), **shared | sweep.measured(recipe, name, seed))
+        Config(
+            seed=seed,
+            text_writers=(*_writers(recipe, name), *example_writers),
+            **shared | sweep.measured(recipe, name, seed),
+        )
         for name, seed in recipe.runs()
     ]
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-personagym-<base-slug>-<variant>`."""
+    """Return `datasets/org/permix-personagym-<base-slug>-<variant>`."""
     return f"datasets/{config.name(f'permix-personagym-{config.base_slug}-{config.variant}')}"
 
 
 def repository(org: str, tag: str, base_slug: str, name: str, seed: int) -> str:
-    """The repository of the scores of the variant `name`, for the stages that read it; named as its sweep is."""
+    """Return the repository of a variant's scores, named like its sweep, for the stages that read it."""
     return sweep.repository(org, tag, base_slug, name, seed).replace("/permix-sweep-", "/permix-personagym-")
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The questions, the base where it is run here, the adapter and upstream's prompts where there are any."""
-    found = {"base": "" if config.model else config.base, "adapter": config.adapter, "questions": config.questions}
-    found["upstream"] = f"datasets/{config.upstream}" if config.upstream else ""
-    return {name: repo for name, repo in found.items() if repo}
+    """Return the questions, the base unless the model is served, and the adapter and upstream's prompts, if any."""
+    repositories = {"base": "" if config.model else config.base, "adapter": config.adapter}
+    repositories |= {"questions": config.questions}
+    repositories |= {"upstream": f"datasets/{config.upstream}" if config.upstream else ""}
+    return {name: repo for name, repo in repositories.items() if repo}
 
 
 def group(config: Config) -> tuple[Any, ...]:
-    """Variants of one base share an engine."""
+    """Return the base and its engine: variants of one base share an engine."""
     return config.base, config.model, *models.engine_settings(config).values()
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Answers, calls without retries, and at most so many tokens and USD, where the recipe states prices.
+    """Return answers, calls without retries, the maximum of tokens, and their USD if the recipe states prices.
 
-    The tiebreaker is counted with every answer, for nobody knows how often the others will differ.
+    The tiebreaker counts for every answer.
     """
     return _cost(config, config.max_tokens, config.judge_max_tokens)
 
 
 def expected(config: Config) -> dict[str, float]:
-    """The same with answers and judgements of usual length."""
+    """Return the same with answers and judgements of usual length."""
     return _cost(config, min(config.max_tokens, ANSWER_TOKENS), min(config.judge_max_tokens, panel.JUDGEMENT_TOKENS))
 
 
 def _cost(config: Config, answer: int, judgement: int) -> dict[str, float]:
-    judges, asked = config.judge_models, config.asked
-    beside = len(calibration.rows()) * config.calibrate + len(checks.CHECKS) * min(config.checks, asked)
-    found: dict[str, float] = {"completions": asked, "tokens": asked * answer}
-    found |= {"USD": config.model.price(asked * PROMPT_TOKENS, asked * answer) if config.model else 0.0}
+    judges, answers = config.judge_models, config.asked
+    examined = len(calibration.rows()) * config.calibrate + len(checks.CHECKS) * min(config.checks, answers)
+    cost: dict[str, float] = {"completions": answers, "tokens": answers * answer}
+    cost |= {"USD": config.model.price(answers * PROMPT_TOKENS, answers * answer) if config.model else 0.0}
     for part in (
-        panel.cost(judges, asked, judgement) | {"calls": config.groups * len(judges)},
-        panel.cost(judges[: len(config.judges)], beside, judgement),
+        panel.cost(judges, answers, judgement) | {"calls": config.groups * len(judges)},
+        panel.cost(judges[: len(config.judges)], examined, judgement),
     ):
-        found |= {unit: found.get(unit, 0) + amount for unit, amount in part.items()}
-    return {unit: amount for unit, amount in found.items() if amount or unit != "USD"}
+        cost |= {unit: cost.get(unit, 0) + amount for unit, amount in part.items()}
+    return {unit: amount for unit, amount in cost.items() if amount or unit != "USD"}
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
-    """Read upstream's prompts before anything is paid for."""
+    """Read upstream's prompts; BadInput for a mistake in them, before anything is paid for."""
     procedure.of(inputs.get("upstream"))
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Sample the answers, then let every judge score the calibration set, the answers, and what checks it."""
+    """Sample the answers; every judge then scores the calibration set, the answers, and the checks."""
     judges = Panel(config.panel, config, context)
-    judges.reach()  # a judge that is not there is found before anything is sampled
-    way = procedure.of(inputs.get("upstream"))
+    judges.reach()  # a missing judge is an error before anything is sampled
+    gym = procedure.of(inputs.get("upstream"))
     asked = {row["question_id"]: row for row in questions.read(inputs["questions"])}
     adapter = models.adapter(inputs, context)
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
-    requests, answered = answers.requests(asked, way, sampling, (config.seed, config.variant), adapter)
+    requests, answered = answers.requests(asked, gym, sampling, (config.seed, config.variant), adapter)
     sampler = models.open_sampler(config.model, inputs.get("base"), config, context)
-    made = list(sampler.sample(requests, journal=context.work / "answers.jsonl", progress=context.progress))
-    answers.fill(answered, made, sampler.dtype)
+    completions = list(sampler.sample(requests, journal=context.work / "answers.jsonl", progress=context.progress))
+    answers.fill(answered, completions, sampler.dtype)
     texts = {key: row["answer"] for key, row in answered.items()}
-    known, examined = {row["id"]: row for row in calibration.rows()}, calibration.items() if config.calibrate else []
-    probes, probing = checks.chosen(asked, texts, config.checks)
-    found: dict[str, list[Row]] = {part: [] for part in PARTS}
-    for name in config.judges:
-        found["calibration"] += judges.rows(name, "calibration", judge.SCORE, examined, known)
-        said = way.judge(judges.clients[name], judges.journal(name, "judge"), asked, texts, config.seed)
-        found["scores"] += panel.judged_rows(name, said, answered)
-        found["checks"] += judges.rows(name, "check", judge.SCORE, probing, probes)
-    judges.refuse_silence(found["scores"])
-    if config.tiebreaker:
-        open_ones = {key: texts[key] for key in _disputed(config, found["scores"])}
-        said = way.judge(judges.clients[config.tiebreaker], "tiebreaker", asked, open_ones, config.seed)
-        found["scores"] += panel.judged_rows(config.tiebreaker, said, answered)
+    tables = _judge(config, judges, gym, asked, texts, answered)
     for part, columns in PARTS.items():
-        if found[part]:
-            parquet.write(found[part], columns, _file(out, part))
-    summary = summarise(vars(config), found)
+        if tables[part]:
+            parquet.write(tables[part], columns, _file(out, part))
+    summary = summarise(vars(config), tables)
     files.write_json(out / "summary.json", summary)
-    of_answers, of_judges = models.spent(config.model, made), judges.spent
+    costs = models.spent(config.model, completions), judges.spent
     return {
-        "rows": len(found["scores"]),
+        "rows": len(tables["scores"]),
         "summary": summary,
         "trouble": judges.trouble,
-        "prompts": way.prompts(),
-        "not_copied": list(way.not_copied),
-        "cost": {unit: of_answers.get(unit, 0) + of_judges.get(unit, 0) for unit in of_answers | of_judges},
+        "prompts": gym.prompts(),
+        "not_copied": list(gym.not_copied),
+        "cost": {unit: sum(cost.get(unit, 0) for cost in costs) for unit in costs[0] | costs[1]},
     }
 
 
-def summarise(config: Mapping[str, Any], found: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Every number of the artifact, from the rows of its PARTS alone: what `permix verify` computes again."""
+def _judge(
+    config: Config,
+    judges: Panel,
+    gym: Procedure,
+    asked: Mapping[str, Row],
+    texts: Mapping[str, str],
+    answered: Mapping[str, Row],
+) -> dict[str, list[Row]]:
+    """Return the rows of the PARTS; questions `asked`, answers `texts` and their rows `answered` are by question id."""
     from permix.results.measures import fidelity
 
-    row, calibrated = variants.VARIANTS.get(config["variant"]), found["calibration"]
+    known, examined = {row["id"]: row for row in calibration.rows()}, calibration.items() if config.calibrate else []
+    check_rows, check_items = checks.chosen(asked, texts, config.checks)
+    tables: dict[str, list[Row]] = {part: [] for part in PARTS}
+    for name in config.judges:
+        tables["calibration"] += judges.rows(name, "calibration", judge.SCORE, examined, known)
+        judgements = gym.judge(judges.clients[name], judges.journal(name, "judge"), asked, texts, config.seed)
+        tables["scores"] += panel.judged_rows(name, judgements, answered)
+        tables["checks"] += judges.rows(name, "check", judge.SCORE, check_items, check_rows)
+    judges.refuse_silence(tables["scores"])
+    if config.tiebreaker:
+        disputed = {key: texts[key] for key in fidelity.disputed(tables["scores"], config.dispute)}
+        judgements = gym.judge(judges.clients[config.tiebreaker], "tiebreaker", asked, disputed, config.seed)
+        tables["scores"] += panel.judged_rows(config.tiebreaker, judgements, answered)
+    return tables
+
+
+def summarise(config: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """Return every number of the artifact, from the rows of its PARTS only."""
+    from permix.results.measures import fidelity
+
+    variant, calibrated = variants.VARIANTS.get(config["variant"]), tables["calibration"]
     return {
         "variant": config["variant"],
-        "title": row.title if row else config["variant"],
+        "title": variant.title if variant else config["variant"],
         "base": config["base"],
         "seed": config["seed"],
-        **fidelity.of_scores(found["scores"], config["text_writers"], config["tiebreaker"]),
+        **fidelity.of_scores(tables["scores"], config["text_writers"], config["tiebreaker"]),
         "calibration": {
             name: calibration.result([row for row in calibrated if row["judge"] == name])
             for name in dict.fromkeys(row["judge"] for row in calibrated)
         },
-        "checks": fidelity.of_checks(found["checks"], found["scores"]),
+        "checks": fidelity.of_checks(tables["checks"], tables["scores"]),
     }
 
 
 def read(folder: Path, part: str = "scores") -> list[Row]:
-    """The rows of one of the PARTS of a personagym artifact; [] where it has none."""
+    """Return the rows of one of the PARTS of a personagym artifact; [] if it lacks the part."""
     return parquet.read(_file(folder, part)) if _file(folder, part).is_file() else []
 
 
-def replay(
-    config: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
-) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, Any]]:
-    """The rows as they are stored, the same read anew from the raw replies, and the summary of those."""
+def replay(config: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
+    """Read the raw replies again; return the stored rows, the rows read again, and the summary of the latter."""
     stored = {part: read(folder, part) for part in PARTS}
-    anew = {part: own.again(found) for part, found in stored.items()}
+    replayed = {part: own.again(rows) for part, rows in stored.items()}
     if config["upstream"]:
-        anew["scores"] = upstream.again(stored["scores"])
-    return stored, anew, summarise(config, anew)
+        replayed["scores"] = upstream.again(stored["scores"])
+    return stored, replayed, summarise(config, replayed)
 
 
 def _file(folder: Path, part: str) -> Path:
     return folder / "data" / part / "test-00000-of-00001.parquet"
-
-
-def _disputed(config: Config, scored: Sequence[Row]) -> list[str]:
-    from permix.results.measures import fidelity
-
-    return fidelity.disputed(scored, config.dispute)
 
 
 def _writers(recipe: Recipe, name: str) -> tuple[str, ...]:
@@ -264,7 +278,7 @@ def _writers(recipe: Recipe, name: str) -> tuple[str, ...]:
 STAGE = Stage(
     name="personagym",
     card="personagym",
-    version=2,  # judges are shown the person's description; how scores follow the answers' length
+    version=2,  # judges read the persona's description; how scores follow the answers' length
     config=Config,
     configs=configs,
     target=target,

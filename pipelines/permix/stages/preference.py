@@ -4,8 +4,8 @@ In:  the sweeps of both models, personas (pool eval), the benchmark's dataset
 Out: data/test-00000-of-00001.parquet: one row per problem, persona, judge and order (COLUMNS);
      summary.json: every number, a function of the rows
 
-Compared are the first runs of both sweeps on the recipe's first benchmark. A judge sees every pair twice, each answer
-first once; a pair is won by the model that is preferred both times, an order flip is a tie.
+The first runs of both sweeps on the recipe's first benchmark are compared. A judge reads every pair in both orders; the
+model that is preferred in both wins the pair, and any other outcome is a tie.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,20 @@ from permix.judging import judge, panel, structured
 from permix.judging.judge import Item
 from permix.judging.panel import JUDGEMENT, JudgedConfig, Panel
 from permix.parquet import Row
-from permix.prompting import persona, prompts
+from permix.prompting import prompts
+from permix.prompting.persona import load as load_pool
 from permix.prompting.prompts import Messages
-from permix.stage import Facts, Replay, Stage, StageContext, recipe_field, setting
+from permix.stage import Facts, Folders, Replay, Stage, StageContext, Tables, recipe_field, setting
 from permix.stages import sweep
 
 COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | JUDGEMENT
-PERSONAS = 16  # for the estimate, where the recipe does not bound them
-ORDERS = "first", "second"  # which model's answer is shown first
+PERSONAS = 16  # for the estimate, unless the recipe names personas
+ORDERS = "first", "second"  # the model whose answer stands first
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(JudgedConfig):
-    """Which answers are compared."""
+    """The two models and the answers to compare."""
 
     TABLE: ClassVar[str] = "preference"
 
@@ -50,7 +51,7 @@ class Config(JudgedConfig):
     limit: int = setting(0, help="number of problems, the first of the benchmark (0: all)")
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
+        """Raise BadInput for numbers out of range and for a model compared with itself."""
         super().__post_init__()
         self.refuse_below(0, "limit")
         if len(set(self.sweeps)) < 2:
@@ -58,7 +59,7 @@ class Config(JudgedConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One, where the recipe has a table [preference]."""
+    """Return one Config, if the recipe has a table [preference]."""
     if "preference" not in recipe.tables:
         return []
     if not recipe.benchmarks:
@@ -69,49 +70,48 @@ def configs(recipe: Recipe) -> list[Config]:
     judges = settings.get("judges", Config.judges)
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "seed": recipe.seeds[0]}
     shared |= {"personas": recipe.eval_personas_repo, "benchmark": recipe.benchmarks[0], "toy": recipe.base == "toy"}
-    compared = [_compared(recipe, settings.get(which, getattr(Config, which))) for which in ORDERS]
-    shared |= {"names": tuple(name for name, _ in compared), "sweeps": tuple(repo for _, repo in compared)}
+    sweeps = [_sweep(recipe, settings.get(order, getattr(Config, order))) for order in ORDERS]
+    shared |= {"names": tuple(name for name, _ in sweeps), "sweeps": tuple(repo for _, repo in sweeps)}
     shared["judge_models"] = tuple(structured.served(recipe.model(name), "[preference] judges") for name in judges)
     shared["asked"] = problems * len(settings.get("only_personas") or range(PERSONAS))
     return [Config(**shared, **settings)]
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-preference-<a>-vs-<b>`."""
+    """Return `datasets/org/permix-preference-<a>-vs-<b>`."""
     return f"datasets/{config.name(f'permix-preference-{config.names[0]}-vs-{config.names[1]}')}"
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """Both sweeps, the personas, and the benchmark's dataset where it has one."""
-    found = dict(zip(ORDERS, config.sweeps, strict=True)) | {"personas": config.personas}
-    return found | ({"benchmark": config.benchmark.repo} if config.benchmark.repo else {})
+    """Return both sweeps, the personas, and the benchmark's dataset, if it has one."""
+    repositories = dict(zip(ORDERS, config.sweeps, strict=True)) | {"personas": config.personas}
+    return repositories | ({"benchmark": config.benchmark.repo} if config.benchmark.repo else {})
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Calls without retries, and at most so many tokens and USD, where the recipe states prices."""
+    """Return the calls without retries, the maximum of tokens, and their USD if the recipe states prices."""
     return panel.cost(config.judge_models, 2 * config.asked, config.judge_max_tokens)
 
 
 def expected(config: Config) -> dict[str, float]:
-    """The same with judgements of usual length."""
+    """Return the same with judgements of usual length."""
     tokens = min(config.judge_max_tokens, panel.JUDGEMENT_TOKENS)
     return panel.cost(config.judge_models, 2 * config.asked, tokens)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Show every pair to every judge in both orders; a pair without both verdicts is counted and left out."""
+    """Let every judge compare every pair in both orders; a pair without both verdicts is counted and omitted."""
     pairs, unpaired = _pairs(config, inputs)
-    shown = {f"{n}|{order}": (pair, order) for n, pair in enumerate(pairs) for order in ORDERS}
-    known = {key: pair["row"] | {"order": order} for key, (pair, order) in shown.items()}
-    items = [Item(key, _shown(pair, order)) for key, (pair, order) in shown.items()]
+    rows = {f"{n}|{order}": pair.row | {"order": order} for n, pair in enumerate(pairs) for order in ORDERS}
+    items = [Item(f"{n}|{order}", pair.chat(order)) for n, pair in enumerate(pairs) for order in ORDERS]
     judges = Panel(config.judges, config, context)
-    judged = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, known)]
-    judges.refuse_silence(judged)
-    parquet.write(judged, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
-    summary = summarise(vars(config), judged)
+    judgements = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, rows)]
+    judges.refuse_silence(judgements)
+    parquet.write(judgements, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    summary = summarise(vars(config), judgements)
     files.write_json(out / "summary.json", summary)
     return {
-        "rows": len(judged),
+        "rows": len(judgements),
         "pairs": len(pairs),
         "unpaired": unpaired,
         "summary": summary,
@@ -121,24 +121,22 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     }
 
 
-def summarise(config: Mapping[str, Any], judged: Sequence[Row]) -> dict[str, Any]:
-    """Every number of the artifact, from its rows alone: what `permix verify` computes again."""
+def summarise(config: Mapping[str, Any], judgements: Sequence[Row]) -> dict[str, Any]:
+    """Return every number of the artifact, from its rows only."""
     from permix.results.measures import preferences
 
-    return {**dict(zip(ORDERS, config["names"], strict=True)), "judges": preferences.of_rows(judged)}
+    return {**dict(zip(ORDERS, config["names"], strict=True)), "judges": preferences.of_rows(judgements)}
 
 
-def replay(
-    config: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
-) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, Any]]:
-    """The rows as they are stored, the same read anew from the raw replies, and the summary of those."""
+def replay(config: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
+    """Read the raw replies again; return the stored rows, the rows read again, and the summary of the latter."""
     stored = parquet.read(folder / "data" / "test-00000-of-00001.parquet")
-    anew = [judge.again(row, judge.PREFERENCE) for row in stored]
-    return {"test": stored}, {"test": anew}, summarise(config, anew)
+    replayed = [judge.again(row, judge.PREFERENCE) for row in stored]
+    return {"test": stored}, {"test": replayed}, summarise(config, replayed)
 
 
-def _compared(recipe: Recipe, name: str) -> tuple[str, str]:
-    """Name and repository of a sweep: that of a variant of the recipe, or one named by its Hub id."""
+def _sweep(recipe: Recipe, name: str) -> tuple[str, str]:
+    """Return name and repository of a sweep, given a variant of the recipe or the sweep's Hub id."""
     if name in recipe.variants:
         stem = sweep.repository(recipe.org, "", recipe.base_slug, name, 0).partition("/permix-sweep-")[2]
         return stem, sweep.repository(recipe.org, recipe.tag, recipe.base_slug, name, recipe.seeds[0])
@@ -148,24 +146,42 @@ def _compared(recipe: Recipe, name: str) -> tuple[str, str]:
     return repo.partition("@")[0].partition("/")[2].removeprefix("permix-sweep-"), f"datasets/{repo}"
 
 
-def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
-    """Every pair {"row", "prompt": the persona's text} in the benchmark's order, and how many answers have none."""
-    pool = {who.key: who.system_prompt for who in persona.load(inputs["personas"], "eval")}
+@dataclass(frozen=True)
+class _Pair:
+    """The answers of both models to one problem under one persona."""
+
+    problem_id: str
+    persona: str
+    system_prompt: str
+    question: str
+    first: str
+    second: str
+
+    @property
+    def row(self) -> Row:
+        """The columns of the pair."""
+        return {name: getattr(self, name) for name in ("problem_id", "persona", "question", "first", "second")}
+
+    def chat(self, order: str) -> Messages:
+        """Return the judge's prompt, with the answer of model `order` first."""
+        answers = (self.first, self.second) if order == "first" else (self.second, self.first)
+        return prompts.comparing(self.system_prompt, self.question, *answers)
+
+
+def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[_Pair], int]:
+    """Return all pairs in the benchmark's order, and the number of answers without a partner."""
+    pool = {persona.key: persona.system_prompt for persona in load_pool(inputs["personas"], "eval")}
     if unknown := [key for key in config.only_personas if key not in pool]:
         raise BadInput(f"[preference] only_personas names {unknown[0]!r}: {nearest(unknown[0], pool)}")
-    first, second = (_answers(config, inputs[which], name) for which, name in zip(ORDERS, config.names, strict=True))
+    first, second = (_answers(config, inputs[order], name) for order, name in zip(ORDERS, config.names, strict=True))
     answered = {problem for problem, _ in first}
     problems = [p for p in benchmarks.load(config.benchmark, inputs.get("benchmark")) if p.id in answered]
     pairs = [
-        {
-            "row": {"problem_id": p.id, "persona": who, "question": p.question}
-            | {"first": first[key], "second": second[key]},
-            "prompt": pool[who],
-        }
-        for p in problems[: config.limit or None]
-        for who in config.only_personas or pool
-        for key in [(p.id, who)]
-        if key in first and key in second
+        _Pair(problem.id, persona, pool[persona], problem.question, first[condition], second[condition])
+        for problem in problems[: config.limit or None]
+        for persona in config.only_personas or pool
+        for condition in [(problem.id, persona)]
+        if condition in first and condition in second
     ]
     if not pairs:
         raise BadInput(
@@ -174,21 +190,15 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Row], int]:
     return pairs, len(first.keys() ^ second.keys())
 
 
-def _shown(pair: Row, order: str) -> Messages:
-    row = pair["row"]
-    answers = (row["first"], row["second"]) if order == "first" else (row["second"], row["first"])
-    return prompts.comparing(pair["prompt"], row["question"], *answers)
-
-
 def _answers(config: Config, folder: Path, name: str) -> dict[tuple[str, str], str]:
-    """{(problem, persona): completion} of the first run."""
+    """Return {(problem, persona): completion} of the first run."""
     from permix.results.measures import sweeps
 
     sweeps.summary(folder, name, config.benchmark.name)
     columns = ("problem_id", "persona", "run", "completion")
-    found = sweeps.columns(folder, config.benchmark.name, columns)
-    table = zip(*(found[column] for column in columns), strict=True)
-    return {(problem, who): text for problem, who, run, text in table if run == 0}
+    values = sweeps.columns(folder, config.benchmark.name, columns)
+    rows = zip(*(values[column] for column in columns), strict=True)
+    return {(problem, persona): text for problem, persona, run, text in rows if run == 0}
 
 
 STAGE = Stage(

@@ -1,11 +1,11 @@
-"""Write the questions that PersonaGym puts to every persona, once for all variants (C.2).
+"""Write PersonaGym's questions for every persona, once for all variants (C.2).
 
-In:  personas (pool eval), or a dataset of questions that are there already; upstream's prompts where they are asked for
+In:  personas (pool eval), or a dataset of questions; upstream's prompts, if [personagym] upstream is set
 Out: data/test-00000-of-00001.parquet: one row per question (COLUMNS)
 
-For each persona and each of the five tasks a model writes `per_task` questions, and for each question an example answer
-of every score from 1 to 5, which the judges get beside the rubric. The prompts are ours, for the paper prints none, or
-upstream's (permix.judging.procedure).
+A model writes `per_task` questions for each persona and each of the five tasks, and an example answer of every score
+from 1 to 5 for each question, which the judges read with the rubric. The prompts are ours, because the paper prints
+none, or upstream's (permix.judging.procedure).
 """
 
 from collections import Counter
@@ -46,13 +46,13 @@ PROMPT_TOKENS, QUESTION_TOKENS, EXAMPLES_TOKENS, THINKING = 350, 80, 600, 500
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """Who writes the questions, or which dataset they come from."""
+    """The writer of the questions, or their dataset."""
 
     TABLE: ClassVar[str] = "questions"
 
     personas: str = recipe_field()
     writer: Model | None = recipe_field(None)
-    upstream: str = recipe_field("", unhashed=True)  # its content is what is hashed
+    upstream: str = recipe_field("", unhashed=True)  # its content is hashed
     model: str = setting("gpt-5-mini", help="writer of the questions: a name of [model.*]")
     per_task: int = setting(10, help="questions per persona and task (Table 10 has 1)")
     examples: bool = setting(True, help="also write an example answer for every score, for the judges")
@@ -65,24 +65,19 @@ class Config(StageConfig):
     limit: int = setting(0, help="number of personas, the first of the dataset (0: all)")
     written_by: str = setting("", help="model that wrote the dataset, if known")
     temperature: float = setting(1.0, help="sampling temperature of the writer (0: greedy)")
-    max_tokens: int = setting(8192, help="maximum tokens of a reply")  # a reasoning model thinks within it
+    max_tokens: int = setting(8192, help="maximum tokens of a reply")  # a reasoning model's thoughts count too
     retries: int = setting(2, help="retries for an unreadable reply")
     budget: float = unhashed(0.0, help="limit in USD for the writer (0: no limit)")
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
+        """Raise BadInput for numbers out of range."""
         self.refuse_below(1, "per_task", "max_tokens")
         self.refuse_below(0, "retries", "limit", "budget")
 
 
-def wanted(recipe: Recipe) -> bool:
-    """True where the recipe measures PersonaGym: it has a table [questions] or [personagym]."""
-    return bool({"questions", "personagym"} & recipe.tables.keys())
-
-
 def configs(recipe: Recipe) -> list[Config]:
-    """One for all variants and seeds, where the recipe measures PersonaGym."""
-    if not wanted(recipe):
+    """Return one Config for all variants and seeds, if the recipe has a table [questions] or [personagym]."""
+    if not {"questions", "personagym"} & recipe.tables.keys():
         return []
     config = Config(
         org=recipe.org,
@@ -99,47 +94,47 @@ def configs(recipe: Recipe) -> list[Config]:
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-personagym-questions`."""
+    """Return `datasets/org/permix-personagym-questions`."""
     return f"datasets/{config.name('permix-personagym-questions')}"
 
 
 def repository(recipe: Recipe) -> str:
-    """Where the questions of a recipe are, for the stage that asks them."""
+    """Return the repository of a recipe's questions, for stage personagym."""
     return target(configs(recipe)[0])
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The personas or the dataset of questions, and upstream's prompts where they are asked for."""
+    """Return the personas or the dataset of questions, and upstream's prompts if they are used."""
     source = {"questions": f"datasets/{config.dataset}"} if config.dataset else {"personas": config.personas}
     return source | ({"upstream": f"datasets/{config.upstream}"} if config.upstream else {})
 
 
 def count(config: Config) -> int:
-    """How many questions there will be, for estimates; those of a dataset are not counted before it is read."""
+    """Return the number of questions, for estimates; a dataset counts as if `per_task` and PERSONAS held for it."""
     return (config.limit or PERSONAS) * len(TASKS) * config.per_task
 
 
 def groups(config: Config) -> int:
-    """How many replies hold the examples of all questions, or a judge's scores of their answers."""
+    """Return the number of replies with the examples of all questions, or with a judge's scores of all answers."""
     return count(config) // config.per_task * -(-config.per_task // GROUP) if config.upstream else count(config)
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Calls without retries, and at most so many tokens and USD, where the recipe states prices."""
+    """Return the calls without retries, the maximum of tokens, and their USD if the recipe states prices."""
     calls = sum(_calls(config))
     return _cost(config, calls * config.max_tokens)
 
 
 def expected(config: Config) -> dict[str, float]:
-    """The same with replies of usual length."""
+    """Return the same with replies of usual length."""
     lists, examples = _calls(config)
-    questions = 0 if config.dataset else count(config) * QUESTION_TOKENS
-    shown = count(config) * EXAMPLES_TOKENS if examples else 0
-    return _cost(config, (lists + examples) * THINKING + questions + shown)
+    question_tokens = 0 if config.dataset else count(config) * QUESTION_TOKENS
+    example_tokens = count(config) * EXAMPLES_TOKENS if examples else 0
+    return _cost(config, (lists + examples) * THINKING + question_tokens + example_tokens)
 
 
 def _calls(config: Config) -> tuple[int, int]:
-    """How many lists (of questions, of upstream's settings) and sets of examples are asked for."""
+    """Return the number of requests for lists (of questions, of upstream's settings) and for sets of examples."""
     if config.writer is None:
         return 0, 0
     lists = 0 if config.dataset else count(config) // config.per_task + bool(config.upstream) * PERSONAS
@@ -155,77 +150,75 @@ def _cost(config: Config, tokens: int) -> dict[str, float]:
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
-    """Read the questions that come from a dataset before anything is paid for."""
+    """Read upstream's prompts and a dataset's questions; BadInput for a mistake, before anything is paid for."""
     if "upstream" in inputs:
         procedure.of(inputs["upstream"])
     if "questions" in inputs:
-        _given(config, inputs["questions"])
+        _of_dataset(config, inputs["questions"])
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Write what is missing; a persona and task without questions is recorded, and the others go on."""
-    way = procedure.of(inputs.get("upstream"))
+    """Write questions and examples; a persona and task without questions is recorded and does not stop the others."""
+    gym = procedure.of(inputs.get("upstream"))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     budget = SharedBudget(config.budget)
     client = Client(config.writer, context, sampling, config.retries, budget) if config.writer else None
     missing: dict[str, str] = {}
-    if config.dataset:
-        found = _given(config, inputs["questions"])
+    if client is None or config.dataset:
+        rows = _of_dataset(config, inputs["questions"])
     else:
-        assert client is not None
-        found, missing = way.write(client, persona.load(inputs["personas"], "eval"), config.per_task, config.seed)
-    if not found:
+        rows, missing = gym.write(client, persona.load(inputs["personas"], "eval"), config.per_task, config.seed)
+    if not rows:
         raise PermixError(
             f"{config.model} wrote no question that can be used ({_counted(missing)}): try another model."
         )
-    unshown = way.exemplify(client, found, config.seed) if client and config.examples else {}
-    parquet.write(found, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
-    asked = Counter(row["persona"] for row in found)
+    without_examples = gym.exemplify(client, rows, config.seed) if client and config.examples else {}
+    parquet.write(rows, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
     return {
-        "rows": len(found),
-        "personas": dict(sorted(asked.items())),
-        "tasks": dict(Counter(row["task"] for row in found)),
+        "rows": len(rows),
+        "personas": dict(sorted(Counter(row["persona"] for row in rows).items())),
+        "tasks": dict(Counter(row["task"] for row in rows)),
         "without_questions": missing,
-        "without_examples": dict(Counter(unshown.values())),
-        "writers": sorted({row["writer"] for row in found}),
+        "without_examples": dict(Counter(without_examples.values())),
+        "writers": sorted({row["writer"] for row in rows}),
         "trouble": client.trouble if client else "",
-        "prompts": way.prompts(),
-        "not_copied": list(way.not_copied),
+        "prompts": gym.prompts(),
+        "not_copied": list(gym.not_copied),
         "cost": structured.spent([client] if client else []),
     }
 
 
 def read(folder: Path) -> list[Row]:
-    """The rows of a questions artifact."""
+    """Return the rows of a questions artifact."""
     return parquet.read(folder / "data" / "test-00000-of-00001.parquet")
 
 
-def _given(config: Config, folder: Path) -> list[Row]:
-    """The questions of a dataset: columns persona, task, question; category and system_prompt where it has them."""
+def _of_dataset(config: Config, folder: Path) -> list[Row]:
+    """Return a dataset's questions: columns persona, task, question, and category and system_prompt if it has them."""
     names = {title.lower(): task for task, title in TASKS.items()} | {task: task for task in TASKS}
-    names["toxicity"] = "toxicity_control"  # PersonaGym's own data says so
-    found: list[Row] = []
-    numbers, people = Counter[str](), dict[str, None]()
-    for at, row in enumerate(parquet.of_split(folder, config.dataset, config.split, config.config), 1):
-        who, task, question = (text_of(row.get(name)) for name in ("persona", "task", "question"))
-        if not who or not question or task.lower() not in names:
+    names["toxicity"] = "toxicity_control"  # the name in PersonaGym's own data
+    questions: list[Row] = []
+    counts, personas = Counter[str](), set[str]()
+    for number, row in enumerate(parquet.of_split(folder, config.dataset, config.split, config.config), 1):
+        key, task, question = (text_of(row.get(name)) for name in ("persona", "task", "question"))
+        if not key or not question or task.lower() not in names:
             known = ", ".join(TASKS.values())
             raise BadInput(
-                f"Row {at} of {config.dataset} should have a persona, a question and a task, one of {known}: "
+                f"Row {number} of {config.dataset} should have a persona, a question and a task, one of {known}: "
                 f"its task is {task!r}."
             )
-        people.setdefault(who)
-        if config.limit and len(people) > config.limit:
+        personas.add(key)
+        if config.limit and len(personas) > config.limit:
             break
         task = names[task.lower()]
-        if numbers[f"{who}|{task}"] == config.per_task:
+        if counts[f"{key}|{task}"] == config.per_task:
             continue
-        said = text_of(row.get("system_prompt"))
-        person = Persona(who, text_of(row.get("category")), said or prompts.identity(who))
+        system_prompt = text_of(row.get("system_prompt"))
+        each = Persona(key, text_of(row.get("category")), system_prompt or prompts.identity(key))
         writer = config.written_by or config.dataset
-        found.append(tasks.question(person, task, numbers[f"{who}|{task}"], question, writer, said or who))
-        numbers[f"{who}|{task}"] += 1
-    return found
+        questions.append(tasks.question(each, task, counts[f"{key}|{task}"], question, writer, system_prompt or key))
+        counts[f"{key}|{task}"] += 1
+    return questions
 
 
 def _counted(missing: Mapping[str, str]) -> str:

@@ -1,11 +1,12 @@
-"""Tell every gold rationale in the voice of a persona, same reasoning, same answer: PerMix-SFT (styled) (4.2.1, B.2).
+"""Rewrite every gold rationale in the style of a persona, with the same reasoning and answer: PerMix-SFT (4.2.1, B.2).
 
-In:  personas (pool train); the task's dataset where it has one; the rewriting model where it is run here
-Out: data/train-00000-of-00001.parquet: one row per problem (written_targets.COLUMNS); `messages` is what the student
-     will be asked, problem and persona, `completion` the rewrite
+In:  personas (pool train); the task's dataset, if it has one; the rewriting model, if it runs on this machine
+Out: data/train-00000-of-00001.parquet: one row per problem (written_targets.COLUMNS); `messages` is the student's
+     prompt, persona and problem, and `completion` the rewrite
 
-A rewrite must keep the answer and differ from the gold; one that does not is asked for again with the reason, and left
-out after `retries`. Assumed: the paper does not say that it filters, and `verify = false` keeps whatever was written.
+A rewrite must keep the answer and differ from the gold. Another rewrite is requested with the reason for the rejection;
+after `retries` the problem is omitted. This is an assumption: the paper does not mention a filter, and
+`verify = false` keeps every rewrite.
 """
 
 from collections import Counter
@@ -39,12 +40,12 @@ FAULTS = {
     "wrong": "Your text ends in another final answer than the solution.",
     "too_costly": "Your text ends in an answer that cannot be compared with the solution's.",
 }
-"""Why a rewrite is rejected, and what the writer is told; another status of the verifier is told as "wrong"."""
+"""The reasons for rejecting a rewrite, as the writer reads them; other statuses of the verifier count as "wrong"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(written_targets.WriterConfig):
-    """Who rewrites and how often."""
+    """The rewriting model and its retries."""
 
     TABLE: ClassVar[str] = "rewrites"
 
@@ -52,18 +53,18 @@ class Config(written_targets.WriterConfig):
         "gpt-5-mini", help="rewriting model: a name of [model.*], or toy for the toy world's style generator"
     )
     temperature: float = 1.0
-    max_tokens: int = 4096  # a reasoning model thinks within it
+    max_tokens: int = 4096  # a reasoning model's thoughts count too
     verify: bool = setting(True, help="ask again for a rewrite that lost the answer. Otherwise every rewrite is kept")
     retries: int = setting(2, help="retries for each rewrite")
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
+        """Raise BadInput for numbers out of range."""
         super().__post_init__()
         self.refuse_below(0, "retries")
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One where a variant learns from styled targets, made once, with the recipe's first seed."""
+    """Return one Config, with the recipe's first seed, if a variant learns from styled targets."""
     settings = recipe.settings("rewrites")
     name = settings.get("model", Config.model)
     if not any(variants.get(v).target == "styled" for v in recipe.variants):
@@ -82,7 +83,7 @@ def configs(recipe: Recipe) -> list[Config]:
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-<task>-styled`."""
+    """Return `datasets/org/permix-<task>-styled`."""
     return f"datasets/{config.name(f'permix-{config.task.name}-styled')}"
 
 
@@ -90,32 +91,32 @@ inputs = written_targets.inputs
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Completions without retries, tokens at most, and USD where the recipe states prices."""
+    """Return the completions without retries, the maximum of tokens, and their USD if the recipe states prices."""
     if config.writer is None:
         return {}
     return written_targets.cost(config, sizes.problems(config.task), PROMPT_TOKENS, config.max_tokens)
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
-    """Read the rationales that come from the Hub, so that missing ones are found before anything is paid for."""
+    """Read the rationales from the Hub; BadInput for a missing one, before anything is paid for."""
     if "task" in inputs:
         _problems(config, inputs)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Rewrite in rounds: in each, what the round before rejected. Every round has its own journal."""
+    """Rewrite in rounds, each for the rejected rewrites of the previous one and with its own journal."""
     pool = persona.load(inputs["personas"], "train")
     problems = {p.id: p for p in _problems(config, inputs)}
     drawn = {name: persona.draw(pool, config.seed, name) for name in problems}
     sampler: Sampler | _Toy = _Toy(problems, drawn)
     if config.writer:
         sampler = models.open_sampler(config.writer, inputs.get("model"), config, context, config.budget)
-    asked = {n: _prompt(config, p, drawn[n]) for n, p in problems.items()}
-    rows: dict[str, Row] = {}
-    rejected, made = Counter[str](), list[Completion]()
+    chats = {name: _prompt(config, problem, drawn[name]) for name, problem in problems.items()}
+    accepted: dict[str, Row] = {}
+    rejected, completions = Counter[str](), list[Completion]()
     for attempt in range(1 + config.retries * config.verify):
-        written = _ask(config, sampler, asked, attempt, context)
-        made += written.values()
+        written = _sample(config, sampler, chats, attempt, context)
+        completions += written.values()
         faults = {}
         for name, verdict in _grade(written, problems).items():
             fault = _fault(written[name], verdict, problems[name]) if config.verify else ""
@@ -123,58 +124,58 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
                 faults[name] = fault
             else:
                 chat = prompts.messages(problems[name].question, drawn[name], config.task.instruction)
-                rows[name] = written_targets.row(config, problems[name], drawn[name], chat, written[name], verdict)
+                accepted[name] = written_targets.row(config, problems[name], drawn[name], chat, written[name], verdict)
         rejected.update(faults.values())
-        asked = {n: _prompt_again(config, asked[n], written[n], f, problems[n].gold) for n, f in faults.items()}
-        if not asked:
+        chats = {n: _prompt_again(config, chats[n], written[n], f, problems[n].gold) for n, f in faults.items()}
+        if not chats:
             break
-    if not rows:
-        last = made[-1].text.strip()[-200:] or "(nothing)"
+    if not accepted:
+        last = completions[-1].text.strip()[-200:] or "(nothing)"
         raise PermixError(f"No rewrite of {config.model} was kept ({_counted(rejected)}). The last ended: {last}")
-    kept = [rows[name] for name in problems if name in rows]
-    written_targets.write(kept, out / "data" / "train-00000-of-00001.parquet")
+    rows = [accepted[name] for name in problems if name in accepted]
+    written_targets.write(rows, out / "data" / "train-00000-of-00001.parquet")
     return {
-        "rows": len(kept),
+        "rows": len(rows),
         "problems": len(problems),
         "prompts": prompts.templates("rewrite", "rewrite_again") if config.writer else {},
         "rejected": dict(sorted(rejected.items())),
         "left_out": dict(sorted(Counter(faults.values()).items())),
-        "statuses": dict(sorted(Counter(row["status"] for row in kept).items())),
-        "personas": dict(sorted(Counter(row["persona"] for row in kept).items())),
-        "cost": models.spent(config.writer, made),
+        "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
+        "personas": dict(sorted(Counter(row["persona"] for row in rows).items())),
+        "cost": models.spent(config.writer, completions),
     }
 
 
 def preview(config: Config, problems: int = 8) -> Config:
-    """The same for the first few problems, to look at before the whole set is paid for."""
+    """Return the Config of the first few problems, to inspect before the whole set is paid for."""
     return replace(config, task=replace(config.task, limit=min(problems, config.task.limit or problems)))
 
 
 def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
-    found = benchmarks.load(config.task, inputs.get("task"))
-    if without := next((p.id for p in found if not p.rationale.strip()), None):
+    problems = benchmarks.load(config.task, inputs.get("task"))
+    if missing := next((problem.id for problem in problems if not problem.rationale.strip()), None):
         raise BadInput(
-            f"{without} has no gold rationale to rewrite: set rationale= of [task] to the column that holds them."
+            f"{missing} has no gold rationale to rewrite: set rationale= of [task] to the column that holds them."
         )
-    return found
+    return problems
 
 
 def _prompt(config: Config, problem: Problem, drawn: Persona) -> Messages:
-    """What a model is asked; the toy world's generator is asked nothing."""
+    """Return the prompt of the rewriting model; [] for the toy world's generator."""
     return prompts.rewriting(problem.question, problem.rationale, drawn) if config.writer else []
 
 
-def _prompt_again(config: Config, asked: Messages, made: Completion, fault: str, gold: str) -> Messages:
-    said = FAULTS.get(fault, FAULTS["wrong"])
-    return prompts.rewriting_again(asked, made.text, said, gold) if config.writer else []
+def _prompt_again(config: Config, chat: Messages, rewrite: Completion, fault: str, gold: str) -> Messages:
+    reason = FAULTS.get(fault, FAULTS["wrong"])
+    return prompts.rewriting_again(chat, rewrite.text, reason, gold) if config.writer else []
 
 
-def _ask(
-    config: Config, sampler: "Sampler | _Toy", asked: Mapping[str, Messages], attempt: int, context: StageContext
+def _sample(
+    config: Config, sampler: "Sampler | _Toy", chats: Mapping[str, Messages], attempt: int, context: StageContext
 ) -> dict[str, Completion]:
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
     requests = [
-        Request(name, chat, sampling, seed_of("rewrites", config.seed, name, attempt)) for name, chat in asked.items()
+        Request(name, chat, sampling, seed_of("rewrites", config.seed, name, attempt)) for name, chat in chats.items()
     ]
     journal = context.work / f"round-{attempt}.jsonl"
     return {c.id: c for c in sampler.sample(requests, journal=journal, progress=context.progress)}
@@ -184,32 +185,32 @@ def _grade(written: Mapping[str, Completion], problems: Mapping[str, Problem]) -
     from permix.verifier import Verifier
 
     with Verifier() as verifier:
-        verdicts = verifier.grade_many((made.text, problems[name]) for name, made in written.items())
+        verdicts = verifier.grade_many((rewrite.text, problems[name]) for name, rewrite in written.items())
     written_targets.refuse_failed(written.values(), verdicts)
     return dict(zip(written, verdicts, strict=True))
 
 
-def _fault(made: Completion, verdict: Verdict, problem: Problem) -> str:
-    """Why the rewrite is rejected, a key of FAULTS; "" where it is kept."""
-    if made.finish == "length":
+def _fault(rewrite: Completion, verdict: Verdict, problem: Problem) -> str:
+    """Return the reason for rejecting the rewrite, a key of FAULTS or a status; "" for a good rewrite."""
+    if rewrite.finish == "length":
         return "cut"
     if verdict.status != "correct":
         return verdict.status
-    return "unchanged" if made.text.split() == problem.rationale.split() else ""
+    return "unchanged" if rewrite.text.split() == problem.rationale.split() else ""
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} x {what}" for what, count in sorted(counts.items()))
+    return ", ".join(f"{count} x {fault}" for fault, count in sorted(counts.items()))
 
 
 class _Toy:
-    """The toy world's style generator in the place of a model: it needs no prompt, only problem and persona."""
+    """The toy world's style generator as a sampler; it uses problem and persona instead of the prompt."""
 
     def __init__(self, problems: Mapping[str, Problem], drawn: Mapping[str, Persona]) -> None:
         self._problems, self._drawn = problems, drawn
 
     def sample(self, requests: Sequence[Request], journal: Path, progress: object) -> Iterator[Completion]:
-        """Write every rewrite; nothing is worth a journal."""
+        """Yield every rewrite, without a journal."""
         from permix.toy import style
 
         for r in requests:

@@ -1,11 +1,11 @@
 """Let a teacher answer every training problem: the targets of SeqKD and PerMix-SeqKD (section 4.2.1, B.3).
 
-In:  personas (pool train); the task's dataset where it has one; the teacher where it is run here
+In:  personas (pool train); the task's dataset, if it has one; the teacher, if it runs on this machine
 Out: data/{plain,persona}/train-00000-of-00001.parquet: one row per problem (shared.written_targets.COLUMNS)
 
-In `plain` the teacher gets the problem alone, in `persona` with a persona drawn for it. Greedy: B.3 defines SeqKD by
-the teacher's output mode. The paper does not say that it filters, so wrong answers stay unless `keep_wrong` is false.
-Both configurations are always made, whichever variant asks: the artifact does not change when a variant joins.
+In `plain` the teacher gets the problem only, in `persona` also a drawn persona. Sampling is greedy: B.3 defines SeqKD
+by the mode of the teacher's output. The paper does not mention a filter, so wrong answers stay unless `keep_wrong` is
+false. The artifact always has both configurations, so that it does not depend on the recipe's variants.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ PROMPT_TOKENS = 160  # of a GSM8K problem with a persona, for the estimate
 
 @dataclass(frozen=True, kw_only=True)
 class Config(written_targets.WriterConfig):
-    """`teacher` is its name in permix.paper.variants."""
+    """`teacher` is a name in permix.paper.variants."""
 
     TABLE: ClassVar[str] = "teachers"
 
@@ -40,8 +40,8 @@ class Config(written_targets.WriterConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One for each teacher that a variant learns from, made once, with the recipe's first seed."""
-    wanted = dict.fromkeys(variants.get(name).teacher for name in recipe.variants)
+    """Return one Config for each teacher of a variant, with the recipe's first seed."""
+    teachers = dict.fromkeys(variants.get(name).teacher for name in recipe.variants)
     return [
         Config(
             org=recipe.org,
@@ -53,13 +53,13 @@ def configs(recipe: Recipe) -> list[Config]:
             personas=recipe.personas_repo,
             **recipe.settings("teachers"),
         )
-        for name in wanted
+        for name in teachers
         if name
     ]
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-<task>-teacher-<teacher>`."""
+    """Return `datasets/org/permix-<task>-teacher-<teacher>`."""
     return f"datasets/{config.name(f'permix-{config.task.name}-teacher-{config.teacher}')}"
 
 
@@ -67,54 +67,54 @@ inputs = written_targets.inputs
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Completions, tokens at most, and USD where the recipe states prices."""
+    """Return the completions, the maximum of tokens, and their USD if the recipe states prices."""
     completions = len(KINDS) * sizes.problems(config.task)
     return written_targets.cost(config, completions, PROMPT_TOKENS, config.max_tokens)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Sample and grade; a completion that failed for a reason of ours stops the publication."""
+    """Sample and grade every problem; PermixError if the engine or the verifier failed."""
     from permix.verifier import Verifier
 
     pool = persona.load(inputs["personas"], "train")
     problems = benchmarks.load(config.task, inputs.get("task"))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    asked = {}  # request id -> what was asked, of whom
+    questions = {}  # by request id
     for kind in KINDS:
         for problem in problems:
             drawn = persona.draw(pool, config.seed, problem.id) if kind == "persona" else None
             chat = prompts.messages(problem.question, drawn, config.task.instruction)
-            asked[f"{kind}|{problem.id}"] = kind, problem, drawn, chat
+            questions[f"{kind}|{problem.id}"] = kind, problem, drawn, chat
     requests = [
         Request(name, chat, sampling, seed_of("teachers", config.seed, config.teacher, name))
-        for name, (*_, chat) in asked.items()
+        for name, (*_, chat) in questions.items()
     ]
     sampler = models.open_sampler(config.writer, inputs.get("model"), config, context, config.budget)
     sampled = sampler.sample(requests, journal=context.work / "completions.jsonl", progress=context.progress)
-    made = {completion.id: completion for completion in sampled}
+    completions = {completion.id: completion for completion in sampled}
     with Verifier() as verifier:
-        found = verifier.grade_many((made[name].text, problem) for name, (_, problem, *_) in asked.items())
-    verdicts = dict(zip(asked, found, strict=True))
-    written_targets.refuse_failed((made[name] for name in asked), verdicts.values())
+        grades = verifier.grade_many((completions[name].text, problem) for name, (_, problem, *_) in questions.items())
+    verdicts = dict(zip(questions, grades, strict=True))
+    written_targets.refuse_failed((completions[name] for name in questions), verdicts.values())
 
     facts: Facts = {"rows": 0}
     for kind in KINDS:
         rows = [
-            written_targets.row(config, problem, drawn, chat, made[name], verdicts[name])
-            for name, (of, problem, drawn, chat) in asked.items()
-            if of == kind
+            written_targets.row(config, problem, drawn, chat, completions[name], verdicts[name])
+            for name, (kind_of_row, problem, drawn, chat) in questions.items()
+            if kind_of_row == kind
         ]
-        kept = [row for row in rows if config.keep_wrong or row["status"] == "correct"]
-        if not kept:
+        targets = [row for row in rows if config.keep_wrong or row["status"] == "correct"]
+        if not targets:
             raise PermixError(f"{config.teacher} answered no problem right: set keep_wrong or take another teacher.")
-        written_targets.write(kept, out / "data" / kind / "train-00000-of-00001.parquet")
-        facts["rows"] += len(kept)
-        facts[kind] = {"rows": len(kept), "left_out": len(rows) - len(kept), **_quality(rows)}
-    return facts | {"cost": models.spent(config.writer, made.values())}
+        written_targets.write(targets, out / "data" / kind / "train-00000-of-00001.parquet")
+        facts["rows"] += len(targets)
+        facts[kind] = {"rows": len(targets), "left_out": len(rows) - len(targets), **_quality(rows)}
+    return facts | {"cost": models.spent(config.writer, completions.values())}
 
 
 def _quality(rows: Sequence[Row]) -> Facts:
-    """Of all that a teacher wrote, what is left out among it."""
+    """Return accuracy, truncation and statuses of all answers of a teacher, before any is omitted."""
     return {
         "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),
         "cut": sum(row["finish"] == "length" for row in rows),
