@@ -391,11 +391,11 @@ def test_the_estimate_counts_every_completion() -> None:
         ({"runs": 0}, "runs is 0: it should be at least 1"),
         ({"limit": -1}, "limit is -1"),
         ({"budget": -1.0}, "budget is -1"),
-        ({"budget": 1.0, "peer": "restate"}, "budget holds for one round, and a peer has two"),
+        ({"budget": 1.0, "peer": "restate"}, "budget cannot be combined with peer"),
         ({"label": "a/b"}, "label is 'a/b': use letters"),
         ({"temperature": -0.1}, "temperature -0.1"),
         ({"top_p": 0.0}, "top_p 0.0"),
-        ({"backend": "vllm", "dtype": "nf4"}, "dtype is 'nf4', which vLLM has not"),
+        ({"backend": "vllm", "dtype": "nf4"}, "dtype is 'nf4', which vLLM lacks"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], sentence: str) -> None:

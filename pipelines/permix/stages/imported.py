@@ -14,13 +14,13 @@ from permix import files, foreign_logs, run_record
 from permix.experiment.recipe import Recipe
 from permix.foreign_logs import Log
 from permix.results.measures import sweep_numbers
-from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, unhashed
+from permix.stage import Facts, Folders, Replay, Stage, StageConfig, StageContext, Tables, unhashed
 from permix.stages.shared import sweep_rows
 
 
 @dataclass(frozen=True)
 class LogFile:
-    """One file of a tool; `persona` is "" where the system prompts in it tell the personas."""
+    """One file of a tool; `persona` is "" if its system prompts name the personas."""
 
     persona: str
     sha256: str
@@ -29,7 +29,7 @@ class LogFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """How the logs were read; `variant` is the model's name."""
+    """The logs and how to read them; `variant` is the model's name."""
 
     TABLE: ClassVar[str] = "import"
 
@@ -42,7 +42,7 @@ class Config(StageConfig):
 
 
 def config_of_logs(org: str, repository: str, tool: str, metric: str, paths: Sequence[tuple[str, Path]]) -> Config:
-    """Read the (persona, file or folder) pairs and return the Config of their sweep; BadInput where they make none."""
+    """Read the (persona, file or folder) pairs and return the Config of their sweep; BadInput if they give none."""
     reader = foreign_logs.tool(tool)
     logs = tuple(
         LogFile(persona, run_record.sha256(file), file)
@@ -93,15 +93,13 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def summarise(config: Config, tables: Tables) -> dict[str, Any]:
-    """Return every number of the sweep, from its rows alone."""
+    """Return every number of the sweep, from its rows only."""
     numbers = {name: sweep_numbers.of_rows(table, draws=config.draws, toy=False) for name, table in tables.items()}
     model = config.variant
     return {"variant": model, "title": model, "base": model, "seed": 0, "benchmarks": numbers}
 
 
-def replay(
-    recorded: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
-) -> tuple[Tables, Tables, dict[str, Any]]:
+def replay(recorded: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
     """Return the stored rows twice, because another tool scored them, and their summary."""
     config = run_record.config_of(Config, recorded)
     stored = {path.name: sweep_rows.read(folder, path.name) for path in sorted((folder / "data").iterdir())}

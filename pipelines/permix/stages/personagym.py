@@ -269,10 +269,10 @@ def _file(folder: Path, part: str) -> Path:
 
 
 def _writers(recipe: Recipe, name: str) -> tuple[str, ...]:
-    """The models that wrote what the variant is trained on; none where it is gold, a reward, or the toy world's."""
-    row = variants.get(name)
-    author = recipe.settings("rewrites").get("model", "gpt-5-mini") if row.target == "styled" else row.teacher
-    return (recipe.model(author).model,) if author and author != "toy" else ()
+    """Return the models that wrote the variant's targets; none for gold targets, rewards, and the toy world."""
+    variant = variants.get(name)
+    writer = recipe.settings("rewrites").get("model", "gpt-5-mini") if variant.target == "styled" else variant.teacher
+    return (recipe.model(writer).model,) if writer and writer != "toy" else ()
 
 
 STAGE = Stage(

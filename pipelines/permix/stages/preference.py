@@ -147,7 +147,7 @@ def _sweep(recipe: Recipe, name: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class Pair:
     """The answers of both models to one problem under one persona."""
 
     problem_id: str
@@ -168,7 +168,7 @@ class _Pair:
         return prompts.comparing(self.system_prompt, self.question, *answers)
 
 
-def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[_Pair], int]:
+def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Pair], int]:
     """Return all pairs in the benchmark's order, and the number of answers without a partner."""
     pool = {persona.key: persona.system_prompt for persona in load_pool(inputs["personas"], "eval")}
     if unknown := [key for key in config.only_personas if key not in pool]:
@@ -177,7 +177,7 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[_Pair], int
     answered = {problem for problem, _ in first}
     problems = [p for p in benchmarks.load(config.benchmark, inputs.get("benchmark")) if p.id in answered]
     pairs = [
-        _Pair(problem.id, persona, pool[persona], problem.question, first[condition], second[condition])
+        Pair(problem.id, persona, pool[persona], problem.question, first[condition], second[condition])
         for problem in problems[: config.limit or None]
         for persona in config.only_personas or pool
         for condition in [(problem.id, persona)]

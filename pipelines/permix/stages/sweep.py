@@ -1,8 +1,8 @@
 """Measure one variant: all personas and controls x all problems x all runs, on every benchmark (sections 3.1 and 4.2).
 
-With `peer`, an answer takes several completions: other ways to be robust, measured like the variants (shared.peers).
+With `peer`, an answer takes several completions: other methods for robustness, measured like variants (shared.peers).
 
-In:  base, personas (pool eval), an adapter (none for base), the datasets of the benchmarks; no base behind a server
+In:  base, unless the model is served; personas (pool eval); an adapter (none for base); the datasets of the benchmarks
 Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permix.stages.shared.sweep_rows.COLUMNS);
      summary.json: every number, a function of the rows
 """
@@ -25,7 +25,18 @@ from permix.prompting import persona
 from permix.prompting.persona import Persona
 from permix.results.measures import sweep_numbers
 from permix.sampling.sampler import Backend, Dtype, Sampling
-from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, recipe_field, setting, unhashed
+from permix.stage import (
+    Facts,
+    Folders,
+    Replay,
+    Stage,
+    StageConfig,
+    StageContext,
+    Tables,
+    recipe_field,
+    setting,
+    unhashed,
+)
 from permix.stages.shared import models, sweep_rows
 from permix.stages.shared.peers import PEERS, Name
 from permix.verifier import Problem
@@ -34,7 +45,7 @@ from permix.verifier.answer import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`model` is a served model, of which `base` is the server's name."""
+    """`model` is a served model, and `base` its name on the server."""
 
     TABLE: ClassVar[str] = "sweep"
 
@@ -45,7 +56,7 @@ class Config(StageConfig):
     personas: str = recipe_field()
     pool_size: int = recipe_field(16, unhashed=True)  # for estimates and notes
     benchmarks: tuple[Source, ...] = recipe_field()
-    adapter: str = recipe_field("", unhashed=True)  # its content is what is hashed
+    adapter: str = recipe_field("", unhashed=True)  # its content is hashed
     model: Model | None = recipe_field(None, unhashed=True)
     label: str = unhashed(
         "", help="suffix of the artifact's name, for a sweep beside the recipe's. The tables do not include it"
@@ -59,9 +70,9 @@ class Config(StageConfig):
     answer_rule: Rule = setting(
         "marked", help="which text is the answer: marked (in a box or after ####), boxed or last-number"
     )
-    batch_size: int = 256  # hashed: floating point may differ from one batch plan to another
+    batch_size: int = 256  # hashed: another batch size may round differently
     dtype: Dtype = "float32"
-    backend: Backend = "transformers"  # hashed: other kernels, other noise
+    backend: Backend = "transformers"  # hashed: other kernels round differently
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
     max_lora_rank: int = unhashed(16)
@@ -73,24 +84,24 @@ class Config(StageConfig):
         self.refuse_below(0, "budget")
         if self.limit < 0:
             raise self.refused("limit", "0 (all) or more")
-        if self.budget and self.peer:  # an endpoint counts what one round costs
-            raise BadInput("[sweep] budget holds for one round, and a peer has two: leave one of them away.")
+        if self.budget and self.peer:  # an endpoint counts the cost of one round
+            raise BadInput("[sweep] budget cannot be combined with peer, which samples in two rounds: omit one.")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise BadInput(
                 f"[sweep] temperature {self.temperature} and top_p {self.top_p}: they should be >= 0 and in (0, 1]."
             )
         if self.backend == "vllm" and self.dtype.startswith("nf4"):
-            raise BadInput(f"[sweep] dtype is {self.dtype!r}, which vLLM has not: use backend = 'transformers'.")
+            raise BadInput(f"[sweep] dtype is {self.dtype!r}, which vLLM lacks: use backend = 'transformers'.")
         if not re.fullmatch(r"[A-Za-z0-9._-]*", self.label):
             raise BadInput(f"[sweep] label is {self.label!r}: use letters, digits, '.', '_' and '-' only.")
 
     def completions_on(self, problems: int) -> int:
-        """How many completions so many problems take at most, under all personas and controls."""
+        """Return the maximum number of completions for these problems, under all personas and controls."""
         return (self.pool_size + len(persona.CONTROLS)) * self.runs * problems * PEERS[self.peer].most
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One for each variant and seed; none where the recipe names no benchmark."""
+    """Return one Config for each variant and seed; none for a recipe without benchmarks."""
     shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "personas": recipe.eval_personas_repo}
     if recipe.eval_personas:
         shared["pool_size"] = len(persona.from_file(Path(recipe.eval_personas)))
@@ -101,45 +112,45 @@ def configs(recipe: Recipe) -> list[Config]:
 
 
 def measured(recipe: Recipe, name: str, seed: int) -> dict[str, Any]:
-    """What is measured: the recipe's base with a variant's adapter, or another model."""
-    if found := variants.other(name):
-        of: dict[str, Any] = {"variant": found.variant, "base_slug": found.slug, "adapter": found.adapter}
-        if not found.served:
-            return of | {"base": found.base}
-        served = recipe.model(found.served)
-        return of | {"base": served.model, "model": served, "dtype": ""}  # its precision is not known
-    named = StageConfig(org=recipe.org, tag=recipe.tag, seed=seed).name(f"{recipe.base_slug}-{name}")
-    of = {"variant": name, "base_slug": recipe.base_slug, "base": recipe.base_repo}
-    return of | {"toy": recipe.base == "toy", "adapter": "" if variants.get(name).trainer == "none" else named}
+    """Return the fields of the measured model: the recipe's base with a variant's adapter, or another model."""
+    if other := variants.other(name):
+        values: dict[str, Any] = {"variant": other.variant, "base_slug": other.slug, "adapter": other.adapter}
+        if not other.served:
+            return values | {"base": other.base}
+        served = recipe.model(other.served)
+        return values | {"base": served.model, "model": served, "dtype": ""}  # its precision is unknown
+    adapter = StageConfig(org=recipe.org, tag=recipe.tag, seed=seed).name(f"{recipe.base_slug}-{name}")
+    values = {"variant": name, "base_slug": recipe.base_slug, "base": recipe.base_repo}
+    return values | {"toy": recipe.base == "toy", "adapter": "" if variants.get(name).trainer == "none" else adapter}
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-sweep-<base-slug>-<variant>`, with the peer and the label where there are any."""
+    """Return `datasets/org/permix-sweep-<base-slug>-<variant>`, with the peer and the label, if any."""
     stem = "-".join(filter(None, ["permix-sweep", config.base_slug, config.variant, config.peer, config.label]))
     return f"datasets/{config.name(stem)}"
 
 
 def repository(org: str, tag: str, base_slug: str, name: str, seed: int) -> str:
-    """The repository of the sweep of the variant `name`, for the stages that read it."""
-    found = variants.other(name)
-    stem = f"{found.slug}-{found.variant}" if found else f"{base_slug}-{name}"
+    """Return the repository of the sweep of the variant `name`, for the stages that read it."""
+    other = variants.other(name)
+    stem = f"{other.slug}-{other.variant}" if other else f"{base_slug}-{name}"
     return f"datasets/{StageConfig(org=org, tag=tag, seed=seed).name(f'permix-sweep-{stem}')}"
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The base where it is run here, the adapter where there is one, the personas, and the benchmarks' datasets."""
+    """Return the base unless the model is served, the adapter, if any, the personas, and the benchmarks' datasets."""
     weights = {"base": "" if config.model else config.base, "adapter": config.adapter}
-    found = weights | {"personas": config.personas} | {f"benchmark/{s.name}": s.repo for s in config.benchmarks}
-    return {name: repo for name, repo in found.items() if repo}
+    repositories = weights | {"personas": config.personas} | {f"benchmark/{s.name}": s.repo for s in config.benchmarks}
+    return {name: repo for name, repo in repositories.items() if repo}
 
 
 def group(config: Config) -> tuple[Any, ...]:
-    """Sweeps of one base share an engine."""
+    """Return the base and its engine: sweeps of one base share an engine."""
     return config.base, config.model, *models.engine_settings(config).values()
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Completions to sample, at most so many tokens, and their USD where a served model has prices."""
+    """Return the completions, the maximum of tokens, and their USD if a served model has prices."""
     completions, usd = 0, 0.0
     for source in config.benchmarks:
         count = config.completions_on(sizes.problems(source, config.limit))
@@ -150,12 +161,14 @@ def estimate(config: Config) -> dict[str, float]:
 
 
 def notes(config: Config) -> list[str]:
-    """What a person should know before it is made: where it is too small to show what the paper shows, say."""
-    known = {s.name: (sizes.problems(s, config.limit), config.runs, config.pool_size) for s in config.benchmarks}
-    found = {name: _too_small(*size) for name, size in known.items()}
-    toy = ["The toy world's models never met the prompts of a peer: this shows how it works, not how well."]
-    small = [f"{name}: {sentence}" for name, sentence in found.items() if sentence]
-    return small + (toy if config.peer and config.toy else [])
+    """Return warnings about benchmarks that are too small to show the paper's effects, and about peers of the toy."""
+    counts = {s.name: (sizes.problems(s, config.limit), config.runs, config.pool_size) for s in config.benchmarks}
+    warnings = [f"{name}: {note}" for name, count in counts.items() if (note := _too_small(*count))]
+    if config.peer and config.toy:
+        warnings.append(
+            "The toy world's models never met the prompts of a peer: this shows how it works, not how well."
+        )
+    return warnings
 
 
 @functools.cache  # it simulates
@@ -168,7 +181,7 @@ def _too_small(problems: int, runs: int, personas: int) -> str | None:
 
 
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
-    """Read pool and benchmarks that come from the Hub: what is wrong with them is found before anything is trained."""
+    """Read pool and benchmarks from the Hub; BadInput for a mistake in them, before anything is trained."""
     if "personas" in inputs:
         _pool(inputs["personas"])
     for source in config.benchmarks:
@@ -176,7 +189,7 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
             _check(source, config.limit, folder)
 
 
-@functools.cache  # every variant asks for the same; the folder's name holds its commit
+@functools.cache  # the variants have the same benchmarks; the folder's name has its commit
 def _check(source: Source, limit: int, folder: Path) -> None:
     from permix.verifier import Verifier
 
@@ -185,12 +198,12 @@ def _check(source: Source, limit: int, folder: Path) -> None:
 
 
 def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    """Of the benchmarks' datasets what their splits need."""
+    """Return the files of the benchmarks' splits."""
     return benchmarks.reads(config.benchmarks)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
-    """Sample, grade and summarise; a completion that failed for a reason of ours stops the publication."""
+    """Sample, grade and summarise; PermixError if the engine or the verifier failed on a row."""
     from permix.verifier import Verifier
 
     personas = [*persona.CONTROLS, *_pool(inputs["personas"])]
@@ -201,29 +214,31 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
     sampler = models.open_sampler(config.model, inputs.get("base"), config, context, config.budget)
     sweep_rows.sample(conditions, config.peer, sampling, adapter, sampler, context)
-    made = [done for table in conditions.values() for one in table for done in one.made.values()]
+    completions = [c for table in conditions.values() for condition in table for c in condition.completions.values()]
     with Verifier() as verifier:
         tables = {
             name: sweep_rows.grade(
-                [sweep_rows.sampled(one, config.peer, sampler.dtype) for one in table], problems[name], verifier
+                [sweep_rows.sampled(condition, config.peer, sampler.dtype) for condition in table],
+                problems[name],
+                verifier,
             )
             for name, table in conditions.items()
         }
-        ran = any(p.kind == "code" for found in problems.values() for p in found)
-        sandbox = {"sandbox": verifier.sandbox} if ran else {}
+        runs_code = any(problem.kind == "code" for each in problems.values() for problem in each)
+        sandbox = {"sandbox": verifier.sandbox} if runs_code else {}
     for name, rows in tables.items():
         sweep_rows.refuse_missing(name, [row["status"] for row in rows if row["score"] is None])
         sweep_rows.write(rows, out, name)
     summary = summarise(config, tables)
     files.write_json(out / "summary.json", summary)
-    engines = sorted({done.engine for done in made})
-    return {"summary": summary, "engines": engines, **sandbox, "cost": models.spent(config.model, made)}
+    engines = sorted({completion.engine for completion in completions})
+    return {"summary": summary, "engines": engines, **sandbox, "cost": models.spent(config.model, completions)}
 
 
 def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Every number of the sweep, from its rows alone: what `permix verify` computes again."""
-    row, peer = variants.VARIANTS.get(config.variant), PEERS[config.peer]
-    titles = [row.title if row else config.variant, peer.title]
+    """Return every number of the sweep, from its rows only."""
+    variant, peer = variants.VARIANTS.get(config.variant), PEERS[config.peer]
+    titles = [variant.title if variant else config.variant, peer.title]
     return {
         "variant": config.variant,
         "title": ", ".join(filter(None, titles)),
@@ -237,9 +252,7 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
     }
 
 
-def replay(
-    recorded: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
-) -> tuple[Tables, Tables, dict[str, Any]]:
+def replay(recorded: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
     """Grade the stored completions again; return the stored rows, those with the new grades, and their summary."""
     config = run_record.config_of(Config, recorded)
     problems = problems_of(config, inputs)
@@ -249,25 +262,25 @@ def replay(
 
 
 def _pool(folder: Path) -> list[Persona]:
-    found = persona.load(folder, "eval")
-    if len(found) < 2:
-        raise BadInput(f"The pool eval holds {found[0].key!r} alone: PSS compares at least two personas.")
-    return found
+    pool = persona.load(folder, "eval")
+    if len(pool) < 2:
+        raise BadInput(f"The pool eval holds {pool[0].key!r} alone: PSS compares at least two personas.")
+    return pool
 
 
 def problems_of(config: Config, inputs: Mapping[str, Path]) -> dict[str, list[Problem]]:
-    """The problems of every benchmark of the sweep."""
-    found = {s.name: benchmarks.load(s, inputs.get(f"benchmark/{s.name}")) for s in config.benchmarks}
+    """Return the problems of every benchmark of the sweep."""
+    problems = {s.name: benchmarks.load(s, inputs.get(f"benchmark/{s.name}")) for s in config.benchmarks}
     return {
-        name: [replace(problem, rule=config.answer_rule) for problem in problems[: config.limit or None]]
-        for name, problems in found.items()
+        name: [replace(problem, rule=config.answer_rule) for problem in every[: config.limit or None]]
+        for name, every in problems.items()
     }
 
 
 STAGE = Stage(
     name="sweep",
     card="sweep",
-    version=3,  # what is wrong with a problem in the rows; numbers without such problems in the summary
+    version=3,  # rows with a problem's erratum; numbers without such problems in the summary
     config=Config,
     configs=configs,
     target=target,

@@ -1,8 +1,8 @@
-"""What persona-robust training competes with at inference time: several completions of one model for one answer.
+"""Competitors of persona-robust training at inference time: several completions of one model for one answer.
 
-A peer is a row of PEERS: rounds of steps, each of which may read the completions of the rounds before, and the choice
-of the step whose completion is the answer. An ordinary sweep is the row with one step. The row of a condition is
-computed from its completions alone, so `permix verify` computes it again.
+A peer is a row of PEERS: rounds of steps, which may read the completions of earlier rounds, and the choice of the step
+whose completion is the answer. An ordinary sweep is the row with one step. The row of a condition follows from its
+completions only, so `permix verify` can recompute it.
 """
 
 import re
@@ -13,17 +13,16 @@ from typing import Literal
 from permix.prompting import prompts
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Instruction, Messages
-from permix.verifier import Kind, code
-from permix.verifier import answer as answers
+from permix.verifier import Kind, answer, code
 
 Name = Literal["", "restate", "ensemble"]
 Texts = Mapping[str, str]
-"""{step: completion} of one condition, as far as it has come."""
+"""{step: completion} of one condition, of the rounds so far."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What one condition asks, and under which persona."""
+    """The problem and the persona of one condition."""
 
     text: str
     kind: Kind
@@ -31,13 +30,13 @@ class Question:
     persona: Persona
 
     def chat(self, persona: Persona | None) -> Messages:
-        """The problem as an ordinary sweep asks it."""
+        """Return the prompt of an ordinary sweep."""
         return prompts.messages(self.text, persona, self.instruction)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One completion; `chat` gives None where this condition does not need it."""
+    """One completion; `chat` returns its prompt, None for a condition that does not need it."""
 
     name: str
     chat: Callable[[Question, Texts], Messages | None]
@@ -45,7 +44,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to answer; `answer` names the step whose completion is graded, `title` stands behind the variant's."""
+    """A method to answer; `answer` returns the step whose completion is graded, `title` follows the variant's."""
 
     title: str
     rounds: tuple[tuple[Step, ...], ...]
@@ -53,56 +52,57 @@ class Peer:
 
     @property
     def most(self) -> int:
-        """How many completions an answer takes at most."""
+        """The maximum number of completions for an answer."""
         return sum(map(len, self.rounds))
 
 
-def _in_character(asked: Question, _: Texts) -> Messages | None:
-    return asked.chat(asked.persona) if asked.persona.system_prompt else None
+def _in_character(question: Question, _: Texts) -> Messages | None:
+    return question.chat(question.persona) if question.persona.system_prompt else None
 
 
-def _neutral(asked: Question, _: Texts) -> Messages:
-    return asked.chat(None)
+def _neutral(question: Question, _: Texts) -> Messages:
+    return question.chat(None)
 
 
-def _restated(asked: Question, made: Texts) -> Messages | None:
-    if not asked.persona.system_prompt:
+def _restated(question: Question, texts: Texts) -> Messages | None:
+    if not question.persona.system_prompt:
         return None
-    return prompts.restating(asked.text, made["neutral"], asked.persona, asked.instruction)
+    return prompts.restating(question.text, texts["neutral"], question.persona, question.instruction)
 
 
 def _judged(first: str, second: str) -> Callable[[Question, Texts], Messages | None]:
-    def chat(asked: Question, made: Texts) -> Messages | None:
-        if "persona" not in made or _said(made["persona"], asked.kind) == _said(made["neutral"], asked.kind):
+    def chat(question: Question, texts: Texts) -> Messages | None:
+        answers = {_answer(texts.get(step, ""), question.kind) for step in ("persona", "neutral")}
+        if "persona" not in texts or len(answers) == 1:
             return None
-        return prompts.choosing(asked.text, made[first], made[second])
+        return prompts.choosing(question.text, texts[first], texts[second])
 
     return chat
 
 
-def _said(completion: str, kind: Kind) -> str | None:
-    """The answer as two completions are compared: other writings of one formula differ, which costs a judgement."""
+def _answer(completion: str, kind: Kind) -> str | None:
+    """Return the answer for a comparison as text; two spellings of one formula differ and cost a judgement."""
     if kind == "code":
         return code.find(completion)
-    text = answers.find(completion, kind=kind)
-    return (answers.integer(text) or text) if text else None
+    text = answer.find(completion, kind=kind)
+    return (answer.integer(text) or text) if text else None
 
 
 _BETTER = re.compile(r"\bbetter\W{1,9}([12])\b", re.IGNORECASE)
 
 
-def _preferred(made: Texts) -> str:
-    """The neutral answer where the judge prefers it in both orders, else the persona's: that one is in character."""
-    votes = [(_BETTER.findall(made.get(step, "")) or [""])[-1] for step in ("judged", "judged-swapped")]
-    return "neutral" if votes == ["2", "1"] or "persona" not in made else "persona"
+def _preferred(texts: Texts) -> str:
+    """Return `neutral` if the judge prefers that answer in both orders, otherwise `persona`, which is in character."""
+    votes = [(_BETTER.findall(texts.get(step, "")) or [""])[-1] for step in ("judged", "judged-swapped")]
+    return "neutral" if votes == ["2", "1"] or "persona" not in texts else "persona"
 
 
 PEERS: dict[str, Peer] = {
-    "": Peer("", ((Step("", lambda asked, _: asked.chat(asked.persona)),),), lambda _: ""),
+    "": Peer("", ((Step("", lambda question, _: question.chat(question.persona)),),), lambda _: ""),
     "restate": Peer(
         "solved plainly, restated in character",
         ((Step("neutral", _neutral),), (Step("restated", _restated),)),
-        lambda made: "restated" if "restated" in made else "neutral",
+        lambda texts: "restated" if "restated" in texts else "neutral",
     ),
     "ensemble": Peer(
         "persona/neutral ensemble with a judge",
@@ -118,9 +118,9 @@ PEERS: dict[str, Peer] = {
 }
 """By the name in [sweep] peer. The control `none` has no character, so it takes one completion in every peer.
 
-restate     the model solves the problem without a persona and, in a second call, says that solution in character.
-ensemble    after Jekyll & Hyde of Kim, Yang and Jung, "Persona is a Double-edged Sword" (arXiv 2408.08631): an answer
-            under the persona, one without, and the same model judges where they differ, in both orders against its
-            bias for a position. Theirs writes a persona for each problem and judges anew when the orders disagree; here
-            the persona is the sweep's, and its answer stands then.
+restate     the model solves the problem without a persona and restates the solution in character in a second call.
+ensemble    after Jekyll & Hyde of Kim, Yang and Jung, "Persona is a Double-edged Sword" (arXiv 2408.08631): the model
+            answers with and without the persona and, if the answers differ, judges them in both orders, against its
+            position bias. The original writes a persona for each problem and judges again when the orders disagree;
+            here the persona is the sweep's, and its answer counts in that case.
 """

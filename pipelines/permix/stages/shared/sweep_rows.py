@@ -1,4 +1,4 @@
-"""The rows of a sweep: one for each benchmark, persona, problem and run, from the request to the score."""
+"""The rows of a sweep, one for each benchmark, persona, problem and run, from the request to the score."""
 
 import hashlib
 import json
@@ -37,23 +37,23 @@ COLUMNS = {
     "base_dtype": "string",
 }
 OF_PEERS = {"peer": "string", "rounds": "string"}
-"""Columns of a peer's sweep (stages.shared.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
+"""Further columns of a peer's sweep (shared.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
 
 
 @dataclass
 class Condition:
-    """One row to be: what is asked, its completions by step of the sweep's peer, and the row's own columns."""
+    """A row before it is sampled: its question, its first columns, and its completions by step of the sweep's peer."""
 
     id: str
-    asked: Question
+    question: Question
     row: Row
     chats: list[Messages] = field(default_factory=list)
-    made: dict[str, Completion] = field(default_factory=dict)
+    completions: dict[str, Completion] = field(default_factory=dict)
 
     @property
     def texts(self) -> dict[str, str]:
-        """The completions so far."""
-        return {step: done.text for step, done in self.made.items()}
+        """The texts of the completions so far."""
+        return {step: completion.text for step, completion in self.completions.items()}
 
 
 def conditions(
@@ -63,22 +63,22 @@ def conditions(
     runs: int,
     noise: tuple[int, str],
 ) -> dict[str, list[Condition]]:
-    """{benchmark: every persona x problem x run}, still without completions; `noise` is the seed and the variant."""
+    """Return {benchmark: all personas x problems x runs}, without completions; `noise` is the seed and the variant."""
     return {
         source.name: [
             Condition(
-                f"{source.name}|{problem.id}|{who.key}|{run}",
-                Question(problem.question, problem.kind, source.instruction, who),
+                f"{source.name}|{problem.id}|{persona.key}|{run}",
+                Question(problem.question, problem.kind, source.instruction, persona),
                 {
                     "problem_id": problem.id,
                     "erratum": problem.erratum,
-                    "persona": who.key,
-                    "category": who.category,
+                    "persona": persona.key,
+                    "category": persona.category,
                     "run": run,
-                    "seed": condition_seed(noise, source.name, problem.id, who.key, run),
+                    "seed": condition_seed(noise, source.name, problem.id, persona.key, run),
                 },
             )
-            for who in personas
+            for persona in personas
             for problem in problems[source.name]
             for run in range(runs)
         ]
@@ -94,49 +94,48 @@ def sample(
     sampler: Sampler,
     context: StageContext,
 ) -> None:
-    """Give every condition its completions, one round of the peer after the other, each with a journal of its own.
+    """Sample the completions of every condition, in the peer's rounds, each with its own journal.
 
-    PermixError after a round in which the engine failed: the next one would rest on nothing.
+    PermixError after a round in which the engine failed, because the next round needs its completions.
     """
     for number, steps in enumerate(PEERS[peer].rounds, 1):
         requests, waiting = [], {}
-        for one in (one for table in tables.values() for one in table):
-            chats = {step.name: chat for step in steps if (chat := step.chat(one.asked, one.texts))}
+        for condition in (condition for table in tables.values() for condition in table):
+            chats = {step.name: chat for step in steps if (chat := step.chat(condition.question, condition.texts))}
             for step, chat in chats.items():
-                one.chats.append(chat)
-                name = f"{one.id}|{step}" if step else one.id
-                waiting[name] = one, step
-                requests.append(Request(name, chat, sampling, _of_step(one.row["seed"], step), adapter))
+                condition.chats.append(chat)
+                name = f"{condition.id}|{step}" if step else condition.id
+                waiting[name] = condition, step
+                requests.append(Request(name, chat, sampling, _step_seed(condition.row["seed"], step), adapter))
         journal = context.work / ("completions.jsonl" if number == 1 else f"completions-{number}.jsonl")
-        for done in sampler.sample(requests, journal=journal, progress=context.progress) if requests else ():
-            one, step = waiting[done.id]
-            one.made[step] = done
+        for completion in sampler.sample(requests, journal=journal, progress=context.progress) if requests else ():
+            condition, step = waiting[completion.id]
+            condition.completions[step] = completion
         for benchmark, table in tables.items():
-            refuse_missing(
-                benchmark, ["engine_error" for one in table for c in one.made.values() if c.finish == "error"]
-            )
+            finishes = [completion.finish for condition in table for completion in condition.completions.values()]
+            refuse_missing(benchmark, ["engine_error"] * finishes.count("error"))
 
 
-def condition_seed(noise: tuple[int, str], benchmark: str, problem: str, who: str, run: int) -> int:
-    """The seed of one condition; equal seeds for two personas would give them equal noise."""
-    return seed_of(*noise, benchmark, who, problem, run)
+def condition_seed(noise: tuple[int, str], benchmark: str, problem: str, persona: str, run: int) -> int:
+    """Return the seed of one condition; equal seeds for two personas would give them equal noise."""
+    return seed_of(*noise, benchmark, persona, problem, run)
 
 
-def _of_step(seed: int, step: str) -> int:
-    """The seed of one of several completions of a condition; that of an ordinary sweep is the condition's own."""
+def _step_seed(seed: int, step: str) -> int:
+    """Return the seed of one step of a condition; that of an ordinary sweep is the condition's own."""
     return seed_of(seed, step) if step else seed
 
 
-def sampled(one: Condition, peer: str, dtype: str) -> Row:
-    """The row with what it has of its completions; `dtype` is the base's, "" where a server does not tell."""
-    asked = one.chats[0] if not peer else one.chats
+def sampled(condition: Condition, peer: str, dtype: str) -> Row:
+    """Return the row with the columns of its completions; `dtype` is the base's, "" if a server does not tell."""
+    chats = condition.chats if peer else condition.chats[0]
     steps = [step.name for steps in PEERS[peer].rounds for step in steps]  # completions come in any order
-    made = {step: one.made[step] for step in steps if step in one.made}
-    rounds = {step: [done.text, done.finish, done.tokens_out] for step, done in made.items()}
+    completions = {step: condition.completions[step] for step in steps if step in condition.completions}
+    rounds = {step: [c.text, c.finish, c.tokens_out] for step, c in completions.items()}
     return {
-        **one.row,
-        "prompt_digest": hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16],
-        "adapter_digest": next(iter(made.values())).adapter_digest,
+        **condition.row,
+        "prompt_digest": hashlib.sha256(json.dumps(chats).encode()).hexdigest()[:16],
+        "adapter_digest": next(iter(completions.values())).adapter_digest,
         "base_dtype": dtype,
         **answered(peer, rounds),
         **({"peer": peer, "rounds": json.dumps(rounds, ensure_ascii=False)} if peer else {}),
@@ -144,19 +143,19 @@ def sampled(one: Condition, peer: str, dtype: str) -> Row:
 
 
 def answered(peer: str, rounds: Mapping[str, Sequence[Any]]) -> Row:
-    """The completion that is graded and why it ended, by {step: [text, finish, tokens]}, and the tokens of all."""
+    """Return the graded completion, its finish, and the tokens of all, from {step: [text, finish, tokens]}."""
     chosen = PEERS[peer].answer({step: text for step, (text, *_) in rounds.items()})
     text, finish, _ = rounds[chosen]
     return {"completion": text, "finish": finish, "tokens_out": sum(tokens for *_, tokens in rounds.values())}
 
 
 def graded(verdict: Verdict) -> Row:
-    """What a row has of its verdict."""
+    """Return the columns of a verdict."""
     return {"extracted": verdict.extracted, "status": verdict.status, "score": verdict.score}
 
 
 def grade(table: Sequence[Row], problems: Sequence[Problem], verifier: Verifier) -> list[Row]:
-    """The rows of one benchmark, each with its verdict; PermixError where `problems` lack one that is answered."""
+    """Return the rows of one benchmark with their verdicts; PermixError for an answer to none of the `problems`."""
     golds = {p.id: p for p in problems}
     if unknown := [row["problem_id"] for row in table if row["problem_id"] not in golds]:
         raise PermixError(f"The sweep answers {unknown[0]}, which its benchmark no longer holds: make the sweep again.")
@@ -165,16 +164,16 @@ def grade(table: Sequence[Row], problems: Sequence[Problem], verifier: Verifier)
 
 
 def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:
-    """PermixError where rows have no score, for a reason of ours: their `statuses`."""
+    """Raise PermixError for rows without a score, which have these statuses."""
     if missing := Counter(statuses):
-        what = ", ".join(f"{count} x {status}" for status, count in sorted(missing.items()))
+        counts = ", ".join(f"{count} x {status}" for status, count in sorted(missing.items()))
         raise PermixError(
-            f"The sweep on {benchmark} has rows without a score ({what}): run it again, only these are made anew."
+            f"The sweep on {benchmark} has rows without a score ({counts}): run it again, only these are sampled again."
         )
 
 
 def regrade(table: Sequence[Row], problems: Sequence[Problem]) -> list[Row]:
-    """The rows graded anew from their completions; of a peer, the one that counts is chosen anew, too."""
+    """Return the rows graded again from their completions; a peer's graded completion is chosen again too."""
     table = [row | answered(row["peer"], json.loads(row["rounds"])) if row.get("peer") else row for row in table]
     with Verifier() as verifier:
         return grade(table, problems, verifier)
@@ -182,12 +181,12 @@ def regrade(table: Sequence[Row], problems: Sequence[Problem]) -> list[Row]:
 
 def write(table: Sequence[Row], folder: Path, benchmark: str) -> None:
     """Write the rows of one benchmark into a sweep artifact."""
-    more = OF_PEERS if table and table[0].get("peer") else {}
-    parquet.write(table, COLUMNS | more, _file(folder, benchmark))
+    columns = COLUMNS | (OF_PEERS if table and table[0].get("peer") else {})
+    parquet.write(table, columns, _file(folder, benchmark))
 
 
 def read(folder: Path, benchmark: str) -> list[Row]:
-    """The rows of one benchmark of a sweep artifact."""
+    """Return the rows of one benchmark of a sweep artifact."""
     return parquet.read(_file(folder, benchmark))
 
 
