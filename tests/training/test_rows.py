@@ -47,7 +47,7 @@ def test_a_template_that_begins_answers_in_two_ways_is_refused_for_sft(inputs: d
     base = Path(shutil.copytree(inputs["base"], tmp_path / "base"))
     thinking = TEMPLATE.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
     (base / "chat_template.jinja").write_text(thinking)
-    with pytest.raises(BadInput, match=r"begins an answer in another way .*think"):
+    with pytest.raises(BadInput, match=r"begins an answer differently .*think"):
         train("sft", inputs | {"base": base}, tmp_path)
 
 

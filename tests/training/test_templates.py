@@ -65,5 +65,5 @@ def test_the_first_gemma_takes_no_persona_and_a_base_that_always_thinks_no_targe
     rows.check_template(tokenizer("gemma"), [PLAIN], "org/gemma")
     with pytest.raises(BadInput, match=r"of org/gemma rejects system messages.*System role not supported"):
         rows.check_template(tokenizer("gemma"), [MIXED], "org/gemma")
-    with pytest.raises(BadInput, match=r"begins an answer in another way when it is asked for .*think"):
+    with pytest.raises(BadInput, match=r"begins an answer differently in a prompt .*think"):
         sft._lengths(config_of("sft", max_length=999), tokenizer("deepseek_r1_distill"), [PLAIN])

@@ -1,6 +1,6 @@
-"""Train a LoRA adapter by GRPO with a verifiable reward: RLVR and PerMix-RLVR, one page, two mixtures (4.1, B.4-B.5).
+"""Train a LoRA adapter by GRPO with a verifiable reward: RLVR and PerMix-RLVR, by their mixtures (4.1, B.4-B.5).
 
-In:  base, mixture; personas (pool eval) where it is probed
+In:  base, mixture; personas (pool eval), if it is probed
 Out: adapter_model.safetensors, adapter_config.json (base's Hub id and revision), tokenizer,
      log.jsonl (one row per logged step), samples.jsonl (two completions per persona), figures/training.{png,svg},
      probe.jsonl (one row per probe, permix.training.probe)
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 
 def packages(config: Config) -> tuple[str, ...]:
-    """What the training imports."""
+    """Return the packages that the training imports."""
     return (*settings.PACKAGES, *(["vllm"] if config.use_vllm else []))
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One for each GRPO variant and seed."""
+    """Return one Config for each GRPO variant and seed."""
     probed = recipe.settings("grpo").get("probe_steps")
-    known = {"personas": recipe.personas_repo, "toy": recipe.base == "toy"} if probed else {}
-    return trained.configs(Config, recipe, **known)
+    values = {"personas": recipe.personas_repo, "toy": recipe.base == "toy"} if probed else {}
+    return trained.configs(Config, recipe, **values)
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The base and the mixture; the personas where it is probed."""
+    """Return the base and the mixture, and the personas if it is probed."""
     return trained.inputs(config) | ({"personas": config.personas} if config.probe_steps else {})
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Completions to sample, where the recipe bounds the steps, and at most so many tokens."""
+    """Return completions and the maximum of tokens; 0 unless the recipe sets max_steps."""
     completions = max(config.max_steps, 0) * config.batch
     if config.probe_steps:
-        probes = max(config.max_steps, 0) // config.probe_steps + 2  # the first, and the last where it is another
+        probes = max(config.max_steps, 0) // config.probe_steps + 2  # also before the first step and after the last
         completions += probes * config.probe_problems * len(persona.bundled("eval"))
     return {"completions": completions, "tokens": completions * config.max_completion_length}
 
@@ -83,7 +83,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def build(config: Config, inputs: Mapping[str, Path], context: StageContext, reward: "Reward") -> Any:
-    """TRL's trainer, everything checked; the mixture is checked before the base loads."""
+    """Return TRL's trainer; the mixture is checked before the base loads."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
@@ -93,9 +93,9 @@ def build(config: Config, inputs: Mapping[str, Path], context: StageContext, rew
     model.check_machine(config)
     tokenizer = model.load_tokenizer(config, inputs["base"])
     table = rows.read(inputs["mixture"], ["prompt", "gold", "kind", "persona", "problem_id"])
-    asked = probe.questions(config, table, inputs["personas"]) if config.probe_steps else []
-    rows.check_template(tokenizer, [*table, *asked], config.base)
-    longest = max(rows.prompt_lengths(tokenizer, [*table, *asked])) + config.max_completion_length
+    questions = probe.questions(config, table, inputs["personas"]) if config.probe_steps else []
+    rows.check_template(tokenizer, [*table, *questions], config.base)
+    longest = max(rows.prompt_lengths(tokenizer, [*table, *questions])) + config.max_completion_length
     rows.check_context(config.base, inputs["base"], longest, "The longest prompt with [grpo] max_completion_length")
     if config.use_vllm:
         vllm_rollouts.prepare(config, longest)
@@ -109,7 +109,7 @@ def build(config: Config, inputs: Mapping[str, Path], context: StageContext, rew
         callbacks=[
             loop.report(context, "reward"),
             *([vllm_rollouts.canary()] if config.use_vllm else []),
-            *([probe.callback(config, tokenizer, asked)] if asked else []),
+            *([probe.callback(config, tokenizer, questions)] if questions else []),
         ],
     )
     reward.ends = frozenset(trainer.eos_token_ids)

@@ -1,10 +1,10 @@
-"""Fine-tune a LoRA adapter on targets: SFT, SeqKD and their PerMix rows, one page, their mixtures (4.1, B.2-B.3).
+"""Fine-tune a LoRA adapter on targets: SFT, SeqKD and their PerMix variants, by their mixtures (4.1, B.2-B.3).
 
 In:  base, mixture
 Out: adapter_model.safetensors, adapter_config.json (base's Hub id and revision), tokenizer,
      log.jsonl (one row per logged step), figures/training.{png,svg}
 
-The trainer is TRL's own; the loss is on the target alone (TRL's prompt-completion format).
+The trainer is TRL's own; the loss covers the target only (TRL's prompt-completion format).
 """
 
 import math
@@ -24,7 +24,7 @@ from permix.training.settings import TrainerConfig, target
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainerConfig):
-    """TRL's SFTConfig keys."""
+    """The keys of TRL's SFTConfig."""
 
     TABLE: ClassVar[str] = "sft"
     num_train_epochs: float = 3.0
@@ -38,12 +38,12 @@ class Config(TrainerConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One for each SFT variant and seed."""
+    """Return one Config for each SFT variant and seed."""
     return trained.configs(Config, recipe)
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """At most so many tokens to train on, where the recipe bounds the steps."""
+    """Return the maximum of training tokens; 0 unless the recipe sets max_steps."""
     return {"tokens": max(config.max_steps, 0) * config.batch * config.max_length}
 
 
@@ -57,7 +57,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     adapter.save(trainer, context, out)
     loop.write_lines(out / "log.jsonl", log)
     curves.training(log, out / "figures" / "training")
-    epochs, more = divmod(trainer.state.global_step, math.ceil(len(lengths) / config.batch))
+    epochs, further_steps = divmod(trainer.state.global_step, math.ceil(len(lengths) / config.batch))
     return {
         "steps": trainer.state.global_step,
         "loss_first": log[0]["loss"],
@@ -65,7 +65,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         "longest_row": max(lengths),
         "mixture": rows.provenance(inputs["mixture"]),
         "cost": {
-            "rows_seen": epochs * len(lengths) + more * config.batch,
+            "rows_seen": epochs * len(lengths) + further_steps * config.batch,
             "tokens_trained": int(trainer.state.num_input_tokens_seen),
             "processes": context.processes,
         },
@@ -73,7 +73,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def build(config: Config, inputs: Mapping[str, Path], context: StageContext) -> tuple[Any, Sequence[int]]:
-    """TRL's trainer, everything checked, and the tokens of each row; the mixture is checked before the base loads."""
+    """Return TRL's trainer and the tokens of each row; the mixture is checked before the base loads."""
     import datasets
     from trl import SFTConfig, SFTTrainer
 
@@ -104,7 +104,7 @@ def build(config: Config, inputs: Mapping[str, Path], context: StageContext) -> 
 
 
 def _lengths(config: Config, tokenizer: Any, table: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Tokens of each row; BadInput for targets that are empty, cut off or not seen by the model as it will answer."""
+    """Return the tokens of each row; BadInput for empty targets, long rows, and templates that change the prompt."""
     from permix.training import rows
 
     for row in table:
@@ -112,18 +112,18 @@ def _lengths(config: Config, tokenizer: Any, table: Sequence[Mapping[str, Any]])
             raise BadInput(f"The target of {row['problem_id']} in {config.mixture} is empty: make the mixture again.")
     prompts = rows.token_ids(tokenizer, [row["prompt"] for row in table], add_generation_prompt=True)
     whole = rows.token_ids(tokenizer, [row["prompt"] + row["completion"] for row in table])
-    for prompt, both in zip(prompts, whole, strict=True):
-        if both[: len(prompt)] != prompt:
+    for prompt, row_ids in zip(prompts, whole, strict=True):
+        if row_ids[: len(prompt)] != prompt:
             raise BadInput(
-                f"The chat template of {config.base} begins an answer in another way when it is asked for than when "
-                f"it is given ({tokenizer.decode(prompt[-8:])!r}): choose another base, or change its template."
+                f"The chat template of {config.base} begins an answer differently in a prompt than in a whole chat "
+                f"({tokenizer.decode(prompt[-8:])!r}): choose another base, or change its template."
             )
     lengths = [len(ids) for ids in whole]
     if too_long := sum(length > config.max_length for length in lengths):
         raise BadInput(
             f"{too_long} of {len(lengths)} rows of {config.mixture} are longer than [sft] max_length, "
             f"{config.max_length} tokens; the longest has {max(lengths)}: raise it, or let "
-            "[mixtures] max_prompt_tokens or max_completion_tokens leave them out."
+            "[mixtures] max_prompt_tokens or max_completion_tokens omit them."
         )
     return lengths
 

@@ -1,18 +1,18 @@
-"""Put the sweeps of all variants side by side: the paper's tables, figures and statements with our numbers in them.
+"""Compare the sweeps of all variants: the paper's tables, figures and statements with our numbers.
 
-In:  the sweep of every variant and seed, its adapter where it is trained (for the log), personas, cases;
-     PersonaGym scores and the preference where the recipe has judges
+In:  the sweep of every variant and seed, the adapter of a trained one (for its log), personas, cases;
+     PersonaGym scores and the preference, if the recipe has judges
 Out: data/ours/test-00000-of-00001.parquet      one row per variant, seed and benchmark
      data/personas/test-00000-of-00001.parquet  one row per variant, seed, benchmark and persona
      data/paper/test-00000-of-00001.parquet     the paper's printed numbers
      tables/<benchmark>.{md,csv,tex}            one line per variant, over its seeds
      tables/{variants,models-<benchmark>,personagym,preference,training,pools,theory,theory-personas,statements}.*
                                                 the paper's tables beside ours, as .md, .csv and .tex
-     figures/*.{png,svg,csv}                    pictures, and the numbers in them
-     report.html                                all of it on one page that opens offline
+     figures/*.{png,svg,csv}                    figures, and the numbers in them
+     report.html                                everything on one page that opens offline
 
-Over several seeds a number is their mean, with a 95 % t interval between them, of shares cut at 0 and 1; of a single
-seed it has the sweep's own bootstrap interval over problems, and voice Wilson's over them.
+Over several seeds a number is their mean, with a 95 % t interval between them, cut at 0 and 1 for a share. A number of one
+seed has the sweep's own bootstrap interval over problems, voice has Wilson's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Config(StageConfig):
-    """`runs`: the (variant, seed) of every sweep; `note`: what the recipe says of its numbers.
+    """`runs` are (variant, seed) of every sweep; `note` is the recipe's note on its numbers.
 
-    `training`: (the paper's table, setting, value) of every trainer; `judged`: there are PersonaGym scores of every
-    run; `preference`: the artifact of pairwise judgements, if any.
+    `training` has (the paper's table, setting, value) of every trainer. `judged` means that every run has PersonaGym
+    scores. `preference` is the artifact of pairwise judgements, "" for none.
     """
 
     TABLE: ClassVar[str] = "tables"
@@ -56,7 +56,7 @@ class Config(StageConfig):
 
 
 def configs(recipe: Recipe) -> list[Config]:
-    """One; none where the recipe measures nothing."""
+    """Return one Config; none for a recipe without benchmarks."""
     names = tuple(source.name for source in recipe.benchmarks)
     if not names:
         return []
@@ -68,28 +68,28 @@ def configs(recipe: Recipe) -> list[Config]:
 
 
 def target(config: Config) -> str:
-    """`datasets/org/permix-tables`."""
+    """Return `datasets/org/permix-tables`."""
     return f"datasets/{config.name('permix-tables')}"
 
 
 def inputs(config: Config) -> dict[str, str]:
-    """The sweep of every variant and seed, as `<variant>-seed<n>`; `adapter/<variant>-seed<n>`; personas and cases."""
-    found = {
+    """Return every run's sweep as `<variant>-seed<n>`, its adapter as `adapter/<variant>-seed<n>`, and the rest."""
+    repositories = {
         f"{name}-seed{seed}": sweep.repository(config.org, config.tag, config.base_slug, name, seed)
         for name, seed in config.runs
     }
     trained = [(name, seed) for name, seed in config.runs if variants.get(name).trainer != "none"]
-    found |= {f"adapter/{name}-seed{seed}": _adapter(config, name, seed) for name, seed in trained}
+    repositories |= {f"adapter/{name}-seed{seed}": _adapter(config, name, seed) for name, seed in trained}
     if config.judged:
-        where = config.org, config.tag, config.base_slug
-        found |= {
-            f"personagym/{name}-seed{seed}": personagym.repository(*where, name, seed) for name, seed in config.runs
+        names = config.org, config.tag, config.base_slug
+        repositories |= {
+            f"personagym/{name}-seed{seed}": personagym.repository(*names, name, seed) for name, seed in config.runs
         }
     if config.preference:
-        found["preference"] = config.preference
+        repositories["preference"] = config.preference
     if len(dict(config.runs)) > 1:
-        found["cases"] = cases.repository(config.org, config.tag)
-    return found | {"personas": config.personas}
+        repositories["cases"] = cases.repository(config.org, config.tag)
+    return repositories | {"personas": config.personas}
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
@@ -205,18 +205,18 @@ def _draw(config: Config, results: "Comparison", folder: Path) -> None:
 
 
 def _training(recipe: Recipe) -> tuple[tuple[str, str, str], ...]:
-    """(table, setting, value) of the paper's Tables 5 (SFT), 6 (SeqKD) and 7 (RLVR), from this recipe's trainers."""
-    found: dict[tuple[str, str], str] = {}
+    """Return (table, setting, value) for the paper's Tables 5 (SFT), 6 (SeqKD) and 7 (RLVR), from the trainers."""
+    settings: dict[tuple[str, str], str] = {}
     for name in ("sft", "grpo"):
         for config in stages.get(name).configs(recipe):
-            row = variants.get(config.variant)
-            table = "7" if row.trainer == "grpo" else "6" if row.target == "teacher" else "5"
-            counted = [key for key, field in own_fields(type(config)).items() if not field.metadata.get("unhashed")]
-            own = {key: getattr(config, key) for key in counted}
-            own["batch_size"] = own.pop("per_device_train_batch_size") * own.pop("gradient_accumulation_steps")
-            own["dtype"] = "bfloat16" if own.pop("bf16") else "float32"
-            found |= {(table, key): _plain(value) for key, value in own.items()}
-    return tuple((table, key, value) for (table, key), value in found.items())
+            variant = variants.get(config.variant)
+            table = "7" if variant.trainer == "grpo" else "6" if variant.target == "teacher" else "5"
+            keys = [key for key, field in own_fields(type(config)).items() if not field.metadata.get("unhashed")]
+            values = {key: getattr(config, key) for key in keys}
+            values["batch_size"] = values.pop("per_device_train_batch_size") * values.pop("gradient_accumulation_steps")
+            values["dtype"] = "bfloat16" if values.pop("bf16") else "float32"
+            settings |= {(table, key): _plain(value) for key, value in values.items()}
+    return tuple((table, key, value) for (table, key), value in settings.items())
 
 
 def _plain(value: Any) -> str:

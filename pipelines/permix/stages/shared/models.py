@@ -32,7 +32,8 @@ def open_sampler(
     """
     if model and model.url:
         return context.sampler(model.endpoint(budget))
-    assert base is not None
+    if base is None:
+        raise ValueError("A model that is not served needs the folder of its base.")
     return context.sampler(Engine(base=base, threads=context.threads, **engine_settings(config)))
 
 

@@ -1,4 +1,4 @@
-"""What the two stages that train an adapter share: their Configs and their inputs."""
+"""The Configs and inputs of the two stages that train an adapter."""
 
 from typing import Any, TypeVar
 
