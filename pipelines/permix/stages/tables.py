@@ -11,8 +11,8 @@ Out: data/ours/test-00000-of-00001.parquet      one row per variant, seed and be
      figures/*.{png,svg,csv}                    figures, and the numbers in them
      report.html                                everything on one page that opens offline
 
-Over several seeds a number is their mean, with a 95 % t interval between them, cut at 0 and 1 for a share. A number of one
-seed has the sweep's own bootstrap interval over problems, voice has Wilson's.
+A number over several seeds is their mean with a 95 % t interval between them, cut at 0 and 1 for a share. A number of
+one seed has the sweep's own bootstrap interval over problems; voice has Wilson's.
 """
 
 from collections.abc import Mapping, Sequence
