@@ -35,8 +35,8 @@ def test_progress_is_told_now_and_then_with_rate_and_time_left(
 ) -> None:
     board = Board(every=10)
     board.start("o/a")
-    clock[0] += 60  # loading takes its time and is no part of the rate
-    board.update("o/a", 40, 100, "steps")  # a run that goes on where a killed one stopped
+    clock[0] += 60  # loading takes its time and is not part of the rate
+    board.update("o/a", 40, 100, "steps")  # a resumed run
     clock[0] += 5
     board.update("o/a", 50, 100, "steps")
     clock[0] += 5

@@ -16,8 +16,9 @@ def scored(**scores: float | None) -> list[dict[str, Any]]:
 
 def test_every_case_has_an_answer_of_every_group_to_one_of_the_pools_personas() -> None:
     rows = calibration.rows()
-    assert len(rows) == 5 * len(calibration.GROUPS) and len({row["id"] for row in rows}) == len(rows)
-    assert {row["persona"] for row in rows} <= {who.system_prompt for who in persona.bundled("eval")}
+    assert len(rows) == 5 * len(calibration.GROUPS)
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert {row["persona"] for row in rows} <= {known.system_prompt for known in persona.bundled("eval")}
     assert all(row["answer"] == "" for row in rows if row["group"] == "empty")
     assert len({row["answer"] for row in rows}) == 3 * 5 + 2 + 5
     by_id = {row["id"]: row["answer"] for row in rows}
@@ -27,9 +28,12 @@ def test_every_case_has_an_answer_of_every_group_to_one_of_the_pools_personas() 
 
 
 def test_a_judge_that_orders_the_groups_passes() -> None:
-    found = calibration.result(scored())
-    assert found["passed"] and found["wrong"] == [] and found["missing"] == 0
-    assert found["means"]["in_character"] == 5 and list(found["means"]) == list(calibration.GROUPS)
+    examined = calibration.result(scored())
+    assert examined["passed"]
+    assert examined["wrong"] == []
+    assert examined["missing"] == 0
+    assert examined["means"]["in_character"] == 5
+    assert list(examined["means"]) == list(calibration.GROUPS)
 
 
 @pytest.mark.parametrize(
@@ -46,10 +50,13 @@ def test_a_judge_that_orders_the_groups_passes() -> None:
     ],
 )
 def test_a_judge_that_does_not_is_told_what_was_wrong(scores: dict[str, float | None], wrong: list[str]) -> None:
-    found = calibration.result(scored(**scores))
-    assert not found["passed"] and found["wrong"] == wrong
+    examined = calibration.result(scored(**scores))
+    assert not examined["passed"]
+    assert examined["wrong"] == wrong
 
 
 def test_a_judge_that_says_nothing_does_not_pass() -> None:
-    found = calibration.result(scored(**dict.fromkeys(calibration.GROUPS, None)))
-    assert not found["passed"] and found["missing"] == 30 and set(found["means"].values()) == {None}
+    examined = calibration.result(scored(**dict.fromkeys(calibration.GROUPS, None)))
+    assert not examined["passed"]
+    assert examined["missing"] == 30
+    assert set(examined["means"].values()) == {None}

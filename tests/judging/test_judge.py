@@ -28,26 +28,33 @@ def items(count: int = 3) -> list[Item]:
 
 
 def judged(
-    script: Script, work: Path, asked: list[Item] | None = None, *, limit: float = 0.0, **model: Any
+    script: Script, work: Path, judged_items: list[Item] | None = None, *, limit: float = 0.0, **model: Any
 ) -> tuple[dict[str, Judgement], Client, FaultyServer]:
     with FaultyServer(script) as server, parts_in(work) as parts:
         served = Model(name="j", model="good-model", url=server.url, **model)
         client = Client(served, parts, Sampling(temperature=0.0, max_tokens=50), 2, SharedBudget(limit))
-        found = list(ModelJudge(client, judge.SCORE, "judge", 0).judge(items() if asked is None else asked))
-    return {j.id: j for j in found}, client, server
+        judgements = list(
+            ModelJudge(client, judge.SCORE, "judge", 0).judge(items() if judged_items is None else judged_items)
+        )
+    return {j.id: j for j in judgements}, client, server
 
 
-def answer_of(asked: Asked) -> str:
-    return judges.parts(asked)["answer"]
+def answer_of(request: Asked) -> str:
+    return judges.parts(request)["answer"]
 
 
 def test_a_score_comes_with_the_raw_reply_and_the_models_own_name(tmp_path: Path) -> None:
-    found, client, server = judged(lambda asked: says({"reason": "good", "score": 4}), tmp_path)
-    assert list(found) == ["q0", "q1", "q2"]
-    assert found["q0"] == Judgement("q0", 4.0, (json.dumps({"reason": "good", "score": 4}),), "scripted-1", "scored")
-    assert found["q0"].retries == 0 and client.completions == 3 and client.trouble == ""
+    judgements, client, server = judged(lambda request: says({"reason": "good", "score": 4}), tmp_path)
+    assert list(judgements) == ["q0", "q1", "q2"]
+    assert judgements["q0"] == Judgement(
+        "q0", 4.0, (json.dumps({"reason": "good", "score": 4}),), "scripted-1", "scored"
+    )
+    assert judgements["q0"].retries == 0
+    assert client.completions == 3
+    assert client.trouble == ""
     sent = server.asked[0].body["response_format"]["json_schema"]
-    assert sent["strict"] and sent["schema"]["properties"]["score"] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+    assert sent["strict"]
+    assert sent["schema"]["properties"]["score"] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}
     assert list(sent["schema"]["properties"]) == ["reason", "score"]
 
 
@@ -72,81 +79,85 @@ WRONG = {
 def test_a_wrong_reply_is_asked_for_again_with_the_reason_and_then_missing(case: str, tmp_path: Path) -> None:
     text, status, reason = WRONG[case]
 
-    def script(asked: Asked) -> Answer:
-        return completion(text) if answer_of(asked) == "answer 1" else says({"score": 2})
+    def script(request: Asked) -> Answer:
+        return completion(text) if answer_of(request) == "answer 1" else says({"score": 2})
 
-    found, _, server = judged(script, tmp_path)
-    assert (found["q1"].score, found["q1"].status, found["q1"].retries) == (None, status, 2)
-    assert found["q1"].raw == (text,) * 3
-    assert found["q0"].score == found["q2"].score == 2
+    judgements, _, server = judged(script, tmp_path)
+    assert (judgements["q1"].score, judgements["q1"].status, judgements["q1"].retries) == (None, status, 2)
+    assert judgements["q1"].raw == (text,) * 3
+    assert judgements["q0"].score == judgements["q2"].score == 2
     again = [a.body["messages"] for a in server.asked if len(a.body["messages"]) > 2]
-    assert len(again) == 2 and all(chat[-2] == {"role": "assistant", "content": text} for chat in again)
+    assert len(again) == 2
+    assert all(chat[-2] == {"role": "assistant", "content": text} for chat in again)
     assert all(reason in chat[-1]["content"] for chat in again)
 
 
 def test_a_reply_that_is_put_right_counts(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return completion("Five!") if len(asked.body["messages"]) == 2 else says({"score": 5})
+    def script(request: Asked) -> Answer:
+        return completion("Five!") if len(request.body["messages"]) == 2 else says({"score": 5})
 
-    found, client, _ = judged(script, tmp_path)
-    assert {(j.score, j.status, j.retries, len(j.raw)) for j in found.values()} == {(5.0, "scored", 1, 2)}
+    judgements, client, _ = judged(script, tmp_path)
+    assert {(j.score, j.status, j.retries, len(j.raw)) for j in judgements.values()} == {(5.0, "scored", 1, 2)}
     assert client.completions == 6
 
 
 def test_a_code_fence_around_the_object_is_no_fault(tmp_path: Path) -> None:
-    found, *_ = judged(lambda _: completion('```json\n{"reason": "x", "score": 3}\n```'), tmp_path)
-    assert {j.score for j in found.values()} == {3.0}
+    judgements, *_ = judged(lambda _: completion('```json\n{"reason": "x", "score": 3}\n```'), tmp_path)
+    assert {j.score for j in judgements.values()} == {3.0}
 
 
 def test_an_empty_reply_is_asked_for_anew_with_other_noise(tmp_path: Path) -> None:
-    found, _, server = judged(lambda _: completion(""), tmp_path)
-    assert {(j.score, j.status, j.raw) for j in found.values()} == {(None, "empty", ("", "", ""))}
+    judgements, _, server = judged(lambda _: completion(""), tmp_path)
+    assert {(j.score, j.status, j.raw) for j in judgements.values()} == {(None, "empty", ("", "", ""))}
     assert {len(a.body["messages"]) for a in server.asked} == {2}
     assert len({a.body["seed"] for a in server.asked}) == 9
 
 
 def test_a_refusal_in_the_field_for_refusals_is_stored_and_missing(tmp_path: Path) -> None:
-    found, *_ = judged(lambda _: completion(None, refusal="I won't judge this."), tmp_path)
-    assert {(j.score, j.status, j.raw[-1]) for j in found.values()} == {(None, "no_json", "I won't judge this.")}
+    judgements, *_ = judged(lambda _: completion(None, refusal="I won't judge this."), tmp_path)
+    assert {(j.score, j.status, j.raw[-1]) for j in judgements.values()} == {(None, "no_json", "I won't judge this.")}
 
 
 def test_a_request_that_the_provider_blocks_is_missing_and_the_rest_goes_on(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return error(400, "blocked", code="content_filter") if answer_of(asked) == "answer 1" else says({"score": 2})
+    def script(request: Asked) -> Answer:
+        return error(400, "blocked", code="content_filter") if answer_of(request) == "answer 1" else says({"score": 2})
 
-    found, client, _ = judged(script, tmp_path)
-    assert (found["q1"].score, found["q1"].status, found["q1"].raw) == (None, "failed", ())
-    assert (found["q0"].score, found["q2"].score, client.trouble) == (2, 2, "")
+    judgements, client, _ = judged(script, tmp_path)
+    assert (judgements["q1"].score, judgements["q1"].status, judgements["q1"].raw) == (None, "failed", ())
+    assert (judgements["q0"].score, judgements["q2"].score, client.trouble) == (2, 2, "")
 
 
 def test_a_server_that_goes_down_leaves_the_rest_unasked_and_says_so(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return says({"score": 2}) if answer_of(asked) == "answer 0" else error(500, "on fire")
+    def script(request: Asked) -> Answer:
+        return says({"score": 2}) if answer_of(request) == "answer 0" else error(500, "on fire")
 
-    found, client, _ = judged(script, tmp_path, items(60), concurrency=4)
-    assert found["q0"].score == 2
-    assert {j.status for j in found.values()} == {"scored", "failed", "not_asked"}
-    assert all(j.score is None for j in found.values() if j.status != "scored")
-    assert "requests in a row failed" in client.trouble and "\n" not in client.trouble
+    judgements, client, _ = judged(script, tmp_path, items(60), concurrency=4)
+    assert judgements["q0"].score == 2
+    assert {j.status for j in judgements.values()} == {"scored", "failed", "not_asked"}
+    assert all(j.score is None for j in judgements.values() if j.status != "scored")
+    assert "requests in a row failed" in client.trouble
+    assert "\n" not in client.trouble
 
 
 @pytest.mark.parametrize(("limit", "statuses"), [(0.004, {"no_json", "not_asked"}), (0.006, {"no_json"})])
 def test_a_budget_ends_the_asking_and_its_retries(limit: float, statuses: set[str], tmp_path: Path) -> None:
     """A judgement costs 50 tokens of 1 USD a million: 0.002 USD for one round of 40."""
     prices: dict[str, Any] = {"price_in": 1.0, "price_out": 1.0, "concurrency": 1}
-    found, client, _ = judged(lambda _: completion("prose " * 40), tmp_path, items(40), limit=limit, **prices)
-    assert "The budget of" in client.trouble and {j.status for j in found.values()} == statuses
-    assert {j.score for j in found.values()} == {None}
+    judgements, client, _ = judged(lambda _: completion("prose " * 40), tmp_path, items(40), limit=limit, **prices)
+    assert "The budget of" in client.trouble
+    assert {j.status for j in judgements.values()} == statuses
+    assert {j.score for j in judgements.values()} == {None}
     assert client.model.price(client.tokens_in, client.tokens_out) <= limit
 
 
 def test_what_was_judged_is_not_asked_again_after_a_kill(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Answer:
-        return completion("Five!") if len(asked.body["messages"]) == 2 else says({"score": 5})
+    def script(request: Asked) -> Answer:
+        return completion("Five!") if len(request.body["messages"]) == 2 else says({"score": 5})
 
     first, _, _ = judged(script, tmp_path)
     second, _, server = judged(script, tmp_path)
-    assert first == second and server.asked == []
+    assert first == second
+    assert server.asked == []
 
 
 def test_a_server_that_is_not_there_is_said_before_anything_is_asked(tmp_path: Path) -> None:
@@ -169,15 +180,16 @@ def test_an_answer_cannot_leave_its_quotation(text: str, tmp_path: Path) -> None
     """Whoever reads the marks gets just the answer, and nothing of it stands anywhere else in the prompt."""
     seen: list[dict[str, str]] = []
 
-    def script(asked: Asked) -> Answer:
-        seen.append(judges.parts(asked))
+    def script(request: Asked) -> Answer:
+        seen.append(judges.parts(request))
         return says({"score": 1})
 
-    asked = Item("q", prompts.scoring("You are a chef.", "persona_consistency", "What now?", (), text))
-    judged(script, tmp_path, [asked])
+    item = Item("q", prompts.scoring("You are a chef.", "persona_consistency", "What now?", (), text))
+    judged(script, tmp_path, [item])
     assert seen == [{"persona": "You are a chef.", "question": "What now?", "answer": text}]
-    system, user = (m["content"] for m in asked.messages)
-    assert user.replace(prompts.quoted("answer", text), "").count(text) == 0 and text not in system
+    system, user = (m["content"] for m in item.messages)
+    assert user.replace(prompts.quoted("answer", text), "").count(text) == 0
+    assert text not in system
 
 
 def test_the_marks_of_two_answers_differ() -> None:

@@ -56,13 +56,13 @@ def prompts(tmp_path: Path) -> Path:
     return tmp_path / "prompts"
 
 
-def writer(asked: Asked) -> Answer:
+def writer(request: Asked) -> Answer:
     """Settings, questions or examples, as they are asked for."""
-    text = asked.question
+    text = request.question
     if text.startswith("Choose"):
         return completion("```python\n['Courtroom']\n```")
-    if found := re.match(r"Ask (.*) in \['Courtroom'\] (\d+) times about (.*):", text):
-        return completion(repr([f"{found[3]} {n} of {found[1][:8]}?" for n in range(int(found[2]))]))
+    if match := re.match(r"Ask (.*) in \['Courtroom'\] (\d+) times about (.*):", text):
+        return completion(repr([f"{match[3]} {n} of {match[1][:8]}?" for n in range(int(match[2]))]))
     count = text.count("Example of ")
     scores = "\n\n".join(f"Score {s}:  Response - worth {s}" for s in range(1, 6))
     return completion("\n\n".join(f"Rubric {n} Examples:\n{scores} at {n}" for n in range(1, count + 1)))
@@ -71,16 +71,16 @@ def writer(asked: Asked) -> Answer:
 def grades(score: Callable[[int], str]) -> Script:
     """A judge that says `score` of the number of each rubric."""
 
-    def script(asked: Asked) -> Answer:
-        count = asked.question.count("<rubric>")
-        said = [f"({n}) Evaluation: Fine. Therefore, the final score is {score(n)}." for n in range(1, count + 1)]
-        return completion("\n\n".join(said))
+    def script(request: Asked) -> Answer:
+        count = request.question.count("<rubric>")
+        lines = [f"({n}) Evaluation: Fine. Therefore, the final score is {score(n)}." for n in range(1, count + 1)]
+        return completion("\n\n".join(lines))
 
     return script
 
 
 @pytest.fixture
-def asked(prompts: Path, tmp_path: Path) -> Made:
+def questioned(prompts: Path, tmp_path: Path) -> Made:
     """Stage questions by upstream's procedure, for three personas."""
     (tmp_path / "pool").mkdir()
     pool = json.loads((files.PERSONAS / "eval.json").read_text())[:3]
@@ -94,7 +94,7 @@ def asked(prompts: Path, tmp_path: Path) -> Made:
 
 
 @pytest.fixture
-def made(asked: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
+def judged(questioned: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
     def run(*scripts: Script) -> Made:
         make_tiny_model(tmp_path / "base")
         config = replace(personagym.configs(recipes.parse(TOML, "own.toml"))[0], calibrate=False)
@@ -103,29 +103,35 @@ def made(asked: Made, prompts: Path, tmp_path: Path) -> Callable[..., Made]:
         with serve_judges(*scripts) as (servers, models), parts_in(tmp_path / "work") as parts:
             facts = personagym.run(replace(config, judge_models=models), inputs, tmp_path / "out", context=parts)
         stored, anew, summary = personagym.replay(vars(config), tmp_path / "out", {})
-        assert stored == anew and summary == facts["summary"]
+        assert stored == anew
+        assert summary == facts["summary"]
         return facts, stored["scores"], servers[0].asked
 
     return run
 
 
-def test_settings_come_before_questions_and_examples_go_to_their_own_question(asked: Made) -> None:
-    facts, rows, calls = asked
-    assert len(rows) == 3 * 5 * 6 and facts["without_questions"] == facts["without_examples"] == {}
+def test_settings_come_before_questions_and_examples_go_to_their_own_question(questioned: Made) -> None:
+    facts, rows, calls = questioned
+    assert len(rows) == 3 * 5 * 6
+    assert facts["without_questions"] == facts["without_examples"] == {}
     assert facts["cost"]["api_calls"] == 3 + 15 + 3 * 5 * 2 == len(calls)  # groups of five and of one
     assert {call.body["temperature"] for call in calls[:18]} == {0.9}
     assert {call.body["temperature"] for call in calls[18:]} == {0.0}
-    assert rows[0]["question"] == "Expected Action 0 of a mathem?" and rows[0]["examples"][1] == "worth 2"
+    assert rows[0]["question"] == "Expected Action 0 of a mathem?"
+    assert rows[0]["examples"][1] == "worth 2"
     assert [row["examples"][4] for row in rows[:6]] == [f"worth 5 at {n}" for n in (1, 2, 3, 4, 5, 1)]
     assert "{persona}|{question}|{response}" in calls[18].question  # the rubric keeps its placeholders
-    assert "not_copied" in facts and len(facts["not_copied"]) == len(upstream.NOT_COPIED)
+    assert "not_copied" in facts
+    assert len(facts["not_copied"]) == len(upstream.NOT_COPIED)
 
 
-def test_five_answers_are_judged_at_once_by_every_judge(made: Callable[..., Made]) -> None:
-    facts, rows, calls = made(grades(lambda n: f"{n}"), grades(lambda _: "**4**"))
-    found = facts["summary"]["judges"]
-    assert found["one"]["mean"] == pytest.approx((1 + 2 + 3 + 4 + 5 + 1) / 6) and found["two"]["mean"] == 4
-    assert [row["score"] for row in rows[:6]] == [1, 2, 3, 4, 5, 1] and len(rows) == 2 * 90
+def test_five_answers_are_judged_at_once_by_every_judge(judged: Callable[..., Made]) -> None:
+    facts, rows, calls = judged(grades(lambda n: f"{n}"), grades(lambda _: "**4**"))
+    judges = facts["summary"]["judges"]
+    assert judges["one"]["mean"] == pytest.approx((1 + 2 + 3 + 4 + 5 + 1) / 6)
+    assert judges["two"]["mean"] == 4
+    assert [row["score"] for row in rows[:6]] == [1, 2, 3, 4, 5, 1]
+    assert len(rows) == 2 * 90
     assert facts["cost"]["api_calls"] == 2 * 3 * 5 * 2
     whole = next(call for call in calls if call.question.count("<rubric>") == 5)
     system, user = whole.body["messages"]
@@ -135,15 +141,16 @@ def test_five_answers_are_judged_at_once_by_every_judge(made: Callable[..., Made
     assert all(row["answer"] in rubric for row, rubric in zip(rows[:5], rubrics, strict=True))
 
 
-def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_count(made: Callable[..., Made]) -> None:
-    facts, rows, _ = made(grades(lambda n: "7" if n == 2 else "3"), grades(lambda _: "5"))
-    found = facts["summary"]["judges"]["one"]
-    assert found["statuses"] == {"no_score": 15, "scored": 75} and found["mean"] == 3
+def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_count(judged: Callable[..., Made]) -> None:
+    facts, rows, _ = judged(grades(lambda n: "7" if n == 2 else "3"), grades(lambda _: "5"))
+    judge_numbers = facts["summary"]["judges"]["one"]
+    assert judge_numbers["statuses"] == {"no_score": 15, "scored": 75}
+    assert judge_numbers["mean"] == 3
     assert (rows[1]["score"], rows[1]["status"], len(rows[1]["raw"])) == (None, "no_score", 3)
 
 
 @pytest.mark.parametrize(
-    ("said", "score"),
+    ("text", "score"),
     [
         ("is 4.", 4),
         ("is: 5", 5),
@@ -154,8 +161,8 @@ def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_coun
         ("is four", None),
     ],
 )
-def test_a_final_score_is_read_as_it_is_meant(said: str, score: float | None) -> None:
-    text = f"(1) Evaluation: A (2) is missing. Therefore, the final score {said}"
+def test_a_final_score_is_read_as_it_is_meant(text: str, score: float | None) -> None:
+    text = f"(1) Evaluation: A (2) is missing. Therefore, the final score {text}"
     assert upstream_replies.score_at([text], "scored", 0) == (score, "no_score" if score is None else "scored")
 
 

@@ -31,12 +31,13 @@ def test_every_score_and_verdict_has_the_form_asked_for(tmp_path: Path) -> None:
     with vllm_serve(tmp_path / "base", tmp_path / "log", "--max-num-seqs", "16") as url, parts_in(tmp_path) as parts:
         sampling = Sampling(temperature=1.0, max_tokens=3000)
         client = Client(Model(name="j", model="base", url=url), parts, sampling, 2, SharedBudget(0.0))
-        asked = {"score": (judge.SCORE, scoring), "better": (judge.PREFERENCE, comparing)}
-        for what, (form, chat) in asked.items():
-            found = list(ModelJudge(client, form, what, 0).judge([Item(f"{what}{n}", chat) for n in range(8)]))
-            replies = [json.loads(j.raw[-1]) for j in found]
-            assert {j.status for j in found} == {"scored"} and {j.model for j in found} == {"base"}
+        chats = {"score": (judge.SCORE, scoring), "better": (judge.PREFERENCE, comparing)}
+        for what, (form, chat) in chats.items():
+            judgements = list(ModelJudge(client, form, what, 0).judge([Item(f"{what}{n}", chat) for n in range(8)]))
+            replies = [json.loads(j.raw[-1]) for j in judgements]
+            assert {j.status for j in judgements} == {"scored"}
+            assert {j.model for j in judgements} == {"base"}
             assert all(list(reply) == ["reason", what] for reply in replies)
-        assert all(j.score is None or -1 <= j.score <= 1 for j in found)
+        assert all(j.score is None or -1 <= j.score <= 1 for j in judgements)
         plain = ModelJudge(client, replace(judge.SCORE, schema=None), "plain", 0).judge([Item("plain", scoring)])
         assert [j.score for j in plain] == [None]  # without the schema it only babbles

@@ -42,21 +42,23 @@ def head(page: str) -> dict[str, Any]:
 
 
 def test_adapter_metadata_names_base_mixture_and_metric(adapter: dict[str, Any]) -> None:
-    found = head(cards.render("adapter", adapter))
-    assert found["base_model"] == "permix/permix-toy-base" and found["base_model_relation"] == "adapter"
-    assert found["library_name"] == "peft" and found["pipeline_tag"] == "text-generation"
-    assert found["datasets"] == ["permix/permix-mixture-arithmetic-permix-rlvr"]
-    assert found["metrics"] == ["accuracy", "permix/pss"]
-    assert {"lora", "grpo", "trl", "persona", "rlvr"} <= set(found["tags"])
-    assert "model-index" not in found
+    metadata = head(cards.render("adapter", adapter))
+    assert metadata["base_model"] == "permix/permix-toy-base"
+    assert metadata["base_model_relation"] == "adapter"
+    assert metadata["library_name"] == "peft"
+    assert metadata["pipeline_tag"] == "text-generation"
+    assert metadata["datasets"] == ["permix/permix-mixture-arithmetic-permix-rlvr"]
+    assert metadata["metrics"] == ["accuracy", "permix/pss"]
+    assert {"lora", "grpo", "trl", "persona", "rlvr"} <= set(metadata["tags"])
+    assert "model-index" not in metadata
 
 
 def test_results_become_a_model_index_and_a_table(adapter: dict[str, Any]) -> None:
     page = cards.render("adapter", adapter, RESULTS)
-    found = {r.metric_name: r for r in ModelCard(page).data.eval_results}
-    assert found["accuracy, worst persona"].metric_value == 0.8
-    assert found["PSS: worst / best persona"].metric_type == "permix/pss"
-    assert found["accuracy without a persona"].dataset_revision == records.SHA
+    results = {r.metric_name: r for r in ModelCard(page).data.eval_results}
+    assert results["accuracy, worst persona"].metric_value == 0.8
+    assert results["PSS: worst / best persona"].metric_type == "permix/pss"
+    assert results["accuracy without a persona"].dataset_revision == records.SHA
     assert f"| arithmetic | pss | 0.82 | 0.77 to 0.88 | [sweep](/datasets/permix/s/tree/{records.SHA}) |" in page
     assert "Not measured yet" not in page
 
@@ -81,7 +83,8 @@ def test_the_snippet_of_an_adapter_card_runs(
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(lora)
     AutoTokenizer.from_pretrained(base).save_pretrained(lora)
     snippet = re.findall(r"```python\n(.*?)```", cards.render("adapter", adapter), re.DOTALL)[0]
-    assert f'revision="{records.SHA}"' in snippet and 'revision="v1.0.0"' in snippet
+    assert f'revision="{records.SHA}"' in snippet
+    assert 'revision="v1.0.0"' in snippet
     monkeypatch.chdir(tmp_path)  # a folder of that name stands for the repository
     capsys.readouterr()
     exec(compile(snippet, "card", "exec"), {})
@@ -120,14 +123,17 @@ def test_sweep_card_counts_its_rows_and_shows_controls(tmp_path: Path) -> None:
     page = cards.render("sweep", records.record("sweep", config, {"summary": summary}))
     assert head(page)["size_categories"] == ["n<1K"]  # 2 benchmarks x 6 problems x 18 conditions
     assert {c["config_name"] for c in head(page)["configs"]} == set(records.BENCHMARKS)
-    assert "| none | " in page and "| helpful | " in page and "`pss_null`" in page
+    assert "| none | " in page
+    assert "| helpful | " in page
+    assert "`pss_null`" in page
 
 
 def test_personas_card_attributes_the_paper() -> None:
     (config,) = personas.configs(records.toy_recipe())
     page = cards.render("personas", records.record("personas", config, {"train": 25, "eval": 16}))
     assert head(page)["license"] == "cc-by-4.0"
-    assert "creativecommons.org/licenses/by/4.0" in page and "Jihwan Oh" in page
+    assert "creativecommons.org/licenses/by/4.0" in page
+    assert "Jihwan Oh" in page
 
 
 def test_a_mixture_with_personas_carries_their_licence() -> None:

@@ -38,11 +38,12 @@ def published(hub: Hub, folder: Path, *, registered: str = TASKS, **settings: An
 
 def test_the_accuracy_without_a_persona_is_the_benchmarks_result(hub: Hub, tmp_path: Path) -> None:
     where = published(hub, tmp_path / "f")
-    found = eval_results.files(hub, [{**ROW, "sweep": where}, {**ROW, "metric": "pss", "sweep": where}])
-    assert list(found) == [".eval_results/gsm8k.yaml"]
-    (entry,) = parse_eval_result_entries(yaml.safe_load(found[".eval_results/gsm8k.yaml"]))
+    pages = eval_results.files(hub, [{**ROW, "sweep": where}, {**ROW, "metric": "pss", "sweep": where}])
+    assert list(pages) == [".eval_results/gsm8k.yaml"]
+    (entry,) = parse_eval_result_entries(yaml.safe_load(pages[".eval_results/gsm8k.yaml"]))
     assert (entry.task_id, entry.value) == ("plain", 81.25)
-    assert entry.dataset_id.endswith("/gsm8k") and len(entry.dataset_revision or "") == 40
+    assert entry.dataset_id.endswith("/gsm8k")
+    assert len(entry.dataset_revision or "") == 40
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,9 @@ def test_results_go_onto_the_hub_with_the_card_and_change_no_content(hub: Hub, t
         assert head
         hub.write_card(head, "---\nlicense: mit\n---\n\n# A card\n", results)
     after = hub.state(target)
-    assert before and after and after.content_digest == before.content_digest
+    assert before
+    assert after
+    assert after.content_digest == before.content_digest
     assert after.files.keys() - before.files.keys() == {"README.md", *results}
     kind, name = split(target)
     titles = [commit.title for commit in hub.api.list_repo_commits(name, repo_type=kind)]

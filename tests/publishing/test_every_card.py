@@ -20,11 +20,11 @@ SECRET = re.compile(r"hf_[A-Za-z]{20,}|sk-[A-Za-z0-9]{20,}|Bearer |password|api_
 @pytest.fixture(scope="module")
 def by_recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Page]]:
     """{recipe: (card, record, rendered page) of its artifacts}, for a toy recipe and one on a foreign base."""
-    made = {}
+    rendered = {}
     for plan in (records.toy_recipe(), records.foreign_recipe()):
-        found = records.records(plan, tmp_path_factory.mktemp(plan.base_slug))
-        made[plan.name] = [(card, record, cards.render(card, record)) for card, record in found]
-    return made
+        by_stage = records.records(plan, tmp_path_factory.mktemp(plan.base_slug))
+        rendered[plan.name] = [(card, record, cards.render(card, record)) for card, record in by_stage]
+    return rendered
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,8 @@ def test_metadata_is_what_the_hub_library_reads(every: list[Page]) -> None:
         kind = DatasetCard if record["target"].startswith("datasets/") else ModelCard
         head = yaml.safe_load(page.split("---\n")[1])
         assert kind(page).data.to_dict() == head
-        assert head["license"] and "arxiv:2604.08986" in head["tags"]
+        assert head["license"]
+        assert "arxiv:2604.08986" in head["tags"]
 
 
 def test_configs_name_every_parquet_file_and_nothing_else(every: list[Page]) -> None:
@@ -64,8 +65,8 @@ def test_inputs_are_links_to_their_commits(every: list[Page]) -> None:
 def test_toy_artifacts_say_so_and_others_do_not(by_recipe: dict[str, list[Page]]) -> None:
     for name, pages in by_recipe.items():
         shared = ("personas", "questions")  # those of the toy world are everybody's
-        said = {record["target"]: "toy world" in page.lower() for card, record, page in pages if card not in shared}
-        assert set(said.values()) == {name == "toy"}, said
+        mentions = {record["target"]: "toy world" in page.lower() for card, record, page in pages if card not in shared}
+        assert set(mentions.values()) == {name == "toy"}, mentions
 
 
 def test_no_page_holds_a_secret_or_a_path_of_this_machine(every: list[Page]) -> None:

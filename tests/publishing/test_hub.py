@@ -52,26 +52,30 @@ def folder_of(folder: Path, **texts: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("repo", "found"),
+    ("repo", "expected"),
     [
         ("me/model", ("model", "me/model")),
         ("datasets/me/data@v1.0.0", ("dataset", "me/data")),
         ("spaces/me/app@abc", ("space", "me/app")),
     ],
 )
-def test_a_repository_is_split_into_kind_and_id(repo: str, found: tuple[str, str]) -> None:
-    assert hubs.split(repo) == found
+def test_a_repository_is_split_into_kind_and_id(repo: str, expected: tuple[str, str]) -> None:
+    assert hubs.split(repo) == expected
 
 
 def test_publishing_is_one_commit_and_the_repository_is_the_folder(hub: Hub, repo: str, tmp_path: Path) -> None:
     first = hub.publish(repo, folder_of(tmp_path / "one", a="1", b="2", c="3"), "one", None)
     assert commits(hub, repo) == ["one", "initial commit"]
     head = hub.state(repo)
-    assert head is not None and head.sha == first and head.intact
+    assert head is not None
+    assert head.sha == first
+    assert head.intact
     second = hub.publish(repo, folder_of(tmp_path / "two", b="new", d="4"), "two", head)
     assert commits(hub, repo) == ["two", "one", "initial commit"]
     head = hub.state(repo)
-    assert head is not None and head.sha == second and head.intact
+    assert head is not None
+    assert head.sha == second
+    assert head.intact
     assert set(head.files) == {".gitattributes", "README.md", "run.json", "b", "d"}
     assert (hub.fetch(head) / "b").read_text() == "new"
 
@@ -85,7 +89,8 @@ def test_large_files_go_by_lfs_and_come_back(hub: Hub, repo: str, tmp_path: Path
     (folder / "run.json").write_text(json.dumps(record))
     hub.publish(repo, folder, "one", None)
     head = hub.state(repo)
-    assert head is not None and head.intact
+    assert head is not None
+    assert head.intact
     assert head.files["data.parquet"] == (run_record.sha256(folder / "data.parquet"), 200_000)
     assert (hub.fetch(head) / "data.parquet").read_bytes() == (folder / "data.parquet").read_bytes()
 
@@ -142,7 +147,8 @@ def test_what_does_not_match_its_record_is_not_fetched(hub: Hub, repo: str, tmp_
     (folder / "a").write_text("2")
     hub.publish(repo, folder, "one", None)
     head = hub.state(repo)
-    assert head is not None and not head.intact
+    assert head is not None
+    assert not head.intact
     with pytest.raises(PermixError, match=rf"{repo}@{head.sha[:8]} does not have the content in its run.json"):
         hub.fetch(head)
 
@@ -162,7 +168,9 @@ def test_another_programs_run_json_is_no_record(hub: Hub, repo: str, tmp_path: P
     (folder / "run.json").write_text(text)
     hub.publish(repo, folder, "one", None)
     head = hub.state(repo)
-    assert head is not None and head.record is None and len(head.content_digest) == 64
+    assert head is not None
+    assert head.record is None
+    assert len(head.content_digest) == 64
 
 
 def test_the_digest_of_a_foreign_repository_follows_its_files_alone(hub: Hub, repo: str, tmp_path: Path) -> None:
@@ -185,7 +193,8 @@ def test_a_card_is_written_in_a_commit_of_its_own_and_only_when_it_is_new(hub: H
         hub.write_card(head, f"{METADATA}# Results: –\n")
     assert commits(hub, repo) == ["Results onto the card", "one", "initial commit"]
     head = hub.state(repo)
-    assert head is not None and head.intact
+    assert head is not None
+    assert head.intact
     assert hub.download(f"{repo}@{head.sha}", "README.md").read_text(encoding="utf-8").endswith("# Results: –\n")
 
 
@@ -195,8 +204,9 @@ def test_heads_of_nothing_of_a_tag_and_of_no_revision(hub: Hub, repo: str, tmp_p
     hub.tag(repo, "v1.0.0", sha)
     hub.tag(repo, "v1.0.0", sha)  # there already
     assert hub.tags(repo) == {"v1.0.0": sha}
-    found = hub.state(f"{repo}@v1.0.0")
-    assert found is not None and (found.repo, found.sha) == (repo, sha)
+    state = hub.state(f"{repo}@v1.0.0")
+    assert state is not None
+    assert (state.repo, state.sha) == (repo, sha)
     with pytest.raises(BadInput, match=f"{repo} has no revision 'v9' on"):
         hub.state(f"{repo}@v9")
 
@@ -271,18 +281,19 @@ def test_an_upload_that_fails_halfway_is_one_sentence(tmp_path: Path) -> None:
         there = RepositoryState("me/x", "0" * 40, {}, None)
         with pytest.raises(PermixError, match=r"Could not publish me/x\. The token does not have the right") as failure:
             Hub(url, "hf_mine", tmp_path, embedded=False).publish("me/x", tmp_path / "out", "one", there)
-    assert one_line(failure.value) and "/put" in [path for path, _ in seen]
+    assert one_line(failure.value)
+    assert "/put" in [path for path, _ in seen]
 
 
 def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
     nobody = Hub("http://127.0.0.1:9", "hf_mine", tmp_path, embedded=False)
-    asked: list[Callable[[], Any]] = [
+    calls: list[Callable[[], Any]] = [
         lambda: nobody.check_write("me"),
         lambda: nobody.state("me/x"),
         lambda: nobody.tags("me/x"),
         lambda: nobody.publish("me/x", tmp_path, "one", None),
     ]
-    for ask in asked:
+    for ask in calls:
         with pytest.raises(PermixError, match=r"http://127.0.0.1:9 does not answer. Check the address") as failure:
             ask()
         assert one_line(failure.value)
@@ -318,7 +329,8 @@ def test_the_token_follows_no_redirect_to_another_server(tmp_path: Path) -> None
             got = Hub(url, "hf_mine", tmp_path, embedded=False).download(f"me/x@{'0' * 40}", "a")
     assert got.read_text() == "hi"
     assert {token for _, token in here} == {"Bearer hf_mine"}
-    assert there and {token for _, token in there} == {None}
+    assert there
+    assert {token for _, token in there} == {None}
 
 
 CONNECT = """
@@ -340,11 +352,11 @@ def connected(home: Path, *url: str, **environment: str) -> dict[str, Any]:
     """What `connect` gives in a process of its own, where a real token is stored."""
     (home / "user").mkdir(parents=True, exist_ok=True)
     (home / "user" / "token").write_text("hf_stored")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     ours = {"PERMIX_HOME": str(home), "HF_HOME": str(home / "user"), "PERMIX_HUB_LINGER": "0.2"}
     done = subprocess.run(
         [sys.executable, "-c", CONNECT, *url],
-        env=kept | ours | environment,
+        env=inherited | ours | environment,
         capture_output=True,
         text=True,
         check=True,
@@ -354,27 +366,35 @@ def connected(home: Path, *url: str, **environment: str) -> dict[str, Any]:
 
 
 def test_the_real_hub_gets_the_stored_token_and_the_usual_cache(tmp_path: Path) -> None:
-    found = connected(tmp_path, "https://huggingface.co/")
-    assert found["endpoint"] == "https://huggingface.co" and found["token"] == "hf_stored"
-    assert found["cache"] == "None" and found["home"] == str(tmp_path / "user") and not found["embedded"]
+    connection = connected(tmp_path, "https://huggingface.co/")
+    assert connection["endpoint"] == "https://huggingface.co"
+    assert connection["token"] == "hf_stored"
+    assert connection["cache"] == "None"
+    assert connection["home"] == str(tmp_path / "user")
+    assert not connection["embedded"]
     assert not (tmp_path / "hub").exists()
     assert connected(tmp_path, "https://huggingface.co", HF_TOKEN="hf_given")["token"] == "hf_given"
 
 
 def test_another_hub_gets_the_given_token_only_and_a_cache_of_its_own(tmp_path: Path) -> None:
-    found = connected(tmp_path, "http://127.0.0.1:9")
-    assert found["token"] is None and found["cache"].startswith(str(tmp_path / "hf-"))
+    connection = connected(tmp_path, "http://127.0.0.1:9")
+    assert connection["token"] is None
+    assert connection["cache"].startswith(str(tmp_path / "hf-"))
     other = connected(tmp_path, "http://127.0.0.1:10", HF_TOKEN="hf_given")
-    assert other["token"] == "hf_given" and other["cache"] != found["cache"]
-    assert other["left"] == [] and not (tmp_path / "hub").exists()
+    assert other["token"] == "hf_given"
+    assert other["cache"] != connection["cache"]
+    assert other["left"] == []
+    assert not (tmp_path / "hub").exists()
 
 
 def test_the_embedded_hub_gets_its_own_token_and_secrets_leave_the_environment(tmp_path: Path) -> None:
     secrets = {"HF_TOKEN": "hf_real", "HUGGING_FACE_HUB_TOKEN": "hf_real"}
-    found = connected(tmp_path, **secrets)
-    assert found["token"] == (tmp_path / "hub" / "token").read_text().strip()
-    assert found["left"] == [] and found["embedded"]
-    assert found["cache"] == str(tmp_path / "hf" / "hub") and found["home"] == str(tmp_path / "hf")
+    connection = connected(tmp_path, **secrets)
+    assert connection["token"] == (tmp_path / "hub" / "token").read_text().strip()
+    assert connection["left"] == []
+    assert connection["embedded"]
+    assert connection["cache"] == str(tmp_path / "hf" / "hub")
+    assert connection["home"] == str(tmp_path / "hf")
 
 
 def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:

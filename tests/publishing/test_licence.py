@@ -31,9 +31,9 @@ def of(card: str, row: Variant = PLAIN, base: str = "own/model", writer: str = "
 def test_every_artifact_of_every_variant_has_a_licence_that_the_hub_can_show(row: Variant) -> None:
     for card in licence.PARTS:
         for base in BASES:
-            found = of(card, row, base)
-            assert found.ids and len(set(found.ids)) == len(found.ids) and found.reason, (card, base)
-            assert ("other" in found.ids) == bool(found.name), (card, base, found)
+            terms = of(card, row, base)
+            assert terms.ids and len(set(terms.ids)) == len(terms.ids) and terms.reason, (card, base)
+            assert ("other" in terms.ids) == bool(terms.name), (card, base, terms)
 
 
 @pytest.mark.parametrize("row", VARIANTS.values(), ids=lambda row: row.name)
@@ -47,10 +47,12 @@ def test_an_adapter_is_under_its_bases_licence_and_its_teachers_terms(row: Varia
 
 def test_llama_is_named_and_gemma_and_openai_bind_what_learns_from_them() -> None:
     llama = of("adapter", VARIANTS["rlvr"], "meta-llama/Llama-3.1-8B-Instruct")
-    assert llama.ids == ("llama3.1",) and llama.reason.startswith("Built with Llama.")
+    assert llama.ids == ("llama3.1",)
+    assert llama.reason.startswith("Built with Llama.")
     assert "subject to the Gemma Terms of Use" in of("adapter", VARIANTS["seqkd-gemma3-27b"], "Qwen/Qwen3-1.7B").reason
     styled = of("mixture", VARIANTS["permix-sft-styled"])
-    assert styled.name == "openai-terms-of-use" and set(styled.ids) == {"mit", "cc-by-4.0", "other"}
+    assert styled.name == "openai-terms-of-use"
+    assert set(styled.ids) == {"mit", "cc-by-4.0", "other"}
     assert of("adapter", VARIANTS["seqkd-qwen3-32b"], "google/gemma-3-1b-it").ids == ("gemma",)
 
 
@@ -69,16 +71,19 @@ def test_the_toy_world_is_ours_but_for_the_personas() -> None:
     toy = {"toy": True, "variant": PLAIN}
     assert licence.of("teacher", inputs=inputs, writer=inputs["model"], **toy).ids == ("apache-2.0", "cc-by-4.0")  # type: ignore[arg-type]
     assert licence.of("rewrites", inputs=inputs, **toy).ids == ("apache-2.0", "cc-by-4.0")  # type: ignore[arg-type]
-    assert of("tables").ids == ("apache-2.0", "cc-by-4.0") and of("personas").ids == ("cc-by-4.0",)
+    assert of("tables").ids == ("apache-2.0", "cc-by-4.0")
+    assert of("personas").ids == ("cc-by-4.0",)
 
 
 def test_a_pool_of_ones_own_is_not_under_the_papers_licence() -> None:
     inputs = {"task": GSM8K, "personas": "datasets/me/people"}
-    found = licence.of("mixture", toy=False, variant=VARIANTS["permix-rlvr"], inputs=inputs)
-    assert found.ids == ("mit", "other") and found.link == "https://huggingface.co/datasets/me/people"
+    terms = licence.of("mixture", toy=False, variant=VARIANTS["permix-rlvr"], inputs=inputs)
+    assert terms.ids == ("mit", "other")
+    assert terms.link == "https://huggingface.co/datasets/me/people"
     inputs = {"personas": "datasets/me/permix-personas-toys"}
-    found = licence.of("personas", toy=False, variant=PLAIN, inputs=inputs)
-    assert found.ids == ("cc-by-4.0", "other") and found.name == "the-publishers-own"
+    terms = licence.of("personas", toy=False, variant=PLAIN, inputs=inputs)
+    assert terms.ids == ("cc-by-4.0", "other")
+    assert terms.name == "the-publishers-own"
 
 
 def test_every_builtin_model_is_known() -> None:

@@ -14,8 +14,8 @@ RISES = Claim("worst", "base", "rlvr", "rises")
 
 def row(name: str, seed: int, value: float | None, half: float = 0.05, measure: str = "worst") -> dict[str, Any]:
     low, high = (None, None) if value is None else (value - half, value + half)
-    found = {"variant": name, "seed": seed, "benchmark": "b", measure: value}
-    return found | {f"{measure}_low": low, f"{measure}_high": high}
+    columns = {"variant": name, "seed": seed, "benchmark": "b", measure: value}
+    return columns | {f"{measure}_low": low, f"{measure}_high": high}
 
 
 def paired(low: float, high: float, p: float = 0.001) -> Any:
@@ -26,7 +26,7 @@ def never(first: Any, second: Any) -> Any:
     raise AssertionError("the bootstrap is for single seeds")
 
 
-def found(claim: Claim, rows: list[dict[str, Any]], by: Any = never) -> dict[str, Any]:
+def examined(claim: Claim, rows: list[dict[str, Any]], by: Any = never) -> dict[str, Any]:
     result = examine(claim, rows, by)
     assert result is not None
     return result
@@ -34,41 +34,42 @@ def found(claim: Claim, rows: list[dict[str, Any]], by: Any = never) -> dict[str
 
 def test_a_single_seed_uses_the_paired_bootstrap() -> None:
     rows = [row("base", 0, 0.4), row("rlvr", 0, 0.6)]
-    result = found(RISES, rows, paired(0.1, 0.3))
+    result = examined(RISES, rows, paired(0.1, 0.3))
     assert (result["difference"], result["low"], result["high"]) == (pytest.approx(0.2), 0.1, 0.3)
-    assert result["interval"] == "bootstrap over problems" and result["verdict"] == "shown"
+    assert result["interval"] == "bootstrap over problems"
+    assert result["verdict"] == "shown"
 
 
 def test_an_interval_over_zero_is_not_shown() -> None:
     rows = [row("base", 0, 0.4), row("rlvr", 0, 0.45)]
-    assert found(RISES, rows, paired(-0.02, 0.1))["verdict"] == "not shown"
+    assert examined(RISES, rows, paired(-0.02, 0.1))["verdict"] == "not shown"
 
 
 def test_a_large_p_value_is_not_shown_whatever_the_interval() -> None:
     rows = [row("base", 0, 0.4), row("rlvr", 0, 0.5)]
-    assert found(RISES, rows, paired(0.02, 0.1, p=0.2))["verdict"] == "not shown"
+    assert examined(RISES, rows, paired(0.02, 0.1, p=0.2))["verdict"] == "not shown"
 
 
 def test_no_difference_is_not_shown_whatever_the_interval() -> None:
     rows = [row("base", 0, 0.5), row("rlvr", 0, 0.5)]
-    assert found(RISES, rows, paired(0.02, 0.3))["verdict"] == "not shown"
+    assert examined(RISES, rows, paired(0.02, 0.3))["verdict"] == "not shown"
 
 
 def test_a_clear_fall_is_the_opposite_of_a_rise() -> None:
     rows = [row("base", 0, 0.6), row("rlvr", 0, 0.4)]
-    assert found(RISES, rows, paired(-0.3, -0.1))["verdict"] == "the opposite"
+    assert examined(RISES, rows, paired(-0.3, -0.1))["verdict"] == "the opposite"
 
 
 def test_an_undefined_interval_is_not_shown() -> None:
     rows = [row("base", 0, 0.4), row("rlvr", 0, 0.6)]
-    result = found(RISES, rows, paired(math.nan, math.nan))
+    result = examined(RISES, rows, paired(math.nan, math.nan))
     assert (result["low"], result["high"], result["verdict"]) == (None, None, "not shown")
 
 
 def test_voice_of_a_single_problem_has_no_interval_and_shows_nothing() -> None:
     rows = [row("base", 0, 0.9, measure="voice"), row("rlvr", 0, 0.5, measure="voice")]
-    single = [one | {"voice_low": None, "voice_high": None} for one in rows]
-    result = found(Claim("voice", "base", "rlvr", "falls"), single)
+    single = [line | {"voice_low": None, "voice_high": None} for line in rows]
+    result = examined(Claim("voice", "base", "rlvr", "falls"), single)
     assert (result["low"], result["high"], result["verdict"]) == (None, None, "not shown")
 
 
@@ -76,16 +77,18 @@ def test_seeds_are_paired_by_number() -> None:
     claim = Claim("worst", "rlvr", "permix-rlvr", "rises")
     rows = [row("rlvr", s, v) for s, v in ((0, 0.3), (1, 0.5), (2, 0.4))]
     rows += [row("permix-rlvr", s, v) for s, v in ((2, 0.61), (0, 0.5), (1, 0.7))]
-    result = found(claim, rows)
+    result = examined(claim, rows)
     assert dict(zip(result["seeds"], result["differences"], strict=True)) == pytest.approx({2: 0.21, 0: 0.2, 1: 0.2})
-    assert result["interval"] == "t over 3 seeds" and result["verdict"] == "shown"
+    assert result["interval"] == "t over 3 seeds"
+    assert result["verdict"] == "shown"
     assert result["high"] - result["low"] < 0.04  # the seeds' own spread cancels out
 
 
 def test_the_uncertainty_of_a_base_measured_once_is_not_forgotten() -> None:
     seeds = [row("rlvr", s, v) for s, v in ((0, 0.60), (1, 0.61), (2, 0.59))]
-    sure, unsure = (found(RISES, [row("base", 0, 0.5, half), *seeds]) for half in (0.0, 0.15))
-    assert sure["verdict"] == "shown" and unsure["verdict"] == "not shown"
+    sure, unsure = (examined(RISES, [row("base", 0, 0.5, half), *seeds]) for half in (0.0, 0.15))
+    assert sure["verdict"] == "shown"
+    assert unsure["verdict"] == "not shown"
     assert unsure["low"] == pytest.approx(0.1 - math.hypot(0.1 - sure["low"], 0.15))
 
 
@@ -101,7 +104,7 @@ def test_the_uncertainty_of_a_base_measured_once_is_not_forgotten() -> None:
 )
 def test_voice(after: float, says: Any, verdict: str) -> None:
     rows = [row("base", 0, 0.9, 0.02, "voice"), row("rlvr", 0, after, 0.02, "voice")]
-    assert found(Claim("voice", "base", "rlvr", says), rows)["verdict"] == verdict
+    assert examined(Claim("voice", "base", "rlvr", says), rows)["verdict"] == verdict
 
 
 def test_a_measure_or_variant_that_is_missing_makes_no_claim() -> None:
@@ -117,5 +120,5 @@ def test_a_true_null_is_rarely_shown_over_seeds() -> None:
     shown = []
     for _ in range(1500):
         rows = [row(name, s, 0.5 + draw.gauss(0, 0.03)) for name in ("rlvr", "permix-rlvr") for s in range(3)]
-        shown.append(found(claim, rows)["verdict"] == "shown")
+        shown.append(examined(claim, rows)["verdict"] == "shown")
     assert 0.012 < statistics.mean(shown) < 0.04

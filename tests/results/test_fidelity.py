@@ -17,11 +17,11 @@ def table(scores: dict[str, dict[tuple[str, str], float | None]], writer: str = 
     """One row for each judge, persona and task."""
     models = {"one": "gpt-5-mini-2025", "two": "deepseek-chat"}
     return [
-        {"question_id": f"{who}|{task}|0", "persona": who, "task": task, "question_writer": writer}
-        | {"answer": f"{who}: {task}", "judge": name, "model": models.get(name, name), "score": score, "raw": [""]}
+        {"question_id": f"{persona}|{task}|0", "persona": persona, "task": task, "question_writer": writer}
+        | {"answer": f"{persona}: {task}", "judge": name, "model": models.get(name, name), "score": score, "raw": [""]}
         | {"status": "no_json" if score is None else "scored", "retries": 2 if score is None else 0}
-        for name, found in scores.items()
-        for (who, task), score in found.items()
+        for name, by_question in scores.items()
+        for (persona, task), score in by_question.items()
     ]
 
 
@@ -30,44 +30,51 @@ def level(value: float) -> dict[tuple[str, str], float | None]:
 
 
 def test_the_score_is_the_mean_of_both_judges_over_personas_with_a_t_interval() -> None:
-    first: dict[tuple[str, str], float | None] = {(who, t): n for n, who in enumerate(PEOPLE, 2) for t in TASKS}
-    found = fidelity.of_scores(table({"one": first, "two": level(4.0)}), ())
-    assert (found["questions"], found["personas"], found["score"]["scored"]) == (6, 3, 6)
-    assert found["score"]["mean"] == pytest.approx(3.5)
+    first: dict[tuple[str, str], float | None] = {(persona, t): n for n, persona in enumerate(PEOPLE, 2) for t in TASKS}
+    numbers = fidelity.of_scores(table({"one": first, "two": level(4.0)}), ())
+    assert (numbers["questions"], numbers["personas"], numbers["score"]["scored"]) == (6, 3, 6)
+    assert numbers["score"]["mean"] == pytest.approx(3.5)
     half = 4.303 * 0.5 / 3**0.5  # the personas' means are 3, 3.5 and 4
-    assert (found["score"]["low"], found["score"]["high"]) == (pytest.approx(3.5 - half), pytest.approx(3.5 + half))
-    assert found["judges"]["one"]["mean"] == 3 and found["judges"]["two"]["mean"] == 4
-    assert found["judges"]["two"]["low"] == found["judges"]["two"]["high"] == 4
-    assert found["score"]["by_persona"]["chef"]["mean"] == 3 and list(found["score"]["tasks"]) == list(TASKS)
+    assert (numbers["score"]["low"], numbers["score"]["high"]) == (pytest.approx(3.5 - half), pytest.approx(3.5 + half))
+    assert numbers["judges"]["one"]["mean"] == 3
+    assert numbers["judges"]["two"]["mean"] == 4
+    assert numbers["judges"]["two"]["low"] == numbers["judges"]["two"]["high"] == 4
+    assert numbers["score"]["by_persona"]["chef"]["mean"] == 3
+    assert list(numbers["score"]["tasks"]) == list(TASKS)
 
 
 def test_over_seeds_the_interval_stays_on_the_judges_scale() -> None:
     row = dict.fromkeys(("variant", "title", "benchmark", "judges"), "x") | {"mean_low": 1, "mean_high": 5}
     over = judged.over_seeds([row | {"mean": mean} for mean in (4.2, 4.9)])
-    assert over["mean"] == pytest.approx(4.55) and (over["mean_low"], over["mean_high"]) == (1, 5)
+    assert over["mean"] == pytest.approx(4.55)
+    assert (over["mean_low"], over["mean_high"]) == (1, 5)
 
 
 def test_a_missing_score_is_left_out_and_never_counts_as_zero() -> None:
     first = level(4.0) | {("chef", TASKS[0]): None}
-    found = fidelity.of_scores(table({"one": first, "two": level(2.0)}), ())
-    assert found["judges"]["one"]["mean"] == 4
-    assert (found["judges"]["one"]["missing"], found["judges"]["one"]["statuses"]["no_json"]) == (1, 1)
-    assert found["judges"]["one"]["retries"] == 2
-    assert (found["score"]["mean"], found["score"]["scored"]) == (3, 5)  # not pulled to the judge that did answer
+    numbers = fidelity.of_scores(table({"one": first, "two": level(2.0)}), ())
+    assert numbers["judges"]["one"]["mean"] == 4
+    assert (numbers["judges"]["one"]["missing"], numbers["judges"]["one"]["statuses"]["no_json"]) == (1, 1)
+    assert numbers["judges"]["one"]["retries"] == 2
+    assert (numbers["score"]["mean"], numbers["score"]["scored"]) == (3, 5)  # not pulled to the judge that did answer
 
 
 def test_a_judge_that_never_answered_does_not_empty_the_score() -> None:
-    found = fidelity.of_scores(table({"one": dict.fromkeys(level(1.0), None), "two": level(2.0)}), ())
-    assert found["score"]["mean"] == 2 and found["judges"]["one"]["mean"] is None and found["agreement"] == {}
+    numbers = fidelity.of_scores(table({"one": dict.fromkeys(level(1.0), None), "two": level(2.0)}), ())
+    assert numbers["score"]["mean"] == 2
+    assert numbers["judges"]["one"]["mean"] is None
+    assert numbers["agreement"] == {}
 
 
 def test_judges_of_another_family_than_the_writers_stand_apart() -> None:
     both = {"one": level(5.0), "two": level(2.0)}
-    found = fidelity.of_scores(table(both), ("gpt-5-mini",))
-    assert found["independent"]["judges"] == ["two"] and found["independent"]["mean"] == 2
-    assert found["text_writers"] == ["gpt-5-mini"]
+    numbers = fidelity.of_scores(table(both), ("gpt-5-mini",))
+    assert numbers["independent"]["judges"] == ["two"]
+    assert numbers["independent"]["mean"] == 2
+    assert numbers["text_writers"] == ["gpt-5-mini"]
     also = fidelity.of_scores(table(both), ("deepseek-ai/DeepSeek-V3",))
-    assert also["independent"]["judges"] == [] and also["independent"]["mean"] is None
+    assert also["independent"]["judges"] == []
+    assert also["independent"]["mean"] is None
 
 
 @pytest.mark.parametrize(
@@ -91,11 +98,14 @@ def test_a_third_judge_settles_what_two_score_far_apart_by_the_median() -> None:
     apart = ("chef", TASKS[0])
     rows = table({"one": level(4.0) | {apart: 5.0}, "two": level(4.0) | {apart: 1.0}, "third": {apart: 2.0}})
     two = [row for row in rows if row["judge"] != "third"]
-    assert fidelity.disputed(two, 2) == ["chef|persona_consistency|0"] and fidelity.disputed(two, 5) == []
-    found = fidelity.of_scores(rows, (), "third")
-    assert set(found["judges"]) == {"one", "two"} and list(found["agreement"]) == ["one, two"]
-    assert found["score"]["mean"] == pytest.approx((3.5 + 4 + 4) / 3)
-    assert found["settled"]["mean"] == pytest.approx((3 + 4 + 4) / 3) and found["settled"]["asked"] == 1
+    assert fidelity.disputed(two, 2) == ["chef|persona_consistency|0"]
+    assert fidelity.disputed(two, 5) == []
+    numbers = fidelity.of_scores(rows, (), "third")
+    assert set(numbers["judges"]) == {"one", "two"}
+    assert list(numbers["agreement"]) == ["one, two"]
+    assert numbers["score"]["mean"] == pytest.approx((3.5 + 4 + 4) / 3)
+    assert numbers["settled"]["mean"] == pytest.approx((3 + 4 + 4) / 3)
+    assert numbers["settled"]["asked"] == 1
     assert fidelity.of_scores(two, ())["settled"] is None
     silent = fidelity.of_scores([*two, rows[-1] | {"score": None, "status": "no_json"}], (), "third")
     assert (silent["settled"]["mean"], silent["settled"]["missing"]) == (pytest.approx(silent["score"]["mean"]), 1)
@@ -133,31 +143,38 @@ def test_agreement_of_equal_shifted_and_opposite_judges() -> None:
     same = agreed(scores, scores)
     assert (same["kappa"], same["spearman"], same["equal"]) == (1, pytest.approx(1), 1)
     lower = agreed(scores, [max(score - 1, 1.0) for score in scores])
-    assert lower["spearman"] == pytest.approx((16.5 / 17) ** 0.5) and 0 < lower["kappa"] < 1
-    assert lower["difference"]["mean"] == pytest.approx(-5 / 6) and lower["equal"] == pytest.approx(1 / 6)
+    assert lower["spearman"] == pytest.approx((16.5 / 17) ** 0.5)
+    assert 0 < lower["kappa"] < 1
+    assert lower["difference"]["mean"] == pytest.approx(-5 / 6)
+    assert lower["equal"] == pytest.approx(1 / 6)
     opposite = agreed(scores, [6 - score for score in scores])
-    assert opposite["kappa"] == pytest.approx(-1) and opposite["spearman"] == pytest.approx(-1)
+    assert opposite["kappa"] == pytest.approx(-1)
+    assert opposite["spearman"] == pytest.approx(-1)
 
 
 def test_quadratic_kappa_of_a_worked_example() -> None:
     """Observed squared differences 1, 0, 0, 4; expected over all 16 pairs: 38 / 16."""
-    found = agreed([1.0, 2.0, 3.0, 3.0], [2.0, 2.0, 3.0, 5.0])
+    numbers = agreed([1.0, 2.0, 3.0, 3.0], [2.0, 2.0, 3.0, 5.0])
     expected = sum((a - b) ** 2 for a in (1, 2, 3, 3) for b in (2, 2, 3, 5)) / 16
-    assert found["kappa"] == pytest.approx(1 - (5 / 4) / expected)
+    assert numbers["kappa"] == pytest.approx(1 - (5 / 4) / expected)
 
 
 def test_agreement_that_is_not_defined_is_none() -> None:
     constant = agreed([3.0] * 4, [3.0] * 4)
-    assert constant["kappa"] is None and constant["spearman"] is None and constant["equal"] == 1
+    assert constant["kappa"] is None
+    assert constant["spearman"] is None
+    assert constant["equal"] == 1
 
 
 def test_variants_are_compared_question_by_question_and_tested_over_personas() -> None:
     first = table({"one": level(2.0), "two": level(3.0)})
     second = table({"one": level(3.0), "two": level(3.0) | {("chef", TASKS[0]): None}})
-    found = fidelity.compare(first, second)
-    assert found["mean"]["questions"] == 6 and set(found) == {"mean", *TASKS}
-    assert found[TASKS[1]]["mean"] == 0.5 and found[TASKS[1]]["p_value"] == 0.25  # 2 of the 8 exchanges of 3 personas
-    assert found[TASKS[0]]["mean"] == pytest.approx((1 + 0.5 + 0.5) / 3)  # chef has the first judge alone
+    difference = fidelity.compare(first, second)
+    assert difference["mean"]["questions"] == 6
+    assert set(difference) == {"mean", *TASKS}
+    assert difference[TASKS[1]]["mean"] == 0.5
+    assert difference[TASKS[1]]["p_value"] == 0.25  # 2 of the 8 exchanges of 3 personas
+    assert difference[TASKS[0]]["mean"] == pytest.approx((1 + 0.5 + 0.5) / 3)  # chef has the first judge alone
     assert fidelity.compare(first, first)["mean"] | {"questions": 6} == {
         "mean": 0,
         "low": 0,
@@ -170,19 +187,19 @@ def test_variants_are_compared_question_by_question_and_tested_over_personas() -
 def test_the_test_of_two_equal_variants_is_rarely_significant() -> None:
     rng, low = random.Random(0), 0
     for _ in range(200):
-        one, two = (
+        first_scores, second_scores = (
             [
                 {
-                    "question_id": f"{who}{n}",
-                    "persona": f"{who}",
+                    "question_id": f"{persona}{n}",
+                    "persona": f"{persona}",
                     "task": TASKS[0],
                     "judge": "one",
                     "score": rng.randint(1, 5),
                 }
-                for who in range(8)
+                for persona in range(8)
                 for n in range(3)
             ]
             for _ in range(2)
         )
-        low += fidelity.compare(one, two)["mean"]["p_value"] <= 0.05
+        low += fidelity.compare(first_scores, second_scores)["mean"]["p_value"] <= 0.05
     assert 2 <= low <= 20

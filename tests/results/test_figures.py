@@ -23,9 +23,9 @@ def data(variants: list[str], *, voice: bool = True, floor: bool = False) -> Dra
     draw, lines, people = random.Random(0), [], []
     for benchmark in ("arithmetic", "arithmetic-long"):
         for name in variants:
-            accuracy = {who: draw.uniform(0.0 if floor else 0.4, 0.9) for who in NAMES}
+            accuracy = {key: draw.uniform(0.0 if floor else 0.4, 0.9) for key in NAMES}
             rows = {"variant": name, "benchmark": benchmark}
-            people += [rows | {"persona": who, "accuracy": value} for who, value in accuracy.items()]
+            people += [rows | {"persona": key, "accuracy": value} for key, value in accuracy.items()]
             numbers = {"pss": None if floor else 0.5, "pss_low": 0.4, "pss_high": 0.6, "pss_null": 0.8, "floor": floor}
             heard = {"voice": 0.9 if voice else None, "voice_low": 0.88, "voice_high": 0.92}
             lines.append(rows | numbers | heard | {"title": variant.get(name).title, "worst_persona": "lawyer"})
@@ -39,14 +39,16 @@ def test_both_files_are_written_with_the_same_bytes_each_time(kind: Any, drawing
         kind(*drawing, tmp_path / number / "picture", toy=True)
     for ending in ("png", "svg"):
         first, second = ((tmp_path / n / f"picture.{ending}").read_bytes() for n in ("1", "2"))
-        assert first == second and len(first) > 10_000
+        assert first == second
+        assert len(first) > 10_000
     assert b"<dc:date>" not in (tmp_path / "1" / "picture.svg").read_bytes()
 
 
 def test_every_variant_of_the_paper_has_a_place(tmp_path: Path) -> None:
     figures.summary(*data(list(variant.VARIANTS)), tmp_path / "all", toy=False)
     figures.personas(*data(list(variant.VARIANTS)), tmp_path / "dots", toy=False)
-    assert (tmp_path / "all.png").is_file() and (tmp_path / "dots.png").is_file()
+    assert (tmp_path / "all.png").is_file()
+    assert (tmp_path / "dots.png").is_file()
 
 
 def test_the_sheet_is_opaque_and_its_corners_are_not(tmp_path: Path) -> None:
@@ -81,12 +83,12 @@ def test_dots_that_lie_close_together_are_drawn_apart(low: float, tmp_path: Path
 
 def drawn(path: Path) -> list[list[tuple[float, float]]]:
     """Where the marks of every scatter of a picture stand, in points."""
-    found = []
+    sizes = []
     for group in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}g"):
         if str(group.get("id")).startswith("PathCollection"):
             marks = group.iter("{http://www.w3.org/2000/svg}use")
-            found.append([(float(mark.get("x", 0)), float(mark.get("y", 0))) for mark in marks])
-    return found
+            sizes.append([(float(mark.get("x", 0)), float(mark.get("y", 0))) for mark in marks])
+    return sizes
 
 
 def test_text_is_dark_enough_on_its_sheet() -> None:

@@ -9,8 +9,8 @@ TEXT = "Ann has nine red apples and eats three of them before lunch."
 
 def test_eight_words_in_a_row_are_found_whatever_case_and_punctuation() -> None:
     copy = "So: ANN HAS nine, red apples and eats -- three pears"
-    found = overlap([copy, "Nothing here."], ["Bob has one.", TEXT])
-    assert found == {"n": 8, "train": 2, "test": 2, "found": 1, "share": 0.5, "positions": [1]}
+    counts = overlap([copy, "Nothing here."], ["Bob has one.", TEXT])
+    assert counts == {"n": 8, "train": 2, "test": 2, "found": 1, "share": 0.5, "positions": [1]}
 
 
 def test_seven_words_in_a_row_are_not() -> None:
@@ -33,5 +33,6 @@ def test_gsm8ks_own_splits_overlap_little(shared: object) -> None:
         [row["question"] for row in parquet.read_table(f"{folder}/{split}-00000-of-00001.parquet").to_pylist()]
         for split in ("train", "test")
     )
-    found = overlap(train, test)
-    assert found["test"] == 1319 and 0 < found["share"] < 0.2
+    counts = overlap(train, test)
+    assert counts["test"] == 1319
+    assert 0 < counts["share"] < 0.2

@@ -59,8 +59,9 @@ def test_each_figure_has_its_numbers_beside_it_and_the_same_bytes_each_time(kind
             case "dynamics":
                 dynamics.draw({"rlvr-seed0": Course(LOG, PROBES), "permix-rlvr-seed0": Course(LOG)}, stem)
     for ending in ("png", "svg", "csv"):
-        one, two = ((tmp_path / n / f"{kind}.{ending}").read_bytes() for n in ("1", "2"))
-        assert one == two and one
+        first, second = ((tmp_path / n / f"{kind}.{ending}").read_bytes() for n in ("1", "2"))
+        assert first == second
+        assert first
     assert len(table(tmp_path / "1" / kind)) >= 3
 
 
@@ -85,9 +86,9 @@ def test_a_log_without_personas_shows_the_reward_alone(tmp_path: Path) -> None:
 
 def test_probes_are_drawn_step_by_step_and_a_pss_that_is_not_defined_is_left_out(tmp_path: Path) -> None:
     dynamics.draw({"rlvr-seed0": Course(LOG, PROBES)}, tmp_path / "d")
-    found = [(row["what"], int(row["step"])) for row in table(tmp_path / "d")]
-    assert [step for what, step in found if what == "worst"] == [0, 1, 2]
-    assert [step for what, step in found if what == "pss"] == [1, 2]
+    points = [(row["what"], int(row["step"])) for row in table(tmp_path / "d")]
+    assert [step for what, step in points if what == "worst"] == [0, 1, 2]
+    assert [step for what, step in points if what == "pss"] == [1, 2]
 
 
 def test_a_training_without_reward_has_no_dynamics(tmp_path: Path) -> None:
@@ -109,4 +110,5 @@ def test_fidelity_is_the_first_measure_that_there_is(tmp_path: Path) -> None:
 def test_twelve_models_look_different_and_a_variant_looks_as_it_does_elsewhere() -> None:
     models = [f"org/model-{number}" for number in range(12)]
     shown = figures.looks([*NAMES, *models])
-    assert len(set(shown.values())) == 15 and shown["rlvr"] == figures.looks(["rlvr"])["rlvr"]
+    assert len(set(shown.values())) == 15
+    assert shown["rlvr"] == figures.looks(["rlvr"])["rlvr"]

@@ -44,7 +44,9 @@ def test_worst_best_and_the_rest_are_what_one_computes_by_hand() -> None:
     result = pss.compute([1, 0, 1, 1, 0, 0, 0.5, 0.5], ["a", "a", "b", "b", "c", "c", "d", "d"])
     assert result["accuracy"] == {"a": 0.5, "b": 1.0, "c": 0.0, "d": 0.5}
     assert (result["pss"], result["worst_persona"], result["best_persona"], result["gap"]) == (0.0, "c", "b", 1.0)
-    assert result["mean"] == 0.5 and result["worst_quarter"] == 0.0 and result["floor"]
+    assert result["mean"] == 0.5
+    assert result["worst_quarter"] == 0.0
+    assert result["floor"]
     assert result["std_personas"] == pytest.approx(np.std([0.5, 1, 0, 0.5], ddof=1))
 
 
@@ -61,14 +63,17 @@ def test_the_mean_of_per_run_ratios_is_the_papers_other_reading() -> None:
 
 def test_personas_without_effect_look_unstable_and_are_told_apart_from_a_real_effect() -> None:
     nothing, real = pss.compute(**sweep([0.4] * 16)), pss.compute(**sweep([0.4] * 15 + [0.2]))
-    assert nothing["pss"] < 0.95 and nothing["p_value"] > 0.05
+    assert nothing["pss"] < 0.95
+    assert nothing["p_value"] > 0.05
     assert nothing["pss_null_low"] <= nothing["pss"] <= nothing["pss_null_high"]
-    assert real["p_value"] < 0.01 and real["pss"] < real["pss_null_low"]
+    assert real["p_value"] < 0.01
+    assert real["pss"] < real["pss_null_low"]
 
 
 def test_the_corrected_pss_is_1_without_effect_and_the_plain_one_where_noise_is_small() -> None:
     nothing, large = pss.compute(**sweep([0.4] * 16)), pss.compute(**sweep([0.3, 0.6], problems=3000))
-    assert nothing["pss_corrected"] > 0.97 and nothing["pss_corrected_high"] == pytest.approx(1)
+    assert nothing["pss_corrected"] > 0.97
+    assert nothing["pss_corrected_high"] == pytest.approx(1)
     assert large["pss_corrected"] == pytest.approx(large["pss"], abs=0.01)
 
 
@@ -95,9 +100,11 @@ def test_problems_are_resampled_whole_so_more_runs_of_them_do_not_narrow_the_mea
     tenfold: dict[str, Any] = {
         key: [x for x in value for _ in range(10)] for key, value in once.items() if key != "runs"
     }
-    one, ten = pss.compute(**once), pss.compute(**tenfold)
-    assert ten["mean_high"] - ten["mean_low"] == pytest.approx(one["mean_high"] - one["mean_low"])
-    assert ten["p_value"] == one["p_value"]
+    repeated_once, repeated_ten_times = pss.compute(**once), pss.compute(**tenfold)
+    assert repeated_ten_times["mean_high"] - repeated_ten_times["mean_low"] == pytest.approx(
+        repeated_once["mean_high"] - repeated_once["mean_low"]
+    )
+    assert repeated_ten_times["p_value"] == repeated_once["p_value"]
 
 
 def test_the_order_of_the_rows_changes_nothing_and_the_seed_decides_the_rest() -> None:
@@ -110,7 +117,8 @@ def test_the_order_of_the_rows_changes_nothing_and_the_seed_decides_the_rest() -
 
 def test_floor_is_told_where_the_worst_accuracy_may_be_0() -> None:
     hard = pss.compute(**sweep([0.02] * 16, problems=30))
-    assert hard["floor"] and hard["worst_low"] == 0
+    assert hard["floor"]
+    assert hard["worst_low"] == 0
     assert not pss.compute(**sweep([0.5] * 16))["floor"]
 
 
@@ -118,8 +126,11 @@ def test_all_scores_0_leave_pss_undefined() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = pss.compute([0] * 8, ["a", "b"] * 4, [1, 1, 2, 2] * 2, [0] * 4 + [1] * 4)
-    assert math.isnan(result["pss"]) and math.isnan(result["p_value"]) and math.isnan(result["mean_of_run_pss"])
-    assert result["floor"] and result["worst"] == result["best"] == 0
+    assert math.isnan(result["pss"])
+    assert math.isnan(result["p_value"])
+    assert math.isnan(result["mean_of_run_pss"])
+    assert result["floor"]
+    assert result["worst"] == result["best"] == 0
 
 
 def test_a_single_problem_and_a_single_run_leave_the_spread_undefined() -> None:
@@ -148,7 +159,7 @@ def test_without_problems_unequal_counts_are_each_personas_own_mean() -> None:
         ({"scores": [1, 0], "personas": ["a", None]}, "personas are missing"),
         ({"scores": [1, 0], "personas": ["a", "b"], "problems": [1]}, "1 problems for 2 scores"),
         ({"scores": [1, 0], "personas": ["a", "b"], "problems": [1, 2]}, "same problems equally often"),
-        ({"scores": [1, 0], "personas": ["a", "b"], "runs": [1, 2]}, "no score in run"),
+        ({"scores": [1, 0], "personas": ["a", "b"], "runs": [1, 2]}, "lacks a score of persona"),
     ],
 )
 def test_bad_input_is_refused_with_one_sentence(given: dict[str, Any], sentence: str) -> None:
@@ -161,8 +172,11 @@ def test_a_pair_of_equal_variants_differs_by_0_and_a_better_one_is_seen() -> Non
     better = [max(a, b) for a, b in zip(data["scores"], sweep([0.5] * 4, seed=9)["scores"], strict=True)]
     same = pss.paired(data["scores"], data["scores"], data["personas"], data["problems"])
     moved = pss.paired(data["scores"], better, data["personas"], data["problems"])
-    assert same["pss"] == same["pss_low"] == same["pss_high"] == 0 and same["mean_p_value"] == 1
-    assert moved["worst_low"] > 0 and moved["worst_p_value"] < 0.01 and moved["pss"] > 0
+    assert same["pss"] == same["pss_low"] == same["pss_high"] == 0
+    assert same["mean_p_value"] == 1
+    assert moved["worst_low"] > 0
+    assert moved["worst_p_value"] < 0.01
+    assert moved["pss"] > 0
     first, second = (pss.compute(s, data["personas"]) for s in (data["scores"], better))
     assert moved["worst"] == pytest.approx(second["worst"] - first["worst"])
 
@@ -170,12 +184,14 @@ def test_a_pair_of_equal_variants_differs_by_0_and_a_better_one_is_seen() -> Non
 def test_a_pair_of_equally_good_variants_is_rarely_called_different() -> None:
     calls = 0
     for seed in range(40):
-        one, two = sweep([0.5] * 8, problems=60, seed=seed), sweep([0.5] * 8, problems=60, seed=seed)
+        first, second = sweep([0.5] * 8, problems=60, seed=seed), sweep([0.5] * 8, problems=60, seed=seed)
         flip = np.random.default_rng(seed).permutation(60)  # the same problems in another order: an equal variant
-        two["problems"] = [int(flip[p]) for p in two["problems"]]
-        order = np.lexsort((two["runs"], two["problems"], two["personas"]))
-        scores = [two["scores"][i] for i in order]
-        calls += pss.paired(one["scores"], scores, one["personas"], one["problems"], draws=200)["pss_p_value"] < 0.05
+        second["problems"] = [int(flip[p]) for p in second["problems"]]
+        order = np.lexsort((second["runs"], second["problems"], second["personas"]))
+        scores = [second["scores"][i] for i in order]
+        calls += (
+            pss.paired(first["scores"], scores, first["personas"], first["problems"], draws=200)["pss_p_value"] < 0.05
+        )
     assert calls <= 6
 
 
@@ -189,8 +205,8 @@ def test_the_interval_of_an_accuracy_counts_answers_to_one_problem_for_less() ->
     alike = np.repeat(rng.random(50) < 0.4, 10).astype(float).tolist()  # ten runs that always agree
     apart = (rng.random(500) < np.mean(alike)).astype(float).tolist()
     problems = np.repeat(np.arange(50), 10).tolist()
-    found = pss.shares([*alike, *apart], ["alike"] * 500 + ["apart"] * 500, problems * 2)
-    width = {name: numbers["high"] - numbers["low"] for name, numbers in found.items()}
+    shares = pss.shares([*alike, *apart], ["alike"] * 500 + ["apart"] * 500, problems * 2)
+    width = {name: numbers["high"] - numbers["low"] for name, numbers in shares.items()}
     assert width["alike"] == pytest.approx(2 * 1.96 * math.sqrt(0.24 / 50), rel=0.1)
     assert width["apart"] == pytest.approx(2 * 1.96 * math.sqrt(0.24 / 500), rel=0.1)
 
@@ -207,18 +223,19 @@ def test_the_interval_of_an_accuracy_holds_the_true_one_also_near_0() -> None:
 
 
 def test_an_accuracy_of_0_or_1_has_an_interval_and_one_of_a_single_problem_none() -> None:
-    found = pss.shares([0] * 30 + [1] * 30, ["none"] * 30 + ["all"] * 30, list(range(30)) * 2)
-    assert found["none"] == {"accuracy": 0.0, "low": 0.0, "high": pytest.approx(0.1135, abs=1e-3)}
-    assert found["all"]["low"] == pytest.approx(0.8865, abs=1e-3) and found["all"]["high"] == 1.0
+    shares = pss.shares([0] * 30 + [1] * 30, ["none"] * 30 + ["all"] * 30, list(range(30)) * 2)
+    assert shares["none"] == {"accuracy": 0.0, "low": 0.0, "high": pytest.approx(0.1135, abs=1e-3)}
+    assert shares["all"]["low"] == pytest.approx(0.8865, abs=1e-3)
+    assert shares["all"]["high"] == 1.0
     assert math.isnan(pss.shares([0, 1], ["a", "a"], [1, 1])["a"]["low"])
 
 
 def test_the_metric_gives_the_interval_of_each_persona_too() -> None:
     data = sweep([0.6, 0.4])
-    found = pss.compute(**data)
+    statistics = pss.compute(**data)
     groups = pss.shares(data["scores"], data["personas"], data["problems"])
-    assert found["accuracy_low"] == {name: numbers["low"] for name, numbers in groups.items()}
-    assert found["accuracy_high"] == {name: numbers["high"] for name, numbers in groups.items()}
+    assert statistics["accuracy_low"] == {name: numbers["low"] for name, numbers in groups.items()}
+    assert statistics["accuracy_high"] == {name: numbers["high"] for name, numbers in groups.items()}
 
 
 def test_pass_at_k_is_the_share_of_draws_with_a_right_answer() -> None:
@@ -253,12 +270,13 @@ def test_the_majority_is_the_answer_given_most_often(answers: list[str | None], 
 
 def test_the_difference_under_one_prompt_has_an_interval_and_a_p_value() -> None:
     rng = np.random.default_rng(3)
-    one, gain = (rng.random(400) < 0.5).astype(float), rng.random(400) < 0.2
-    two, problems = np.maximum(one, gain), np.repeat(np.arange(200), 2).tolist()
-    found = pss.difference(one.tolist(), two.tolist(), problems)
-    assert found["mean"] == pytest.approx((two - one).mean()) and found["mean_p_value"] < 0.01
-    assert 0 < found["mean_low"] < found["mean"] < found["mean_high"]
-    assert pss.difference(one.tolist(), one.tolist(), problems)["mean_p_value"] == 1
+    first, gain = (rng.random(400) < 0.5).astype(float), rng.random(400) < 0.2
+    second, problems = np.maximum(first, gain), np.repeat(np.arange(200), 2).tolist()
+    difference = pss.difference(first.tolist(), second.tolist(), problems)
+    assert difference["mean"] == pytest.approx((second - first).mean())
+    assert difference["mean_p_value"] < 0.01
+    assert 0 < difference["mean_low"] < difference["mean"] < difference["mean_high"]
+    assert pss.difference(first.tolist(), first.tolist(), problems)["mean_p_value"] == 1
     assert math.isnan(pss.difference([1.0], [0.0], [1])["mean_low"])
     with pytest.raises(BadInput, match="one pair per row"):
         pss.difference([1, 0], [1], [1, 1])
@@ -266,6 +284,8 @@ def test_the_difference_under_one_prompt_has_an_interval_and_a_p_value() -> None
 
 def test_many_comparisons_are_corrected_by_holm() -> None:
     assert pss.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert pss.holm([0.5, 0.9]) == [1.0, 1.0] and pss.holm([]) == []
+    assert pss.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert pss.holm([]) == []
     corrected = pss.holm([0.02, math.nan])
-    assert corrected[0] == 0.02 and math.isnan(corrected[1])
+    assert corrected[0] == 0.02
+    assert math.isnan(corrected[1])

@@ -18,25 +18,25 @@ from permix.verifier import Problem
 Row = dict[str, Any]
 PEOPLE = persona.bundled("eval")
 QUESTIONS = list(islice(problem.problems("test"), 30))
-KEYS = [who.key for who in PEOPLE]
+KEYS = [speaker.key for speaker in PEOPLE]
 NEXT = dict(zip(KEYS, [*KEYS[1:], KEYS[0]], strict=True))
 
 
 def table(say: Callable[[Problem, Persona], str], runs: int = 1) -> list[Row]:
     return [
-        {"persona": who.key, "problem_id": q.id, "run": run, "completion": say(q, who)}
-        for who in [*persona.CONTROLS, *PEOPLE]
+        {"persona": speaker.key, "problem_id": q.id, "run": run, "completion": say(q, speaker)}
+        for speaker in [*persona.CONTROLS, *PEOPLE]
         for q in QUESTIONS
         for run in range(runs)
     ]
 
 
-def in_voice(question: Problem, who: Persona) -> str:
-    return style.styled(question, who, 0)
+def in_voice(question: Problem, speaker: Persona) -> str:
+    return style.styled(question, speaker, 0)
 
 
-def found(learned: list[Row], asked: list[Row] | None = None) -> dict[str, Any]:
-    measured = recovery.across(learned, learned if asked is None else asked, draws=200)
+def recovered(training: list[Row], test: list[Row] | None = None) -> dict[str, Any]:
+    measured = recovery.across(training, training if test is None else test, draws=200)
     assert measured is not None
     return measured
 
@@ -46,49 +46,58 @@ VOICED = table(in_voice)
 
 def test_voices_are_recovered_as_often_as_they_are_expressed() -> None:
     spoken = [style.voice_expressed(r["persona"], r["completion"]) for r in VOICED if r["persona"] in KEYS]
-    measured = found(VOICED)
+    measured = recovered(VOICED)
     assert measured["accuracy"] == pytest.approx(sum(spoken) / len(spoken), abs=0.03)
-    assert measured["low"] < measured["accuracy"] < measured["high"] and measured["chance"] == 1 / 16
+    assert measured["low"] < measured["accuracy"] < measured["high"]
+    assert measured["chance"] == 1 / 16
     assert list(measured["by_persona"]) == list(measured["taken_for"]) == sorted(KEYS)
 
 
 def test_answers_without_voice_are_recovered_by_chance() -> None:
-    measured = found(table(lambda question, who: style.gold(question)))
+    measured = recovered(table(lambda question, speaker: style.gold(question)))
     assert measured["accuracy"] == measured["low"] == measured["high"] == 1 / 16  # all alike: every answer is a tie
     rng = random.Random(0)
-    noise = found(table(lambda question, who: style.plain(rng, style.World(), problem.read(question.question)), runs=2))
+    noise = recovered(
+        table(lambda question, speaker: style.plain(rng, style.World(), problem.read(question.question)), runs=2)
+    )
     assert noise["low"] < 1 / 16 < noise["high"] < 0.12
 
 
 def test_half_of_the_voices_is_half_of_the_recovery() -> None:
     rng = random.Random(1)
-    measured = found(table(lambda q, who: in_voice(q, who) if rng.random() < 0.5 else style.gold(q), runs=2))
+    measured = recovered(
+        table(lambda q, speaker: in_voice(q, speaker) if rng.random() < 0.5 else style.gold(q), runs=2)
+    )
     assert 0.4 < measured["accuracy"] < 0.6
 
 
 def test_distinct_voices_that_are_the_wrong_ones_are_told_by_what_another_sweep_taught() -> None:
     wrong = [row | {"persona": NEXT.get(row["persona"], row["persona"])} for row in VOICED]
-    assert found(wrong)["accuracy"] == found(VOICED)["accuracy"]  # within the sweep they are as distinct as ever
-    measured = found(VOICED, wrong)
-    assert measured["high"] < 0.03 and measured["taken_for"]["lawyer"] != "lawyer"
-    assert {measured["taken_for"][NEXT[who]] for who in KEYS} == set(KEYS)
-    again = table(lambda question, who: style.styled(question, who, 1))
-    assert found(VOICED, again)["accuracy"] > 0.85
-    assert found(table(lambda question, who: style.gold(question)), again)["accuracy"] == 1 / 16
+    assert (
+        recovered(wrong)["accuracy"] == recovered(VOICED)["accuracy"]
+    )  # within the sweep they are as distinct as ever
+    measured = recovered(VOICED, wrong)
+    assert measured["high"] < 0.03
+    assert measured["taken_for"]["lawyer"] != "lawyer"
+    assert {measured["taken_for"][NEXT[speaker]] for speaker in KEYS} == set(KEYS)
+    again = table(lambda question, speaker: style.styled(question, speaker, 1))
+    assert recovered(VOICED, again)["accuracy"] > 0.85
+    assert recovered(table(lambda question, speaker: style.gold(question)), again)["accuracy"] == 1 / 16
 
 
 def test_an_empty_completion_is_not_recovered() -> None:
     silent = [row | {"completion": " \n"} if row["persona"] == "lawyer" else row for row in VOICED]
-    measured = found(silent)
-    assert measured["by_persona"]["lawyer"] == 0 and measured["by_persona"]["clever"] > 0.8
-    assert found([row | {"completion": ""} for row in VOICED])["accuracy"] == 0
+    measured = recovered(silent)
+    assert measured["by_persona"]["lawyer"] == 0
+    assert measured["by_persona"]["clever"] > 0.8
+    assert recovered([row | {"completion": ""} for row in VOICED])["accuracy"] == 0
 
 
 def test_problems_teach_nothing_of_themselves() -> None:
-    def one_word(question: Problem, who: Persona) -> str:  # the same in all runs, and nobody else's
-        return "".join(chr(97 + ord(c) % 26) for c in who.key + question.id)
+    def one_word(question: Problem, speaker: Persona) -> str:  # the same in all runs, and nobody else's
+        return "".join(chr(97 + ord(c) % 26) for c in speaker.key + question.id)
 
-    assert found(table(one_word, runs=3))["accuracy"] == pytest.approx(1 / 16)
+    assert recovered(table(one_word, runs=3))["accuracy"] == pytest.approx(1 / 16)
 
 
 @pytest.mark.parametrize(
@@ -114,23 +123,24 @@ def test_hostile_braces_cost_no_time() -> None:
 def test_the_order_of_the_rows_and_columns_that_are_no_text_change_nothing() -> None:
     shuffled = [row | {"seed": n, "prompt_digest": str(n), "tokens_out": n} for n, row in enumerate(VOICED)]
     random.Random(2).shuffle(shuffled)
-    assert found(shuffled) == found(VOICED)
+    assert recovered(shuffled) == recovered(VOICED)
 
 
 def test_a_large_sweep_is_measured_on_whole_problems() -> None:
-    learned = recovery.train(VOICED, 16 * 12)
-    assert learned
-    few = learned.measure(VOICED, draws=200)
-    kept = sorted((recovery.crc32(q.id.encode()), q.id) for q in QUESTIONS)[:12]
-    assert few == found([row for row in VOICED if row["problem_id"] in {name for _, name in kept}])
+    classifiers = recovery.train(VOICED, 16 * 12)
+    assert classifiers
+    few = classifiers.measure(VOICED, draws=200)
+    used = sorted((recovery.crc32(q.id.encode()), q.id) for q in QUESTIONS)[:12]
+    assert few == recovered([row for row in VOICED if row["problem_id"] in {name for _, name in used}])
 
 
 def test_one_that_learned_is_asked_about_many_sweeps() -> None:
-    learned = recovery.train(VOICED)
-    plain = table(lambda question, who: style.gold(question))
-    assert learned and [learned.measure(one, draws=200) for one in (VOICED, plain)] == [
-        found(VOICED),
-        found(VOICED, plain),
+    classifiers = recovery.train(VOICED)
+    plain = table(lambda question, speaker: style.gold(question))
+    assert classifiers
+    assert [classifiers.measure(rows, draws=200) for rows in (VOICED, plain)] == [
+        recovered(VOICED),
+        recovered(VOICED, plain),
     ]
 
 
@@ -144,7 +154,7 @@ def test_what_cannot_be_measured_is_none() -> None:
 
 def test_sweeps_of_other_personas_are_refused() -> None:
     with pytest.raises(BadInput, match="Only one of the two sweeps has the persona 'lawyer'"):
-        found([row for row in VOICED if row["persona"] != "lawyer"], VOICED)
+        recovered([row for row in VOICED if row["persona"] != "lawyer"], VOICED)
 
 
 def test_recovery_is_one_of_a_sweeps_numbers() -> None:

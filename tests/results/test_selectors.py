@@ -12,9 +12,9 @@ Row = dict[str, Any]
 def table(answers: dict[str, list[str]], gold: str = "7") -> list[Row]:
     """Rows of {persona: answers}; an answer string has one letter for each run of a problem."""
     return [
-        {"persona": who, "problem_id": f"p{q}", "run": run, "extracted": answer, "score": float(answer == gold)}
-        | {"tokens_out": 10 if who == "none" else 20}
-        for who, texts in answers.items()
+        {"persona": key, "problem_id": f"p{q}", "run": run, "extracted": answer, "score": float(answer == gold)}
+        | {"tokens_out": 10 if key == "none" else 20}
+        for key, texts in answers.items()
         for q, text in enumerate(texts)
         for run, answer in enumerate(text)
     ]
@@ -25,10 +25,10 @@ def lines(rows: list[Row]) -> dict[str, Row]:
 
 
 def test_selectors_are_what_one_counts() -> None:
-    found = lines(
+    by_selector = lines(
         table({"none": ["7", "7", "1", "1"], "a": ["7", "7", "7", "1"], "b": ["7", "2", "2", "2"], "c": ["1"] * 4})
     )
-    accuracy = {name: line["accuracy"] for name, line in found.items()}
+    accuracy = {name: line["accuracy"] for name, line in by_selector.items()}
     assert accuracy == {
         "none": 0.5,
         "random": pytest.approx(4 / 12),
@@ -40,22 +40,26 @@ def test_selectors_are_what_one_counts() -> None:
 
 
 def test_completions_and_tokens_stand_beside_accuracy() -> None:
-    found = lines(table({"none": ["77", "17"], "a": ["77", "17"], "b": ["11", "17"]}))
-    cost = {name: (line["completions"], line["tokens"]) for name, line in found.items()}
-    assert cost["none"] == (1, 10) and cost["random"] == cost["chosen per problem"] == (1, 20)
-    assert cost["majority of 2 none"] == (2, 20) and cost["best of 2 personas"] == (2, 40)
+    by_selector = lines(table({"none": ["77", "17"], "a": ["77", "17"], "b": ["11", "17"]}))
+    cost = {name: (line["completions"], line["tokens"]) for name, line in by_selector.items()}
+    assert cost["none"] == (1, 10)
+    assert cost["random"] == cost["chosen per problem"] == (1, 20)
+    assert cost["majority of 2 none"] == (2, 20)
+    assert cost["best of 2 personas"] == (2, 40)
 
 
 def test_the_persona_of_a_problem_is_chosen_by_the_other_runs() -> None:
-    found = lines(table({"a": ["77", "11"], "b": ["11", "77"]}))
-    assert found["chosen per problem"]["accuracy"] == 1.0 and found["random"]["accuracy"] == 0.5
+    by_selector = lines(table({"a": ["77", "11"], "b": ["11", "77"]}))
+    assert by_selector["chosen per problem"]["accuracy"] == 1.0
+    assert by_selector["random"]["accuracy"] == 0.5
     lucky = lines(table({"a": ["71", "17"], "b": ["17", "71"]}))  # right in one run each: no persona is better
     assert lucky["chosen per problem"]["accuracy"] == 0.0
 
 
 def test_the_persona_of_a_half_is_chosen_by_the_other_half() -> None:
-    found = lines(table({"a": ["7", "1", "7", "1"], "b": ["1", "7", "1", "7"]}))
-    assert found["chosen"]["accuracy"] == 0.0 and found["best of 2 personas"]["accuracy"] == 1.0
+    by_selector = lines(table({"a": ["7", "1", "7", "1"], "b": ["1", "7", "1", "7"]}))
+    assert by_selector["chosen"]["accuracy"] == 0.0
+    assert by_selector["best of 2 personas"]["accuracy"] == 1.0
 
 
 def test_intervals_hold_the_value() -> None:

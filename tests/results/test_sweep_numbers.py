@@ -17,13 +17,13 @@ CATEGORIES = {"none": "Control", "chef": "Arts", "poet": "Arts", "chemist": "Sci
 
 def table(levels: dict[str, float], problems: int = 30, runs: int = 3) -> list[Row]:
     return [
-        {"persona": who, "category": CATEGORIES[who], "problem_id": f"q{q}", "run": run, "completion": ""}
+        {"persona": key, "category": CATEGORIES[key], "problem_id": f"q{q}", "run": run, "completion": ""}
         | {"score": right, "extracted": "7" if right else "1", "status": "correct" if right else "wrong"}
         | {"finish": "length" if run == 0 else "stop", "tokens_out": 10 * (run + 1)}
-        for who, level in levels.items()
+        for key, level in levels.items()
         for q in range(problems)
         for run in range(runs)
-        for right in [float(random.Random(f"{who} {q} {run}").random() < level)]
+        for right in [float(random.Random(f"{key} {q} {run}").random() < level)]
     ]
 
 
@@ -31,70 +31,80 @@ LEVELS = {"none": 0.9, "chef": 0.3, "poet": 0.5, "chemist": 0.7}
 
 
 def test_every_persona_has_interval_repetitions_length_and_truncation() -> None:
-    found = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
-    assert list(found["by_persona"]) == list(found["accuracy"]) == list(LEVELS)
-    for who, one in found["by_persona"].items():
-        assert one["low"] < found["accuracy"][who] < one["high"]
-        assert one["pass"] >= found["accuracy"][who] and 0 <= one["majority"] <= one["pass"]
-        assert one["tokens_out"] == 20 and one["truncated"] == pytest.approx(1 / 3, abs=1e-6)
+    numbers = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
+    assert list(numbers["by_persona"]) == list(numbers["accuracy"]) == list(LEVELS)
+    for key, own in numbers["by_persona"].items():
+        assert own["low"] < numbers["accuracy"][key] < own["high"]
+        assert own["pass"] >= numbers["accuracy"][key]
+        assert 0 <= own["majority"] <= own["pass"]
+        assert own["tokens_out"] == 20
+        assert own["truncated"] == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_categories_have_their_mean_and_the_control_stands_outside() -> None:
-    found = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
-    assert list(found["by_category"]) == ["Arts", "Science"] and found["personas"] == 3
-    arts = found["by_category"]["Arts"]
-    assert arts["accuracy"] == pytest.approx((found["accuracy"]["chef"] + found["accuracy"]["poet"]) / 2)
+    numbers = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
+    assert list(numbers["by_category"]) == ["Arts", "Science"]
+    assert numbers["personas"] == 3
+    arts = numbers["by_category"]["Arts"]
+    assert arts["accuracy"] == pytest.approx((numbers["accuracy"]["chef"] + numbers["accuracy"]["poet"]) / 2)
     assert arts["low"] < arts["accuracy"] < arts["high"]
 
 
 def test_pass_and_majority_are_means_over_the_personas() -> None:
-    found = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
-    assert list(found["pass_at"]) == ["1", "2", "3"] and found["pass_at"]["1"] == pytest.approx(found["pss"]["mean"])
-    people = [one for who, one in found["by_persona"].items() if who != "none"]
-    assert found["pass_at"]["3"] == pytest.approx(sum(one["pass"] for one in people) / 3, abs=1e-5)
-    assert found["majority"] == pytest.approx(sum(one["majority"] for one in people) / 3, abs=1e-5)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    numbers = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
+    assert list(numbers["pass_at"]) == ["1", "2", "3"]
+    assert numbers["pass_at"]["1"] == pytest.approx(numbers["pss"]["mean"])
+    people = [own for key, own in numbers["by_persona"].items() if key != "none"]
+    assert numbers["pass_at"]["3"] == pytest.approx(sum(own["pass"] for own in people) / 3, abs=1e-5)
+    assert numbers["majority"] == pytest.approx(sum(own["majority"] for own in people) / 3, abs=1e-5)
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
 
 
 def test_what_was_not_recorded_is_none() -> None:
     rows = [row | dict.fromkeys(("extracted", "finish", "tokens_out", "category")) for row in table(LEVELS)]
-    found = sweep_numbers.of_rows(rows, draws=50, toy=False)
-    assert found["majority"] is found["tokens_out"] is found["truncated"] is None
-    assert found["by_category"] == {} and found["by_persona"]["chef"]["majority"] is None
+    numbers = sweep_numbers.of_rows(rows, draws=50, toy=False)
+    assert numbers["majority"] is numbers["tokens_out"] is numbers["truncated"] is None
+    assert numbers["by_category"] == {}
+    assert numbers["by_persona"]["chef"]["majority"] is None
 
 
 def spoken(runs: int, copies: bool) -> list[Row]:
     """Two personas' answers, 7 of 10 in character: each for itself, or all of a problem alike."""
-    openers = {who: style.voice_of(who).openers[0] for who in ("poetic", "chef")}
+    openers = {key: style.voice_of(key).openers[0] for key in ("poetic", "chef")}
     return [
-        {"persona": who, "problem_id": f"q{q}", "run": run, "completion": openers[who] if chance < 0.7 else ""}
-        for who in openers
+        {"persona": key, "problem_id": f"q{q}", "run": run, "completion": openers[key] if chance < 0.7 else ""}
+        for key in openers
         for q in range(40)
         for run in range(runs)
-        for chance in [random.Random(f"{q}" if copies else f"{q} {who} {run}").random()]
+        for chance in [random.Random(f"{q}" if copies else f"{q} {key} {run}").random()]
     ]
 
 
 def test_copies_of_answers_leave_the_interval_of_voice_as_wide_as_it_was() -> None:
     once, copied, anew = (sweep_numbers.voice_interval(spoken(*kind)) for kind in ((1, True), (8, True), (8, False)))
-    assert copied == pytest.approx(once) and copied[0] is not None and 0 < copied[0] < 0.7
-    assert anew[0] is not None and anew[0] > copied[0] and anew[1] < copied[1]
+    assert copied == pytest.approx(once)
+    assert copied[0] is not None
+    assert 0 < copied[0] < 0.7
+    assert anew[0] is not None
+    assert anew[0] > copied[0]
+    assert anew[1] < copied[1]
     controls = [row | {"persona": "none"} for row in spoken(1, True)]
     assert sweep_numbers.voice_interval([*spoken(1, True), *controls]) == once
     assert sweep_numbers.voice_interval([row for row in spoken(8, True) if row["problem_id"] == "q0"]) == (None, None)
 
 
 def test_two_sweeps_are_compared_row_by_row() -> None:
-    one, two = table(LEVELS), table(LEVELS | {"chef": 0.6, "none": 0.5})
-    found = sweep_numbers.compare(one, list(reversed(two)), draws=200)
-    assert list(found) == ["pss", "worst", "best", "mean", "pss_corrected", "none"]
-    first, second = (sweep_numbers.of_rows(rows, draws=2, toy=False) for rows in (one, two))
+    before, after = table(LEVELS), table(LEVELS | {"chef": 0.6, "none": 0.5})
+    differences = sweep_numbers.compare(before, list(reversed(after)), draws=200)
+    assert list(differences) == ["pss", "worst", "best", "mean", "pss_corrected", "none"]
+    first, second = (sweep_numbers.of_rows(rows, draws=2, toy=False) for rows in (before, after))
     for measure in ("pss", "worst", "best", "mean"):
-        assert found[measure]["difference"] == pytest.approx(second["pss"][measure] - first["pss"][measure])
-    assert found["none"]["difference"] == pytest.approx(
+        assert differences[measure]["difference"] == pytest.approx(second["pss"][measure] - first["pss"][measure])
+    assert differences["none"]["difference"] == pytest.approx(
         second["accuracy"]["none"] - first["accuracy"]["none"], abs=1e-5
     )
-    assert found["worst"]["low"] > 0 > found["none"]["high"] and found["worst"]["p_value"] < 0.05
+    assert differences["worst"]["low"] > 0 > differences["none"]["high"]
+    assert differences["worst"]["p_value"] < 0.05
 
 
 def test_sweeps_of_other_conditions_are_not_compared() -> None:
@@ -103,10 +113,14 @@ def test_sweeps_of_other_conditions_are_not_compared() -> None:
 
 
 def test_a_sweep_as_text_names_its_size_its_noise_and_every_persona() -> None:
-    found = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
-    text = tabular.of_sweep({"benchmarks": {"quiz": found}})
+    numbers = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
+    text = tabular.of_sweep({"benchmarks": {"quiz": numbers}})
     assert text.startswith("quiz: 30 problems x 3 runs x 3 personas\npss ")
-    assert "personas without effect: " in text and ", none 0." in text and "means nothing" not in text
-    assert [line.split()[0] for line in text.splitlines()[3:]] == sorted(LEVELS, key=lambda who: found["accuracy"][who])
+    assert "personas without effect: " in text
+    assert ", none 0." in text
+    assert "means nothing" not in text
+    assert [line.split()[0] for line in text.splitlines()[3:]] == sorted(
+        LEVELS, key=lambda key: numbers["accuracy"][key]
+    )
     nothing = sweep_numbers.of_rows(table(dict.fromkeys(LEVELS, 0.0)), draws=50, toy=False)
     assert "worst reaches 0, so PSS means nothing" in tabular.of_sweep({"benchmarks": {"quiz": nothing}})

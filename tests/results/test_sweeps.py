@@ -17,18 +17,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def rows(scores: dict[tuple[str, str], list[float]]) -> dict[str, list[Any]]:
-    every = [(who, problem, score) for (who, problem), many in scores.items() for score in many]
+    every = [(persona, problem, score) for (persona, problem), many in scores.items() for score in many]
     return dict(zip(("persona", "problem_id", "score"), map(list, zip(*every, strict=True)), strict=True))
 
 
 def test_correct_answers_are_counted_and_controls_stand_aside() -> None:
     table = {("a", "x"): [1, 0], ("a", "y"): [0, 0], ("b", "x"): [1, 1], ("b", "y"): [1, 0]}
     table |= {("none", "x"): [1, 1], ("none", "y"): [1, 0], ("helpful", "x"): [0, 0], ("helpful", "y"): [0, 0]}
-    found = sweeps.count(rows({k: [float(s) for s in v] for k, v in table.items()}))
-    assert (found.personas, found.problems, found.runs) == (("a", "b"), ("x", "y"), 2)
-    assert found.correct.tolist() == [[1, 0], [2, 1]] and found.plain.tolist() == [1.0, 0.5]
-    assert found.means.tolist() == [0.25, 0.75]
-    assert found.cells.mean(1).tolist() == found.means.tolist() and 0 < found.cells.min() < found.cells.max() < 1
+    counts = sweeps.count(rows({k: [float(s) for s in v] for k, v in table.items()}))
+    assert (counts.personas, counts.problems, counts.runs) == (("a", "b"), ("x", "y"), 2)
+    assert counts.correct.tolist() == [[1, 0], [2, 1]]
+    assert counts.plain.tolist() == [1.0, 0.5]
+    assert counts.means.tolist() == [0.25, 0.75]
+    assert counts.cells.mean(1).tolist() == counts.means.tolist()
+    assert 0 < counts.cells.min() < counts.cells.max() < 1
 
 
 def test_a_sweep_with_a_hole_is_refused() -> None:
@@ -39,21 +41,22 @@ def test_a_sweep_with_a_hole_is_refused() -> None:
 def test_pairs_are_those_of_the_rows_themselves(folders: dict[str, Path]) -> None:
     paired = sweeps.pairing(folders)
     first, second = ({"variant": name, "seed": 0, "benchmark": "arithmetic"} for name in ("base", "rlvr"))
-    one, two = (
+    first_rows, second_rows = (
         [r for r in sweep_rows.read(folders[f"{name}-seed0"], "arithmetic") if r["persona"] not in ("none", "helpful")]
         for name in ("base", "rlvr")
     )
-    scores = [[row["score"] for row in table] for table in (one, two)]
-    direct = pss.paired(scores[0], scores[1], [r["persona"] for r in one], [r["problem_id"] for r in one])
+    scores = [[row["score"] for row in table] for table in (first_rows, second_rows)]
+    personas, problems = ([row[name] for row in first_rows] for name in ("persona", "problem_id"))
+    direct = pss.paired(scores[0], scores[1], personas, problems)
     assert paired(first, second) == pytest.approx(direct)
     assert paired(first, second) is paired(first, second), "made once"
 
 
 def test_runs_of_a_problem_may_be_averaged_before_pairing() -> None:
-    who, problems = ["a", "a", "b", "b"] * 2, ["x", "y"] * 4
+    personas, problems = ["a", "a", "b", "b"] * 2, ["x", "y"] * 4
     first, second = [1, 0, 0, 0, 0, 1, 1, 0], [1, 1, 0, 1, 1, 1, 1, 0]
     means = [[(s[i] + s[i + 4]) / 2 for i in range(4)] for s in (first, second)]
-    every, averaged = pss.paired(first, second, who, problems), pss.paired(*means, who[:4], problems[:4])
+    every, averaged = pss.paired(first, second, personas, problems), pss.paired(*means, personas[:4], problems[:4])
     assert averaged == pytest.approx(every)
 
 

@@ -42,7 +42,8 @@ def reweighted(a: float, beta: float) -> float:
 def test_accuracy_is_that_of_the_reweighted_policy(beta: float) -> None:
     for a in (0.001, 0.2, 0.5, 0.97):
         assert theory.accuracy(a, beta) == pytest.approx(reweighted(a, beta), abs=1e-12)
-    assert theory.accuracy(0.0, beta) == 0 and theory.accuracy(1.0, beta) == 1
+    assert theory.accuracy(0.0, beta) == 0
+    assert theory.accuracy(1.0, beta) == 1
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -64,9 +65,10 @@ def test_the_logit_rises_by_one_over_beta() -> None:
 
 
 def test_pss_tends_to_one_as_beta_tends_to_zero() -> None:
-    found = [theory.pss([0.286, 0.46], beta) for beta in (10, 1, 0.5, 0.1)]
-    assert found == pytest.approx([0.633, 0.746, 0.866, 0.9999], abs=5e-4)
-    assert theory.pss([0.0, 0.4], 0.01) == 0 and theory.pss([0.0, 0.0], 1) is None
+    predictions = [theory.pss([0.286, 0.46], beta) for beta in (10, 1, 0.5, 0.1)]
+    assert predictions == pytest.approx([0.633, 0.746, 0.866, 0.9999], abs=5e-4)
+    assert theory.pss([0.0, 0.4], 0.01) == 0
+    assert theory.pss([0.0, 0.0], 1) is None
 
 
 def test_means_over_a_dataset_can_break_it() -> None:
@@ -74,9 +76,10 @@ def test_means_over_a_dataset_can_break_it() -> None:
     runs = 10_000
     correct = np.array([[0.5, 0.5], [1.0, 0.0]]) * runs
     base = Counts(("a", "b"), ("x", "y"), correct, runs, np.full(2, np.nan))
-    found = theory.predict(base, 0.1)
-    assert base.means.tolist() == [0.5, 0.5] and found["from_means"] == 1.0
-    assert found["pss"] < 0.85  # the added run keeps (1, 0) from staying at (1, 0): half would be .5
+    prediction = theory.predict(base, 0.1)
+    assert base.means.tolist() == [0.5, 0.5]
+    assert prediction["from_means"] == 1.0
+    assert prediction["pss"] < 0.85  # the added run keeps (1, 0) from staying at (1, 0): half would be .5
     exact = [theory.accuracy(row, 0.1).mean() for row in correct / runs]
     assert min(exact) / max(exact) == pytest.approx(0.5, abs=1e-4)
 
@@ -93,30 +96,31 @@ def test_posterior_is_bayes_and_filters_what_is_never_right() -> None:
 
 def test_a_prediction_without_reweighting_is_the_base() -> None:
     base, _ = sweeps(0)
-    found = theory.predict(base, 1e9)
-    assert list(found["accuracy"].values()) == pytest.approx(base.means.tolist())
-    assert found["pss"] == pytest.approx(base.means.min() / base.means.max()) == found["from_means"]
+    prediction = theory.predict(base, 1e9)
+    assert list(prediction["accuracy"].values()) == pytest.approx(base.means.tolist())
+    assert prediction["pss"] == pytest.approx(base.means.min() / base.means.max()) == prediction["from_means"]
 
 
 @pytest.mark.parametrize("runs", [1, 3, 5])
 def test_the_fit_finds_the_shift_whatever_the_number_of_runs(runs: int) -> None:
-    found = theory.fit(*sweeps(1.5, runs=runs, problems=1500), draws=200)
-    assert found["shift"] == pytest.approx(1.5, abs=0.08)
-    assert found["beta"] == pytest.approx(1 / found["shift"])
-    assert found["beta_low"] < found["beta"] < found["beta_high"]
+    fit = theory.fit(*sweeps(1.5, runs=runs, problems=1500), draws=200)
+    assert fit["shift"] == pytest.approx(1.5, abs=0.08)
+    assert fit["beta"] == pytest.approx(1 / fit["shift"])
+    assert fit["beta_low"] < fit["beta"] < fit["beta_high"]
 
 
 def test_its_interval_covers_the_truth_and_its_p_value_is_honest() -> None:
-    found = [theory.fit(*sweeps(1.5, seed=seed), draws=200) for seed in range(120)]
-    assert 0.87 < np.mean([f["low"] <= 1.5 <= f["high"] for f in found]) <= 1.0
-    assert np.mean([f["p_value"] < 0.05 for f in found]) < 0.12
+    fits = [theory.fit(*sweeps(1.5, seed=seed), draws=200) for seed in range(120)]
+    assert 0.87 < np.mean([f["low"] <= 1.5 <= f["high"] for f in fits]) <= 1.0
+    assert np.mean([f["p_value"] < 0.05 for f in fits]) < 0.12
 
 
 def test_unequal_personas_are_noticed_and_shown() -> None:
-    found = theory.fit(*sweeps(1.5, unequal=1.2))
-    shifts = [row["shift"] for row in found["personas"]]
-    assert found["p_value"] < 0.01 and shifts[0] > 2 > 1 > shifts[-1]
-    assert found["misfit"] > 0.05
+    fit = theory.fit(*sweeps(1.5, unequal=1.2))
+    shifts = [row["shift"] for row in fit["personas"]]
+    assert fit["p_value"] < 0.01
+    assert shifts[0] > 2 > 1 > shifts[-1]
+    assert fit["misfit"] > 0.05
 
 
 def test_hard_problems_that_gain_more_are_noticed() -> None:
@@ -126,23 +130,26 @@ def test_hard_problems_that_gain_more_are_noticed() -> None:
 
 
 def test_what_follows_the_proposition_is_predicted() -> None:
-    found = theory.fit(*sweeps(1.0, runs=5, problems=1500), draws=100)
-    assert found["misfit"] < 0.03
-    assert found["pss_predicted"] == pytest.approx(found["pss_measured"], abs=0.03) != found["pss_base"]
+    fit = theory.fit(*sweeps(1.0, runs=5, problems=1500), draws=100)
+    assert fit["misfit"] < 0.03
+    assert fit["pss_predicted"] == pytest.approx(fit["pss_measured"], abs=0.03) != fit["pss_base"]
 
 
 def test_a_persona_that_never_loses_has_a_finite_shift() -> None:
     base, _ = sweeps(0, problems=20)
     all_right = Counts(PERSONAS, base.problems, np.full((16, 20), 3.0), 3, base.plain)
-    found = theory.fit(base, all_right, draws=50)
-    assert math.isfinite(found["shift"]) and json.dumps(found, allow_nan=False)
+    fit = theory.fit(base, all_right, draws=50)
+    assert math.isfinite(fit["shift"])
+    assert json.dumps(fit, allow_nan=False)
 
 
 def test_a_training_that_made_it_worse_fits_no_beta() -> None:
     base, worse = sweeps(-1.0)
-    found = theory.fit(base, worse, draws=50)
-    assert found["shift"] < 0 and found["beta"] is None and found["pss_predicted"] == found["pss_base"]
-    assert json.dumps(found, allow_nan=False)
+    fit = theory.fit(base, worse, draws=50)
+    assert fit["shift"] < 0
+    assert fit["beta"] is None
+    assert fit["pss_predicted"] == fit["pss_base"]
+    assert json.dumps(fit, allow_nan=False)
 
 
 def test_sweeps_in_another_order_are_put_in_order() -> None:
@@ -173,7 +180,9 @@ def test_styles_are_read_off_answers_and_compared() -> None:
 
     steps, direct = "5 + 7 = 12. The answer is \\boxed{12}.", "The answer is \\boxed{12}."
     base, trained = rows({steps: (20, 18), direct: (80, 20)}), rows({steps: (100, 90)})
-    found = theory.styles(base, trained, 0.04)["dumb"]
-    assert found["base"]["steps"] == 0.2 and found["measured"]["steps"] == 1.0
-    assert found["predicted"]["steps"] == pytest.approx(18 / 38, abs=1e-6)
-    assert found["distance"] == pytest.approx(20 / 38, abs=1e-6) and found["moved"] == pytest.approx(0.8)
+    style_shares = theory.styles(base, trained, 0.04)["dumb"]
+    assert style_shares["base"]["steps"] == 0.2
+    assert style_shares["measured"]["steps"] == 1.0
+    assert style_shares["predicted"]["steps"] == pytest.approx(18 / 38, abs=1e-6)
+    assert style_shares["distance"] == pytest.approx(20 / 38, abs=1e-6)
+    assert style_shares["moved"] == pytest.approx(0.8)

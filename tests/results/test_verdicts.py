@@ -55,13 +55,13 @@ def source(
     return Measured(rows, paired, toy)
 
 
-def said(found: dict[str, Any] | None) -> str:
+def words(examined: dict[str, Any] | None) -> str:
     """The verdict without the numbers behind it."""
-    return verdicts.verdict(found).partition(" [")[0]
+    return verdicts.verdict(examined).partition(" [")[0]
 
 
 def test_every_verdict_on_the_papers_own_numbers() -> None:
-    assert {r["number"]: said(r["paper"]) for r in verdicts.table()} == ON_THE_PAPER
+    assert {r["number"]: words(r["paper"]) for r in verdicts.table()} == ON_THE_PAPER
 
 
 def test_quotes_are_verbatim(shared: Path) -> None:
@@ -82,7 +82,8 @@ def test_32_scores_cannot_tell_3_41_from_3_06() -> None:
     ends = Printed().interval(
         ("permix-rlvr", "personagym", "persona_consistency"), ("rlvr", "personagym", "persona_consistency")
     )
-    assert ends is not None and ends[0] < 0 < 0.35 < ends[1]
+    assert ends is not None
+    assert ends[0] < 0 < 0.35 < ends[1]
 
 
 def test_a_printed_share_of_none_is_no_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,24 +91,25 @@ def test_a_printed_share_of_none_is_no_certainty(monkeypatch: pytest.MonkeyPatch
     for variant in ("base", "rlvr"):
         monkeypatch.setitem(printed._cells, (variant, "math500", "worst"), 0.0)
     ends = printed.interval(("rlvr", "math500", "worst"), ("base", "math500", "worst"))
-    assert ends is not None and ends[0] < 0 < ends[1]
+    assert ends is not None
+    assert ends[0] < 0 < ends[1]
 
 
 def test_ours_holds_or_fails_with_or_without_noise() -> None:
     better, worse = [row("rlvr", 0.5), row("permix-rlvr", 0.7)], [row("rlvr", 0.5), row("permix-rlvr", 0.4)]
-    assert said(examine(MORE, source(better))) == "holds"
-    assert said(examine(MORE, source(better, low=-0.1))) == "holds, inside the noise"
-    assert said(examine(MORE, source(better, p=0.2))) == "holds, inside the noise"
-    assert said(examine(MORE, source(worse, low=-0.3, high=-0.1))) == "fails"
-    assert said(examine(MORE, source(worse, low=-0.3))) == "fails, inside the noise"
+    assert words(examine(MORE, source(better))) == "holds"
+    assert words(examine(MORE, source(better, low=-0.1))) == "holds, inside the noise"
+    assert words(examine(MORE, source(better, p=0.2))) == "holds, inside the noise"
+    assert words(examine(MORE, source(worse, low=-0.3, high=-0.1))) == "fails"
+    assert words(examine(MORE, source(worse, low=-0.3))) == "fails, inside the noise"
 
 
 def test_a_verdict_prints_the_difference_that_decided_with_interval_and_p() -> None:
     """Of what holds the least certain comparison, of what fails the most certain failing one."""
     rows = [row("rlvr", 0.5), row("permix-rlvr", 0.7)]
     decided = "[pss of permix-rlvr - rlvr, arithmetic: +0.200, -0.100 to +0.300, p 0.200]"
-    found = verdicts.verdict(examine(MORE, source(rows, low=-0.1, p=0.2)))
-    assert found == f"holds, inside the noise {decided}"
+    examined = verdicts.verdict(examine(MORE, source(rows, low=-0.1, p=0.2)))
+    assert examined == f"holds, inside the noise {decided}"
     both = Statement("q", "1", (*MORE.formula, Above(("pss",), ("permix-rlvr",), ("base",), ("gsm8k",))))
     seeds = [row("base", v, seed=s) for s, v in enumerate((0.4, 0.42, 0.38))]
     seeds += [row("rlvr", v, seed=s) for s, v in enumerate((0.6, 0.5, 0.7))]
@@ -122,21 +124,21 @@ def test_an_improvement_short_of_the_factor_fails_for_certain_only_where_the_int
     assert verdicts.verdict(examine(half_more, source(rows, low=0.1, high=0.24))) == (
         "fails [pss of permix-rlvr - 1.5 x rlvr, arithmetic: -0.050, -0.150 to -0.010]"
     )
-    assert said(examine(half_more, source(rows, low=0.1, high=0.3))) == "fails, inside the noise"
+    assert words(examine(half_more, source(rows, low=0.1, high=0.3))) == "fails, inside the noise"
 
 
 def test_a_factor_is_part_of_the_comparison() -> None:
     twice = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",), times=2.0),))
     assert examine(twice, source([row("rlvr", 0.5), row("permix-rlvr", 0.7)]))["verdict"] == "fails"
     nearly = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",), times=0.9),))
-    found = examine(nearly, source([row("rlvr", 0.5), row("permix-rlvr", 0.48)], low=-0.03, high=0.01))
-    assert said(found) == "holds"
+    examined = examine(nearly, source([row("rlvr", 0.5), row("permix-rlvr", 0.48)], low=-0.03, high=0.01))
+    assert words(examined) == "holds"
 
 
 @pytest.mark.parametrize("missing", ["rlvr", "permix-rlvr"])
 def test_a_missing_variant_is_not_measured(missing: str) -> None:
     rows = [r for r in (row("rlvr", 0.5), row("permix-rlvr", 0.7)) if r["variant"] != missing]
-    assert said(examine(MORE, source(rows))) == verdicts.verdict(None) == "not measured"
+    assert words(examine(MORE, source(rows))) == verdicts.verdict(None) == "not measured"
 
 
 def test_toy_benchmarks_stand_for_the_papers_only_in_the_toy_world() -> None:
@@ -148,14 +150,14 @@ def test_toy_benchmarks_stand_for_the_papers_only_in_the_toy_world() -> None:
 
 
 def test_voice_stands_for_consistency_in_the_toy_world() -> None:
-    kept = Statement("q", "1", (Above(("persona_consistency",), ("permix-rlvr",), ("rlvr",), ("personagym",)),))
-    assert said(examine(kept, source([row("rlvr", 0.5), row("permix-rlvr", 0.9)]))) == "holds"
+    consistency = Statement("q", "1", (Above(("persona_consistency",), ("permix-rlvr",), ("rlvr",), ("personagym",)),))
+    assert words(examine(consistency, source([row("rlvr", 0.5), row("permix-rlvr", 0.9)]))) == "holds"
 
 
 def test_seeds_give_a_t_interval() -> None:
     rows = [row("rlvr", v, seed=s) for s, v in enumerate((0.5, 0.52, 0.48))]
     rows += [row("permix-rlvr", v, seed=s) for s, v in enumerate((0.7, 0.71, 0.69))]
-    assert said(examine(MORE, source(rows, low=-9, high=9))) == "holds"
+    assert words(examine(MORE, source(rows, low=-9, high=9))) == "holds"
 
 
 def test_the_table_is_plain_json() -> None:
