@@ -1,7 +1,7 @@
-"""What a result came from: digests, the run record, and the surroundings that the record describes.
+"""The provenance of a result: digests, the run record, and the environment that the record describes.
 
-Two digests. A *digest* names a result before it is made: (stage, VERSION, config, content digests of the inputs).
-A *content digest* names what an artifact holds: its files without README.md, run.json and `.eval_results/`.
+A *digest* names a result before it exists: (stage, version, config, content digests of the inputs).
+A *content digest* names the content of an artifact: its files without README.md, run.json and `.eval_results/`.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ PACKAGES = (
 
 
 class Config(Protocol):
-    """A dataclass with a seed: the settings that an artifact is made with."""
+    """A dataclass with a seed: the settings of an artifact."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -53,12 +53,12 @@ def setting(default: Any, help: str) -> Any:
 
 
 def unhashed(default: Any, help: str = "") -> Any:
-    """A Config field that cannot change the result and stays out of the digest (a batch size, say)."""
+    """A Config field that is not hashed, because it cannot change the result."""
     return field(default=default, metadata={"unhashed": True, "help": help})
 
 
 def later(default: Any, help: str = "") -> Any:
-    """A Config field that was added after results were published: hashed only where it differs from its default."""
+    """A Config field that was added after results were published; hashed only if it differs from its default."""
     return field(default=default, metadata={"later": True, "help": help})
 
 
@@ -87,7 +87,7 @@ def config_of(config: type[ConfigT], recorded: Mapping[str, Any]) -> ConfigT:
     for f in fields(config):
         if f.name in recorded:
             hint, value = hints[f.name], recorded[f.name]
-            if isinstance(value, dict):  # a Model, without its server: how it was reached is not recorded
+            if isinstance(value, dict):  # a Model, whose server is not recorded
                 continue
             inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
             if inner is not None:
@@ -97,25 +97,25 @@ def config_of(config: type[ConfigT], recorded: Mapping[str, Any]) -> ConfigT:
 
 
 def digest(stage: str, version: int, config: Config, inputs: Mapping[str, str]) -> str:
-    """The sha256 that names a result: of stage, VERSION, hashed Config fields and content digests of the inputs."""
+    """Return the sha256 of stage, version, hashed Config fields and content digests of the inputs."""
     text = json.dumps([stage, version, canonical(config, whole=False), dict(inputs)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_content(path: str) -> bool:
-    """Whether the file counts for the content digest; cards and records may change without making anything stale."""
+    """Whether the content digest covers the file; a changed card or record makes nothing stale."""
     return path not in ("README.md", RECORD, ".gitattributes") and not path.startswith(".eval_results/")
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of one file."""
+    """Return the sha256 of one file."""
     with path.open("rb") as source:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def describe_files(folder: Path, counts: Callable[[str], bool] = is_content) -> dict[str, dict[str, Any]]:
-    """{path: size, sha256, sha1 (git blob id)} of every file below `folder` that counts as content."""
-    found = {}
+    """Return {path: size, sha256, sha1 (git blob id)} of every file below `folder` that counts as content."""
+    described = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if counts(name):
@@ -124,12 +124,12 @@ def describe_files(folder: Path, counts: Callable[[str], bool] = is_content) -> 
                 while block := source.read(1 << 20):
                     sha256.update(block)
                     sha1.update(block)
-            found[name] = {"size": path.stat().st_size, "sha256": sha256.hexdigest(), "sha1": sha1.hexdigest()}
-    return found
+            described[name] = {"size": path.stat().st_size, "sha256": sha256.hexdigest(), "sha1": sha1.hexdigest()}
+    return described
 
 
 def content_digest(folder: Path, described: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The sha256 of what an artifact holds, less the `revision` in adapter_config.json: a commit sha carries time."""
+    """Return the sha256 of an artifact's content without `revision` of adapter_config.json: a commit has a time."""
     lines = {name: entry["sha256"] for name, entry in (described or describe_files(folder)).items()}
     if "adapter_config.json" in lines:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
@@ -152,7 +152,7 @@ def record(
     described: Mapping[str, Mapping[str, Any]],
     content: str,
 ) -> dict[str, Any]:
-    """The run record: everything needed to make the artifact again, and the mark that it is complete."""
+    """Return the run record: everything needed to rebuild the artifact, and the mark of its completion."""
     return {
         "permix": __version__,
         "stage": stage,
@@ -173,22 +173,21 @@ def record(
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """The run record in a file; None where the file is another program's run.json."""
+    """Return the run record in a file; None for another program's run.json."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except ValueError:
         return None
-    is_ours = isinstance(found, dict) and found.keys() >= _ALWAYS
-    return found if is_ours else None
+    return content if isinstance(content, dict) and content.keys() >= _ALWAYS else None
 
 
 _ALWAYS = {"permix", "stage", "digest", "content_digest", "config", "inputs", "facts", "files", "release", "created"}
 
 
 def code() -> dict[str, Any]:
-    """The git commit that permix runs from and whether it was changed; both null outside a checkout.
+    """Return permix's git commit and whether its files are changed, both None outside a checkout.
 
-    In a Job, whose permix is a copy, those of the original: the variable PERMIX_CODE.
+    In a Job, which runs a copy, the variable PERMIX_CODE has those of the original.
     """
     if original := os.environ.get("PERMIX_CODE"):
         return dict(json.loads(original))
@@ -202,7 +201,7 @@ def code() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    # A wheel in a virtual environment inside somebody's repository is no checkout of permix.
+    # A wheel in a virtual environment inside another repository is not a checkout of permix.
     if files.ROOT.name == "_data" or (commit := git("rev-parse", "HEAD")) is None:
         return {"commit": None, "dirty": None}
     status = git("status", "--porcelain", "--untracked-files=no")
@@ -210,18 +209,18 @@ def code() -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """The versions of the packages that results depend on, as far as they are installed."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the installed PACKAGES, which results depend on."""
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and graphics cards of this machine."""
+    """Return processor, cores, memory and graphics cards of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     names = [name for name, *_ in gpus("name")]
     return {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": round(memory, 1), "gpu": names}
@@ -236,9 +235,9 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def gpus(*asked: str) -> list[list[str]]:
-    """For each NVIDIA GPU here what nvidia-smi answers, by its names of properties; [] where it does not."""
-    query = ["nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader,nounits"]
+def gpus(*properties: str) -> list[list[str]]:
+    """Return these properties of each NVIDIA GPU, by nvidia-smi's names; [] if nvidia-smi fails."""
+    query = ["nvidia-smi", f"--query-gpu={','.join(properties)}", "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

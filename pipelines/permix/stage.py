@@ -62,7 +62,7 @@ def own_fields(config: type[StageConfig]) -> dict[str, Field[Any]]:
 
 
 def help_texts(config: type[StageConfig]) -> dict[str, str]:
-    """Return {field: help text} of a Config, its base classes, and for fields of Sampling or Engine theirs."""
+    """Return {field: help text} of a Config and its base classes; fields of Sampling and Engine have theirs."""
     texts: dict[str, str] = {}
     for owner in (Sampling, Engine, *reversed(config.__mro__[:-1])):
         own: dict[str, Field[Any]] = getattr(owner, "__dataclass_fields__", {})
@@ -104,8 +104,8 @@ class Replay:
     """The recomputation of an artifact's numbers from its own rows, for `permix verify`.
 
     `source` names the rows in the verdict. `run(recorded config, artifact folder, input folders)` returns the stored
-    rows, the rows scored again (both by table) and the summary of the latter. It is given the inputs whose names begin
-    with `inputs`.
+    rows, the rows scored again (both by table) and the summary of the latter; its folders are those of the inputs
+    whose names begin with `inputs`.
     """
 
     source: str
@@ -119,29 +119,29 @@ class Stage(Generic[ConfigT]):
 
     name: str
     card: str
-    """Its template in hub_cards/, without `.md`; "" where the artifact brings its own README.md."""
+    """Its template in hub_cards/, without `.md`; "" if the artifact has its own README.md."""
     version: int
     """Raised when its results change."""
     config: type[ConfigT]
-    configs: Callable[[Recipe], Sequence[ConfigT]]
-    """One Config for each artifact that the recipe needs from this stage."""
+    configs: Callable[[Recipe], Sequence[ConfigT]] = lambda recipe: ()
+    """One Config for each artifact that the recipe needs from this stage; none for a stage of a command."""
     target: Callable[[ConfigT], str]
     """The repository it publishes: `org/name`, `datasets/org/name` or `spaces/org/name`."""
-    inputs: Callable[[ConfigT], Mapping[str, str]]
-    """{input: repository}, with `@revision` where one is pinned."""
+    inputs: Callable[[ConfigT], Mapping[str, str]] = lambda config: {}
+    """{input: repository}, with `@revision` if it is pinned."""
     run: Run[ConfigT]
     facts_only_inputs: tuple[str, ...] = ()
     """Prefixes of inputs that are used for facts only; they are left out of the digest."""
     reads: Callable[[ConfigT], Mapping[str, Sequence[str]]] = lambda config: {}
-    """{input: its files to fetch}; an input that is not named is fetched whole."""
+    """{input: its files to fetch}; other inputs are fetched whole."""
     check: Callable[[ConfigT, Folders], None] = lambda config, inputs: None
     """Raise BadInput for inputs that the stage cannot use; called before anything expensive runs."""
     group: Callable[[ConfigT], Any] | None = None
     """Artifacts with an equal group share one process."""
     estimate: Callable[[ConfigT], Mapping[str, float]] = lambda config: {}
-    """{unit: at most so much}, with units such as tokens, steps and USD."""
+    """{unit: upper bound of the cost}, with units such as tokens, steps and USD."""
     expected: Callable[[ConfigT], Mapping[str, float]] | None = None
-    """The same for the expected cost, where `permix.pipeline.estimate` cannot know better."""
+    """{unit: expected cost}, for stages that `permix.pipeline.estimate` has no formula for."""
     notes: Callable[[ConfigT], Sequence[str]] = lambda config: ()
     """Warnings to print before the stage runs."""
     preview: Callable[[ConfigT], ConfigT] | None = None

@@ -123,7 +123,7 @@ def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
 
     recipe = Recipe(name="x", org="me", tag="t", seeds=(3, 4), tables={"base": {"steps": 7}})
     (config,) = base.configs(recipe)
-    assert (base.target(config), config.steps, base.inputs(config)) == ("me/permix-toy-base", 7, {})
+    assert (base.target(config), config.steps, base.STAGE.inputs(config)) == ("me/permix-toy-base", 7, {})
     assert base.target(config) == recipe.base_repo
     assert base.configs(Recipe(name="x", base="org/model")) == []
     assert base.estimate(config)["tokens"] > 0

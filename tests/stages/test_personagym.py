@@ -276,7 +276,7 @@ def test_the_recipe_asks_for_it_by_a_table() -> None:
     assert [config.variant for config in others] == ["rlvr", "permix-rlvr"]
     assert personagym.inputs(others[0])["adapter"] == "permix/permix-toy-rlvr"
     assert first.dtype == "bfloat16"
-    assert len({personagym.group(c) for c in (first, *others)}) == 1
+    assert len({personagym.STAGE.group(c) for c in (first, *others)}) == 1
     assert (first.temperature, first.top_p) == (0.9, 0.9)
 
 

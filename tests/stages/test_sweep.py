@@ -16,7 +16,7 @@ from permix.run_record import canonical
 from permix.sampling import engines
 from permix.sampling.sampler import Completion, Engine, Request, Sampler
 from permix.stages import sweep
-from permix.stages.shared import sweep_rows
+from permix.stages.shared import models, sweep_rows
 from permix.verifier import Problem
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
 from tests.support.models import make_tiny_model
@@ -256,7 +256,7 @@ def test_a_trained_variant_needs_its_adapter_and_shares_the_engine_of_its_base()
     base, rlvr, mixed = sweep.configs(loaded)
     assert sweep.inputs(base).keys() == {"base", "personas"}
     assert sweep.inputs(rlvr)["adapter"] == "permix/permix-toy-rlvr-try"
-    assert sweep.group(base) == sweep.group(rlvr) == sweep.group(mixed)
+    assert models.group(base) == models.group(rlvr) == models.group(mixed)
     target = sweep.repository("permix", "try", "permix-toy", "rlvr", 0)
     assert target == sweep.target(rlvr) == "datasets/permix/permix-sweep-permix-toy-rlvr-try"
 

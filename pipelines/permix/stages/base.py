@@ -93,11 +93,6 @@ def target(config: Config) -> str:
     return config.name(f"permix-toy-{config.role}")
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Return no inputs."""
-    return {}
-
-
 def estimate(config: Config) -> dict[str, float]:
     """Return the approximate number of training tokens."""
     return {"tokens": config.steps * config.batch_size * TOKENS_A_ROW}
@@ -160,7 +155,6 @@ STAGE = Stage(
     config=Config,
     configs=configs,
     target=target,
-    inputs=inputs,
     run=run,
     estimate=estimate,
     needs=lambda config: ("torch", "transformers"),

@@ -88,11 +88,6 @@ def inputs(config: Config) -> dict[str, str]:
     return sweeps | {f"benchmark/{s.name}": s.repo for s in config.benchmarks if s.repo}
 
 
-def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return the files of the benchmarks' splits."""
-    return benchmarks.reads(config.benchmarks)
-
-
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Choose the cases by their scores, then read their completions."""
     rows: list[Row] = []
@@ -167,5 +162,5 @@ STAGE = Stage(
     target=target,
     inputs=inputs,
     run=run,
-    reads=reads,
+    reads=lambda config: benchmarks.reads(config.benchmarks),
 )

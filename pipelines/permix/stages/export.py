@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from permix.errors import BadInput, PermixError
 from permix.stage import Facts, Stage, StageConfig, StageContext, unhashed
@@ -43,11 +43,6 @@ class Config(StageConfig):
     def is_merged(self) -> bool:
         """Whether the result is a transformers model."""
         return self.format == "merged"
-
-
-def configs(recipe: Any) -> list[Config]:
-    """Return none: the command line names the adapter."""
-    return []
 
 
 def target(config: Config) -> str:
@@ -141,7 +136,6 @@ STAGE = Stage(
     card="export",
     version=1,
     config=Config,
-    configs=configs,
     target=target,
     inputs=inputs,
     run=run,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from permix import files, foreign_logs, run_record
-from permix.experiment.recipe import Recipe
 from permix.foreign_logs import Log
 from permix.results.measures import sweep_numbers
 from permix.stage import Facts, Folders, Replay, Stage, StageConfig, StageContext, Tables, unhashed
@@ -62,19 +61,9 @@ def _read(tool: str, metric: str, logs: Sequence[LogFile]) -> list[tuple[str, Lo
     return [(file.persona or foreign_logs.match(log), log) for file in logs for log in reader.read(file.path, metric)]
 
 
-def configs(recipe: Recipe) -> list[Config]:
-    """Return none: no recipe contains imported logs."""
-    return []
-
-
 def target(config: Config) -> str:
     """Return `datasets/org/name`."""
     return f"datasets/{config.name(config.repository)}"
-
-
-def inputs(config: Config) -> dict[str, str]:
-    """Return none: logs are files of this machine."""
-    return {}
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
@@ -111,9 +100,7 @@ STAGE = Stage(
     card="sweep",
     version=1,
     config=Config,
-    configs=configs,
     target=target,
-    inputs=inputs,
     run=run,
     replay=Replay("completions as they were scored", replay),
 )

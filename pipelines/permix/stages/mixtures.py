@@ -100,11 +100,6 @@ def inputs(config: Config) -> dict[str, str]:
     return {name: repo for name, repo in repositories.items() if repo}
 
 
-def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return the files of the benchmarks' splits."""
-    return benchmarks.reads(config.benchmarks)
-
-
 def check(config: Config, inputs: Mapping[str, Path]) -> None:
     """Read pools and problems from the Hub; BadInput for a mistake in them, before training."""
     if "personas" in inputs:
@@ -247,7 +242,7 @@ STAGE = Stage(
     target=target,
     inputs=inputs,
     run=run,
-    reads=reads,
+    reads=lambda config: benchmarks.reads(config.benchmarks),
     check=check,
     facts_only_inputs=("benchmark/",),
 )

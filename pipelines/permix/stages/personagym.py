@@ -138,11 +138,6 @@ def inputs(config: Config) -> dict[str, str]:
     return {name: repo for name, repo in repositories.items() if repo}
 
 
-def group(config: Config) -> tuple[Any, ...]:
-    """Return the base and its engine: variants of one base share an engine."""
-    return config.base, config.model, *models.engine_settings(config).values()
-
-
 def estimate(config: Config) -> dict[str, float]:
     """Return answers, calls without retries, the maximum of tokens, and their USD if the recipe states prices.
 
@@ -285,7 +280,7 @@ STAGE = Stage(
     inputs=inputs,
     run=run,
     check=check,
-    group=group,
+    group=models.group,
     estimate=estimate,
     expected=expected,
     needs=models.packages,

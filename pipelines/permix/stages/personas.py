@@ -43,11 +43,6 @@ def target(config: Config) -> str:
     return f"datasets/{config.name('permix-personas' + (f'-{config.label}' if config.label else ''))}"
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Return no inputs."""
-    return {}
-
-
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Write both pools as parquet."""
     columns = dict.fromkeys(("key", "category", "system_prompt"), "string")
@@ -63,6 +58,5 @@ STAGE = Stage(
     config=Config,
     configs=configs,
     target=target,
-    inputs=inputs,
     run=run,
 )

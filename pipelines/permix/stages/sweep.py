@@ -144,11 +144,6 @@ def inputs(config: Config) -> dict[str, str]:
     return {name: repo for name, repo in repositories.items() if repo}
 
 
-def group(config: Config) -> tuple[Any, ...]:
-    """Return the base and its engine: sweeps of one base share an engine."""
-    return config.base, config.model, *models.engine_settings(config).values()
-
-
 def estimate(config: Config) -> dict[str, float]:
     """Return the completions, the maximum of tokens, and their USD if a served model has prices."""
     completions, usd = 0, 0.0
@@ -195,11 +190,6 @@ def _check(source: Source, limit: int, folder: Path) -> None:
 
     with Verifier() as verifier:
         verifier.check_golds(benchmarks.load(source, folder)[: limit or None])
-
-
-def reads(config: Config) -> dict[str, tuple[str, ...]]:
-    """Return the files of the benchmarks' splits."""
-    return benchmarks.reads(config.benchmarks)
 
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
@@ -286,9 +276,9 @@ STAGE = Stage(
     target=target,
     inputs=inputs,
     run=run,
-    reads=reads,
+    reads=lambda config: benchmarks.reads(config.benchmarks),
     check=check,
-    group=group,
+    group=models.group,
     estimate=estimate,
     notes=notes,
     needs=models.packages,

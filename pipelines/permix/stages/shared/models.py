@@ -18,6 +18,11 @@ def engine_settings(config: StageConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in ENGINE if hasattr(config, name)}
 
 
+def group(config: Any) -> tuple[Any, ...]:
+    """Return the base of a stage's Config and its engine: artifacts of one base share an open engine."""
+    return config.base, config.model, *engine_settings(config).values()
+
+
 def packages(config: Any) -> tuple[str, ...]:
     """Return the packages needed to sample the `model` of a stage's Config, or its own engine."""
     return () if config.model else packages_of(config.backend)
