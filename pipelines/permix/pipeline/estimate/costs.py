@@ -10,10 +10,10 @@ from permix.pipeline.estimate.shapes import Shape
 from permix.training.settings import TrainerConfig
 
 GIB = 2**30
-LONGEST = 3  # the longest answer of a batch, in mean answers: transformers samples until that one is done
-TRAINING, DECODING = 0.3, 0.5  # the share of the device's FLOP/s and bytes/s that is reached
-LAUNCH = 1e-3  # seconds that one layer costs beside its arithmetic, in transformers
-RESERVED = 1.5 * GIB  # of a GPU, by CUDA and the libraries
+LONGEST = 3  # length of the longest answer of a batch in mean lengths; transformers samples until it is done
+TRAINING, DECODING = 0.3, 0.5  # reached share of the device's FLOP/s and bytes/s
+LAUNCH = 1e-3  # seconds per layer besides its arithmetic, in transformers
+RESERVED = 1.5 * GIB  # memory of a GPU for CUDA and libraries
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,25 @@ DEVICES = {
     "h100": Device("H100", 80, 989e12, 3350e9),
     "h200": Device("H200", 141, 989e12, 4800e9),
 }
-"""Makers' data sheets; the CPU is a laptop's."""
+"""From the makers' data sheets; the CPU is a laptop's."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the recipe would run on: `gpus` devices of one kind."""
+    """The machine of a recipe: `gpus` devices of one kind."""
 
     device: Device
     gpus: int = 1
 
 
 def device_of(name: str) -> Device | None:
-    """The device that nvidia-smi calls `name` ("NVIDIA A100-SXM4-80GB"); None where it is in no table."""
+    """Return the device that nvidia-smi calls `name` ("NVIDIA A100-SXM4-80GB"); None if the table lacks it."""
     words = re.split(r"[\s-]+", name.lower())
     return next((device for kind, device in DEVICES.items() if kind in words), None)
 
 
 def machine(kind: str | None, gpus: int = 1) -> Machine:
-    """`gpus` devices of the kind called so; without a name this machine's own, a CPU where it has no GPU."""
+    """Return a machine with `gpus` devices of this kind; None stands for this machine's GPU, or its CPU."""
     if kind is None:
         names = run_record.hardware()["gpu"]
         device = device_of(names[0]) if names else DEVICES["cpu"]
@@ -82,7 +82,7 @@ def sampling_seconds(
     vllm: bool,
     devices: int = 1,
 ) -> float:
-    """Of `completions` over all replicas: prompts are read at full arithmetic, answers one token a step."""
+    """Return the seconds for `completions` over all replicas; prompts are read at once, answers token by token."""
     device, replicas = machine.device, max(1, machine.gpus // devices)
     flops, bandwidth = device.flops * devices, device.bandwidth * devices
     share = completions / replicas
@@ -97,7 +97,7 @@ def sampling_seconds(
 def training_seconds(
     config: TrainerConfig, shape: Shape, tokens: float, steps: int, machine: Machine, reference: int = 0
 ) -> float:
-    """Of `tokens` in `steps` optimizer steps; `reference` adds FLOPs a token and parameter, for the KL term's model."""
+    """Return the seconds for `tokens` in `steps`; `reference` has the FLOPs per token and parameter of a KL term."""
     per_token = (4 + (2 if config.gradient_checkpointing else 0) + reference) * shape.parameters
     passes = math.ceil(config.gradient_accumulation_steps / machine.gpus)
     launches = steps * passes * 4 * shape.layers * LAUNCH
@@ -105,14 +105,14 @@ def training_seconds(
 
 
 def training_weights(config: TrainerConfig, shape: Shape) -> float:
-    """Bytes of the frozen base."""
+    """Return the bytes of the frozen base."""
     if config.load_in_4bit:
         return model_weights(shape, "nf4-nested" if config.use_bnb_nested_quant else "nf4")
     return model_weights(shape, "bfloat16" if config.bf16 or config.fp16 else "float32")
 
 
 def model_weights(shape: Shape, dtype: str) -> float:
-    """Bytes of a model in an engine's dtype; in 4 bits one scale for 64 weights (8 bits when nested), the rest in 16.
+    """Return the bytes of a model; in 4 bits, 64 weights share a scale (8 bits if nested), all else has 16 bits.
 
     Source: arXiv 2305.14314.
     """
@@ -123,17 +123,17 @@ def model_weights(shape: Shape, dtype: str) -> float:
 
 
 def training_memory(config: TrainerConfig, shape: Shape, length: int, logits: int) -> float:
-    """Bytes of one device; `length` is that of the longest row, `logits` the tokens of a batch with a loss.
+    """Return the bytes per device; `length` is that of the longest row, `logits` the tokens of a batch with a loss.
 
     A layer keeps 34 bytes for each token and hidden unit (Korthikanti et al. 2022, arXiv 2205.05198, attention without
-    a stored matrix), with checkpointing one layer does and the others keep their input alone. Logits are there in 16
-    bits, in 32 for the softmax, and as a gradient.
+    a stored matrix); with checkpointing only one layer does, and the others keep their input. Logits take 16 bits, 32
+    for the softmax, and a gradient.
     """
     adapter = shape.lora_parameters(config.lora_r, config.lora_target_modules)
     optimizer = 2 if "8bit" in config.optim else 8
     tokens = config.per_device_train_batch_size * length
-    kept = (2 * shape.layers + 34) if config.gradient_checkpointing else 34 * shape.layers
-    activations = tokens * shape.hidden * kept * (1 if config.bf16 or config.fp16 else 2)
+    bytes_per_unit = (2 * shape.layers + 34) if config.gradient_checkpointing else 34 * shape.layers
+    activations = tokens * shape.hidden * bytes_per_unit * (1 if config.bf16 or config.fp16 else 2)
     return (
         training_weights(config, shape) + adapter * (8 + optimizer) + activations + logits * shape.vocab * 8 + RESERVED
     )

@@ -1,12 +1,12 @@
-"""What a recipe would take, from its settings and the shape of its models alone: nothing is loaded or downloaded.
+"""Estimate the cost of a recipe from its settings and the shapes of its models; no weights are loaded or downloaded.
 
-Rules of thumb, meant to be right within a factor of two; `ASSUMPTIONS` says them to the reader.
+The rules of thumb aim at a factor of two; `ASSUMPTIONS` prints them.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from permix.benchmarks import Source, sizes
 from permix.experiment.models import Model
@@ -24,12 +24,9 @@ from permix.pipeline.estimate.costs import (
 )
 from permix.pipeline.estimate.shapes import Shape
 from permix.pipeline.plan import Step
-from permix.stages import base, mixtures
-
-if TYPE_CHECKING:
-    from permix.stages import sft, sweep
-    from permix.stages.shared.written_targets import WriterConfig
-    from permix.training.grpo_settings import Config as GrpoConfig
+from permix.stages import base, mixtures, sft, sweep
+from permix.stages.shared.written_targets import WriterConfig
+from permix.training.grpo_settings import Config as GrpoConfig
 
 ASSUMPTIONS = (
     "problems: known sizes of the data sets, 500 where unknown, 7473 for a training set; an answer's mean length: 220 "
@@ -37,8 +34,8 @@ ASSUMPTIONS = (
     "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of the "
     "device's 16-bit peak.",
     "sampling: a step reads all weights once, at 50 % of the memory's bandwidth; transformers samples until the "
-    "longest answer of the batch (3 means) is done and spends 1 ms a layer beside; vLLM fills its batch up to 256.",
-    "judges and question writers: 400 to 1500 tokens a reply, thinking included; retries come on top.",
+    "longest answer of the batch (3 means) is done and spends another 1 ms a layer; vLLM fills its batch up to 256.",
+    "judges and question writers: 400 to 1500 tokens a reply, thinking included; retries are extra.",
     "memory: weights (NF4: 0.5 bytes and its constants), LoRA with gradients and Adam, activations and logits of the "
     "longest rows, key-value cache, 1.5 GB for CUDA.",
 )
@@ -46,7 +43,7 @@ ASSUMPTIONS = (
 
 @dataclass(frozen=True)
 class Amount:
-    """What one artifact takes: optimizer steps, completions, tokens, bytes of each device, seconds, USD for APIs."""
+    """The cost of one artifact: optimizer steps, completions, tokens, bytes per device, seconds, USD for APIs."""
 
     steps: int = 0
     completions: int = 0
@@ -57,7 +54,7 @@ class Amount:
     usd: float = 0.0
 
     def __add__(self, other: "Amount") -> "Amount":
-        """Both one after the other: memory and steps are the larger ones, all else adds up."""
+        """Return the cost of both, one after the other: the larger memory and steps, the sum of all else."""
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Amount)}
         return Amount(**sums | {"memory": max(self.memory, other.memory), "steps": max(self.steps, other.steps)})
 
@@ -71,20 +68,20 @@ class Setting:
     mixtures: Mapping[str, mixtures.Config]
 
     def rows(self, mixture: str) -> int:
-        """How many rows a mixture has."""
+        """Return the number of rows of a mixture."""
         config = self.mixtures[mixture]
         return sizes.problems(config.task) * config.epochs
 
     def lengths(self, mixture: str) -> tuple[int, int]:
-        """Mean tokens of a mixture's prompts and answers."""
+        """Return the mean tokens of a mixture's prompts and of its answers."""
         return sizes.lengths(self.mixtures[mixture].task)
 
 
 def amounts(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], Shape]) -> list[Amount]:
-    """One for each step; `shape_of` gives the shape of a model that no step makes."""
-    mixed = {s.target: s.config for s in steps if isinstance(s.config, mixtures.Config)}
-    made = {s.target: toy_shape(s.config) for s in steps if isinstance(s.config, base.Config)}
-    on = Setting(machine, lambda repo: made.get(repo) or shape_of(repo), mixed)
+    """Return the amount of each step; `shape_of` returns the shape of a model that no step builds."""
+    mixture_configs = {s.target: s.config for s in steps if isinstance(s.config, mixtures.Config)}
+    toy_shapes = {s.target: toy_shape(s.config) for s in steps if isinstance(s.config, base.Config)}
+    on = Setting(machine, lambda repo: toy_shapes.get(repo) or shape_of(repo), mixture_configs)
     return [_amount(step, on) for step in steps]
 
 
@@ -92,12 +89,12 @@ def _amount(step: Step, on: Setting) -> Amount:
     if step.stage.name in _BY_STAGE:
         return _BY_STAGE[step.stage.name](step.config, on)
     cost = step.stage.expected(step.config) if step.stage.expected else step.cost
-    replies = cost.get("completions", 0) + cost.get("calls", 0)  # of models, and of those who write for them or judge
+    replies = cost.get("completions", 0) + cost.get("calls", 0)  # of the models, and of writers and judges
     return Amount(completions=int(replies), sampled=cost.get("tokens", 0), usd=cost.get("USD", 0))
 
 
-def _sft(config: "sft.Config", on: Setting) -> Amount:
-    """TRL takes a last, smaller batch of every epoch: ceil(rows / batch) steps."""
+def _sft(config: sft.Config, on: Setting) -> Amount:
+    """TRL trains on the last, smaller batch of every epoch: ceil(rows / batch) steps."""
     shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     steps = config.max_steps if config.max_steps > 0 else math.ceil(math.ceil(rows / batch) * config.num_train_epochs)
     length = min(config.max_length, sum(on.lengths(config.mixture)))
@@ -108,22 +105,22 @@ def _sft(config: "sft.Config", on: Setting) -> Amount:
     return Amount(steps=steps, trained=trained, memory=memory, seconds=seconds)
 
 
-def _grpo(config: "GrpoConfig", on: Setting) -> Amount:
-    """TRL drops a last, smaller batch: floor(rows / prompts of a step) steps."""
+def _grpo(config: GrpoConfig, on: Setting) -> Amount:
+    """TRL drops the last, smaller batch: floor(rows / prompts of a step) steps."""
     shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     per_epoch = rows // max(1, batch // config.num_generations)
     steps = config.max_steps if config.max_steps > 0 else math.floor(per_epoch * config.num_train_epochs)
     completions, limit = steps * batch, config.max_completion_length
-    own = math.ceil(batch / on.machine.gpus)  # completions that one device samples at once
+    per_device = math.ceil(batch / on.machine.gpus)  # completions sampled at once
     prompt, answer = on.lengths(config.mixture)
     mean = min(limit, answer)
     trained = completions * (prompt + mean)
     weights = training_weights(config, shape)
     sampling = sampling_seconds(
-        shape, on.machine, completions, prompt, mean, limit, batch=own, weights=weights, vllm=config.use_vllm
+        shape, on.machine, completions, prompt, mean, limit, batch=per_device, weights=weights, vllm=config.use_vllm
     )
     logits = config.per_device_train_batch_size * limit
-    cache = own * (prompt + limit) * shape.cache_bytes
+    cache = per_device * (prompt + limit) * shape.cache_bytes
     reference = 2 if config.beta else 0
     return Amount(
         steps=steps,
@@ -135,8 +132,8 @@ def _grpo(config: "GrpoConfig", on: Setting) -> Amount:
     )
 
 
-def _sweep(config: "sweep.Config", on: Setting) -> Amount:
-    """All personas x problems x runs of each benchmark."""
+def _sweep(config: sweep.Config, on: Setting) -> Amount:
+    """Count all personas x problems x runs of each benchmark."""
     total = Amount()
     for source in config.benchmarks:
         completions = config.completions_on(sizes.problems(source, config.limit))
@@ -147,18 +144,18 @@ def _sweep(config: "sweep.Config", on: Setting) -> Amount:
     return total
 
 
-def _teachers(config: "WriterConfig", on: Setting) -> Amount:
-    """Every training problem, without and with a persona."""
+def _teachers(config: WriterConfig, on: Setting) -> Amount:
+    """Count every training problem twice, without and with a persona."""
     return _written(config, 2 * sizes.problems(config.task), on)
 
 
-def _rewrites(config: "WriterConfig", on: Setting) -> Amount:
-    """Every training problem once; retries come on top."""
+def _rewrites(config: WriterConfig, on: Setting) -> Amount:
+    """Count every training problem once, without retries."""
     return _written(config, sizes.problems(config.task), on)
 
 
-def _written(config: "WriterConfig", completions: int, on: Setting) -> Amount:
-    """By a model that is run here, or by one behind a server."""
+def _written(config: WriterConfig, completions: int, on: Setting) -> Amount:
+    """Return the amount for the toy's generator, a model on this machine, or a served model."""
     if config.writer is None:
         return Amount(completions=completions)
     if config.writer.repo:
@@ -167,7 +164,7 @@ def _written(config: "WriterConfig", completions: int, on: Setting) -> Amount:
 
 
 def _served(model: Model, max_tokens: int, completions: int, source: Source) -> Amount:
-    """By a server: USD, and none of our time."""
+    """Return the amount for a served model: USD, and no local compute time."""
     prompt, answer = sizes.lengths(source)
     mean = min(max_tokens, answer)
     usd = model.price(completions * prompt, completions * mean)
@@ -175,7 +172,7 @@ def _served(model: Model, max_tokens: int, completions: int, source: Source) -> 
 
 
 def _base(config: base.Config, on: Setting) -> Amount:
-    """The toy base is trained whole: 6 N FLOPs a token."""
+    """All weights of the toy base are trained: 6 N FLOPs a token."""
     shape = toy_shape(config)
     trained = base.estimate(config)["tokens"]
     seconds = (
@@ -195,7 +192,7 @@ _BY_STAGE: dict[str, Callable[[Any, Setting], Amount]] = {
 
 
 def toy_shape(config: base.Config) -> Shape:
-    """The shape of the toy base that stage base makes of its settings."""
+    """Return the shape of the toy base with these settings."""
     head = config.hidden_size // config.heads
     return Shape(
         config.layers, config.hidden_size, config.intermediate_size, config.heads, config.heads, head, 1200, True
@@ -203,26 +200,16 @@ def toy_shape(config: base.Config) -> Shape:
 
 
 def _sampled(
-    config: "sweep.Config | WriterConfig", shape: Shape, completions: int, source: Source, machine: Machine
+    config: sweep.Config | WriterConfig, shape: Shape, completions: int, source: Source, machine: Machine
 ) -> Amount:
-    """Sampling by stage sweep or teachers, with their settings of the engine."""
+    """Return the amount for sampling on this machine, with the engine of the stage's Config."""
     weights = model_weights(shape, config.dtype)
     prompt, answer = sizes.lengths(source)
     mean = min(config.max_tokens, answer)
     vllm, devices = config.backend == "vllm", config.tensor_parallel
-    seconds = sampling_seconds(
-        shape,
-        machine,
-        completions,
-        prompt,
-        mean,
-        config.max_tokens,
-        batch=config.batch_size,
-        weights=weights,
-        vllm=vllm,
-        devices=devices,
-    )
-    rows = 16 if vllm else min(config.batch_size, completions)  # vLLM takes what memory is left and waits for more
+    engine: dict[str, Any] = {"batch": config.batch_size, "weights": weights, "vllm": vllm, "devices": devices}
+    seconds = sampling_seconds(shape, machine, completions, prompt, mean, config.max_tokens, **engine)
+    rows = 16 if vllm else min(config.batch_size, completions)  # vLLM needs little memory and queues further rows
     cache = rows * (prompt + min(config.max_tokens, LONGEST * mean)) * shape.cache_bytes
     logits = 0 if vllm else rows * shape.vocab * 8
     memory = (weights + cache) / devices + logits + RESERVED

@@ -1,4 +1,4 @@
-"""The shapes of models: what memory and time follow from, known before a weight is downloaded."""
+"""The shapes of models, which decide memory and time and are known without the weights."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """A decoder of the Llama kind: the numbers of its config.json."""
+    """The sizes of a decoder like Llama, from its config.json."""
 
     layers: int
     hidden: int
@@ -27,7 +27,7 @@ class Shape:
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
-        """(in, out) of the seven matrices of one layer, by the names that LoRA's target_modules use."""
+        """(in, out) of the seven matrices of one layer, by their names in LoRA's target_modules."""
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         return {
             "q_proj": (self.hidden, queries),
@@ -41,22 +41,22 @@ class Shape:
 
     @property
     def linear_parameters(self) -> int:
-        """What bitsandbytes quantises: the matrices of all layers, not the embeddings."""
+        """The parameters that bitsandbytes quantises: the matrices of all layers, without embeddings."""
         return self.layers * sum(i * o for i, o in self.linear.values())
 
     @property
     def parameters(self) -> int:
-        """All of them, without biases."""
+        """All parameters without biases."""
         embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
         return self.linear_parameters + embeddings + self.hidden * (2 * self.layers + 1)
 
     def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
-        """Of a LoRA adapter on `modules`."""
+        """Return the parameters of a LoRA adapter on `modules`."""
         return self.layers * sum(rank * sum(self.linear[m]) for m in modules if m in self.linear)
 
     @property
     def cache_bytes(self) -> int:
-        """The key-value cache of one token, in 16 bits."""
+        """The bytes of one token in the key-value cache, in 16 bits."""
         return 2 * 2 * self.layers * self.kv_heads * self.head_dim
 
 
@@ -91,11 +91,11 @@ KNOWN = {
     ),
     "HuggingFaceTB/SmolLM2-360M-Instruct": Shape(32, 960, 2560, 15, 5, 64, 49152, True),
 }
-"""Of the bases in our recipes, the paper's teachers, and some small ones; of any other, config.json is asked for."""
+"""The bases of our recipes, the paper's teachers, and some small models; others are read from their config.json."""
 
 
 def of_config(config: Mapping[str, Any]) -> Shape:
-    """The shape that a config.json describes (of a model that also sees, its text part); KeyError where it does not."""
+    """Return the shape in a config.json, for a multimodal model that of its text part; KeyError for another kind."""
     text = config.get("text_config", config)
     heads = text["num_attention_heads"]
     return Shape(
@@ -112,24 +112,24 @@ def of_config(config: Mapping[str, Any]) -> Shape:
 
 @functools.cache
 def find(repo: str, hub: str | None) -> Shape:
-    """The shape of a model on the Hub at this address; that Hub is asked only where no table has the model."""
+    """Return the shape of a model, from the table or from the Hub at this address."""
     from permix.publishing import hub as hubs
 
     return KNOWN.get(repo.partition("@")[0]) or on(hubs.connect(hub), repo)
 
 
-def on(place: "Hub", repo: str) -> Shape:
-    """The shape of a model: from the table, else from its config.json on the Hub; BadInput where there is neither."""
+def on(hub: "Hub", repo: str) -> Shape:
+    """Return the shape of a model, from the table or its config.json on the Hub; BadInput if both lack it."""
     if (known := KNOWN.get(repo.partition("@")[0])) is not None:
         return known
-    state = place.state(repo)
+    state = hub.state(repo)
     if state is None or "config.json" not in state.files:
         raise BadInput(
-            f"The size of {repo} is not in permix's table and there is no config.json of it on {place.endpoint}: "
+            f"The size of {repo} is not in permix's table, and {hub.endpoint} has no config.json of it: "
             "say --hub https://huggingface.co."
         )
-    config = json.loads(place.download(f"{state.repo}@{state.sha}", "config.json").read_text(encoding="utf-8"))
+    config = json.loads(hub.download(f"{state.repo}@{state.sha}", "config.json").read_text(encoding="utf-8"))
     try:
         return of_config(config)
     except KeyError as missing:
-        raise BadInput(f"The config.json of {repo} has no {missing}: there is no estimate for such a model.") from None
+        raise BadInput(f"The config.json of {repo} has no {missing}: such a model cannot be estimated.") from None
