@@ -214,7 +214,6 @@ def test_ctrl_c_stops_with_one_sentence_and_leaves_nothing_running(tmp_path: Pat
     command = [sys.executable, "-m", "permix", "base", "--recipe", "smoke", "--steps", "100000"]
     environment = environment_of(tmp_path, PERMIX_HUB_LINGER="0.2")
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
         assert run.stderr.readline() == "making   permix-smoke/permix-toy-base\n"
         time.sleep(0.2)
         run.send_signal(signal.SIGINT)

@@ -32,7 +32,6 @@ def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
 
 def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated: workflows.Ran) -> None:
     sweep = forge.artifact(SWEEP)
-    assert sweep.record
     assert sweep.intact
     adapter = sweep.record["inputs"]["adapter"]
     assert (adapter["repo"], adapter["revision"]) == (ADAPTER, forge.state(ADAPTER).sha)

@@ -61,7 +61,6 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
         done = publish(forge, resource)
         assert done.ended == 0, done.log
         head = forge.hub.state(resource)
-        assert head
         assert head.intact
         assert head.record
         assert f"{resource}@{head.sha} is v1.0.0" in done.said

@@ -170,6 +170,5 @@ def _scripted(script: str) -> Iterator[str]:
     """The scripted server of the tests, in a process of its own."""
     command = [sys.executable, "-c", SCRIPTED.format(script=script)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
         yield server.stdout.readline().strip()
         server.communicate()

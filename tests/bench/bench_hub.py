@@ -123,7 +123,6 @@ def _transfer(root: Path, way: str, access: dict[str, str]) -> float:
 def _discarding(big: Path) -> Iterator[str]:
     command = [sys.executable, str(Path(__file__).with_name("discarding_hub.py")), str(big)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
         try:
             yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
         finally:

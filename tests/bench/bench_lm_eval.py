@@ -164,8 +164,6 @@ def _in_memory(folder: Path, python: Path) -> Row:
         subprocess.Popen(script, text=True, env=environment, **quiet) as child,
         closing(open_engine(Engine(folder / "tiny", batch_size=BATCH))) as engine,
     ):
-        assert child.stdin
-        assert child.stdout
         theirs, ours = [], []
         for people in [pool[:1], *[pool] * ROUNDS]:  # the first is to be warm
             child.stdin.write(json.dumps([member.system_prompt for member in people]) + "\n")

@@ -180,8 +180,6 @@ class _Script:
 
     def rate(self, size: int = 0) -> float:
         """Let it run once; tokens per second."""
-        assert self._child.stdin
-        assert self._child.stdout
         self._child.stdin.write(f"{size}\n")
         self._child.stdin.flush()
         for line in self._child.stdout:

@@ -18,7 +18,19 @@ def test_points_are_measured_once_and_the_nearest_is_named(smoke: Path, tmp_path
     own = tmp_path / "own.toml"
     recipe = Path(__file__).parents[2] / "pipelines" / "recipes" / "smoke.toml"
     own.write_text(recipe.read_text().replace('"arithmetic", "arithmetic-long"', '"arithmetic"') + GRID)
-    command = ["calibrate", "--recipe", str(own), "--set", "tag=cal", "--set", "sweep.limit=1", "--set", "sweep.runs=1"]
+    command = [
+        "calibrate",
+        "--recipe",
+        str(own),
+        "--workers",
+        "1",
+        "--set",
+        "tag=cal",
+        "--set",
+        "sweep.limit=1",
+        "--set",
+        "sweep.runs=1",
+    ]
     done = permix(smoke, *command)
     lines = done.stdout.splitlines()
     assert lines[0] == "base: worst - best (PSS)"

@@ -22,7 +22,6 @@ def test_the_command_serves_what_was_published_and_takes_the_app_with_it(smoke: 
     with subprocess.Popen(
         command, env=environment_of(smoke, PYTHONUNBUFFERED="1"), cwd=smoke, stdout=subprocess.PIPE, text=True
     ) as running:
-        assert running.stdout is not None
         assert any("Running on local URL" in line for line in running.stdout)
         adapters = Client(f"http://127.0.0.1:{port}", verbose=False).predict(api_name="/adapters")
         repos = {adapter["repo"] for adapter in adapters}

@@ -70,8 +70,6 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     export.export(name, merge=True, work=tmp_path / "work")
     where = capsys.readouterr().out.strip()
     head = hub.state(where)
-    assert head is not None
-    assert head.record is not None
     assert head.intact
     assert head.repo == f"{name}-merged"
     assert head.record["stage"] == "export"
@@ -124,7 +122,6 @@ def test_a_gguf_file_is_published_as_a_quantisation_of_the_adapter(
     name = publish()
     export.export(name, gguf="q8_0", work=tmp_path / "work")
     head = hub.state(capsys.readouterr().out.strip())
-    assert head is not None
     assert head.repo == f"{name}-q8_0-gguf"
     content = {path for path in head.files if run_record.is_content(path)}
     assert content == {f"{name.split('/')[1]}-q8_0.gguf"}

@@ -167,8 +167,6 @@ def test_a_published_import_has_a_card_and_is_verified_from_its_rows(
     import_logs.import_logs("lm-eval", persona=logs, publish="import-tests/small")
     published = capsys.readouterr().out.splitlines()[-1]
     head = hub.state("datasets/import-tests/small")
-    assert head
-    assert head.record
     assert head.intact
     assert published == f"{head.repo}@{head.sha}"
     assert {log["name"] for log in head.record["facts"]["logs"]} == {f"samples_sums_{DATE}.jsonl"}

@@ -72,7 +72,6 @@ def started(home: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 def its_job(child: "subprocess.Popen[str]") -> str:
     """The Job that a command tells of; returned when it has begun to follow it."""
-    assert child.stderr
     match = next(m for line in child.stderr if (m := re.match("Job ([0-9a-f]{24}) makes", line)))
     next(line for line in child.stderr if line.startswith("The embedded Hub runs this job"))
     return str(match[1])
@@ -80,7 +79,6 @@ def its_job(child: "subprocess.Popen[str]") -> str:
 
 def record(home: Path, repo: str) -> dict[str, Any]:
     head = hub_of(home).state(repo)
-    assert head
     assert head.record
     assert head.intact
     return dict(head.record)
@@ -104,7 +102,6 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
     stored = [path.read_bytes() for path in (home / "jobs").iterdir()]
     hub = hub_of(home)
     head = hub.state("datasets/permix-smoke/permix-jobs")
-    assert head
     sent = [hub.download(f"{head.repo}@{head.sha}", path).read_bytes() for path in head.files]
     for secret in (KEY, str(hub.token)):
         assert secret not in log + listed + there.stderr
@@ -129,7 +126,6 @@ def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cance
     assert left.stdout == f"{job}\n"
     assert f"This command runs already, in Job {job}." in left.stderr
     attached = started(home, "jobs", "attach", job)
-    assert attached.stderr
     assert attached.stderr.readline().startswith("The embedded Hub runs this job")
     assert permix(home, "jobs", "cancel", job).stdout.startswith(job)
     assert f"permix: Job {job} ended with CANCELED: " in attached.communicate()[1]

@@ -40,5 +40,6 @@ def test_two_kills_change_nothing(smoke: Path, own_smoke: Path) -> None:
     kill_run_when(own_smoke, journals)
     assert journals()
     assert hub.state(SWEEP).sha == edited[SWEEP]
-    permix(own_smoke, "run", "--recipe", "smoke")
+    last = permix(own_smoke, "run", "--recipe", "smoke").stderr
+    assert [line.split()[1] for line in last.splitlines() if line.startswith("making")] == [SWEEP], "equal content"
     assert contents(own_smoke) == contents(smoke)

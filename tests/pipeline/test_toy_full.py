@@ -16,7 +16,7 @@ TINY += [
     f"toy.{role}{key}" for role in ("", "teacher.") for key in ("steps=4", "hidden_size=32", "layers=1", "heads=1")
 ]
 TINY += ["toy.checked_problems=1"]
-SET = [word for change in TINY for word in ("--set", change)]
+SET = ["--workers", "1", *(word for change in TINY for word in ("--set", change))]
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,6 @@ def test_fifty_kills_under_four_writers_lose_nothing(root: Path, tmp_path: Path)
         stop(root, signal.SIGKILL)
         for writer, first in zip(writers, firsts, strict=True):
             writer.kill()
-            assert writer.stdout
             acknowledged += [first, *writer.stdout.readlines()]
             writer.stdout.close()
             writer.wait()

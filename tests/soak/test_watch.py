@@ -167,7 +167,6 @@ def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert begun.stderr
         job = next((line.split()[1] for line in begun.stderr if line.startswith("Job ") and " makes " in line), "")
         assert job
         if fault == "killed command":

@@ -33,7 +33,6 @@ def serve(space: str, folder: Path, **environment: str) -> Iterator[str]:
             stderr=stderr,
             text=True,
         )
-    assert app.stdout is not None
     try:
         if not any("Running on local URL" in line for line in app.stdout):
             raise AssertionError(f"{space} did not start:\n{(folder / 'stderr').read_text()}")

@@ -43,6 +43,4 @@ def run(hub: Hub, work: Path, *steps: Step, workers: int = 2, board: Board | Non
 
 def facts(head: RepositoryState | None) -> dict[str, Any]:
     """The facts in a head's record."""
-    assert head is not None
-    assert head.record is not None
     return dict(head.record["facts"])
