@@ -37,13 +37,15 @@ def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated
     assert (adapter["repo"], adapter["revision"]) == (ADAPTER, forge.state(ADAPTER).sha)
     summary = sweep.record["facts"]["summary"]["benchmarks"]["arithmetic"]
     assert summary["problems"] == 2
-    assert f"::notice title={ADAPTER}@{adapter['revision']} on arithmetic::PSS " in evaluated.said
-    assert f"| arithmetic | 2 | 2 | {summary['pss']['worst']:.3f} | {summary['pss']['best']:.3f} |" in evaluated.said
-    bars = re.findall(r"^\| ([█░]{20}) \| (\S+) \| ([^|]+) \|$", evaluated.said, re.MULTILINE)
+    assert f"::notice title={ADAPTER}@{adapter['revision']} on arithmetic::PSS " in evaluated.messages
+    assert (
+        f"| arithmetic | 2 | 2 | {summary['pss']['worst']:.3f} | {summary['pss']['best']:.3f} |" in evaluated.messages
+    )
+    bars = re.findall(r"^\| ([█░]{20}) \| (\S+) \| ([^|]+) \|$", evaluated.messages, re.MULTILINE)
     assert {name: f"{value:.3f}" for name, value in summary["accuracy"].items()} == {
         persona: v for _, v, persona in bars
     }
-    assert f"{forge.hub.endpoint}/{SWEEP}/tree/{sweep.sha}" in evaluated.said
+    assert f"{forge.hub.endpoint}/{SWEEP}/tree/{sweep.sha}" in evaluated.messages
     assert evaluated.used[0].startswith("actions/checkout@")
     assert forge.bot not in evaluated.log
 
@@ -53,11 +55,11 @@ def test_the_results_are_proposed_where_the_token_may_not_write(forge: Forge, ev
     (proposed,) = forge.hub.api.get_repo_discussions(ADAPTER)
     assert (proposed.author, proposed.is_pull_request, proposed.status) == ("bot", True, "open")
     assert proposed.title == f"Accuracy under system personas: {SWEEP}@{sweep.sha[:12]}"
-    assert f"The results are proposed to {ADAPTER}: {forge.hub.endpoint}/{ADAPTER}/discussions/1" in evaluated.said
+    assert f"The results are proposed to {ADAPTER}: {forge.hub.endpoint}/{ADAPTER}/discussions/1" in evaluated.messages
     before = forge.state(ADAPTER)
     again = forge.run("evaluate", "request", pushed())
     assert again.outputs["requests"] == "[]"
-    assert "Nothing new: its weights were evaluated already." in again.said
+    assert "Nothing new: its weights were evaluated already." in again.messages
     forge.hub.api.merge_pull_request(ADAPTER, proposed.num)
     after = forge.state(ADAPTER)
     assert after.sha != before.sha
@@ -94,8 +96,8 @@ def test_a_sweep_that_fails_says_why_and_publishes_nothing(forge: Forge) -> None
     needs = {"request": {"outputs": {"requests": f"[{request.as_json}]"}}}
     done = forge.run("evaluate", "evaluate", matrix={"request": json.loads(request.as_json)}, needs=needs)
     assert done.ended == 2, done.log
-    assert f"**Sweep of {ADAPTER}**: me/gone is needed by stage sweep and is not on http" in done.said
-    assert f"::error title=Sweep of {ADAPTER}::me/gone is needed" in done.said
+    assert f"**Sweep of {ADAPTER}**: me/gone is needed by stage sweep and is not on http" in done.messages
+    assert f"::error title=Sweep of {ADAPTER}::me/gone is needed" in done.messages
     assert "shows the results" not in done.log, "no step after it ran"
     assert forge.hub.state("datasets/results/permix-sweep-gone-tiny-lora-me") is None
 
@@ -123,7 +125,7 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
         assert "shows the results" not in done.log, done.log
         assert forge.hub.state(sweep) is None
         assert not list(forge.hub.api.get_repo_discussions(unlucky))
-        sentence, annotation = filter(None, done.said.splitlines())
+        sentence, annotation = filter(None, done.messages.splitlines())
         assert annotation.startswith(f"::error title=Sweep of {unlucky}::")
         return sentence.removeprefix(f"**Sweep of {unlucky}**: ")
 
@@ -234,7 +236,7 @@ def test_of_several_watched_adapters_a_bad_one_stops_no_other(forge: Forge) -> N
     watched = forge.variables | {"PERMIX_ADAPTERS": f"no/such, {ADAPTER}", "PERMIX_LIMIT": "1"}
     checked = forge.run("evaluate", "request", {"schedule": "17 4 * * 1"}, variables=watched)
     assert checked.ended == 2
-    assert "**no/such**: There is no adapter no/such" in checked.said
+    assert "**no/such**: There is no adapter no/such" in checked.messages
     (request,) = json.loads(checked.outputs["requests"])
     assert (request["adapter"], request["limit"], request["labels"]) == (ADAPTER, 1, ["self-hosted", "linux", "gpu"])
 

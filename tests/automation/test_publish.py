@@ -63,7 +63,7 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
         head = forge.hub.state(resource)
         assert head.intact
         assert head.record
-        assert f"{resource}@{head.sha} is v1.0.0" in done.said
+        assert f"{resource}@{head.sha} is v1.0.0" in done.messages
         assert forge.hub.tags(resource) == {"v1.0.0": head.sha}
         shas.append(head.sha)
     assert shas[0] == shas[2], "doing it again changes nothing"
@@ -76,23 +76,23 @@ def test_a_release_publishes_personas_metric_spaces_and_collection(forge: Forge,
     }
     assert ("paper", "2604.08986") in items
     assert {("dataset", "results/permix-personas"), ("space", "results/pss")} <= items
-    assert f"{forge.hub.endpoint}/collections/{listed.slug}" in done.said
+    assert f"{forge.hub.endpoint}/collections/{listed.slug}" in done.messages
 
 
 def test_a_release_with_another_version_builds_nothing(forge: Forge, tmp_path: Path) -> None:
     done = forge.run("publish", "package", {"release": {"tag_name": "v9.9.9"}}, cwd=tmp_path)
     assert done.ended == 2
     assert not (tmp_path / "dist").exists()
-    assert f"The release is called 'v9.9.9', and the package is {__version__}: call it v{__version__}." in done.said
+    assert f"The release is called 'v9.9.9', and the package is {__version__}: call it v{__version__}." in done.messages
 
 
 def test_what_cannot_be_published_is_one_sentence(forge: Forge) -> None:
     unknown = publish(forge, "spaces/results/pzz")
     assert unknown.ended == 2
-    assert "A release does not publish 'spaces/results/pzz': did you mean 'spaces/results/pss'?" in unknown.said
+    assert "A release does not publish 'spaces/results/pzz': did you mean 'spaces/results/pss'?" in unknown.messages
     alone = publish(forge, "spaces/results/pss", token="")
     assert alone.ended == 1
-    assert "There is no token for spaces/results/pss: make this workflow its trusted publisher" in alone.said
+    assert "There is no token for spaces/results/pss: make this workflow its trusted publisher" in alone.messages
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +117,16 @@ def test_what_was_published_still_loads_and_verifies_and_what_does_not_is_named(
     forge.hub.publish(broken, tmp_path / "broken", "damaged", None)
     done = forge.run("drift", "drift", secrets={})
     assert done.ended == 1
-    lines = dict(re.findall(r"^\| (\S+) \| (ok \| downloaded whole.*|broken \| .*) \|$", done.said, re.MULTILINE))
+    lines = dict(re.findall(r"^\| (\S+) \| (ok \| downloaded whole.*|broken \| .*) \|$", done.messages, re.MULTILINE))
     assert lines[personas] == "ok | downloaded whole, 41 rows in 1 configurations"
     assert lines["spaces/results/pss"] == "ok | downloaded whole, PSS 0.5"
     assert lines[sweep].startswith("ok | downloaded whole, ")
     assert lines[sweep].endswith("verified")
     assert lines[broken].startswith(f"broken | {broken}@")
     assert "does not have the content in its run.json" in lines[broken]
-    assert f"::error title={broken}::" in done.said
-    assert f"no longer hold: {broken}." in done.said
-    assert "| huggingface-hub | " in done.said
+    assert f"::error title={broken}::" in done.messages
+    assert f"no longer hold: {broken}." in done.messages
+    assert "| huggingface-hub | " in done.messages
 
 
 def test_models_and_adapters_are_loaded_by_the_stock_libraries(forge: Forge, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a recipe asks for, and what of it is there."""
+"""The steps of a recipe, and the state of each on the Hub."""
 
 import re
 from dataclasses import replace

@@ -242,7 +242,7 @@ def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
     assert sum(taken.values()) - len(taken) <= github.lost, "more than one dispatch for one push"
     print(
         f"\n{len(revisions)} revisions, {post.sent} webhooks delivered, {line.broken} failures of the Hub, "
-        f"{github.asked} requests to GitHub of which {github.lost} lost their answer, {len(sweeps)} sweeps"
+        f"{github.requests} requests to GitHub of which {github.lost} lost their answer, {len(sweeps)} sweeps"
     )
 
 

@@ -85,7 +85,7 @@ def test_other_requests_do_not_reach_github(api: HfApi, github: GitHub, tmp_path
         ):
             assert send(address, other) == (200, {"said": "not watched"})
         assert send(address, known)[0] == 202
-        assert github.asked == 0
+        assert github.requests == 0
 
 
 def test_a_flood_is_refused_and_gives_one_dispatch(api: HfApi, github: GitHub, tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_dispatch_survives_failures_of_github_and_a_kill_of_the_relay(
     sha = push(api, "relay/kept")
     github.failing = [(500, {}), (429, {"Retry-After": "1"}), (403, {}), *[(503, {})] * 1000]
     with relay(api, github, tmp_path, "relay/kept"), github.changed:
-        assert github.changed.wait_for(lambda: github.asked >= 3, 60)
+        assert github.changed.wait_for(lambda: github.requests >= 3, 60)
     assert github.taken == []
     github.failing = []
     with relay(api, github, tmp_path, "relay/kept"):

@@ -1,4 +1,4 @@
-"""Kill `permix run` at given moments and start it again, look at what the Hub shows in between; kill Jobs."""
+"""Kill `permix run` at given moments and start it again, compare what it published; kill Jobs."""
 
 import os
 import signal

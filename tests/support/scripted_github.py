@@ -1,4 +1,4 @@
-"""A stand-in for GitHub's API on loopback: it records dispatches, and fails as it is told."""
+"""A stand-in for GitHub's API on loopback: it records dispatches, and fails as it is dispatch."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ class GitHub:
     url: str = ""
     taken: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     failing: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    asked: int = 0
+    requests: int = 0
     lost: int = 0
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -37,17 +37,17 @@ class GitHub:
     def answer(self, path: str, authorization: str, body: bytes) -> tuple[int, dict[str, str]]:
         """As https://docs.github.com/rest/repos/repos#create-a-repository-dispatch-event says."""
         with self.changed:
-            self.asked += 1
+            self.requests += 1
             self.changed.notify_all()
             failure = self.failing.pop(0) if self.failing else None
             if failure and failure != LOST:
                 return failure
             if authorization != f"Bearer {TOKEN}":
                 return 401, {}
-            told = json.loads(body)
-            if len(told["event_type"]) > 100 or len(told["client_payload"]) > 10:
+            dispatch = json.loads(body)
+            if len(dispatch["event_type"]) > 100 or len(dispatch["client_payload"]) > 10:
                 return 422, {}
-            self.taken.append((path, told))
+            self.taken.append((path, dispatch))
             self.lost += failure == LOST
             return failure or (204, {})
 

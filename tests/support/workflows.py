@@ -127,7 +127,7 @@ class Ran:
     used: list[str] = field(default_factory=list)
 
     @property
-    def said(self) -> str:
+    def messages(self) -> str:
         """The summary as it reads on the page, and what annotates the run."""
         shown = [line for line in self.log.splitlines() if line.startswith(("::error", "::notice", "::warning"))]
         return "\n".join([re.sub(r"\\(.)", r"\1", self.summary), *shown])
