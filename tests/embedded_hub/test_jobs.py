@@ -103,6 +103,21 @@ def test_a_job_is_cancelled_while_it_runs_and_while_it_waits(jobs: HfApi, workin
     assert ended(jobs, again)[::2] == ("COMPLETED", ["never\n"])
 
 
+def test_what_a_running_job_takes_of_the_machine(jobs: HfApi) -> None:
+    busy = run(jobs, "print('up', flush=True)\nwhile True: pass", timeout=120)
+    next(line for line in _following(jobs, busy) if line == "up\n")
+    while True:  # on a busy machine its turn may come after the first look
+        (sample,) = jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")
+        if sample["cpu_usage_pct"] > 0:
+            break
+    assert sample["cpu_millicores"] >= 1000
+    assert sample["gpus"] == {}
+    assert sample["memory_total_bytes"] > sample["memory_used_bytes"] > 0
+    jobs.cancel_job(job_id=busy.id, namespace="permix")
+    assert ended(jobs, busy)[0] == "CANCELED"
+    assert list(jobs.fetch_job_metrics(job_id=busy.id, namespace="permix")) == []
+
+
 def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -> None:
     root = tmp_path / "hub"
     first = launch.attach(root, 0)

@@ -1,6 +1,7 @@
 """Jobs: start, list, follow, cancel them."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from embedded_hub.api.buckets import check_volumes
 from embedded_hub.compute import job_runner, job_spec
+from embedded_hub.compute.job_metrics import metrics_stream
 from embedded_hub.compute.log_stream import event_stream
 from embedded_hub.database.accounts import valid_namespace
 from embedded_hub.database.jobs import OVER, STAGES, Job
@@ -72,13 +74,15 @@ def relabel(request: HubRequest) -> Response:
 
 def logs(request: HubRequest) -> Response:
     """Stream the Job's output, from its beginning or the last `tail` lines, until it is over."""
-    job, jobs = _find(request), request.context.jobs
+    job = _find(request)
+    log = request.context.jobs.folder(job) / "log"
+    return event_stream(log, _over(request, job), request.number("tail", -1))
 
-    def over() -> bool:
-        current = jobs.find(job.id)
-        return current is None or current.stage in OVER
 
-    return event_stream(jobs.folder(job) / "log", over, request.number("tail", -1))
+def metrics(request: HubRequest) -> Response:
+    """Stream the Job's CPU and memory use, once a second, until it is over."""
+    job = _find(request)
+    return metrics_stream(job.id, _over(request, job))
 
 
 def _namespace(request: HubRequest, write: bool = False) -> str:
@@ -97,6 +101,16 @@ def _find(request: HubRequest, write: bool = False) -> Job:
     if job is None or job.namespace.lower() != namespace.lower():
         raise HubError(404, f"There is no job {request.param('oid')[:40]!r} of {namespace}.")
     return job
+
+
+def _over(request: HubRequest, job: Job) -> Callable[[], bool]:
+    """Return a function that looks up whether the Job is over."""
+
+    def over() -> bool:
+        current = request.context.jobs.find(job.id)
+        return current is None or current.stage in OVER
+
+    return over
 
 
 def _described(job: Job) -> dict[str, Any]:
@@ -129,4 +143,5 @@ ROUTES = [
     route("POST", f"{_JOB}/{{oid}}/duplicate", duplicate),
     route("PUT", f"{_JOB}/{{oid}}/labels", relabel),
     route("GET", f"{_JOB}/{{oid}}/logs", logs),
+    route("GET", f"{_JOB}/{{oid}}/metrics", metrics),
 ]

@@ -36,6 +36,22 @@ def pause(request: HubRequest) -> Response:
     return _runtime(request, space)
 
 
+def hardware(request: HubRequest) -> Response:
+    """Record the requested hardware; the Space runs on this machine in any case."""
+    space = _space(request)
+    request.context.spaces.set_flavor(space, job_spec.checked_flavor(request.json.get("flavor")))
+    return _runtime(request, space)
+
+
+def sleep_time(request: HubRequest) -> Response:
+    """Record the requested sleep time; a Space here never sleeps."""
+    space, seconds = _space(request), request.json.get("seconds")
+    if type(seconds) is not int or not -1 <= seconds <= 1 << 31:
+        raise HubError(400, "seconds should be a whole number, or -1 for never.")
+    request.context.spaces.set_sleep(space, seconds)
+    return _runtime(request, space)
+
+
 def logs(request: HubRequest) -> Response:
     """Stream the app's output; the build log is empty, because nothing is built here."""
     space, name = _space(request), request.param("oid")
@@ -130,6 +146,8 @@ ROUTES = [
     route("GET", f"{_SPACE}/runtime", runtime),
     route("POST", f"{_SPACE}/restart", restart),
     route("POST", f"{_SPACE}/pause", pause),
+    route("POST", f"{_SPACE}/hardware", hardware),
+    route("POST", f"{_SPACE}/sleeptime", sleep_time),
     route("GET", f"{_SPACE}/logs/{{oid}}", logs),
     *_value_routes("variables", secret=False),
     *_value_routes("secrets", secret=True),

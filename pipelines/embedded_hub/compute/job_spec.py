@@ -66,9 +66,7 @@ def parse(body: dict[str, Any]) -> dict[str, Any]:
     image, space = body.get("dockerImage"), body.get("spaceId")
     if not command or not isinstance(image or space, str):
         raise HubError(400, "A Job needs a command, and a dockerImage or a spaceId.")
-    flavor = body.get("flavor") or FLAVORS[0]
-    if flavor not in FLAVORS:
-        raise HubError(400, f"There is no flavor {str(flavor)[:40]!r}: it is one of {', '.join(FLAVORS)}.")
+    flavor = checked_flavor(body.get("flavor") or FLAVORS[0])
     return {
         "dockerImage": image, "spaceId": space, "flavor": flavor,
         "command": words(body["command"], "command"), "arguments": words(body.get("arguments") or [], "arguments"),
@@ -78,6 +76,13 @@ def parse(body: dict[str, Any]) -> dict[str, Any]:
         "attempts": _whole(body, "attempts", 1, ATTEMPTS),
         "labels": labels(body.get("labels")), "volumes": _volumes(body.get("volumes")),
     }  # fmt: skip
+
+
+def checked_flavor(flavor: Any) -> str:
+    """Return a known hardware flavor; 400 for anything else."""
+    if flavor not in FLAVORS:
+        raise HubError(400, f"There is no flavor {str(flavor)[:40]!r}: it is one of {', '.join(FLAVORS)}.")
+    return str(flavor)
 
 
 def words(value: Any, name: str) -> list[str]:

@@ -78,6 +78,14 @@ class RunningSpaces:
         """Request the end of a Space, as PAUSED or STOPPED."""
         self._set(repo, "stage=?, port=NULL, message=NULL", (stage,))
 
+    def set_flavor(self, repo: int, flavor: str) -> None:
+        """Record the requested hardware; a Space runs on this machine in any case."""
+        self._set(repo, "flavor=?", (flavor,))
+
+    def set_sleep(self, repo: int, seconds: int) -> None:
+        """Record the requested sleep time; a Space here never sleeps."""
+        self._set(repo, "sleep=?", (seconds,))
+
     def set_stage(self, runtime: Runtime, stage: str, port: int | None = None, message: str | None = None) -> None:
         """Record the stage, unless another request has changed it meanwhile."""
         query = "UPDATE running_spaces SET stage=?, port=?, message=? WHERE repo=? AND build=? AND stage=?"
