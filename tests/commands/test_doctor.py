@@ -9,7 +9,7 @@ import pytest
 
 from permix.commands import doctor
 from permix.errors import PermixError
-from permix.pipeline import plan, recipes
+from permix.pipeline import machine, plan, recipes
 from tests.support.command_line import permix
 from tests.support.servers import Answer, answering
 
@@ -20,25 +20,25 @@ TOKEN = "hf_" + "s" * 34
 def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Puts an nvidia-smi that answers this line first on the PATH."""
 
-    def there(line: str) -> None:
+    def install(line: str) -> None:
         tool = tmp_path / "bin" / "nvidia-smi"
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(f"#!/bin/sh\necho '{line}'\n")
         tool.chmod(0o755)
         monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
 
-    return there
+    return install
 
 
 def states(name: str, *overrides: str) -> dict[str, list[str]]:
-    """{what: "state: found -> advice" lines} of what a recipe needs here."""
+    """{subject: "state: description -> advice" lines} of this machine and the needs of a recipe."""
     steps = plan.build(recipes.load(name, overrides))
-    findings: dict[str, list[str]] = {}
-    gpus = doctor.find_gpus()
-    for f in (*doctor.machine(gpus), *doctor.packages(gpus), *doctor.needs(steps, gpus)):
-        for what in f.what.split(", "):
-            findings.setdefault(what, []).append(f"{f.state}: {f.found} -> {f.advice}")
-    return findings
+    lines: dict[str, list[str]] = {}
+    gpus = machine.find_gpus()
+    for finding in (*machine.hardware(gpus), *machine.packages(gpus), *machine.needs(steps, gpus)):
+        for subject in finding.subject.split(", "):
+            lines.setdefault(subject, []).append(f"{finding.state}: {finding.description} -> {finding.advice}")
+    return lines
 
 
 def test_this_machine_can_run_the_smoke_recipe_and_no_hub_is_started(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_this_machine_can_run_the_smoke_recipe_and_no_hub_is_started(tmp_path: P
 
 def test_what_looks_odd_is_explained_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
     doctor.doctor("smoke")
-    assert "looks odd" not in capsys.readouterr().out
+    assert "look odd" not in capsys.readouterr().out
     doctor.doctor("smoke", explain=True)
     assert "GRPO's loss begins at 0 and stays near it" in capsys.readouterr().out
 
@@ -89,14 +89,14 @@ def test_a_large_gpu_has_what_single_gpu_asks_for(gpu: Callable[[str], None]) ->
 
 def test_an_nvidia_smi_that_fails_means_no_gpu(gpu: Callable[[str], None]) -> None:
     gpu("No devices were found")
-    assert doctor.find_gpus() == []
+    assert machine.find_gpus() == []
 
 
 def test_a_base_that_does_not_fit_is_noted(gpu: Callable[[str], None]) -> None:
     gpu("Tesla T4, 15360, 7.5")
     large = states("single-gpu", "grpo.per_device_train_batch_size=64")["memory"][0]
     assert large.startswith("note: about ")
-    assert "which stage, and what to lower" in large
+    assert "names the stage, and what to lower" in large
 
 
 def answers(path: str) -> Answer:

@@ -12,6 +12,7 @@ from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
 from permix.pipeline import plan as plans
 from permix.pipeline.plan import Plan, RunRequest, Step
+from permix.publishing import hub as hubs
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Artifact, Hub
@@ -31,7 +32,7 @@ def run(
     max_cost: options.MaxCost = None,
     wait: options.Wait = True,
 ) -> None:
-    """Run a whole experiment: build everything missing or stale, in order. Interrupt it at any time; it resumes."""
+    """Run an experiment: build everything missing or stale, in order. Interrupt it at any time; it resumes."""
     terms = job_terms(on, flavor, timeout, max_cost, wait)
     machine = {"workers": workers, "work": work, "processes": processes}
     build(recipe, overrides, hub_url=hub_url, fresh=fresh, terms=terms, **machine)  # type: ignore[arg-type]
@@ -40,7 +41,7 @@ def run(
 def job_terms(
     on: str, flavor: str, timeout: str, max_cost: float | None, wait: bool, fan_out: str = "none"
 ) -> JobTerms | None:
-    """Return the terms of work in Jobs; None for work on this machine, which has none of the other options."""
+    """Return the terms of Jobs; None for a build on this machine, which takes none of the other options."""
     if on == "jobs":
         return JobTerms(flavor or "cpu-basic", timeout or "4h", max_cost, wait, fan_out)
     if flavor or timeout or max_cost is not None or not wait or fan_out != "none":
@@ -67,7 +68,6 @@ def build(
     from permix.pipeline import ranks
     from permix.pipeline import run as running
     from permix.publishing import collection
-    from permix.publishing import hub as hubs
 
     hub = hubs.connect(hub_url)
     hub.check_write(parts[0].recipe.org)
@@ -120,7 +120,7 @@ def _show_summary(artifact: "Artifact") -> None:
 
 
 def _show_tables(step: Step, hub: "Hub", recipe: Recipe) -> None:
-    """Print the table, the path of its picture, and three commands that load the artifacts."""
+    """Print the tables, the path of their picture, and commands that load the artifacts."""
     from permix.stages import tables
 
     facts = step.artifact.record["facts"]
@@ -132,13 +132,14 @@ def _show_tables(step: Step, hub: "Hub", recipe: Recipe) -> None:
     print("Load what was published:")
     pool = recipe.personas_repo.removeprefix("datasets/").partition("@")[0]
     adapter = next(iter(facts["annotations"]), None)
+    python = _typed(Path(sys.executable))
     for line in loading_commands(pool, step.config.org, adapter):
-        prefix = f"{_permix()} hub exec -- {_python()}" if hub.embedded else _python()
+        prefix = f"{_permix()} hub exec -- {python}" if hub.embedded else python
         print(f'{prefix} -c "{line}"')
 
 
 def loading_commands(personas: str, org: str, adapter: str | None) -> list[str]:
-    """Python that loads a pool, an adapter and the metric from the Hub with the stock libraries."""
+    """Return lines of Python that load a pool, an adapter and the metric from the Hub with the stock libraries."""
     pool = f"from datasets import load_dataset; print(load_dataset('{personas}', split='eval')[0])"
     peft = f"from peft import AutoPeftModelForCausalLM as A; print(A.from_pretrained('{adapter}').peft_config)"
     call = "compute(scores=[1, 1, 0, 1], personas=['teacher', 'teacher', 'dumb', 'dumb'])"
@@ -147,14 +148,10 @@ def loading_commands(personas: str, org: str, adapter: str | None) -> list[str]:
 
 
 def _permix() -> str:
-    beside = Path(sys.executable).with_name("permix")
-    return shlex.quote(_short(beside)) if beside.exists() else "permix"
+    script = Path(sys.executable).with_name("permix")
+    return _typed(script) if script.exists() else "permix"
 
 
-def _python() -> str:
-    return shlex.quote(_short(Path(sys.executable)))
-
-
-def _short(path: Path) -> str:
-    """The path as one would type it here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _typed(path: Path) -> str:
+    """Return the path as one would type it in this folder."""
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
