@@ -45,11 +45,11 @@ print("loaded:", [name for name in {HEAVY.split()!r} if name in sys.modules])
 
 def test_help_names_every_command_under_a_heading_and_in_a_clause() -> None:
     shown = CliRunner().invoke(cli.app, ["--help"]).stdout
-    for heading in (*cli.COMMANDS, "One stage of the chain, after what it needs"):
+    for heading in (*cli.COMMANDS, "One stage of the chain, with its missing inputs"):
         assert f"\n{heading}:\n" in shown
     for name in COMMANDS:
         assert re.search(rf"\n  {name} +[A-Z][\w-]+ ", shown), name
-    assert "..." not in shown.partition("Make an experiment")[2]
+    assert "..." not in shown.partition("Build an experiment")[2]
 
 
 def options(name: str, command: Any) -> Iterator[tuple[str, str | None]]:

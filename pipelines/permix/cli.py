@@ -1,4 +1,4 @@
-"""The command line: dispatches only. Nothing heavy is imported before a command needs it."""
+"""The command line: a table of commands. Each command imports heavy packages only when it runs."""
 
 import os
 import re
@@ -38,8 +38,8 @@ from permix.commands import (
 
 HELP = """Persona-robust post-training as a chain of Hugging Face Hub artifacts.
 
-Start with `permix run --recipe smoke`: in a minute it checks that everything works. Then `permix run` makes the
-toy experiment. `permix COMMAND --help` explains a command."""
+Start with `permix run --recipe smoke`, which checks the installation in a minute. Then `permix run` builds the toy
+experiment. `permix COMMAND --help` explains a command."""
 _SWEEP = "datasets/permix/permix-sweep-permix-toy"
 
 
@@ -49,10 +49,10 @@ class _Grouped(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         panels: dict[str, list[tuple[str, str]]] = {}
         for name in self.list_commands(ctx):
-            found: Any = self.get_command(ctx, name)
-            said = " ".join((found.help or "").split("\n\n")[0].split())
-            clause = re.split(r"[:;(]|\. ", said)[0].rstrip(" .")
-            panels.setdefault(found.rich_help_panel or "Commands", []).append((name, clause))
+            command: Any = self.get_command(ctx, name)
+            sentence = " ".join((command.help or "").split("\n\n")[0].split())
+            clause = re.split(r"[:;(]|\. ", sentence)[0].rstrip(" .")
+            panels.setdefault(command.rich_help_panel or "Commands", []).append((name, clause))
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows, col_max=12)
@@ -69,8 +69,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         print(f"permix {__version__}")
         raise typer.Exit
 
@@ -81,7 +81,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     i_accept_unsafe: Annotated[
-        bool, typer.Option("--i-accept-unsafe", help="Run what models wrote even where no sandbox works.")
+        bool, typer.Option("--i-accept-unsafe", help="Run programs of models even without a sandbox.")
     ] = False,
 ) -> None:
     if i_accept_unsafe:
@@ -90,24 +90,24 @@ def _main(
         os.environ[ACCEPT_UNSAFE] = "1"
 
 
-ELSEWHERE, ONE_STAGE = "Other tools, other machines", "One stage of the chain, after what it needs"
+OTHER, ONE_STAGE = "Other tools and machines", "One stage of the chain, with its missing inputs"
 Command = tuple[typing.Callable[..., None], str]
 COMMANDS: dict[str, dict[str, Command]] = {
-    "Make an experiment": {
+    "Build an experiment": {
         "run": (run.run, "permix run --recipe smoke"),
         "plan": (plan.plan, "permix plan --set grpo.max_steps=20"),
         "doctor": (doctor.doctor, "permix doctor --recipe single-gpu"),
         "calibrate": (calibrate.calibrate, ""),
         "phase": (phase.phase, "permix phase --share 0.1 --share 0.34 --set 'seeds=[0]'"),
     },
-    "Ask what was trained": {
+    "Talk to trained models": {
         "sample": (
             sample.sample,
             'permix sample "Tom has 3 pens and buys 4. How many?" --persona dumb,none --variant base,rlvr --compare',
         ),
         "chat": (chat.chat, ""),
     },
-    "Look at what was made": {
+    "Examine results": {
         "show": (show.show, "permix show permix/permix-toy-rlvr"),
         "verify": (verify.verify, f"permix verify {_SWEEP}-rlvr"),
         "compare": (compare.compare, f"permix compare {_SWEEP}-rlvr {_SWEEP}-permix-rlvr"),
@@ -121,31 +121,31 @@ COMMANDS: dict[str, dict[str, Command]] = {
         ),
         "power": (power.power, "permix power --problems 100 --runs 3"),
     },
-    ELSEWHERE: {
+    OTHER: {
         "export": (export.export, "permix export permix/permix-toy-permix-rlvr --merge"),
         "import": (import_logs.import_logs, "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook"),
         "watch": (watch.watch, "permix watch my-org/my-adapter --benchmark gsm8k --max-cost 5"),
         "sandbox": (sandbox.sandbox, ""),
     },
 }
-"""Every command that is no stage, under the heading of `permix --help`: what it calls, and an example."""
+"""{heading of `permix --help`: {command: (function, example)}}, without stages and groups."""
 EXAMPLES = {
     "rewrites": "permix rewrites --recipe toy-full --model my-writer --preview",
     "grpo": "permix grpo rlvr --max-steps 20 --set tag=short",
     "sweep": "permix sweep base rlvr --limit 20 --set tag=quick",
 }
-"""Of commands of stages."""
+"""The examples of stage commands."""
 
 
 def _epilog(example: str) -> str | None:
     return f"Example: {example}" if example else None
 
 
-for _panel, _commands in COMMANDS.items():
-    for _name, (_call, _example) in _commands.items():
-        app.command(_name, rich_help_panel=_panel, epilog=_epilog(_example))(_call)
+for _heading, _commands in COMMANDS.items():
+    for _name, (_function, _example) in _commands.items():
+        app.command(_name, rich_help_panel=_heading, epilog=_epilog(_example))(_function)
 for _name, _group in {"hub": hub.app, "jobs": jobs.app, "ci": ci.app}.items():
-    app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=ELSEWHERE)
+    app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=OTHER)
 for _name in stages.NAMES:
     _command = stage_commands.command(stages.get(_name))
     app.command(_name, rich_help_panel=ONE_STAGE, epilog=_epilog(EXAMPLES.get(_name, "")))(_command)

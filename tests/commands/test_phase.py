@@ -59,7 +59,7 @@ def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Pa
         paper_figures.phase(rows, tmp_path / number)
     for ending in ("png", "svg", "csv"):
         assert (tmp_path / f"1.{ending}").read_bytes() == (tmp_path / f"2.{ending}").read_bytes()
-    text = as_text([*rows, rows[0] | {"pss": None}])
+    text = as_text([*rows, rows[0] | {"pss": None}]).splitlines()
     assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900", "-"]
     assert text[3].split()[-1] == "0.200"
     assert text[-3].split()[-3] == "-"

@@ -16,7 +16,7 @@ def test_a_prediction_needs_only_the_base(smoke: Path) -> None:
     assert "arithmetic-long\n" in shown
     assert "semiconductor specialist" in shown
     assert "Proposition 1 (the paper's section 3.3" in shown
-    assert "at beta: what that makes" in shown
+    assert "at beta: the accuracy that this predicts" in shown
     assert "the trained sweep" not in shown
 
 

@@ -1,4 +1,4 @@
-"""permix calibrate: find the settings that the paper does not say, by the rows that it prints."""
+"""permix calibrate: search for the settings that the paper omits, by comparing with its printed rows."""
 
 import contextlib
 import sys
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from permix.commands import options, run
 from permix.errors import BadInput
-from permix.experiment import calibration
+from permix.experiment import calibration as calibrations
 from permix.experiment.calibration import Goal, Settings
 from permix.experiment.recipe import Recipe
-from permix.pipeline import plan as plans
-from permix.pipeline import published, recipes
+from permix.pipeline import plan, published, recipes
+from permix.publishing import hub as hubs
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub
@@ -25,55 +25,52 @@ def calibrate(
     work: options.Work = None,
     processes: options.Processes = 1,
 ) -> None:
-    """Run a recipe's grids one after the other, each with the best of those before; safe to kill and start again."""
-    plan = recipes.load(recipe, overrides)
-    asked = plan.calibration
-    if asked is None:
-        raise BadInput(f"The recipe {plan.name} has no table [calibrate]: that of recipe calibrate shows one.")
-    for changes in asked.designs(plan.tag):  # every key and value is checked before the first point is measured
-        recipes.load(recipe, [*overrides, *changes])
-    from permix.publishing import hub as hubs
+    """Search for settings that the paper omits: the points of a recipe's grids nearest to the paper's rows.
 
-    chosen = dict(asked.start)
-    for each in asked.grids:
-        goal = asked.goals[each.variant]
-        measured: list[tuple[float, Settings]] = []
-        print("\n".join(_heading(each.variant, goal)))
-        for point in each.points:
-            changes = [*overrides, *asked.changes(each.variant, {**chosen, **point}, plan.tag)]
+    The grids are measured one after the other, each with the best point of the grids before. Interrupt it at any time;
+    it resumes.
+    """
+    loaded = recipes.load(recipe, overrides)
+    calibration = loaded.calibration
+    if calibration is None:
+        raise BadInput(f"The recipe {loaded.name} has no table [calibrate]: that of recipe calibrate shows one.")
+    for changes in calibration.designs(loaded.tag):  # checks every key and value before the first measurement
+        recipes.load(recipe, [*overrides, *changes])
+    best = dict(calibration.start)
+    for grid in calibration.grids:
+        goal = calibration.goals[grid.variant]
+        distances: list[tuple[float, Settings]] = []
+        print(f"{grid.variant}: worst - best (PSS)")
+        print(f"{'  '.join(f'{name[:20]:>20}' for name in goal)}  distance\n{_cells(goal)}{'':10}  as printed")
+        for point in grid.points:
+            changes = [*overrides, *calibration.changes(grid.variant, {**best, **point}, loaded.tag)]
             with contextlib.redirect_stdout(sys.stderr):
                 run.build(
                     recipe, changes, until="sweep", hub_url=hub_url, workers=workers, work=work, processes=processes
                 )
-            found = _accuracies(recipes.load(recipe, changes), hubs.connect(hub_url), list(goal))
-            measured.append((calibration.distance(goal, found), point))
-            print(f"{_cells(found)}  {measured[-1][0]:8.4f}  {_settings(point)}", flush=True)
-        chosen |= min(measured, key=lambda row: row[0])[1]
+            measured = _accuracies(recipes.load(recipe, changes), hubs.connect(hub_url), list(goal))
+            distances.append((calibrations.distance(goal, measured), point))
+            print(f"{_cells(measured)}  {distances[-1][0]:8.4f}  {_settings(point)}", flush=True)
+        best |= min(distances, key=lambda pair: pair[0])[1]
         print()
-    print(f"Nearest to the printed rows: {_settings(chosen)}")
+    print(f"Nearest to the printed rows: {_settings(best)}")
 
 
-def _accuracies(plan: Recipe, hub: "Hub", benchmarks: Sequence[str]) -> Goal:
-    """Worst and best accuracy of the only variant of `plan`, means over its seeds."""
-    targets = [step.target for step in plans.build(plan) if step.stage.name == "sweep"]
+def _accuracies(recipe: Recipe, hub: "Hub", benchmarks: Sequence[str]) -> Goal:
+    """Return worst and best accuracy of the recipe's only variant, as means over its seeds."""
+    targets = [step.target for step in plan.build(recipe) if step.stage.name == "sweep"]
     records = [published.artifact(target, hub).record for target in targets]
-    of_seed = [record["facts"]["summary"]["benchmarks"] for record in records]
-    return {
-        name: (
-            sum(found[name]["pss"]["worst"] for found in of_seed) / len(of_seed),
-            sum(found[name]["pss"]["best"] for found in of_seed) / len(of_seed),
-        )
+    numbers = [record["facts"]["summary"]["benchmarks"] for record in records]
+    means = {
+        (name, end): sum(of_seed[name]["pss"][end] for of_seed in numbers) / len(numbers)
         for name in benchmarks
+        for end in ("worst", "best")
     }
+    return {name: (means[name, "worst"], means[name, "best"]) for name in benchmarks}
 
 
-def _heading(variant: str, goal: Goal) -> list[str]:
-    titles = "  ".join(f"{name[:20]:>20}" for name in goal)
-    return [f"{variant}: worst - best (PSS)", f"{titles}  distance", f"{_cells(goal)}{'':10}  as printed"]
-
-
-def _cells(found: Goal) -> str:
-    cells = [f"{low:.3f} - {high:.3f} ({low / high if high else 0:.3f})" for low, high in found.values()]
+def _cells(accuracies: Goal) -> str:
+    cells = [f"{low:.3f} - {high:.3f} ({low / high if high else 0:.3f})" for low, high in accuracies.values()]
     return "  ".join(f"{cell:>20}" for cell in cells)
 
 

@@ -17,7 +17,7 @@ Tables = Annotated[
 
 
 def claims(artifact: Tables = None, hub_url: options.HubUrl = None, as_json: options.Json = False) -> None:
-    """Examine the paper's statements on its printed numbers and on those of your tables."""
+    """Examine the paper's statements: on its printed numbers and on those of your tables."""
     from permix.results.claims import verdicts
 
     statements, toy = _published(artifact, hub_url) if artifact else (verdicts.table(), False)

@@ -9,6 +9,7 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
+from permix.results.reporting.text_table import aligned, decimal
 
 
 def compare(
@@ -24,7 +25,6 @@ def compare(
     corrected for all comparisons of a benchmark (Holm).
     """
     from permix.results.measures import pss, sweep_numbers
-    from permix.results.reporting.text_table import aligned, decimal
 
     if len(sweeps) < 2:
         raise BadInput("There is one sweep: name at least two to compare.")

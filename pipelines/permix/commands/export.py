@@ -7,6 +7,8 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
+from permix.pipeline import published
+from permix.publishing import hub as hubs
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Artifact, Hub
@@ -15,19 +17,21 @@ if TYPE_CHECKING:
 
 def export(
     adapter: options.Artifact,
-    merge: Annotated[bool, typer.Option("--merge", help="A transformers model: base and adapter in one.")] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Export a transformers model: base and adapter in one.")
+    ] = False,
     gguf: Annotated[
-        str | None, typer.Option("--gguf", metavar="TYPE", help="A GGUF file: f32, f16, bf16 or q8_0 (llama.cpp).")
+        str | None,
+        typer.Option("--gguf", metavar="TYPE", help="Export a GGUF file: f32, f16, bf16 or q8_0 (llama.cpp)."),
     ] = None,
     org: Annotated[
-        str | None, typer.Option("--org", help="Where to publish it; by default beside the adapter.")
+        str | None, typer.Option("--org", help="Publish in this organisation, by default the adapter's.")
     ] = None,
     hub_url: options.HubUrl = None,
     work: options.Work = None,
 ) -> None:
-    """Publish an adapter merged into its base, or as a GGUF file, with a card of its own."""
-    from permix.pipeline import published, run
-    from permix.publishing import hub as hubs
+    """Publish an adapter as a full model: merged into its base, or as a GGUF file, with its own card."""
+    from permix.pipeline import run
     from permix.stages.export import STAGE
 
     format_ = _format(merge, gguf)
@@ -38,7 +42,7 @@ def export(
 
 
 def _format(merge: bool, gguf: str | None) -> "Format":
-    """What the two options ask for together; BadInput where that is nothing, both, or cannot be made here."""
+    """Return the format that the options name; BadInput for none, both, or one that cannot be made here."""
     from permix.stages import export as stage
 
     if merge == (gguf is not None):
@@ -53,7 +57,7 @@ def _format(merge: bool, gguf: str | None) -> "Format":
 
 
 def _config(adapter: "Artifact", format_: "Format", org: str | None, hub: "Hub") -> "Config":
-    """The export of an adapter of ours: over the base that its own configuration names."""
+    """Return the config of the export, over the base that the adapter's own configuration names."""
     from permix.stages import export as stage
 
     if "adapter_config.json" not in adapter.files:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from embedded_hub.database.accounts import Accounts
     from embedded_hub.launch import Running
 
-app = typer.Typer(help="Serve or fill the embedded Hub, a local server for Hub clients.", no_args_is_help=True)
+app = typer.Typer(help="Serve or fill the embedded Hub, a local Hub for development.", no_args_is_help=True)
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="org/name, datasets/org/name or spaces/org/name.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Data directory, by default permix's own.")]
 

@@ -1,4 +1,4 @@
-"""permix import: evaluations that other tools recorded under several system prompts, as a sweep with PSS."""
+"""permix import: evaluations by other tools under several system prompts, as a sweep with PSS."""
 
 import shutil
 import tempfile
@@ -9,25 +9,28 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
+from permix.publishing import hub as hubs
 
 
 def import_logs(
-    tool: Annotated[str, typer.Argument(help="What recorded them: lm-eval, lighteval or inspect.")],
+    tool: Annotated[
+        str, typer.Argument(metavar="TOOL", help="Tool that wrote the logs: lm-eval, lighteval or inspect.")
+    ],
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Logs whose system prompts are personas of ours, or folders of them.")
+        list[Path] | None,
+        typer.Argument(metavar="LOG", help="Logs, or folders of logs, whose system prompts are permix's personas."),
     ] = None,
     persona: Annotated[
-        list[str], typer.Option("--persona", metavar="NAME=PATH", help="Logs under a persona of your own.")
+        list[str], typer.Option("--persona", metavar="NAME=PATH", help="Logs under another persona; repeatable.")
     ] = [],  # noqa: B006 - typer reads the default, nobody changes it
-    metric: Annotated[str, typer.Option("--metric", help="The score that counts, where there are several.")] = "",
+    metric: Annotated[str, typer.Option("--metric", help="Score to use if the logs have several.")] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Write the sweep into this new folder.")] = None,
     publish: Annotated[str, typer.Option("--publish", metavar="ORG/NAME", help="Publish the sweep as a dataset.")] = "",
     hub_url: options.HubUrl = None,
 ) -> None:
-    """Make a sweep with PSS of per-sample logs of other tools, one log or more for each system prompt."""
+    """Import logs of another tool as a sweep: accuracy and PSS over its system prompts, one log or more for each."""
     from permix.pipeline import publication, run
     from permix.pipeline.plan import Step, look_up
-    from permix.publishing import hub as hubs
     from permix.results.reporting import tabular
     from permix.stages.imported import STAGE, config_of_logs
 

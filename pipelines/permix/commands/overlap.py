@@ -18,7 +18,7 @@ def overlap(
     ],
     hub_url: options.HubUrl = None,
 ) -> None:
-    """Count the problems of a benchmark that share 8 words in a row with a training mixture."""
+    """Count benchmark problems in a training mixture: those that share 8 words in a row with it."""
     sources = [benchmarks.builtin(name) for name in benchmark]
 
     from permix import parquet

@@ -9,6 +9,7 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
+from permix.results.reporting.text_table import aligned
 
 
 def recovery(
@@ -20,13 +21,12 @@ def recovery(
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 1000,
     hub_url: options.HubUrl = None,
 ) -> None:
-    """Measure how often a classifier recognises the persona of an answer: fidelity without a judge.
+    """Recognise personas by their answers: how often a classifier does, fidelity without a judge.
 
     It learns on other problems of the same sweep, which tells whether the personas differ. With --trained-on it learns
     from another sweep, which tells whether they still sound as in that one.
     """
     from permix.results.measures import recovery as measure
-    from permix.results.reporting.text_table import aligned
 
     hub = hubs.connect(hub_url)
     sweeps = {name: published.tables(name, hub) for name in artifacts}

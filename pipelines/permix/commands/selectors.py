@@ -8,6 +8,7 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
+from permix.results.reporting.text_table import aligned, decimal
 
 Peers = Annotated[
     list[str] | None,
@@ -23,12 +24,11 @@ often. best of k: an oracle picks the right one of k answers, an upper bound tha
 
 
 def selectors(artifact: options.Artifact, peers: Peers = None, hub_url: options.HubUrl = None) -> None:
-    """Compute the accuracy of persona selectors, majorities and oracles on a sweep.
+    """Measure persona selectors on a sweep: the accuracy of selectors, majorities and oracles.
 
     Each line has its completions and tokens per problem. The sweeps of peers come last.
     """
     from permix.results.measures import selectors as measure
-    from permix.results.reporting.text_table import aligned, decimal
 
     hub = hubs.connect(hub_url)
     peer_tables = {name: published.tables(name, hub) for name in peers or []}

@@ -15,15 +15,15 @@ from permix.stage import Stage, help_texts, own_fields
 Parameter = tuple[str, Any, Any]
 """The name, the type with its option, and the default of a command's parameter."""
 SWEEP: list[Parameter] = [
-    ("base", Annotated[str, typer.Option(metavar="ORG/MODEL", help="A base on the Hub, instead of the recipe's.")], ""),
-    ("adapter", Annotated[str, typer.Option(metavar="ORG/NAME", help="An adapter of --base.")], ""),
-    ("endpoint", Annotated[str, typer.Option(metavar="URL", help="A server that speaks the OpenAI API.")], ""),
-    ("model", Annotated[str, typer.Option(metavar="NAME", help="The server's name for its model.")], ""),
-    ("key", Annotated[str, typer.Option(metavar="ENV", help="The environment variable with the server's key.")], ""),
+    ("base", Annotated[str, typer.Option(metavar="ORG/MODEL", help="Base model on the Hub.")], ""),
+    ("adapter", Annotated[str, typer.Option(metavar="ORG/NAME", help="Adapter of --base.")], ""),
+    ("endpoint", Annotated[str, typer.Option(metavar="URL", help="OpenAI-compatible server, instead of a base.")], ""),
+    ("model", Annotated[str, typer.Option(metavar="NAME", help="Model name at the server.")], ""),
+    ("key", Annotated[str, typer.Option(metavar="ENV", help="Environment variable with the server's key.")], ""),
     ("personas", Annotated[str, typer.Option(metavar="FILE", help="Your own personas (.json or .toml).")], ""),
 ]
-"""The options of `permix sweep` beyond those of its stage: any model, and personas from a file."""
-PREVIEW = "Print a few rows and the cost of all of them; publish only missing inputs."
+"""The options of `permix sweep` that measure any model, or personas of a file."""
+PREVIEW = "Print a few rows and the cost of all rows; publish only missing inputs."
 
 
 def command(stage: Stage[Any]) -> Callable[..., None]:
@@ -66,8 +66,10 @@ def command(stage: Stage[Any]) -> Callable[..., None]:
 
 def _parameters(stage: Stage[Any], is_sweep: bool) -> list[inspect.Parameter]:
     """Return the options of all stages, those of `permix sweep`, and one for every field of the stage's Config."""
-    variant = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants.")]
-    benchmark = Annotated[list[str], typer.Option("--benchmark", help="These benchmarks instead of the recipe's.")]
+    variant = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants of the recipe.")]
+    benchmark = Annotated[
+        list[str], typer.Option("--benchmark", help="Benchmark, instead of the recipe's; repeatable.")
+    ]
     parameters: list[Parameter] = [("variant", variant, None), ("recipe", options.Recipe, "" if is_sweep else "toy")]
     parameters += [*(SWEEP if is_sweep else []), ("overrides", options.Set, []), ("benchmark", benchmark, [])]
     parameters += [("hub_url", options.HubUrl, None), ("workers", options.Workers, 0), ("work", options.Work, None)]
@@ -85,14 +87,14 @@ def _parameters(stage: Stage[Any], is_sweep: bool) -> list[inspect.Parameter]:
 
 
 def _option(field: Field[Any], hint: Any, text: str) -> tuple[Any, Any]:
-    """Return type and default of the option of one Config field; without the option, the recipe's value holds."""
+    """Return type and default of a Config field's option; without the option, the recipe's value is used."""
     is_list = typing.get_origin(hint) is tuple
     element = typing.get_args(hint)[0] if is_list else hint
     element = element if element in (int, float, bool) else str
     kind: Any = list[element] if is_list else element  # type: ignore[valid-type]
     default = "" if field.default in (MISSING, "", ()) else f" Default: {_text(field.default)}."
-    word = field.name.replace("_", "-")
-    flag = f"--{word}/--no-{word}" if element is bool else f"--{word}"
+    name = field.name.replace("_", "-")
+    flag = f"--{name}/--no-{name}" if element is bool else f"--{name}"
     option = typer.Option(flag, help=f"{text[:1].upper()}{text[1:]}.{default}", show_default=False)
     return Annotated[kind if is_list else kind | None, option], [] if is_list else None
 

@@ -7,7 +7,7 @@ from permix.publishing import hub as hubs
 
 
 def verify(artifact: options.Artifact, hub_url: options.HubUrl = None) -> None:
-    """Recompute an artifact's numbers from its completions or judgements; exit code 1 where one differs.
+    """Recompute the numbers of an artifact: from its completions or judgements; exit code 1 where one differs.
 
     Completions of sweeps are graded again; imported sweeps keep the scores of the other tool. For personagym and
     preference, the judges' raw replies are read again. No model is sampled.
