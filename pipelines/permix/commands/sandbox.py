@@ -4,7 +4,7 @@ from permix.commands import options
 
 
 def sandbox(as_json: options.Json = False) -> None:
-    """Test the sandboxes of this machine: try to break out of each, name the one in use; exit code 1 if none is safe."""
+    """Test the sandboxes of this machine: try to break out of each, name the one in use; exit code 1 for none."""
     from permix.sandbox import choose, prove
     from permix.sandbox.backend import SAFE
     from permix.sandbox.session import SandboxError
