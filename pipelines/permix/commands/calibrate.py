@@ -2,19 +2,13 @@
 
 import contextlib
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from permix.commands import options, run
 from permix.errors import BadInput
 from permix.experiment import calibration as calibrations
 from permix.experiment.calibration import Goal, Settings
-from permix.experiment.recipe import Recipe
-from permix.pipeline import plan, published, recipes
+from permix.pipeline import designs, recipes
 from permix.publishing import hub as hubs
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Hub
 
 
 def calibrate(
@@ -48,25 +42,12 @@ def calibrate(
                 run.build(
                     recipe, changes, until="sweep", hub_url=hub_url, workers=workers, work=work, processes=processes
                 )
-            measured = _accuracies(recipes.load(recipe, changes), hubs.connect(hub_url), list(goal))
+            measured = designs.accuracies(recipes.load(recipe, changes), list(goal), hubs.connect(hub_url))
             distances.append((calibrations.distance(goal, measured), point))
             print(f"{_cells(measured)}  {distances[-1][0]:8.4f}  {_settings(point)}", flush=True)
         best |= min(distances, key=lambda pair: pair[0])[1]
         print()
     print(f"Nearest to the printed rows: {_settings(best)}")
-
-
-def _accuracies(recipe: Recipe, hub: "Hub", benchmarks: Sequence[str]) -> Goal:
-    """Return worst and best accuracy of the recipe's only variant, as means over its seeds."""
-    targets = [step.target for step in plan.build(recipe) if step.stage.name == "sweep"]
-    records = [published.artifact(target, hub).record for target in targets]
-    numbers = [record["facts"]["summary"]["benchmarks"] for record in records]
-    means = {
-        (name, end): sum(of_seed[name]["pss"][end] for of_seed in numbers) / len(numbers)
-        for name in benchmarks
-        for end in ("worst", "best")
-    }
-    return {name: (means[name, "worst"], means[name, "best"]) for name in benchmarks}
 
 
 def _cells(accuracies: Goal) -> str:

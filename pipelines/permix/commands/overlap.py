@@ -12,7 +12,7 @@ from permix.publishing import hub as hubs
 
 
 def overlap(
-    mixture: Annotated[str, typer.Argument(help="A mixture: datasets/org/permix-mixture-…")],
+    mixture: Annotated[str, typer.Argument(metavar="MIXTURE", help="datasets/org/permix-mixture-…")],
     benchmark: Annotated[
         list[str], typer.Option("--benchmark", help="A built-in benchmark, such as gsm8k; repeatable.")
     ],

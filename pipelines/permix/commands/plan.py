@@ -9,9 +9,8 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
-from permix.experiment import phase
+from permix.pipeline import designs, recipes
 from permix.pipeline import plan as plans
-from permix.pipeline import recipes
 from permix.pipeline.plan import Step
 from permix.publishing import hub as hubs
 from permix.results.reporting.text_table import aligned
@@ -44,7 +43,11 @@ def plan(
         from permix.pipeline.estimate import costs, shapes
 
         shape_of = functools.partial(shapes.find, hub=hub_url)
-        _show_estimate(_every_step(recipe, overrides), costs.machine(gpu, gpus), shape_of, price_per_hour)
+        machine = costs.machine(gpu, gpus)
+        steps, note = designs.every_step(recipe, overrides)
+        if note:
+            print(f"Note: {note}", file=sys.stderr)
+        _show_estimate(steps, machine, shape_of, price_per_hour)
         return
     if gpu or gpus > 1 or price_per_hour:
         raise BadInput("--gpu, --gpus and --price-per-hour are for the estimate: add --estimate.")
@@ -63,23 +66,6 @@ def plan(
     current = sum(step.state == "current" for step in steps)
     rest = f"; the rest costs at most {_amounts(totals)}" if totals else ""
     print(f"\n{current} of {len(steps)} current on {hub.endpoint}{rest}")
-
-
-def _every_step(recipe: str, overrides: Sequence[str]) -> list[Step]:
-    """Return the steps of a recipe; of one that `permix phase` or `permix calibrate` runs, those of every run."""
-    loaded = recipes.load(recipe, overrides)
-    designs, last, note = [list[str]()], None, ""
-    if loaded.shares and loaded.base == "toy":
-        designs = [phase.overrides(loaded.org, share) for share in loaded.shares]
-        note = f"permix phase makes it, for {len(designs)} shares of weak styles"
-    elif loaded.calibration:
-        designs, last = list(loaded.calibration.designs(loaded.tag)), "sweep"
-        note = f"permix calibrate makes it, every point of its {len(loaded.calibration.grids)} grids"
-    if note:
-        print(f"Note: as {note}.", file=sys.stderr)
-    designed = (recipes.load(recipe, [*overrides, *design]) for design in designs)
-    steps = {step.target: step for design in designed for step in plans.until(plans.build(design), last)}
-    return list(steps.values())
 
 
 def _amounts(cost: dict[str, float]) -> str:

@@ -21,7 +21,7 @@ def recovery(
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 1000,
     hub_url: options.HubUrl = None,
 ) -> None:
-    """Recognise personas by their answers: how often a classifier does, fidelity without a judge.
+    """Recognise personas by their answers: the accuracy of a classifier, as fidelity without a judge.
 
     It learns on other problems of the same sweep, which tells whether the personas differ. With --trained-on it learns
     from another sweep, which tells whether they still sound as in that one.

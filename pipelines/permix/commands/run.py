@@ -10,7 +10,6 @@ from permix.automation.jobs.terms import JobTerms
 from permix.commands import options
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
-from permix.pipeline import plan as plans
 from permix.pipeline.plan import Plan, RunRequest, Step
 from permix.publishing import hub as hubs
 
@@ -63,31 +62,23 @@ def build(
 ) -> None:
     """Build a recipe's artifacts, up to stage `until`, here or (with `terms`) in Jobs of the Hub; print the result."""
     request = RunRequest(name, tuple(overrides), until, tuple(fresh), workers, processes)
-    parts = [Plan.of(part) for part in (request.split(terms.fan_out) if terms else [request])]
+    plans = [Plan.of(part) for part in (request.split(terms.fan_out) if terms else [request])]
 
-    from permix.pipeline import ranks
     from permix.pipeline import run as running
     from permix.publishing import collection
 
     hub = hubs.connect(hub_url)
-    hub.check_write(parts[0].recipe.org)
-    for plan in parts:
-        plan.look_up(hub)
-        ranks.check(plan.steps, processes, here=terms is None)
-        if terms is None:
-            plans.check_packages(plan.steps)
-        plans.check_foreign(plan.steps, plan.foreign, hub)
-    for note in dict.fromkeys(note for plan in parts for note in plans.notes(plan.steps)):
+    for note in running.prepare(plans, hub, processes, here=terms is None):
         print(f"Note: {note}", file=sys.stderr)
     if terms is None:
-        (plan,) = parts
+        (plan,) = plans
         running.run(plan.steps, plan.foreign, hub, work=work, workers=workers, processes=processes)
     else:
         from permix.automation.jobs.build import build as build_in_jobs
 
-        if not build_in_jobs(parts, terms, hub):
+        if not build_in_jobs(plans, terms, hub):
             return
-    for plan in parts:
+    for plan in plans:
         _show(plan, hub)
         if any(step.stage.name == "apps" for step in plan.steps):
             print(f"Collection: {collection.gather(hub, plan.recipe.org)}")

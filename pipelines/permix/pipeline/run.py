@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from permix import files
-from permix.pipeline import plan
+from permix.pipeline import plan, ranks
 from permix.pipeline.assignment import Samplers
-from permix.pipeline.plan import Step
+from permix.pipeline.plan import Plan, Step
 from permix.pipeline.runner import Runner
 from permix.progress import Board
 from permix.publishing.hub import Artifact, Hub, RepositoryState
@@ -28,6 +28,18 @@ def run(
     """Build every open step, after a look-up; return {target: artifact}."""
     with Board() as board:
         return Runner(hub, work or files.home() / "work", workers or _workers(), board, processes).run(steps, foreign)
+
+
+def prepare(plans: Sequence[Plan], hub: Hub, processes: int, *, here: bool) -> list[str]:
+    """Compare the plans with the Hub and check all that would fail late; return the warnings of their open steps."""
+    hub.check_write(plans[0].recipe.org)
+    for each in plans:
+        each.look_up(hub)
+        ranks.check(each.steps, processes, here=here)
+        if here:
+            plan.check_packages(each.steps)
+        plan.check_foreign(each.steps, each.foreign, hub)
+    return list(dict.fromkeys(note for each in plans for note in plan.notes(each.steps)))
 
 
 def run_step(stage: Stage[Any], config: StageConfig, hub: Hub, work: Path | None = None) -> Artifact:
