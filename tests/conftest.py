@@ -35,10 +35,11 @@ for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
     os.environ.pop(name, None)
 
 LONGEST = (
-    "test_readme.py", "test_processes.py", "test_calibrate.py", "test_kill.py", "test_run.py", "test_leaderboard.py",
-    "test_jobs.py", "test_sample.py", "test_evaluate.py", "test_sweep.py",
+    "test_run.py", "test_ranks.py", "test_evaluate.py", "test_readme.py", "test_leaderboard.py", "test_kill.py",
+    "test_calibrate.py", "test_measuring.py", "test_arena.py", "test_chat_page.py", "test_chat.py", "test_jobs.py",
+    "test_sample.py", "test_sweep.py", "test_watch.py", "test_toy_full.py",
 )  # fmt: skip
-"""The files that take longest begin, so that no worker has one of them left when the others are done."""
+"""The files that take longest begin. The first one runs the smoke recipe; the next two need nothing of it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
