@@ -72,7 +72,9 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     with Board() as board:
         board.start("datasets/o/a")
         board.update("datasets/o/a", 3, 10, "steps", "loss 0.1")
-        time.sleep(0.15)  # rich draws ten times a second
+        deadline = time.monotonic() + 60
+        while "3/10 steps" not in screen.getvalue() and time.monotonic() < deadline:  # rich draws ten times a second
+            time.sleep(0.01)
         board.done("datasets/o/a", 3.0)
         board.say("[1/2] kept as it is")
     shown = screen.getvalue()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,15 +112,15 @@ def test_a_fault_is_tried_again(name: str) -> None:
 
 def test_a_request_to_a_hanging_server_is_retried() -> None:
     with FaultyServer(first(Answer(cut="hang"))) as server:
-        got = ask(server, numbered(3), timeout=0.3)
+        got = ask(server, numbered(3), timeout=1.0)
     assert {c.finish for c in got.values()} == {"stop"}
-    assert len(server.asked) == 6
+    assert min(Counter(received.question for received in server.asked).values()) >= 2
 
 
 def test_slow_answers_arrive() -> None:
-    with FaultyServer(lambda received: replace(fine(received), slow=0.05)) as server:
+    with FaultyServer(lambda received: replace(fine(received), slow=0.2)) as server:
         assert len(ask(server, numbered(20), concurrency=10)) == 20
-    assert 5 <= server.most_at_once <= 10
+    assert 1 < server.most_at_once <= 10
 
 
 def test_a_request_that_always_fails_is_an_error_and_the_others_continue() -> None:
