@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.requests import Request
 
@@ -130,7 +130,17 @@ class HubRequest:
     def repository(self, need: Literal["read", "write"] = "read") -> OpenRepository:
         """Return the repository of the path; 404 or 401 if the caller may not see it, 403 if it may not write."""
         kind = self.http.path_params.get("kind") or self.http.path_params.get("prefix") or "models"
-        return self.find_repository(kind.strip("/"), self.param("namespace"), self.param("name"), need)
+        namespace, name = self.param("namespace"), self.param("name")
+        try:
+            return self.find_repository(kind.strip("/"), namespace, name, need)
+        except HubError:
+            row = self.context.accounts.renamed(kind.strip("/"), namespace, name) if need == "read" else None
+            if row is None or not self.may_read(row):
+                raise
+        old, new = f"/{quote(namespace)}/{quote(name)}", f"/{quote(row.full_name)}"
+        query = f"?{self.http.url.query}" if self.http.url.query else ""
+        location = self.http.scope["path"].replace(old, new, 1) + query
+        raise HubError(307, f"{namespace}/{name} is now {row.full_name}.", headers={"Location": location})
 
     def find_repository(
         self, kind: str, namespace: str, name: str, need: Literal["read", "write"] = "read"

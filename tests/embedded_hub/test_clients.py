@@ -128,6 +128,8 @@ def test_git_clones_a_private_repository_with_a_token_and_may_not_push(
     assert git("clone", address, "mine").returncode == 0
     assert (tmp_path / "mine" / "d" / "a.txt").read_text() == "text"
     assert git("-C", "mine", "fsck", "--strict").returncode == 0
+    assert git("clone", "--filter=blob:none", address, "partial").returncode == 0
+    assert (tmp_path / "partial" / "d" / "a.txt").read_text() == "text"
     identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
     assert git("-C", "mine", *identity, "commit", "--allow-empty", "-m", "more").returncode == 0
     assert "403" in git("-C", "mine", "push").stderr

@@ -147,8 +147,30 @@ def test_what_does_not_fit_is_refused_and_nothing_of_the_commit_lands(api: HfApi
 
 
 @pytest.mark.parametrize(
+    "path", ["at 9.41\u202fAM.png", "می\u200cخ.txt", "soft\u00adhyphen", "🏳\ufe0f\u200d🌈.txt", "nbsp\u00a0.txt"]
+)
+def test_a_path_with_joiners_and_other_spaces_is_accepted(api: HfApi, repo: str, path: str) -> None:
+    api.upload_file(path_or_fileobj=b"1", path_in_repo=path, repo_id=repo)
+    assert path in api.list_repo_files(repo)
+
+
+@pytest.mark.parametrize(
     "path",
-    ["", "/etc/passwd", "a/../b", "./a", "a//b", "a/", ".git/config", "a/.GIT/x", "a\\b", "a\0b", "a\nb", "x" * 300],
+    [
+        "",
+        "/etc/passwd",
+        "a/../b",
+        "./a",
+        "a//b",
+        "a/",
+        ".git/config",
+        "a/.GIT/x",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "a\x85b",
+        "x" * 300,
+    ],
 )
 def test_a_path_that_a_client_could_not_hold_is_refused(wire: Wire, api: HfApi, repo: str, path: str) -> None:
     before = head(api, repo)

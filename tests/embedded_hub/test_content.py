@@ -53,6 +53,15 @@ def test_ranges_of_regular_and_large_files(wire: Wire, filled: str, path: str, c
     assert (empty.status, empty.body, empty.headers["content-length"]) == (200, b"", str(size))
 
 
+@pytest.mark.parametrize("path", ["a/text.txt", "w.bin"])
+def test_a_file_that_the_client_has_is_not_sent_again(wire: Wire, filled: str, path: str) -> None:
+    address = f"/{filled}/resolve/main/{path}"
+    etag = wire("GET", address).headers["etag"]
+    answer = wire("GET", address, **{"If-None-Match": f'"other", W/{etag}'})
+    assert (answer.status, answer.body) == (304, b"")
+    assert wire("GET", address, **{"If-None-Match": '"other"'}).status == 200
+
+
 def test_uploaded_pages_cannot_run_in_a_browser(wire: Wire, api: HfApi, filled: str) -> None:
     api.upload_file(path_or_fileobj=b"<script>1</script>", path_in_repo="x.html", repo_id=filled)
     headers = wire("GET", f"/{filled}/resolve/main/x.html").headers

@@ -1,6 +1,8 @@
 """Repositories are created, deleted, moved, listed and searched."""
 
+import subprocess
 import warnings
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -57,12 +59,27 @@ def test_moving_takes_files_and_history_along(api: HfApi, repo: str) -> None:
     api.upload_file(path_or_fileobj=b"\0" * 99, path_in_repo="a.bin", repo_id=repo)
     sha = api.model_info(repo).sha
     api.move_repo(repo, "elsewhere/moved")
-    assert not api.repo_exists(repo)
     assert api.model_info("elsewhere/moved").sha == sha
     assert api.get_paths_info("elsewhere/moved", "a.bin")[0].lfs
     api.create_repo(repo)
     with pytest.raises(HfHubHTTPError, match="already"):
         api.move_repo(repo, "elsewhere/moved")
+
+
+def test_an_old_name_leads_to_the_new_one_until_another_repository_takes_it(
+    api: HfApi, running: Running, repo: str, tmp_path: Path
+) -> None:
+    api.upload_file(path_or_fileobj=b"text", path_in_repo="a/b c.txt", repo_id=repo)
+    api.move_repo(repo, f"{repo}-new")
+    assert api.repo_info(repo).id == f"{repo}-new"
+    assert Path(api.hf_hub_download(repo, "a/b c.txt", cache_dir=tmp_path)).read_text() == "text"
+    assert api.get_paths_info(repo, "a/b c.txt")[0].size == 4
+    subprocess.run(["git", "clone", "-q", f"{running.url}/{repo}", str(tmp_path / "clone")], check=True)
+    assert (tmp_path / "clone" / "a" / "b c.txt").read_text() == "text"
+    with pytest.raises(HfHubHTTPError):
+        api.upload_file(path_or_fileobj=b"text", path_in_repo="c.txt", repo_id=repo)
+    api.create_repo(repo)
+    assert api.list_repo_files(repo) == [".gitattributes"]
 
 
 def test_names_differing_only_in_case_are_one_repository(api: HfApi, repo: str) -> None:

@@ -183,11 +183,15 @@ def _branch(request: HubRequest) -> str:
     return request.param("revision").removeprefix(HEADS)
 
 
+_FORBIDDEN = re.compile("[\\\\\0-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Backslashes, control characters and lone surrogates."""
+
+
 def checked_path(path: Any) -> str:
     """Return `path` if git and every client's file system can hold it; 400 otherwise."""
     parts = path.split("/") if isinstance(path, str) else [""]
     bad = any(part.lower() in ("", ".", "..", ".git") or len(part.encode(errors="replace")) > 255 for part in parts)
-    if bad or len(path) > 1024 or "\\" in path or not path.isprintable():  # lone surrogates are not printable either
+    if bad or len(path) > 1024 or _FORBIDDEN.search(path):
         raise HubError(400, f"{str(path)[:200]!r} cannot be the path of a file: it should be like folder/name.ext.")
     return str(path)
 

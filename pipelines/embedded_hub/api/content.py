@@ -43,6 +43,8 @@ def resolve(request: HubRequest) -> Response:
         "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
         "X-Content-Type-Options": "nosniff",
     }
+    if headers["ETag"] in re.split(r"\s*,\s*", request.http.headers.get("if-none-match", "").replace("W/", "")):
+        return Response(status_code=304, headers=headers)
     media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
     media_type = "text/plain; charset=utf-8" if media_type.startswith("text/") else media_type
     if pointer is None:

@@ -2,7 +2,7 @@
 
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from typing import IO
 
@@ -68,9 +68,20 @@ def _answer(repository: OpenRepository, body: bytes, out: IO[bytes], advertise: 
     from dulwich.protocol import ReceivableProtocol
     from dulwich.server import DictBackend, UploadPackHandler
 
+    class WholeClones(UploadPackHandler):  # type: ignore[misc]
+        """Does not offer partial clones, whose later requests for single objects dulwich refuses; git clones all."""
+
+        filter_spec = property(lambda self: None, lambda self, ignored: None)  # git names a filter all the same
+
+        def capabilities(self) -> list[bytes]:
+            return [name for name in super().capabilities() if name != b"filter"]
+
+        def set_client_capabilities(self, caps: Iterable[bytes]) -> None:
+            super().set_client_capabilities([name for name in caps if not name.startswith(b"filter")])
+
     protocol = ReceivableProtocol(BytesIO(body).read, out.write)
     backend = DictBackend({"/": repository.git.git})
-    handler = UploadPackHandler(backend, ["/"], protocol, stateless_rpc=True, advertise_refs=advertise)
+    handler = WholeClones(backend, ["/"], protocol, stateless_rpc=True, advertise_refs=advertise)
     if advertise:
         protocol.write_pkt_line(f"# service={SERVICE}\n".encode())
         protocol.write_pkt_line(None)

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS tokens(hash TEXT PRIMARY KEY, name TEXT NOT NULL UNIQ
 CREATE TABLE IF NOT EXISTS repos(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,
     namespace TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE, private INTEGER NOT NULL,
     sdk TEXT, created TEXT NOT NULL, moving_to TEXT, UNIQUE(kind, namespace, name));
+CREATE TABLE IF NOT EXISTS former_names(kind TEXT NOT NULL, namespace TEXT NOT NULL COLLATE NOCASE,
+    name TEXT NOT NULL COLLATE NOCASE, repo INTEGER NOT NULL, PRIMARY KEY(kind, namespace, name));
 CREATE TABLE IF NOT EXISTS lfs_files(repo INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(repo, oid)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS lfs_users ON lfs_files(oid);
 """
@@ -156,6 +158,12 @@ class Accounts:
         """Return the repository of that name; case does not matter."""
         return next(iter(self._repos("kind=? AND namespace=? AND name=?", kind, namespace, name)), None)
 
+    def renamed(self, kind: str, namespace: str, name: str) -> RepoRow | None:
+        """Return the repository that had this name before it moved."""
+        query = "SELECT repo FROM former_names WHERE kind=? AND namespace=? AND name=?"
+        row = self.database.sql.execute(query, (kind, namespace, name)).fetchone()
+        return self.repo_of_id(row[0]) if row else None
+
     def repo_of_id(self, id_: int) -> RepoRow | None:
         """Return the repository with that id, under its current name."""
         return next(iter(self._repos("id=?", id_)), None)
@@ -174,8 +182,11 @@ class Accounts:
         """Enter a repository whose folder is ready; this creates it. Raises NameTaken."""
         values = (kind, namespace, name, int(private), sdk, now())
         query = "INSERT INTO repos(kind, namespace, name, private, sdk, created) VALUES (?, ?, ?, ?, ?, ?)"
+        former = "DELETE FROM former_names WHERE kind=? AND namespace=? AND name=?"
         try:
-            self.database.sql.execute(query, values)
+            with self.database.transaction():
+                self.database.sql.execute(query, values)
+                self.database.sql.execute(former, values[:3])
         except sqlite3.IntegrityError:
             raise NameTaken(f"{namespace}/{name}") from None
 
@@ -197,6 +208,9 @@ class Accounts:
         namespace, name = target.split("/") if target else (repo.namespace, repo.name)
         query = "UPDATE repos SET namespace=?, name=?, moving_to=NULL WHERE id=?"
         self.database.sql.execute(query, (namespace, name, repo.id))
+        if target:
+            former = "INSERT OR REPLACE INTO former_names VALUES (?, ?, ?, ?)"
+            self.database.sql.execute(former, (repo.kind, repo.namespace, repo.name, repo.id))
 
     def moves(self) -> list[tuple[RepoRow, str]]:
         """Return the moves that have begun and not ended."""

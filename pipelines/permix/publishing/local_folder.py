@@ -1,5 +1,6 @@
 """Publish a folder of this machine as a repository, byte for byte."""
 
+import sys
 from pathlib import Path
 
 from permix.errors import BadInput, PermixError
@@ -16,6 +17,9 @@ def upload(folder: Path, kind: str, name: str) -> str:
         raise BadInput(f"There is no folder {folder}: give the folder that should become {name}.")
     if not any(path.is_file() for path in folder.rglob("*")):
         raise BadInput(f"{folder} holds no file: give the folder that should become {name}.")
+    if links := [path for path in sorted(folder.rglob("*")) if path.is_symlink() and not path.is_file()]:
+        names = ", ".join(str(path.relative_to(folder)) for path in links)
+        print(f"Note: links to folders, or to nothing, are left out: {names}.", file=sys.stderr)
     sdk = _space_sdk(folder) if kind == "space" else None
 
     from huggingface_hub import HfApi
