@@ -44,12 +44,12 @@ print("loaded:", [name for name in {HEAVY.split()!r} if name in sys.modules])
 
 
 def test_help_names_every_command_under_a_heading_and_in_a_clause() -> None:
-    shown = CliRunner().invoke(cli.app, ["--help"]).stdout
+    output = CliRunner().invoke(cli.app, ["--help"]).stdout
     for heading in (*cli.COMMANDS, "One stage of the chain, with its missing inputs"):
-        assert f"\n{heading}:\n" in shown
+        assert f"\n{heading}:\n" in output
     for name in COMMANDS:
-        assert re.search(rf"\n  {name} +[A-Z][\w-]+ ", shown), name
-    assert "..." not in shown.partition("Build an experiment")[2]
+        assert re.search(rf"\n  {name} +[A-Z][\w-]+ ", output), name
+    assert "..." not in output.partition("Build an experiment")[2]
 
 
 def options(name: str, command: Any) -> Iterator[tuple[str, str | None]]:
@@ -75,11 +75,11 @@ def test_the_example_of_a_commands_help_can_be_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", stages.NAMES)
 def test_every_stage_has_a_command_with_an_option_for_every_field(name: str) -> None:
-    shown = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).stdout
+    output = CliRunner().invoke(cli.app, [name, "--help"], env={"COLUMNS": "200"}).stdout
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
-    wanted = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).config)}
-    assert wanted | {"--recipe", "--set", "--benchmark", "--hub", "--workers", "--work"} <= options
-    assert all(option in shown for option in wanted)
+    flags = {"--" + field.replace("_", "-") for field in own_fields(stages.get(name).config)}
+    assert flags | {"--recipe", "--set", "--benchmark", "--hub", "--workers", "--work"} <= options
+    assert all(option in output for option in flags)
     undescribed = set(own_fields(stages.get(name).config)) - set(help_texts(stages.get(name).config))
     assert not undescribed, "each needs a help text at its field"
 
@@ -98,9 +98,9 @@ def recipe_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:
 
 
 def test_options_of_every_type_reach_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = ["--max-steps", "7", "--learning-rate", "1e-5", "--bf16", "--optim", "sgd", "--loss-type", "grpo"]
-    given += ["--lora-target-modules", "q_proj", "--lora-target-modules", "v_proj"]
-    recipe = recipe_of(monkeypatch, "grpo", "--recipe", "smoke", "rlvr", "--benchmark", "arithmetic", *given)
+    arguments = ["--max-steps", "7", "--learning-rate", "1e-5", "--bf16", "--optim", "sgd", "--loss-type", "grpo"]
+    arguments += ["--lora-target-modules", "q_proj", "--lora-target-modules", "v_proj"]
+    recipe = recipe_of(monkeypatch, "grpo", "--recipe", "smoke", "rlvr", "--benchmark", "arithmetic", *arguments)
     settings = recipe.settings("grpo")
     assert recipe.variants == ("rlvr",)
     assert [b.name for b in recipe.benchmarks] == ["arithmetic"]

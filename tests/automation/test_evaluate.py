@@ -209,11 +209,15 @@ def test_a_base_that_cannot_be_had_is_one_sentence(
 ) -> None:
     shutil.copytree(forge.adapter, tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
-    given = json.loads(path.read_text())
+    saved = json.loads(path.read_text())
     for name, text, sentence in (
-        ("none", json.dumps(given | {"base_model_name_or_path": None}), "names the base '': base_model_name_or_path"),
-        ("local", json.dumps(given | {"base_model_name_or_path": "/home/me/base"}), "names the base '/home/me/base'"),
-        ("gone", json.dumps(given | {"base_model_name_or_path": "me/gone"}), "The base me/gone of me/lora-gone is not"),
+        ("none", json.dumps(saved | {"base_model_name_or_path": None}), "names the base '': base_model_name_or_path"),
+        ("local", json.dumps(saved | {"base_model_name_or_path": "/home/me/base"}), "names the base '/home/me/base'"),
+        (
+            "gone",
+            json.dumps(saved | {"base_model_name_or_path": "me/gone"}),
+            "The base me/gone of me/lora-gone is not",
+        ),
         ("text", '"a text"', "adapter_config.json of me/lora-text is not a JSON table"),
     ):
         path.write_text(text)

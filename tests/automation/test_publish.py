@@ -98,10 +98,10 @@ def test_what_cannot_be_published_is_one_sentence(forge: Forge) -> None:
 @pytest.fixture(scope="module")
 def sweep() -> str:
     """A sweep of the organisation."""
-    given = ("--model", "good-model", "--key", "MY_KEY", "--limit", "1", "--runs", "1", "--benchmark", "arithmetic")
+    options = ("--model", "good-model", "--key", "MY_KEY", "--limit", "1", "--runs", "1", "--benchmark", "arithmetic")
     with FaultyServer(add) as server:
         where = ("--endpoint", server.url, "--recipe", "smoke", "--set", "org=results")
-        permix(Path(os.environ["PERMIX_HOME"]), "sweep", *where, *given, MY_KEY=KEY)
+        permix(Path(os.environ["PERMIX_HOME"]), "sweep", *where, *options, MY_KEY=KEY)
     return "datasets/results/permix-sweep-good-model-served"
 
 

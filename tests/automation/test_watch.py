@@ -112,8 +112,8 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         other = push(forge, "adapter_config.json", other_weights)
         github.wait_for(2)
         assert github.evaluations[1] == (ADAPTER, other)
-        shown = watch("--org", "results").stdout
-        assert shown.startswith(f"{ADAPTER}  by relay {address}/, enabled, sent on: {other}; last evaluation: {SWEEP}@")
+        lines = watch("--org", "results").stdout
+        assert lines.startswith(f"{ADAPTER}  by relay {address}/, enabled, sent on: {other}; last evaluation: {SWEEP}@")
         assert watch(ADAPTER, "--remove").stdout == f"{ADAPTER}: watched no longer\n"
     assert watch().stdout.startswith("Nothing is watched")
     original = (forge.adapter / "adapter_config.json").read_bytes()

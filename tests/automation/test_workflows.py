@@ -117,11 +117,11 @@ def test_a_step_is_one_command_of_ours_with_the_environment_it_needs(name: str, 
         assert match, step["run"]
         assert not match["target"] or match["target"] in targets
         if match["step"]:
-            given = {**load(name).get("env", {}), **step.get("env", {})}
+            environment = {**load(name).get("env", {}), **step.get("env", {})}
             for parameter in inspect.signature(STEPS[match["step"]], eval_str=True).parameters.values():
                 if parameter.default is inspect.Parameter.empty:
                     (option,) = parameter.annotation.__metadata__
-                    assert option.envvar in given, f"{step['run']} needs {option.envvar}"
+                    assert option.envvar in environment, f"{step['run']} needs {option.envvar}"
 
 
 @pytest.mark.parametrize(("name", "job"), EVERY_JOB)
@@ -136,9 +136,9 @@ def test_every_name_in_an_expression_exists_where_it_is_used(name: str, job: str
         *((step, STEP_CONTEXTS, page["steps"][:number]) for number, step in enumerate(page["steps"])),
     ]
     before = list(jobs(name))[: list(jobs(name)).index(job)]
-    wanted = page.get("needs", [])
-    wanted = [wanted] if isinstance(wanted, str) else wanted
-    assert set(wanted) <= set(before), "a job needs jobs above it"
+    needs = page.get("needs", [])
+    needs = [needs] if isinstance(needs, str) else needs
+    assert set(needs) <= set(before), "a job needs jobs above it"
     for part, contexts, steps in places:
         for dotted in [dotted for expression in expressions(part) for dotted in names(expression)]:
             context, _, rest = dotted.partition(".")
@@ -147,7 +147,7 @@ def test_every_name_in_an_expression_exists_where_it_is_used(name: str, job: str
             if context == "matrix":
                 assert first in page["strategy"]["matrix"]
             elif context == "needs":
-                assert first in wanted
+                assert first in needs
                 assert last.removeprefix("outputs.") in jobs(name)[first]["outputs"]
             elif context == "steps":
                 assert first in [step.get("id") for step in steps]

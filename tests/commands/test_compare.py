@@ -36,11 +36,11 @@ def test_the_second_less_the_first_with_intervals_and_corrected(
     sweeps: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     compare.compare(sweeps, draws=200)
-    shown = capsys.readouterr().out.splitlines()
-    assert shown[0] == f"sums: less {sweeps[0]}"
-    assert shown[2] == sweeps[1]
-    assert shown[9].startswith("-: not defined")
-    rows = {line.split()[0]: line.split()[1:] for line in shown[3:9]}
+    output = capsys.readouterr().out.splitlines()
+    assert output[0] == f"sums: less {sweeps[0]}"
+    assert output[2] == sweeps[1]
+    assert output[9].startswith("-: not defined")
+    rows = {line.split()[0]: line.split()[1:] for line in output[3:9]}
     assert list(rows) == ["pss", "worst", "best", "mean", "pss_corrected", "none"]
     assert rows["worst"][0] == "+0.950"
     assert 0.8 < float(rows["worst"][1]) < 0.95
@@ -51,10 +51,10 @@ def test_the_second_less_the_first_with_intervals_and_corrected(
 
 def test_selectors_are_printed_for_every_benchmark(sweeps: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     selectors.selectors(sweeps[0])
-    shown = capsys.readouterr().out
-    assert shown.startswith("sums\nselector")
-    assert re.search(r"\nrandom +0\.475 ", shown)
-    table, legend = shown.split("\n\n")
+    output = capsys.readouterr().out
+    assert output.startswith("sums\nselector")
+    assert re.search(r"\nrandom +0\.475 ", output)
+    table, legend = output.split("\n\n")
     assert re.match(r"best of 2 personas +0\.950 ", table.splitlines()[-1])
     assert all(f"{name}: " in legend for name in ("random", "chosen", "majority", "best of k"))
 

@@ -64,10 +64,10 @@ def test_without_a_key_the_paper_cannot_be_run_and_exit_code_1_says_so(
     with pytest.raises(PermixError, match=r"lacks what the recipe paper needs: .*rewrites") as failure:
         doctor.doctor("paper")
     assert failure.value.exit_code == 1
-    shown = capsys.readouterr().out
-    assert shown.count("OPENAI_API_KEY is not set") == 1
-    assert "a GPU" in shown
-    (line,) = (line for line in shown.splitlines() if "OPENAI_API_KEY" in line)
+    output = capsys.readouterr().out
+    assert output.count("OPENAI_API_KEY is not set") == 1
+    assert "a GPU" in output
+    (line,) = (line for line in output.splitlines() if "OPENAI_API_KEY" in line)
     assert line.startswith("MISSING  rewrites, questions, personagym ")
     assert str(failure.value).count("personagym") == 1
 
@@ -128,7 +128,7 @@ def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> Non
 def test_a_gated_base_and_a_foreign_org_are_missing(tmp_path: Path) -> None:
     done = run_doctor(tmp_path, "--recipe", "t4")
     assert done.returncode == 1
-    shown = " ".join(done.stdout.split())
-    assert "MISSING input Could not read meta-llama/Llama-3.2-1B-Instruct. It is gated" in shown
-    assert "MISSING token me may not write to 'permix'" in shown
+    output = " ".join(done.stdout.split())
+    assert "MISSING input Could not read meta-llama/Llama-3.2-1B-Instruct. It is gated" in output
+    assert "MISSING token me may not write to 'permix'" in output
     assert "permix: This machine lacks what the recipe t4 needs: token, input." in done.stderr

@@ -80,9 +80,9 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     base = AutoModelForCausalLM.from_pretrained(folders[0])
     with torch.inference_mode():
         plain = base(**prompt).logits
-        wanted = PeftModel.from_pretrained(base, folders[1]).eval()(**prompt).logits
+        expected = PeftModel.from_pretrained(base, folders[1]).eval()(**prompt).logits
         logits = AutoModelForCausalLM.from_pretrained(folder)(**prompt).logits
-    assert torch.allclose(logits, wanted, atol=1e-4)
+    assert torch.allclose(logits, expected, atol=1e-4)
     assert not torch.allclose(logits, plain, atol=1e-2)
     facts = head.record["facts"]
     assert facts["largest_logit_error_by_merging"] < 1e-4 < 1e-2 < facts["largest_logit_change_by_adapter"]

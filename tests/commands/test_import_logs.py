@@ -105,8 +105,8 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
     lm_eval(tmp_path / "logs" / "plain", None, [1, 1, 1, 0])
     poet = lm_eval(tmp_path / "poet", POET, [1, 0, 0, 0])
     import_logs.import_logs("lm-eval", [tmp_path / "logs"], [f"poet={poet}"], out=tmp_path / "sweep")
-    shown = capsys.readouterr().out
-    assert shown.startswith("sums: 4 problems x 1 runs x 2 personas\npss 0.500")
+    output = capsys.readouterr().out
+    assert output.startswith("sums: 4 problems x 1 runs x 2 personas\npss 0.500")
     rows = rows_of(tmp_path / "sweep")
     assert {row["persona"] for row in rows} == {CHEMIST.key, "none", "poet"}
     assert len(rows) == 12

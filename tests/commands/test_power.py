@@ -54,11 +54,11 @@ def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
 
 def test_the_table_has_a_line_for_each_size(capsys: pytest.CaptureFixture[str]) -> None:
     command.power(problems=[20], runs=[1, 2], personas=4, spread=0.3, difference=0.2)
-    shown = capsys.readouterr().out
-    assert "PSS of the first 0.538" in shown
-    assert "pss: none of these for power 0.8" in shown
-    assert "worst: cannot rise by 0.2 at the same mean with a spread of 0.3" in shown
-    sizes = [line.split() for line in shown.splitlines() if line.lstrip().startswith("20 ")]
+    output = capsys.readouterr().out
+    assert "PSS of the first 0.538" in output
+    assert "pss: none of these for power 0.8" in output
+    assert "worst: cannot rise by 0.2 at the same mean with a spread of 0.3" in output
+    sizes = [line.split() for line in output.splitlines() if line.lstrip().startswith("20 ")]
     assert [(size[:2], size[-2]) for size in sizes] == [(["20", "1"], "-"), (["20", "2"], "-")]
 
 

@@ -46,9 +46,9 @@ def test_every_sweep_has_a_line_with_interval_and_chance(
 
 def test_another_sweep_teaches_the_voices(sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     recovery.recovery([sweeps["base"]], trained_on=sweeps["dull"], draws=50)
-    shown = capsys.readouterr().out
-    assert shown.splitlines()[2].startswith("   0.333")
-    assert shown.endswith(f"learned from {sweeps['dull']}.\n")
+    output = capsys.readouterr().out
+    assert output.splitlines()[2].startswith("   0.333")
+    assert output.endswith(f"learned from {sweeps['dull']}.\n")
 
 
 def test_an_imported_sweep_with_recovery_is_verified(

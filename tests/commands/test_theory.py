@@ -11,13 +11,13 @@ BASE, TRAINED = (f"datasets/permix-smoke/permix-sweep-permix-toy-{name}" for nam
 
 
 def test_a_prediction_needs_only_the_base(smoke: Path) -> None:
-    shown = permix(smoke, "theory", BASE, "--beta", "0.5").stdout
-    assert shown.startswith("arithmetic\n  at beta 0.5: worst ")
-    assert "arithmetic-long\n" in shown
-    assert "semiconductor specialist" in shown
-    assert "Proposition 1 (the paper's section 3.3" in shown
-    assert "at beta: the accuracy that this predicts" in shown
-    assert "the trained sweep" not in shown
+    output = permix(smoke, "theory", BASE, "--beta", "0.5").stdout
+    assert output.startswith("arithmetic\n  at beta 0.5: worst ")
+    assert "arithmetic-long\n" in output
+    assert "semiconductor specialist" in output
+    assert "Proposition 1 (the paper's section 3.3" in output
+    assert "at beta: the accuracy that this predicts" in output
+    assert "the trained sweep" not in output
 
 
 def test_a_trained_sweep_is_fitted_and_its_styles_compared(smoke: Path) -> None:
@@ -25,9 +25,9 @@ def test_a_trained_sweep_is_fitted_and_its_styles_compared(smoke: Path) -> None:
     assert set(fitted) == {"arithmetic", "arithmetic-long"}
     assert {"prediction", "fit"} <= set(fitted["arithmetic"])
     assert len(fitted["arithmetic"]["fit"]["personas"]) == 16
-    shown = permix(smoke, "theory", BASE, "--trained", TRAINED).stdout
-    assert "one shift for all personas: p = " in shown
-    assert "largest misfit of a persona" in shown
+    output = permix(smoke, "theory", BASE, "--trained", TRAINED).stdout
+    assert "one shift for all personas: p = " in output
+    assert "largest misfit of a persona" in output
 
 
 def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
@@ -45,21 +45,21 @@ def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
 
 
 def test_claims_without_an_artifact_are_the_papers_own(smoke: Path) -> None:
-    shown = permix(smoke, "claims").stdout
-    assert shown.startswith("Each statement of the paper, the formula")
-    assert "with its 95 % interval" in shown
-    assert shown.count("    paper: ") == 25
-    assert "ours:" not in shown
-    assert "[pss of permix-rlvr - rlvr, math500: +0.143, " in shown
-    assert max(map(len, shown.splitlines())) <= 120
+    output = permix(smoke, "claims").stdout
+    assert output.startswith("Each statement of the paper, the formula")
+    assert "with its 95 % interval" in output
+    assert output.count("    paper: ") == 25
+    assert "ours:" not in output
+    assert "[pss of permix-rlvr - rlvr, math500: +0.143, " in output
+    assert max(map(len, output.splitlines())) <= 120
 
 
 def test_claims_of_an_artifact_show_both_verdicts(smoke: Path) -> None:
-    shown = permix(smoke, "claims", "datasets/permix-smoke/permix-tables").stdout
-    assert "arithmetic stands for GSM8K" in shown
-    assert shown.count("    ours:  ") == 25
-    assert "ours:  not measured" in shown
-    assert re.search(r"ours:  fails, inside the noise \[\w+ of .*? to [-+]\d\.\d+(, p \d\.\d+)?\]", shown)
+    output = permix(smoke, "claims", "datasets/permix-smoke/permix-tables").stdout
+    assert "arithmetic stands for GSM8K" in output
+    assert output.count("    ours:  ") == 25
+    assert "ours:  not measured" in output
+    assert re.search(r"ours:  fails, inside the noise \[\w+ of .*? to [-+]\d\.\d+(, p \d\.\d+)?\]", output)
     refused = permix(smoke, "claims", BASE, check=False)
     assert refused.returncode == 2
     assert "give an artifact of stage tables" in refused.stderr
@@ -71,5 +71,5 @@ def test_the_papers_values_load_with_stock_datasets(smoke: Path) -> None:
         "print([r['printed'] for r in rows if (r['table'], r['row'], r['benchmark'], r['measure']) == "
         "('3', 'seqkd-gemma3-27b', 'math500', 'worst')])"
     )
-    shown = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout
-    assert shown.splitlines()[-1] == "[31.7]"
+    output = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout
+    assert output.splitlines()[-1] == "[31.7]"

@@ -71,9 +71,9 @@ def test_a_falsified_score_is_found_with_every_number_it_changed(
 ) -> None:
     with pytest.raises(PermixError, match="does not follow from its completions"):
         verify.verify(publish(score=0.0))
-    shown = capsys.readouterr().out
-    assert "benchmarks/arithmetic/accuracy/good: stored 0.666667, recomputed 1.0" in shown
-    assert "12 completions graded again, 1 scores and" in shown
+    output = capsys.readouterr().out
+    assert "benchmarks/arithmetic/accuracy/good: stored 0.666667, recomputed 1.0" in output
+    assert "12 completions graded again, 1 scores and" in output
 
 
 def test_a_falsified_number_is_found(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,11 +90,11 @@ def test_problems_that_are_not_there_are_named(publish: Publish) -> None:
 def test_show_prints_a_record_for_people_and_for_programs(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
     target = publish()
     show.show(target)
-    shown = capsys.readouterr().out
-    assert shown.startswith(f"{target}@")
-    assert "v1.0.0, made 2026-04-10T12:00:00Z by stage sweep" in shown
-    assert "was changed since" not in shown
-    assert max(map(len, shown.splitlines())) < 300
+    output = capsys.readouterr().out
+    assert output.startswith(f"{target}@")
+    assert "v1.0.0, made 2026-04-10T12:00:00Z by stage sweep" in output
+    assert "was changed since" not in output
+    assert max(map(len, output.splitlines())) < 300
     show.show(target, as_json=True)
     assert json.loads(capsys.readouterr().out)["target"] == target
 

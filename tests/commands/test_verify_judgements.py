@@ -62,9 +62,9 @@ def test_honest_scores_pass(publish: Publish, capsys: pytest.CaptureFixture[str]
 def test_a_falsified_score_is_found(score: float | None, publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PermixError, match="does not follow from its"):
         verify.verify(publish(score=score))
-    shown = capsys.readouterr().out
-    assert "judges/a/" in shown
-    assert "read again from raw replies, 1 scores and" in shown
+    output = capsys.readouterr().out
+    assert "judges/a/" in output
+    assert "read again from raw replies, 1 scores and" in output
 
 
 def test_a_falsified_number_is_found(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
