@@ -1,6 +1,7 @@
 """Errors for people: one sentence with what is there, what was expected and what to do."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable
 
 
@@ -20,6 +21,11 @@ class Stopped(PermixError):
     """Ctrl-C. Exit code 130, as in shells."""
 
     exit_code = 130
+
+
+def counts(reasons: Iterable[str]) -> str:
+    """Return how often each reason occurs, as `2 x cut, 1 x wrong`."""
+    return ", ".join(f"{count} x {reason}" for reason, count in sorted(Counter(reasons).items()))
 
 
 def nearest(word: str, words: Iterable[str], unlisted: Iterable[str] = ()) -> str:

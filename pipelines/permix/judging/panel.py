@@ -1,11 +1,10 @@
 """The judges of one artifact: their settings in a recipe, their rows, and their cost."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from permix.errors import PermixError
+from permix.errors import PermixError, counts
 from permix.experiment.models import Model
 from permix.judging import structured
 from permix.judging.judge import Item, Judgement, ModelJudge
@@ -33,9 +32,7 @@ class JudgedConfig(StageConfig):
     judge_models: tuple[Model, ...] = recipe_field()
     judges: tuple[str, ...] = setting(("gpt-5-mini", "deepseek-v3.2"), help="names of the judges in [model.*]")
     judge_temperature: float = setting(0.0, help="sampling temperature of the judges (0: greedy)")
-    judge_max_tokens: int = setting(
-        4096, help="maximum tokens of a judge's reply"
-    )  # a reasoning model thinks within it
+    judge_max_tokens: int = setting(4096, help="maximum tokens of a judge's reply, with a reasoning model's thoughts")
     retries: int = setting(2, help="retries for an unreadable reply")
     budget: float = unhashed(0.0, help="limit in USD for all judges together (0: no limit)")
 
@@ -79,8 +76,7 @@ class Panel:
     def refuse_silence(self, judged: Sequence[Row]) -> None:
         """Raise PermixError if no judge gave a score, because there is nothing to publish."""
         if all(row["score"] is None for row in judged):
-            counts = Counter(row["status"] for row in judged)
-            statuses = ", ".join(f"{count} x {status}" for status, count in sorted(counts.items()))
+            statuses = counts(row["status"] for row in judged)
             reason = next(iter(self.trouble.values()), "run it again to ask for all of them again.")
             raise PermixError(f"No judge gave a score ({statuses}): {reason}")
 

@@ -36,9 +36,7 @@ class Target:
         changes, measured = [], list(names)
         if self.endpoint:
             if self.base or self.adapter or names:
-                raise BadInput(
-                    "A server has its own models: name one with --model, and omit variants, --base and --adapter."
-                )
+                raise BadInput("A server has its own models: give --model, without variants, --base and --adapter.")
             if not self.model:
                 raise BadInput("--endpoint needs --model: the server's name for the model.")
             name = re.sub(r"[^\w.-]+", "-", self.model.rpartition("/")[2], flags=re.ASCII)

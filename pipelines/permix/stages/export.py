@@ -50,11 +50,6 @@ def target(config: Config) -> str:
     return f"{config.org}/{config.stem}" + ("" if config.is_merged else "-gguf")
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Return the adapter and its base."""
-    return {"adapter": config.adapter, "base": config.base}
-
-
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Merge, check the merged model against the adapted one, and convert it to GGUF for a GGUF format."""
     merged = out if config.is_merged else context.work / "merged"
@@ -137,7 +132,7 @@ STAGE = Stage(
     version=1,
     config=Config,
     target=target,
-    inputs=inputs,
+    inputs=lambda config: {"adapter": config.adapter, "base": config.base},
     run=run,
     needs=lambda config: ("torch", "transformers", "peft"),
 )

@@ -51,7 +51,6 @@ class Config(StageConfig):
     max_completion_tokens: int = setting(0, help="omit rows with a longer target (0: no limit)")
 
     def __post_init__(self) -> None:
-        """Raise BadInput for numbers out of range."""
         self.refuse_below(1, "epochs")
         self.refuse_below(0, "max_prompt_tokens", "max_completion_tokens")
 

@@ -70,12 +70,10 @@ class Config(JudgedConfig):
     tiebreaker: str = setting("", help="further judge for answers whose scores differ by `dispute` or more")
     dispute: int = setting(2, help="difference of two scores from which the tiebreaker decides")
     checks: int = setting(0, help="number of answers that are scored again with changed position and length")
-    upstream: str = unhashed(
-        "", help="follow PersonaGym's own procedure, with its prompts from this Hub dataset"
-    )  # its content is hashed
+    # The content of upstream is hashed.
+    upstream: str = unhashed("", help="follow PersonaGym's own procedure, with its prompts from this Hub dataset")
 
     def __post_init__(self) -> None:
-        """Raise BadInput for numbers out of range, and for settings that upstream's procedure lacks."""
         super().__post_init__()
         self.refuse_below(1, "max_tokens", "batch_size", "gpus", "tensor_parallel", "max_lora_rank", "dispute")
         self.refuse_below(0, "temperature", "checks")
@@ -174,15 +172,14 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     judges = Panel(config.panel, config, context)
     judges.reach()  # a missing judge is an error before anything is sampled
     gym = procedure.of(inputs.get("upstream"))
-    asked = {row["question_id"]: row for row in questions.read(inputs["questions"])}
+    question_rows = {row["question_id"]: row for row in questions.read(inputs["questions"])}
     adapter = models.adapter(inputs, context)
     sampling = Sampling(temperature=config.temperature, top_p=config.top_p, max_tokens=config.max_tokens)
-    requests, answered = answers.requests(asked, gym, sampling, (config.seed, config.variant), adapter)
+    requests, answered = answers.requests(question_rows, gym, sampling, (config.seed, config.variant), adapter)
     sampler = models.open_sampler(config.model, inputs.get("base"), config, context)
     completions = list(sampler.sample(requests, journal=context.work / "answers.jsonl", progress=context.progress))
     answers.fill(answered, completions, sampler.dtype)
-    texts = {key: row["answer"] for key, row in answered.items()}
-    tables = _judge(config, judges, gym, asked, texts, answered)
+    tables = _judge(config, judges, gym, question_rows, answered)
     for part, columns in PARTS.items():
         if tables[part]:
             parquet.write(tables[part], columns, _file(out, part))
@@ -200,28 +197,24 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def _judge(
-    config: Config,
-    judges: Panel,
-    gym: Procedure,
-    asked: Mapping[str, Row],
-    texts: Mapping[str, str],
-    answered: Mapping[str, Row],
+    config: Config, judges: Panel, gym: Procedure, question_rows: Mapping[str, Row], answered: Mapping[str, Row]
 ) -> dict[str, list[Row]]:
-    """Return the rows of the PARTS; questions `asked`, answers `texts` and their rows `answered` are by question id."""
+    """Return the rows of the PARTS; questions and answers are by question id."""
     from permix.results.measures import fidelity
 
+    texts = {key: row["answer"] for key, row in answered.items()}
     known, examined = {row["id"]: row for row in calibration.rows()}, calibration.items() if config.calibrate else []
-    check_rows, check_items = checks.chosen(asked, texts, config.checks)
+    check_rows, check_items = checks.chosen(question_rows, texts, config.checks)
     tables: dict[str, list[Row]] = {part: [] for part in PARTS}
     for name in config.judges:
         tables["calibration"] += judges.rows(name, "calibration", judge.SCORE, examined, known)
-        judgements = gym.judge(judges.clients[name], judges.journal(name, "judge"), asked, texts, config.seed)
+        judgements = gym.judge(judges.clients[name], judges.journal(name, "judge"), question_rows, texts, config.seed)
         tables["scores"] += panel.judged_rows(name, judgements, answered)
         tables["checks"] += judges.rows(name, "check", judge.SCORE, check_items, check_rows)
     judges.refuse_silence(tables["scores"])
     if config.tiebreaker:
         disputed = {key: texts[key] for key in fidelity.disputed(tables["scores"], config.dispute)}
-        judgements = gym.judge(judges.clients[config.tiebreaker], "tiebreaker", asked, disputed, config.seed)
+        judgements = gym.judge(judges.clients[config.tiebreaker], "tiebreaker", question_rows, disputed, config.seed)
         tables["scores"] += panel.judged_rows(config.tiebreaker, judgements, answered)
     return tables
 

@@ -51,7 +51,6 @@ class Config(JudgedConfig):
     limit: int = setting(0, help="number of problems, the first of the benchmark (0: all)")
 
     def __post_init__(self) -> None:
-        """Raise BadInput for numbers out of range and for a model compared with itself."""
         super().__post_init__()
         self.refuse_below(0, "limit")
         if len(set(self.sweeps)) < 2:

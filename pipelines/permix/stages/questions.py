@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from permix import parquet
-from permix.errors import BadInput, PermixError
+from permix.errors import BadInput, PermixError, counts
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import procedure, structured, tasks
@@ -70,7 +70,6 @@ class Config(StageConfig):
     budget: float = unhashed(0.0, help="limit in USD for the writer (0: no limit)")
 
     def __post_init__(self) -> None:
-        """Raise BadInput for numbers out of range."""
         self.refuse_below(1, "per_task", "max_tokens")
         self.refuse_below(0, "retries", "limit", "budget")
 
@@ -170,7 +169,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         rows, missing = gym.write(client, persona.load(inputs["personas"], "eval"), config.per_task, config.seed)
     if not rows:
         raise PermixError(
-            f"{config.model} wrote no question that can be used ({_counted(missing)}): try another model."
+            f"{config.model} wrote no question that can be used ({counts(missing.values())}): try another model."
         )
     without_examples = gym.exemplify(client, rows, config.seed) if client and config.examples else {}
     parquet.write(rows, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
@@ -198,7 +197,7 @@ def _of_dataset(config: Config, folder: Path) -> list[Row]:
     names = {title.lower(): task for task, title in TASKS.items()} | {task: task for task in TASKS}
     names["toxicity"] = "toxicity_control"  # the name in PersonaGym's own data
     questions: list[Row] = []
-    counts, personas = Counter[str](), set[str]()
+    numbers, personas = Counter[str](), set[str]()
     for number, row in enumerate(parquet.of_split(folder, config.dataset, config.split, config.config), 1):
         key, task, question = (text_of(row.get(name)) for name in ("persona", "task", "question"))
         if not key or not question or task.lower() not in names:
@@ -211,18 +210,14 @@ def _of_dataset(config: Config, folder: Path) -> list[Row]:
         if config.limit and len(personas) > config.limit:
             break
         task = names[task.lower()]
-        if counts[f"{key}|{task}"] == config.per_task:
+        if numbers[f"{key}|{task}"] == config.per_task:
             continue
         system_prompt = text_of(row.get("system_prompt"))
         each = Persona(key, text_of(row.get("category")), system_prompt or prompts.identity(key))
         writer = config.written_by or config.dataset
-        questions.append(tasks.question(each, task, counts[f"{key}|{task}"], question, writer, system_prompt or key))
-        counts[f"{key}|{task}"] += 1
+        questions.append(tasks.question(each, task, numbers[f"{key}|{task}"], question, writer, system_prompt or key))
+        numbers[f"{key}|{task}"] += 1
     return questions
-
-
-def _counted(missing: Mapping[str, str]) -> str:
-    return ", ".join(f"{n} x {fault}" for fault, n in Counter(missing.values()).items())
 
 
 STAGE = Stage(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from permix import benchmarks
 from permix.benchmarks import sizes
-from permix.errors import BadInput, PermixError
+from permix.errors import BadInput, PermixError, counts
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.parquet import Row
@@ -58,7 +58,6 @@ class Config(written_targets.WriterConfig):
     retries: int = setting(2, help="retries for each rewrite")
 
     def __post_init__(self) -> None:
-        """Raise BadInput for numbers out of range."""
         super().__post_init__()
         self.refuse_below(0, "retries")
 
@@ -113,7 +112,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         sampler = models.open_sampler(config.writer, inputs.get("model"), config, context, config.budget)
     chats = {name: _prompt(config, problem, drawn[name]) for name, problem in problems.items()}
     accepted: dict[str, Row] = {}
-    rejected, completions = Counter[str](), list[Completion]()
+    rejected, completions = list[str](), list[Completion]()
     for attempt in range(1 + config.retries * config.verify):
         written = _sample(config, sampler, chats, attempt, context)
         completions += written.values()
@@ -125,20 +124,20 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
             else:
                 chat = prompts.messages(problems[name].question, drawn[name], config.task.instruction)
                 accepted[name] = written_targets.row(config, problems[name], drawn[name], chat, written[name], verdict)
-        rejected.update(faults.values())
+        rejected += faults.values()
         chats = {n: _prompt_again(config, chats[n], written[n], f, problems[n].gold) for n, f in faults.items()}
         if not chats:
             break
     if not accepted:
         last = completions[-1].text.strip()[-200:] or "(nothing)"
-        raise PermixError(f"No rewrite of {config.model} was kept ({_counted(rejected)}). The last ended: {last}")
+        raise PermixError(f"No rewrite of {config.model} was kept ({counts(rejected)}). The last ended: {last}")
     rows = [accepted[name] for name in problems if name in accepted]
     written_targets.write(rows, out / "data" / "train-00000-of-00001.parquet")
     return {
         "rows": len(rows),
         "problems": len(problems),
         "prompts": prompts.templates("rewrite", "rewrite_again") if config.writer else {},
-        "rejected": dict(sorted(rejected.items())),
+        "rejected": dict(sorted(Counter(rejected).items())),
         "left_out": dict(sorted(Counter(faults.values()).items())),
         "statuses": dict(sorted(Counter(row["status"] for row in rows).items())),
         "personas": dict(sorted(Counter(row["persona"] for row in rows).items())),
@@ -197,10 +196,6 @@ def _fault(rewrite: Completion, verdict: Verdict, problem: Problem) -> str:
     if verdict.status != "correct":
         return verdict.status
     return "unchanged" if rewrite.text.split() == problem.rationale.split() else ""
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} x {fault}" for fault, count in sorted(counts.items()))
 
 
 class _Toy:

@@ -25,18 +25,7 @@ from permix.prompting import persona
 from permix.prompting.persona import Persona
 from permix.results.measures import sweep_numbers
 from permix.sampling.sampler import Backend, Dtype, Sampling
-from permix.stage import (
-    Facts,
-    Folders,
-    Replay,
-    Stage,
-    StageConfig,
-    StageContext,
-    Tables,
-    recipe_field,
-    setting,
-    unhashed,
-)
+from permix.stage import Facts, Replay, Stage, StageConfig, StageContext, Tables, recipe_field, setting, unhashed
 from permix.stages.shared import models, sweep_rows
 from permix.stages.shared.peers import PEERS, Name
 from permix.verifier import Problem
@@ -242,7 +231,9 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
     }
 
 
-def replay(recorded: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
+def replay(
+    recorded: Mapping[str, Any], folder: Path, inputs: Mapping[str, Path]
+) -> tuple[Tables, Tables, dict[str, Any]]:
     """Grade the stored completions again; return the stored rows, those with the new grades, and their summary."""
     config = run_record.config_of(Config, recorded)
     problems = problems_of(config, inputs)

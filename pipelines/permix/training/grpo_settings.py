@@ -51,7 +51,6 @@ class Config(TrainerConfig):
     toy: bool = recipe_field(False)
 
     def __post_init__(self) -> None:
-        """Raise BadInput for settings that no training can use."""
         super().__post_init__()
         if self.num_generations < 2:
             raise BadInput(f"[grpo] num_generations is {self.num_generations}: a group needs at least 2.")

@@ -65,7 +65,6 @@ class TrainerConfig(StageConfig):
     )
 
     def __post_init__(self) -> None:
-        """Raise BadInput for settings that no training can use."""
         if self.max_steps < 1 and self.max_steps != -1:
             raise self.refused("max_steps", "at least 1, or -1 for all epochs")
         for name in ("learning_rate", "num_train_epochs"):

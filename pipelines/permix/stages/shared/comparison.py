@@ -63,8 +63,9 @@ def read(
     judged_rows = judged.read(runs, scores) if scores else []
     lines, judged_lines = table_lines.of_variants(rows), judged.of_variants(judged_rows)
     table_lines.add_consistency(lines, judged_lines)
-    first_seeds = {name: folders[f"{name}-seed{seed}"] for name, seed in reversed(runs)}
-    first_seeds = {name: first_seeds[name] for name in dict(runs)}
+    first_seeds: dict[str, Path] = {}
+    for name, seed in runs:
+        first_seeds.setdefault(name, folders[f"{name}-seed{seed}"])
     return Comparison(
         benchmarks=benchmarks,
         sweeps=rows,

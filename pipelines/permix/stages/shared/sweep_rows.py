@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from permix import parquet
 from permix.benchmarks import Source
-from permix.errors import PermixError
+from permix.errors import PermixError, counts
 from permix.parquet import Row
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
@@ -165,10 +164,9 @@ def grade(table: Sequence[Row], problems: Sequence[Problem], verifier: Verifier)
 
 def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:
     """Raise PermixError for rows without a score, which have these statuses."""
-    if missing := Counter(statuses):
-        counts = ", ".join(f"{count} x {status}" for status, count in sorted(missing.items()))
+    if missing := counts(statuses):
         raise PermixError(
-            f"The sweep on {benchmark} has rows without a score ({counts}): run it again, only these are sampled again."
+            f"The sweep on {benchmark} has rows without a score ({missing}): run it again; only these are sampled."
         )
 
 

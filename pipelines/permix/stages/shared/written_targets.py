@@ -1,13 +1,12 @@
 """The targets that stages teachers and rewrites share: a model writes the text that SFT learns from, one row each."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from permix import parquet
 from permix.benchmarks import Source
-from permix.errors import PermixError
+from permix.errors import PermixError, counts
 from permix.experiment.models import Model
 from permix.parquet import Row
 from permix.prompting.persona import Persona
@@ -54,7 +53,6 @@ class WriterConfig(StageConfig):
     budget: float = unhashed(0.0, help="limit in USD for a served model (0: no limit). Does not change the result")
 
     def __post_init__(self) -> None:
-        """Raise BadInput for numbers out of range."""
         self.refuse_below(1, "max_tokens", "batch_size", "tensor_parallel", "gpus")
         self.refuse_below(0, "temperature", "budget")
 
@@ -111,14 +109,13 @@ def row(
 
 def refuse_failed(completions: Iterable[Completion], verdicts: Iterable[Verdict]) -> None:
     """Raise PermixError if the engine or the verifier failed on a completion, which says nothing about its text."""
-    failed = Counter(
+    failed = counts(
         "engine_error" if completion.finish == "error" else verdict.status
         for completion, verdict in zip(completions, verdicts, strict=True)
         if completion.finish == "error" or verdict.score is None
     )
     if failed:
-        counts = ", ".join(f"{count} x {status}" for status, count in sorted(failed.items()))
-        raise PermixError(f"Some completions failed ({counts}): run it again, only these are sampled again.")
+        raise PermixError(f"Some completions failed ({failed}): run it again; only these are sampled.")
 
 
 def write(table: Sequence[Row], path: Path) -> None:
