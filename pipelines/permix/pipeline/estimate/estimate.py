@@ -144,16 +144,6 @@ def _sweep(config: sweep.Config, on: Setting) -> Amount:
     return total
 
 
-def _teachers(config: WriterConfig, on: Setting) -> Amount:
-    """Count every training problem twice, without and with a persona."""
-    return _written(config, 2 * sizes.problems(config.task), on)
-
-
-def _rewrites(config: WriterConfig, on: Setting) -> Amount:
-    """Count every training problem once, without retries."""
-    return _written(config, sizes.problems(config.task), on)
-
-
 def _written(config: WriterConfig, completions: int, on: Setting) -> Amount:
     """Return the amount for the toy's generator, a model on this machine, or a served model."""
     if config.writer is None:
@@ -183,8 +173,8 @@ def _base(config: base.Config, on: Setting) -> Amount:
 
 _BY_STAGE: dict[str, Callable[[Any, Setting], Amount]] = {
     "base": _base,
-    "rewrites": _rewrites,
-    "teachers": _teachers,
+    "rewrites": lambda config, on: _written(config, sizes.problems(config.task), on),  # without retries
+    "teachers": lambda config, on: _written(config, 2 * sizes.problems(config.task), on),  # with and without personas
     "sft": _sft,
     "grpo": _grpo,
     "sweep": _sweep,
