@@ -1,4 +1,4 @@
-"""`permix` and `python -m permix`: run a command; an error is one sentence on stderr and exit code 1 or 2."""
+"""`permix` and `python -m permix`: run a command; print an error as one sentence, with exit code 1 or 2."""
 
 import sys
 
@@ -15,9 +15,9 @@ def main() -> None:
         print(f"permix: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a folder that cannot be written, a full disk
-        where = f"{error.filename}: " if error.filename else ""
+        path = f"{error.filename}: " if error.filename else ""
         advice = "choose another folder with PERMIX_HOME (or --work), or make room."
-        print(f"permix: {where}{error.strerror or error}: {advice}", file=sys.stderr)
+        print(f"permix: {path}{error.strerror or error}: {advice}", file=sys.stderr)
         sys.exit(1)
 
 

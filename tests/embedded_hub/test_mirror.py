@@ -158,4 +158,4 @@ def test_a_source_that_gives_other_bytes_than_it_lists_is_refused(
     finally:
         file.write_bytes(b"\0" * 5000)
     assert done.returncode == 1
-    assert "not the one in its list" in done.stderr
+    assert "differs from its list of files" in done.stderr
