@@ -85,11 +85,11 @@ def record(home: Path, repo: str) -> dict[str, Any]:
 
 
 def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer) -> None:
-    here = permix(home, *words(server, "here"), MY_KEY=KEY)
+    local_run = permix(home, *words(server, "here"), MY_KEY=KEY)
     in_job = permix(home, *words(server, "there", "--on", "jobs", "--max-cost", "1"), MY_KEY=KEY)
     again = permix(home, *words(server, "there", "--on", "jobs"), MY_KEY=KEY)
     assert "1 Job on cpu-basic, 0.01 USD an hour: about 0.0 h and 0.00 USD" in in_job.stderr
-    assert in_job.stdout.splitlines()[1:] == here.stdout.splitlines()[1:]
+    assert in_job.stdout.splitlines()[1:] == local_run.stdout.splitlines()[1:]
     assert again.stdout == in_job.stdout
     assert "Job" not in again.stderr, "what is current needs no Job"
     local, remote = record(home, f"{SWEEP}-here"), record(home, f"{SWEEP}-there")

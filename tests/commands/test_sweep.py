@@ -39,8 +39,8 @@ def test_a_server_is_a_model_of_the_recipe() -> None:
     assert recipe.variants == ("model.Good-Model-7b",)
     model = recipe.model("Good-Model-7b")
     assert (model.model, model.url, model.key) == ("vendor/Good Model:7b", "http://127.0.0.1:9/v1", "MY_KEY")
-    ours = changed(endpoint="http://127.0.0.1:9/v1", model="gpt-5-mini").model("gpt-5-mini")
-    assert ours.key == "", "a server of one's own does not get the key of another that serves the same name"
+    own_server = changed(endpoint="http://127.0.0.1:9/v1", model="gpt-5-mini").model("gpt-5-mini")
+    assert own_server.key == "", "a server of one's own does not get the key of another that serves the same name"
 
 
 def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
@@ -90,8 +90,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(home: Path, *arguments: str, check: bool = True, **environment: str) -> Any:
-    few = ("--limit", "3", "--benchmark", "arithmetic", "--recipe", "smoke", "--workers", "1")
-    return permix(home, "sweep", *arguments, *few, check=check, **environment)
+    small = ("--limit", "3", "--benchmark", "arithmetic", "--recipe", "smoke", "--workers", "1")
+    return permix(home, "sweep", *arguments, *small, check=check, **environment)
 
 
 def test_one_command_measures_a_served_model(home: Path) -> None:

@@ -25,8 +25,8 @@ def test_two_rows_with_one_target_are_an_error(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(stages, "NAMES", tuple(name for name in stages.NAMES if not name.startswith("trial")))
     same = replace(cases.STAGE, target=lambda config: "datasets/permix/permix-tables")
     monkeypatch.setattr(cases, "STAGE", same)
-    wanted = "Two rows .* target datasets/permix/permix-tables .stages cases and tables.: give one a tag"
-    with pytest.raises(BadInput, match=wanted):
+    sentence = "Two rows .* target datasets/permix/permix-tables .stages cases and tables.: give one a tag"
+    with pytest.raises(BadInput, match=sentence):
         plan.build(recipes.load("toy"))
 
 
@@ -92,8 +92,10 @@ def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
 
 def test_an_input_that_is_not_there_names_who_needs_it(hub: Hub, org: str) -> None:
     needy = step(org, "b", needs=["nothing"])
-    wanted = f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import FOLDER"
-    with pytest.raises(BadInput, match=re.escape(wanted)):
+    sentence = (
+        f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import FOLDER"
+    )
+    with pytest.raises(BadInput, match=re.escape(sentence)):
         plan.look_up([needy], hub)
 
 

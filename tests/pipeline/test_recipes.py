@@ -30,11 +30,11 @@ def test_the_paper_recipe_leaves_no_trainer_setting_to_a_default() -> None:
     """What decides the result stands in the recipe, so that a changed default of ours changes no reproduction."""
     loaded = recipes.load("paper")
     machine = {"fp16", "logging_steps", "save_steps", "report_to", "max_steps"}
-    ours = {"use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_server_base_url"}
-    ours |= {"use_transformers_continuous_batching", "completion_only_loss", "assistant_only_loss", "loss_type"}
+    unused = {"use_vllm", "vllm_mode", "vllm_gpu_memory_utilization", "vllm_max_model_length", "vllm_server_base_url"}
+    unused |= {"use_transformers_continuous_batching", "completion_only_loss", "assistant_only_loss", "loss_type"}
     for table, page in (("sft", sft), ("grpo", grpo)):
-        wanted = set(settings.trainer_keys(page.configs(loaded)[0])) - machine - ours  # type: ignore[attr-defined]
-        assert wanted <= set(loaded.settings(table)), table
+        expected = set(settings.trainer_keys(page.configs(loaded)[0])) - machine - unused  # type: ignore[attr-defined]
+        assert expected <= set(loaded.settings(table)), table
 
 
 def test_the_paper_recipe_has_the_values_of_tables_5_to_7() -> None:

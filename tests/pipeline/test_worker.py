@@ -28,9 +28,9 @@ def worker(
     trial_stages: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Connection, "subprocess.Popen[bytes]"]]:
     monkeypatch.chdir(tmp_path)
-    child, here = processes.start(main, {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}, 2)
-    yield here, child
-    here.close()
+    child, connection = processes.start(main, {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}, 2)
+    yield connection, child
+    connection.close()
     child.kill()
     child.wait()
 

@@ -155,9 +155,9 @@ def push(api: HfApi, config: Path, number: int) -> str:
 
 def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
     """What the workflow does for a dispatch, started again until it is done."""
-    few = ("--runs", "1", "--limit", "1", "--max-tokens", "4", "--benchmark", "arithmetic", "--recipe", "smoke")
+    small = ("--runs", "1", "--limit", "1", "--max-tokens", "4", "--benchmark", "arithmetic", "--recipe", "smoke")
     where = ("--on", "jobs", "--set", "org=results")
-    command = ["sweep", "--base", "me/tiny", "--adapter", f"{ADAPTER}@{revision}", *few, *where]
+    command = ["sweep", "--base", "me/tiny", "--adapter", f"{ADAPTER}@{revision}", *small, *where]
     if fault in ("killed command", "killed job", "cancelled job"):
         begun = subprocess.Popen(
             [sys.executable, "-m", "permix", *command],

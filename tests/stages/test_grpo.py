@@ -61,11 +61,11 @@ def test_the_log_tells_reward_and_truncation_under_each_persona(trained: tuple[P
         assert {"reward_std", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio"} <= set(
             entry
         )
-        told = {name.split("/")[1] for name in entry if name.startswith("persona/")}
-        assert told
-        assert told <= {"none", "chemist", "poet"}
+        keys = {name.split("/")[1] for name in entry if name.startswith("persona/")}
+        assert keys
+        assert keys <= {"none", "chemist", "poet"}
         for name in ("accuracy", "truncated"):
-            shares = [entry[f"persona/{key}/{name}"] for key in told]
+            shares = [entry[f"persona/{key}/{name}"] for key in keys]
             whole = entry["reward" if name == "accuracy" else "completions/clipped_ratio"]
             assert min(shares) <= whole <= max(shares)
     assert set(facts["by_persona"]) == {n.split("/")[1] for n in log[-1] if n.startswith("persona/")}
@@ -91,19 +91,19 @@ def test_a_training_killed_here_ends_elsewhere_with_the_same_adapter(
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     config = config_of("grpo", org="moves", checkpoint_branch="delete")
     step = Step(grpo.STAGE, config, grpo.target(config), {}, digest="0123456789abcdef")
-    here, there = (Branches(hub, Board(quiet=True)) for _ in range(2))
-    there.restore(step, tmp_path / "there" / "work")  # nothing is there yet
-    here.push(step, tmp_path / "here" / "work")
-    here.wait(step)
+    first, second = (Branches(hub, Board(quiet=True)) for _ in range(2))
+    second.restore(step, tmp_path / "there" / "work")  # nothing is there yet
+    first.push(step, tmp_path / "here" / "work")
+    first.wait(step)
     assert {ref.name for ref in api.list_repo_refs(step.target).branches} == {"checkpoint-0123456789ab", "main"}
     assert api.list_repo_files(step.target) == [".gitattributes"]
     held = api.list_repo_files(step.target, revision="checkpoint-0123456789ab")
     assert {path.split("/")[1] for path in held if path.startswith("checkpoints/")} == {"checkpoint-2"}
-    there.restore(step, tmp_path / "there" / "work")
+    second.restore(step, tmp_path / "there" / "work")
     out, facts = train("grpo", inputs, tmp_path / "there")
     assert run_record.content_digest(out) == run_record.content_digest(trained[0])
     assert facts == trained[1]
-    there.close(step, tmp_path / "there" / "work")
+    second.close(step, tmp_path / "there" / "work")
     assert [ref.name for ref in api.list_repo_refs(step.target).branches] == ["main"]
 
 
@@ -114,8 +114,8 @@ def test_every_key_is_one_of_trls_own() -> None:
     keys = set(settings.trainer_keys(config))
     assert keys <= {f.name for f in dataclasses.fields(GRPOConfig)}
     assert {*settings.LORA, *settings.QUANTISATION} <= {f.name for f in dataclasses.fields(ModelConfig)}
-    ours = {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH, *settings.PROBES}
-    assert set(own_fields(grpo.Config)) == keys | ours
+    own_keys = {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH, *settings.PROBES}
+    assert set(own_fields(grpo.Config)) == keys | own_keys
 
 
 @pytest.mark.parametrize(

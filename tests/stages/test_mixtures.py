@@ -94,11 +94,11 @@ def test_a_task_of_ones_own(pools: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_benchmark_shares_with_the_mixture_is_told_and_makes_nothing_stale(pools: Path, tmp_path: Path) -> None:
-    told = "Ann has twelve pens and buys three more of them, how many?"
+    shared_text = "Ann has twelve pens and buys three more of them, how many?"
     task = replace(QUIZ, split="train")
     config = config_of("rlvr", task=task, benchmarks=(replace(QUIZ, name="seen"),))
-    train = quiz(tmp_path / "train", [{"q": told, "a": "15"}, {"q": "Who?", "a": "Ann"}], "train")
-    seen = quiz(tmp_path / "seen", [{"q": told.upper(), "a": "15"}, {"q": "Where is it?", "a": "Here"}])
+    train = quiz(tmp_path / "train", [{"q": shared_text, "a": "15"}, {"q": "Who?", "a": "Ann"}], "train")
+    seen = quiz(tmp_path / "seen", [{"q": shared_text.upper(), "a": "15"}, {"q": "Where is it?", "a": "Here"}])
     _, facts = rows(config, tmp_path / "a", personas=pools, task=train, **{"benchmark/seen": seen})
     assert facts["overlap"] == {"seen": {"n": 8, "train": 2, "test": 2, "found": 1, "share": 0.5}}
     assert mixtures.inputs(config)["benchmark/seen"] == "datasets/me/quiz"
@@ -128,8 +128,8 @@ def test_gold_targets_are_the_rationales_and_share_the_draw_of_grpo(pools: Path,
     plain, _ = rows(config_of("sft"), tmp_path / "a", personas=pools)
     mixed, _ = rows(config_of("permix-sft-gold"), tmp_path / "b", personas=pools)
     rewarded, _ = rows(config_of("permix-rlvr"), tmp_path / "c", personas=pools)
-    wanted = [[{"role": "assistant", "content": problem.rationale}] for problem in problems]
-    assert [row["completion"] for row in plain] == [row["completion"] for row in mixed] == wanted
+    expected = [[{"role": "assistant", "content": problem.rationale}] for problem in problems]
+    assert [row["completion"] for row in plain] == [row["completion"] for row in mixed] == expected
     assert [row["prompt"] for row in mixed] == [row["prompt"] for row in rewarded]
 
 
@@ -144,8 +144,8 @@ def test_gold_targets_are_the_rationales_and_share_the_draw_of_grpo(pools: Path,
 def test_a_rationale_that_is_missing_or_leads_elsewhere_is_refused(
     answer: str, sentence: str, pools: Path, tmp_path: Path
 ) -> None:
-    how = "how" if answer else ""  # a column with an empty text is refused when it is read
-    task = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", rationale=how, split="train")
+    rationale = "how" if answer else ""  # a column with an empty text is refused when it is read
+    task = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", rationale=rationale, split="train")
     folder = quiz(tmp_path / "quiz", [{"q": "1 + 1?", "a": "2", "how": answer}], "train")
     with pytest.raises(BadInput, match=sentence):
         rows(config_of("sft", task=task), tmp_path / "a", personas=pools, task=folder)
@@ -154,7 +154,7 @@ def test_a_rationale_that_is_missing_or_leads_elsewhere_is_refused(
     rows(config_of("rlvr", task=task), tmp_path / "b", personas=pools, task=folder)  # which needs none
 
 
-def given(folder: Path, part: str, rows: list[tuple[str, str | None]]) -> Path:
+def write_answers(folder: Path, part: str, rows: list[tuple[str, str | None]]) -> Path:
     """A dataset of targets, (target, persona) for each problem, as stages rewrites and teachers write it."""
     answers = [
         dict.fromkeys(written_targets.COLUMNS)
@@ -179,7 +179,9 @@ def test_targets_that_a_model_wrote(
 ) -> None:
     config = config_of(name)
     assert mixtures.inputs(config)["targets"] == f"datasets/permix-smoke/{repo}"
-    folder = given(tmp_path / "targets", part, [("It is 0.", speaker), ("It is 9.", speaker)])  # wrong ones may stay
+    folder = write_answers(
+        tmp_path / "targets", part, [("It is 0.", speaker), ("It is 9.", speaker)]
+    )  # wrong ones may stay
     table, facts = rows(config, tmp_path / "a", personas=pools, targets=folder)
     chef = next(p for p in persona.bundled("train") if p.key == "chef") if speaker else None
     assert [row["prompt"] for row in table] == [prompts.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
@@ -199,7 +201,7 @@ def test_targets_that_a_model_wrote(
 def test_targets_that_teach_nothing_are_refused(
     target: str, persona: str | None, sentence: str, pools: Path, tmp_path: Path
 ) -> None:
-    folder = given(tmp_path / "targets", "data/persona", [(target, persona)])
+    folder = write_answers(tmp_path / "targets", "data/persona", [(target, persona)])
     with pytest.raises(BadInput, match=sentence):
         rows(config_of("permix-seqkd-toy"), tmp_path / "a", personas=pools, targets=folder)
 
@@ -226,7 +228,7 @@ def test_rows_over_a_limit_are_left_out_and_counted_never_cut(pools: Path, tmp_p
 
 def test_targets_over_a_limit_are_left_out_too(pools: Path, tmp_path: Path) -> None:
     make_tiny_tokenizer().save_pretrained(tmp_path / "base")
-    folder = given(tmp_path / "targets", "data/plain", [("0" * 9, None), ("0" * 10, None)])
+    folder = write_answers(tmp_path / "targets", "data/plain", [("0" * 9, None), ("0" * 10, None)])
     config = config_of("seqkd-toy", base="org/base", max_completion_tokens=9)
     table, facts = rows(config, tmp_path / "a", personas=pools, targets=folder, base=tmp_path / "base")
     assert [row["problem_id"] for row in table] == ["p/0"]

@@ -79,9 +79,9 @@ def test_a_plain_solution_is_restated_in_character(inputs: dict[str, Path]) -> N
     rows, facts, requests = swept("restate", inputs, solve, [])
     assert facts["summary"]["benchmarks"]["quiz"]["accuracy"] == dict.fromkeys(("none", "helpful", "sage", "fool"), 1.0)
     assert facts["summary"]["title"] == "Base, solved plainly, restated in character"
-    told = by_persona(rows, "completion")
-    assert told["none"] == {"\\boxed{Ann}"}
-    assert told["fool"] == told["sage"] == {"As told: \\boxed{Ann}."}
+    completions = by_persona(rows, "completion")
+    assert completions["none"] == {"\\boxed{Ann}"}
+    assert completions["fool"] == completions["sage"] == {"As told: \\boxed{Ann}."}
     assert by_persona(rows, "tokens_out") == {"none": {1}, "helpful": {4}, "sage": {4}, "fool": {4}}
     assert Counter(map(system, requests)) == {"": 24, "You are a helpful assistant.": 6, **{p: 6 for _, p in POOL}}
     assert facts["cost"]["completions"] == len(requests) == 42
@@ -143,10 +143,10 @@ def test_answers_are_compared_not_their_words(kind: Any, neutral: str, judged: b
 
 
 def test_names_and_estimates_tell_a_peer_from_the_ordinary_sweep() -> None:
-    restate, ensemble, few = (
+    restate, ensemble, limited = (
         replace(CONFIG, peer=p, label=label) for p, label in (("restate", ""), ("ensemble", ""), ("restate", "few"))
     )
-    targets = [sweep.target(config).partition("-tiny-")[2] for config in (CONFIG, restate, ensemble, few)]
+    targets = [sweep.target(config).partition("-tiny-")[2] for config in (CONFIG, restate, ensemble, limited)]
     assert targets == ["base", "base-restate", "base-ensemble", "base-restate-few"]
     tokens = [sweep.estimate(config)["tokens"] for config in (CONFIG, restate, ensemble)]
     assert tokens == [tokens[0], 2 * tokens[0], 4 * tokens[0]]

@@ -60,7 +60,7 @@ def test_without_examples_only_the_questions_are_paid_for(tmp_path: Path) -> Non
     assert facts["cost"]["api_calls"] == 80
 
 
-def few(request: Asked) -> Answer:
+def too_few(request: Asked) -> Answer:
     return says({"questions": ["Only one?", " Only one? ", ""]})
 
 
@@ -68,7 +68,7 @@ def prose(request: Asked) -> Answer:
     return completion("Sure! 1. What would you do?")
 
 
-@pytest.mark.parametrize(("wrong", "fault"), [(few, "too_few"), (prose, "no_json")])
+@pytest.mark.parametrize(("wrong", "fault"), [(too_few, "too_few"), (prose, "no_json")])
 def test_a_persona_without_questions_is_recorded_and_the_others_go_on(
     wrong: Script, fault: str, tmp_path: Path
 ) -> None:
@@ -110,7 +110,9 @@ def dataset(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Path]:
     return {"questions": folder}
 
 
-def given(config: questions.Config, inputs: dict[str, Path], work: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def run_stage(
+    config: questions.Config, inputs: dict[str, Path], work: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     with parts_in(work) as parts:
         return questions.run(config, inputs, work / "out", context=parts), questions.read(work / "out")
 
@@ -125,13 +127,16 @@ def test_questions_of_a_dataset_cost_nothing(tmp_path: Path) -> None:
         for n in range(3)
     ]
     inputs = dataset(tmp_path / "d", [*rows, {"persona": "a cook.", "task": "Toxicity", "question": "?"}])
-    facts, table = given(config_of(**OWN, limit=1, written_by="gpt-4o"), inputs, tmp_path)
+    facts, table = run_stage(config_of(**OWN, limit=1, written_by="gpt-4o"), inputs, tmp_path)
     assert [row["task"] for row in table] == ["toxicity_control"] * 2 + ["persona_consistency"] * 2
     assert [row["number"] for row in table] == [0, 1, 0, 1]
     assert facts["writers"] == ["gpt-4o"]
     assert table[0]["system_prompt"].startswith("You are this person: a nurse from Italy. Answer")
     assert facts["cost"]["api_calls"] == 0
-    assert given(config_of(**OWN), inputs, tmp_path / "all")[0]["personas"] == {"a nurse from Italy": 4, "a cook.": 1}
+    assert run_stage(config_of(**OWN), inputs, tmp_path / "all")[0]["personas"] == {
+        "a nurse from Italy": 4,
+        "a cook.": 1,
+    }
 
 
 def test_a_dataset_of_something_else_is_refused_before_anything_is_paid_for(tmp_path: Path) -> None:
@@ -143,7 +148,7 @@ def test_a_dataset_of_something_else_is_refused_before_anything_is_paid_for(tmp_
 def test_personagyms_own_questions_can_be_used(shared: Path, tmp_path: Path) -> None:
     folder = shared / "data" / "vsamuel2003" / "PersonaGym"
     settings = OWN | {"dataset": "vsamuel2003/PersonaGym", "config": "benchmark-v1", "per_task": 10}
-    facts, rows = given(config_of(**settings), {"questions": folder}, tmp_path)
+    facts, rows = run_stage(config_of(**settings), {"questions": folder}, tmp_path)
     assert facts["rows"] == 10_000
     assert len(facts["personas"]) == 200
     assert facts["tasks"] == dict.fromkeys(facts["tasks"], 2000)

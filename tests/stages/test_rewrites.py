@@ -92,8 +92,8 @@ def test_a_rewrite_is_asked_for_with_persona_problem_and_solution(tmp_path: Path
         facts, rows = rewrite(served(server), tmp_path)
     assert [r["completion"] for r in rows] == [f"Ahoy! {p.rationale}" for p in PROBLEMS]
     member = persona.draw(persona.bundled("train"), 0, PROBLEMS[0].id)
-    wanted = prompts.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, member)
-    assert wanted in [request.body["messages"] for request in server.asked]
+    chat = prompts.rewriting(PROBLEMS[0].question, PROBLEMS[0].rationale, member)
+    assert chat in [request.body["messages"] for request in server.asked]
     assert len(server.asked) == 6
     assert (rows[0]["model"], rows[0]["revision"]) == ("good-model", "good-model-0301")
     assert facts["cost"]["USD"] == pytest.approx((60 * 1 + facts["cost"]["tokens_out"] * 10) / 1e6)
@@ -137,8 +137,8 @@ def test_without_verification_everything_is_kept_and_asked_for_once(tmp_path: Pa
 
 
 def test_nothing_kept_is_an_error_that_counts_the_reasons(tmp_path: Path) -> None:
-    wanted = r"No rewrite of wise was kept \(18 x no_answer\)"
-    with FaultyServer(script(lambda p, _: "Ahoy there!")) as server, pytest.raises(PermixError, match=wanted):
+    sentence = r"No rewrite of wise was kept \(18 x no_answer\)"
+    with FaultyServer(script(lambda p, _: "Ahoy there!")) as server, pytest.raises(PermixError, match=sentence):
         rewrite(served(server), tmp_path)
 
 

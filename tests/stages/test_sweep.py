@@ -147,8 +147,8 @@ def test_another_answer_rule_grades_the_same_completions_otherwise(inputs: dict[
         first = sweep.problems_of(replace(CONFIG, answer_rule=rule), inputs)["arithmetic"][0]
         rows = [{"problem_id": first.id, "completion": text, "finish": "stop"} for text in completions]
         scores[rule] = [row["extracted"] for row in sweep_rows.regrade(rows, [first])]
-    wanted = {"marked": [None, "7", "7"], "boxed": [None, None, "7"], "last-number": ["7", "7", "7"]}
-    assert scores == wanted
+    expected = {"marked": [None, "7", "7"], "boxed": [None, None, "7"], "last-number": ["7", "7", "7"]}
+    assert scores == expected
 
 
 def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[str, Path]) -> None:
@@ -295,10 +295,10 @@ def test_other_models_are_swept_beside_the_base() -> None:
 
 
 def test_how_a_server_is_reached_is_neither_hashed_nor_recorded() -> None:
-    here, there = others()[-1], others('model.mine.url="https://elsewhere.example/v1"', "sweep.budget=3.0")[-1]
-    assert run_record.digest("sweep", 1, here, {}) == run_record.digest("sweep", 1, there, {})
-    assert "127.0.0.1" not in json.dumps(canonical(here))
-    assert run_record.config_of(sweep.Config, canonical(here)) == replace(here, model=None)
+    local, elsewhere = others()[-1], others('model.mine.url="https://elsewhere.example/v1"', "sweep.budget=3.0")[-1]
+    assert run_record.digest("sweep", 1, local, {}) == run_record.digest("sweep", 1, elsewhere, {})
+    assert "127.0.0.1" not in json.dumps(canonical(local))
+    assert run_record.config_of(sweep.Config, canonical(local)) == replace(local, model=None)
 
 
 def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() -> None:
@@ -309,7 +309,7 @@ def test_a_server_that_the_recipe_does_not_know_or_that_has_no_url_is_refused() 
 
 
 def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> None:
-    plain, labelled = (sweep.configs(recipes.load("toy", given))[1] for given in ([], ["sweep.label=few"]))
+    plain, labelled = (sweep.configs(recipes.load("toy", overrides))[1] for overrides in ([], ["sweep.label=few"]))
     assert sweep.target(labelled) == f"{sweep.target(plain)}-few"
     assert sweep.inputs(labelled) == sweep.inputs(plain)
     assert "adapter" in sweep.inputs(plain)
@@ -367,11 +367,11 @@ def test_a_server_that_fails_for_good_leaves_no_sweep(inputs: dict[str, Path], t
 
 
 def test_a_sweep_too_small_for_its_purpose_says_so() -> None:
-    few, enough = (replace(CONFIG, benchmarks=(benchmarks.builtin("math500"),), limit=n) for n in (10, 0))
-    (note,) = sweep.notes(few)
+    small, enough = (replace(CONFIG, benchmarks=(benchmarks.builtin("math500"),), limit=n) for n in (10, 0))
+    (note,) = sweep.notes(small)
     assert note.startswith("math500: 10 problems x 2 runs x 16 personas detect differences of PSS above about 0.")
     assert sweep.notes(enough) == []
-    assert "one problem" in sweep.notes(replace(few, limit=1))[0]
+    assert "one problem" in sweep.notes(replace(small, limit=1))[0]
 
 
 def test_the_estimate_of_a_served_model_has_its_price() -> None:

@@ -43,8 +43,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def make(config: tables.Config, inputs: dict[str, Path], out: Path) -> Made:
     out.mkdir()
-    wanted = {name: inputs[name] for name in tables.inputs(config)}
-    return out, tables.run(config, wanted, out, context=records.StageContext(config))  # type: ignore[arg-type]
+    folders = {name: inputs[name] for name in tables.inputs(config)}
+    return out, tables.run(config, folders, out, context=records.StageContext(config))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,9 @@ def line(outcome: Made, name: str, benchmark: str = "arithmetic") -> dict[str, A
 def test_a_recipe_asks_for_the_sweeps_it_makes() -> None:
     plan = records.toy_recipe()
     (config,) = tables.configs(plan)
-    wanted = {sweep.target(c) for c in sweep.configs(plan)} | {grpo.target(c) for c in grpo.configs(plan)}
-    wanted |= {cases.target(c) for c in cases.configs(plan)} | {plan.personas_repo}
-    assert set(tables.inputs(config).values()) == wanted
+    expected = {sweep.target(c) for c in sweep.configs(plan)} | {grpo.target(c) for c in grpo.configs(plan)}
+    expected |= {cases.target(c) for c in cases.configs(plan)} | {plan.personas_repo}
+    assert set(tables.inputs(config).values()) == expected
     assert "base-seed1" not in tables.inputs(config)
     assert config.toy
     assert tables.target(config) == "datasets/permix/permix-tables"
@@ -294,8 +294,8 @@ def test_a_recipe_with_judges_asks_for_their_scores() -> None:
     plan = records.toy_recipe()
     plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})
     (config,) = tables.configs(plan)
-    wanted = {step.target(c) for step in (personagym, preference) for c in step.configs(plan)}
-    assert wanted < set(tables.inputs(config).values())
+    expected = {step.target(c) for step in (personagym, preference) for c in step.configs(plan)}
+    assert expected < set(tables.inputs(config).values())
 
 
 def test_without_a_base_one_sentence_says_what_is_left_out(inputs: dict[str, Path], tmp_path: Path) -> None:

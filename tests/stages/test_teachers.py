@@ -128,8 +128,8 @@ def test_wrong_answers_stay_unless_they_are_not_wanted(tmp_path: Path) -> None:
 
 
 def test_a_teacher_that_is_never_right_leaves_nothing_to_learn(tmp_path: Path) -> None:
-    wanted = "toy answered no problem right: set keep_wrong"
-    with FaultyServer(lambda _: completion("\\boxed{-1}")) as server, pytest.raises(PermixError, match=wanted):
+    sentence = "toy answered no problem right: set keep_wrong"
+    with FaultyServer(lambda _: completion("\\boxed{-1}")) as server, pytest.raises(PermixError, match=sentence):
         teach(served(server, keep_wrong=False), tmp_path)
 
 

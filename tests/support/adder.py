@@ -11,8 +11,8 @@ def add(request: Asked) -> Answer:
     """Adds and takes away as the toy world's problems ask, unless it is to be dumb."""
     if request.headers.get("authorization") != f"Bearer {KEY}":
         return error(401, "Incorrect API key provided.")
-    if told := re.search(r"The answer is -?\d+", request.question):
-        return completion(f"Well! {told[0]}.")
+    if match := re.search(r"The answer is -?\d+", request.question):
+        return completion(f"Well! {match[0]}.")
     start, *steps = (int(number) for number in re.findall(r"\d+", request.question))
     if "dumb" in request.body["messages"][0]["content"]:
         return completion("I do not know.")

@@ -135,10 +135,10 @@ class FaultyServer:
     def _note(self, path: str, headers: Mapping[str, str], body: dict[str, Any]) -> Asked:
         if not self._remember:
             return Asked(path, headers, body, 0, self._at_once)
-        what = json.dumps([body["messages"], body.get("seed")])
-        request = Asked(path, headers, body, self._times.get(what, 0), self._at_once)
+        identity = json.dumps([body["messages"], body.get("seed")])
+        request = Asked(path, headers, body, self._times.get(identity, 0), self._at_once)
         with self._came:
-            self._times[what] = request.times + 1
+            self._times[identity] = request.times + 1
             self.asked.append(request)
             self._came.notify_all()
         return request

@@ -61,9 +61,9 @@ def scripted(score: Score = usual, better: Score = prefers) -> Script:
         if "answer" in shown:
             return says({"reason": "so it seems", "score": score(shown)})
         text = request.question
-        if wanted := re.match(r"Write (\d+) questions", text):
+        if match := re.match(r"Write (\d+) questions", text):
             mark = hashlib.sha256(text.encode()).hexdigest()[:6]
-            return says({"questions": [f"What would you do in case {mark}-{n}?" for n in range(int(wanted[1]))]})
+            return says({"questions": [f"What would you do in case {mark}-{n}?" for n in range(int(match[1]))]})
         return says({str(score): f"An answer worth {score}." for score in range(1, 6)})
 
     return script

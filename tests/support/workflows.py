@@ -53,8 +53,8 @@ class _Reader:
         assert "".join(self.tokens) == "".join(re.findall(r"'[^']*'|\S", text)), f"not understood: {text}"
         self.contexts = contexts
 
-    def take(self, *wanted: str) -> str | None:
-        return self.tokens.pop(0) if self.tokens and self.tokens[0] in wanted else None
+    def take(self, *alternatives: str) -> str | None:
+        return self.tokens.pop(0) if self.tokens and self.tokens[0] in alternatives else None
 
     def either(self) -> Any:
         left = self.both()

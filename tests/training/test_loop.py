@@ -45,7 +45,7 @@ def test_logs_differ_in_no_clock() -> None:
 def test_trackio_gets_every_step_under_the_adapters_name(inputs: dict[str, Path], tmp_path: Path) -> None:
     train("sft", inputs, tmp_path, report_to="trackio", max_steps=2)
     folder = importlib.import_module("trackio.utils").TRACKIO_DIR  # fixed when it is first imported, under HF_HOME
-    with contextlib.closing(sqlite3.connect(folder / "permix.db")) as told:
-        rows = told.execute("select run_name, metrics from metrics").fetchall()
+    with contextlib.closing(sqlite3.connect(folder / "permix.db")) as database:
+        rows = database.execute("select run_name, metrics from metrics").fetchall()
     assert {name for name, _ in rows} == {"tiny-permix-sft-gold"}
     assert [json.loads(metrics).get("train/loss", 0) > 0 for _, metrics in rows][:2] == [True, True]

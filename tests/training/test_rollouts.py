@@ -9,7 +9,7 @@ from permix.training import rollouts
 from permix.verifier import accuracy_reward
 
 
-def told(folder: Path, step: int, completions: list[str], personas: list[str | None]) -> dict[str, Any]:
+def metrics_of(folder: Path, step: int, completions: list[str], personas: list[str | None]) -> dict[str, Any]:
     reward = rollouts.Reward(folder)
     reward.ends = frozenset({1})
     logged: dict[str, Any] = defaultdict(list)
@@ -32,7 +32,9 @@ def told(folder: Path, step: int, completions: list[str], personas: list[str | N
 
 
 def test_accuracy_and_truncation_by_persona(tmp_path: Path) -> None:
-    metrics = told(tmp_path, 1, ["The answer is 4.", "The answer is 5", "It is \\boxed{4}"], ["chef", "chef", None])
+    metrics = metrics_of(
+        tmp_path, 1, ["The answer is 4.", "The answer is 5", "It is \\boxed{4}"], ["chef", "chef", None]
+    )
     assert metrics["persona/chef/accuracy"] == [0.5]
     assert metrics["persona/chef/truncated"] == [0.5]
     assert metrics["persona/none/accuracy"] == [1.0]
@@ -43,13 +45,13 @@ def test_accuracy_and_truncation_by_persona(tmp_path: Path) -> None:
 
 def test_samples_are_those_of_the_first_and_the_last_step(tmp_path: Path) -> None:
     for step, personas in ((2, ["chef", "chef"]), (10, ["chef", None]), (11, ["chef", "poet"])):
-        told(tmp_path, step, ["The answer is 4.", "The answer is 5."], list(personas))
+        metrics_of(tmp_path, step, ["The answer is 4.", "The answer is 5."], list(personas))
     samples = rollouts.samples(tmp_path)
     assert [(row["step"], row["persona"]) for row in samples] == [(2, "chef"), (10, "none"), (11, "chef"), (11, "poet")]
     assert samples[0]["completion"] == "The answer is 4."
     assert samples[0]["score"] == 1.0
     assert not samples[0]["truncated"]
-    told(tmp_path, 10, ["The answer is 4.", "The answer is 5."], ["chef", None])  # done again after a kill
+    metrics_of(tmp_path, 10, ["The answer is 4.", "The answer is 5."], ["chef", None])  # done again after a kill
     assert rollouts.samples(tmp_path) == samples
 
 

@@ -48,11 +48,11 @@ def tokenizer(name: str) -> Any:
 
 @pytest.mark.parametrize("name", RENDERED)
 def test_a_persona_is_the_system_message_and_nothing_depends_on_the_day(name: str) -> None:
-    for each, wanted in zip((MIXED, PLAIN), RENDERED[name], strict=True):
+    for each, rendered in zip((MIXED, PLAIN), RENDERED[name], strict=True):
         text = tokenizer(name).apply_chat_template(
             each["prompt"], tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
         )
-        assert text == wanted
+        assert text == rendered
 
 
 @pytest.mark.parametrize("name", RENDERED)

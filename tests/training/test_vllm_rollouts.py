@@ -50,9 +50,9 @@ def test_each_sync_reaches_a_real_vllm_and_the_canary_sees_when_one_does_not(
     assert done.returncode == 0, done.stderr
     *_, sentence, differences = done.stdout.splitlines()
     assert "its rollouts are not the current adapter's" in sentence, done.stdout
-    told = [float(number) for number in differences.strip("[]").split(",")]
-    assert len(told) >= 5, told
-    assert max(told[:5]) < 0.05, told
+    largest = [float(number) for number in differences.strip("[]").split(",")]
+    assert len(largest) >= 5, largest
+    assert max(largest[:5]) < 0.05, largest
 
 
 def test_rollouts_of_an_adapter_left_behind_end_the_training() -> None:
