@@ -145,7 +145,7 @@ def _bare(url: str, requests: Sequence[Request]) -> float:
         free = asyncio.Semaphore(CONCURRENCY)
         async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
 
-            async def one(request: Request) -> str | None:
+            async def sample(request: Request) -> str | None:
                 async with free:
                     reply = await client.chat.completions.create(
                         model="good-model",
@@ -158,7 +158,7 @@ def _bare(url: str, requests: Sequence[Request]) -> float:
 
             await client.models.list()  # ours has connected when its clock starts
             started = time.perf_counter()
-            texts = await asyncio.gather(*map(one, requests))
+            texts = await asyncio.gather(*map(sample, requests))
             assert all(texts)
             return time.perf_counter() - started
 

@@ -403,12 +403,12 @@ def decimal(text: str) -> str | None:
     return f"{number:f}"
 
 
-def same_number(one: str, other: str) -> bool | None:
+def same_number(text: str, gold: str) -> bool | None:
     """Compare two numbers: integers exactly, decimals to six places and six digits; None where one is not a number."""
-    first, second = integer(one), integer(other)
+    first, second = integer(text), integer(gold)
     if first is not None and second is not None:
         return first == second
-    first, second = first or decimal(one), second or decimal(other)
+    first, second = first or decimal(text), second or decimal(gold)
     if first is None or second is None:
         return None
     difference = abs(Decimal(first) - Decimal(second))
