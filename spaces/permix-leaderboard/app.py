@@ -136,8 +136,11 @@ def compare(first: str | None, second: str | None, persona: str | None, problem:
     except FAILURES as error:
         return shown.sentence(f"The answers cannot be read ({type(error).__name__}): the Hub or the file is missing.")
     links = " · ".join(shown.link(artifact) for artifact, _ in answers)
-    question = artifacts.question(SOURCE.board(), problem)
-    return shown.side_by_side([(artifact.name, rows) for artifact, rows in answers], question) + f"<p>{links}</p>"
+    rows = [row for _, rows in answers for row in rows]
+    texts = {name: next((row[name] for row in rows if row.get(name)), "") for name in artifacts.TEXTS}
+    texts["question"] = texts["question"] or artifacts.question(SOURCE.board(), problem)
+    sides = shown.side_by_side((artifact.name, rows) for artifact, rows in answers)
+    return f"{shown.problem(**texts)}{sides}<p>{links}</p>"
 
 
 def case_numbers(opened: bool, repo: str | None) -> Any:

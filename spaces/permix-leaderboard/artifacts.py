@@ -26,6 +26,7 @@ CONTROLS = ("none", "helpful")
 NUMBERS = ("worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected")
 ENDS = tuple(f"{name}_{end}" for name in ("pss", "worst", "best", "mean", "pss_corrected") for end in ("low", "high"))
 FIDELITY = ("voice", "recovery", "personagym")
+TEXTS = ("question", "gold", "system_prompt")  # of a row; older sweeps lack them
 SECONDS = 20.0  # an answer of the Hub is reused for this time, so that visitors do not multiply the requests
 WAIT = 5.0  # seconds to wait for the Hub's list: huggingface_hub itself would retry for half a minute
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -163,6 +164,7 @@ def answers(artifact: Artifact, benchmark: str, persona: str, problem: str) -> l
     rows: list[Row] = []
     file = parquet.ParquetFile(_data(artifact, benchmark))
     names = ["persona", "problem_id", "run", "score", "status", "extracted", "finish", "completion"]
+    names += [name for name in TEXTS if name in file.schema_arrow.names]
     for block in file.iter_batches(2048, columns=names):
         mask = compute.and_(compute.equal(block["persona"], persona), compute.equal(block["problem_id"], problem))
         rows += block.filter(mask).to_pylist()
@@ -175,7 +177,7 @@ def cases(artifact: Artifact) -> list[Row]:
 
 
 def question(board: Board, problem: str) -> str:
-    """Return the text of a problem from the published cases, or ""; sweeps contain only its id."""
+    """Return the text of a problem from the published cases, or "", for sweeps that contain only its id."""
     for artifact in board.of(CASES):
         try:
             return next((row["question"] for row in cases(artifact) if row["problem_id"] == problem), "")

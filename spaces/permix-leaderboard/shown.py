@@ -175,15 +175,21 @@ def status(board: Board, org: str) -> str:
     return f'<div role="status">{text}{f"<ul class=notes>{notes}</ul>" if notes else ""}</div>'
 
 
-def side_by_side(sides: Iterable[tuple[str, Sequence[Row]]], question: str = "") -> str:
+def side_by_side(sides: Iterable[tuple[str, Sequence[Row]]]) -> str:
     """The completions of several variants to one problem, a column each."""
     columns = ""
     for label, rows in sides:
         texts = "".join(f"<h3>{_verdict(row)}</h3><pre>{_cut(row['completion'])}</pre>" for row in rows)
         texts = texts or sentence("This sweep does not contain the problem.")
         columns += f"<section><h2>{escape(label)}</h2>{texts}</section>"
-    top = f'<div class="question">{_cut(question)}</div>' if question else ""
-    return f'{top}<div class="sides">{columns}</div>'
+    return f'<div class="sides">{columns}</div>'
+
+
+def problem(question: str, gold: str, system_prompt: str = "") -> str:
+    """The persona's text, the question and the reference answer, without those that are empty."""
+    lines = {"Persona: ": system_prompt, "": question, "Reference answer: ": gold}
+    text = "\n".join(f"{head}{_cut(line)}" for head, line in lines.items() if line)
+    return f'<div class="question">{text}</div>' if text else ""
 
 
 def case(rows: Sequence[Row]) -> str:
@@ -192,7 +198,7 @@ def case(rows: Sequence[Row]) -> str:
     top = (
         f"<p>{escape(str(first['benchmark']))}, {escape(str(first['problem_id']))}, persona "
         f"<b>{escape(str(first['persona']))}</b>, chosen by the rule <i>{escape(str(first['rule']))}</i></p>"
-        f'<div class="question">{_cut(first["question"])}\nReference answer: {_cut(first["gold"])}</div>'
+        f"{problem(first['question'], first['gold'])}"
     )
     return top + side_by_side((str(row["title"]), [row]) for row in rows)
 

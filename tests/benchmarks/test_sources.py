@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from permix import benchmarks
+from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.verifier import Problem
 from tests.support.quiz import QUIZ, quiz
@@ -102,3 +103,18 @@ def test_a_benchmark_of_ours_by_name() -> None:
     assert benchmarks.builtin("arithmetic-long").repo == ""
     with pytest.raises(BadInput, match=r"no benchmark 'gsm': did you mean 'gsm8k'\? .*\[benchmark.gsm\] with dataset="):
         benchmarks.builtin("gsm")
+
+
+@pytest.mark.parametrize(
+    ("source", "texts"),
+    [
+        (benchmarks.builtin("gsm8k"), ("Why?", "3")),
+        (benchmarks.builtin("aime2024"), ("", "")),
+        (benchmarks.builtin("livecodebench-easy"), ("", "")),
+        (Source(name="mine", dataset="me/mine"), ("Why?", "3")),
+        (Source(name="mine", dataset="me/mine", republish=False), ("", "")),
+    ],
+)
+def test_sweeps_have_the_texts_that_may_be_published_again(source: Source, texts: tuple[str, str]) -> None:
+    assert source.texts(Problem("p", "Why?", "3")) == dict(zip(("question", "gold"), texts, strict=True))
+    assert source.texts(Problem("p", "Why?", "[]", "code")) == {"question": texts[0], "gold": ""}

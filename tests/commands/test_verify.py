@@ -19,6 +19,7 @@ from tests.support import records
 from tests.support.quiz import QUIZ
 
 Publish = Callable[..., str]
+TEXTS = ("question", "gold", "system_prompt")
 QUESTIONS = benchmarks.load(benchmarks.builtin("arithmetic"), None)[:3]
 
 
@@ -36,6 +37,7 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
             for problem in QUESTIONS:
                 text = f"\\boxed{{{problem.gold if member.key == 'good' else '-1'}}}"
                 rows.append({"problem_id": problem.id, "persona": member.key, "completion": text, "finish": "stop"})
+                rows[-1] |= used.texts(problem) | {"system_prompt": member.system_prompt}
                 rows[-1] |= {
                     "run": 0,
                     "erratum": "",
@@ -74,6 +76,19 @@ def test_a_falsified_score_is_found_with_every_number_it_changed(
     output = capsys.readouterr().out
     assert "benchmarks/arithmetic/accuracy/good: stored 0.666667, recomputed 1.0" in output
     assert "12 completions graded again, 1 scores and" in output
+    assert f"problem_id {QUESTIONS[0].id}, persona good, run 0: stored score 0.0, recomputed 1.0\n" in output
+    assert f"  question: {QUESTIONS[0].question}\n  gold: {QUESTIONS[0].gold}\n" in output
+    assert f"  extracted: stored {QUESTIONS[0].gold}, recomputed {QUESTIONS[0].gold}\n" in output
+
+
+def test_a_sweep_without_the_columns_of_texts_is_verified_with_its_problems(
+    publish: Publish, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = {name: kind for name, kind in sweep_rows.COLUMNS.items() if name not in TEXTS}
+    monkeypatch.setattr(sweep_rows, "COLUMNS", older)
+    with pytest.raises(PermixError, match="does not follow from its completions"):
+        verify.verify(publish(score=0.0))
+    assert f"  question: {QUESTIONS[0].question}\n  gold: {QUESTIONS[0].gold}\n" in capsys.readouterr().out
 
 
 def test_a_falsified_number_is_found(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:

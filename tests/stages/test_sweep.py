@@ -20,10 +20,11 @@ from permix.stages.shared import models, sweep_rows
 from permix.verifier import Problem
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
 from tests.support.models import make_tiny_model
-from tests.support.quiz import QUIZ, quiz
+from tests.support.quiz import QUIZ, ROWS, quiz
 from tests.support.sweeps import CONFIG, POOL, SERVED, opened, parts_of
 
 CONDITIONS = ["none", "helpful", "sage", "fool"]
+CONTROLS = {"none": "", "helpful": "You are a helpful assistant."}
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,12 @@ def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None
     for name in ("quiz", "arithmetic"):
         rows = sweep_rows.read(out, name)
         assert list(rows[0]) == list(sweep_rows.COLUMNS)
+        assert {r["persona"]: r["system_prompt"] for r in rows} == dict(POOL) | CONTROLS
         assert Counter(row["persona"] for row in rows) == dict.fromkeys(CONDITIONS, 3 * 2)
         assert len({(r["persona"], r["problem_id"], r["run"]) for r in rows}) == 4 * 3 * 2
         assert {r["base_dtype"] for r in rows} == {"float32"}
         assert {r["adapter_digest"] for r in rows} == {""}
+    assert {r["question"]: r["gold"] for r in sweep_rows.read(out, "quiz")} == {str(r["q"]): str(r["a"]) for r in ROWS}
     tokens = sum(row["tokens_out"] for name in ("quiz", "arithmetic") for row in sweep_rows.read(out, name))
     assert facts["cost"]["completions"] == 48
     assert facts["cost"]["tokens_out"] == tokens > 0

@@ -84,10 +84,12 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
     results: dict[str, list[dict[str, Any]]] = {}
     for number, benchmark in enumerate(BENCHMARKS):
         source = dataclasses.replace(benchmarks.builtin(benchmark), limit=problems)
-        ids = [problem.id for problem in benchmarks.load(source, None)]
+        loaded = benchmarks.load(source, None)
         results[benchmark] = [
             {
-                "problem_id": ids[problem],
+                "problem_id": loaded[problem].id,
+                **source.texts(loaded[problem]),
+                "system_prompt": member.system_prompt,
                 "persona": member.key,
                 "run": 0,
                 "score": float(_chance(seed, number, at, problem) < share * (1 - 0.2 * number)),

@@ -2,7 +2,7 @@
 
 A module of this folder has DATASET (a Hub id, or "" for generated problems), its REVISION on huggingface.co, CONFIG,
 and `load(folder, split, limit) -> list[Problem]`; optionally `files(split)`, the files of a split, where others are
-large.
+large, and REPUBLISH = False, if its terms forbid to publish its texts again.
 """
 
 import functools
@@ -16,6 +16,7 @@ from typing import Any
 from permix import parquet
 from permix.errors import BadInput, nearest
 from permix.prompting.prompts import Instruction
+from permix.run_record import later
 from permix.verifier import Kind, Problem
 
 _BUILTIN: dict[str, tuple[str, str, Instruction]] = {
@@ -39,7 +40,8 @@ class Source:
     """Problems: those of `module` in this folder, or the columns `problem` and `answer` of `dataset`.
 
     The column `rationale`, if named, holds the gold reasoning that SFT trains on, which ends in the answer. A Source is
-    the training task ([task]) or a benchmark ([benchmark.x]); `limit` 0 means all.
+    the training task ([task]) or a benchmark ([benchmark.x]); `limit` 0 means all. Without `republish`, the rows of
+    sweeps name the problems by id only.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     verifier: Kind = "math"
     instruction: Instruction = "boxed"
     limit: int = 0
+    republish: bool = later(True)
 
     @property
     def repo(self) -> str:
@@ -62,8 +65,22 @@ class Source:
     @property
     def files(self) -> tuple[str, ...]:
         """The dataset's files that hold these problems; () for all files."""
-        page: Any = importlib.import_module(f"permix.benchmarks.{self.module}") if self.module else None
+        page = self._page
         return tuple(page.files(self.split)) if hasattr(page, "files") else ()
+
+    def texts(self, problem: Problem) -> dict[str, str]:
+        """Return the columns `question` and `gold` of a sweep's row, "" if they may not be published again."""
+        may = self.republish and getattr(self._page, "REPUBLISH", True)
+        return texts(problem) if may else dict.fromkeys(texts(problem), "")
+
+    @property
+    def _page(self) -> Any:
+        return importlib.import_module(f"permix.benchmarks.{self.module}") if self.module else None
+
+
+def texts(problem: Problem) -> dict[str, str]:
+    """Return the texts of a problem as columns; the gold of code is its tests, which may be large, and is omitted."""
+    return {"question": problem.question, "gold": "" if problem.kind == "code" else problem.gold}
 
 
 def builtin(name: str) -> Source:

@@ -15,6 +15,7 @@ DATASET = "HuggingFaceH4/aime_2024"
 REVISION = "2fe88a2f1091d5048c0f36abc874fb997b3dd99a"
 CONFIG = "default"
 SPLIT = "train"  # the dataset's only split
+REPUBLISH = False
 
 
 def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Problem]:

@@ -23,6 +23,7 @@ from permix.verifier.code import Case, Suite
 DATASET = "livecodebench/code_generation_lite"
 REVISION = "0fe84c3912ea0c4d4a78037083943e8f0c4dd505"
 CONFIG = ""
+REPUBLISH = False
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
 DIFFICULTIES = ("easy", "medium", "hard")
 

@@ -100,7 +100,8 @@ def rows(logs: Sequence[tuple[str, Log]]) -> dict[str, list[dict[str, Any]]]:
                     f"{key!r}: every persona must answer the same problems."
                 )
             condition = task, key, answer.problem
-            tables.setdefault(task, []).append(_row(condition, runs[condition], answer, categories.get(key, "")))
+            row = _row(condition, runs[condition], answer, categories.get(key, ""))
+            tables.setdefault(task, []).append(row | {"system_prompt": log.system_prompt})
             runs[condition] += 1
     return tables
 

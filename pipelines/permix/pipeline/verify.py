@@ -6,6 +6,7 @@ from typing import Any
 
 from permix import stages
 from permix.errors import BadInput
+from permix.parquet import Row
 from permix.publishing.hub import Artifact, Hub, RepositoryState
 from permix.run_record import canonical
 
@@ -14,20 +15,20 @@ from permix.run_record import canonical
 class Verification:
     """The difference between an artifact's stored numbers and those recomputed from its rows.
 
-    `source` names the rows, `rows` counts them, `changed_scores` those with another score; `differences` are
-    {number: (stored, recomputed)} out of `numbers`.
+    `source` names the rows, `rows` counts them, `changed` are those with another score, (stored, recomputed);
+    `differences` are {number: (stored, recomputed)} out of `numbers`.
     """
 
     source: str
     rows: int
-    changed_scores: int
+    changed: list[tuple[Row, Row]]
     numbers: int
     differences: dict[str, tuple[Any, Any]]
 
     @property
     def holds(self) -> bool:
         """Whether every recomputed score and number equals the stored one."""
-        return not (self.changed_scores or self.differences)
+        return not (self.changed or self.differences)
 
 
 def verify(artifact: Artifact, hub: Hub) -> Verification:
@@ -49,7 +50,7 @@ def verify(artifact: Artifact, hub: Hub) -> Verification:
     return Verification(
         source=replay.source,
         rows=len(pairs),
-        changed_scores=sum(before["score"] != after["score"] for before, after in pairs),
+        changed=[pair for pair in pairs if pair[0]["score"] != pair[1]["score"]],
         numbers=len(new),
         differences={key: pair for key, pair in differences.items() if not _equal(*pair)},
     )

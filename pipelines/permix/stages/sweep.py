@@ -239,6 +239,8 @@ def replay(
     problems = problems_of(config, inputs)
     stored = {name: sweep_rows.read(folder, name) for name in problems}
     graded = {name: sweep_rows.regrade(stored[name], problems[name]) for name in problems}
+    texts = {problem.id: benchmarks.texts(problem) for every in problems.values() for problem in every}
+    graded = {name: [row | texts[row["problem_id"]] for row in table] for name, table in graded.items()}
     return stored, graded, summarise(config, graded)
 
 

@@ -26,6 +26,9 @@ COLUMNS = {
     "run": "int32",
     "seed": "int64",
     "prompt_digest": "string",
+    "question": "string",
+    "gold": "string",
+    "system_prompt": "string",
     "completion": "string",
     "finish": "string",
     "tokens_out": "int32",
@@ -75,6 +78,8 @@ def conditions(
                     "category": persona.category,
                     "run": run,
                     "seed": condition_seed(noise, source.name, problem.id, persona.key, run),
+                    **source.texts(problem),
+                    "system_prompt": persona.system_prompt,
                 },
             )
             for persona in personas
