@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput
+from permix.text import storable
 
 Row = dict[str, Any]
 """One row of a dataset, {column: value}; the columns are those of its stage."""
@@ -50,4 +51,4 @@ def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[R
             reason = " ".join(message.replace(str(folder), dataset).split()).rstrip(".!")
             part = f"The split {split!r}" + (f" of config {config!r}" if config else "")
             raise BadInput(f"{part} of {dataset} cannot be read: {reason}.") from None
-        return [dict(row) for row in rows]
+        return [storable(dict(row)) for row in rows]

@@ -13,6 +13,7 @@ import pytest
 
 from permix.errors import PermixError
 from permix.prompting.persona import CONTROLS, Persona
+from permix.sampling.engines.endpoint import pace
 from permix.stages import sweep
 from permix.stages.shared import sweep_rows
 from permix.stages.shared.peers import PEERS, Question
@@ -114,9 +115,11 @@ def test_what_was_chosen_and_its_tokens_are_verified(inputs: dict[str, Path]) ->
     assert sweep_rows.regrade([rows[-1] | {"completion": "\\boxed{Bob}", "tokens_out": 1}], problems) == rows[-1:]
 
 
-def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path]) -> None:
+def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+
     def script(request: Asked) -> Answer:
-        return error(400, "Not allowed.", code="content_filter") if "number 0" in request.question else solve(request)
+        return error(500, "oops") if "number 0" in request.question else solve(request)
 
     requests: list[Asked] = []
     with pytest.raises(PermixError, match=r"rows without a score \(8 x engine_error\): run it again"):

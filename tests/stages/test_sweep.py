@@ -12,8 +12,10 @@ import pytest
 from permix import benchmarks, run_record
 from permix.errors import BadInput, PermixError
 from permix.pipeline import recipes
+from permix.results.reporting import tabular
 from permix.run_record import canonical
 from permix.sampling import engines
+from permix.sampling.engines.endpoint import pace
 from permix.sampling.sampler import Completion, Engine, Request, Sampler
 from permix.stages import sweep
 from permix.stages.shared import models, sweep_rows
@@ -353,18 +355,63 @@ def test_a_served_model_is_asked_and_graded_like_any_other(
     assert facts["cost"]["USD"] == pytest.approx((facts["cost"]["tokens_in"] + 2 * facts["cost"]["tokens_out"]) / 1e6)
 
 
-def test_a_server_that_fails_for_good_leaves_no_sweep(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_server_that_fails_for_good_leaves_no_sweep(
+    inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+
     def script(request: Asked) -> Answer:
-        return (
-            error(400, "This content is not allowed.", code="content_filter")
-            if "Who" in request.question
-            else fine(request)
-        )
+        return error(500, "oops") if "Who" in request.question else fine(request)
 
     with FaultyServer(script) as server:
         model = replace(SERVED, model="good-model", url=server.url)
         config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
         with opened(config) as parts, pytest.raises(PermixError, match="without a score"):
+            sweep.run(config, inputs, tmp_path, context=parts)
+    assert not (tmp_path / "summary.json").exists()
+
+
+FILTER = error(400, "This content is not allowed.", code="content_filter")
+REFUSALS = {
+    "a filter": (FILTER, "This content is not allowed"),
+    "no choices": (Answer(body={"id": "x", "choices": None}), 'a reply without choices ({"id": "x", "choices": null})'),
+    "a filtered reply": (completion(None, "content_filter"), "finish_reason content_filter"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refused_persona_is_wrong_counted_and_verified(
+    name: str, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "BACKOFF", 0.001)
+    refusal, reason = REFUSALS[name]
+    fool = dict(POOL)["fool"]
+
+    def script(request: Asked) -> Answer:
+        return refusal if fool in str(request.body["messages"]) else completion("\\boxed{Ann}")
+
+    with FaultyServer(script) as server:
+        model = replace(SERVED, model="good-model", url=server.url)
+        config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
+        with opened(config) as parts:
+            facts = sweep.run(config, inputs, tmp_path, context=parts)
+    rows = sweep_rows.read(tmp_path, "quiz")
+    by_persona = {row["persona"]: (row["status"], row["finish"], row["score"], row["completion"]) for row in rows}
+    assert by_persona["fool"] == ("refused", "refusal", 0.0, "")
+    assert by_persona["sage"][1] == "stop"
+    assert facts["summary"]["benchmarks"]["quiz"]["refused"] == {"fool": 6}
+    assert facts["refusals"] == {reason: 6}
+    assert facts["engines"] == ["endpoint good-model-0301"]
+    assert sweep_rows.regrade(rows, sweep.problems_of(config, inputs)["quiz"]) == rows
+    assert "refused by the server: fool 6" in tabular.of_sweep(facts["summary"])
+
+
+def test_a_server_that_refuses_every_prompt_leaves_no_sweep(inputs: dict[str, Path], tmp_path: Path) -> None:
+    with FaultyServer(lambda _: FILTER) as server:
+        model = replace(SERVED, model="good-model", url=server.url)
+        config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
+        sentence = r"refused all 24 prompts of the sweep \(This content is not allowed\): check the model"
+        with opened(config) as parts, pytest.raises(PermixError, match=sentence):
             sweep.run(config, inputs, tmp_path, context=parts)
     assert not (tmp_path / "summary.json").exists()
 

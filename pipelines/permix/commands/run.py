@@ -107,7 +107,10 @@ def _show_summary(artifact: "Artifact") -> None:
         controls = {control: numbers["accuracy"].get(control) for control in ("none", "helpful")}
         columns = pss | controls | {"voice": numbers["voice"]}
         cells = [f"{key} {value:.3f}" for key, value in columns.items() if value is not None]
+        cells += [f"refused by the server: {key} {count}" for key, count in numbers.get("refused", {}).items()]
         print(f"  {name}: {', '.join(cells if numbers['pss']['best'] else [*cells, NO_PSS])}")
+    for note in artifact.record["facts"].get("dialect", []):
+        print(f"Note: {note}", file=sys.stderr)
 
 
 def _show_tables(step: Step, hub: "Hub", recipe: Recipe) -> None:

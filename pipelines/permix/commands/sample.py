@@ -95,7 +95,7 @@ def _answer(
         for i, s in enumerate(speakers)
     ]
     if compare and sys.stdout.isatty():
-        _table(speakers, {c.id: c.text for c in sampler.sample(requests)})
+        _table(speakers, {c.id: c.text or c.reason for c in sampler.sample(requests)})
         return
     for speaker, request in zip(speakers, requests, strict=True):
         if len(speakers) > 1:

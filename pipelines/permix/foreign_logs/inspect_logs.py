@@ -16,6 +16,8 @@ import pyarrow as arrow
 from permix import foreign_logs
 from permix.errors import BadInput
 from permix.foreign_logs import Answer, Log
+from permix.sampling.sampler import is_limit
+from permix.text import storable
 
 PATTERNS = ("*.eval", "*.json")
 ZSTANDARD = 93  # zip's number of the method; Python's zipfile has it since 3.14
@@ -42,7 +44,7 @@ def read(file: Path, metric: str) -> Iterator[Log]:
 
 
 def _plain(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    content = json.loads(file.read_bytes())
+    content = storable(json.loads(file.read_bytes()))
     return content, content.get("samples") or []
 
 
@@ -57,12 +59,12 @@ def _zipped(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 def _member(log: zipfile.ZipFile, name: str) -> Any:
     info = log.getinfo(name)
     if info.compress_type != ZSTANDARD:
-        return json.loads(log.read(name))
+        return storable(json.loads(log.read(name)))
     assert log.fp is not None
     log.fp.seek(info.header_offset + 26)  # the local header's lengths of name and extra field, before the data
     log.fp.seek(sum(struct.unpack("<HH", log.fp.read(4))), 1)
     packed = arrow.BufferReader(log.fp.read(info.compress_size))
-    return json.loads(arrow.CompressedInputStream(packed, "zstd").read())
+    return storable(json.loads(arrow.CompressedInputStream(packed, "zstd").read()))
 
 
 def _system(sample: Mapping[str, Any]) -> str:
@@ -93,5 +95,5 @@ def _answer(sample: Mapping[str, Any], name: str, where: str) -> Answer:
         prompt=json.dumps([(m["role"], m["content"]) for m in sample["messages"] if m["role"] in ("system", "user")]),
         extracted=grade.get("answer"),
         tokens_out=(output.get("usage") or {}).get("output_tokens"),
-        finish={"stop": "stop", "max_tokens": "length"}.get(reason, reason),
+        finish="length" if reason and is_limit(reason) else reason,
     )

@@ -16,6 +16,7 @@ import pyarrow.parquet as parquet
 from permix import foreign_logs
 from permix.errors import BadInput
 from permix.foreign_logs import Answer, Log
+from permix.text import storable
 
 PATTERNS = ("details_*.parquet",)
 _NAME = re.compile(r"details_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.parquet")
@@ -28,7 +29,7 @@ def read(file: Path, metric: str) -> Iterator[Log]:
         raise BadInput(f"{file.name} is not a details file of lighteval: it should be details_<task>_<date>.parquet.")
     results = _results(file, match["date"])
     try:
-        settings = json.loads(results.read_bytes())["config_general"]["model_config"]
+        settings = storable(json.loads(results.read_bytes()))["config_general"]["model_config"]
         table = parquet.read_table(file).to_pylist()
         scores = (name for row in table for name, value in row["metric"].items() if value is not None)
         name = foreign_logs.chosen(scores, metric, file.name)

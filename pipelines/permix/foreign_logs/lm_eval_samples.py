@@ -13,6 +13,7 @@ from typing import Any
 from permix import foreign_logs
 from permix.errors import BadInput
 from permix.foreign_logs import Answer, Log
+from permix.text import storable
 
 PATTERNS = ("samples_*.jsonl",)
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
@@ -27,8 +28,8 @@ def read(file: Path, metric: str) -> Iterator[Log]:
     if not results.is_file():
         raise BadInput(f"{file.name} has no {results.name} beside it, with the system prompt: add it.")
     try:
-        settings = json.loads(results.read_bytes())
-        lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+        settings = storable(json.loads(results.read_bytes()))
+        lines = [storable(json.loads(line)) for line in file.read_bytes().splitlines()]
         scores = {name for line in lines for name in _scores(line)}
         name = foreign_logs.chosen(scores, metric, file.name)
         answers = tuple(_answer(line, name, file.name) for line in lines if name in _scores(line))

@@ -164,7 +164,7 @@ def spent(clients: Iterable[Client]) -> dict[str, float]:
 
 
 def _after(before: Reply, done: Completion, form: Form) -> Reply:
-    if done.finish == "error":
+    if done.finish in ("error", "refusal"):
         return replace(before, fault="failed")
     raw, model = (*before.raw, done.text), done.engine.removeprefix("endpoint ")
     try:

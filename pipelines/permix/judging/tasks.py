@@ -3,6 +3,7 @@
 from typing import Any
 
 from permix.prompting.persona import Persona
+from permix.text import storable
 
 Row = dict[str, Any]
 TASKS = {
@@ -25,5 +26,5 @@ def question(persona: Persona, task: str, number: int, text: str, writer: str, d
 
 
 def text_of(value: object) -> str:
-    """Return a stripped string that UTF-8 can store, "" for another type; JSON may escape half a character."""
-    return value.strip().encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    """Return a stripped string that UTF-8 can store, "" for another type."""
+    return str(storable(value.strip())) if isinstance(value, str) else ""

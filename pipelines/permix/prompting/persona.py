@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from permix import files, parquet
 from permix.errors import BadInput
+from permix.text import storable
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def from_file(path: Path) -> list[Persona]:
         raise BadInput(f"There is no file {path}: give the path of a JSON or TOML file with personas.")
     try:
         text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text).get("persona") if path.suffix == ".toml" else json.loads(text)
+        table = tomllib.loads(text).get("persona") if path.suffix == ".toml" else storable(json.loads(text))
     except ValueError as error:
         raise BadInput(f"{path.name} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):

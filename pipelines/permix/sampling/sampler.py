@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -130,16 +131,23 @@ class Completion:
     """The model's answer to request `id`.
 
     `tokens_out` counts the sampled tokens, with the end token and a stop string. `finish` is "length" when the text was
-    cut at max_tokens, "error" when the engine failed. `adapter_digest` is "" for the base.
+    cut at max_tokens, "refusal" when the server refused the prompt (a content filter), "error" when the engine failed;
+    `reason` has the server's words. `adapter_digest` is "" for the base.
     """
 
     id: str
     text: str
     tokens_in: int
     tokens_out: int
-    finish: Literal["stop", "length", "error"]
+    finish: Literal["stop", "length", "refusal", "error"]
     engine: str
     adapter_digest: str
+    reason: str = ""
+
+
+def is_limit(finish: object) -> bool:
+    """Return whether a server's word for the end of a text (`max_tokens`, `model_length`) means the token limit."""
+    return bool(re.search(r"length|max|limit|window|truncat", str(finish), re.IGNORECASE))
 
 
 def packages_of(backend: Backend) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         completions += written.values()
         faults = {}
         for name, verdict in _grade(written, problems).items():
-            fault = _fault(written[name], verdict, problems[name]) if config.verify else ""
+            fault = _fault(written[name], verdict, problems[name], config.verify)
             if fault:
                 faults[name] = fault
             else:
@@ -129,7 +129,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         if not chats:
             break
     if not accepted:
-        last = completions[-1].text.strip()[-200:] or "(nothing)"
+        last = (completions[-1].text.strip() or completions[-1].reason)[-200:] or "(nothing)"
         raise PermixError(f"No rewrite of {config.model} was kept ({counts(rejected)}). The last ended: {last}")
     rows = [accepted[name] for name in problems if name in accepted]
     written_targets.write(rows, out / "data" / "train-00000-of-00001.parquet")
@@ -165,6 +165,8 @@ def _prompt(config: Config, problem: Problem, drawn: Persona) -> Messages:
 
 
 def _prompt_again(config: Config, chat: Messages, rewrite: Completion, fault: str, gold: str) -> Messages:
+    if fault == "refused":
+        return chat
     reason = FAULTS.get(fault, FAULTS["wrong"])
     return prompts.rewriting_again(chat, rewrite.text, reason, gold) if config.writer else []
 
@@ -185,12 +187,15 @@ def _grade(written: Mapping[str, Completion], problems: Mapping[str, Problem]) -
 
     with Verifier() as verifier:
         verdicts = verifier.grade_many((rewrite.text, problems[name]) for name, rewrite in written.items())
-    written_targets.refuse_failed(written.values(), verdicts)
-    return dict(zip(written, verdicts, strict=True))
+    return dict(zip(written, written_targets.checked(list(written.values()), verdicts), strict=True))
 
 
-def _fault(rewrite: Completion, verdict: Verdict, problem: Problem) -> str:
+def _fault(rewrite: Completion, verdict: Verdict, problem: Problem, verify: bool) -> str:
     """Return the reason for rejecting the rewrite, a key of FAULTS or a status; "" for a good rewrite."""
+    if verdict.status == "refused":
+        return "refused"
+    if not verify:
+        return ""
     if rewrite.finish == "length":
         return "cut"
     if verdict.status != "correct":

@@ -9,6 +9,7 @@ Out: data/<benchmark>/test-00000-of-00001.parquet: one row per completion (permi
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,8 +211,12 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         sweep_rows.write(rows, out, name)
     summary = summarise(config, tables)
     files.write_json(out / "summary.json", summary)
-    engines = sorted({completion.engine for completion in completions})
-    return {"summary": summary, "engines": engines, **sandbox, "cost": models.spent(config.model, completions)}
+    engines = sorted({completion.engine for completion in completions if completion.finish != "refusal"})
+    refusals = Counter(completion.reason for completion in completions if completion.finish == "refusal")
+    more: Facts = sandbox | ({"refusals": dict(refusals.most_common(3))} if refusals else {})
+    if dialect := getattr(sampler, "notes", None):  # endpoints alone have them
+        more["dialect"] = list(dialect)
+    return {"summary": summary, "engines": engines, **more, "cost": models.spent(config.model, completions)}
 
 
 def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
@@ -226,6 +231,7 @@ def summarise(config: Config, tables: Mapping[str, Sequence[Row]]) -> dict[str, 
         "benchmarks": {
             name: sweep_numbers.of_rows(table, draws=config.draws, toy=config.toy)
             | sweep_numbers.of_sound(table, draws=config.draws, toy=config.toy)
+            | sweep_numbers.of_refused(table)
             for name, table in tables.items()
         },
     }

@@ -94,8 +94,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     completions = {completion.id: completion for completion in sampled}
     with Verifier() as verifier:
         grades = verifier.grade_many((completions[name].text, problem) for name, (_, problem, *_) in questions.items())
-    verdicts = dict(zip(questions, grades, strict=True))
-    written_targets.refuse_failed((completions[name] for name in questions), verdicts.values())
+    checked = written_targets.checked([completions[name] for name in questions], grades)
+    verdicts = dict(zip(questions, checked, strict=True))
 
     facts: Facts = {"rows": 0}
     for kind in KINDS:
@@ -104,7 +104,9 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
             for name, (kind_of_row, problem, drawn, chat) in questions.items()
             if kind_of_row == kind
         ]
-        targets = [row for row in rows if config.keep_wrong or row["status"] == "correct"]
+        targets = [
+            row for row in rows if row["status"] == "correct" or (config.keep_wrong and row["status"] != "refused")
+        ]
         if not targets:
             raise PermixError(f"{config.teacher} answered no problem right: set keep_wrong or take another teacher.")
         written_targets.write(targets, out / "data" / kind / "train-00000-of-00001.parquet")

@@ -19,7 +19,7 @@ from permix.verifier.math_pool import Comparison, Pool
 
 Kind = Literal["math", "choice", "exact", "code"]
 _Wrong = Literal[
-    "wrong", "no_answer", "too_costly", "no_code", "runtime_error", "time_limit", "memory_limit"
+    "wrong", "no_answer", "too_costly", "no_code", "runtime_error", "time_limit", "memory_limit", "refused"
 ]  # fmt: skip
 _Failure = Literal["engine_error", "verifier_crash", "sandbox_error"]
 Status = Literal["correct", _Wrong, _Failure]
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The grade of one completion; `extracted` is its answer."""
+    """The grade of one completion; `extracted` is its answer. A prompt that the server refused is "refused"."""
 
     status: Status
     extracted: str | None

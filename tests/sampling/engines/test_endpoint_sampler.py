@@ -272,7 +272,7 @@ def test_an_unknown_model_names_the_nearest() -> None:
         sampler.close()
 
 
-def test_a_filtered_prompt_is_an_error_and_a_filtered_or_refused_answer_is_an_answer() -> None:
+def test_a_filtered_prompt_is_a_refusal_and_a_filtered_or_refused_answer_is_an_answer() -> None:
     answers = {
         "question 0": error(400, "flagged", code="content_filter"),
         "question 1": completion("It begins", "content_filter"),
@@ -282,7 +282,7 @@ def test_a_filtered_prompt_is_an_error_and_a_filtered_or_refused_answer_is_an_an
     with FaultyServer(lambda received: answers.get(received.question) or fine(received)) as server:
         got = ask(server, numbered(30))
     assert [(got[f"r{i:05}"].text, got[f"r{i:05}"].finish) for i in range(4)] == [
-        ("", "error"),
+        ("", "refusal"),
         ("It begins", "stop"),
         ("I will not.", "stop"),
         ("", "stop"),

@@ -71,6 +71,12 @@ def of_sound(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
     return {"sound": {"left_out": dict(sorted(broken.items())), **main}}
 
 
+def of_refused(table: Sequence[Row]) -> dict[str, Any]:
+    """Return `refused`: by persona the prompts that the server refused, which count as wrong; {} if there is none."""
+    counts = Counter(row["persona"] for row in table if row.get("status") == "refused")
+    return {"refused": dict(sorted(counts.items()))} if counts else {}
+
+
 def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[str, dict[str, float | None]]:
     """Return second minus first in pss, worst, best, mean, pss_corrected and under each control.
 
@@ -114,7 +120,9 @@ def _repeated(table: Sequence[Row], runs: int) -> tuple[dict[int, dict[str, floa
     sizes = sorted({k for k in (1, 2, 4, 8, 16, 32, 64) if k < runs} | {runs})
     passed = {k: pss.pass_at(scores, personas, problems, k) for k in sizes}
     answers = [row.get("extracted") for row in table]
-    if all(answer is None for answer in answers) and any(row.get("status") != "no_answer" for row in table):
+    if all(answer is None for answer in answers) and any(
+        row.get("status") not in ("no_answer", "refused") for row in table
+    ):
         return passed, None
     return passed, pss.majority(scores, personas, problems, answers)
 

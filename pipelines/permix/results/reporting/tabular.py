@@ -47,6 +47,8 @@ def of_sweep(summary: Mapping[str, Any]) -> str:
             context.append(f"recovery {ranged(recovery['accuracy'], recovery['low'], recovery['high'])}")
         context += [f"{key} {decimal(accuracies[key])}" for key in ("none", "helpful") if key in accuracies]
         context += ["worst reaches 0, so PSS means nothing"] if pss["floor"] else []
+        if refused := numbers.get("refused"):
+            context.append("refused by the server: " + ", ".join(f"{key} {count}" for key, count in refused.items()))
         if sound := numbers.get("sound"):
             value = _ranged(sound["pss"], "pss") if "pss" in sound else "–"
             context.append(f"pss without the {len(sound['left_out'])} problems that are marked as broken {value}")

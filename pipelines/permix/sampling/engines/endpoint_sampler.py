@@ -4,6 +4,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from permix.sampling.sampler import Completion, Endpoint, Request
 class EndpointSampler:
     """Requests many completions at once, from an event loop in a thread of its own.
 
-    A request that fails after all its tries is a completion with finish "error". It is neither journaled nor cached,
-    so that the next call repeats it. A refusal by the model is an answer (finish "stop"); so is a text cut by the
-    provider's content filter, because that filter is part of the endpoint.
+    A request that fails after all its tries is a completion with finish "error", a prompt that the server's filter
+    refuses one with finish "refusal". Neither is journaled or cached, so that the next call repeats it. A refusal by
+    the model is an answer (finish "stop"); so is a text that the provider's content filter cuts, because that filter
+    is part of the endpoint.
     """
 
     dtype = ""  # servers do not report it
@@ -38,6 +40,7 @@ class EndpointSampler:
             raise BadInput(f"A budget for {endpoint.model} needs its prices: set price_in and price_out.")
         self.endpoint = endpoint
         self._client = Client(endpoint)
+        self.notes = self._client.dialect.notes
         self._pace = Pace(endpoint.concurrency)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -80,7 +83,7 @@ class EndpointSampler:
     def close(self) -> None:
         """Close the connections and end the thread."""
         if self._thread.is_alive():
-            self._wait(self._client.close())
+            self._wait(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -123,9 +126,10 @@ class EndpointSampler:
         patience, begun = Patience(), False
         while True:
             try:
-                async for text in self._client.stream(request):
-                    begun = begun or bool(text)
-                    texts.put(text)
+                async with aclosing(self._client.stream(request)) as stream:
+                    async for text in stream:
+                        begun = begun or bool(text)
+                        texts.put(text)
                 return
             except Fault as fault:
                 pause = None if begun else patience.pause(fault)
@@ -134,6 +138,13 @@ class EndpointSampler:
                 await asyncio.sleep(pause)
             except Refusal as refusal:
                 raise PermixError(f"{self.endpoint.model} refuses the question: {refusal}.") from None
+
+    async def _end(self) -> None:
+        """Close the connections, and wait for generators and tasks that would not outlive the loop quietly."""
+        await self._client.close()
+        await self._loop.shutdown_asyncgens()
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks)
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

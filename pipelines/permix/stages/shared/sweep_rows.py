@@ -118,6 +118,18 @@ def sample(
         for benchmark, table in tables.items():
             finishes = [completion.finish for condition in table for completion in condition.completions.values()]
             refuse_missing(benchmark, ["engine_error"] * finishes.count("error"))
+        _refuse_refusals(
+            [c for table in tables.values() for condition in table for c in condition.completions.values()]
+        )
+
+
+def _refuse_refusals(completions: Sequence[Completion]) -> None:
+    """Raise PermixError if the server refused every prompt: that is not a filter on some of them."""
+    if completions and all(completion.finish == "refusal" for completion in completions):
+        raise PermixError(
+            f"The server refused all {len(completions)} prompts of the sweep ({completions[-1].reason}): "
+            "check the model, the account and its content filter, then run it again."
+        )
 
 
 def condition_seed(noise: tuple[int, str], benchmark: str, problem: str, persona: str, run: int) -> int:
@@ -164,7 +176,11 @@ def grade(table: Sequence[Row], problems: Sequence[Problem], verifier: Verifier)
     if unknown := [row["problem_id"] for row in table if row["problem_id"] not in golds]:
         raise PermixError(f"The sweep answers {unknown[0]}, which its benchmark no longer holds: make the sweep again.")
     verdicts = verifier.grade_many((row["completion"], golds[row["problem_id"]]) for row in table)
-    return [row | graded(verdict) for row, verdict in zip(table, verdicts, strict=True)]
+    refused = Verdict("refused", None)
+    return [
+        row | graded(refused if row["finish"] == "refusal" else verdict)
+        for row, verdict in zip(table, verdicts, strict=True)
+    ]
 
 
 def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:

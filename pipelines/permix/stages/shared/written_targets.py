@@ -1,6 +1,6 @@
 """The targets that stages teachers and rewrites share: a model writes the text that SFT learns from, one row each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,15 +107,17 @@ def row(
     }
 
 
-def refuse_failed(completions: Iterable[Completion], verdicts: Iterable[Verdict]) -> None:
-    """Raise PermixError if the engine or the verifier failed on a completion, which says nothing about its text."""
+def checked(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Return the verdicts, "refused" for a refused prompt; PermixError where the engine or the verifier failed."""
+    pairs = list(zip(completions, verdicts, strict=True))
     failed = counts(
         "engine_error" if completion.finish == "error" else verdict.status
-        for completion, verdict in zip(completions, verdicts, strict=True)
+        for completion, verdict in pairs
         if completion.finish == "error" or verdict.score is None
     )
     if failed:
         raise PermixError(f"Some completions failed ({failed}): run it again; only these are sampled.")
+    return [Verdict("refused", None) if completion.finish == "refusal" else verdict for completion, verdict in pairs]
 
 
 def write(table: Sequence[Row], path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import queue
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from permix.errors import PermixError
 from permix.sampling.engines.endpoint.cache import Cache
@@ -23,7 +24,7 @@ its requests fail, at least 2: a single one may fail for a reason of its own.
 """
 Group = list[Completion]
 Finished: TypeAlias = "queue.SimpleQueue[tuple[Completion, bool] | None]"
-"""Pairs (completion, whether it is new, not from the cache); None at the end."""
+"""Pairs (completion, whether to store it: new and paid for); None at the end."""
 Stored: TypeAlias = "queue.SimpleQueue[Group | BaseException | None]"
 
 
@@ -39,9 +40,9 @@ class Call:
     budget: Budget
     by_id: dict[str, Request] = field(default_factory=dict)
     _failure: BaseException | None = None
-    _errors: int = 0
+    _counts: Counter[str] = field(default_factory=Counter)
     _in_a_row: int = 0
-    _reason: str = ""
+    _reasons: dict[str, str] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAITING))
 
     def __post_init__(self) -> None:
@@ -58,7 +59,8 @@ class Call:
                     return
                 try:
                     old = self.cache.get(request)
-                    finished.put((old, False) if old else (await self._sampled(request), True))
+                    new = old or await self._sampled(request)
+                    finished.put((new, not old and new.finish in ("stop", "length")))
                 except Exception as error:
                     self._failure = self._failure or error
 
@@ -74,25 +76,30 @@ class Call:
     def note(self) -> str:
         """Return the cost, the failures and the dialect's notes, for the progress line."""
         spent = [f"{self.budget.spent:.4f} USD"] if self.budget.spent else []
-        errors = [f"{self._errors} failed, the last with {self._reason}"] if self._errors else []
-        return ", ".join([*spent, *errors, *self.client.dialect.notes])
+        counts = [f"{count} {word}, the last with {self._reasons[word]}" for word, count in self._counts.items()]
+        return ", ".join([*spent, *counts, *self.client.dialect.notes])
 
     async def _sampled(self, request: Request) -> Completion:
         """Return the completion of one request after all its tries."""
-        patience = Patience()
+        patience, filtered = Patience(), True
         while True:
             try:
                 reply = await self._try(request)
             except Fault as fault:
+                filtered = filtered and (fault.filtered or fault.learned)
                 pause = None if self._failure else patience.pause(fault)
                 if pause is None:
-                    return self._failed(request, str(fault))
+                    return self._refused(request, str(fault)) if filtered else self._failed(request, str(fault))
                 await asyncio.sleep(pause)
             except Refusal as refusal:
-                return self._failed(request, str(refusal), server_is_up=True)
+                return self._refused(request, str(refusal))
             else:
                 self._in_a_row = 0
-                return _completion(request, reply)
+                return (
+                    _completion(request, reply)
+                    if reply.finish != "refusal"
+                    else self._refused(request, reply.reason, reply)
+                )
 
     async def _try(self, request: Request) -> Reply:
         limit = most(self.endpoint, request)
@@ -117,21 +124,34 @@ class Call:
             await self.budget.settle(limit, cost)
         return reply
 
-    def _failed(self, request: Request, reason: str, *, server_is_up: bool = False) -> Completion:
-        self._errors, self._reason = self._errors + 1, reason
-        self._in_a_row = 0 if server_is_up else self._in_a_row + 1
+    def _refused(self, request: Request, reason: str, reply: Reply | None = None) -> Completion:
+        """Return the refusal as a completion. It is not stored, because a later call may find another filter."""
+        self._in_a_row = 0
+        return self._without_text(request, "refusal", "refused", reason, reply)
+
+    def _failed(self, request: Request, reason: str) -> Completion:
+        self._in_a_row += 1
         if self._in_a_row >= min(IN_A_ROW, max(len(self.requests), 2)) and not self._failure:
             self._failure = PermixError(
                 f"{self._in_a_row} requests in a row failed at {self.endpoint.url}, the last with {reason}: "
                 "finished completions are stored; run again when the server is up."
             )
-        return Completion(request.id, "", 0, 0, "error", f"endpoint {self.endpoint.model}", "")
+        return self._without_text(request, "error", "failed", reason, None)
+
+    def _without_text(
+        self, request: Request, finish: Literal["refusal", "error"], word: str, reason: str, reply: Reply | None
+    ) -> Completion:
+        self._counts[word] += 1
+        self._reasons[word] = reason
+        tokens = (reply.tokens_in, reply.tokens_out) if reply else (0, 0)
+        return Completion(request.id, "", *tokens, finish, f"endpoint {self.endpoint.model}", "", reason)
 
 
 def store(finished: Finished, stored: Stored, journal: Journal, cache: Cache, by_id: dict[str, Request]) -> None:
     """Write finished completions to journal and cache, then pass them on, until there is a None.
 
-    Completions from the cache are not journaled: the journal counts what these requests have paid for.
+    Completions from the cache are not journaled: the journal counts what these requests have paid for. Nor are failures
+    and refusals: the next call repeats these requests.
     """
     try:
         last = False
@@ -141,7 +161,7 @@ def store(finished: Finished, stored: Stored, journal: Journal, cache: Cache, by
                 arrived.append(finished.get())
             last = arrived[-1] is None
             pairs = [pair for pair in arrived if pair is not None]
-            if paid := [c for c, is_new in pairs if is_new and c.finish != "error"]:
+            if paid := [completion for completion, is_paid in pairs if is_paid]:
                 journal.append(paid)
                 cache.put((by_id[c.id], c) for c in paid)
             if pairs:

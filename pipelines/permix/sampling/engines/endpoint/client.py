@@ -1,10 +1,12 @@
 """A client of OpenAI's chat completions: one try of one request, and the meaning of each failure."""
 
 import asyncio
+import json
+import math
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
@@ -16,7 +18,8 @@ import openai
 
 from permix.errors import BadInput, PermixError, nearest
 from permix.sampling.engines.endpoint.dialect import Dialect
-from permix.sampling.sampler import Endpoint, Request
+from permix.sampling.sampler import Endpoint, Request, is_limit
+from permix.text import of_parts, storable
 
 CONNECT = 15.0
 """Seconds to wait for a connection."""
@@ -29,20 +32,38 @@ NOT_SERVED = (
     r"server is pinned to"
 )
 NO_MONEY = r"insufficient.(quota|balance|funds)|exceeded your current quota|credit balance"
+FILTERED = (
+    r"content.{0,12}(filter|polic|manag|moderat|violat|risk|safety)|responsible.?ai|invalid.?prompt|moderation|flagged|"
+    r"data.?inspection|sensitive.?(content|info|word|material)|prohibited.?content|inappropriate|harmful|guardrail|"
+    r"high.risk|violat.{0,60}(polic|guideline|terms)|usage.(polic|guideline)|safety.?(system|filter|check|setting|polic)|"
+    r"(prompt|input|output|response|request).{0,20}blocked|block.?reason|blocked.?(by|due)|unsafe"
+)
+"""Words of a server that refuses one prompt; ACCOUNT: words of one that refuses the account."""
+ACCOUNT = r"account|organi[sz]ation|suspended|terminated|deactivated|banned|region|country"
+FILTERED_END = r"filter|refus|safety|prohibit|blocklist|recitation|sensitive|moderat|toxic|guard|spii"
+YEAR = 365 * 86400.0
 
 
 class Fault(Exception):
     """A failed try that is worth another one; `busy` when the server is overloaded.
 
     `wait`: seconds that the server asks for. `lost`: a completion may have been sampled and billed, but did not arrive.
-    `learned`: the server refused a parameter that later tries omit.
+    `learned`: the server refused a parameter that later tries omit. `filtered`: a refusal of the prompt if every try
+    ends like this.
     """
 
     def __init__(
-        self, reason: str, *, busy: bool = False, wait: float = 0.0, lost: bool = False, learned: bool = False
+        self,
+        reason: str,
+        *,
+        busy: bool = False,
+        wait: float = 0.0,
+        lost: bool = False,
+        learned: bool = False,
+        filtered: bool = False,
     ) -> None:
         super().__init__(reason)
-        self.busy, self.wait, self.lost, self.learned = busy, wait, lost, learned
+        self.busy, self.wait, self.lost, self.learned, self.filtered = busy, wait, lost, learned, filtered
 
 
 class Refusal(Exception):
@@ -51,14 +72,18 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """The answer to a try; `counted` is False where the server reports no token counts."""
+    """The answer to a try; `counted` is False where the server reports no token counts.
+
+    `finish` "refusal": a filter withheld the text; `reason` is the server's word for it.
+    """
 
     text: str
     tokens_in: int
     tokens_out: int
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "refusal"]
     model: str
     counted: bool
+    reason: str = ""
 
 
 class Client:
@@ -114,85 +139,120 @@ class Client:
             raise await self._not_served(error) from None
         except openai.APIError as error:
             raise self._failure(error, request, body) from None
-        return self._reply(response)
+        return self._reply(response, request, body)
 
-    async def stream(self, request: Request) -> AsyncIterator[str]:
+    async def stream(self, request: Request) -> AsyncGenerator[str]:
         """Yield the growing text of one completion; raises as `ask` does."""
         body = self.dialect.body(request)
         more: Any = {key: value for key, value in body.items() if key not in ("model", "messages")}
         messages: Any = request.messages
-        text, finish = "", None
+        create = self._openai.chat.completions.with_streaming_response.create
+        text, finish, done = "", "", False
         try:
-            async with await self._openai.chat.completions.create(
-                model=self.endpoint.model, messages=messages, stream=True, extra_body=more
-            ) as chunks:
-                async for chunk in chunks:
-                    for choice in chunk.choices[:1]:
-                        text += choice.delta.content or choice.delta.refusal or ""
-                        finish = choice.finish_reason or finish
-                        yield text
+            async with (
+                create(model=self.endpoint.model, messages=messages, stream=True, extra_body=more) as response,
+                aclosing(_events(response.iter_bytes())) as events,
+            ):
+                async for event in events:
+                    if done := event.startswith(b"[DONE]"):
+                        break
+                    chunk = json.loads(event)
+                    if details := _error(chunk):
+                        raise self._refused(_status(details), details, response.headers, request, body)
+                    for choice in (chunk.get("choices") or [])[:1]:
+                        delta = choice.get("delta") or {}
+                        text += of_parts(delta.get("content")) or of_parts(delta.get("refusal"))
+                        finish = str(choice.get("finish_reason") or finish)
+                        if _failed(finish):
+                            raise ValueError(f"finish_reason {finish}")
+                        yield storable(text)
         except openai.NotFoundError as error:
             raise await self._not_served(error) from None
         except openai.APIError as error:
             raise self._failure(error, request, body) from None
         except (httpx2.HTTPError, ValueError, AttributeError, TypeError) as error:
             raise Fault(f"a broken stream ({self._clean(error)})", lost=True) from None
-        if finish is None:
+        if not text and re.search(FILTERED_END, finish, re.IGNORECASE):
+            raise Refusal(f"finish_reason {self._clean(finish)}")
+        if not finish and not (done and text):
             raise Fault("a stream without an end", lost=True)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._openai.close()
 
-    def _reply(self, response: httpx2.Response) -> Reply:
+    def _reply(self, response: httpx2.Response, request: Request, body: dict[str, Any]) -> Reply:
+        start = self._clean(response.text[:80])
         try:
-            whole = response.json()
+            whole = storable(response.json())
+            if not whole.get("choices"):
+                if details := _error(whole):
+                    raise self._refused(_status(details), details, response.headers, request, body)
+                raise Fault(f"a reply without choices ({start})", filtered=True)
             choice = whole["choices"][0]
-            message, finish = choice["message"], choice["finish_reason"]
-            text = message.get("content") or message.get("refusal") or ""
-            if not isinstance(text, str) or finish == "error":
+            message, finish = choice["message"], str(choice.get("finish_reason") or "stop")
+            text = of_parts(message.get("content")) or of_parts(message.get("refusal"))
+            filtered = not text and re.search(FILTERED_END, finish, re.IGNORECASE)
+            if details := choice.get("error"):
+                raise self._refused(_status(details), details, response.headers, request, body)
+            if not isinstance(message.get("content"), str | list | dict | None) or (_failed(finish) and not filtered):
                 raise ValueError
+            usage, model = whole.get("usage"), str(whole.get("model") or self.endpoint.model)
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Fault(f"a reply that is not a completion ({self._clean(response.text[:80])})", lost=True) from None
-        usage = whole.get("usage") or {}
-        tokens_in, tokens_out = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            raise Fault(f"a reply that is not a completion ({start})", lost=True) from None
+        counts = usage if isinstance(usage, dict) else {}
+        tokens_in, tokens_out = counts.get("prompt_tokens"), counts.get("completion_tokens")
+        end: Literal["stop", "length", "refusal"] = "refusal" if filtered else "length" if is_limit(finish) else "stop"
         return Reply(
             text,
-            tokens_in or 0,
-            tokens_out or 0,
-            "length" if finish == "length" else "stop",
-            str(whole.get("model") or self.endpoint.model),
+            tokens_in if isinstance(tokens_in, int) else 0,
+            tokens_out if isinstance(tokens_out, int) else 0,
+            end,
+            model,
             isinstance(tokens_in, int) and isinstance(tokens_out, int),
+            f"finish_reason {finish}" if filtered else "",
         )
 
     def _failure(self, error: openai.APIError, request: Request | None, body: dict[str, Any]) -> Exception:
         """Return the error of ours for an error of the client."""
         if not isinstance(error, openai.APIStatusError):
             return Fault(f"a broken connection ({self._clean(error.__cause__ or error)})", lost=True)
-        status, response = error.status_code, error.response
-        details = error.body if isinstance(error.body, dict) else {}
-        code, parameter = str(details.get("code") or details.get("type") or ""), str(details.get("param") or "")
-        message = details.get("message") or details.get("detail") or response.text or response.reason_phrase
+        return self._refused(error.status_code, error.body, error.response.headers, request, body)
+
+    def _refused(
+        self, status: int, details: Any, headers: httpx2.Headers, request: Request | None, body: dict[str, Any]
+    ) -> Exception:
+        """Return the error of ours for a status and what the server says of it."""
+        if isinstance(details, list) and details:  # Google's form
+            details = details[0]
+        fields = _error(details) or details if isinstance(details, dict) else {}
+        fields = fields if isinstance(fields, dict) else {"message": fields}
+        code, parameter = str(fields.get("code") or fields.get("type") or ""), str(fields.get("param") or "")
+        message = fields.get("message") or fields.get("detail") or details or "without a message"
         message = self._clean(message)
-        full_message = f"{code} {message}"
+        full_message = (
+            f"{code} {message} {self._clean(fields.get('metadata') or '')}"  # OpenRouter: the provider's words
+        )
+        filtered = bool(request and re.search(FILTERED, full_message, re.IGNORECASE))
         if status == 402 or re.search(NO_MONEY, full_message, re.IGNORECASE):
             return PermixError(f"The account for {self._name} has no credit left ({message}): top it up and run again.")
         if status in (408, 409, 425, 429) or status >= 500:
-            wait = _retry_after(response.headers)
+            wait = _retry_after(headers)
             if wait > self.endpoint.timeout:
                 return PermixError(
                     f"{self._name} asks to wait {wait:.0f} s ({message}): "
                     "run again later; finished completions are stored."
                 )
-            return Fault(f"status {status}: {message}", busy=status in (429, 503, 529), wait=wait)
+            busy = status in (429, 503, 529)
+            return Fault(f"status {status}: {message}", busy=busy, wait=wait, filtered=filtered and not busy)
+        if filtered and status != 401 and not (status == 403 and re.search(ACCOUNT, message, re.IGNORECASE)):
+            return Refusal(message)
         if status in (401, 403):
             refused = f"the key in {self.endpoint.key}" if self._key else "requests without a key: name its variable"
             return BadInput(f"{self.endpoint.url} refuses {refused} ({status}: {message}).")
-        if response.is_redirect:
-            location = _without_user(response.headers.get("location", "elsewhere"))
+        if 300 <= status < 400:
+            location = _without_user(headers.get("location", "elsewhere"))
             return BadInput(f"{self.endpoint.url} redirects to {location}: if you trust it, give it as url.")
-        if re.search(r"content.?(filter|policy)|invalid_prompt", full_message, re.IGNORECASE):
-            return Refusal(message)
         if request and re.search(TOO_LONG, full_message, re.IGNORECASE):
             return BadInput(
                 f"Request {request.id!r} with max_tokens {request.sampling.max_tokens} does not fit the context of "
@@ -215,7 +275,7 @@ class Client:
 
     def _clean(self, text: object) -> str:
         """Return one short line without the key, which some servers repeat."""
-        line = " ".join(str(text).split()).rstrip(".")
+        line = " ".join(str(storable(text)).split()).rstrip(".")
         line = line.replace(self._key, "[key]") if self._key else line
         return line if len(line) <= 300 else f"{line[:297]}..."
 
@@ -235,13 +295,52 @@ def _without_user(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//…@", url)
 
 
+def _error(whole: Any) -> Any:
+    """Return the error object of a reply that came with status 200, None where there is none."""
+    if not isinstance(whole, dict):
+        raise ValueError
+    return whole.get("error") or (whole if whole.get("object") == "error" else None)
+
+
+def _status(details: Any) -> int:
+    """Return the status that an error object names, by number or by word; 502 where it names none."""
+    fields = details if isinstance(details, dict) else {"message": details}
+    for name in ("code", "status", "status_code", "http_code"):
+        if str(fields.get(name)).isdecimal() and 400 <= int(fields[name]) < 600:
+            return int(fields[name])
+    words = " ".join(str(fields.get(name)) for name in ("code", "type", "status", "message"))
+    if re.search(FILTERED, words, re.IGNORECASE):
+        return 400
+    return 429 if re.search(r"rate.?limit|too many|overload|exhausted|busy", words, re.IGNORECASE) else 502
+
+
+def _failed(finish: str) -> bool:
+    return bool(re.search("error|abort", finish, re.IGNORECASE)) and not is_limit(finish)
+
+
+async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the data of each server-sent event, one line."""
+    rest = b""
+    async for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()
+    if rest.startswith(b"data:"):
+        yield rest[5:].strip()
+
+
 def _retry_after(headers: httpx2.Headers) -> float:
-    """Return the seconds that a server asks to wait, from seconds, milliseconds or a date."""
+    """Return the seconds that a server asks to wait, from seconds, milliseconds, a date or a Unix time."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         try:
-            return max(float(headers[name]) * unit, 0.0)
+            seconds = float(headers[name]) * unit
         except (KeyError, ValueError):
             continue
+        if math.isfinite(seconds):
+            if seconds > 1000 * YEAR:  # a Unix time in milliseconds
+                seconds /= 1000
+            return max(seconds - time() if seconds > YEAR else seconds, 0.0)
     try:
         return max(parsedate_to_datetime(headers["retry-after"]).timestamp() - time(), 0.0)
     except (KeyError, ValueError, TypeError):

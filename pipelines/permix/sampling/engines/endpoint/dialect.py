@@ -39,20 +39,34 @@ and `chat_template_kwargs` with the pinned date. `Dialect.learn` corrects this w
 """
 
 REFUSED = r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|extra |not permitted|not allowed|deprecated"
+TOGETHER = r"\bboth\b|only one|either|mutually|together|same time|simultaneous|in combination|conflict"
+BY_VALUE = (
+    r"invalid|must be|should be|less than|greater than|at most|maximum|range|between|exceed|too (large|big|long|many)|"
+    r"int32|overflow|bits"
+)
+SMALL = 1 << 31
+"""Seeds of servers that refuse ours of 56 bits are modulo this."""
+HARMLESS = ("seed", "stop", "response_format", "chat_template_kwargs")
+"""Parameters that may be omitted where a server refuses their value. Others are settings of the user."""
 
 
 @dataclass
 class Dialect:
-    """The parameters of one model's server; `notes` has the changes learnt from its refusals."""
+    """The parameters of one model's server; `notes` has the changes learnt from its refusals.
+
+    top_p 1 is sent to servers of open models alone: without it they would sample with the top_p of the model's folder.
+    """
 
     model: str
     ways: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    small_seeds: bool = False
 
     def __post_init__(self) -> None:
         """Begin with the model's row in the table."""
         row = next((row for pattern, row in TABLE if re.fullmatch(pattern, self.model.lower())), {})
         self.ways = {parameter: ways[0] for parameter, ways in WAYS.items()} | row
+        self._hosted, self._first = bool(row), dict(self.ways)
 
     def body(self, request: Request) -> dict[str, Any]:
         """Return the JSON body of one request."""
@@ -60,8 +74,8 @@ class Dialect:
         values: dict[str, Any] = {
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": request.seed,
+            "top_p": [] if self._hosted and sampling.top_p == 1 else sampling.top_p,
+            "seed": request.seed % SMALL if self.small_seeds else request.seed,
             "stop": list(sampling.stop),
             "chat_template_kwargs": CHAT_TEMPLATE_KWARGS,
         }
@@ -79,21 +93,38 @@ class Dialect:
 
         `sent` is the refused body: of several requests refused together only the first changes the dialect.
         """
-        if not re.search(REFUSED, message, re.IGNORECASE):
-            return False
-        ours = sorted(sent.keys() - {"model", "messages"}, key=len, reverse=True)
-        words = [parameter.split(".")[0]] if parameter else re.findall(r"\w+", message)
-        named = next((name for name in ours if name in words), "")
-        names = {self.ways[name] if name != "response_format" else name: name for name in WAYS if self.ways[name]}
-        if not named or named not in names:
-            return bool(named)  # sent, but not any more: the refusal of another request came first
-        name = names[named]
-        if name == "response_format" and sent[name]["type"] != self.ways[name]:
+        refused, by_value, together = (
+            bool(re.search(words, message, re.IGNORECASE)) for words in (REFUSED, BY_VALUE, TOGETHER)
+        )
+        keys = {name: next((key for key in (name, *WAYS[name], self._first[name]) if key in sent), "") for name in WAYS}
+        spoken = {_plain(word) for word in re.findall(r"[\w-]+", message)}
+        named = [name for name, key in keys.items() if key and _plain(key) in spoken]
+        if together and len(named) > 1:
+            name, other = named[-1], named[0]
+            return not self.ways[name] or self._omit(name, f"{name} beside {other}")
+        if parameter:
+            named = [name for name, key in keys.items() if key and key == parameter.split(".")[0]]
+        name = max(named, key=lambda name: len(keys[name]), default="")
+        if name == "seed" and by_value and sent[keys[name]] >= SMALL:
+            if not self.small_seeds:
+                self.notes.append(f"{self.model} takes no seeds of more than 31 bits: sent modulo 2^31")
+            self.small_seeds = True
             return True
-        untried = WAYS[name][WAYS[name].index(self.ways[name]) + 1 :] if self.ways[name] in WAYS[name] else ("",)
-        if not untried:
+        if not name or not (refused or (by_value and name in HARMLESS)):
             return False
-        instead = f"{untried[0]} instead" if untried[0] else "sent without"
-        self.notes.append(f"{self.model} takes no {self.ways[name]}: {instead}")
-        self.ways[name] = untried[0]
-        return True
+        way = sent[name]["type"] if name == "response_format" else keys[name]
+        return way != self.ways[name] or self._omit(name, way)
+
+    def _omit(self, name: str, refused: str) -> bool:
+        """Take the next way to send a parameter; return whether there is one."""
+        way = self.ways[name]
+        untried = WAYS[name][WAYS[name].index(way) + 1 :] if way in WAYS[name] else ("",)
+        if untried:
+            instead = f"{untried[0]} instead" if untried[0] else "sent without"
+            self.notes.append(f"{self.model} takes no {refused}: {instead}")
+            self.ways[name] = untried[0]
+        return bool(untried)
+
+
+def _plain(word: str) -> str:
+    return word.replace("_", "").replace("-", "").lower()
