@@ -6,7 +6,9 @@ from typing import Any
 
 Bounds = tuple[float, float]
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""97.5 % points of Student's t for 1, 2, … degrees of freedom. More degrees use the last one, which is wider."""
+"""97.5 % points of Student's t for 1, 2, … degrees of freedom."""
+_Z = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
 
 
 def mean(values: Iterable[float | None]) -> float | None:
@@ -25,9 +27,26 @@ def t_interval(values: Sequence[float], bounds: Bounds | None = None) -> tuple[f
     if len(values) < 2:
         return middle, None, None
     variance = math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)
-    half = _T[min(len(values) - 1, len(_T)) - 1] * math.sqrt(variance / len(values))
+    half = _t(len(values) - 1) * math.sqrt(variance / len(values))
     lowest, highest = bounds or (-math.inf, math.inf)
     return middle, max(middle - half, lowest), min(middle + half, highest)
+
+
+def _t(degrees: int) -> float:
+    """Return the 97.5 % point of Student's t, beyond the table by an expansion (Abramowitz and Stegun, 26.7.5).
+
+    The expansion differs from the exact value by less than 0.00002 for more than 10 degrees of freedom.
+    """
+    if degrees <= len(_T):
+        return _T[degrees - 1]
+    z, square = _Z, _Z**2
+    terms = (
+        (square + 1) / 4,
+        ((5 * square + 16) * square + 3) / 96,
+        (((3 * square + 19) * square + 17) * square - 15) / 384,
+        ((((79 * square + 776) * square + 1482) * square - 1920) * square - 945) / 92160,
+    )
+    return z * (1 + sum(term / degrees**power for power, term in enumerate(terms, 1)))
 
 
 def defined(value: Any) -> Any:
