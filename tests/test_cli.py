@@ -229,3 +229,13 @@ def test_a_reader_that_has_had_enough_gets_no_traceback(tmp_path: Path) -> None:
     code = f"{sys.executable} -m permix grpo --help | true"
     done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("package", ["permix", "embedded_hub"])
+def test_windows_is_refused_with_a_sentence(package: str) -> None:
+    blocked = "import sys; sys.platform = 'win32'; sys.modules['fcntl'] = None; "
+    run = f"import runpy; sys.argv = ['x', '--help']; runpy.run_module('{package}', run_name='__main__')"
+    ended = subprocess.run([sys.executable, "-c", blocked + run], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "needs Linux or macOS: use the Windows Subsystem for Linux (WSL).\n" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

@@ -5,6 +5,8 @@ import sys
 
 def main() -> None:
     """Run the command line."""
+    if sys.platform == "win32":
+        sys.exit("permix: This is Windows, and permix needs Linux or macOS: use the Windows Subsystem for Linux (WSL).")
     from embedded_hub.errors import ServerError
     from permix.cli import app
     from permix.errors import PermixError
