@@ -20,16 +20,19 @@ TASKS = (
 ROW = {"benchmark": "gsm8k", "metric": "none", "value": 0.8125}
 
 
-def published(hub: Hub, folder: Path, *, registered: str = TASKS, **settings: Any) -> str:
+def published(hub: Hub, folder: Path, *, registered: str = TASKS, card: str = "", **settings: Any) -> str:
     """A benchmark and the record of a sweep of it on the Hub; the sweep's repo@sha."""
     org = folder.parent.name.strip("_")
     (folder / "gsm8k").mkdir(parents=True)
     (folder / "gsm8k" / "test.jsonl").write_text("{}")
     if registered:
         (folder / "gsm8k" / "eval.yaml").write_text(registered)
+    if card:
+        (folder / "gsm8k" / "README.md").write_text(card)
     dataset, target = f"datasets/{org}/gsm8k", f"datasets/{org}/permix-sweep-b-rlvr"
     sha = hub.publish(dataset, folder / "gsm8k", "benchmark", hub.state(dataset))
-    source = replace(benchmarks.builtin("gsm8k"), dataset=f"{org}/gsm8k", limit=settings.pop("bound", 0))
+    own = {"dataset": f"{org}/gsm8k", "config": settings.pop("part", "main"), "limit": settings.pop("bound", 0)}
+    source = replace(benchmarks.builtin("gsm8k"), **own)
     config = sweep.Config(variant="rlvr", base="o/b", base_slug="b", personas="o/p", benchmarks=(source,), **settings)
     inputs = {"benchmark/gsm8k": {"repo": dataset, "revision": sha, "content_digest": "1" * 64}}
     (folder / "sweep").mkdir()
@@ -46,12 +49,42 @@ def test_the_accuracy_without_a_persona_is_the_benchmarks_result(hub: Hub, tmp_p
     assert len(entry.dataset_revision or "") == 40
 
 
+ONLY = "---\nconfigs:\n- {config_name: main, data_files: test.jsonl}\n---\n"
+MARKED = (
+    "---\nconfigs:\n- {config_name: socratic, data_files: a}\n"
+    "- {config_name: main, data_files: test.jsonl, default: true}\n---\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("{id: t, config: main}", {}),
+        ("{id: t}", {"part": ""}),
+        ("{id: t, split: test}", {"part": ""}),
+        ("{id: t}", {"part": "default"}),
+        ("{id: t}", {"card": ONLY}),
+        ("{id: t}", {"card": MARKED}),
+        ("{id: t, config: main}", {"card": MARKED, "part": ""}),
+    ],
+)
+def test_a_task_without_split_or_config_has_their_defaults(
+    hub: Hub, tmp_path: Path, task: str, settings: dict[str, Any]
+) -> None:
+    where = published(hub, tmp_path / "f", registered=f"tasks:\n- {task}\n", **settings)
+    (page,) = eval_results.files(hub, [{**ROW, "sweep": where}]).values()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(page))
+    assert entry.task_id == "t"
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         {"registered": ""},
         {"registered": "name: GSM8K\n"},
         {"registered": "tasks:\n- {id: plain, config: main, split: train}\n"},
+        {"registered": "tasks:\n- {id: plain}\n"},
+        {"registered": "tasks:\n- {id: plain, config: socratic}\n", "card": MARKED},
         {"limit": 50},
         {"bound": 50},
     ],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from permix.publishing.hub import Hub
+    from permix.publishing.hub import Hub, RepositoryState
 
 REGISTRATION = "eval.yaml"
 
@@ -48,8 +48,19 @@ def _task(hub: "Hub", sweep: str, benchmark: str) -> tuple[str, str, str] | None
     if settings["limit"] or config["limit"] or not dataset or REGISTRATION not in dataset.files:
         return None
     page = yaml.safe_load(hub.download(f"{dataset.repo}@{dataset.sha}", REGISTRATION).read_text(encoding="utf-8"))
+    default = _default_config(hub, dataset)
     for task in page.get("tasks", []) if isinstance(page, dict) else []:
-        measured = settings["config"] or "default", settings["split"]
-        if (task.get("config", "default"), task.get("split")) == measured:
+        measured = settings["config"] or default, settings["split"]
+        if (task.get("config") or default, task.get("split") or "test") == measured:
             return dataset.repo.removeprefix("datasets/"), dataset.sha, str(task["id"])
     return None
+
+
+def _default_config(hub: "Hub", dataset: "RepositoryState") -> str:
+    """Return the dataset's default config by its card: the marked one, or the only one."""
+    from huggingface_hub import metadata_load
+
+    card = hub.download(f"{dataset.repo}@{dataset.sha}", "README.md") if "README.md" in dataset.files else None
+    listed = ((metadata_load(card) or {}).get("configs") if card else None) or []
+    names = [config["config_name"] for config in listed if config.get("default") or len(listed) == 1]
+    return str(names[0]) if names else "default"
