@@ -17,7 +17,7 @@ def main() -> None:
     """Serve a data directory until Ctrl-C. Exit code 1 if the server cannot start, 2 for a wrong option."""
     if sys.platform == "win32":
         sys.exit(
-            "embedded_hub: This is Windows, and the server needs Linux or macOS: use the Windows Subsystem for Linux (WSL)."
+            "embedded_hub: This is Windows, and it needs Linux or macOS: use the Windows Subsystem for Linux (WSL)."
         )
     parser = _Parser(
         "python -m embedded_hub",
