@@ -46,7 +46,7 @@ def _t(degrees: int) -> float:
         (((3 * square + 19) * square + 17) * square - 15) / 384,
         ((((79 * square + 776) * square + 1482) * square - 1920) * square - 945) / 92160,
     )
-    return z * (1 + sum(term / degrees**power for power, term in enumerate(terms, 1)))
+    return z * (1 + sum(term / float(degrees) ** power for power, term in enumerate(terms, 1)))
 
 
 def defined(value: Any) -> Any:
