@@ -46,7 +46,9 @@ def fine(request: Asked) -> Answer:
     return completion(f"{request.question} seed {request.body.get('seed')}")
 
 
-def completion(text: str | None, finish: str = "stop", *, model: str = "good-model-0301", **message: Any) -> Answer:
+def completion(
+    text: str | None, finish: str | None = "stop", *, model: str = "good-model-0301", **message: Any
+) -> Answer:
     """A completion as servers send it; a word is a token, and every prompt has ten."""
     out = len((text or "").split())
     choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}

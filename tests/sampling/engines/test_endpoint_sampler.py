@@ -167,6 +167,10 @@ def test_retry_after_is_respected() -> None:
         ({"retry-after-ms": "150", "retry-after": "2"}, 0.15),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, 0.0),
+        ({"retry-after": "inf"}, 0.0),
+        ({"retry-after": "nan"}, 0.0),
+        ({"retry-after-ms": "inf", "retry-after": "3"}, 3.0),
+        ({"retry-after": "86400"}, 86400.0),
         ({}, 0.0),
     ],
 )
@@ -174,6 +178,16 @@ def test_retry_after_is_read_in_all_its_forms(headers: dict[str, str], seconds: 
     import httpx2
 
     assert client._retry_after(httpx2.Headers(headers)) == seconds
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_retry_after_may_be_a_unix_time(unit: int) -> None:
+    import time
+
+    import httpx2
+
+    headers = httpx2.Headers({"retry-after": str(round((time.time() + 30) * unit))})
+    assert 25 < client._retry_after(headers) < 31
 
 
 def test_a_wait_of_hours_ends_the_run() -> None:
@@ -288,6 +302,114 @@ def test_a_filtered_prompt_is_a_refusal_and_a_filtered_or_refused_answer_is_an_a
         ("", "stop"),
     ]
     assert len(server.asked) == 30
+
+
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+REPLIES = {
+    "parts": (
+        completion("", content=[THINKING, {"type": "text", "text": "It is "}, {"type": "text", "text": "4"}]),
+        "It is 4",
+    ),
+    "reasoning with a text": (completion("", content=[{"type": "reasoning", "text": "hm"}, "4"]), "4"),
+    "one part": (completion("", content={"type": "text", "text": "4"}), "4"),
+    "a refusal in a part": (completion("", content=[{"type": "refusal", "refusal": "No."}]), "No."),
+    "half a character": (completion("ok \ud83d 4"), "ok \ufffd 4"),
+    "two halves": (completion("\ud83d\ude00"), "\U0001f600"),
+}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_every_form_of_a_text_is_read_at_once(name: str, tmp_path: Path) -> None:
+    reply, text = REPLIES[name]
+    with FaultyServer(lambda _: reply) as server:
+        assert ask(server, numbered(1), tmp_path / "journal")["r00000"].text == text
+        assert len(server.asked) == 1
+        assert ask(server, numbered(1), tmp_path / "journal")["r00000"].text == text
+
+
+def test_a_good_reply_beside_half_a_character_is_stored(tmp_path: Path) -> None:
+    with FaultyServer(lambda r: completion("\ud83d") if r.question == "question 1" else fine(r)) as server:
+        before = ask(server, numbered(5), tmp_path / "journal")
+        assert ask(server, numbered(5), tmp_path / "journal") == before
+        assert len(server.asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("finish", "end"),
+    [
+        *(
+            (word, "length")
+            for word in ("length", "model_length", "MAX_TOKENS", "max_output_tokens", "FinishReason.LENGTH")
+        ),
+        *((word, "length") for word in ("token_limit", "model_context_window_exceeded", "ERROR_LIMIT")),
+        *((word, "stop") for word in ("stop", "eos_token", "end_turn", "content_filter", "COMPLETE", None)),
+    ],
+)
+def test_every_word_for_the_token_limit_is_length(finish: str | None, end: str) -> None:
+    with FaultyServer(lambda _: completion("cut off he", finish)) as server:
+        assert ask(server, numbered(1))["r00000"].finish == end
+
+
+def test_a_missing_finish_reason_is_stop() -> None:
+    reply = completion("four")
+    del reply.body["choices"][0]["finish_reason"]
+    with FaultyServer(lambda _: reply) as server:
+        assert ask(server, numbered(1))["r00000"].finish == "stop"
+        assert len(server.asked) == 1
+
+
+FILTERS = {
+    "Azure": error(400, "The response was filtered due to our content management policy", code="content_filter"),
+    "OpenAI": error(400, "Invalid prompt: your prompt was flagged as potentially violating our usage policy."),
+    "OpenRouter": error(403, "gpt requires moderation on OpenAI. Your input was flagged for violence."),
+    "xAI": error(403, "Content violates usage guidelines. Team: t, API key ID: k, Failed check: SAFETY_CHECK"),
+    "Alibaba": error(400, "Input data may contain inappropriate content.", code="data_inspection_failed"),
+    "DeepSeek": error(400, "Content Exists Risk"),
+    "Anthropic": error(400, "Output blocked by content filtering policy"),
+    "Google": Answer(400, [{"error": {"code": 400, "message": "PROHIBITED_CONTENT", "status": "INVALID_ARGUMENT"}}]),
+    "a body with status 200": Answer(body={"error": {"message": "flagged by moderation", "code": "content_filter"}}),
+    "a code in the body": Answer(body={"error": {"message": "blocked by a guardrail", "code": 400}}),
+    "a reply without text": completion(None, "SAFETY"),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_refused_prompt_is_a_refusal_at_once_with_the_servers_words(name: str, tmp_path: Path) -> None:
+    with FaultyServer(lambda r: FILTERS[name] if r.question == "question 1" else fine(r)) as server:
+        got = ask(server, numbered(3), tmp_path / "journal")
+        assert (got["r00001"].finish, got["r00001"].text) == ("refusal", "")
+        assert got["r00001"].reason
+        assert len(server.asked) == 3
+    with FaultyServer() as server:  # with another filter
+        assert ask(server, numbered(3), tmp_path / "journal")["r00001"].finish == "stop"
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("choices", [None, []])
+def test_no_choices_at_every_try_are_a_refusal(choices: list[Any] | None) -> None:
+    empty = Answer(body={"id": "x", "choices": choices})
+    with FaultyServer(lambda r: empty if r.question == "question 1" else fine(r)) as server:
+        got = ask(server, numbered(3))
+    assert [got[f"r{i:05}"].finish for i in range(3)] == ["stop", "refusal", "stop"]
+    assert sum(a.question == "question 1" for a in server.asked) == pace.TRIES
+
+
+NOT_REFUSALS = [
+    error(403, "Your account was suspended for violating our usage policy."),
+    error(401, "flagged by moderation"),
+]
+
+
+@pytest.mark.parametrize("answer", NOT_REFUSALS)
+def test_a_refused_account_ends_the_run(answer: Answer) -> None:
+    with FaultyServer(lambda _: answer) as server, pytest.raises(BadInput, match="refuses requests without a key"):
+        ask(server, numbered(3))
+
+
+def test_a_busy_server_may_say_so_with_status_200() -> None:
+    busy = Answer(body={"error": {"message": "slow down", "code": 429}})
+    with FaultyServer(first(busy, pace.TRIES + 2)) as server:
+        assert ask(server, numbered(1))["r00000"].finish == "stop"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[::1]:9/v1"])
@@ -536,6 +658,59 @@ REFUSALS = {
 }
 
 
+TOGETHER = [
+    "`temperature` and `top_p` cannot both be specified for this model. Please use only one.",
+    "temperature and topP cannot be used together",
+    "Unsupported: set either temperature or top-p, not both",
+]
+
+
+@pytest.mark.parametrize("message", TOGETHER)
+def test_of_temperature_and_top_p_refused_together_temperature_stays(message: str) -> None:
+    def script(received: Asked) -> Answer:
+        return error(400, message) if {"temperature", "top_p"} <= received.body.keys() else fine(received)
+
+    with FaultyServer(script) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
+        got = list(sampler.sample(numbered(20, temperature=0.6, top_p=0.9)))
+        sampler.close()
+    assert {c.finish for c in got} == {"stop"}
+    assert sampler.notes == ["good-model takes no top_p beside temperature: sent without"]
+    assert server.asked[-1].body["temperature"] == 0.6
+
+
+def test_top_p_1_is_not_sent_to_hosted_models() -> None:
+    [request] = numbered(1)
+    assert "top_p" not in Dialect("claude-sonnet-4-5").body(request)
+    assert Dialect("Qwen/Qwen3-32B").body(request)["top_p"] == 1, "vLLM takes the model's own top_p instead"
+
+
+SEEDS = {
+    "OpenAI": error(400, "Invalid value for seed: must be less than or equal to 2147483647", param="seed"),
+    "Google": Answer(
+        400, [{"error": {"code": 400, "message": "Invalid value at 'generation_config.seed' (TYPE_INT32)"}}]
+    ),
+    "FastAPI": Answer(422, {"detail": [{"loc": ["body", "seed"], "msg": "Input should be less than 2147483648"}]}),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+@pytest.mark.parametrize("takes_small", [True, False])
+def test_a_large_seed_is_sent_smaller_or_not_at_all(name: str, takes_small: bool) -> None:
+    def script(received: Asked) -> Answer:
+        fits = "seed" not in received.body or (takes_small and received.body["seed"] < 2**31)
+        return fine(received) if fits else SEEDS[name]
+
+    batch = [replace(request, seed=2**55 + request.seed) for request in numbered(20)]
+    with FaultyServer(script) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
+        got = list(sampler.sample(batch))
+        sampler.close()
+    assert {c.finish for c in got} == {"stop"}
+    assert len(sampler.notes) == 2 - takes_small
+    assert (server.asked[-1].body.get("seed") is None) != takes_small
+
+
 @pytest.mark.parametrize("parameter", REFUSALS)
 def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -> None:
     def script(received: Asked) -> Answer:
@@ -603,6 +778,59 @@ def test_a_reader_that_stops_ends_the_requests(tmp_path: Path) -> None:
         assert len(server.asked) <= 5
         assert next(sampler.stream(numbered(1)[0])) == "q"
         sampler.close()
+
+
+def events(*chunks: Any, done: bool = True) -> Answer:
+    lines = [chunk if isinstance(chunk, str) else f"data: {json.dumps(chunk)}" for chunk in chunks]
+    body = "\n\n".join([*lines, *(["data: [DONE]"] if done else []), ""])
+    return Answer(200, body, {"content-type": "text/event-stream"})
+
+
+def delta(content: Any, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content}, "finish_reason": finish}]}
+
+
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+STREAMS = {
+    "offsets": [{"choices": []}, delta("four"), {"choices": [{"index": 0, "content_filter_offsets": {}}]}, STOP],
+    "null choices": [delta("four"), STOP, {"choices": None, "usage": {}}],
+    "null delta": [delta("four"), {"choices": [{"delta": None, "finish_reason": "stop"}]}],
+    "parts": [delta([THINKING]), delta([{"type": "text", "text": "four"}]), STOP],
+    "comments": [": PROCESSING", delta("four"), STOP],
+    "no finish_reason": [delta("four")],
+    "half a character in two chunks": [delta("fo\ud83d"), delta("\ude00ur"), STOP],
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_form_of_a_stream_is_read(name: str) -> None:
+    with FaultyServer(lambda _: events(*STREAMS[name])) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url))
+        text = "".join(sampler.stream(numbered(1)[0]))
+        sampler.close()
+    assert text.replace("\U0001f600", "") == "four"
+    assert len(server.asked) == 1
+
+
+def test_a_stream_that_ends_without_done_and_reason_is_broken() -> None:
+    with FaultyServer(lambda _: events(delta("fo"), done=False)) as server:
+        sampler = EndpointSampler(Endpoint("good-model", server.url))
+        with pytest.raises(PermixError, match="a stream without an end"):
+            list(sampler.stream(numbered(1)[0]))
+        sampler.close()
+
+
+def test_a_closed_engine_leaves_no_pending_task(caplog: pytest.LogCaptureFixture) -> None:
+    import gc
+
+    with FaultyServer(lambda _: events(delta("four"), STOP)) as server:
+        for _ in range(5):
+            sampler = EndpointSampler(Endpoint("good-model", server.url))
+            list(sampler.stream(numbered(1)[0]))
+            sampler.close()
+    gc.collect()
+    assert "pending" not in caplog.text
 
 
 def test_no_requests_give_no_completions(tmp_path: Path) -> None:
