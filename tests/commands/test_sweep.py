@@ -83,6 +83,14 @@ def test_a_sweep_without_a_pss_says_why(
     assert (pss is None) == ("not defined" in printed)
 
 
+def test_a_default_system_message_and_notes_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    record = {"facts": {"default_system": "You are Qwen.", "notes": ["peft warns."]}}
+    run_command._show_summary(Artifact("datasets/o/s", "0" * 40, {}, record))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "Note: The control none carries the chat template's default system message: You are Qwen."
+    assert second == "Note: peft warns."
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home without a base: nothing is trained for these sweeps."""

@@ -126,6 +126,18 @@ def test_sweep_card_counts_its_rows_and_shows_controls(tmp_path: Path) -> None:
     assert "| none | " in page
     assert "| helpful | " in page
     assert "`pss_null`" in page
+    assert "default system message" not in page
+
+
+def test_sweep_card_names_the_default_system_message_and_notes(tmp_path: Path) -> None:
+    config = next(c for c in sweep.configs(records.toy_recipe()) if c.variant == "rlvr")
+    summary = records.sweep_of(tmp_path, "rlvr", 0, problems=6)
+    facts = {"summary": summary, "default_system": "You are\nQwen.", "notes": ["peft warns of <it>."]}
+    page = cards.render("sweep", records.record("sweep", config, facts))
+    assert "**The control `none` carries the template's default system message**" in page
+    assert "You are Qwen." in page
+    assert page.count("| none (with the template's default system message) | ") == len(records.BENCHMARKS)
+    assert "Note: peft warns of &lt;it>." in page
 
 
 def test_personas_card_attributes_the_paper() -> None:

@@ -1,6 +1,7 @@
 """A real, tiny sweep: what is sampled, how it is graded, and that its numbers follow from its rows."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from permix.stages import sweep
 from permix.stages.shared import models, sweep_rows
 from permix.verifier import Problem
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
-from tests.support.models import make_tiny_model
+from tests.support.models import TEMPLATE, make_tiny_model
 from tests.support.quiz import QUIZ, ROWS, quiz
 from tests.support.sweeps import CONFIG, POOL, SERVED, opened, parts_of
 
@@ -240,6 +241,36 @@ def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
     assert next(done for done, total in seen if total == 18) > 9
     sweep.run(config, inputs, tmp_path / "whole", context=parts_of(tmp_path / "other", lambda _: engine))
     assert sweep_rows.read(tmp_path / "out", "arithmetic") == sweep_rows.read(tmp_path / "whole", "arithmetic")
+
+
+def with_template(inputs: dict[str, Path], folder: Path, template: str) -> dict[str, Path]:
+    """The inputs with another chat template in the base."""
+    base = Path(shutil.copytree(inputs["base"], folder / "base"))
+    (base / "chat_template.jinja").write_text(template)
+    return inputs | {"base": base}
+
+
+@pytest.mark.parametrize("peer", ["", "restate", "ensemble"])
+def test_a_base_that_hides_personas_is_refused_before_anything_is_sampled(
+    inputs: dict[str, Path], tmp_path: Path, peer: sweep.Name
+) -> None:
+    hiding = with_template(inputs, tmp_path, TEMPLATE.replace("in messages", "in messages if message.role != 'system'"))
+    parts = parts_of(tmp_path / "work", engines.open_engine)
+    with pytest.raises(BadInput, match="leaves out system messages, which carry the personas"):
+        sweep.run(replace(CONFIG, peer=peer), hiding, tmp_path / "out", context=parts)
+    assert not list((tmp_path / "work").glob("*.jsonl"))
+
+
+def test_a_default_system_message_of_the_template_is_a_fact(
+    swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
+) -> None:
+    default = "{% if messages[0].role != 'system' %}<|system|>You are Qwen.<|end|>{% endif %}"
+    (tmp_path / "out").mkdir()
+    parts = parts_of(tmp_path / "work", engines.open_engine)
+    config = replace(CONFIG, benchmarks=CONFIG.benchmarks[1:])
+    facts = sweep.run(config, with_template(inputs, tmp_path, default + TEMPLATE), tmp_path / "out", context=parts)
+    assert facts["default_system"] == "You are Qwen."
+    assert "default_system" not in swept[1]
 
 
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:

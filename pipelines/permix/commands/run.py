@@ -99,17 +99,21 @@ def _show(plan: Plan, hub: "Hub") -> None:
 
 
 def _show_summary(artifact: "Artifact") -> None:
-    """Print a sweep's numbers, one line per benchmark."""
+    """Print a sweep's numbers, one line per benchmark, and the notes on its model."""
     from permix.results.reporting.tabular import NO_PSS
 
-    for name, numbers in artifact.record["facts"].get("summary", {}).get("benchmarks", {}).items():
+    facts = artifact.record["facts"]
+    for name, numbers in facts.get("summary", {}).get("benchmarks", {}).items():
         pss = {key: numbers["pss"].get(key) for key in ("worst", "best", "mean", "pss", "pss_null")}
         controls = {control: numbers["accuracy"].get(control) for control in ("none", "helpful")}
         columns = pss | controls | {"voice": numbers["voice"]}
         cells = [f"{key} {value:.3f}" for key, value in columns.items() if value is not None]
         cells += [f"refused by the server: {key} {count}" for key, count in numbers.get("refused", {}).items()]
         print(f"  {name}: {', '.join(cells if numbers['pss']['best'] else [*cells, NO_PSS])}")
-    for note in artifact.record["facts"].get("dialect", []):
+    if default := facts.get("default_system"):
+        note = "The control none carries the chat template's default system message"
+        print(f"Note: {note}: {default}", file=sys.stderr)
+    for note in (*facts.get("notes", ()), *facts.get("dialect", ())):
         print(f"Note: {note}", file=sys.stderr)
 
 

@@ -4,10 +4,10 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from permix.errors import BadInput
 from permix.progress import Progress
@@ -168,6 +168,18 @@ class Sampler(Protocol):
 
     def stream(self, request: Request) -> Iterator[str]:
         """Yield the text that `sample` gives for one request, in pieces where the engine can stream."""
+        ...
+
+    def check(self, chats: Iterable[Messages]) -> None:
+        """Raise BadInput for a chat whose system message the model would not see; a server's template is unknown."""
+        ...
+
+    def facts(self, chat: Messages, adapter: Adapter | None) -> dict[str, Any]:
+        """Return facts about the model that was sampled, for the run record; each key is omitted if it has none.
+
+        `default_system` is the system message that the template adds to `chat`, `notes` are sentences on the adapter,
+        `dialect` has the parameters that a server refused.
+        """
         ...
 
     def close(self) -> None:

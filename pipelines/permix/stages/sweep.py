@@ -195,6 +195,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     sampler = models.open_sampler(config.model, inputs.get("base"), config, context, config.budget)
     sweep_rows.sample(conditions, config.peer, sampling, adapter, sampler, context)
     completions = [c for table in conditions.values() for condition in table for c in condition.completions.values()]
+    control = next(iter(conditions.values()))[0].question
+    template = sampler.facts(control.chat(None), adapter)
     with Verifier() as verifier:
         tables = {
             name: sweep_rows.grade(
@@ -213,9 +215,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     files.write_json(out / "summary.json", summary)
     engines = sorted({completion.engine for completion in completions if completion.finish != "refusal"})
     refusals = Counter(completion.reason for completion in completions if completion.finish == "refusal")
-    more: Facts = sandbox | ({"refusals": dict(refusals.most_common(3))} if refusals else {})
-    if dialect := getattr(sampler, "notes", None):  # endpoints alone have them
-        more["dialect"] = list(dialect)
+    more: Facts = template | sandbox | ({"refusals": dict(refusals.most_common(3))} if refusals else {})
     return {"summary": summary, "engines": engines, **more, "cost": models.spent(config.model, completions)}
 
 

@@ -1,5 +1,6 @@
 """Read a mixture for a trainer and check it against the base's chat template and context, before the base loads."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from permix import run_record
 from permix.errors import BadInput
 from permix.parquet import Row
 from permix.prompting.prompts import Messages
+from permix.sampling import chat_template
 from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 
 
@@ -20,26 +22,9 @@ def read(mixture: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def check_template(tokenizer: Any, rows: Sequence[Row], base: str) -> None:
-    """Raise BadInput unless the template shows every persona's text to the model."""
-    from jinja2 import TemplateError
-
-    by_system: dict[str, Messages] = {}
-    for row in rows:
-        system = row["prompt"][0]["content"] if row["prompt"][0]["role"] == "system" else ""
-        by_system.setdefault(system, row["prompt"])
-    for system, messages in by_system.items():
-        try:
-            text = tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
-            )
-        except TemplateError as error:
-            rejected = "system messages, which carry the personas" if system else "a lone user message"
-            raise BadInput(f"The chat template of {base} rejects {rejected} ({error}): choose another base.") from None
-        if system.strip() not in text:
-            raise BadInput(
-                f"The chat template of {base} leaves out system messages, which carry the personas: "
-                "choose another base, or give its tokenizer a template that shows them."
-            )
+    """Raise BadInput unless the template shows every row's persona to the model."""
+    for prompt in {json.dumps(row["prompt"]): row["prompt"] for row in rows}.values():
+        chat_template.rendered(tokenizer, prompt, base)
 
 
 def prompt_lengths(tokenizer: Any, rows: Sequence[Row]) -> list[int]:

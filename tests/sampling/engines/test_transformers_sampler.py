@@ -326,7 +326,7 @@ def test_a_template_that_refuses_a_message_is_one_sentence(base: Path, tmp_path:
     shutil.copytree(base, tmp_path / "strict")
     (tmp_path / "strict" / "chat_template.jinja").write_text("{{ raise_exception('System role not supported') }}")
     opened = open_engine(Engine(tmp_path / "strict"))
-    with pytest.raises(BadInput, match="refuses a request's messages: System role not supported"):
+    with pytest.raises(BadInput, match=r"rejects a lone user message \(System role not supported\)"):
         opened.sample(requests(1))
 
 

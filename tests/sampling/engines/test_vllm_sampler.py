@@ -220,8 +220,11 @@ def test_an_adapter_without_effect_is_refused(vllm: Sampler, adapters: list[Adap
     ("key", "value", "sentence"),
     [
         ("r", 32, "has rank 32, but the engine takes at most 16"),
-        ("use_dora", True, "has use_dora, which vLLM does not apply"),
-        ("bias", "all", "has bias, which vLLM does not apply"),
+        ("use_dora", True, "has use_dora, which vLLM ignores"),
+        ("bias", "all", 'has bias = "all", which vLLM ignores'),
+        ("init_lora_weights", "pissa", 'has init_lora_weights = "pissa", which vLLM ignores'),
+        ("modules_to_save", ["lm_head"], r"has modules_to_save = \[.lm_head.\], which vLLM ignores"),
+        ("alpha_pattern", {"q_proj": 64}, "has alpha_pattern, which vLLM ignores"),
     ],
 )
 def test_an_adapter_that_vllm_cannot_serve_is_refused(

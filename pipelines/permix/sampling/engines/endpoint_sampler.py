@@ -3,13 +3,14 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput, PermixError
 from permix.progress import Progress
+from permix.prompting.prompts import Messages
 from permix.sampling import sampler
 from permix.sampling.engines.endpoint.cache import Cache
 from permix.sampling.engines.endpoint.call import Call, Finished, Group, Stored, store
@@ -18,7 +19,7 @@ from permix.sampling.engines.endpoint.pace import Pace, Patience
 from permix.sampling.engines.endpoint.spending import Budget
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.journal import Journal, resume
-from permix.sampling.sampler import Completion, Endpoint, Request
+from permix.sampling.sampler import Adapter, Completion, Endpoint, Request
 
 
 class EndpointSampler:
@@ -79,6 +80,13 @@ class EndpointSampler:
         """Yield one completion in pieces, neither cached nor journaled; only the first piece is retried."""
         _refuse_adapters([request])
         yield from pieces(self._texts(request), request.sampling.stop)
+
+    def check(self, chats: Iterable[Messages]) -> None:
+        """Nothing: the server's chat template is unknown."""
+
+    def facts(self, chat: Messages, adapter: Adapter | None) -> dict[str, Any]:
+        """Return the parameters that the server refused; its chat template is unknown."""
+        return {"dialect": list(self.notes)} if self.notes else {}
 
     def close(self) -> None:
         """Close the connections and end the thread."""

@@ -2,18 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import transformers
-from jinja2 import TemplateError
 
 from permix.errors import BadInput
 from permix.progress import Progress
+from permix.prompting.prompts import Messages
+from permix.sampling import chat_template
 from permix.sampling.journal import Journal, resume
-from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS, Completion, Request
+from permix.sampling.sampler import Completion, Request
 
 Prompts = dict[str, list[int]]
 DTYPES = ("float32", "bfloat16", "float16")
@@ -43,12 +44,13 @@ class Prompter:
     def encode(self, requests: Sequence[Request], room: int | None) -> Prompts:
         """Return the token ids of every request's prompt, by id. Each distinct list of messages is rendered once.
 
-        BadInput for a prompt that is empty or that, with its max_tokens, exceeds `room` positions (None: no limit).
+        BadInput for a system message that the template leaves out, and for a prompt that is empty or that, with its
+        max_tokens, exceeds `room` positions (None: no limit).
         """
         keys = {r.id: json.dumps(r.messages) for r in requests}
         new = {keys[r.id]: r.messages for r in requests if keys[r.id] not in self._known}
         if new:
-            texts = [self._render(messages) for messages in new.values()]
+            texts = [chat_template.rendered(self.tokenizer, chat, str(self._base)) for chat in new.values()]
             encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
             self._known.update(zip(new, encoded, strict=True))
         prompts = {i: self._known[key] for i, key in keys.items()}
@@ -64,14 +66,15 @@ class Prompter:
                 )
         return prompts
 
-    def _render(self, messages: Any) -> str:
-        try:
-            text: str = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
-            )
-        except TemplateError as error:  # Gemma 2, for one, does not support a system message
-            raise BadInput(f"The chat template of {self._base} refuses a request's messages: {error}.") from None
-        return text
+    def check(self, chats: Iterable[Messages]) -> None:
+        """Raise BadInput for a chat whose messages the template rejects or does not show to the model."""
+        for chat in chats:
+            chat_template.rendered(self.tokenizer, chat, str(self._base))
+
+    def facts(self, chat: Messages, notes: Sequence[str]) -> dict[str, Any]:
+        """Return the facts of `Sampler.facts`."""
+        default = chat_template.default_system(self.tokenizer, chat, str(self._base))
+        return ({"default_system": default} if default else {}) | ({"notes": list(notes)} if notes else {})
 
 
 def journaled(

@@ -49,7 +49,10 @@ class TokenChooser:
         self._temperature, self._top_p = temperature[:, None].to(device), top_p[:, None].to(device)
 
     def __call__(self, logits: torch.Tensor, alive: torch.Tensor, step: int) -> torch.Tensor:
-        """Return token ids, on the CPU, for `logits` (lines, vocabulary); line i belongs to request alive[i]."""
+        """Return token ids, on the CPU, for `logits` (lines, vocabulary); line i belongs to request alive[i].
+
+        FloatingPointError for logits without a distribution, because they are infinite or NaN.
+        """
         alive, logits = alive.to(logits.device), logits.float()
         temperature = self._temperature[alive]
         weights = torch.softmax(logits / temperature.masked_fill(temperature == 0, 1.0), -1)
@@ -58,6 +61,8 @@ class TokenChooser:
         # A CPU sums float32 in float64. On a GPU a large vocabulary would lose its rare tokens.
         cumulated = weights.cumsum(-1, dtype=torch.float64 if weights.is_cuda else torch.float32)
         total = cumulated[:, -1:]
+        if bool(total.isnan().any()):
+            raise FloatingPointError("The logits are infinite or NaN.")
         at = torch.minimum(self._noise[alive, step, None] * total, torch.nextafter(total, torch.zeros_like(total)))
         chosen = torch.searchsorted(cumulated, at, right=True)[:, 0]
         if self._any_greedy:

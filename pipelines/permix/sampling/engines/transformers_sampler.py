@@ -1,7 +1,8 @@
 """The transformers back end: any causal LM, batches by length, adapters of one base without reloading it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import torch
 import transformers
 
-from permix.errors import BadInput
+from permix.errors import BadInput, PermixError
 from permix.progress import Progress
+from permix.prompting.prompts import Messages
 from permix.sampling import sampler
 from permix.sampling.engines import decoding
 from permix.sampling.engines.adapters import Adapters
 from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
 from permix.sampling.engines.quantised import NF4, load_in_4bit, refuse_without_bitsandbytes
 from permix.sampling.engines.streaming import pieces
-from permix.sampling.sampler import Completion, EncodedRequest, Engine, Request
+from permix.sampling.sampler import Adapter, Completion, EncodedRequest, Engine, Request
 
 
 class TransformersSampler:
@@ -50,9 +52,12 @@ class TransformersSampler:
     ) -> Iterator[Completion]:
         """Sample every request once; completions in the journal come first and are not sampled again.
 
-        BadInput, before the first request is sampled, for a prompt that does not fit the model.
+        BadInput, before the first request is sampled, for a prompt that does not fit the model or that leaves out its
+        system message, and for an adapter that cannot be measured.
         """
         _refuse_schema(requests)
+        for adapter in {r.adapter.digest: r.adapter for r in requests if r.adapter}.values():
+            self._adapters.check(adapter)
         header = {"requests": sampler.digest(requests), **self._settings()} if journal else {}
         prompts = self._prompter.encode(requests, self._room)
         batches = plan(requests, {i: len(p) for i, p in prompts.items()}, self.engine.batch_size)
@@ -66,7 +71,16 @@ class TransformersSampler:
         encoded = EncodedRequest(prompt, request.sampling, request.seed)
         with self._adapters.use(request.adapter, prompt) as model:
             texts = decoding.stream(model, self._prompter.tokenizer, self._eos, encoded)
-            yield from pieces(texts, request.sampling.stop)
+            with self._finite():
+                yield from pieces(texts, request.sampling.stop)
+
+    def check(self, chats: Iterable[Messages]) -> None:
+        """Raise BadInput for a chat whose system message the template does not show to the model."""
+        self._prompter.check(chats)
+
+    def facts(self, chat: Messages, adapter: Adapter | None) -> dict[str, Any]:
+        """Return the template's default system message for `chat`, and notes on the adapter."""
+        return self._prompter.facts(chat, self._adapters.notes.get(adapter.digest, []) if adapter else [])
 
     def close(self) -> None:
         """Free the memory of the model."""
@@ -83,12 +97,21 @@ class TransformersSampler:
     def _batch(self, batch: Sequence[Request], prompts: Prompts) -> list[Completion]:
         torch.set_num_threads(self.engine.threads)
         encoded = [EncodedRequest(prompts[r.id], r.sampling, r.seed) for r in batch]
-        with self._adapters.use(batch[0].adapter, encoded[0].prompt) as model:
+        with self._adapters.use(batch[0].adapter, encoded[0].prompt) as model, self._finite():
             outcomes = decoding.decode(model, self._prompter.tokenizer, self._eos, encoded)
         return [
             Completion(r.id, o.text, len(prompts[r.id]), o.tokens, o.finish, self._name, r.adapter_digest)
             for r, o in zip(batch, outcomes, strict=True)
         ]
+
+    @contextmanager
+    def _finite(self) -> Iterator[None]:
+        try:
+            yield
+        except FloatingPointError:
+            raise PermixError(
+                f"The base {self.engine.base} gives logits that are infinite or NaN in {self.dtype}: use another dtype."
+            ) from None
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings that decide the completions; a journal resumes under the same ones only."""

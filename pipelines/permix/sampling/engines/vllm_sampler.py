@@ -10,7 +10,7 @@ of its neighbours too (GPUs only).
 import importlib.util
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -21,8 +21,9 @@ import transformers
 
 from permix.errors import BadInput, PermixError
 from permix.progress import Progress
+from permix.prompting.prompts import Messages
 from permix.sampling import sampler
-from permix.sampling.engines.adapters import Adapters
+from permix.sampling.engines.adapters import Adapters, config_of
 from permix.sampling.engines.decoding import text_before, text_of
 from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
 from permix.sampling.engines.quantised import NF4
@@ -88,7 +89,7 @@ class VllmSampler:
         adapters = {r.adapter.digest: (r.adapter, prompts[r.id]) for r in requests if r.adapter}
         for adapter, _ in adapters.values():
             if adapter.digest not in self._proven:
-                _refuse_unservable(adapter, self.engine.max_lora_rank)
+                _refuse_unservable(adapter, self.engine.max_lora_rank, self._adapters.check(adapter))
                 self._adapters.fit(adapter)
         if requests:
             self._open(self.engine.max_lora_rank if adapters else 0)
@@ -102,6 +103,14 @@ class VllmSampler:
         """Yield the completion of one request, in one piece."""
         for completion in self.sample([request]):
             yield completion.text
+
+    def check(self, chats: Iterable[Messages]) -> None:
+        """Raise BadInput for a chat whose system message the template does not show to the model."""
+        self._prompter.check(chats)
+
+    def facts(self, chat: Messages, adapter: Adapter | None) -> dict[str, Any]:
+        """Return the template's default system message for `chat`, and notes on the adapter."""
+        return self._prompter.facts(chat, self._adapters.notes.get(adapter.digest, []) if adapter else [])
 
     def close(self) -> None:
         """End the replicas, which frees their memory."""
@@ -213,23 +222,17 @@ def _devices(engine: Engine) -> list[str]:
     return [",".join(visible[i : i + size]) for i in range(0, needed, size)]
 
 
-def _refuse_unservable(adapter: Adapter, max_rank: int) -> None:
+def _refuse_unservable(adapter: Adapter, max_rank: int, unusual: str) -> None:
     """Raise BadInput for an adapter that vLLM would not run, or would run differently; `fit` checks the rest."""
-    path = adapter.path / "adapter_config.json"
-    if not path.is_file():
-        return
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = config_of(adapter)
     rank = max([config.get("r", 0), *(config.get("rank_pattern") or {}).values()])
     if rank > max_rank:
         raise BadInput(
             f"The adapter {adapter.path} has rank {rank}, but the engine takes at most {max_rank}: raise max_lora_rank."
         )
-    settings = {"modules_to_save": config.get("modules_to_save"), "use_dora": config.get("use_dora")}
-    settings["bias"] = config.get("bias", "none") != "none"
-    if unsupported := [name for name, value in settings.items() if value]:
-        raise BadInput(
-            f"The adapter {adapter.path} has {unsupported[0]}, which vLLM ignores: use the transformers back end."
-        )
+    one_scale = ("use_dora", "rank_pattern", "alpha_pattern")  # vLLM has one rank and one alpha for all layers
+    if ignored := unusual or next((key for key in one_scale if config.get(key)), ""):
+        raise BadInput(f"The adapter {adapter.path} has {ignored}, which vLLM ignores: use the transformers back end.")
 
 
 def _refuse_broken(schema: str) -> None:

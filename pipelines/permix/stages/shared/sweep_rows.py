@@ -100,8 +100,15 @@ def sample(
 ) -> None:
     """Sample the completions of every condition, in the peer's rounds, each with its own journal.
 
-    PermixError after a round in which the engine failed, because the next round needs its completions.
+    BadInput, before anything is sampled, for a base that does not show the persona in a chat of any round. PermixError
+    after a round in which the engine failed, because the next round needs its completions.
     """
+    blank = dict.fromkeys((step.name for steps in PEERS[peer].rounds for step in steps), "")
+    questions = [condition.question for table in tables.values() for condition in table]
+    steps_later = [step for steps in PEERS[peer].rounds[1:] for step in steps]
+    chats = (step.chat(question, blank) for step in steps_later for question in questions)
+    if later := [chat for chat in chats if chat]:
+        sampler.check(later)
     for number, steps in enumerate(PEERS[peer].rounds, 1):
         requests, waiting = [], {}
         for condition in (condition for table in tables.values() for condition in table):
