@@ -105,9 +105,9 @@ def sample(
     """
     blank = dict.fromkeys((step.name for steps in PEERS[peer].rounds for step in steps), "")
     questions = [condition.question for table in tables.values() for condition in table]
-    steps_later = [step for steps in PEERS[peer].rounds[1:] for step in steps]
-    chats = (step.chat(question, blank) for step in steps_later for question in questions)
-    if later := [chat for chat in chats if chat]:
+    later_steps = [step for steps in PEERS[peer].rounds[1:] for step in steps]
+    later_chats = (step.chat(question, blank) for step in later_steps for question in questions)
+    if later := [chat for chat in later_chats if chat]:
         sampler.check(later)
     for number, steps in enumerate(PEERS[peer].rounds, 1):
         requests, waiting = [], {}
