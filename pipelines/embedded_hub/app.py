@@ -1,9 +1,8 @@
-"""The ASGI application: every route behind one guard, and the opening of a data directory."""
+"""The ASGI application: every route behind one guard."""
 
 import errno
 import sqlite3
 from email.utils import formatdate
-from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -28,19 +27,8 @@ from embedded_hub.api import (
     webhooks,
     xet,
 )  # fmt: skip
-from embedded_hub.context import Allowed, ServerContext, log
-from embedded_hub.database.accounts import Accounts
-from embedded_hub.database.collections import Collections
-from embedded_hub.database.connection import Database
-from embedded_hub.database.discussions import Discussions
-from embedded_hub.database.jobs import Jobs
-from embedded_hub.database.spaces import RunningSpaces
-from embedded_hub.database.webhooks import Webhooks
+from embedded_hub.context import ServerContext, log
 from embedded_hub.errors import HubError
-from embedded_hub.store.buckets import Buckets
-from embedded_hub.store.lfs import LfsStore
-from embedded_hub.store.repositories import RepositoryStore
-from embedded_hub.store.xet import XetStore
 from embedded_hub.web import pages
 
 ROUTE_MODULES = (
@@ -48,24 +36,6 @@ ROUTE_MODULES = (
     buckets, git, pages,
 )  # fmt: skip
 HOSTS = {"127.0.0.1", "localhost", "[::1]"}
-
-
-def open_context(root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> ServerContext:
-    """Open the data directory `root` and finish interrupted moves of repositories. One process at a time may do this.
-
-    `url` is the address on which the server will listen. By default it may neither run code nor call other machines.
-    """
-    database = Database(root / "hub.db")
-    accounts, repositories = Accounts(database), RepositoryStore(root / "repos")
-    for row, target in accounts.moves():
-        moved = repositories.path(row.kind, target).is_dir() and not repositories.path(row.kind, row.full_name).is_dir()
-        accounts.end_move(row, target if moved else None)
-    return ServerContext(
-        database, accounts, repositories, LfsStore(root / "lfs"), XetStore(root / "xorbs"), Discussions(database),
-        Collections(database), Webhooks(database, accounts), Jobs(database, root / "jobs"),
-        RunningSpaces(database, root / "spaces"), Buckets(root / "buckets"), allowed or Allowed(root),
-        bytes.fromhex(database.setting("signing secret")), instance, url,
-    )  # fmt: skip
 
 
 class App:

@@ -38,13 +38,19 @@ class OpenRepository:
             raise HubError(404, f"There is no revision {revision!r} in {self.address}.", "RevisionNotFound")
         return oid
 
+    def head(self, branch: str) -> str:
+        """Return the tip of `branch`; 404 RevisionNotFound."""
+        tip = self.git.head(branch)
+        if tip is None:
+            raise HubError(404, f"There is no branch {branch!r} in {self.address}.", "RevisionNotFound")
+        return tip
+
     def entry(self, commit: str, path: str) -> Entry:
         """Return the file or folder `path` at `commit`; 404 EntryNotFound."""
         entry = self.git.at(commit, path)
         if entry is None:
-            raise HubError(
-                404, f"There is no {path!r} in {self.address} at {commit}.", "EntryNotFound", {"X-Repo-Commit": commit}
-            )
+            sentence = f"There is no {path!r} in {self.address} at {commit}."
+            raise HubError(404, sentence, "EntryNotFound", {"X-Repo-Commit": commit})
         return entry
 
 
@@ -122,6 +128,12 @@ class HubRequest:
             raise HubError(401, "Invalid username or password: this needs a token (HF_TOKEN).")
         return self.account
 
+    def writer(self) -> Account:
+        """Return the caller's account; 403 for a token that may only read."""
+        if self.caller().role == "read":
+            raise HubError(403, f"The token {self.caller().token_name!r} may only read.")
+        return self.caller()
+
     def check_may_write(self, namespace: str, action: str) -> None:
         """Refuse with 403 unless the caller may write to `namespace`; `action` completes "The token may not"."""
         if not self.caller().may_write(namespace):
@@ -176,3 +188,12 @@ class HubRequest:
         status = 404 if self.account else 401  # as the Hub: without a token it does not say which of the two it is
         sentence = f"There is no {kind.removesuffix('s')} {namespace}/{name} on this Hub, or this token may not see it."
         return HubError(status, sentence, "RepoNotFound")
+
+
+def objects(body: dict[str, Any], key: str, most: int) -> list[dict[str, Any]]:
+    """Return a list of JSON objects, empty where `body` lacks it; 400 for anything else."""
+    values = body.get(key)
+    values = [] if values is None else values
+    if not isinstance(values, list) or len(values) > most or not all(isinstance(value, dict) for value in values):
+        raise HubError(400, f"{key} should be a list of at most {most} objects.")
+    return values

@@ -16,7 +16,10 @@ from embedded_hub.context import ServerContext
 from embedded_hub.database.accounts import Account
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest
+from embedded_hub.store.lfs import FileUpload
+from embedded_hub.store.xet import XorbUpload
 
+REPO = "/api/{kind}/{namespace}/{name}"
 SMALL_BODY = 8 << 20
 PIECE = 1 << 20
 """Bytes that are worth a change of thread."""
@@ -93,10 +96,20 @@ async def pour(request: Request, write: Callable[[bytes], None]) -> None:
     await run_in_threadpool(write_all, pieces)
 
 
-class Segment(Convertor[str]):
-    """One segment of the raw path. Decoding it only now lets a revision or a path hold an encoded slash."""
+async def receive(request: Request, begin: Callable[[], FileUpload | XorbUpload], name: str) -> None:
+    """Receive the body as an upload; 400 if its content is not the announced one."""
+    upload = await run_in_threadpool(begin)
+    try:
+        await pour(request, upload.write)
+        await run_in_threadpool(upload.finish)
+    except ValueError as error:
+        raise HubError(400, f"The {name} was refused: {error}.") from None
+    finally:
+        await run_in_threadpool(upload.abandon)
 
-    regex = "[^/]+"
+
+class Segment(Convertor[str]):
+    """A part of the raw path. Decoding it only now lets a revision or a path hold an encoded slash."""
 
     def convert(self, value: str) -> str:
         try:
@@ -108,17 +121,12 @@ class Segment(Convertor[str]):
         return quote(value, safe="")
 
 
-class _Rest(Segment):
-    regex = ".+"
+def register_segment(name: str, regex: str) -> None:
+    """Let `{x:name}` in the path of a route stand for `regex`."""
+    register_url_convertor(name, type(name, (Segment,), {"regex": regex})())
 
 
-class _Kind(Segment):
-    regex = "(?:models|datasets|spaces)"
-
-
-class _Prefix(Segment):
-    regex = "(?:datasets/|spaces/)?"
-
-
-for _name, _convertor in {"segment": Segment, "rest": _Rest, "kind": _Kind, "prefix": _Prefix}.items():
-    register_url_convertor(_name, _convertor())
+register_segment("segment", "[^/]+")
+register_segment("rest", ".+")
+register_segment("kind", "(?:models|datasets|spaces)")
+register_segment("prefix", "(?:datasets/|spaces/)?")

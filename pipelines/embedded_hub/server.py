@@ -23,7 +23,7 @@ from typing import Any
 import uvicorn
 
 from embedded_hub import files
-from embedded_hub.app import App, open_context
+from embedded_hub.app import App
 from embedded_hub.compute.job_runner import JobRunner, start_for
 from embedded_hub.compute.space_runner import SpaceRunner
 from embedded_hub.context import Allowed, ServerContext, log
@@ -44,13 +44,9 @@ LINGER = float(os.environ.get("PERMIX_HUB_LINGER", "10"))
 
 
 def run(
-    root: Path,
-    port: int | None,
-    leased: bool = False,
-    jobs: bool = False,
-    at_once: int | None = None,
+    root: Path, port: int | None, leased: bool = False, jobs: bool = False, at_once: int | None = None,
     webhook_hosts: Sequence[str] = (),
-) -> None:
+) -> None:  # fmt: skip
     """Serve `root` until a signal, or if `leased` until nobody has used it for `LINGER` seconds and no Job runs.
 
     With `jobs` it runs Jobs, `at_once` at a time, and Spaces; webhooks may call `webhook_hosts` (`host`, `host:port`)
@@ -69,7 +65,7 @@ def run(
     instance, listener = secrets.token_hex(16), _listen(port)
     number = listener.getsockname()[1]
     allowed = Allowed(root, jobs, frozenset(host.lower() for host in webhook_hosts))
-    context = open_context(root, instance, f"http://127.0.0.1:{number}", allowed)
+    context = ServerContext(root, instance, f"http://127.0.0.1:{number}", allowed)
     local_token(root, context.accounts)
     webhook_deliverer = WebhookDeliverer(context, partial(start_for, context))
     workers = (JobRunner(context, at_once), webhook_deliverer, SpaceRunner(context))
@@ -122,15 +118,10 @@ def _lock(root: Path) -> None:
         time.sleep(0.02)
     os.close(descriptor)
     address = f" at http://127.0.0.1:{state['port']}" if state else ""
+    advice = ": use that address, or press Ctrl-C where it was started. `--root` gives another Hub."
     if ending:
-        raise ServerError(
-            f"The embedded Hub of {root} is already running{address}, started by another command: use that address, "
-            "or wait until the command ends."
-        )
-    raise ServerError(
-        f"The embedded Hub of {root} is already running{address}: use that address, or press Ctrl-C where it was "
-        "started. `--root` gives another Hub."
-    )
+        advice = ", started by another command: use that address, or wait until the command ends."
+    raise ServerError(f"The embedded Hub of {root} is already running{address}{advice}")
 
 
 class _Server(uvicorn.Server):
@@ -203,9 +194,8 @@ def check_format(root: Path) -> None:
         files.write_bytes(path, f"{FORMAT}\n".encode())
     version = path.read_text().strip()
     if version != str(FORMAT):
-        raise ServerError(
-            f"The embedded Hub's data in {root} has format {version}, but this version reads {FORMAT}: update permix."
-        )
+        known = f"but this version reads {FORMAT}: update permix."
+        raise ServerError(f"The embedded Hub's data in {root} has format {version}, {known}")
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-from embedded_hub.app import open_context
+from embedded_hub.context import ServerContext
 from embedded_hub.store.git_tree import Put
 from tests.support.git import git_fsck
 from tests.support.servers import stop
@@ -73,7 +73,7 @@ def test_kills_during_commits_lose_nothing_that_was_acknowledged(root: Path) -> 
 
 
 def test_a_lock_file_that_a_kill_left_does_not_block_the_branch(tmp_path: Path) -> None:
-    context = open_context(tmp_path)
+    context = ServerContext(tmp_path)
     context.repositories.create("models", "lab/r", [Put("a", b"1")], "me")
     repo = context.repositories.open("models", "lab/r")
     (tmp_path / "repos/models/lab/r.git/refs/heads/main.lock").write_bytes(b"")
@@ -85,7 +85,7 @@ def test_a_lock_file_that_a_kill_left_does_not_block_the_branch(tmp_path: Path) 
 
 
 def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: Path) -> None:
-    context = open_context(tmp_path)
+    context = ServerContext(tmp_path)
     context.repositories.create("models", "lab/r", [Put("a", b"1")], "me")
     repo = context.repositories.open("models", "lab/r")
     before = repo.head("main")
@@ -103,7 +103,7 @@ def test_objects_of_a_commit_that_never_moved_the_branch_are_not_seen(tmp_path: 
 
 
 def test_creations_and_moves_that_a_kill_interrupted_are_finished_or_forgotten(tmp_path: Path) -> None:
-    context = open_context(tmp_path)
+    context = ServerContext(tmp_path)
     for name in ("left", "begun", "moved"):
         context.repositories.create("models", f"lab/{name}", [Put("a", name.encode())], "me")
     for name in ("begun", "moved"):
@@ -114,7 +114,7 @@ def test_creations_and_moves_that_a_kill_interrupted_are_finished_or_forgotten(t
     context.repositories.move("models", "lab/moved", "new/moved")
     context.repositories.close()
 
-    again = open_context(tmp_path)
+    again = ServerContext(tmp_path)
     assert again.accounts.repo("models", "lab", "left") is None  # its folder is there, but it never existed
     assert {row.full_name for row in again.accounts.repos("models")} == {"lab/begun", "new/moved"}
     again.repositories.create("models", "lab/left", [Put("b", b"2")], "me")

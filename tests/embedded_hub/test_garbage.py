@@ -5,7 +5,6 @@ import os
 import time
 from pathlib import Path
 
-from embedded_hub.app import open_context
 from embedded_hub.context import ServerContext
 from embedded_hub.store.git_tree import Delete, Put
 from embedded_hub.store.lfs import Pointer
@@ -37,7 +36,7 @@ def grow_old(root: Path) -> None:
 
 
 def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
-    context = open_context(tmp_path)
+    context = ServerContext(tmp_path)
     make(context, "lab/r")
     make(context, "lab/gone")
     git = context.repositories.open("models", "lab/r")
@@ -81,7 +80,7 @@ def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
 
 
 def test_addresses_of_xorbs_go_a_day_after_they_were_given_up(tmp_path: Path) -> None:
-    context = open_context(tmp_path)
+    context = ServerContext(tmp_path)
     make(context, "lab/r")
     first = context.xet.address(1)
     context.xet.renew(1, first)

@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
 
 from embedded_hub import launch
-from embedded_hub.app import open_context
+from embedded_hub.context import ServerContext
 from embedded_hub.database.accounts import Accounts
 from embedded_hub.database.connection import Database
 from tests.support.servers import stop
@@ -234,7 +234,7 @@ def test_a_data_directory_with_the_tables_of_scheduled_jobs_opens(tmp_path: Path
         database.execute("CREATE TABLE scheduled_jobs(id TEXT PRIMARY KEY, namespace TEXT, schedule TEXT, due REAL)")
         database.execute("INSERT INTO scheduled_jobs VALUES ('1', 'permix', '@hourly', 0)")
         database.commit()
-    context = open_context(tmp_path)
+    context = ServerContext(tmp_path)
     assert context.jobs.all("permix") == []
 
 

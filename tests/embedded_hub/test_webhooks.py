@@ -207,7 +207,7 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
 def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_start(
     tmp_path: Path, target: Target
 ) -> None:
-    from embedded_hub.app import open_context
+    from embedded_hub.context import ServerContext
     from embedded_hub.store.git_tree import Put
 
     first = launch.attach(tmp_path / "hub", 0)
@@ -215,7 +215,7 @@ def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_sta
     api.create_repo("lab/x")
     api.create_webhook(url=target.url, watched=[{"type": "model", "name": "lab/x"}])
     stop(first.root, signal.SIGKILL)
-    hub = open_context(first.root)
+    hub = ServerContext(first.root)
     tip, _ = hub.repositories.open("models", "lab/x").commit("main", [Put("a", b"1")], "m", "me")
     hub.repositories.close()
     hub.database.close()
@@ -227,10 +227,10 @@ def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_sta
 
 
 def test_what_was_delivered_is_kept_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from embedded_hub.app import open_context
+    from embedded_hub.context import ServerContext
     from embedded_hub.database.webhooks import Webhook
 
-    hub = open_context(tmp_path)
+    hub = ServerContext(tmp_path)
     monkeypatch.setattr(webhooks, "ENDED_LISTED", 3)
     webhook = Webhook("w", "permix", "write", "http://127.0.0.1:9/", None, (("user", "x"),), ("repo",), None, False)
     hub.webhooks.put(webhook)

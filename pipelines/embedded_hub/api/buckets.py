@@ -42,7 +42,7 @@ def create(request: HubRequest) -> Response:
 def details(request: HubRequest) -> Response:
     """Describe a bucket."""
     bucket = _bucket(request)
-    sizes = [path.stat().st_size for path in request.context.buckets.below(bucket, "") if path.is_file()]
+    sizes = [path.stat().st_size for path in request.context.buckets.files(bucket).rglob("*") if path.is_file()]
     return JSONResponse({
         "id": bucket.full_name, "private": bucket.private, "createdAt": bucket.created, "size": sum(sizes),
         "totalFiles": len(sizes),

@@ -6,8 +6,8 @@ import json
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import PurePosixPath
 from typing import Any
 
 from dulwich.attrs import GitAttributes, Pattern, parse_git_attributes
@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 from embedded_hub.api.discussions import address, open_pull_request, participant, pull_request_to_write
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
-from embedded_hub.request import HubRequest, OpenRepository
-from embedded_hub.routing import route
+from embedded_hub.request import HubRequest, OpenRepository, objects
+from embedded_hub.routing import REPO, route
 from embedded_hub.store import card_metadata
 from embedded_hub.store.git_reader import HEADS, PULLS
 from embedded_hub.store.git_repository import NoSuchBranch, StaleParent
@@ -34,12 +34,7 @@ PREUPLOAD_FILES = 1000
 def preupload(request: HubRequest) -> Response:
     """Return for each file whether it is large, whether it is ignored, and its current oid."""
     repository, branch = _to_write(request), _branch(request)
-    head = repository.git.head(branch)
-    if head is None:
-        raise HubError(404, f"There is no branch {branch!r} in {repository.address}.", "RevisionNotFound")
-    files = request.json.get("files")
-    if not isinstance(files, list) or len(files) > PREUPLOAD_FILES or not all(isinstance(file, dict) for file in files):
-        raise HubError(400, f"The body should hold files: a list of at most {PREUPLOAD_FILES} objects.")
+    head, files = repository.head(branch), objects(request.json, "files", PREUPLOAD_FILES)
     is_large = _large_rule(repository.git.text(head, ".gitattributes") or "")
     ignored = _ignore_rule(str(request.json.get("gitIgnore") or repository.git.text(head, ".gitignore") or ""))
     paths = [checked_path(file.get("path")) for file in files]
@@ -61,34 +56,30 @@ def commit(request: HubRequest) -> Response:
     The whole body is checked before anything is written.
     """
     repository, branch = _to_write(request), _branch(request)
-    order = _parse(request, repository)
-    pull_request = None
+    message, parent, edits = _parse(request, repository)
+    answer: dict[str, Any] = {"success": True}
     try:
         if request.flag("create_pr"):
-            description = order.message.partition("\n")[2].strip()
-            pull_request = open_pull_request(
-                request, repository, branch, order.parent, order.edits, order.message, description, "open"
-            )
+            description = message.partition("\n")[2].strip()
+            pull_request = open_pull_request(request, repository, branch, parent, edits, message, description, "open")
+            answer["pullRequestUrl"] = address(request, repository, pull_request)
             oid = repository.commit(pull_request.ref)
         else:
-            oid, moved = repository.git.commit(branch, order.edits, order.message, request.caller().user, order.parent)
+            oid, moved = repository.git.commit(branch, edits, message, request.caller().user, parent)
             announce.pushed(request.context, repository.row)
             if repository.row.kind == "spaces" and branch == "main" and moved:
                 request.context.spaces.restart_if_active(repository.row.id)
     except NoSuchBranch:
         raise HubError(404, f"There is no branch {branch!r} in {repository.address}.", "RevisionNotFound") from None
     except StaleParent as tip:
-        sentence = f"A commit has happened since: the parent is {order.parent}, but {branch} is at {tip}."
+        sentence = f"A commit has happened since: the parent is {parent}, but {branch} is at {tip}."
         raise HubError(412, sentence) from None
     except NoSuchPath as error:
         raise HubError(404, str(error), "EntryNotFound") from None
     except CannotEdit as error:
         raise HubError(400, str(error)) from None
     url = f"{request.base_url}/{repository.address}/commit/{oid}"
-    answer = {"success": True, "commitOid": oid, "commitUrl": url}
-    return JSONResponse(
-        answer | ({"pullRequestUrl": address(request, repository, pull_request)} if pull_request else {})
-    )
+    return JSONResponse(answer | {"commitOid": oid, "commitUrl": url})
 
 
 def _to_write(request: HubRequest) -> OpenRepository:
@@ -103,32 +94,26 @@ def _to_write(request: HubRequest) -> OpenRepository:
     return request.repository("write")
 
 
-@dataclass
-class _Order:
-    message: str = ""
-    parent: str | None = None
-    edits: list[Edit] = field(default_factory=list)
-
-
-def _parse(request: HubRequest, repository: OpenRepository) -> _Order:
-    order = _Order()
+def _parse(request: HubRequest, repository: OpenRepository) -> tuple[str, str | None, list[Edit]]:
+    """Return the message, the required parent and the edits of the body."""
+    message, parent, edits = "", None, list[Edit]()
     for number, (key, value) in enumerate(_lines(request.body), 1):
         if (key == "header") != (number == 1):
             raise HubError(400, f"Line {number} of the commit is {key!r}: one header is expected, and first.")
         if key == "header":
-            _header(order, value)
+            message, parent = _header(value)
         elif key == "file":
-            order.edits.append(_file(value))
+            edits.append(_file(value))
         elif key == "lfsFile":
-            order.edits.append(_large_file(request, repository, value))
+            edits.append(_large_file(request, repository, value))
         elif key in ("deletedFile", "deletedFolder"):
             path = checked_path(str(value.get("path") or "").rstrip("/"))
-            order.edits.append(Delete(path, folder=key == "deletedFolder"))
+            edits.append(Delete(path, folder=key == "deletedFolder"))
         else:
             raise HubError(400, f"Line {number} of the commit has the unknown key {key!r}.")
-    if not order.message:
+    if not message:
         raise HubError(400, "The commit does not have a summary.")
-    return order
+    return message, parent, edits
 
 
 def _lines(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -145,12 +130,12 @@ def _lines(body: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         yield str(key), value
 
 
-def _header(order: _Order, header: dict[str, Any]) -> None:
+def _header(header: dict[str, Any]) -> tuple[str, str | None]:
     summary, description = str(header.get("summary") or ""), str(header.get("description") or "")
-    order.message = f"{summary}\n\n{description}".strip()
-    order.parent = header.get("parentCommit") or None
-    if order.parent is not None and not re.fullmatch("[0-9a-f]{40}", str(order.parent)):
-        raise HubError(400, f"The parent commit {order.parent!r} is not a commit id: 40 hex digits are expected.")
+    parent = header.get("parentCommit") or None
+    if parent is not None and not re.fullmatch("[0-9a-f]{40}", str(parent)):
+        raise HubError(400, f"The parent commit {parent!r} is not a commit id: 40 hex digits are expected.")
+    return f"{summary}\n\n{description}".strip(), parent
 
 
 def _file(file: dict[str, Any]) -> Put:
@@ -225,16 +210,15 @@ def _binary(sample: bytes) -> bool:
 
 def _ignore_rule(gitignore: str) -> Callable[[str], bool]:
     rules = IgnoreFilter(read_ignore_patterns(BytesIO(gitignore.encode())))
-    return lambda path: any(rules.is_ignored(part) for part in _with_parents(path))
+
+    def ignored(path: str) -> bool:
+        folders = [f"{folder}/" for folder in PurePosixPath(path).parents if folder.name]
+        return any(rules.is_ignored(part) for part in (*folders, path))
+
+    return ignored
 
 
-def _with_parents(path: str) -> list[str]:
-    parts = path.split("/")
-    return [*("/".join(parts[:n]) + "/" for n in range(1, len(parts))), path]
-
-
-_REPO = "/api/{kind}/{namespace}/{name}"
 ROUTES = [
-    route("POST", f"{_REPO}/preupload/{{revision}}", preupload),
-    route("POST", f"{_REPO}/commit/{{revision}}", commit, body_limit=COMMIT_BODY),
+    route("POST", f"{REPO}/preupload/{{revision}}", preupload),
+    route("POST", f"{REPO}/commit/{{revision}}", commit, body_limit=COMMIT_BODY),
 ]

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from embedded_hub.clock import written
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest, OpenRepository
-from embedded_hub.routing import route
+from embedded_hub.routing import REPO, route
 from embedded_hub.store.git_reader import CommitFacts, Entry
 
 PAGE_SIZE = 1000
@@ -132,11 +132,10 @@ def _ranged(request: HubRequest, content: bytes, headers: dict[str, str], media_
     return Response(content[start:end], 206, headers, media_type)
 
 
-_REPO = "/api/{kind}/{namespace}/{name}"
 ROUTES = [
     route("GET", "/{prefix}{namespace}/{name}/resolve/{revision}/{path:rest}", resolve),
-    route("GET", f"{_REPO}/tree/{{revision}}", tree),
-    route("GET", f"{_REPO}/tree/{{revision}}/{{path:rest}}", tree),
-    route("POST", f"{_REPO}/paths-info/{{revision}}", paths_info),
-    route("GET", f"{_REPO}/commits/{{revision}}", history),
+    route("GET", f"{REPO}/tree/{{revision}}", tree),
+    route("GET", f"{REPO}/tree/{{revision}}/{{path:rest}}", tree),
+    route("POST", f"{REPO}/paths-info/{{revision}}", paths_info),
+    route("GET", f"{REPO}/commits/{{revision}}", history),
 ]

@@ -1,6 +1,8 @@
 """Discussions and pull requests, as far as clients use them: open, read, comment, rename, close, merge."""
 
 import html
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -11,7 +13,7 @@ from embedded_hub.database.discussions import Discussion, Event, Status
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
 from embedded_hub.request import HubRequest, OpenRepository
-from embedded_hub.routing import route
+from embedded_hub.routing import REPO, route
 from embedded_hub.store.git_reader import PULLS
 from embedded_hub.store.git_repository import NoSuchBranch, StaleParent
 from embedded_hub.store.git_tree import Edit
@@ -61,13 +63,7 @@ def create(request: HubRequest) -> Response:
     if request.json.get("pullRequest"):
         discussion = open_pull_request(request, repository, "main", None, [], title, description, "draft")
     else:
-        user, row = request.caller().user, repository.row
-        with request.context.discussions.opening:
-            number = _next_number(request, repository)
-            discussion = Discussion(row.id, number, title, user, now(), "open", None, None, None)
-            request.context.discussions.add(discussion)
-        first = _add_comment(request, discussion, description)
-        announce.discussed(request.context, row, discussion, "create", first)
+        discussion = _open(request, repository, title, description, "open")
     url = address(request, repository, discussion)
     return JSONResponse({"num": discussion.num, "url": url, "pullRequest": bool(discussion.base)})
 
@@ -128,8 +124,7 @@ def merge(request: HubRequest) -> Response:
 def participant(request: HubRequest) -> OpenRepository:
     """Return the repository if the caller sees it and its token may write anywhere; 403 otherwise."""
     repository = request.repository()
-    if request.caller().role == "read":
-        raise HubError(403, f"The token {request.caller().token_name!r} may only read.")
+    request.writer()
     return repository
 
 
@@ -152,30 +147,14 @@ def pull_request_to_write(request: HubRequest, repository: OpenRepository, ref: 
 
 
 def open_pull_request(
-    request: HubRequest,
-    repository: OpenRepository,
-    base: str,
-    start: str | None,
-    edits: list[Edit],
-    message: str,
-    description: str,
-    status: Status,
-) -> Discussion:
+    request: HubRequest, repository: OpenRepository, base: str, start: str | None, edits: list[Edit],
+    message: str, description: str, status: Status,
+) -> Discussion:  # fmt: skip
     """Open a pull request to the branch `base` with one commit on top of `start` (by default the branch's tip)."""
-    user, tip, row = request.caller().user, repository.git.head(base), repository.row
-    if tip is None:
-        raise HubError(404, f"There is no branch {base!r} in {repository.address}.", "RevisionNotFound")
+    tip, title = repository.head(base), message.partition("\n")[0].strip()[:TITLE]
     start = repository.commit(start) if start else tip
-    title = message.partition("\n")[0].strip()[:TITLE]
-    with request.context.discussions.opening:
-        number = _next_number(request, repository)
-        repository.git.propose(number, start, edits, message, user)
-        discussion = Discussion(row.id, number, title, user, now(), status, base, start, None)
-        request.context.discussions.add(discussion)
-    announce.pushed(request.context, row)
-    first = _add_comment(request, discussion, description)
-    announce.discussed(request.context, row, discussion, "create", first)
-    return discussion
+    propose = partial(repository.git.propose, start=start, edits=edits, message=message, author=request.caller().user)
+    return _open(request, repository, title, description, status, base, start, propose)
 
 
 def address(request: HubRequest, repository: OpenRepository, discussion: Discussion) -> str:
@@ -183,9 +162,23 @@ def address(request: HubRequest, repository: OpenRepository, discussion: Discuss
     return f"{request.base_url}/{repository.address}/discussions/{discussion.num}"
 
 
-def _next_number(request: HubRequest, repository: OpenRepository) -> int:
-    refs = [int(name) for name in repository.git.refs(PULLS) if name.isdigit()]  # a kill may have left a ref alone
-    return max([request.context.discussions.last(repository.row.id), *refs]) + 1
+def _open(
+    request: HubRequest, repository: OpenRepository, title: str, description: str, status: Status,
+    base: str | None = None, start: str | None = None, propose: Callable[[int], str] | None = None,
+) -> Discussion:  # fmt: skip
+    """Open a discussion, or the pull request whose ref `propose` creates."""
+    user, row, discussions = request.caller().user, repository.row, request.context.discussions
+    with discussions.opening:
+        refs = [int(name) for name in repository.git.refs(PULLS) if name.isdigit()]  # a kill may have left a ref alone
+        number = max([discussions.last(row.id), *refs]) + 1
+        if propose:
+            propose(number)
+        discussion = Discussion(row.id, number, title, user, now(), status, base, start, None)
+        discussions.add(discussion)
+    announce.pushed(request.context, row)
+    first = _add_comment(request, discussion, description)
+    announce.discussed(request.context, row, discussion, "create", first)
+    return discussion
 
 
 def _numbered(request: HubRequest, repository: OpenRepository, number: str) -> Discussion | None:
@@ -264,7 +257,7 @@ def _text(request: HubRequest, key: str, limit: int, optional: bool = False) -> 
     return text
 
 
-_DISCUSSIONS = "/api/{kind}/{namespace}/{name}/discussions"
+_DISCUSSIONS = f"{REPO}/discussions"
 ROUTES = [
     route("GET", _DISCUSSIONS, listing),
     route("POST", _DISCUSSIONS, create),

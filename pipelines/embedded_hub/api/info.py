@@ -11,7 +11,7 @@ from embedded_hub.clock import written
 from embedded_hub.database.accounts import RepoRow
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest, OpenRepository
-from embedded_hub.routing import route
+from embedded_hub.routing import REPO, route
 from embedded_hub.store import card_metadata
 
 PAGE_SIZE = 1000
@@ -150,11 +150,10 @@ def _list_keys(request: HubRequest) -> set[str]:
     return keys | {key for key in ("cardData", "config") if request.flag(key)}
 
 
-_REPO = "/api/{kind}/{namespace}/{name}"
 ROUTES = [
     route("GET", "/api/{kind}", listing),
-    route("GET", _REPO, info),
-    route("GET", f"{_REPO}/revision/{{revision}}", info),
+    route("GET", REPO, info),
+    route("GET", f"{REPO}/revision/{{revision}}", info),
     route("GET", "/api/{kind}/{name}", without_namespace),
     route("GET", "/api/{kind}/{name}/revision/{revision}", without_namespace),
     route("GET", "/{name}/resolve/{revision}/{path:rest}", without_namespace),

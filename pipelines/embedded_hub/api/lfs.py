@@ -1,10 +1,8 @@
 """Uploads of large files (and downloads for git-lfs): batch, upload, verify."""
 
-import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,8 +14,8 @@ from starlette.routing import Route
 from embedded_hub.context import ServerContext
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest, OpenRepository
-from embedded_hub.routing import pour, route
-from embedded_hub.store.lfs import LARGEST, FileUpload, Pointer
+from embedded_hub.routing import receive, route
+from embedded_hub.store.lfs import LARGEST, Pointer
 
 URL_LIFETIME = 6 * 3600
 """Seconds within which an upload must begin."""
@@ -73,7 +71,8 @@ def verify(request: HubRequest) -> Response:
 async def upload(request: Request) -> Response:
     """Receive one large file. The client does not send its token here, so the URL itself is the permission."""
     context, repo, pointer = _permitted(request)
-    await _receive(request, pointer.size, partial(context.lfs.receive, pointer))
+    _check_length(request, pointer.size)
+    await receive(request, partial(context.lfs.receive, pointer), "upload")
     await run_in_threadpool(context.accounts.grant, repo, pointer.oid)
     return Response(headers={"ETag": f'"{pointer.oid}"'})
 
@@ -82,7 +81,8 @@ async def part(request: Request) -> Response:
     """Receive one part of a large file."""
     context, _, _ = _permitted(request)
     name, number, size = (str(request.path_params[key]) for key in ("name", "number", "length"))
-    await _receive(request, int(size), partial(context.lfs.receive_part, name, int(number), int(size)))
+    _check_length(request, int(size))
+    await receive(request, partial(context.lfs.receive_part, name, int(number), int(size)), "upload")
     return Response(headers={"ETag": f'"{name}-{number}"'})
 
 
@@ -106,17 +106,9 @@ async def download(request: Request) -> Response:
     return FileResponse(context.lfs.path(pointer.oid), media_type="application/octet-stream")
 
 
-async def _receive(request: Request, size: int, begin: Callable[[], FileUpload]) -> None:
+def _check_length(request: Request, size: int) -> None:
     if int(request.headers.get("content-length") or size) != size:
         raise HubError(400, f"{request.headers['content-length']} bytes were offered, {size} announced.")
-    file_upload = await run_in_threadpool(begin)
-    try:
-        await pour(request, file_upload.write)
-        await run_in_threadpool(file_upload.finish)
-    except ValueError as error:
-        raise HubError(400, f"The upload was refused: {error}.") from None
-    finally:
-        await run_in_threadpool(file_upload.abandon)
 
 
 def _pointer(object_: Any) -> Pointer:
@@ -147,7 +139,7 @@ def _permitted(request: Request) -> tuple[ServerContext, int, Pointer]:
     """Return the context, repository id and pointer of a signed URL; 403 for any other URL."""
     context: ServerContext = request.scope["context"]
     text, _, signature = str(request.scope["path"]).removeprefix("/api/lfs/").rpartition("/")
-    if not hmac.compare_digest(context.sign(text).encode(), signature.encode()):
+    if not context.signed(text, signature):
         raise HubError(403, "This URL was not made by this Hub.")
     repo, oid, size, until = text.split("/")[-4:]
     if int(until) < time.time():

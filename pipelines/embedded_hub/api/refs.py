@@ -5,7 +5,7 @@ from starlette.responses import JSONResponse, Response
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
 from embedded_hub.request import HubRequest
-from embedded_hub.routing import route
+from embedded_hub.routing import REPO, route
 from embedded_hub.store.git_reader import HEADS, PULLS, TAGS
 from embedded_hub.store.git_repository import BadRef, NoSuchBranch, RefExists
 
@@ -82,12 +82,11 @@ def _delete(request: HubRequest, prefix: str) -> Response:
     return JSONResponse({})
 
 
-_REPO = "/api/{kind}/{namespace}/{name}"
 ROUTES = [
-    route("GET", f"{_REPO}/refs", refs),
-    route("POST", f"{_REPO}/branch/{{ref}}", create_branch),
-    route("DELETE", f"{_REPO}/branch/{{ref}}", delete_branch),
-    route("POST", f"{_REPO}/tag/{{revision}}", create_tag),
-    route("DELETE", f"{_REPO}/tag/{{ref}}", delete_tag),
-    route("POST", f"{_REPO}/super-squash/{{ref}}", super_squash),
+    route("GET", f"{REPO}/refs", refs),
+    route("POST", f"{REPO}/branch/{{ref}}", create_branch),
+    route("DELETE", f"{REPO}/branch/{{ref}}", delete_branch),
+    route("POST", f"{REPO}/tag/{{revision}}", create_tag),
+    route("DELETE", f"{REPO}/tag/{{ref}}", delete_tag),
+    route("POST", f"{REPO}/super-squash/{{ref}}", super_squash),
 ]

@@ -10,7 +10,7 @@ from embedded_hub.database.accounts import KINDS, RepoRow, valid_name, valid_nam
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
 from embedded_hub.request import HubRequest
-from embedded_hub.routing import route
+from embedded_hub.routing import REPO, route
 from embedded_hub.store.git_tree import Put
 
 SDKS = ("gradio", "docker", "static", "streamlit")
@@ -125,11 +125,9 @@ def _split(full_name: Any, namespace: Any) -> tuple[str, str]:
     *before, name = str(full_name or "").split("/")
     owner = before[0] if before else str(namespace)
     if len(before) > 1 or not valid_name(name) or not valid_namespace(owner):
-        raise HubError(
-            400,
-            f"{full_name!r} (under {str(namespace)!r}) is not a repository name: letters, digits, '-', '_' and '.', at "
-            "most 96, no '--' or '..', neither '-' nor '.' at the ends, and no word that the Hub itself uses.",
-        )
+        rule = "letters, digits, '-', '_' and '.', at most 96, no '--' or '..', neither '-' nor '.' at the ends, and no"
+        name = f"{full_name!r} (under {str(namespace)!r})"
+        raise HubError(400, f"{name} is not a repository name: {rule} word that the Hub itself uses.")
     return owner, name
 
 
@@ -147,12 +145,11 @@ def _url(request: HubRequest, row: RepoRow) -> str:
     return f"{request.base_url}/{row.address}"
 
 
-_REPO = "/api/{kind}/{namespace}/{name}"
 ROUTES = [
     route("POST", "/api/repos/create", create),
     route("DELETE", "/api/repos/delete", delete),
     route("POST", "/api/repos/move", move),
-    route("PUT", f"{_REPO}/settings", settings),
-    route("GET", f"{_REPO}/auth-check", auth_check),
-    route("GET", f"{_REPO}/auth-check/write", auth_check_write),
+    route("PUT", f"{REPO}/settings", settings),
+    route("GET", f"{REPO}/auth-check", auth_check),
+    route("GET", f"{REPO}/auth-check/write", auth_check_write),
 ]

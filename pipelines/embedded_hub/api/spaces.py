@@ -9,7 +9,7 @@ from embedded_hub.compute import job_runner, job_spec
 from embedded_hub.compute.log_stream import event_stream
 from embedded_hub.database.spaces import ACTIVE, Runtime
 from embedded_hub.errors import HubError
-from embedded_hub.request import HubRequest
+from embedded_hub.request import HubRequest, objects
 from embedded_hub.routing import route
 
 DESCRIPTION = 1000
@@ -96,10 +96,7 @@ def initial_values(body: dict[str, Any]) -> list[tuple[bool, str, str, str | Non
     """Return (secret, key, value, description) of the values that a Space is created with; 400."""
     rows = []
     for secret, name in ((False, "variables"), (True, "secrets")):
-        values = body.get(name) or []
-        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-            raise HubError(400, f"{name} should be a list of objects with key and value.")
-        rows += [(secret, *_value(value, secret)) for value in values]
+        rows += [(secret, *_value(value, secret)) for value in objects(body, name, job_spec.NAMES)]
     return rows
 
 

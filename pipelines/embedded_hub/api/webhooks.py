@@ -11,7 +11,7 @@ from embedded_hub.database.webhooks import DOMAINS, Webhook
 from embedded_hub.errors import HubError
 from embedded_hub.events import announce
 from embedded_hub.events.deliver import NotAllowed, check_target
-from embedded_hub.request import HubRequest
+from embedded_hub.request import HubRequest, objects
 from embedded_hub.routing import route
 
 WATCHED = ("user", "org", "model", "dataset", "space")
@@ -26,8 +26,7 @@ def listing(request: HubRequest) -> Response:
 
 def create(request: HubRequest) -> Response:
     """Create a webhook."""
-    caller = request.caller()
-    _check_may_write(request)
+    caller = request.writer()
     if len(request.context.webhooks.all(caller.user)) >= MOST:
         raise HubError(400, f"{caller.user} has {MOST} webhooks, which is the most: delete one first.")
     empty = Webhook(new_id(), caller.user, caller.role, None, None, (), DOMAINS, None, False)
@@ -73,18 +72,13 @@ def _put(request: HubRequest, webhook: Webhook) -> Response:
     return JSONResponse({"webhook": _described(webhook)})
 
 
-def _check_may_write(request: HubRequest) -> None:
-    if request.caller().role == "read":
-        raise HubError(403, f"The token {request.caller().token_name!r} may only read.")
-
-
 def _find(request: HubRequest, write: bool = False) -> Webhook:
     caller, id_ = request.caller(), request.param("oid")
     webhook = request.context.webhooks.find(id_)
     if webhook is None or webhook.owner.lower() != caller.user.lower():
         raise HubError(404, f"{caller.user} does not have a webhook {id_[:40]!r}.")
     if write:
-        _check_may_write(request)
+        request.writer()
     return webhook
 
 
@@ -93,7 +87,7 @@ def _changed(request: HubRequest, old: Webhook) -> Webhook:
     body, context = request.json, request.context
     webhook = replace(
         old,
-        watched=_watched(body["watched"]) if body.get("watched") else old.watched,
+        watched=_watched(body) if body.get("watched") else old.watched,
         domains=_domains(body["domains"]) if body.get("domains") is not None else old.domains,
         secret=_text(body, "secret", SECRET) if body.get("secret") is not None else old.secret,
     )
@@ -113,9 +107,8 @@ def _changed(request: HubRequest, old: Webhook) -> Webhook:
     return webhook
 
 
-def _watched(rows: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(rows, list) or len(rows) > MOST_WATCHED or not all(isinstance(row, dict) for row in rows):
-        raise HubError(400, f"watched should be a list of at most {MOST_WATCHED} objects with type and name.")
+def _watched(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    rows = objects(body, "watched", MOST_WATCHED)
     pairs = tuple((str(row.get("type")), str(row.get("name"))) for row in rows)
     for type_, name in pairs:
         if type_ not in WATCHED:

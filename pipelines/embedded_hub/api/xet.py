@@ -4,11 +4,11 @@ Files are rebuilt on arrival and stored in the LFS store; downloads are plain HT
 Xet and LFS for an upload, so this server has both.
 """
 
-import hmac
 import mmap
 import re
 import tempfile
 import time
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from embedded_hub.context import ServerContext
 from embedded_hub.database.accounts import RepoRow
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest
-from embedded_hub.routing import pour, route
+from embedded_hub.routing import REPO, pour, receive, route
 from embedded_hub.store.buckets import BUCKETS
 from embedded_hub.store.lfs import LARGEST, Pointer
 from embedded_hub.store.xet import MissingXorb
@@ -52,14 +52,7 @@ async def xorb(request: Request) -> Response:
     if not re.fullmatch("[0-9a-f]{64}", hash_):
         raise HubError(400, f"{hash_[:80]!r} is not the hash of a xorb.")
     _check_length(request, XORB_LIMIT)
-    xorb_upload = await run_in_threadpool(context.xet.receive, repo, address, hash_)
-    try:
-        await pour(request, xorb_upload.write)
-        await run_in_threadpool(xorb_upload.finish)
-    except Malformed as error:
-        raise HubError(400, f"The xorb {hash_} was refused: {error}.") from None
-    finally:
-        await run_in_threadpool(xorb_upload.abandon)
+    await receive(request, partial(context.xet.receive, repo, address, hash_), f"xorb {hash_}")
     return JSONResponse({"was_inserted": True})
 
 
@@ -128,8 +121,7 @@ def _permitted(request: Request) -> tuple[ServerContext, int, str]:
     context: ServerContext = request.scope["context"]
     instance, repo, address = (str(request.path_params[key]) for key in ("instance", "repo", "address"))
     until, _, signature = request.headers.get("authorization", "").removeprefix("Bearer ").partition("-")
-    expected = context.sign(f"xet/{instance}/{repo}/{address}/{until}")
-    if not hmac.compare_digest(expected.encode(), signature.encode()):
+    if not context.signed(f"xet/{instance}/{repo}/{address}/{until}", signature):
         raise HubError(401, "This token was not made for this address.")
     if int(until) < time.time():
         raise HubError(401, "This token has expired: ask for a new one.")
@@ -144,7 +136,7 @@ def _check_length(request: Request, limit: int) -> None:
 
 _CAS = "/_xet/{instance}/{repo}/{address}"
 ROUTES = [
-    route("GET", "/api/{kind}/{namespace}/{name}/xet-write-token/{revision}", write_token),
+    route("GET", f"{REPO}/xet-write-token/{{revision}}", write_token),
     Route(f"{_CAS}/v1/xorbs/default/{{hash}}", xorb, methods=["POST"]),
     Route(f"{_CAS}/v1/shards", shard, methods=["POST"]),
     Route(f"{_CAS}/{{path:path}}", unsupported, methods=["GET", "POST"]),

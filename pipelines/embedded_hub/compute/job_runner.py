@@ -4,13 +4,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 
 from embedded_hub.compute import supervised_process
-from embedded_hub.context import ServerContext, log
+from embedded_hub.context import ServerContext, Worker
 from embedded_hub.database.jobs import Job
 from embedded_hub.database.webhooks import Delivery, Webhook
 from embedded_hub.errors import HubError
@@ -21,42 +19,24 @@ TICK, IDLE = 0.1, 30.0
 PYTHONS = ("python", "python3")
 
 
-class JobRunner(Thread):
-    """Run the Jobs of a server, at most `at_once` at a time, until `stop`."""
+class JobRunner(Worker):
+    """Run the Jobs of a server, at most `at_once` at a time. They outlive this thread."""
 
     def __init__(self, context: ServerContext, at_once: int | None = None) -> None:
-        super().__init__(name="jobs", daemon=True)
-        self._context, self.at_once = context, at_once or max(1, (os.cpu_count() or 1) // 2)
+        super().__init__("jobs", context, context.jobs.changed)
+        self.at_once = at_once or max(1, (os.cpu_count() or 1) // 2)
         self._supervisors: dict[str, subprocess.Popen[bytes]] = {}
-        self._stopping = False
 
-    def run(self) -> None:
-        """Start waiting Jobs and record ended ones."""
-        jobs = self._context.jobs
-        while not self._stopping:
-            jobs.changed.clear()
-            try:
-                self._update()
-            except Exception:
-                log.exception("running jobs failed")
-                time.sleep(1)
-            jobs.changed.wait(TICK if jobs.busy() else IDLE)
-
-    def stop(self) -> None:
-        """End this thread; Jobs continue."""
-        self._stopping = True
-        self._context.jobs.changed.set()
-
-    def _update(self) -> None:
+    def step(self) -> float:
+        """Record ended Jobs and start waiting ones."""
         jobs = self._context.jobs
         for job in jobs.in_stage("RUNNING"):
             self._record_end(job)
-        if not self._context.allowed.runs_jobs():
-            return
-        room = self.at_once - len(jobs.in_stage("RUNNING"))
+        room = self.at_once - len(jobs.in_stage("RUNNING")) if self._context.allowed.runs_jobs() else 0
         for job in jobs.in_stage("SCHEDULING")[: max(room, 0)]:
             if jobs.begin(job):
                 self._start(job)
+        return TICK if jobs.busy() else IDLE
 
     def _start(self, job: Job) -> None:
         folder, spec = self._context.jobs.folder(job), job.spec

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from embedded_hub.errors import HubError
+from embedded_hub.request import objects
 
 DEFAULT_TIMEOUT = 30 * 60
 """Seconds, as on the real Hub."""
@@ -14,11 +15,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SEGMENT = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 _LABEL = re.compile(r"[A-Za-z0-9._-]{0,100}")
-_UNKNOWN_HERE = {
-    "expose": "does not expose ports of Jobs",
-    "ssh": "does not offer SSH",
-    "network": "does not offer networks of Jobs",
-}
+_UNKNOWN_HERE = {"expose": "ports of Jobs", "ssh": "SSH", "network": "networks of Jobs"}
 
 # name, shown name, cores, memory, accelerator (model, how many, memory of all), US dollars per hour on huggingface.co
 _FLAVORS: list[tuple[str, str, int, str, tuple[str, int, str] | None, float]] = [
@@ -43,12 +40,10 @@ def hardware() -> list[dict[str, Any]]:
     flavors = []
     for name, title, cores, memory, accelerator, hourly in _FLAVORS:
         per_minute = hourly / 60
-        flavor: dict[str, Any] = {"name": name, "prettyName": title, "cpu": f"{cores} vCPU", "ram": memory}
-        flavor |= {
-            "unitCostMicroUSD": round(per_minute * 1e6),
-            "unitCostUSD": round(per_minute, 6),
-            "unitLabel": "minute",
-        }
+        flavor: dict[str, Any] = {
+            "name": name, "prettyName": title, "cpu": f"{cores} vCPU", "ram": memory, "unitLabel": "minute",
+            "unitCostMicroUSD": round(per_minute * 1e6), "unitCostUSD": round(per_minute, 6),
+        }  # fmt: skip
         if accelerator:
             model, count, vram = accelerator
             gpu = {"type": "gpu", "model": model, "quantity": str(count), "vram": vram, "manufacturer": "Nvidia"}
@@ -59,22 +54,22 @@ def hardware() -> list[dict[str, Any]]:
 
 def parse(body: dict[str, Any]) -> dict[str, Any]:
     """Return a checked specification; 400 if it is invalid, 501 for features of the real Hub only."""
-    for key, sentence in _UNKNOWN_HERE.items():
+    for key, feature in _UNKNOWN_HERE.items():
         if body.get(key):
-            raise HubError(501, f"The embedded Hub {sentence}.")
-    command = words(body.get("command"), "command") + words(body.get("arguments") or [], "arguments")
+            raise HubError(501, f"The embedded Hub does not offer {feature}.")
+    command, arguments = words(body.get("command"), "command"), words(body.get("arguments") or [], "arguments")
     image, space = body.get("dockerImage"), body.get("spaceId")
-    if not command or not isinstance(image or space, str):
+    if not (command or arguments) or not isinstance(image or space, str):
         raise HubError(400, "A Job needs a command, and a dockerImage or a spaceId.")
     flavor = checked_flavor(body.get("flavor") or FLAVORS[0])
     return {
         "dockerImage": image, "spaceId": space, "flavor": flavor,
-        "command": words(body["command"], "command"), "arguments": words(body.get("arguments") or [], "arguments"),
+        "command": command, "arguments": arguments,
         "environment": variables(body.get("environment"), "environment"),
         "secrets": variables(body.get("secrets"), "secrets"),
         "timeoutSeconds": _whole(body, "timeoutSeconds", DEFAULT_TIMEOUT, LONGEST),
         "attempts": _whole(body, "attempts", 1, ATTEMPTS),
-        "labels": labels(body.get("labels")), "volumes": _volumes(body.get("volumes")),
+        "labels": labels(body.get("labels")), "volumes": _volumes(body),
     }  # fmt: skip
 
 
@@ -106,13 +101,10 @@ def variables(values: Any, name: str) -> dict[str, str]:
 def labels(values: Any) -> dict[str, str]:
     """Return labels; 400 for anything else."""
     values = {} if values is None else values
-    good = isinstance(values, dict) and len(values) <= NAMES
-    if not good or not all(
-        isinstance(v, str) and _LABEL.fullmatch(k) and _LABEL.fullmatch(v) for k, v in values.items()
-    ):
-        raise HubError(
-            400, "labels should be an object: keys and values of at most 100 letters, digits, '-', '_', '.'."
-        )
+    texts = [*values, *values.values()] if isinstance(values, dict) and len(values) <= NAMES else [None]
+    if not all(isinstance(text, str) and _LABEL.fullmatch(text) for text in texts):
+        sentence = "labels should be an object: keys and values of at most 100 letters, digits, '-', '_', '.'."
+        raise HubError(400, sentence)
     return dict(values)
 
 
@@ -123,11 +115,8 @@ def described(spec: dict[str, Any]) -> dict[str, Any]:
     return public | limits | {"secrets": dict.fromkeys(spec["secrets"])}
 
 
-def _volumes(volumes: Any) -> list[dict[str, Any]]:
-    if volumes is None:
-        return []
-    if not isinstance(volumes, list) or len(volumes) > 20 or not all(isinstance(volume, dict) for volume in volumes):
-        raise HubError(400, "volumes should be a list of at most 20 objects.")
+def _volumes(body: dict[str, Any]) -> list[dict[str, Any]]:
+    volumes = objects(body, "volumes", 20)
     for volume in volumes:
         if volume.get("type") != "bucket":
             raise HubError(501, f"The embedded Hub mounts buckets, not {str(volume.get('type'))[:40]}.")
@@ -138,7 +127,7 @@ def _volumes(volumes: Any) -> list[dict[str, Any]]:
             raise HubError(400, f"{path[:80]!r} cannot be a folder of a bucket.")
         if str(volume.get("source")).count("/") != 1:
             raise HubError(400, f"{str(volume.get('source'))[:80]!r} is not a bucket: namespace/name is expected.")
-    return [dict(volume) for volume in volumes]
+    return volumes
 
 
 def _whole(body: dict[str, Any], key: str, default: int, most: int) -> int:

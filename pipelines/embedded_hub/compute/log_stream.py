@@ -55,10 +55,8 @@ def _new_lines(log: Path, at: int) -> tuple[list[str], int]:
 
 def _last_lines(log: Path, count: int) -> tuple[list[str], int]:
     lines: deque[str] = deque(maxlen=count)
-    position = 0
-    while True:
-        new, position = _new_lines(log, position)
-        if not new:
-            return list(lines), position
+    new, position = _new_lines(log, 0)
+    while new:
         lines.extend(new)
-        position = position
+        new, position = _new_lines(log, position)
+    return list(lines), position

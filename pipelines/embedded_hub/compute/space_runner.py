@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
-from threading import Thread
 
 from embedded_hub.compute import supervised_process
-from embedded_hub.context import ServerContext, log
+from embedded_hub.context import ServerContext, Worker, log
 from embedded_hub.database.accounts import RepoRow
 from embedded_hub.database.spaces import Runtime
 from embedded_hub.store import card_metadata
@@ -31,34 +30,22 @@ class _Process:
     started: float
 
 
-class SpaceRunner(Thread):
-    """Start, watch and end the Spaces of a server until `stop`."""
+class SpaceRunner(Worker):
+    """Start, watch and end the Spaces of a server. They end with its process."""
 
     def __init__(self, context: ServerContext) -> None:
-        super().__init__(name="spaces", daemon=True)
-        self._context, self._processes, self._stopping = context, dict[int, _Process](), False
+        super().__init__("spaces", context, context.spaces.changed)
+        self._processes: dict[int, _Process] = {}
 
     def run(self) -> None:
         """Start and end Spaces as the database says; those that ran when the last server ended start again."""
         spaces = self._context.spaces
         for runtime in spaces.active():
             spaces.start(runtime.repo) if self._context.allowed.runs_jobs() else spaces.end(runtime.repo, "STOPPED")
-        while not self._stopping:
-            spaces.changed.clear()
-            pause = SLOW
-            try:
-                pause = self._update()
-            except Exception:
-                log.exception("running Spaces failed")
-            spaces.changed.wait(pause)
+        super().run()
 
-    def stop(self) -> None:
-        """End this thread; the Spaces end with this process."""
-        self._stopping = True
-        self._context.spaces.changed.set()
-
-    def _update(self) -> float:
-        """Start and end what is due; return the seconds until the next update."""
+    def step(self) -> float:
+        """Start and end the Spaces that are due."""
         rows = self._context.spaces.active() if self._context.allowed.runs_jobs() else []
         active, busy = {row.repo: row for row in rows}, False
         for repo, process in list(self._processes.items()):
@@ -118,9 +105,8 @@ class SpaceRunner(Thread):
                 self._context.spaces.set_stage(runtime, "RUNNING", current.port)
                 return False
             if time.monotonic() - current.started > START_SECONDS:
-                self._context.spaces.set_stage(
-                    runtime, "RUNTIME_ERROR", message=f"The app did not answer within {START_SECONDS} s"
-                )
+                message = f"The app did not answer within {START_SECONDS} s"
+                self._context.spaces.set_stage(runtime, "RUNTIME_ERROR", message=message)
             return True
         return False
 
@@ -139,9 +125,8 @@ def _checked_out(context: ServerContext, row: RepoRow, folder: Path) -> str:
         raise _CannotStart("CONFIG_ERROR", str(error)) from None
     app, files = str(metadata.get("app_file") or "app.py"), dict(git.files(commit))
     if row.sdk != "gradio":
-        raise _CannotStart(
-            "CONFIG_ERROR", f"The embedded Hub runs gradio Spaces, and the sdk of this one is {row.sdk}."
-        )
+        sentence = f"The embedded Hub runs gradio Spaces, and the sdk of this one is {row.sdk}."
+        raise _CannotStart("CONFIG_ERROR", sentence)
     if app not in files:
         raise _CannotStart("NO_APP_FILE", f"There is no {app} in this Space.")
     for path, content in _contents(context, row, commit):

@@ -16,14 +16,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def start(
-    folder: Path,
-    command: list[str],
-    environment: dict[str, str],
-    seconds: float | None = None,
-    attempts: int = 1,
-    notes: tuple[str, ...] = (),
-    tied: bool = False,
-) -> "subprocess.Popen[bytes]":
+    folder: Path, command: list[str], environment: dict[str, str], seconds: float | None = None, attempts: int = 1,
+    notes: tuple[str, ...] = (), tied: bool = False,
+) -> "subprocess.Popen[bytes]":  # fmt: skip
     """Run `command` in `folder/work` with its log in `folder`; return its supervisor, which ends with it.
 
     It runs for at most `seconds`, and up to `attempts` times until it succeeds; `notes` begin its log. A `tied`

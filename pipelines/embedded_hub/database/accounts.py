@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from embedded_hub.clock import now
 from embedded_hub.database.connection import Database
@@ -34,7 +34,7 @@ CREATE TABLE IF NOT EXISTS former_names(kind TEXT NOT NULL, namespace TEXT NOT N
 CREATE TABLE IF NOT EXISTS lfs_files(repo INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(repo, oid)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS lfs_users ON lfs_files(oid);
 """
-_COLUMNS = "id, kind, namespace, name, private, sdk, created"
+_TOKENS = "SELECT user, role, name, created FROM tokens"
 
 
 @dataclass(frozen=True)
@@ -107,26 +107,23 @@ class Accounts:
         """Create a token for `user`, and the user if needed; only the token's hash is stored. Raises NameTaken."""
         token = token or f"hf_{secrets.token_urlsafe(32).replace('-', 'x').replace('_', 'y')}"
         self.add_namespace(user, "user")
-        values = (_hash(token), name, user, role, now())
         try:
-            self.database.sql.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", values)
+            self.database.run("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", _hash(token), name, user, role, now())
         except sqlite3.IntegrityError:
             raise NameTaken(name) from None
         return token
 
     def revoke_token(self, name: str) -> bool:
         """Delete a token; return whether it existed."""
-        return self.database.sql.execute("DELETE FROM tokens WHERE name=?", (name,)).rowcount > 0
+        return self.database.delete("tokens", "name", name)
 
     def tokens(self) -> list[Account]:
         """Return the account of every token, the oldest first."""
-        query = "SELECT user, role, name, created FROM tokens ORDER BY created, name"
-        return [self._account(*row) for row in self.database.sql.execute(query).fetchall()]
+        return [self._account(*row) for row in self.database.run(f"{_TOKENS} ORDER BY created, name").fetchall()]
 
     def account(self, token: str) -> Account | None:
         """Return the account of `token`."""
-        query = "SELECT user, role, name, created FROM tokens WHERE hash=?"
-        row = self.database.sql.execute(query, (_hash(token),)).fetchone()
+        row = self.database.run(f"{_TOKENS} WHERE hash=?", _hash(token)).fetchone()
         return self._account(*row) if row else None
 
     def account_of(self, user: str, role: Role) -> Account:
@@ -135,117 +132,106 @@ class Accounts:
 
     def _account(self, user: str, role: Role, name: str, created: str) -> Account:
         if role == "admin":
-            rows = self.database.sql.execute("SELECT name FROM namespaces WHERE name != ? ORDER BY name", (user,))
+            rows = self.database.run("SELECT name FROM namespaces WHERE name != ? ORDER BY name", user)
         else:
-            rows = self.database.sql.execute("SELECT org FROM members WHERE user=? ORDER BY org", (user,))
+            rows = self.database.run("SELECT org FROM members WHERE user=? ORDER BY org", user)
         return Account(user, role, name, created, tuple(org for (org,) in rows))
 
     # Namespaces
 
     def add_namespace(self, name: str, kind: Literal["user", "org"]) -> None:
         """Create a user or organisation unless it exists."""
-        self.database.sql.execute("INSERT OR IGNORE INTO namespaces VALUES (?, ?, ?)", (name, kind, now()))
+        self.database.run("INSERT OR IGNORE INTO namespaces VALUES (?, ?, ?)", name, kind, now())
 
     def add_member(self, org: str, user: str) -> None:
         """Let `user` act for `org`; both are created if needed."""
         self.add_namespace(user, "user")
         self.add_namespace(org, "org")
-        self.database.sql.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (org, user))
+        self.database.run("INSERT OR IGNORE INTO members VALUES (?, ?)", org, user)
 
     # Repositories
 
     def repo(self, kind: str, namespace: str, name: str) -> RepoRow | None:
         """Return the repository of that name; case does not matter."""
-        return next(iter(self._repos("kind=? AND namespace=? AND name=?", kind, namespace, name)), None)
+        condition = "kind=? AND namespace=? AND name=?"
+        return self.database.find(RepoRow, "repos", condition, kind, namespace, name)
 
     def renamed(self, kind: str, namespace: str, name: str) -> RepoRow | None:
         """Return the repository that had this name before it moved."""
         query = "SELECT repo FROM former_names WHERE kind=? AND namespace=? AND name=?"
-        row = self.database.sql.execute(query, (kind, namespace, name)).fetchone()
-        return self.repo_of_id(row[0]) if row else None
+        repo_id = self.database.first(query, kind, namespace, name)
+        return self.repo_of_id(repo_id) if repo_id else None
 
     def repo_of_id(self, id_: int) -> RepoRow | None:
         """Return the repository with that id, under its current name."""
-        return next(iter(self._repos("id=?", id_)), None)
+        return self.database.find(RepoRow, "repos", "id=?", id_)
 
     def repos(self, kind: str, namespace: str | None = None) -> list[RepoRow]:
         """Return all repositories of one kind, the newest first."""
-        if namespace:
-            return self._repos("kind=? AND namespace=? ORDER BY id DESC", kind, namespace)
-        return self._repos("kind=? ORDER BY id DESC", kind)
-
-    def _repos(self, condition: str, *values: Any) -> list[RepoRow]:
-        query = f"SELECT {_COLUMNS} FROM repos WHERE {condition}"  # noqa: S608
-        return [_row(row) for row in self.database.sql.execute(query, values)]
+        condition = "kind=? AND namespace=coalesce(?, namespace) ORDER BY id DESC"
+        return self.database.select(RepoRow, "repos", condition, kind, namespace or None)
 
     def add_repo(self, kind: str, namespace: str, name: str, private: bool, sdk: str | None) -> None:
         """Enter a repository whose folder is ready; this creates it. Raises NameTaken."""
-        values = (kind, namespace, name, int(private), sdk, now())
         query = "INSERT INTO repos(kind, namespace, name, private, sdk, created) VALUES (?, ?, ?, ?, ?, ?)"
         former = "DELETE FROM former_names WHERE kind=? AND namespace=? AND name=?"
         try:
             with self.database.transaction():
-                self.database.sql.execute(query, values)
-                self.database.sql.execute(former, values[:3])
+                self.database.run(query, kind, namespace, name, private, sdk, now())
+                self.database.run(former, kind, namespace, name)
         except sqlite3.IntegrityError:
             raise NameTaken(f"{namespace}/{name}") from None
 
     def remove_repo(self, repo: RepoRow) -> None:
         """Delete a repository's row and its grants of large files."""
-        self.database.sql.execute("DELETE FROM repos WHERE id=?", (repo.id,))
-        self.database.sql.execute("DELETE FROM lfs_files WHERE repo=?", (repo.id,))
+        self.database.delete("repos", "id", repo.id)
+        self.database.delete("lfs_files", "repo", repo.id)
 
     def set_private(self, repo: RepoRow, private: bool) -> None:
         """Set a repository's visibility."""
-        self.database.sql.execute("UPDATE repos SET private=? WHERE id=?", (int(private), repo.id))
+        self.database.run("UPDATE repos SET private=? WHERE id=?", private, repo.id)
 
     def begin_move(self, repo: RepoRow, target: str) -> None:
         """Record a repository's new name, so that a move can be finished after a kill."""
-        self.database.sql.execute("UPDATE repos SET moving_to=? WHERE id=?", (target, repo.id))
+        self.database.run("UPDATE repos SET moving_to=? WHERE id=?", target, repo.id)
 
     def end_move(self, repo: RepoRow, target: str | None) -> None:
         """Rename the repository, or drop the move when `target` is None."""
         namespace, name = target.split("/") if target else (repo.namespace, repo.name)
         query = "UPDATE repos SET namespace=?, name=?, moving_to=NULL WHERE id=?"
-        self.database.sql.execute(query, (namespace, name, repo.id))
+        self.database.run(query, namespace, name, repo.id)
         if target:
             former = "INSERT OR REPLACE INTO former_names VALUES (?, ?, ?, ?)"
-            self.database.sql.execute(former, (repo.kind, repo.namespace, repo.name, repo.id))
+            self.database.run(former, repo.kind, repo.namespace, repo.name, repo.id)
 
     def moves(self) -> list[tuple[RepoRow, str]]:
         """Return the moves that have begun and not ended."""
-        query = f"SELECT {_COLUMNS}, moving_to FROM repos WHERE moving_to IS NOT NULL"  # noqa: S608
-        return [(_row(row[:-1]), row[-1]) for row in self.database.sql.execute(query).fetchall()]
+        moves = self.database.run("SELECT id, moving_to FROM repos WHERE moving_to IS NOT NULL").fetchall()
+        return [(row, target) for id_, target in moves if (row := self.repo_of_id(id_))]
 
     # Grants of large files: knowing a sha256 must not be enough to read the file
 
     def grant(self, repo_id: int, oid: str) -> None:
         """Let a repository, if it still exists, use the large file `oid`."""
         query = "INSERT OR IGNORE INTO lfs_files SELECT id, ? FROM repos WHERE id=?"
-        self.database.sql.execute(query, (oid, repo_id))
+        self.database.run(query, oid, repo_id)
 
     def granted(self, repo: RepoRow, oids: Iterable[str]) -> set[str]:
         """Return the `oids` that `repo` may use."""
         query = "SELECT 1 FROM lfs_files WHERE repo=? AND oid=?"
-        return {oid for oid in oids if self.database.sql.execute(query, (repo.id, oid)).fetchone()}
+        return {oid for oid in oids if self.database.first(query, repo.id, oid)}
 
     def grants(self, repo: RepoRow) -> list[str]:
         """Return all large files that `repo` may use."""
-        return [oid for (oid,) in self.database.sql.execute("SELECT oid FROM lfs_files WHERE repo=?", (repo.id,))]
+        return [oid for (oid,) in self.database.run("SELECT oid FROM lfs_files WHERE repo=?", repo.id)]
 
     def granted_anywhere(self, oid: str) -> bool:
         """Return whether any repository may use the large file `oid`."""
-        row = self.database.sql.execute("SELECT 1 FROM lfs_files WHERE oid=? LIMIT 1", (oid,)).fetchone()
-        return row is not None
+        return self.database.first("SELECT 1 FROM lfs_files WHERE oid=? LIMIT 1", oid) is not None
 
     def revoke(self, repo: RepoRow, oid: str) -> None:
         """Withdraw the grant of the large file `oid` from `repo`."""
-        self.database.sql.execute("DELETE FROM lfs_files WHERE repo=? AND oid=?", (repo.id, oid))
-
-
-def _row(row: tuple[Any, ...]) -> RepoRow:
-    id_, kind, namespace, name, private, sdk, created = row
-    return RepoRow(id_, kind, namespace, name, bool(private), sdk, created)
+        self.database.run("DELETE FROM lfs_files WHERE repo=? AND oid=?", repo.id, oid)
 
 
 def _hash(token: str) -> str:

@@ -3,7 +3,6 @@
 import re
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 from embedded_hub.clock import now
 from embedded_hub.database.connection import Database, new_id
@@ -16,7 +15,6 @@ CREATE TABLE IF NOT EXISTS collection_items(id TEXT PRIMARY KEY, collection TEXT
     repo INTEGER, paper TEXT, note TEXT, position INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS items_of ON collection_items(collection);
 """
-_COLUMNS = "id, owner, title, description, private, theme, updated"
 
 
 @dataclass(frozen=True)
@@ -59,43 +57,35 @@ class Collections:
 
     def all(self) -> list[Collection]:
         """Return every collection, the last changed first."""
-        query = f"SELECT {_COLUMNS} FROM collections ORDER BY updated DESC, rowid DESC"  # noqa: S608
-        return [_collection(row) for row in self._database.sql.execute(query)]
+        return self._database.select(Collection, "collections", "TRUE ORDER BY updated DESC, rowid DESC")
 
     def find(self, owner: str, slug: str) -> Collection | None:
         """Return the collection of that address, which may have an earlier title."""
-        query = f"SELECT {_COLUMNS} FROM collections WHERE owner=? AND id=?"  # noqa: S608
-        row = self._database.sql.execute(query, (owner, slug[-24:])).fetchone()
-        return _collection(row) if row else None
+        return self._database.find(Collection, "collections", "owner=? AND id=?", owner, slug[-24:])
 
     def titled(self, owner: str, title: str) -> Collection | None:
         """Return the collection of that owner and title."""
-        query = f"SELECT {_COLUMNS} FROM collections WHERE owner=? AND title=? COLLATE NOCASE"  # noqa: S608
-        row = self._database.sql.execute(query, (owner, title)).fetchone()
-        return _collection(row) if row else None
+        condition = "owner=? AND title=? COLLATE NOCASE"
+        return self._database.find(Collection, "collections", condition, owner, title)
 
     def add(self, owner: str, title: str, description: str, private: bool) -> Collection | None:
         """Create a collection; None if the owner has one of that title."""
         collection = Collection(new_id(), owner, title, description, private, "blue", now())
-        values = (collection.id, owner, title, description, int(private), collection.theme, collection.updated)
-        cursor = self._database.sql.execute("INSERT OR IGNORE INTO collections VALUES (?, ?, ?, ?, ?, ?, ?)", values)
-        return collection if cursor.rowcount else None
+        return collection if self._database.insert("collections", collection, "ON CONFLICT DO NOTHING") else None
 
     def change(self, collection: Collection, title: str, description: str, private: bool, theme: str) -> bool:
         """Change a collection; return False if the owner has another of that title."""
         query = "UPDATE OR IGNORE collections SET title=?, description=?, private=?, theme=?, updated=? WHERE id=?"
-        values = (title, description, int(private), theme, now(), collection.id)
-        return self._database.sql.execute(query, values).rowcount > 0
+        return self._database.run(query, title, description, private, theme, now(), collection.id).rowcount > 0
 
     def remove(self, collection: Collection) -> None:
         """Delete a collection, but not the repositories in it."""
-        self._database.sql.execute("DELETE FROM collections WHERE id=?", (collection.id,))
-        self._database.sql.execute("DELETE FROM collection_items WHERE collection=?", (collection.id,))
+        self._database.delete("collections", "id", collection.id)
+        self._database.delete("collection_items", "collection", collection.id)
 
     def items(self, collection: Collection) -> list[Item]:
         """Return the items in order."""
-        query = "SELECT id, type, repo, paper, note FROM collection_items WHERE collection=? ORDER BY position"
-        return [Item(*row) for row in self._database.sql.execute(query, (collection.id,))]
+        return self._database.select(Item, "collection_items", "collection=? ORDER BY position", collection.id)
 
     def add_item(self, collection: Collection, item: Item) -> bool:
         """Append an item; return False if it is in the collection already."""
@@ -103,10 +93,9 @@ class Collections:
             items = self.items(collection)
             if (item.type, item.repo, item.paper) in {(other.type, other.repo, other.paper) for other in items}:
                 return False
-            last = "SELECT coalesce(max(position) + 1, 0) FROM collection_items WHERE collection=?"
-            query = f"INSERT INTO collection_items VALUES (?, ?, ?, ?, ?, ?, ({last}))"  # noqa: S608
-            values = (item.id, collection.id, item.type, item.repo, item.paper, item.note, collection.id)
-            self._database.sql.execute(query, values)
+            last = self._database.first("SELECT max(position) FROM collection_items WHERE collection=?", collection.id)
+            position = 0 if last is None else last + 1
+            self._database.insert("collection_items", item, collection=collection.id, position=position)
             self._touch(collection)
             return True
 
@@ -114,7 +103,7 @@ class Collections:
         """Change an item's note or position."""
         with self._lock:
             if note is not None:
-                self._database.sql.execute("UPDATE collection_items SET note=? WHERE id=?", (note, item.id))
+                self._database.run("UPDATE collection_items SET note=? WHERE id=?", note, item.id)
             if position is not None:
                 order = [old.id for old in self.items(collection) if old.id != item.id]
                 order.insert(position, item.id)
@@ -124,13 +113,8 @@ class Collections:
 
     def remove_item(self, collection: Collection, item: Item) -> None:
         """Remove an item."""
-        self._database.sql.execute("DELETE FROM collection_items WHERE id=?", (item.id,))
+        self._database.delete("collection_items", "id", item.id)
         self._touch(collection)
 
     def _touch(self, collection: Collection) -> None:
-        self._database.sql.execute("UPDATE collections SET updated=? WHERE id=?", (now(), collection.id))
-
-
-def _collection(row: tuple[Any, ...]) -> Collection:
-    id_, owner, title, description, private, theme, updated = row
-    return Collection(id_, owner, title, description, bool(private), theme, updated)
+        self._database.run("UPDATE collections SET updated=? WHERE id=?", now(), collection.id)

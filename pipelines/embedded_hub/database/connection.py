@@ -1,14 +1,17 @@
-"""The SQLite file of a data directory: connections, transactions and random settings."""
+"""The SQLite file of a data directory: connections, transactions, rows as dataclasses, and random settings."""
 
+import json
 import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast, get_args, get_origin
 
 _SETTINGS = "CREATE TABLE IF NOT EXISTS settings(key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+Row = TypeVar("Row")
 
 
 class Database:
@@ -30,6 +33,36 @@ class Database:
             connection.execute("PRAGMA synchronous=FULL")
             self._local.connection = connection
         return cast(sqlite3.Connection, self._local.connection)
+
+    def run(self, query: str, *values: Any) -> sqlite3.Cursor:
+        """Execute one statement with the values of its question marks."""
+        return self.sql.execute(query, values)
+
+    def first(self, query: str, *values: Any) -> Any:
+        """Return the first column of the first row of a query; None without a row."""
+        row = self.run(query, *values).fetchone()
+        return row[0] if row else None
+
+    def select(self, row_type: type[Row], table: str, condition: str, *values: Any) -> list[Row]:
+        """Return the rows of a table that meet `condition`, which may end with an order."""
+        columns = _columns(row_type)
+        query = f"SELECT {', '.join(columns)} FROM {table} WHERE {condition}"  # noqa: S608
+        rows = self.run(query, *values).fetchall()
+        return [row_type(*(decode(value) for decode, value in zip(columns.values(), row, strict=True))) for row in rows]
+
+    def find(self, row_type: type[Row], table: str, condition: str, *values: Any) -> Row | None:
+        """Return the first of these rows; None without one."""
+        return next(iter(self.select(row_type, table, condition, *values)), None)
+
+    def insert(self, table: str, row: Any, conflict: str = "", **more: Any) -> bool:
+        """Enter a row and its columns `more`; return whether the table has changed. `conflict` ends the statement."""
+        values = {name: _encoded(getattr(row, name), decode) for name, decode in _columns(type(row)).items()} | more
+        query = f"INSERT INTO {table}({', '.join(values)}) VALUES ({', '.join('?' * len(values))}) {conflict}"  # noqa: S608
+        return self.run(query, *values.values()).rowcount > 0
+
+    def delete(self, table: str, column: str, value: Any) -> bool:
+        """Delete the rows with this value; return whether there was one."""
+        return self.run(f"DELETE FROM {table} WHERE {column}=?", value).rowcount > 0  # noqa: S608
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -58,8 +91,8 @@ class Database:
 
     def setting(self, key: str) -> str:
         """Return the random value of `key`, created on first use."""
-        self.sql.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, secrets.token_hex(32)))
-        return str(self.sql.execute("SELECT value FROM settings WHERE key=?", (key,)).fetchone()[0])
+        self.run("INSERT OR IGNORE INTO settings VALUES (?, ?)", key, secrets.token_hex(32))
+        return str(self.first("SELECT value FROM settings WHERE key=?", key))
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -71,3 +104,25 @@ class Database:
 def new_id() -> str:
     """Return a random id of 24 hex digits, as the Hub's objects have."""
     return secrets.token_hex(12)
+
+
+def _columns(row_type: Any) -> dict[str, Callable[[Any], Any]]:
+    """Return the columns of a dataclass and how each is read: objects and tuples are stored as JSON."""
+    return {field.name: _decoder(field.type) for field in fields(row_type)}
+
+
+def _decoder(type_: Any) -> Callable[[Any], Any]:
+    is_json = any(get_origin(part) in (dict, tuple) for part in (type_, *get_args(type_)))
+    return _from_json if is_json else bool if type_ is bool else lambda value: value
+
+
+def _from_json(text: str) -> Any:
+    return _without_lists(json.loads(text))
+
+
+def _without_lists(value: Any) -> Any:
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value
+
+
+def _encoded(value: Any, decode: Callable[[Any], Any]) -> Any:
+    return json.dumps(value) if decode is _from_json else value

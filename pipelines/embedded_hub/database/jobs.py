@@ -7,7 +7,6 @@ In `jobs/<id>/`: `alive` is locked as long as the Job's supervisor lives, `resul
 import json
 import shutil
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ CREATE TABLE IF NOT EXISTS jobs(id TEXT PRIMARY KEY, namespace TEXT NOT NULL COL
     initiator TEXT NOT NULL, created TEXT NOT NULL, started TEXT, finished TEXT, stage TEXT NOT NULL, message TEXT);
 CREATE INDEX IF NOT EXISTS jobs_by_stage ON jobs(stage);
 """
-_COLUMNS = "id, namespace, spec, initiator, created, started, finished, stage, message"
 
 
 @dataclass(frozen=True)
@@ -60,50 +58,42 @@ class Jobs:
     def add(self, namespace: str, spec: dict[str, Any], initiator: dict[str, str]) -> Job:
         """Enter a waiting Job."""
         job = Job(new_id(), namespace, spec, initiator, now(), None, None, "SCHEDULING", None)
-        values = (job.id, namespace, json.dumps(spec), json.dumps(initiator), job.created)
-        query = "INSERT INTO jobs(id, namespace, spec, initiator, created, stage) VALUES (?, ?, ?, ?, ?, 'SCHEDULING')"
-        self._database.sql.execute(query, values)
+        self._database.insert("jobs", job)
         self._database.after_commit(self.changed.set)
         return job
 
     def find(self, id_: str) -> Job | None:
         """Return the Job of that id."""
-        rows = self._where("id=?", [id_])
-        return rows[0] if rows else None
+        return self._database.find(Job, "jobs", "id=?", id_)
 
     def all(self, namespace: str) -> list[Job]:
         """Return the Jobs of a user or organisation, the newest first."""
-        return self._where("namespace=? ORDER BY rowid DESC", [namespace])
+        return self._database.select(Job, "jobs", "namespace=? ORDER BY rowid DESC", namespace)
 
     def in_stage(self, *stages: str) -> list[Job]:
         """Return the Jobs in these stages, the oldest first."""
-        return self._where(f"stage IN ({', '.join('?' * len(stages))}) ORDER BY rowid", stages)
+        condition = f"stage IN ({', '.join('?' * len(stages))}) ORDER BY rowid"
+        return self._database.select(Job, "jobs", condition, *stages)
 
     def busy(self) -> bool:
         """Return whether a Job runs or waits."""
-        query = "SELECT 1 FROM jobs WHERE stage IN ('SCHEDULING', 'RUNNING') LIMIT 1"
-        return self._database.sql.execute(query).fetchone() is not None
+        return self._database.first("SELECT 1 FROM jobs WHERE stage IN ('SCHEDULING', 'RUNNING') LIMIT 1") is not None
 
     def set_labels(self, job: Job, labels: dict[str, str]) -> None:
         """Replace a Job's labels."""
-        spec = json.dumps(job.spec | {"labels": labels})
-        self._database.sql.execute("UPDATE jobs SET spec=? WHERE id=?", (spec, job.id))
+        self._database.run("UPDATE jobs SET spec=? WHERE id=?", json.dumps(job.spec | {"labels": labels}), job.id)
 
     def begin(self, job: Job) -> bool:
         """Mark a Job as started, which happens once; return False if it was cancelled meanwhile."""
         query = "UPDATE jobs SET stage='RUNNING', started=? WHERE id=? AND stage='SCHEDULING'"
-        return self._database.sql.execute(query, (now(), job.id)).rowcount > 0
+        return self._database.run(query, now(), job.id).rowcount > 0
 
     def end(self, job: Job, stage: str, message: str | None, was: str = "RUNNING") -> bool:
         """Record a Job's ending and delete old Jobs; return False if it is not in the stage `was`."""
         query = "UPDATE jobs SET stage=?, message=?, finished=? WHERE id=? AND stage=?"
-        changed = self._database.sql.execute(query, (stage, message, now(), job.id, was)).rowcount > 0
+        changed = self._database.run(query, stage, message, now(), job.id, was).rowcount > 0
         over = "stage NOT IN ('SCHEDULING', 'RUNNING') ORDER BY rowid DESC LIMIT -1 OFFSET ?"
-        for old in self._where(over, [ENDED_LISTED]):
+        for old in self._database.select(Job, "jobs", over, ENDED_LISTED):
             shutil.rmtree(self.folder(old), ignore_errors=True)
-            self._database.sql.execute("DELETE FROM jobs WHERE id=?", (old.id,))
+            self._database.delete("jobs", "id", old.id)
         return changed
-
-    def _where(self, condition: str, values: Iterable[Any]) -> list[Job]:
-        rows = self._database.sql.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {condition}", tuple(values))  # noqa: S608
-        return [Job(row[0], row[1], json.loads(row[2]), json.loads(row[3]), *row[4:]) for row in rows.fetchall()]

@@ -14,7 +14,6 @@ CREATE TABLE IF NOT EXISTS running_spaces(repo INTEGER PRIMARY KEY, stage TEXT N
 CREATE TABLE IF NOT EXISTS space_values(repo INTEGER NOT NULL, secret INTEGER NOT NULL, key TEXT NOT NULL,
     value TEXT NOT NULL, description TEXT, updated TEXT NOT NULL, PRIMARY KEY(repo, secret, key)) WITHOUT ROWID;
 """
-_COLUMNS = "repo, stage, build, port, message, flavor, sleep"
 ACTIVE = ("BUILDING", "APP_STARTING", "RUNNING")
 
 
@@ -57,17 +56,15 @@ class RunningSpaces:
 
     def runtime(self, repo: int) -> Runtime:
         """Return the stage of a Space."""
-        row = self._database.sql.execute(f"SELECT {_COLUMNS} FROM running_spaces WHERE repo=?", (repo,)).fetchone()  # noqa: S608
-        return Runtime(*row) if row else Runtime(repo)
+        return self._database.find(Runtime, "running_spaces", "repo=?", repo) or Runtime(repo)
 
     def active(self) -> list[Runtime]:
         """Return the Spaces that should run."""
-        rows = self._database.sql.execute(f"SELECT {_COLUMNS} FROM running_spaces")  # noqa: S608
-        return [runtime for row in rows.fetchall() if (runtime := Runtime(*row)).stage in ACTIVE]
+        return self._database.select(Runtime, "running_spaces", f"stage IN {ACTIVE}")
 
     def start(self, repo: int) -> None:
         """Request the start of a Space, or a restart."""
-        self._set(repo, "stage='BUILDING', build=build + 1, port=NULL, message=NULL", ())
+        self._set(repo, "stage='BUILDING', build=build + 1, port=NULL, message=NULL")
 
     def restart_if_active(self, repo: int) -> None:
         """Request a restart if the Space should run: its files or its variables have changed."""
@@ -76,48 +73,46 @@ class RunningSpaces:
 
     def end(self, repo: int, stage: str) -> None:
         """Request the end of a Space, as PAUSED or STOPPED."""
-        self._set(repo, "stage=?, port=NULL, message=NULL", (stage,))
+        self._set(repo, "stage=?, port=NULL, message=NULL", stage)
 
     def set_flavor(self, repo: int, flavor: str) -> None:
         """Record the requested hardware; a Space runs on this machine in any case."""
-        self._set(repo, "flavor=?", (flavor,))
+        self._set(repo, "flavor=?", flavor)
 
     def set_sleep(self, repo: int, seconds: int) -> None:
         """Record the requested sleep time; a Space here never sleeps."""
-        self._set(repo, "sleep=?", (seconds,))
+        self._set(repo, "sleep=?", seconds)
 
     def set_stage(self, runtime: Runtime, stage: str, port: int | None = None, message: str | None = None) -> None:
         """Record the stage, unless another request has changed it meanwhile."""
         query = "UPDATE running_spaces SET stage=?, port=?, message=? WHERE repo=? AND build=? AND stage=?"
-        self._database.sql.execute(query, (stage, port, message, runtime.repo, runtime.build, runtime.stage))
+        self._database.run(query, stage, port, message, runtime.repo, runtime.build, runtime.stage)
 
     def values(self, repo: int, secret: bool) -> list[Value]:
         """Return a Space's variables or secrets."""
-        query = "SELECT key, value, description, updated FROM space_values WHERE repo=? AND secret=? ORDER BY key"
-        return [Value(*row) for row in self._database.sql.execute(query, (repo, int(secret)))]
+        return self._database.select(Value, "space_values", "repo=? AND secret=? ORDER BY key", repo, secret)
 
     def put_value(self, repo: int, secret: bool, key: str, value: str, description: str | None) -> None:
         """Set a variable or a secret."""
         query = "INSERT OR REPLACE INTO space_values VALUES (?, ?, ?, ?, ?, ?)"
-        self._database.sql.execute(query, (repo, int(secret), key, value, description, now()))
+        self._database.run(query, repo, secret, key, value, description, now())
         self.restart_if_active(repo)
 
     def remove_value(self, repo: int, secret: bool, key: str) -> bool:
         """Delete a variable or a secret; return whether it existed."""
         query = "DELETE FROM space_values WHERE repo=? AND secret=? AND key=?"
-        removed = self._database.sql.execute(query, (repo, int(secret), key)).rowcount > 0
+        removed = self._database.run(query, repo, secret, key).rowcount > 0
         self.restart_if_active(repo)
         return removed
 
     def remove(self, repo: int) -> None:
         """Delete a Space's rows; its process ends."""
         for table in ("running_spaces", "space_values"):
-            self._database.sql.execute(f"DELETE FROM {table} WHERE repo=?", (repo,))  # noqa: S608
+            self._database.delete(table, "repo", repo)
         self._database.after_commit(self.changed.set)
 
-    def _set(self, repo: int, change: str, values: tuple[Any, ...]) -> None:
+    def _set(self, repo: int, change: str, *values: Any) -> None:
         with self._database.transaction():
-            query = "INSERT OR IGNORE INTO running_spaces VALUES (?, 'STOPPED', 0, NULL, NULL, 'cpu-basic', NULL)"
-            self._database.sql.execute(query, (repo,))
-            self._database.sql.execute(f"UPDATE running_spaces SET {change} WHERE repo=?", (*values, repo))  # noqa: S608
+            self._database.insert("running_spaces", Runtime(repo), "ON CONFLICT DO NOTHING")
+            self._database.run(f"UPDATE running_spaces SET {change} WHERE repo=?", *values, repo)  # noqa: S608
         self._database.after_commit(self.changed.set)

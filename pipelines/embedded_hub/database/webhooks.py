@@ -7,8 +7,7 @@ start, so a kill between the move of a ref and the entry here does not lose the 
 import json
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from embedded_hub.clock import now
@@ -34,7 +33,6 @@ CREATE INDEX IF NOT EXISTS deliveries_of ON deliveries(webhook, id);
 CREATE TABLE IF NOT EXISTS announced(repo INTEGER NOT NULL, ref TEXT NOT NULL, oid TEXT NOT NULL,
     PRIMARY KEY(repo, ref)) WITHOUT ROWID;
 """
-_COLUMNS = "id, owner, role, url, job, watched, domains, secret, disabled"
 
 
 @dataclass(frozen=True)
@@ -56,10 +54,8 @@ class Webhook:
 
     def watches(self, row: RepoRow) -> bool:
         """Return whether the repository or its owner is watched."""
-        names = {
-            (row.kind.removesuffix("s"), row.full_name.lower()),
-            *((owner_type, row.namespace.lower()) for owner_type in OWNERS),
-        }
+        owners = {(owner_type, row.namespace.lower()) for owner_type in OWNERS}
+        names = {(row.kind.removesuffix("s"), row.full_name.lower())} | owners
         return any((type_, name.lower()) in names for type_, name in self.watched)
 
 
@@ -89,49 +85,28 @@ class Webhooks:
 
     def all(self, owner: str | None = None) -> list[Webhook]:
         """Return every webhook, or those of one user, the oldest first."""
-        condition, values = ("WHERE owner=?", (owner,)) if owner else ("", ())
-        query = f"SELECT {_COLUMNS} FROM webhooks {condition} ORDER BY rowid"  # noqa: S608
-        return [_webhook(row) for row in self._database.sql.execute(query, values)]
+        return self._database.select(Webhook, "webhooks", "owner=coalesce(?, owner) ORDER BY rowid", owner)
 
     def find(self, id_: str) -> Webhook | None:
         """Return the webhook of that id."""
-        row = self._database.sql.execute(f"SELECT {_COLUMNS} FROM webhooks WHERE id=?", (id_,)).fetchone()  # noqa: S608
-        return _webhook(row) if row else None
+        return self._database.find(Webhook, "webhooks", "id=?", id_)
 
     def put(self, webhook: Webhook) -> None:
         """Enter or update a webhook."""
-        job, watched, domains = json.dumps(webhook.job), json.dumps(webhook.watched), json.dumps(webhook.domains)
-        values = (
-            webhook.id,
-            webhook.owner,
-            webhook.role,
-            webhook.url,
-            job,
-            watched,
-            domains,
-            webhook.secret,
-            int(webhook.disabled),
-            now(),
-        )
-        changed = ", ".join(f"{name}=excluded.{name}" for name in _COLUMNS.split(", ")[1:])
-        marks = ", ".join("?" * len(values))
-        query = f"INSERT INTO webhooks({_COLUMNS}, created) VALUES ({marks}) ON CONFLICT(id) DO UPDATE SET {changed}"  # noqa: S608
-        self._database.sql.execute(query, values)
+        changed = ", ".join(f"{field.name}=excluded.{field.name}" for field in fields(Webhook))
+        self._database.insert("webhooks", webhook, f"ON CONFLICT(id) DO UPDATE SET {changed}", created=now())
 
     def remove(self, webhook: Webhook) -> None:
         """Delete a webhook and its deliveries."""
         with self._database.transaction():
-            self._database.sql.execute("DELETE FROM webhooks WHERE id=?", (webhook.id,))
-            self._database.sql.execute("DELETE FROM deliveries WHERE webhook=?", (webhook.id,))
+            self._database.delete("webhooks", "id", webhook.id)
+            self._database.delete("deliveries", "webhook", webhook.id)
 
     def listening(self, row: RepoRow, domain: str) -> list[Webhook]:
         """Return the enabled webhooks that watch a repository and may see it."""
-        webhooks = [
-            webhook
-            for webhook in self.all()
-            if not webhook.disabled and domain in webhook.domains and webhook.watches(row)
-        ]
-        return [webhook for webhook in webhooks if not row.private or self._may_read(webhook, row)]
+        enabled = [webhook for webhook in self.all() if not webhook.disabled and domain in webhook.domains]
+        watching = [webhook for webhook in enabled if webhook.watches(row)]
+        return [webhook for webhook in watching if not row.private or self._may_read(webhook, row)]
 
     def _may_read(self, webhook: Webhook, row: RepoRow) -> bool:
         return self._accounts.account_of(webhook.owner, webhook.role).may_read(row.namespace)
@@ -140,12 +115,12 @@ class Webhooks:
 
     def announced(self, repo: int) -> dict[str, str]:
         """Return ref -> commit at the last comparison."""
-        return dict(self._database.sql.execute("SELECT ref, oid FROM announced WHERE repo=?", (repo,)).fetchall())
+        return dict(self._database.run("SELECT ref, oid FROM announced WHERE repo=?", repo).fetchall())
 
     def set_announced(self, repo: int, refs: dict[str, str]) -> None:
         """Record the commits of the refs."""
         with self._database.transaction():
-            self._database.sql.execute("DELETE FROM announced WHERE repo=?", (repo,))
+            self._database.delete("announced", "repo", repo)
             rows = [(repo, ref, oid) for ref, oid in refs.items()]
             self._database.sql.executemany("INSERT INTO announced VALUES (?, ?, ?)", rows)
 
@@ -154,23 +129,22 @@ class Webhooks:
     def enqueue(self, webhook: Webhook, body: dict[str, Any]) -> None:
         """Enter an event for a webhook; it is sent after the transaction."""
         text = json.dumps(body | {"webhook": {"id": webhook.id, "version": 3}})
-        query = (
-            "INSERT INTO deliveries(webhook, created, body, attempts, due, state, answer) VALUES (?, ?, ?, 0, ?, ?, '')"
-        )
-        self._database.sql.execute(query, (webhook.id, now(), text, time.time(), "waiting"))
+        columns = "webhook, created, body, attempts, due, state, answer"
+        query = f"INSERT INTO deliveries({columns}) VALUES (?, ?, ?, 0, ?, 'waiting', '')"  # noqa: S608
+        self._database.run(query, webhook.id, now(), text, time.time())
 
     def due(self) -> list[Delivery]:
         """Return the due deliveries, the oldest first."""
-        return list(self._deliveries("state='waiting' AND due <= ? ORDER BY id", time.time()))
+        return self._database.select(Delivery, "deliveries", "state='waiting' AND due <= ? ORDER BY id", time.time())
 
     def next_due(self) -> float | None:
         """Return when the next waiting delivery is due (seconds since 1970)."""
-        due = self._database.sql.execute("SELECT min(due) FROM deliveries WHERE state='waiting'").fetchone()[0]
-        return None if due is None else float(due)
+        due: float | None = self._database.first("SELECT min(due) FROM deliveries WHERE state='waiting'")
+        return due
 
     def deliveries(self, webhook: Webhook) -> list[Delivery]:
         """Return past and waiting deliveries, the newest first."""
-        return list(self._deliveries("webhook=? ORDER BY id DESC", webhook.id))
+        return self._database.select(Delivery, "deliveries", "webhook=? ORDER BY id DESC", webhook.id)
 
     def delivered(self, delivery: Delivery, answer: str) -> None:
         """Record a successful delivery."""
@@ -182,22 +156,11 @@ class Webhooks:
             self._done(delivery, "failed", answer)
             return
         query = "UPDATE deliveries SET attempts=attempts+1, due=?, answer=? WHERE id=?"
-        self._database.sql.execute(query, (time.time() + BACK_OFF[delivery.attempts], answer, delivery.id))
+        self._database.run(query, time.time() + BACK_OFF[delivery.attempts], answer, delivery.id)
 
     def _done(self, delivery: Delivery, state: str, answer: str) -> None:
         with self._database.transaction():
             query = "UPDATE deliveries SET attempts=attempts+1, state=?, answer=? WHERE id=?"
-            self._database.sql.execute(query, (state, answer, delivery.id))
+            self._database.run(query, state, answer, delivery.id)
             old = "SELECT id FROM deliveries WHERE webhook=? AND state != 'waiting' ORDER BY id DESC LIMIT -1 OFFSET ?"
-            query = f"DELETE FROM deliveries WHERE id IN ({old})"  # noqa: S608
-            self._database.sql.execute(query, (delivery.webhook, ENDED_LISTED))
-
-    def _deliveries(self, condition: str, value: Any) -> Iterator[Delivery]:
-        query = f"SELECT id, webhook, created, body, attempts, state, answer FROM deliveries WHERE {condition}"  # noqa: S608
-        return (Delivery(*row) for row in self._database.sql.execute(query, (value,)).fetchall())
-
-
-def _webhook(row: tuple[Any, ...]) -> Webhook:
-    id_, owner, role, url, job, watched, domains, secret, disabled = row
-    pairs = tuple((type_, name) for type_, name in json.loads(watched))
-    return Webhook(id_, owner, role, url, json.loads(job), pairs, tuple(json.loads(domains)), secret, bool(disabled))
+            self._database.run(f"DELETE FROM deliveries WHERE id IN ({old})", delivery.webhook, ENDED_LISTED)  # noqa: S608

@@ -87,14 +87,9 @@ def discussed(
 
 
 def _announce(
-    context: ServerContext,
-    webhooks: list[Webhook],
-    row: RepoRow,
-    action: str,
-    scope: str,
-    fields: dict[str, Any],
+    context: ServerContext, webhooks: list[Webhook], row: RepoRow, action: str, scope: str, fields: dict[str, Any],
     head: str | None = None,
-) -> None:
+) -> None:  # fmt: skip
     if not webhooks:
         return
     repo = {

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
-from threading import Lock, Thread
+from threading import Lock
 from urllib.parse import urlsplit
 
-from embedded_hub.context import Allowed, ServerContext, log
+from embedded_hub.context import Allowed, ServerContext, Worker, log
 from embedded_hub.database.webhooks import Delivery, Webhook
 from embedded_hub.events import announce
 
@@ -39,40 +39,29 @@ def check_target(url: str, allowed: Allowed) -> None:
         raise NotAllowed(f"The embedded Hub calls webhooks on this machine only, not on {host}: {advice}.")
 
 
-class WebhookDeliverer(Thread):
-    """Deliver due events until `stop`. Interrupted deliveries are repeated: at least once, perhaps twice."""
+class WebhookDeliverer(Worker):
+    """Deliver due events. Interrupted deliveries are repeated: at least once, perhaps twice."""
 
     def __init__(self, context: ServerContext, start_job: Callable[[Webhook, Delivery], str]) -> None:
-        super().__init__(name="webhooks", daemon=True)
-        self._context, self._start_job = context, start_job
-        self._stopping = False
+        super().__init__("webhooks", context, context.webhooks.waiting)
+        self._start_job, self._pool = start_job, ThreadPoolExecutor(AT_ONCE, "webhook")
         self._in_flight: set[int] = set()
         self._lock = Lock()
 
     def run(self) -> None:
-        """Deliver."""
-        waiting = self._context.webhooks.waiting
-        with ThreadPoolExecutor(AT_ONCE, "webhook") as pool:
+        """Deliver; at the end, wait for the deliveries in flight."""
+        with self._pool:
             self._guarded(lambda: announce.catch_up(self._context))
-            while not self._stopping:
-                waiting.clear()
-                self._guarded(lambda: self._send_due(pool))
-                waiting.wait(self._pause())
+            super().run()
 
-    def stop(self) -> None:
-        """End after the deliveries in flight."""
-        self._stopping = True
-        self._context.webhooks.waiting.set()
-
-    def _send_due(self, pool: ThreadPoolExecutor) -> None:
+    def step(self) -> float:
+        """Begin the due deliveries."""
         for delivery in self._context.webhooks.due():
             with self._lock:
                 if delivery.id in self._in_flight or len(self._in_flight) >= AT_ONCE:
                     continue
                 self._in_flight.add(delivery.id)
-            pool.submit(self._attempt, delivery)
-
-    def _pause(self) -> float:
+            self._pool.submit(self._attempt, delivery)
         due = self._context.webhooks.next_due()
         with self._lock:
             busy = bool(self._in_flight)

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from embedded_hub.database.accounts import RepoRow
@@ -38,37 +39,21 @@ class Buckets:
 
     def receive(self, bucket: RepoRow, hash_: str, size: int, pieces: Iterable[bytes]) -> None:
         """Store uploaded content until `add` gives it a path; ValueError if its size differs."""
-        target = self._object(bucket, hash_)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{secrets.token_hex(8)}.part")
-        try:
+        with _replacing(self._object(bucket, hash_)) as part:
             with part.open("xb") as out:
                 written = sum(out.write(piece) for piece in pieces)
             if written != size:
                 raise ValueError(f"{written} bytes were announced with {size}")
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
     def add(self, bucket: RepoRow, hash_: str, path: str, mtime: float) -> None:
         """Copy uploaded content to a path, replacing a file there. FileNotFoundError, or another OSError."""
-        source, target = self._object(bucket, hash_), self.path(bucket, path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            shutil.copyfile(source, part)
+        with _replacing(self.path(bucket, path)) as part:
+            shutil.copyfile(self._object(bucket, hash_), part)
             os.utime(part, (mtime, mtime))
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
 
     def remove(self, bucket: RepoRow, path: str) -> None:
         """Delete a file; FileNotFoundError."""
         self.path(bucket, path).unlink()
-
-    def below(self, bucket: RepoRow, prefix: str) -> Iterator[Path]:
-        """Yield everything under a path, sorted."""
-        return iter(sorted(self.path(bucket, prefix).rglob("*")))
 
     def discard(self, bucket: RepoRow) -> None:
         """Delete a bucket's folder."""
@@ -76,3 +61,15 @@ class Buckets:
 
     def _object(self, bucket: RepoRow, hash_: str) -> Path:
         return self.root / str(bucket.id) / "objects" / hash_
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Yield a new path beside `target`, which becomes `target` at the end."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield part
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

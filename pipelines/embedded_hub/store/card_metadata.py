@@ -47,15 +47,13 @@ def _read(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadCard("The metadata of README.md should be YAML keys and values.")
     for key in ("tags", "datasets", "metrics"):
-        if key in value and not all(isinstance(word, str) for word in words(value[key], BadCard)):
+        if not all(isinstance(word, str) for word in words(value.get(key))):
             raise BadCard(f'"{key}" in the metadata of README.md should be a list of words.')
     return _json(value)  # type: ignore[no-any-return]
 
 
-def words(value: Any, error: type[Exception] | None = None) -> list[Any]:
+def words(value: Any) -> list[Any]:
     """Return a word or a list of words as a list."""
-    if isinstance(value, dict) and error:
-        raise error("A list of words is expected in the metadata of README.md where there are keys and values.")
     return [] if value is None else list(value) if isinstance(value, list) else [value]
 
 

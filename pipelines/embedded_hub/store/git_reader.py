@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from dulwich.object_store import iter_tree_contents
 from dulwich.objects import Commit, ObjectID, Tag, Tree
 from dulwich.refs import Ref, check_ref_format
 from dulwich.repo import Repo
@@ -70,10 +71,8 @@ class GitReader:
 
     def resolve(self, revision: str) -> str | None:
         """Return the commit that a branch, tag, full ref or 40-digit id names."""
-        names = [revision] if revision.startswith("refs/") else [HEADS + revision, TAGS + revision]
-        for name in names:
-            oid = self.read_ref(name)
-            if oid:
+        for name in [revision] if revision.startswith("refs/") else [HEADS + revision, TAGS + revision]:
+            if oid := self.read_ref(name):
                 return oid
         if re.fullmatch("[0-9a-f]{40}", revision):
             with suppress(KeyError):
@@ -96,14 +95,8 @@ class GitReader:
 
     def at(self, commit: str, path: str) -> Entry | None:
         """Return the file or folder `path` at `commit`; the empty path is the top folder."""
-        oid, mode = self.commit_facts(commit).tree.encode(), stat.S_IFDIR
-        for name in path.encode(errors="surrogatepass").split(b"/") if path else []:
-            if not stat.S_ISDIR(mode):
-                return None
-            mode, oid = self.entries(oid).get(name, (0, b""))
-            if not mode:
-                return None
-        return self._entry(path, mode, oid)
+        mode, oid = self._lookup(commit, path)
+        return self._entry(path, mode, oid) if mode else None
 
     def text(self, commit: str, path: str) -> str | None:
         """Return the file's text at `commit`; None if it is missing or an LFS pointer."""
@@ -166,7 +159,7 @@ class GitReader:
         for facts in self.history(commit):
             parent = facts.parents[0] if facts.parents else None
             for path in paths:
-                if path not in changes and (not parent or self._oid(parent, path) != self._oid(facts.oid, path)):
+                if path not in changes and (not parent or self._lookup(parent, path) != self._lookup(facts.oid, path)):
                     changes[path] = facts
             if len(changes) == len(paths):
                 break
@@ -210,21 +203,13 @@ class GitReader:
         size, pointer = self.facts(oid)
         return Entry(path, oid.decode(), False, size, pointer)
 
-    def _oid(self, commit: str, path: str) -> bytes:
-        oid, mode = self.commit_facts(commit).tree.encode(), stat.S_IFDIR
-        for name in path.encode().split(b"/"):
+    def _lookup(self, commit: str, path: str) -> tuple[int, bytes]:
+        """Return mode and oid of `path` at `commit`; mode 0 if it is missing."""
+        mode, oid = stat.S_IFDIR, self.commit_facts(commit).tree.encode()
+        for name in path.encode(errors="surrogatepass").split(b"/") if path else []:
             mode, oid = self.entries(oid).get(name, (0, b"")) if stat.S_ISDIR(mode) else (0, b"")
-        return oid
+        return mode, oid
 
     def _walk_files(self, tree: str) -> list[tuple[str, str]]:
-        files: list[tuple[str, str]] = []
-        waiting = [("", tree.encode())]
-        while waiting:
-            start, oid = waiting.pop()
-            for name, (mode, child) in self.entries(oid).items():
-                path = start + name.decode()
-                if stat.S_ISDIR(mode):
-                    waiting.append((f"{path}/", child))
-                else:
-                    files.append((path, child.decode()))
-        return sorted(files)
+        entries = iter_tree_contents(self.git.object_store, ObjectID(tree.encode()))
+        return sorted((entry.path.decode(), entry.sha.decode()) for entry in entries)

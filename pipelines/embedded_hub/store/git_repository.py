@@ -67,14 +67,10 @@ class GitRepository(GitReader):
                 raise NoSuchBranch(branch)
             if parent is not None and parent != tip:
                 raise StaleParent(tip)
-            before = self.commit_facts(tip).tree
-            tree, objects = apply(before.encode(), edits, self.entries)
-            if tree.decode() == before:
-                return tip, False
-            commit = _commit_object(tree, [tip.encode()], message, author)
-            self._store([*objects.values(), commit])
-            self._move(full_ref(branch), tip, commit.id.decode())
-            return commit.id.decode(), True
+            oid = self._edited(tip, edits, message, author)
+            if oid != tip:
+                self._move(full_ref(branch), tip, oid)
+            return oid, oid != tip
 
     def propose(self, number: int, start: str, edits: Sequence[Edit], message: str, author: str) -> str:
         """Open the pull request `refs/pr/<number>` with one commit with `edits` on top of the commit `start`.
@@ -82,13 +78,7 @@ class GitRepository(GitReader):
         It stays at `start` if the edits change nothing. CannotEdit from `git_tree.apply`.
         """
         with self.writing:
-            before = self.commit_facts(start).tree
-            tree, objects = apply(before.encode(), edits, self.entries)
-            tip = start
-            if tree.decode() != before:
-                commit = _commit_object(tree, [start.encode()], message, author)
-                self._store([*objects.values(), commit])
-                tip = commit.id.decode()
+            tip = self._edited(start, edits, message, author)
             self._move(f"{PULLS}{number}", None, tip)
             return tip
 
@@ -129,6 +119,16 @@ class GitRepository(GitReader):
             self.git.refs.remove_if_equals(Ref(ref.encode()), None)  # also removes emptied folders
             sync_folder(self.path / "refs")
             return True
+
+    def _edited(self, start: str, edits: Sequence[Edit], message: str, author: str) -> str:
+        """Store a commit with `edits` on top of the commit `start`; return `start` if they change nothing."""
+        before = self.commit_facts(start).tree.encode()
+        tree, objects = apply(before, edits, self.entries)
+        if tree == before:
+            return start
+        commit = _commit_object(tree, [start.encode()], message, author)
+        self._store([*objects.values(), commit])
+        return str(commit.id.decode())
 
     def _move(self, ref: str, old: str | None, new: str) -> None:
         self._unlock(ref)
@@ -178,11 +178,8 @@ def _commit_object(tree: bytes, parents: list[bytes], message: str, author: str)
 
 def _tag_object(name: str, target: str, message: str, author: str) -> Any:
     tag = Tag()
-    tag.name, tag.object, tag.message = (
-        name.encode(),
-        (Commit, target.encode()),
-        message.encode(errors="replace") + b"\n",
-    )
+    tag.name, tag.object = name.encode(), (Commit, target.encode())
+    tag.message = message.encode(errors="replace") + b"\n"
     tag.tagger, tag.tag_time, tag.tag_timezone = _signature(author), int(time.time()), 0
     return tag
 

@@ -16,7 +16,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
 from embedded_hub.store.lfs import LfsStore, Pointer
@@ -206,23 +206,16 @@ def intact(path: Path) -> bool:
 
 
 def _content(folder: Path, file: XetFile) -> Iterator[bytes]:
-    name, xorb = "", None
-    try:
-        for segment in file.segments:
-            if xorb is None or segment.xorb != name:
-                if xorb:
-                    xorb.close()
-                name, xorb = segment.xorb, None
-                xorb = _Xorb(folder / name)
-            start, end = xorb.range(segment.first, segment.end)
-            if end - start != segment.size:
-                raise ValueError(f"chunks of {end - start} bytes were announced with {segment.size}")
-            yield from xorb.read(start, end)
-    except (FileNotFoundError, IndexError) as error:
-        raise MissingXorb(name) from error
-    finally:
-        if xorb:
-            xorb.close()
+    for name, segments in groupby(file.segments, key=lambda segment: segment.xorb):
+        try:
+            with closing(_Xorb(folder / name)) as xorb:
+                for segment in segments:
+                    start, end = xorb.range(segment.first, segment.end)
+                    if end - start != segment.size:
+                        raise ValueError(f"chunks of {end - start} bytes were announced with {segment.size}")
+                    yield from xorb.read(start, end)
+        except (FileNotFoundError, IndexError) as error:
+            raise MissingXorb(name) from error
 
 
 def _age(address: str) -> float:

@@ -22,8 +22,6 @@ from embedded_hub.database.accounts import KINDS
 from embedded_hub.store.lfs import POINTER_LIMIT, Pointer, pointer_in
 from embedded_hub.store.xet import intact
 
-PIECE = 1 << 20
-
 
 @dataclass
 class Report:
@@ -85,11 +83,8 @@ def _repository(root: Path, sql: sqlite3.Connection, row: _Row, report: Report) 
         else:
             with closing(Repo(str(folder))) as git:
                 checked = _Repository(git, label)
-                findings = [
-                    *checked.objects(),
-                    *checked.reachable(),
-                    *_unusable(root, sql, row, checked.pointers, label),
-                ]
+                findings = [*checked.objects(), *checked.reachable()]
+                findings += _unusable(root, sql, row, checked.pointers, label)
                 report.objects += checked.count
     except Exception as error:  # whatever a broken file makes dulwich raise is a finding
         findings = [f"{label}: it cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:200]}"]
@@ -190,18 +185,16 @@ def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
     """Hash every large file that a repository may use."""
     query = "SELECT oid, min(namespace || '/' || name) FROM lfs_files JOIN repos ON repos.id = repo GROUP BY oid"
     for oid, user in sql.execute(query).fetchall():
-        digest = hashlib.sha256()
         try:
             with _large(root, oid).open("rb", buffering=0) as file:
-                while piece := file.read(PIECE):
-                    digest.update(piece)
-                    report.large_bytes += len(piece)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+                report.large_bytes += file.tell()
         except OSError as error:
             report.findings.append(f"lfs/{oid}: {user} may use it, but it cannot be read: {error.strerror}.")
             continue
         report.large_files += 1
-        if digest.hexdigest() != oid:
-            report.findings.append(f"lfs/{oid}: {user} uses it, but its sha256 is {digest.hexdigest()}.")
+        if digest != oid:
+            report.findings.append(f"lfs/{oid}: {user} uses it, but its sha256 is {digest}.")
 
 
 def _xorbs(root: Path, report: Report) -> None:
@@ -209,9 +202,8 @@ def _xorbs(root: Path, report: Report) -> None:
     for path in sorted((root / "xorbs").glob("[0-9]*/*/*")):
         try:
             if not intact(path):
-                report.findings.append(
-                    f"{path.relative_to(root)}: its chunks do not have the hash of its name: remove it."
-                )
+                finding = f"{path.relative_to(root)}: its chunks do not have the hash of its name: remove it."
+                report.findings.append(finding)
         except FileNotFoundError:
             continue  # its address was given up during the check
         except OSError as error:

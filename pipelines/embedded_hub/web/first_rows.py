@@ -78,11 +78,8 @@ def _jsonl(path: Path) -> Table:
 
 def _csv(path: Path) -> Table:
     names, *rows = [*islice(csv.reader(_lines(path)), ROWS + 1)] or [[]]
-    return {
-        "columns": names[:COLUMNS],
-        "rows": [[_cell(cell) for cell in row[:COLUMNS]] for row in rows],
-        "total": None,
-    }
+    cells = [[_cell(cell) for cell in row[:COLUMNS]] for row in rows]
+    return {"columns": names[:COLUMNS], "rows": cells, "total": None}
 
 
 def _lines(path: Path) -> Iterator[str]:

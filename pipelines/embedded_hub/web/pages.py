@@ -7,13 +7,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from starlette.convertors import register_url_convertor
 from starlette.responses import Response
 
 from embedded_hub.database.accounts import KINDS, RepoRow
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest, OpenRepository
-from embedded_hub.routing import Endpoint, Segment, route
+from embedded_hub.routing import Endpoint, register_segment, route
 from embedded_hub.store import card_metadata
 from embedded_hub.store.git_reader import HEADS, TAGS, Entry
 from embedded_hub.web import data_files, markdown
@@ -153,10 +152,9 @@ def _metadata(readme: str) -> tuple[dict[str, Any], str]:
 
 def _words(metadata: dict[str, Any]) -> list[str]:
     keys = ("library_name", "pipeline_tag", "license", "language", "tags")
-    words = [
-        str(word) for key in keys for word in card_metadata.words(metadata.get(key)) if isinstance(word, str | int)
-    ]
-    words = [word[:60] for word in words if not word.startswith(("base_model:", "dataset:"))]  # `_links` has those
+    values = [word for key in keys for word in card_metadata.words(metadata.get(key))]
+    words = [str(word)[:60] for word in values if isinstance(word, str | int)]
+    words = [word for word in words if not word.startswith(("base_model:", "dataset:"))]  # `_links` has those
     return list(dict.fromkeys(words))[:40]
 
 
@@ -165,12 +163,11 @@ def _links(metadata: dict[str, Any]) -> list[tuple[str, str, str]]:
     relation = metadata.get("base_model_relation")
     base = f"{relation} of" if isinstance(relation, str) else "made from"
     fields = [(base, "", "base_model"), ("dataset", "datasets/", "datasets"), ("model", "", "models")]
-    names = [
-        (label, prefix, str(name)) for label, prefix, key in fields for name in card_metadata.words(metadata.get(key))
-    ]
-    return [(label, name[:120], f"/{prefix}{quote(name)}") for label, prefix, name in names if name.count("/") == 1][
-        :20
-    ]
+    links: list[tuple[str, str, str]] = []
+    for label, prefix, key in fields:
+        names = [str(name) for name in card_metadata.words(metadata.get(key))]
+        links += [(label, name[:120], f"/{prefix}{quote(name)}") for name in names if name.count("/") == 1]
+    return links[:20]
 
 
 def _header(repository: OpenRepository, revision: str, tab: str) -> dict[str, Any]:
@@ -182,13 +179,8 @@ def _path(entry: Entry) -> dict[str, Any]:
     return {"path": entry.path, "parts": [(name, "/".join(parts[: n + 1])) for n, name in enumerate(parts)]}
 
 
-class _Owner(Segment):
-    """A namespace, which is not a word that begins other addresses."""
-
-    regex = r"(?!(?:api|models|datasets|spaces|static|collections)(?:/|$))[^/]+"
-
-
-register_url_convertor("owner", _Owner())
+# A namespace, which is not a word that begins other addresses.
+register_segment("owner", "(?!(?:api|models|datasets|spaces|static|collections)(?:/|$))[^/]+")
 
 _REPO = "/{prefix}{namespace:owner}/{name}"
 _PAGES: list[tuple[str, Endpoint]] = [
