@@ -11,9 +11,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-from embedded_hub.database.accounts import Accounts
-from embedded_hub.database.connection import Database
-from tests.support.servers import stop
+from tests.support.servers import accounts_of, stop
 from tests.support.wire import PIPELINES, Wire
 
 _numbers = count()
@@ -43,7 +41,7 @@ def api(running: launch.Running) -> HfApi:
 
 @pytest.fixture(scope="session")
 def wire(running: launch.Running) -> Wire:
-    return Wire(int(running.url.rsplit(":", 1)[1]), running.token)
+    return Wire.to(running)
 
 
 @pytest.fixture(scope="session")
@@ -67,16 +65,15 @@ def repo(api: HfApi, name: str) -> str:
 @pytest.fixture
 def token_of(running: launch.Running) -> Iterator[Callable[..., str]]:
     """Create a token: `token_of("ann", "read", orgs=["lab"])`."""
-    accounts = Accounts(Database(running.root / "hub.db"))
+    with accounts_of(running.root) as accounts:
 
-    def new_token(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
-        token = accounts.new_token(f"t{next(_numbers)}", user, role)
-        for org in orgs:
-            accounts.add_member(org, user)
-        return token
+        def new_token(user: str, role: Any, orgs: tuple[str, ...] = ()) -> str:
+            token = accounts.new_token(f"t{next(_numbers)}", user, role)
+            for org in orgs:
+                accounts.add_member(org, user)
+            return token
 
-    yield new_token
-    accounts.database.close()
+        yield new_token
 
 
 @pytest.fixture
@@ -90,9 +87,8 @@ def child(running: launch.Running, tmp_path: Path) -> Callable[..., str]:
         environment |= {"PYTHONPATH": str(PIPELINES), "OMP_NUM_THREADS": "1"}
         (tmp_path / "cwd").mkdir(exist_ok=True)
         program = [sys.executable, *command] if command[0].startswith("-") else list(command)
-        done = subprocess.run(
-            program, env=environment, cwd=tmp_path / "cwd", capture_output=True, text=True, timeout=200
-        )
+        cwd = tmp_path / "cwd"
+        done = subprocess.run(program, env=environment, cwd=cwd, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -10,9 +11,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from embedded_hub.app import ROUTE_MODULES
-from embedded_hub.database.accounts import Accounts
-from embedded_hub.database.connection import Database
 from embedded_hub.launch import Running
+from tests.support.servers import accounts_of
 from tests.support.wire import Wire
 
 TokenOf = Callable[..., str]
@@ -76,11 +76,9 @@ def test_members_of_the_organisation_see_it_and_readers_cannot_write(
     assert reader.whoami()["orgs"][0]["name"] == "lab"
     for refused in (
         lambda: reader.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id=name),
-        lambda: reader.create_repo("rita/own"),
-        lambda: reader.delete_repo(name),
-        lambda: writer.create_repo("elsewhere/r"),
-        lambda: writer.move_repo(name, "elsewhere/r"),
-    ):
+        lambda: reader.create_repo("rita/own"), lambda: reader.delete_repo(name),
+        lambda: writer.create_repo("elsewhere/r"), lambda: writer.move_repo(name, "elsewhere/r"),
+    ):  # fmt: skip
         with pytest.raises(HfHubHTTPError, match="may not") as error:
             refused()
         assert error.value.response.status_code == 403
@@ -92,36 +90,32 @@ def test_members_of_the_organisation_see_it_and_readers_cannot_write(
 
 
 def test_public_is_readable_and_not_writable_without_a_token(anonymous: Wire, repo: str) -> None:
-    expected = {"GET": 200, "HEAD": 200}
     for method, path, body in routes(repo):
         if "tree/main/folder" in path or "verify" in path:
             continue
         status = anonymous(method, path, body).status
-        reads = method in expected or path.endswith(("paths-info/main", "batch", "git-upload-pack"))
+        reads = method in ("GET", "HEAD") or path.endswith(("paths-info/main", "batch", "git-upload-pack"))
         assert (status in (200, 400)) if reads else (status == 401), (method, path, status)
 
 
 def test_wrong_and_revoked_tokens_are_refused_with_a_reason(wire: Wire, running: Running, token_of: TokenOf) -> None:
-    accounts = Accounts(Database(running.root / "hub.db"))
-    token = accounts.new_token("short-lived", "ann", "write")
-    assert Wire(wire.port, token)("GET", "/api/whoami-v2").json["auth"]["accessToken"]["displayName"] == "short-lived"
-    assert accounts.revoke_token("short-lived")
-    accounts.database.close()
+    with accounts_of(running.root) as accounts:
+        token = accounts.new_token("short-lived", "ann", "write")
+        caller = Wire(wire.port, token)("GET", "/api/whoami-v2").json
+        assert caller["auth"]["accessToken"]["displayName"] == "short-lived"
+        assert accounts.revoke_token("short-lived")
     for bad in (token, "hf_wrong", "x y", "é"):
         header = {"Authorization": f"Bearer {bad}".encode().decode("latin-1")}
         answer = Wire(wire.port, None)("GET", "/api/whoami-v2", **header)
-        assert (answer.status, answer.headers["x-error-message"]) == (
-            401,
-            "Invalid credentials in Authorization header",
-        )
+        assert answer.status == 401
+        assert answer.headers["x-error-message"] == "Invalid credentials in Authorization header"
     assert Wire(wire.port, None)("GET", "/api/whoami-v2").status == 401
 
 
 def test_tokens_are_nowhere_but_in_the_owners_file(running: Running, token_of: TokenOf) -> None:
     other = token_of("olga", "read")
-    held = sqlite3.connect(running.root / "hub.db")
-    dump = "\n".join(held.iterdump())
-    held.close()
+    with closing(sqlite3.connect(running.root / "hub.db")) as database:
+        dump = "\n".join(database.iterdump())
     texts = dump + (running.root / "server.log").read_text() + (running.root / "server.json").read_text()
     assert running.token not in texts
     assert other not in texts
@@ -138,20 +132,12 @@ def test_only_names_of_this_machine_are_answered(wire: Wire) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/lab/../../etc/passwd",
-        "/..%2f..%2fhub.db/x/resolve/main/a",
-        "/lab/%2e%2e/resolve/main/token",
-        "/lab/r/resolve/main/..%2f..%2ftoken",
-        "/lab/r/resolve/..%2f..%2f..%2ftoken/a",
-        "/lab/r/resolve/refs%2f..%2f..%2ftoken/a",
-        "/api/models/lab/r%00/tree/main",
-        "/api/models/%ff/r",
-        "/api/models/lab/r/tree/%2fetc",
-        "//etc/passwd",
-        "/api/datasets/../models/lab/r",
-        "/" + "a/" * 3000,
+        "/lab/../../etc/passwd", "/..%2f..%2fhub.db/x/resolve/main/a", "/lab/%2e%2e/resolve/main/token",
+        "/lab/r/resolve/main/..%2f..%2ftoken", "/lab/r/resolve/..%2f..%2f..%2ftoken/a",
+        "/lab/r/resolve/refs%2f..%2f..%2ftoken/a", "/api/models/lab/r%00/tree/main", "/api/models/%ff/r",
+        "/api/models/lab/r/tree/%2fetc", "//etc/passwd", "/api/datasets/../models/lab/r", "/" + "a/" * 3000,
     ],
-)
+)  # fmt: skip
 def test_hostile_paths_are_refused_and_the_server_lives(wire: Wire, api: HfApi, path: str) -> None:
     api.create_repo("lab/r", exist_ok=True)
     answer = wire("GET", path)
@@ -204,11 +190,10 @@ def test_every_route_answers_alike_for_a_private_and_a_missing_repository(
 
 
 def test_a_revoked_token_opens_nothing_on_any_route(wire: Wire, running: Running, name: str) -> None:
-    accounts = Accounts(Database(running.root / "hub.db"))
-    token = accounts.new_token(f"of {name}", "vera", "write")
-    accounts.add_member("lab", "vera")
-    assert accounts.revoke_token(f"of {name}")
-    accounts.database.close()
+    with accounts_of(running.root) as accounts:
+        token = accounts.new_token(f"of {name}", "vera", "write")
+        accounts.add_member("lab", "vera")
+        assert accounts.revoke_token(f"of {name}")
     revoked = Wire(wire.port, token)
     for method, path in ALL:
         if not path.startswith(("/api/lfs/", "/_xet/", "/v1/", "/static/")):  # these have their own permission, or none

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from embedded_hub import launch
-from embedded_hub.database.accounts import Accounts
-from embedded_hub.database.connection import Database
 from tests.support import battery
+from tests.support.servers import accounts_of
 
 Results = dict[str, str]
 REAL = os.environ.get("PERMIX_TEST_HUB")
@@ -29,10 +28,9 @@ def target(running: launch.Running) -> tuple[dict[str, str], str]:
     if REAL:
         hub = launch.Running(REAL.rstrip("/"), os.environ["PERMIX_TEST_TOKEN"], running.root)
         return launch.environment(hub, Path("/nowhere")), os.environ["PERMIX_TEST_ORG"]
-    accounts = Accounts(Database(running.root / "hub.db"))
-    token = accounts.new_token("battery", "tester", "write")
-    accounts.add_member("battery", "tester")
-    accounts.database.close()
+    with accounts_of(running.root) as accounts:
+        token = accounts.new_token("battery", "tester", "write")
+        accounts.add_member("battery", "tester")
     return launch.environment(launch.Running(running.url, token, running.root), Path("/nowhere")), "battery"
 
 

@@ -33,7 +33,7 @@ pathlib.Path(os.environ["RESULTS"]).write_text("42")
 
 @pytest.fixture
 def wire(working: launch.Running) -> Wire:
-    return Wire(int(working.url.rsplit(":", 1)[1]), working.token)
+    return Wire.to(working)
 
 
 def submitted(working: launch.Running, folder: Path, *arguments: str) -> str:

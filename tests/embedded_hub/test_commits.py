@@ -2,8 +2,6 @@
 
 import base64
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,38 +21,6 @@ def head(api: HfApi, repo: str) -> str:
     return sha
 
 
-def test_a_folder_comes_back_byte_for_byte_with_odd_names_empty_and_large_files(
-    api: HfApi, repo: str, tmp_path: Path
-) -> None:
-    files = {
-        "README.md": b"---\ntags:\n- x\n---\ntext",
-        "sub #1/\xe9 b.txt": "é".encode(),
-        "empty": b"",
-        "weights.safetensors": os.urandom(3000),
-        "big.txt": b"x" * (11 << 20),
-        "picture.png": b"\x89PNG\0\0",
-        "100% a+b&c=d?.txt": b"?",
-    }
-    for path, content in files.items():
-        (tmp_path / "in" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "in" / path).write_bytes(content)
-    done = api.upload_folder(repo_id=repo, folder_path=tmp_path / "in")
-    back = Path(api.snapshot_download(repo, cache_dir=tmp_path / "cache", revision=done.oid))
-    files = {str(path.relative_to(back)): path.read_bytes() for path in back.rglob("*") if path.is_file()}
-    assert files.pop(".gitattributes")
-    assert files == files
-    large = {sibling.rfilename for sibling in api.model_info(repo, files_metadata=True).siblings or [] if sibling.lfs}
-    assert large == {"weights.safetensors", "big.txt", "picture.png"}
-
-
-def test_the_same_folder_again_does_not_commit(api: HfApi, repo: str, tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a")
-    (tmp_path / "b.bin").write_bytes(b"\0" * 100)
-    first = api.upload_folder(repo_id=repo, folder_path=tmp_path)
-    assert api.upload_folder(repo_id=repo, folder_path=tmp_path).oid == first.oid
-    assert len(api.list_repo_commits(repo)) == 2
-
-
 def test_a_commit_sent_twice_lands_once(wire: Wire, api: HfApi, repo: str) -> None:
     lines = [
         {"key": "header", "value": {"summary": "s", "description": "d"}},
@@ -67,22 +33,11 @@ def test_a_commit_sent_twice_lands_once(wire: Wire, api: HfApi, repo: str) -> No
 
 
 def test_add_replace_delete_and_copy_in_one_commit(api: HfApi, repo: str, tmp_path: Path) -> None:
-    api.create_commit(
-        repo,
-        [add("keep", b"1"), add("old/x/deep", b"2"), add("gone", b"3"), add("w.bin", b"\0" * 99)],
-        commit_message="m",
-    )
-    done = api.create_commit(
-        repo,
-        [
-            add("keep", b"new"),
-            CommitOperationDelete("gone"),
-            CommitOperationDelete("old/"),
-            CommitOperationCopy("w.bin", "copies/w.bin"),
-            CommitOperationCopy("keep", "copies/keep"),
-        ],
-        commit_message="m",
-    )
+    before = [add("keep", b"1"), add("old/x/deep", b"2"), add("gone", b"3"), add("w.bin", b"\0" * 99)]
+    api.create_commit(repo, before, commit_message="m")
+    copies = [CommitOperationCopy("w.bin", "copies/w.bin"), CommitOperationCopy("keep", "copies/keep")]
+    edits = [add("keep", b"new"), CommitOperationDelete("gone"), CommitOperationDelete("old/"), *copies]
+    done = api.create_commit(repo, edits, commit_message="m")
     assert set(api.list_repo_files(repo)) == {".gitattributes", "keep", "w.bin", "copies/w.bin", "copies/keep"}
     back = Path(api.snapshot_download(repo, cache_dir=tmp_path, revision=done.oid))
     assert (back / "copies/w.bin").read_bytes() == b"\0" * 99
@@ -97,35 +52,6 @@ def test_a_stale_parent_is_refused_with_412_and_changes_nothing(api: HfApi, repo
         api.create_commit(repo, [add("a", b"2")], commit_message="m", parent_commit=before)
     assert refused.value.response.status_code == 412
     assert head(api, repo) == now
-
-
-def test_parallel_commits_all_land_and_of_those_with_one_parent_only_one(api: HfApi, repo: str) -> None:
-    parent = head(api, repo)
-
-    def free(number: int) -> str:
-        return api.create_commit(repo, [add(f"free/{number}", b"%d" % number)], commit_message="m").oid
-
-    def tied(number: int) -> int:
-        try:
-            api.create_commit(repo, [add(f"tied/{number}", b"x")], commit_message="m", parent_commit=parent)
-        except HfHubHTTPError as error:
-            return error.response.status_code
-        return 200
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(tied, range(6))) == [200] + [412] * 5
-        assert len(set(pool.map(free, range(12)))) == 12
-    paths = api.list_repo_files(repo)
-    assert len([path for path in paths if path.startswith("free/")]) == 12
-    assert len([path for path in paths if path.startswith("tied/")]) == 1
-    assert len(api.list_repo_commits(repo)) == 14
-
-
-def test_commits_go_to_a_branch_whose_name_has_a_slash(api: HfApi, repo: str) -> None:
-    api.create_branch(repo, branch="try/one")
-    api.create_commit(repo, [add("only-here", b"1")], commit_message="m", revision="try/one")
-    assert "only-here" in api.list_repo_files(repo, revision="try/one")
-    assert "only-here" not in api.list_repo_files(repo)
 
 
 def test_what_does_not_fit_is_refused_and_nothing_of_the_commit_lands(api: HfApi, repo: str) -> None:
@@ -157,21 +83,10 @@ def test_a_path_with_joiners_and_other_spaces_is_accepted(api: HfApi, repo: str,
 @pytest.mark.parametrize(
     "path",
     [
-        "",
-        "/etc/passwd",
-        "a/../b",
-        "./a",
-        "a//b",
-        "a/",
-        ".git/config",
-        "a/.GIT/x",
-        "a\\b",
-        "a\0b",
-        "a\nb",
-        "a\x85b",
+        "", "/etc/passwd", "a/../b", "./a", "a//b", "a/", ".git/config", "a/.GIT/x", "a\\b", "a\0b", "a\nb", "a\x85b",
         "x" * 300,
     ],
-)
+)  # fmt: skip
 def test_a_path_that_a_client_could_not_hold_is_refused(wire: Wire, api: HfApi, repo: str, path: str) -> None:
     before = head(api, repo)
     lines = [
@@ -207,21 +122,11 @@ def test_a_malformed_commit_is_refused_with_400(wire: Wire, api: HfApi, repo: st
 
 
 def test_preupload_follows_gitattributes_and_gitignore_of_the_repository(wire: Wire, api: HfApi, repo: str) -> None:
-    api.create_commit(
-        repo,
-        [add(".gitattributes", b"*.csv filter=lfs -text\n"), add(".gitignore", b"*.log\n/out/\n")],
-        commit_message="m",
-    )
+    rules = [add(".gitattributes", b"*.csv filter=lfs -text\n"), add(".gitignore", b"*.log\n/out/\n")]
+    api.create_commit(repo, rules, commit_message="m")
     text, binary = base64.b64encode(b"a,b\n").decode(), base64.b64encode(b"\0\1").decode()
-    files = [
-        ("a.csv", text),
-        ("a.txt", text),
-        ("a.dat", binary),
-        ("x/a.log", text),
-        ("out/a", text),
-        ("README.md", binary),
-    ]
-    files = [{"path": path, "sample": sample, "size": 4} for path, sample in files]
+    samples = {"a.csv": text, "a.txt": text, "a.dat": binary, "x/a.log": text, "out/a": text, "README.md": binary}
+    files = [{"path": path, "sample": sample, "size": 4} for path, sample in samples.items()]
     answer = wire("POST", f"/api/models/{repo}/preupload/main", {"files": files}).json["files"]
     assert [row["uploadMode"] for row in answer] == ["lfs", "regular", "lfs", "regular", "regular", "regular"]
     assert [row["shouldIgnore"] for row in answer] == [False, False, False, True, True, False]

@@ -36,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def line(root: Path) -> Wire:
     hub = launch.attach(root)
-    return Wire(int(hub.url.rsplit(":", 1)[1]), hub.token)
+    return Wire.to(hub)
 
 
 @contextmanager

@@ -51,9 +51,7 @@ def test_sound_data_is_without_findings_also_while_the_server_writes(root: Path)
     running = launch.attach(root, 0)
     api = HfApi(endpoint=running.url, token=running.token)
     program = "import sys; from pathlib import Path; from embedded_hub.upkeep import fsck\n"
-    program += (
-        "for _ in range(60):\n    found = fsck.check(Path(sys.argv[1])); assert not found.findings, found.findings"
-    )
+    program += "for _ in range(60):\n    damage = fsck.check(Path(sys.argv[1])).findings; assert not damage, damage"
     environment = os.environ | {"PYTHONPATH": str(Path(fsck.__file__).parents[2])}
     with subprocess.Popen([sys.executable, "-c", program, str(root)], env=environment) as checking:
         number = 0

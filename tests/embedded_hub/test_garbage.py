@@ -64,13 +64,8 @@ def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
     late = upload(context, "lab/r", b"just arrived")
     removed = collect(context)
     assert (removed.large_files, removed.git_objects, removed.unfinished) == (2, 3, 2)
-    assert [context.lfs.has(pointer) for pointer in (used, former, unused, of_gone, late)] == [
-        True,
-        True,
-        False,
-        False,
-        True,
-    ]
+    assert all(context.lfs.has(pointer) for pointer in (used, former, late))
+    assert not any(context.lfs.has(pointer) for pointer in (unused, of_gone))
     assert git.text(git.resolve("refs/pr/1") or "", "b") == "proposed"
     row = context.accounts.repo("models", "lab", "r")
     assert row

@@ -16,9 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
 
 from embedded_hub import launch
 from embedded_hub.context import ServerContext
-from embedded_hub.database.accounts import Accounts
-from embedded_hub.database.connection import Database
-from tests.support.servers import stop
+from tests.support.servers import accounts_of, stop
 from tests.support.wire import Wire
 
 IMAGE = "python:3.12"
@@ -154,11 +152,8 @@ def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
 ) -> None:
     with pytest.raises(HfHubHTTPError, match="does not run Jobs"):
         run(api, "print(1)")
-    with closing(Database(working.root / "hub.db")) as database:
-        accounts = Accounts(database)
-        reader, other = (
-            accounts.new_token(name, name, "read" if name == "reader" else "write") for name in ("reader", "eve")
-        )
+    with accounts_of(working.root) as accounts:
+        reader, other = accounts.new_token("reader", "reader", "read"), accounts.new_token("eve", "eve", "write")
         accounts.add_member("permix", "reader")
     with pytest.raises(HfHubHTTPError, match="403"):
         run(HfApi(endpoint=working.url, token=reader), "print(1)")
@@ -178,7 +173,7 @@ def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
     ],
 )  # fmt: skip
 def test_invalid_jobs_are_refused(working: launch.Running, change: dict[str, Any]) -> None:
-    wire = Wire(int(working.url.rsplit(":", 1)[1]), working.token)
+    wire = Wire.to(working)
     answer = wire("POST", "/api/jobs/permix", {"command": ["ls"], "dockerImage": "x"} | change)
     assert answer.status == 400
     assert len(answer.json["error"]) < 300
@@ -203,10 +198,8 @@ def test_hardware_is_listed_with_prices(jobs: HfApi) -> None:
 
 
 def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
-    program = "import json, os; print(json.loads(os.environ['WEBHOOK_PAYLOAD'])['event']['scope'])"
-    program += (
-        "; print([os.environ['WEBHOOK_' + name] for name in ('REPO_ID', 'REPO_TYPE', 'SECRET')], os.environ['K'])"
-    )
+    program = "import json, os; print(json.loads(os.environ['WEBHOOK_PAYLOAD'])['event']['scope'])\n"
+    program += "print([os.environ['WEBHOOK_' + name] for name in ('REPO_ID', 'REPO_TYPE', 'SECRET')], os.environ['K'])"
     source = run(jobs, program, env={"WEBHOOK_PAYLOAD": '{"event": {"scope": "trial"}}'})
     jobs.create_repo("lab/watched")
     webhook = jobs.create_webhook(

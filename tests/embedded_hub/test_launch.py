@@ -102,14 +102,6 @@ def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_otherwise(
             assert free.getsockname()[1] != taken
 
 
-def test_data_of_another_format_is_left_alone(root: Path) -> None:
-    root.mkdir()
-    (root / "format").write_text("2\n")
-    with pytest.raises(ServerError, match="has format 2"):
-        launch.attach(root, 0)
-    assert not (root / "hub.db").exists()
-
-
 def serving(root: Path, linger: str = "10") -> "subprocess.Popen[str]":
     """The server in the foreground on a free port, its stderr with its stdout."""
     environment = os.environ | {"PYTHONPATH": str(PIPELINES), "PERMIX_HUB_LINGER": linger}
@@ -172,14 +164,8 @@ def test_a_lost_token_file_is_replaced_and_the_old_token_is_worthless(root: Path
 def test_the_environment_is_without_another_token_cache_or_hub(
     running: launch.Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (
-        "HF_TOKEN",
-        "HUGGING_FACE_HUB_TOKEN",
-        "HF_HUB_OFFLINE",
-        "HF_HUB_CACHE",
-        "HF_TOKEN_PATH",
-        "HF_ENDPOINT",
-    ):
+    names = "HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_HUB_OFFLINE HF_HUB_CACHE HF_TOKEN_PATH HF_ENDPOINT"
+    for name in names.split():
         monkeypatch.setenv(name, "hf_real")
     monkeypatch.delenv("HF_HUB_DISABLE_XET", raising=False)
     variables = launch.environment(running, tmp_path)

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub.launch import Running
+from tests.support.servers import signature
 from tests.support.wire import Wire
 
 
@@ -28,6 +31,15 @@ def use(wire: Wire, repo: str, sha256: str, **more: Any) -> Any:
     value = {"path": "w.bin", "algo": "sha256", "oid": sha256, **more}
     lines = [{"key": "header", "value": {"summary": "s"}}, {"key": "lfsFile", "value": value}]
     return wire("POST", f"/api/models/{repo}/commit/main", b"\n".join(json.dumps(line).encode() for line in lines))
+
+
+def begun(wire: Wire, href: str, content: bytes, length: int) -> socket.socket:
+    """An upload of which only the first `length` bytes have been sent."""
+    line = socket.create_connection(("127.0.0.1", wire.port))
+    path = href.split(str(wire.port), 1)[1]
+    line.sendall(f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n".encode())
+    line.sendall(content[:length])
+    return line
 
 
 def test_upload_verify_commit_and_fetch_again_by_git_lfs(wire: Wire, anonymous: Wire, repo: str) -> None:
@@ -54,14 +66,9 @@ def test_wrong_content_is_refused_and_leaves_nothing(wire: Wire, repo: str, runn
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire, repo: str, running: Running) -> None:
-    import socket
-
     content = os.urandom(50_000)
     href = announce(wire, repo, content)["actions"]["upload"]["href"]
-    path = href.split(str(wire.port), 1)[1]
-    with socket.create_connection(("127.0.0.1", wire.port)) as line:
-        line.sendall(f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n".encode())
-        line.sendall(content[:20_000])
+    with begun(wire, href, content, 20_000):
         time.sleep(0.2)
     deadline = time.monotonic() + 5
     while list((running.root / "lfs" / "incoming").iterdir()):
@@ -71,17 +78,11 @@ def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire, repo: str, running
 
 
 def test_a_hundred_clients_that_stop_halfway_hold_up_nobody(wire: Wire, repo: str) -> None:
-    import socket
-    from contextlib import ExitStack
-
     content = os.urandom(3_000_000)
     href = announce(wire, repo, content)["actions"]["upload"]["href"]
-    path = href.split(str(wire.port), 1)[1]
     with ExitStack() as stack:
         for _ in range(100):
-            line = stack.enter_context(socket.create_connection(("127.0.0.1", wire.port)))
-            line.sendall(f"PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n\r\n".encode())
-            line.sendall(content[:1_200_000])
+            stack.enter_context(begun(wire, href, content, 1_200_000))
         started = time.monotonic()
         assert wire("GET", "/api/whoami-v2").status == 200
         assert wire("PUT", href, content).status == 200
@@ -90,25 +91,16 @@ def test_a_hundred_clients_that_stop_halfway_hold_up_nobody(wire: Wire, repo: st
 
 
 def test_urls_that_were_changed_or_have_expired_are_refused(wire: Wire, repo: str, running: Running) -> None:
-    from embedded_hub.database.connection import Database
-
     content = os.urandom(500)
     href = announce(wire, repo, content)["actions"]["upload"]["href"]
-    start, signature = href.rsplit("/", 1)
+    start, end = href.rsplit("/", 1)
     assert wire("PUT", f"{start}/{'0' * 64}", content).status == 403
-    later = f"{start.rsplit('/', 1)[0]}/{int(time.time()) + 10**6}/{signature}"
+    later = f"{start.rsplit('/', 1)[0]}/{int(time.time()) + 10**6}/{end}"
     assert wire("PUT", later, content).status == 403
     assert wire("PUT", href.replace(oid(content), oid(b"other")), b"other").status == 403
     assert wire("GET", href.replace("/upload/", "/download/")).status == 403
-
-    import hmac
-
-    database = Database(running.root / "hub.db")
-    secret = bytes.fromhex(database.setting("signing secret"))
-    database.close()
     text = "upload/" + "/".join(start.rsplit("/", 4)[1:4]) + f"/{int(time.time()) - 1}"
-    old = f"/api/lfs/{text}/{hmac.new(secret, text.encode(), 'sha256').hexdigest()}"
-    refused = wire("PUT", old, content)
+    refused = wire("PUT", f"/api/lfs/{text}/{signature(running.root, text)}", content)
     assert (refused.status, "expired" in refused.json["error"]) == (403, True)
 
 
@@ -119,14 +111,13 @@ def test_a_known_sha256_opens_nothing_in_another_repository(
     api.create_repo(name, private=True)
     api.upload_file(path_or_fileobj=secret, path_in_repo="w.bin", repo_id=name)
     thief = Wire(wire.port, token_of("mallory", "write"))
-    HfApi(endpoint=running.url, token=thief.token).create_repo("mallory/r")
+    mallory = HfApi(endpoint=running.url, token=thief.token)
+    mallory.create_repo("mallory/r")
     assert "actions" in announce(thief, "mallory/r", secret)  # as if nobody had it
     assert "error" in announce(thief, "mallory/r", secret, "download")
     assert use(thief, "mallory/r", oid(secret), size=len(secret)).status == 400
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid(secret)}\nsize {len(secret)}\n".encode()
-    HfApi(endpoint=running.url, token=thief.token).upload_file(
-        path_or_fileobj=pointer, path_in_repo="typed.txt", repo_id="mallory/r"
-    )
+    mallory.upload_file(path_or_fileobj=pointer, path_in_repo="typed.txt", repo_id="mallory/r")
     assert thief("GET", "/mallory/r/resolve/main/typed.txt").body == pointer
 
 

@@ -77,6 +77,7 @@ def test_data_of_another_format_is_one_sentence_and_exit_code_1(root: Path) -> N
     (root / "format").write_text("2\n")
     refused = run("--root", str(root), "--port", "0")
     assert refused.returncode == 1
+    assert not (root / "hub.db").exists()
     assert (
         refused.stderr == f"The embedded Hub's data in {root} has format 2, but this version reads 1: update permix.\n"
     )

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-from tests.support.servers import stop
+from tests.support.servers import signature, stop
 from tests.support.wire import Wire
 
 SIZE = 1_000_000
@@ -39,7 +39,7 @@ def hub(root: Path) -> launch.Running:
 
 @pytest.fixture(scope="module")
 def line(hub: launch.Running) -> Wire:
-    return Wire(int(hub.url.rsplit(":", 1)[1]), hub.token)
+    return Wire.to(hub)
 
 
 def announce(line: Wire, transfers: tuple[str, ...] = ("basic", "multipart"), content: bytes = CONTENT) -> Any:
@@ -91,10 +91,6 @@ def test_missing_wrong_and_short_parts_are_refused(line: Wire, root: Path) -> No
 
 
 def test_forged_and_expired_urls_are_refused(line: Wire, root: Path) -> None:
-    import hmac
-
-    from embedded_hub.database.connection import Database
-
     content = os.urandom(SIZE)
     upload = announce(line, content=content)["objects"][0]["actions"]["upload"]
     part, whole = upload["header"]["00001"], upload["href"]
@@ -102,12 +98,9 @@ def test_forged_and_expired_urls_are_refused(line: Wire, root: Path) -> None:
         assert line(method, f"{url[:-1]}{'0' if url[-1] != '0' else '1'}", content).status == 403
     assert line("PUT", part.replace("/1/", "/2/"), content).status == 403
     assert line("PUT", whole.replace("/complete/", "/part/x/1/"), content).status == 403
-    database = Database(root / "hub.db")
-    secret = bytes.fromhex(database.setting("signing secret"))
-    database.close()
     for method, url in (("PUT", part), ("POST", whole)):
         text = f"{url.split('/api/lfs/')[1].rsplit('/', 2)[0]}/{int(time.time()) - 1}"
-        answer = line(method, f"/api/lfs/{text}/{hmac.new(secret, text.encode(), 'sha256').hexdigest()}", content)
+        answer = line(method, f"/api/lfs/{text}/{signature(root, text)}", content)
         assert (answer.status, "expired" in answer.json["error"]) == (403, True)
 
 

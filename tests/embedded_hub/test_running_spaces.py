@@ -54,7 +54,7 @@ def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_t
     api.add_space_secret(name, "KEY", "hf_secret")
     assert api.get_space_variables(name)["MARK"].value == "!"
     assert list(api.get_space_secrets(name)) == ["KEY"]
-    wire = Wire(int(working.url.rsplit(":", 1)[1]), working.token)
+    wire = Wire.to(working)
     assert b"hf_secret" not in wire("GET", f"/api/spaces/{name}/secrets").body
     api.restart_space(name)
     assert settled(api, name).stage == "RUNNING"
@@ -64,13 +64,8 @@ def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_t
     program = (
         f"from gradio_client import Client; print(Client({name!r}, verbose=False).predict('a', api_name='/predict'))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=launch.environment(working, tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = launch.environment(working, tmp_path)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout == "a!9\n", done.stderr
     api.pause_space(name)
     assert settled(api, name).stage == "PAUSED"

@@ -196,7 +196,7 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
         assert sent[1]["repo"]["headSha"] == done.oid
         deadline = time.monotonic() + 20
         path = f"/api/settings/webhooks/{webhook.id}/deliveries"
-        wire = Wire(int(second.url.rsplit(":", 1)[1]), second.token)
+        wire = Wire.to(second)
         while (delivery := wire("GET", path).json[0])["state"] == "waiting":
             assert time.monotonic() < deadline
         assert (delivery["state"], delivery["answer"]) == ("delivered", "HTTP 200")

@@ -85,7 +85,8 @@ def create_and_delete_each_kind(c: Client) -> None:
         assert (url.repo_id, url.repo_type) == (name, kind)
         refused(409, lambda name=name, kind=kind, more=more: c.api.create_repo(name, repo_type=kind, **more))
         assert c.api.create_repo(name, repo_type=kind, exist_ok=True, **more) == url
-        assert c.api.repo_info(name, repo_type=kind).id == name
+        about = c.api.repo_info(name, repo_type=kind)
+        assert (about.id, about.author, about.private) == (name, c.namespace, False)
         c.api.delete_repo(name, repo_type=kind)
         assert not c.api.repo_exists(name, repo_type=kind)
         c.api.delete_repo(name, repo_type=kind, missing_ok=True)
@@ -129,7 +130,8 @@ def upload_folder_with_all_sorts_of_files(c: Client) -> None:
         "long.txt": b"line of text\n" * 900_000,
         "empty": b"",
         "d/e/f.txt": b"deep",
-        "odd # name é?.txt": b"odd",
+        "odd # folder/name é?.txt": b"odd",
+        "100% a+b&c=d?.txt": b"?",
     }
     for path, content in contents.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -214,6 +216,8 @@ def branches_tags_and_history(c: Client) -> None:
     assert commits[1].title == "first"
     c.api.super_squash_history(repo, branch="feat/x")
     assert len(c.api.list_repo_commits(repo, revision="feat/x")) == 1
+    assert sorted(c.api.list_repo_files(repo, revision="feat/x")) == [".gitattributes", "a.txt", "b.txt"]
+    assert c.api.list_repo_files(repo) == [".gitattributes", "a.txt"]
     c.api.delete_branch(repo, branch="feat/x")
     c.api.delete_tag(repo, tag="v1")
     refused(404, lambda: c.api.model_info(repo, revision="v1"))
@@ -341,6 +345,8 @@ def file_system(c: Client) -> None:
     with files.open(f"datasets/{repo}/b.bin") as content:
         content.seek(256)
         assert content.read(4) == b"\0\1\2\3"
+        content.seek(-2, 2)
+        assert content.read() == b"\xfe\xff"
     assert {Path(path).name for path in files.ls(f"datasets/{repo}", detail=False)} == {".gitattributes", "b.bin", "d"}
     files.rm(f"datasets/{repo}/d/a.txt")
     assert not files.exists(f"datasets/{repo}/d/a.txt")
@@ -375,7 +381,8 @@ def datasets_library(c: Client) -> None:
 
     name = c.name("dataset")
     rows = Dataset.from_dict({"x": list(range(100))})
-    DatasetDict({"train": rows, "test": rows.select(range(7))}).push_to_hub(name, num_shards={"train": 2, "test": 1})
+    both = DatasetDict({"train": rows, "test": rows.select(range(7))})
+    both.push_to_hub(name, private=True, num_shards={"train": 2, "test": 1})
     rows.select(range(3)).push_to_hub(name, "second", split="eval")
     assert sorted(get_dataset_config_names(name)) == ["default", "second"]
     assert load_dataset(name).num_rows == {"train": 100, "test": 7}
@@ -406,17 +413,22 @@ def evaluate_library(c: Client) -> None:
 def transformers_and_peft(c: Client) -> None:
     import torch
     from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+    from tokenizers import Tokenizer, models
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     torch.set_num_threads(1)
     base, adapter = c.name(), c.name()
     config = LlamaConfig(vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
     LlamaForCausalLM(config).push_to_hub(base)
+    words = Tokenizer(models.WordLevel({word: n for n, word in enumerate(["a", "b", "c", "<unk>"])}, "<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>").push_to_hub(base)
+    assert AutoTokenizer.from_pretrained(base).encode("c") == [2]
     lora = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], init_lora_weights=False)
     tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora).eval()
     tuned.push_to_hub(adapter)
     ids = torch.tensor([[1, 2, 3]])
     fresh = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    assert not torch.equal(AutoModelForCausalLM.from_pretrained(base)(ids).logits, tuned(ids).logits)
     assert torch.equal(fresh(ids).logits, tuned(ids).logits)
 
 

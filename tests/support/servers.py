@@ -1,16 +1,19 @@
 """Servers that answer as they are told, and the end of an embedded Hub. Needs nothing of permix."""
 
+import hmac
 import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from embedded_hub import launch
+from embedded_hub.database.accounts import Accounts
+from embedded_hub.database.connection import Database
 
 Answer = tuple[int, str, dict[str, str]]
 
@@ -61,3 +64,16 @@ def stop(root: Path, how: signal.Signals = signal.SIGTERM) -> None:
     while launch.held(root / "server.lock"):
         assert time.monotonic() < deadline, "the server does not stop"
         time.sleep(0.01)
+
+
+@contextmanager
+def accounts_of(root: Path) -> Iterator[Accounts]:
+    """The users and tokens of an embedded Hub, also while it runs."""
+    with closing(Database(root / "hub.db")) as database:
+        yield Accounts(database)
+
+
+def signature(root: Path, text: str) -> str:
+    """The signature of `text` that only the Hub of this data directory makes."""
+    with closing(Database(root / "hub.db")) as database:
+        return hmac.new(bytes.fromhex(database.setting("signing secret")), text.encode(), "sha256").hexdigest()

@@ -29,6 +29,11 @@ class Wire:
     port: int
     token: str | None
 
+    @classmethod
+    def to(cls, hub: launch.Running) -> "Wire":
+        """Requests with the token of the local administrator."""
+        return cls(int(hub.url.rsplit(":", 1)[1]), hub.token)
+
     def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}

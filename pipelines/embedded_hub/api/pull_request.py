@@ -1,11 +1,13 @@
 """The changes of a pull request, their conflicts with the branch, and the edits that merge them."""
 
-import difflib
-from collections.abc import Iterator
+from io import BytesIO
+
+from dulwich.objects import ObjectID
+from dulwich.patch import write_object_diff
 
 from embedded_hub.database.discussions import Discussion
 from embedded_hub.store.git_repository import GitRepository
-from embedded_hub.store.git_tree import Delete, Edit, Put
+from embedded_hub.store.git_tree import FILE, Delete, Edit, Put
 
 DIFF_LIMIT = 1 << 20
 """Bytes of a file from which its lines are not compared."""
@@ -40,27 +42,11 @@ def edits(git: GitRepository, pull_request: Discussion, tip: str) -> list[Edit]:
 
 def diff(git: GitRepository, pull_request: Discussion) -> str:
     """Return the changes in git's format."""
-    return "".join(line for change in changes(git, pull_request) for line in _diff_of(git, *change))
-
-
-def _diff_of(git: GitRepository, path: str, old: str | None, new: str | None) -> Iterator[str]:
-    yield f"diff --git a/{path} b/{path}\n"
-    if old is None:
-        yield "new file mode 100644\n"
-    if new is None:
-        yield "deleted file mode 100644\n"
-    yield f"index {(old or '0' * 40)[:7]}..{(new or '0' * 40)[:7]}\n"
-    before, after = (_lines(git, oid) for oid in (old, new))
-    names = ("/dev/null" if old is None else f"a/{path}", "/dev/null" if new is None else f"b/{path}")
-    if before is None or after is None:
-        yield f"Binary files {names[0]} and {names[1]} differ\n"
-        return
-    for line in difflib.unified_diff(before, after, *names):
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-
-
-def _lines(git: GitRepository, oid: str | None) -> list[str] | None:
-    data = git.read(oid) if oid else b""
-    if len(data) > DIFF_LIMIT or b"\0" in data:
-        return None
-    return data.decode(errors="replace").splitlines(keepends=True)
+    out = BytesIO()
+    for path, *oids in changes(git, pull_request):
+        if max(len(git.read(oid)) for oid in oids if oid) > DIFF_LIMIT:
+            out.write(f"diff --git a/{path} b/{path}\nBinary files a/{path} and b/{path} differ\n".encode())
+            continue
+        old, new = ((path.encode(), FILE, ObjectID(oid.encode())) if oid else (None, None, None) for oid in oids)
+        write_object_diff(out, git.git.object_store, old, new)
+    return out.getvalue().decode(errors="replace")
