@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -183,12 +183,9 @@ def _answering(root: Path) -> Running | None:
 
     try:
         state = json.loads((root / "server.json").read_text())
-        connection = http.client.HTTPConnection("127.0.0.1", state["port"], timeout=START_SECONDS)
-        try:
+        with closing(http.client.HTTPConnection("127.0.0.1", state["port"], timeout=START_SECONDS)) as connection:
             connection.request("GET", "/api/permix-instance")
             answer = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
         token = (root / "token").read_text().strip()
     except (OSError, ValueError, KeyError, http.client.HTTPException):
         return None

@@ -27,7 +27,7 @@ from embedded_hub.app import App
 from embedded_hub.compute.job_runner import JobRunner, start_for
 from embedded_hub.compute.space_runner import SpaceRunner
 from embedded_hub.context import Allowed, ServerContext, log
-from embedded_hub.database.accounts import LOCAL_USER, Accounts, NameTaken
+from embedded_hub.database.accounts import LOCAL_USER, Accounts
 from embedded_hub.errors import BadOption, ServerError
 from embedded_hub.events.deliver import WebhookDeliverer
 from embedded_hub.launch import DEFAULT_PORT, open_lock
@@ -154,15 +154,11 @@ async def _leave_when_unused(server: uvicorn.Server, leases: Path, context: Serv
         await asyncio.sleep(min(LINGER / 10, 1))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            unused_since = None
-            continue
-        if context.jobs.busy():
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            unused_since = None
-            continue
-        unused_since = unused_since or time.monotonic()
-        if time.monotonic() - unused_since >= LINGER:
+            used = context.jobs.busy()
+        except BlockingIOError:
+            used = True
+        unused_since = None if used else unused_since or time.monotonic()
+        if unused_since and time.monotonic() - unused_since >= LINGER:
             # The lock stays held until this process ends: `attach` waits for that and starts a new server.
             server.should_exit = True
             return
@@ -176,14 +172,10 @@ def local_token(root: Path, accounts: Accounts) -> str:
     if token and accounts.account(token):
         return token
     token = token or f"hf_{secrets.token_hex(24)}"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(token + "\n")
-    try:
-        accounts.new_token("local", LOCAL_USER, "admin", token)
-    except NameTaken:  # the file was lost, so its old token is revoked
-        accounts.revoke_token("local")
-        accounts.new_token("local", LOCAL_USER, "admin", token)
+    path.touch(0o600)
+    path.write_text(f"{token}\n")
+    accounts.revoke_token("local")  # if the file was lost
+    accounts.new_token("local", LOCAL_USER, "admin", token)
     return token
 
 

@@ -49,9 +49,8 @@ def listing(request: HubRequest) -> Response:
         matches.sort(key=lambda facts: str(facts[order]()), reverse=query.get("direction", "-1") == "-1")
     page, headers = request.page(matches, PAGE_SIZE)
     keys = _list_keys(request)
-    return JSONResponse(
-        [{key: compute() for key, compute in facts.items() if key in keys} for facts in page], headers=headers
-    )
+    descriptions = [{key: compute() for key, compute in facts.items() if key in keys} for facts in page]
+    return JSONResponse(descriptions, headers=headers)
 
 
 Facts = dict[str, Callable[[], Any]]

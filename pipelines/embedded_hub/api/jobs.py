@@ -1,8 +1,8 @@
 """Jobs: start, list, follow, cancel them."""
 
 import time
-from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
@@ -12,7 +12,7 @@ from embedded_hub.compute import job_runner, job_spec
 from embedded_hub.compute.job_metrics import metrics_stream
 from embedded_hub.compute.log_stream import event_stream
 from embedded_hub.database.accounts import valid_namespace
-from embedded_hub.database.jobs import OVER, STAGES, Job
+from embedded_hub.database.jobs import STAGES, Job
 from embedded_hub.errors import HubError
 from embedded_hub.request import HubRequest
 from embedded_hub.routing import route
@@ -76,13 +76,13 @@ def logs(request: HubRequest) -> Response:
     """Stream the Job's output, from its beginning or the last `tail` lines, until it is over."""
     job = _find(request)
     log = request.context.jobs.folder(job) / "log"
-    return event_stream(log, _over(request, job), request.number("tail", -1))
+    return event_stream(log, partial(request.context.jobs.over, job), request.number("tail", -1))
 
 
 def metrics(request: HubRequest) -> Response:
     """Stream the Job's CPU and memory use, once a second, until it is over."""
     job = _find(request)
-    return metrics_stream(job.id, _over(request, job))
+    return metrics_stream(job.id, partial(request.context.jobs.over, job))
 
 
 def _namespace(request: HubRequest, write: bool = False) -> str:
@@ -101,16 +101,6 @@ def _find(request: HubRequest, write: bool = False) -> Job:
     if job is None or job.namespace.lower() != namespace.lower():
         raise HubError(404, f"There is no job {request.param('oid')[:40]!r} of {namespace}.")
     return job
-
-
-def _over(request: HubRequest, job: Job) -> Callable[[], bool]:
-    """Return a function that looks up whether the Job is over."""
-
-    def over() -> bool:
-        current = request.context.jobs.find(job.id)
-        return current is None or current.stage in OVER
-
-    return over
 
 
 def _described(job: Job) -> dict[str, Any]:

@@ -6,24 +6,18 @@ from dulwich.objects import ObjectID
 from dulwich.patch import write_object_diff
 
 from embedded_hub.database.discussions import Discussion
+from embedded_hub.store.git_reader import Change
 from embedded_hub.store.git_repository import GitRepository
 from embedded_hub.store.git_tree import FILE, Delete, Edit, Put
 
 DIFF_LIMIT = 1 << 20
 """Bytes of a file from which its lines are not compared."""
 
-Change = tuple[str, str | None, str | None]
-"""A path with its blob before and after; None where the file does not exist."""
-
 
 def changes(git: GitRepository, pull_request: Discussion) -> list[Change]:
     """Return the changes of the pull request against its start commit."""
     head = git.head(pull_request.ref)
-    if head is None or pull_request.start is None:
-        return []
-    before, after = dict(git.files(pull_request.start)), dict(git.files(head))
-    paths = sorted(before.keys() | after.keys())
-    return [(path, before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)]
+    return git.changes(pull_request.start, head) if head and pull_request.start else []
 
 
 def conflicts(git: GitRepository, pull_request: Discussion, tip: str) -> list[str]:

@@ -41,9 +41,8 @@ class JobRunner(Worker):
     def _start(self, job: Job) -> None:
         folder, spec = self._context.jobs.folder(job), job.spec
         command, environment, note = _command(self._context, job, folder)
-        self._supervisors[job.id] = supervised_process.start(
-            folder, command, environment, spec["timeoutSeconds"], spec["attempts"], (note,)
-        )
+        limits = (spec["timeoutSeconds"], spec["attempts"])
+        self._supervisors[job.id] = supervised_process.start(folder, command, environment, *limits, (note,))
 
     def _record_end(self, job: Job) -> None:
         folder, supervisor = self._context.jobs.folder(job), self._supervisors.get(job.id)

@@ -1,12 +1,12 @@
 """Run gradio Spaces on this machine, each on its own port, until they are paused or this server ends."""
 
-import http.client
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from subprocess import Popen
 
@@ -129,26 +129,14 @@ def _checked_out(context: ServerContext, row: RepoRow, folder: Path) -> str:
         raise _CannotStart("CONFIG_ERROR", sentence)
     if app not in files:
         raise _CannotStart("NO_APP_FILE", f"There is no {app} in this Space.")
-    for path, content in _contents(context, row, commit):
-        target = folder / path
+    for path, oid in files.items():
+        target, entry = folder / path, git.at(commit, path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(content, Path):
-            shutil.copyfile(content, target)
+        if entry and entry.pointer and context.accounts.granted(row, [entry.pointer.oid]):
+            shutil.copyfile(context.lfs.path(entry.pointer.oid), target)
         else:
-            target.write_bytes(content)
+            target.write_bytes(git.read(oid))
     return app
-
-
-def _contents(context: ServerContext, row: RepoRow, commit: str) -> Iterator[tuple[str, bytes | Path]]:
-    """Yield path and content of every file; for a large file its path in the store."""
-    git = context.repositories.open(row.kind, row.full_name)
-    for path, oid in git.files(commit):
-        entry = git.at(commit, path)
-        large = entry.pointer if entry else None
-        if large and context.accounts.granted(row, [large.oid]):
-            yield path, context.lfs.path(large.oid)
-        else:
-            yield path, git.read(oid)
 
 
 def _variables(row: RepoRow, port: int) -> dict[str, str]:
@@ -167,11 +155,7 @@ def _free_port() -> int:
 
 
 def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection, suppress(OSError, HTTPException):
         connection.request("GET", "/")
         return connection.getresponse().status < 500
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return False

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+Ending = tuple[str, str | None]
+"""The final stage and the reason."""
 LINE, LOG = 1 << 16, 256 << 20
 """Bytes of the longest line, and of the longest log."""
 GRACE = 5.0
@@ -57,9 +59,10 @@ class Supervisor:
     log: Log = field(init=False)
     deadline: float = field(init=False)
     """In time.monotonic(); infinity without a limit."""
+    kill_at: float = field(init=False)
 
-    def run(self) -> tuple[str, str | None]:
-        """Run the command; return the final stage and the reason."""
+    def run(self) -> Ending:
+        """Run the command to its end."""
         self.deadline = time.monotonic() + (float("inf") if self.seconds is None else self.seconds)
         with (self.folder / "log").open("a", encoding="utf-8") as out:
             self.log = Log(out)
@@ -75,7 +78,7 @@ class Supervisor:
                     return "COMPLETED", None
         return "ERROR", f"Job failed with exit code: {code}"
 
-    def _attempt(self) -> tuple[int, tuple[str, str | None] | None]:
+    def _attempt(self) -> tuple[int, Ending | None]:
         """Return the exit code of one attempt, and the final stage if no other should follow."""
         try:
             child = subprocess.Popen(
@@ -93,10 +96,10 @@ class Supervisor:
             self.log.line(f"The job was ended by {signal.Signals(-child.returncode).name}.\n")
         return child.returncode if child.returncode >= 0 else 128 - child.returncode, stage
 
-    def _follow(self, child: "subprocess.Popen[bytes]") -> tuple[str, str | None] | None:
+    def _follow(self, child: "subprocess.Popen[bytes]") -> Ending | None:
         """Log the child's output until it has ended; return the final stage if it was made to end."""
         assert child.stdout
-        stage, kill_at, rest, ended = None, 0.0, b"", False
+        stage, rest, ended = None, b"", False
         with selectors.DefaultSelector() as ready, child.stdout as printed:
             ready.register(printed, selectors.EVENT_READ)
             while True:
@@ -110,23 +113,21 @@ class Supervisor:
                 if not ended and child.poll() is not None:
                     ended = True
                     _signal(child, signal.SIGKILL)  # the rest of its process group
-                stage, kill_at = self._stop_in_time(child, stage, kill_at)
+                stage = self._stop_in_time(child, stage)
         while child.poll() is None:  # it has closed its output and still runs
             time.sleep(TICK)
-            stage, kill_at = self._stop_in_time(child, stage, kill_at)
+            stage = self._stop_in_time(child, stage)
         if rest:
             self.log.line(rest.decode(errors="replace"))
         return stage
 
-    def _stop_in_time(
-        self, child: "subprocess.Popen[bytes]", stage: tuple[str, str | None] | None, kill_at: float
-    ) -> tuple[tuple[str, str | None] | None, float]:
-        if stage is None and (stage := self._verdict()):
-            kill_at = time.monotonic() + GRACE
+    def _stop_in_time(self, child: "subprocess.Popen[bytes]", ending: Ending | None) -> Ending | None:
+        if ending is None and (ending := self._verdict()):
+            self.kill_at = time.monotonic() + GRACE
             _signal(child, signal.SIGTERM)
-        elif stage and time.monotonic() > kill_at:
+        elif ending and time.monotonic() > self.kill_at:
             _signal(child, signal.SIGKILL)
-        return stage, kill_at
+        return ending
 
     def _lines(self, data: bytes) -> bytes:
         """Log whole lines (and pieces of endless ones); return the rest."""
@@ -138,7 +139,7 @@ class Supervisor:
             rest = rest[LINE:]
         return rest
 
-    def _verdict(self) -> tuple[str, str | None] | None:
+    def _verdict(self) -> Ending | None:
         orphaned = self.tied_to is not None and os.getppid() != self.tied_to
         if orphaned or (self.folder / "cancel").exists():
             return "CANCELED", None

@@ -107,10 +107,8 @@ def _check_installed(requirements: Iterable[str], program: str) -> None:
             if not requirement.url and not requirement.specifier.contains(installed, prereleases=True):
                 missing.append(f"{text} (there is {installed})")
     if missing:
-        sys.exit(
-            f"{program} needs {', '.join(missing)}, missing in the embedded Hub's own environment: install it there, "
-            "or install uv."
-        )
+        lack = f"{', '.join(missing)}, missing in the embedded Hub's own environment"
+        sys.exit(f"{program} needs {lack}: install it there, or install uv.")
 
 
 if __name__ == "__main__":

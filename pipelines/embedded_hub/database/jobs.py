@@ -79,6 +79,11 @@ class Jobs:
         """Return whether a Job runs or waits."""
         return self._database.first("SELECT 1 FROM jobs WHERE stage IN ('SCHEDULING', 'RUNNING') LIMIT 1") is not None
 
+    def over(self, job: Job) -> bool:
+        """Return whether the Job has ended meanwhile."""
+        current = self.find(job.id)
+        return current is None or current.stage in OVER
+
     def set_labels(self, job: Job, labels: dict[str, str]) -> None:
         """Replace a Job's labels."""
         self._database.run("UPDATE jobs SET spec=? WHERE id=?", json.dumps(job.spec | {"labels": labels}), job.id)

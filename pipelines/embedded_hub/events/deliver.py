@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from ipaddress import ip_address
 from threading import Lock
 from urllib.parse import urlsplit
@@ -113,16 +114,13 @@ def _post(url: str, secret: str | None, body: str, allowed: Allowed) -> str:
     headers = {"Content-Type": "application/json", "User-Agent": "permix-embedded-hub"}
     if secret is not None:
         headers["X-Webhook-Secret"] = secret
-    connection = connect(parts.hostname or "", parts.port, timeout=SECONDS)
-    try:
+    with closing(connect(parts.hostname or "", parts.port, timeout=SECONDS)) as connection:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", path, body.encode(), headers)
         answer = connection.getresponse()
         if not 200 <= answer.status < 300:  # a redirect might lead anywhere
             raise _Refused(f"HTTP {answer.status}")
         return f"HTTP {answer.status}"
-    finally:
-        connection.close()
 
 
 def job_environment(webhook: Webhook, body: str) -> tuple[dict[str, str], dict[str, str]]:

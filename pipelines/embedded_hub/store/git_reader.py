@@ -19,6 +19,8 @@ from embedded_hub.store.lfs import POINTER_LIMIT, Pointer, pointer_in
 
 HEADS, TAGS, PULLS = "refs/heads/", "refs/tags/", "refs/pr/"
 EMPTY_TREE = bytes(Tree().id)
+Change = tuple[str, str | None, str | None]
+"""A path with its blob before and after; None where the file does not exist."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,12 @@ class GitReader:
     def files(self, commit: str) -> list[tuple[str, str]]:
         """Return path and oid of every file at `commit`, sorted by path."""
         return self._all_files(self.commit_facts(commit).tree)
+
+    def changes(self, old: str | None, new: str) -> list[Change]:
+        """Return the files in which two commits differ, sorted by path; None stands for an empty repository."""
+        before, after = dict(self.files(old)) if old else {}, dict(self.files(new))
+        paths = sorted(before.keys() | after.keys())
+        return [(path, before.get(path), after.get(path)) for path in paths if before.get(path) != after.get(path)]
 
     def pointers(self) -> set[str]:
         """Return the large files of all reachable commits. Slow: it reads every tree of the history."""

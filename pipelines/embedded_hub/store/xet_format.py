@@ -6,6 +6,7 @@ A xorb is a sequence of chunks; a shard lists the chunks of each file. Every len
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import lz4.frame
 
@@ -43,28 +44,27 @@ class Segment:
 
 @dataclass(frozen=True)
 class XetFile:
-    """One file of a shard. Its segments are read from the shard on demand: there may be a million."""
+    """One file of a shard: `count` segments from the byte `start` on, read on demand, since there may be a million."""
 
     hash: str
     """Xet's own hash of the content's chunks; only buckets use it, as a name."""
     sha256: str | None
     """None for files of buckets."""
-    size: int
-    segments: "Segments"
-
-
-@dataclass(frozen=True)
-class Segments:
-    """The segments of one file, parsed from the shard's bytes in every loop."""
-
     shard: memoryview
     start: int
     count: int
 
-    def __iter__(self) -> Iterator[Segment]:
+    @property
+    def segments(self) -> Iterator[Segment]:
+        """The segments, in order."""
         for number in range(self.count):
             xorb, _, size, first, end = struct.unpack_from("<32sIIII", self.shard, self.start + number * _RECORD)
             yield Segment(hash_text(xorb), size, first, end)
+
+    @cached_property
+    def size(self) -> int:
+        """The number of bytes of the file."""
+        return sum(segment.size for segment in self.segments)
 
 
 class ChunkReader:
@@ -128,8 +128,7 @@ def files_in(shard: memoryview) -> Iterator[XetFile]:
         if length < end + _RECORD:
             raise Malformed("it ends within a file")
         sha256 = hash_text(struct.unpack_from("<32s", shard, after)[0]) if flags & _WITH_SHA256 else None
-        segments = Segments(shard, start, count)
-        yield XetFile(hash_text(key), sha256, sum(segment.size for segment in segments), segments)
+        yield XetFile(hash_text(key), sha256, shard, start, count)
         at = end
 
 

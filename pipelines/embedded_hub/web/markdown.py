@@ -4,7 +4,7 @@ import posixpath
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -41,10 +41,7 @@ def _make_safe(tokens: Iterable[Token], address: str, revision: str) -> None:
 
 def _link(href: str, files: str) -> str | None:
     """Return the link if it leads to the web, this Hub, this page, or a file of the repository."""
-    try:
-        parts = urlsplit(href)
-    except ValueError:
-        return None
+    parts = _split(href)
     if parts.scheme in ("http", "https", "mailto"):
         return href
     if parts.scheme or href.startswith("//") or "\\" in href:
@@ -60,15 +57,20 @@ def _picture(token: Token, files: str) -> None:
     source = str(token.attrs.get("src", ""))
     if _DATA.match(source):
         return
-    try:
-        parts = urlsplit(source)
-    except ValueError:
-        parts = urlsplit("x:")
+    parts = _split(source)
     path = None if parts.scheme or parts.netloc or source.startswith("/") else _inside(parts.path)
     if path:
         token.attrs["src"], token.attrs["loading"] = f"{files}/{path}", "lazy"
         return
     token.type, token.tag, token.content = "text", "", f"[picture: {token.content or source}]"
+
+
+def _split(address: str) -> SplitResult:
+    """Return the parts of an address; an invalid one has an unknown scheme."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("invalid:")
 
 
 def _inside(path: str) -> str | None:

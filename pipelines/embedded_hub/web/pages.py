@@ -112,13 +112,11 @@ def commit(request: HubRequest) -> Response:
     repository = request.repository()
     oid = repository.commit(request.param("revision"))
     facts = repository.git.commit_facts(oid)
-    before = dict(repository.git.files(facts.parents[0])) if facts.parents else {}
-    after = dict(repository.git.files(oid))
-    changed = [path for path in after if before.get(path) != after[path]]
-    changes = [(path, "changed" if path in before else "added") for path in changed]
-    changes += [(path, "deleted") for path in before if path not in after]
+    parent = facts.parents[0] if facts.parents else None
+    differences = repository.git.changes(parent, oid)
+    changes = [(path, "changed" if old and new else "added" if new else "deleted") for path, old, new in differences]
     header = _header(repository, oid, "commits")
-    return html("commit.html", request, **header, facts=facts, changes=sorted(changes)[:CHANGES], count=len(changes))
+    return html("commit.html", request, **header, facts=facts, changes=changes[:CHANGES], count=len(changes))
 
 
 def _matches(
