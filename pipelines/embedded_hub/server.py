@@ -136,9 +136,8 @@ class _Server(uvicorn.Server):
 
 async def _serve(app: App, listener: socket.socket, leases: Path | None) -> None:
     config = uvicorn.Config(
-        app, http="h11", ws="none", lifespan="off", access_log=False, log_level="warning",
-        timeout_keep_alive=60, timeout_graceful_shutdown=5, server_header=False,
-        date_header=False,
+        app, http="h11", ws="none", lifespan="off", access_log=False, log_level="warning", server_header=False,
+        date_header=False, timeout_keep_alive=60, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = _Server(config)
     watching = asyncio.create_task(_leave_when_unused(server, leases, app.context)) if leases else None

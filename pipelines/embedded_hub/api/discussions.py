@@ -98,8 +98,6 @@ def change_status(request: HubRequest) -> Response:
         raise HubError(400, f"The status {status!r} cannot be set: open or closed is expected.")
     if discussion.status == "merged":
         raise HubError(400, f"Pull request {discussion.num} is merged, which cannot be undone.")
-    if request.json.get("comment"):
-        _add_comment(request, discussion, _text(request, "comment", COMMENT))
     event = _set_status(request, discussion, status)
     announce.discussed(request.context, repository.row, _find(request, repository), "update")
     return JSONResponse({"newStatus": _event(event)})
@@ -113,8 +111,6 @@ def merge(request: HubRequest) -> Response:
         state = f"a {discussion.status} pull request" if discussion.base else "not a pull request"
         raise HubError(400, f"Discussion {discussion.num} is {state}: only an open pull request can be merged.")
     merged = _merge_commit(request, repository, discussion)
-    if request.json.get("comment"):
-        _add_comment(request, discussion, _text(request, "comment", COMMENT))
     _set_status(request, discussion, "merged", merged)
     announce.pushed(request.context, repository.row)
     announce.discussed(request.context, repository.row, _find(request, repository), "update")
@@ -213,7 +209,10 @@ def _merge_commit(request: HubRequest, repository: OpenRepository, discussion: D
 
 
 def _set_status(request: HubRequest, discussion: Discussion, status: Status, merged: str | None = None) -> Event:
+    """Change the status, after the comment if the body has one."""
     discussions = request.context.discussions
+    if request.json.get("comment"):
+        _add_comment(request, discussion, _text(request, "comment", COMMENT))
     discussions.set_status(discussion, status, merged)
     return discussions.add_event(discussion, "status-change", request.caller().user, {"status": status})
 

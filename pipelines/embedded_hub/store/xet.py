@@ -15,7 +15,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 
@@ -64,8 +64,17 @@ class XetStore:
         return XorbUpload(self.incoming / secrets.token_hex(16), folder / xorb)
 
     def content(self, repo: int, address: str, file: XetFile) -> Iterator[bytes]:
-        """Return the file's bytes in pieces. MissingXorb; ValueError if a segment has another length than announced."""
-        return _content(self.root / str(repo) / address, file)
+        """Yield the file's bytes in pieces. MissingXorb; ValueError if a segment has another length than announced."""
+        for name, segments in groupby(file.segments, key=lambda segment: segment.xorb):
+            try:
+                with closing(_Xorb(self.root / str(repo) / address / name)) as xorb:
+                    for segment in segments:
+                        start, end = xorb.range(segment.first, segment.end)
+                        if end - start != segment.size:
+                            raise ValueError(f"chunks of {end - start} bytes were announced with {segment.size}")
+                        yield from xorb.read(start, end)
+            except (FileNotFoundError, IndexError) as error:
+                raise MissingXorb(name) from error
 
     def rebuild(self, repo: int, address: str, file: XetFile, pointer: Pointer, lfs: LfsStore) -> None:
         """Rebuild the file in the LFS store. MissingXorb; ValueError if its sha256 is not the announced one."""
@@ -82,11 +91,9 @@ class XetStore:
         finally:
             file_upload.abandon()
 
-    @contextmanager
-    def alone(self, sha256: str) -> Iterator[None]:
-        """Let only one request rebuild a file; the client's retry waits."""
-        with self._rebuilding[int(sha256[:2], 16)]:
-            yield
+    def alone(self, sha256: str) -> threading.Lock:
+        """Return the lock that lets only one request rebuild a file; the client's retry waits."""
+        return self._rebuilding[int(sha256[:2], 16)]
 
     def forget(self, older_than: float, repos: set[int]) -> int:
         """Remove addresses of repositories not in `repos`, and those replaced `older_than` s ago; return how many."""
@@ -203,19 +210,6 @@ def intact(path: Path) -> bool:
             return xorb_hash(list(xorb.chunks())) == path.name
     except IndexError:
         return False
-
-
-def _content(folder: Path, file: XetFile) -> Iterator[bytes]:
-    for name, segments in groupby(file.segments, key=lambda segment: segment.xorb):
-        try:
-            with closing(_Xorb(folder / name)) as xorb:
-                for segment in segments:
-                    start, end = xorb.range(segment.first, segment.end)
-                    if end - start != segment.size:
-                        raise ValueError(f"chunks of {end - start} bytes were announced with {segment.size}")
-                    yield from xorb.read(start, end)
-        except (FileNotFoundError, IndexError) as error:
-            raise MissingXorb(name) from error
 
 
 def _age(address: str) -> float:

@@ -2,9 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from dulwich.gc import prune_unreachable_objects
@@ -39,25 +40,15 @@ def collect(context: ServerContext, age: float = AGE) -> Removed:
             with git.writing:
                 pruned, _ = prune_unreachable_objects(git.git.object_store, git.git.refs, grace_period=int(age))
             removed.git_objects += len(pruned)
-            for path in _old(git.path.glob("objects/*/tmp_*"), age):
-                path.unlink(missing_ok=True)
-                removed.unfinished += 1
-    for path in _old(context.lfs.root.glob("??/??/*"), age):
-        if not context.accounts.granted_anywhere(path.name):
-            path.unlink(missing_ok=True)
-            removed.large_files += 1
-    for incoming in (context.lfs.incoming, context.xet.incoming):
-        for path in _old(incoming.iterdir(), age):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            removed.unfinished += 1
+            removed.unfinished += _remove(_old(git.path.glob("objects/*/tmp_*"), age))
+    large_files = _old(context.lfs.root.glob("??/??/*"), age)
+    removed.large_files = _remove(path for path in large_files if not context.accounts.granted_anywhere(path.name))
+    objects = context.buckets.root.glob("*/objects/*")
+    unfinished = chain(context.lfs.incoming.iterdir(), context.xet.incoming.iterdir(), objects)
+    removed.unfinished += _remove(_old(unfinished, age))
     existing = {str(row.id) for row in repos}
-    for folder in context.spaces.root.iterdir():  # of deleted Spaces
-        if folder.name not in existing and not supervised_process.alive(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed.unfinished += 1
-    for path in _old(context.buckets.root.glob("*/objects/*"), age):
-        path.unlink(missing_ok=True)
-        removed.unfinished += 1
+    deleted_spaces = [folder for folder in context.spaces.root.iterdir() if folder.name not in existing]
+    removed.unfinished += _remove(folder for folder in deleted_spaces if not supervised_process.alive(folder))
     removed.xorb_addresses = context.xet.forget(age, {row.id for row in [*repos, *context.accounts.repos(BUCKETS)]})
     return removed
 
@@ -68,6 +59,14 @@ def _revoke_unused(context: ServerContext, row: RepoRow, git: GitRepository, age
     old = {oid for oid in granted if (path := context.lfs.path(oid)).exists() and _age(path) > age}
     for oid in old - git.pointers() if old else ():
         context.accounts.revoke(row, oid)
+
+
+def _remove(paths: Iterable[Path]) -> int:
+    """Delete files and folders; return how many."""
+    count = 0
+    for count, path in enumerate(paths, 1):  # noqa: B007
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    return count
 
 
 def _old(paths: Iterator[Path], age: float) -> Iterator[Path]:
