@@ -48,6 +48,57 @@ def test_a_shape_counts_what_torch_and_peft_count(tmp_path: Path) -> None:
     assert shape.lora_parameters(3, modules) == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
 
 
+QWEN3_30B = {
+    "num_hidden_layers": 48, "hidden_size": 2048, "intermediate_size": 6144, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": False,
+    "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1,
+    "mlp_only_layers": [],
+}  # fmt: skip
+QWEN2_57B = {
+    "num_hidden_layers": 28, "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,
+    "num_key_value_heads": 4, "vocab_size": 151936, "tie_word_embeddings": False, "num_experts": 64,
+    "num_experts_per_tok": 8, "moe_intermediate_size": 2560, "shared_expert_intermediate_size": 20480,
+}  # fmt: skip
+MIXTRAL = {
+    "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "vocab_size": 32000, "tie_word_embeddings": False, "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "active"), [(QWEN3_30B, 30.5, 3.3), (QWEN2_57B, 57.4, 14.2), (MIXTRAL, 46.7, 12.9)]
+)
+def test_a_mixture_of_experts_has_all_parameters_and_computes_with_some(
+    config: dict[str, object], total: float, active: float
+) -> None:
+    shape = shapes.of_config(config)
+    assert shape.parameters / 1e9 == pytest.approx(total, rel=0.01)
+    assert shape.active_parameters / 1e9 == pytest.approx(active, rel=0.02)
+    counted = shapes.of_config(config, 31 * 10**9)
+    assert counted.parameters == 31 * 10**9
+    assert counted.parameters - counted.active_parameters == shape.parameters - shape.active_parameters
+
+
+@pytest.mark.parametrize(
+    ("settings", "sparse"),
+    [
+        ({"decoder_sparse_step": 2, "mlp_only_layers": [1]}, 23),
+        ({"moe_layer_freq": [0] + [1] * 47}, 47),
+        ({"moe_layer_freq": 1, "first_k_dense_replace": 3}, 45),
+        ({"enable_moe_block": False}, 0),
+    ],
+)
+def test_layers_between_those_of_experts_are_dense(settings: dict[str, object], sparse: int) -> None:
+    assert shapes.of_config(QWEN3_30B | settings).sparse_layers == sparse
+
+
+@pytest.mark.parametrize("missing", ["num_experts", "num_experts_per_tok"])
+def test_an_unknown_kind_of_experts_is_not_estimated_as_dense(missing: str) -> None:
+    with pytest.raises(KeyError, match=missing):
+        shapes.of_config({key: size for key, size in QWEN3_30B.items() if key != missing})
+
+
 def test_the_text_part_of_a_model_that_sees_counts() -> None:
     text = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
     shape = shapes.of_config({"text_config": text | {"vocab_size": 100, "num_key_value_heads": 2}})

@@ -172,6 +172,16 @@ class Hub:
                 )
             )
 
+    def parameters(self, repo: str) -> int:
+        """Return the number of parameters in the safetensors of `repo@sha`; 0 if the Hub does not know it.
+
+        Packed weights (integers) are not counted one by one.
+        """
+        with self.sentences(f"look up {repo}"):
+            counts = self.api.model_info(split(repo)[1], revision=repo.partition("@")[2]).safetensors
+        known = counts.parameters if counts else {}
+        return sum(known.values()) if all("F" in dtype for dtype in known) else 0
+
     def fetch(self, head: RepositoryState, names: Sequence[str] = ()) -> Path:
         """Download the repository's files at the head's commit, all or those with these names.
 

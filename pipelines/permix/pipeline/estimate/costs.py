@@ -89,8 +89,8 @@ def sampling_seconds(
     rows = min(256 if vllm else batch, max(1.0, share))
     steps = share * mean / rows if vllm else math.ceil(share / rows) * min(limit, LONGEST * mean)
     cache = rows * (prompt + mean) * shape.cache_bytes
-    step = max((weights + cache) / bandwidth, 2 * shape.parameters * rows / flops) / DECODING
-    prefill = 2 * shape.parameters * share * prompt / (flops * TRAINING)
+    step = max((weights + cache) / bandwidth, 2 * shape.active_parameters * rows / flops) / DECODING
+    prefill = 2 * shape.active_parameters * share * prompt / (flops * TRAINING)
     return steps * (step + (0 if vllm else shape.layers * LAUNCH)) + prefill
 
 
@@ -98,7 +98,7 @@ def training_seconds(
     config: TrainerConfig, shape: Shape, tokens: float, steps: int, machine: Machine, reference: int = 0
 ) -> float:
     """Return the seconds for `tokens` in `steps`; `reference` has the FLOPs per token and parameter of a KL term."""
-    per_token = (4 + (2 if config.gradient_checkpointing else 0) + reference) * shape.parameters
+    per_token = (4 + (2 if config.gradient_checkpointing else 0) + reference) * shape.active_parameters
     passes = math.ceil(config.gradient_accumulation_steps / machine.gpus)
     launches = steps * passes * 4 * shape.layers * LAUNCH
     return tokens * per_token / (machine.device.flops * machine.gpus * TRAINING) + launches

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a decoder like Llama, from its config.json."""
+    """The sizes of a decoder like Llama, from its config.json.
+
+    A mixture of experts has `sparse_layers`, each with `experts` of the size `expert` beside a shared part of the size
+    `shared`; a token passes through `active` of the experts. `counted` is the Hub's number of parameters, 0 if unknown.
+    """
 
     layers: int
     hidden: int
@@ -24,6 +28,12 @@ class Shape:
     head_dim: int
     vocab: int
     tied: bool
+    sparse_layers: int = 0
+    experts: int = 0
+    active: int = 0
+    expert: int = 0
+    shared: int = 0
+    counted: int = 0
 
     @property
     def linear(self) -> dict[str, tuple[int, int]]:
@@ -42,17 +52,30 @@ class Shape:
     @property
     def linear_parameters(self) -> int:
         """The parameters that bitsandbytes quantises: the matrices of all layers, without embeddings."""
-        return self.layers * sum(i * o for i, o in self.linear.values())
+        dense = self.layers * sum(i * o for i, o in self.linear.values())
+        sparse = 3 * (self.experts * self.expert + self.shared - self.intermediate) + self.experts
+        return dense + self.sparse_layers * self.hidden * sparse
 
     @property
     def parameters(self) -> int:
-        """All parameters without biases."""
+        """All parameters: those that the Hub counted, or those of the sizes, without biases."""
+        if self.counted:
+            return self.counted
         embeddings = self.vocab * self.hidden * (1 if self.tied else 2)
         return self.linear_parameters + embeddings + self.hidden * (2 * self.layers + 1)
 
+    @property
+    def active_parameters(self) -> int:
+        """The parameters that compute one token: all but the experts that it does not pass through."""
+        return self.parameters - self.sparse_layers * 3 * self.hidden * self.expert * (self.experts - self.active)
+
     def lora_parameters(self, rank: int, modules: tuple[str, ...]) -> int:
-        """Return the parameters of a LoRA adapter on `modules`."""
-        return self.layers * sum(rank * sum(self.linear[m]) for m in modules if m in self.linear)
+        """Return the parameters of a LoRA adapter on `modules`; PEFT adapts no experts, which are not modules."""
+        dense = self.layers - self.sparse_layers
+        layers = {
+            name: self.layers if name.endswith(("q_proj", "k_proj", "v_proj", "o_proj")) else dense for name in modules
+        }
+        return sum(layers[m] * rank * sum(self.linear[m]) for m in modules if m in self.linear)
 
     @property
     def cache_bytes(self) -> int:
@@ -94,8 +117,11 @@ KNOWN = {
 """The bases of our recipes, the paper's teachers, and some small models; others are read from their config.json."""
 
 
-def of_config(config: Mapping[str, Any]) -> Shape:
-    """Return the shape in a config.json, for a multimodal model that of its text part; KeyError for another kind."""
+def of_config(config: Mapping[str, Any], counted: int = 0) -> Shape:
+    """Return the shape in a config.json, for a multimodal model that of its text part; KeyError for another kind.
+
+    `counted` is the number of parameters by the Hub, 0 if it is unknown.
+    """
     text = config.get("text_config", config)
     heads = text["num_attention_heads"]
     return Shape(
@@ -107,7 +133,48 @@ def of_config(config: Mapping[str, Any]) -> Shape:
         head_dim=text.get("head_dim") or text["hidden_size"] // heads,
         vocab=text["vocab_size"],
         tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", True))),
+        counted=counted,
+        **_experts(text),
     )
+
+
+def _experts(text: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes of a mixture of experts, {} for a dense model; KeyError for an unknown kind."""
+    if text.get("enable_moe_block") is False:  # a dense Gemma 4
+        return {}
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    experts = next((text[name] for name in names if text.get(name)), 0)
+    if not experts:
+        if any("expert" in name and size for name, size in text.items()):
+            raise KeyError(names[0])
+        return {}
+    if not (active := next((text[name] for name in _ACTIVE if text.get(name)), 0)):
+        raise KeyError(_ACTIVE[0])
+    size = text.get("moe_intermediate_size") or text["intermediate_size"]
+    shared = text.get("shared_expert_intermediate_size") or text.get("shared_intermediate_size")
+    shared = shared or (text.get("n_shared_experts") or 0) * size
+    if text.get("enable_moe_block"):  # Gemma 4 adds the experts to the dense part
+        shared = text["intermediate_size"]
+    return {"sparse_layers": _sparse(text), "experts": experts, "active": active, "expert": size, "shared": shared}
+
+
+def _sparse(text: Mapping[str, Any]) -> int:
+    """Return the number of layers with experts."""
+    layers, first, dense = (
+        text["num_hidden_layers"],
+        text.get("first_k_dense_replace") or 0,
+        text.get("mlp_only_layers"),
+    )
+    step = text.get("moe_layer_freq") or 1
+    if isinstance(step, list):  # 1 for a layer with experts
+        return sum(map(bool, step))
+    if "moe_layer_freq" in text:
+        return sum(number % step == 0 for number in range(first, layers))
+    step = text.get("decoder_sparse_step") or text.get("interleave_moe_layer_step") or 1
+    return sum((number + 1) % step == 0 and number not in (dense or ()) for number in range(first, layers))
+
+
+_ACTIVE = ("num_experts_per_tok", "experts_per_token", "top_k_experts")
 
 
 @functools.cache
@@ -130,6 +197,6 @@ def on(hub: "Hub", repo: str) -> Shape:
         )
     config = json.loads(hub.download(f"{state.repo}@{state.sha}", "config.json").read_text(encoding="utf-8"))
     try:
-        return of_config(config)
+        return of_config(config, hub.parameters(f"{state.repo}@{state.sha}"))
     except KeyError as missing:
         raise BadInput(f"The config.json of {repo} has no {missing}: such a model cannot be estimated.") from None
