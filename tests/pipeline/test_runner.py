@@ -259,6 +259,33 @@ def test_a_step_that_wants_every_core_runs_alone_and_last(hub: Hub, org: str, tm
     assert facts(published["small0"])["threads"] == max(1, cores // 2)
 
 
+@pytest.mark.parametrize(
+    ("needs", "workers", "threads"),
+    [
+        ([()], 8, [8]),
+        ([(), ("0",)], 8, [8, 8]),
+        ([(), ()], 8, [4, 4]),
+        ([(), ("0",), ("0",)], 8, [8, 4, 4]),
+        ([(), ("0",), ("1",), ()], 8, [4, 4, 4, 2]),
+        ([(), (), ()], 2, [4, 4, 4]),
+    ],
+)
+def test_sweeps_share_the_cores_with_those_beside_them_alone(
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    needs: list[tuple[str, ...]],
+    workers: int,
+    threads: list[int],
+) -> None:
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 8)  # type: ignore[attr-defined]
+    for toy in (False, True):
+        steps = [step("o", str(number), needs=stems, toy=toy) for number, stems in enumerate(needs)]
+        planned = runner.Runner(hub, tmp_path, workers, Board(quiet=True))
+        planned._beside = runner._side_by_side(steps)
+        assert [planned._threads(each) for each in steps] == ([8 // workers] * len(steps) if toy else threads)
+
+
 def test_batches_keep_groups_together_until_workers_would_stand_idle() -> None:
     def batches(groups: str, idle: int) -> list[str]:
         steps = [step("o", f"{name}{number}", together=name) for number, name in enumerate(groups)]

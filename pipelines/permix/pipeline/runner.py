@@ -50,6 +50,7 @@ class Runner:
     processes: int = 1
     _keys: set[str] = field(default_factory=set, init=False)  # environment variables with API keys
     _branches: Branches = field(init=False)
+    _beside: dict[str, int] = field(default_factory=dict, init=False)  # by target, as `_side_by_side` counts
 
     def __post_init__(self) -> None:
         self._branches = Branches(self.hub, self.board)
@@ -57,7 +58,7 @@ class Runner:
     def run(self, steps: Sequence[Step], foreign: Mapping[str, RepositoryState]) -> dict[str, Artifact]:
         """Build every open step; return {target: artifact}. Raise the first failure after running steps have ended."""
         with _only_one(self.work) as lock:
-            states = dict(foreign)
+            states, self._beside = dict(foreign), _side_by_side(steps)
             self._keys = {model.key for step in steps for model in models.used_by(step.config)}
             waiting = list(steps)
             crew: list[_Worker] = []
@@ -120,6 +121,19 @@ class Runner:
     def _alone(self, step: Step) -> bool:
         return step.stage.all_cores or self._processes(step) > 1
 
+    def _threads(self, step: Step) -> int:
+        """Return the step's share of the cores: all for a single sweep, one for one of many steps side by side.
+
+        It depends on the plan alone, not on the steps that are ready, so that a killed run continues with equal
+        results: the rounding of floats changes with the threads. That of the toy world stays as published.
+        """
+        shares = self.workers
+        if self._alone(step):
+            shares = self._processes(step)
+        elif step.stage.group and not getattr(step.config, "toy", False):
+            shares = min(self.workers, self._beside[step.target])
+        return max(1, (os.cpu_count() or 1) // shares)
+
     def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
         """Start a child. It inherits the lock, so that a new run waits for the children of a killed run."""
         log = self.work / "logs" / f"worker-{len(crew)}.log"
@@ -144,8 +158,7 @@ class Runner:
         out = folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        processes, cores = self._processes(step), os.cpu_count() or 1
-        threads = max(1, cores // (processes if self._alone(step) else self.workers))
+        processes, threads = self._processes(step), self._threads(step)
         sources = {name: f"{source.repo}@{source.sha}" for name, source in step.sources.items()}
         digests = {name: source.content_digest for name, source in step.sources.items()}
         self.board.start(step.target)
@@ -238,6 +251,18 @@ def _batches(ready: Sequence[Step], idle: int) -> list[list[Step]]:
         batches.append(longest[half:])
         del longest[half:]
     return batches[: max(idle, 0)]
+
+
+def _side_by_side(steps: Sequence[Step]) -> dict[str, int]:
+    """Return for each target how many steps may run at the same time, itself included: those it does not wait for."""
+    before: dict[str, set[str]] = {}
+    for step in steps:  # each after those that it needs
+        needs = set(step.needs.values())
+        before[step.target] = needs.union(*(before.get(repo, ()) for repo in needs))
+    return {
+        target: sum(target not in before[other] and other not in before[target] for other in before)
+        for target in before
+    }
 
 
 def _death(worker: _Worker) -> str:

@@ -27,6 +27,7 @@ class Config(StageConfig):
     noise: int = 0
     needs: tuple[str, ...] = ()
     together: str = ""
+    toy: bool = unhashed(False)
     models: tuple[Model, ...] = ()
     seconds: float = unhashed(0.0)
 
