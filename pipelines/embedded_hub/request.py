@@ -1,9 +1,10 @@
 """One HTTP request as the routes read it, and the refusals that several of them share."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qs, quote, urlencode
 
@@ -107,10 +108,11 @@ class HubRequest:
             raise HubError(400, f"{key} is {str(value)[:40]!r}: true or false is expected.")
         return value
 
-    def page(self, rows: Sequence[Row], most: int) -> tuple[Sequence[Row], dict[str, str]]:
+    def page(self, rows: Iterable[Row], most: int) -> tuple[list[Row], dict[str, str]]:
         """Return the page of `rows` that `cursor` and `limit` select, and the header that leads to the next one."""
         start, size = self.number("cursor", 0), self.limit(most, most)
-        return rows[start : start + size], self.next_page("cursor", start + size) if start + size < len(rows) else {}
+        page = list(islice(rows, start, start + size + 1))
+        return page[:size], self.next_page("cursor", start + size) if len(page) > size else {}
 
     def limit(self, default: int, most: int) -> int:
         """Return the query parameter `limit`, from 1 to `most`."""

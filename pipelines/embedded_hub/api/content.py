@@ -62,12 +62,10 @@ def tree(request: HubRequest) -> Response:
     folder = repository.entry(commit, request.http.path_params.get("path", "").strip("/"))
     if not folder.folder:
         raise HubError(404, f"{folder.path!r} is a file.", "EntryNotFound", {"X-Repo-Commit": commit})
-    start, size = request.number("cursor", 0), request.limit(PAGE_SIZE, PAGE_SIZE)
-    entries = repository.git.below(folder) if request.flag("recursive") else iter(repository.git.children(folder))
-    page = list(islice(entries, start, start + size + 1))
-    headers = {"X-Repo-Commit": commit} | (request.next_page("cursor", start + size) if len(page) > size else {})
-    rows = _described(request, repository, commit, page[:size], request.flag("expand"))
-    return JSONResponse(rows, headers=headers)
+    entries = repository.git.below(folder) if request.flag("recursive") else repository.git.children(folder)
+    page, headers = request.page(entries, PAGE_SIZE)
+    rows = _described(request, repository, commit, page, request.flag("expand"))
+    return JSONResponse(rows, headers=headers | {"X-Repo-Commit": commit})
 
 
 def paths_info(request: HubRequest) -> Response:
