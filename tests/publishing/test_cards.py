@@ -162,3 +162,13 @@ def test_a_card_is_the_same_from_the_record_before_and_after_the_hub(adapter: di
     turned["config"] = dict(reversed(turned["config"].items()))
     turned["inputs"] = dict(reversed(turned["inputs"].items()))
     assert cards.render("adapter", turned) == cards.render("adapter", adapter)
+
+
+def test_a_card_names_the_licence_and_the_language_that_are_known(adapter: dict[str, Any]) -> None:
+    adapter["inputs"]["base"] = {"repo": "Qwen/Qwen2.5-0.5B", "revision": records.SHA, "license": "apache-2.0"}
+    assert head(cards.render("adapter", adapter))["license"] == "apache-2.0"
+    assert head(cards.render("adapter", adapter))["language"] == "en"
+    for own in ("datasets/me/leute", "datasets/me/permix-personas-leute"):
+        personas = adapter | {"inputs": adapter["inputs"] | {"personas": {"repo": own, "revision": records.SHA}}}
+        assert "language" not in head(cards.render("adapter", personas))
+    assert "language" not in head(cards.render("adapter", adapter | {"language": ""}))

@@ -399,3 +399,25 @@ def test_the_embedded_hub_gets_its_own_token_and_secrets_leave_the_environment(t
 
 def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:
     assert connected(tmp_path, "huggingface.co")["error"].startswith("--hub 'huggingface.co' should be an address")
+
+
+@pytest.mark.parametrize(
+    ("page", "metadata"),
+    [
+        ("---\nlicense: mit\n---\n# A model\n", {"license": "mit"}),
+        ("---\nlanguage: de\n---\n", {"language": "de"}),
+        (None, {}),
+    ],
+)
+def test_the_metadata_of_a_card_without_an_error(
+    hub: Hub, org: str, tmp_path: Path, page: str | None, metadata: dict[str, Any]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    if page:
+        (tmp_path / "model" / "README.md").write_text(page)
+    hub.publish(f"{org}/model", tmp_path / "model", "base", None)
+    state = hub.state(f"{org}/model")
+    assert state
+    assert hub.card(state) == metadata
+    assert hub.parameters(f"{org}/model@{state.sha}") == 0

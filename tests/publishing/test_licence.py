@@ -93,3 +93,24 @@ def test_every_builtin_model_is_known() -> None:
 
 def test_every_row_is_of_a_card_that_exists() -> None:
     assert set(licence.PARTS) <= {path.stem for path in files.CARDS.glob("*.md")}
+
+
+@pytest.mark.parametrize(
+    ("repo", "card", "expected"),
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", {"license": "apache-2.0"}, ("apache-2.0", "")),
+        ("Qwen/Qwen2.5-3B", {"license": "other", "license_name": "qwen-research"}, ("other", "qwen-research")),
+        ("google/gemma-4-E2B-it", {"license": "apache-2.0"}, ("apache-2.0", "")),
+        ("mistralai/Mistral-7B-v0.3", {"license": "apache-2.0"}, ("apache-2.0", "")),
+        ("meta-llama/Llama-3.1-8B", {"license": "mit"}, ("llama3.1", "")),
+        ("own/model", {}, ("other", "that-of-its-sources")),
+        ("own/model", {"license": ["mit", "other"]}, ("other", "that-of-its-sources")),
+    ],
+)
+def test_a_base_without_a_row_has_the_licence_of_its_card(
+    repo: str, card: dict[str, object], expected: tuple[str, str]
+) -> None:
+    own = {repo: licence.stated(repo, card)}
+    terms = licence.of("sweep", toy=False, variant=PLAIN, inputs={"base": f"{repo}@main"}, own=own)
+    assert ((terms.ids), terms.name) == ((expected[0],), expected[1])
+    assert not terms.name or terms.link == f"https://huggingface.co/{repo}"

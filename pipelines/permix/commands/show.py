@@ -34,7 +34,7 @@ def show(artifact: options.Artifact, hub_url: options.HubUrl = None, as_json: op
 
 
 def _line(value: object) -> str:
-    if isinstance(value, dict) and set(value) == {"repo", "revision", "content_digest"}:
+    if isinstance(value, dict) and set(value) >= {"repo", "revision", "content_digest"}:
         return f"{value['repo']}@{value['revision']}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:197]}... (--json shows all)"

@@ -7,13 +7,16 @@ from typing import Any
 
 from permix import files, run_record, stages
 from permix.pipeline.plan import Step
-from permix.publishing import cards, eval_results
+from permix.publishing import cards, eval_results, licence
 from permix.publishing.hub import Artifact, Hub
 from permix.stage import Facts
 
 
-def write(step: Step, out: Path, facts: Facts, seconds: float, release: str) -> dict[str, Any]:
-    """Write the run record and the card into `out`, beside the artifact's files; return the record."""
+def write(step: Step, out: Path, facts: Facts, seconds: float, release: str, hub: Hub | None = None) -> dict[str, Any]:
+    """Write the run record and the card into `out`, beside the artifact's files; return the record.
+
+    The record of an input without one of its own has the licence of its card on `hub`.
+    """
     described = run_record.describe_files(out)
     record = run_record.record(
         stage=step.stage.name,
@@ -23,6 +26,7 @@ def write(step: Step, out: Path, facts: Facts, seconds: float, release: str) -> 
         digest=step.digest,
         inputs={
             name: {"repo": source.repo, "revision": source.sha, "content_digest": source.content_digest}
+            | (licence.stated(source.repo, hub.card(source)) if hub and source.record is None else {})
             for name, source in step.sources.items()
         },
         facts={name: fact for name, fact in facts.items() if name != "cost"},
@@ -31,6 +35,8 @@ def write(step: Step, out: Path, facts: Facts, seconds: float, release: str) -> 
         content=run_record.content_digest(out, described),
     )
     record |= {"release": release, "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    if not cards.is_english(record) or any(s.record and not cards.is_english(s.record) for s in step.sources.values()):
+        record |= {"language": ""}  # of one's own personas, and of all that is made from them
     if step.stage.card:
         files.write_bytes(out / "README.md", cards.render(step.stage.card, record).encode())
     files.write_json(out / run_record.RECORD, record)
@@ -39,7 +45,7 @@ def write(step: Step, out: Path, facts: Facts, seconds: float, release: str) -> 
 
 def publish(step: Step, out: Path, facts: Facts, seconds: float, hub: Hub) -> None:
     """Publish `out` as the step's artifact in one commit, so that the Hub shows all of it or nothing."""
-    write(step, out, facts, seconds, _release(step, hub))
+    write(step, out, facts, seconds, _release(step, hub), hub)
     sha = hub.publish(step.target, out, f"{step.stage.name}: {step.digest[:12]}", step.published)
     step.fresh = False
     step.published = hub.state(f"{step.target}@{sha}")

@@ -47,6 +47,13 @@ def is_toy(record: Record) -> bool:
     return bool(config.get("toy")) or any("/permix-toy" in name for name in names) or "arithmetic" in modules
 
 
+def is_english(record: Record) -> bool:
+    """Return whether the texts are known to be English, as the paper's personas are."""
+    pool = record["target"] if record["stage"] == "personas" else record["inputs"].get("personas", {}).get("repo")
+    ours = pool is None or pool.partition("@")[0].endswith("/permix-personas")
+    return ours and record["stage"] != "import" and bool(record.get("language", "en"))
+
+
 def configs(paths: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the `configs:` of a dataset: only parquet files under data/, so that run.json is never read as data."""
     by_name: dict[str, dict[str, str]] = {}
@@ -76,13 +83,14 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         repos["base"] = record["config"]["base"]  # likewise
     # the name of a personas dataset decides whose texts the pools are
     sources = repos | ({"personas": record["target"]} if record["stage"] == "personas" else {})
+    own = {source["repo"].partition("@")[0]: source for source in record["inputs"].values() if source.get("license")}
     return {
         "record": record,
         "repo": repo,
         "org": repo.split("/")[0],
         "variant": row,
         "toy": toy,
-        "licence": licence.of(card, toy=toy, variant=row, inputs=sources, writer=_writer(record)),
+        "licence": licence.of(card, toy=toy, variant=row, inputs=sources, writer=_writer(record), own=own),
         "base": record["inputs"].get("base"),
         "trained_on": [record["inputs"]["mixture"]["repo"]] if "mixture" in record["inputs"] else [],
         "results": rows,
@@ -105,7 +113,7 @@ def _metadata(card: str, values: dict[str, Any]) -> dict[str, Any]:
     head: dict[str, Any] = {"license": terms.ids[0] if len(terms.ids) == 1 else list(terms.ids)}
     if terms.name:
         head |= {"license_name": terms.name} | ({"license_link": terms.link} if terms.link else {})
-    head["language"] = "en"
+    head |= {"language": "en"} if is_english(record) else {}
     is_dataset = record["target"].startswith("datasets/")
     return head | (_dataset(card, values) if is_dataset else _model(card, values))
 

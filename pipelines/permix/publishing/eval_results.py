@@ -58,9 +58,6 @@ def _task(hub: "Hub", sweep: str, benchmark: str) -> tuple[str, str, str] | None
 
 def _default_config(hub: "Hub", dataset: "RepositoryState") -> str:
     """Return the dataset's default config by its card: the marked one, or the only one."""
-    from huggingface_hub import metadata_load
-
-    card = hub.download(f"{dataset.repo}@{dataset.sha}", "README.md") if "README.md" in dataset.files else None
-    listed = ((metadata_load(card) or {}).get("configs") if card else None) or []
+    listed = hub.card(dataset).get("configs") or []
     names = [config["config_name"] for config in listed if config.get("default") or len(listed) == 1]
     return str(names[0]) if names else "default"

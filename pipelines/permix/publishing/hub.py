@@ -172,6 +172,17 @@ class Hub:
                 )
             )
 
+    def card(self, head: RepositoryState) -> dict[str, Any]:
+        """Return the metadata of the repository's README.md; {} if there are none, or they cannot be read."""
+        from huggingface_hub import metadata_load
+        from yaml import YAMLError
+
+        try:
+            page = self.download(f"{head.repo}@{head.sha}", "README.md") if "README.md" in head.files else None
+            return dict((metadata_load(page) if page else None) or {})
+        except (PermixError, ValueError, YAMLError):
+            return {}
+
     def parameters(self, repo: str) -> int:
         """Return the number of parameters in the safetensors of `repo@sha`; 0 if the Hub does not know it.
 

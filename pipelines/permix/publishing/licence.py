@@ -6,6 +6,8 @@ SOURCES has the terms of a source for works made from it, PARTS the sources of e
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from permix.experiment import models
 from permix.paper.variants import Variant
@@ -84,6 +86,9 @@ SOURCES: tuple[tuple[str, Terms], ...] = (
 )
 """Patterns of repositories and model names with their terms; the first full match applies."""
 
+PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense")
+"""Licences that do not bind what a model writes."""
+
 PARTS: dict[str, tuple[str, ...]] = {
     "personas": ("personas",),
     "base": ("ours",),
@@ -104,23 +109,32 @@ does not contain the texts of its training set, but their writer's terms may app
 """
 
 
-def of(card: str, *, toy: bool, variant: Variant, inputs: Mapping[str, str], writer: str = "") -> Licence:
+def of(
+    card: str,
+    *,
+    toy: bool,
+    variant: Variant,
+    inputs: Mapping[str, str],
+    writer: str = "",
+    own: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+) -> Licence:
     """Return the licence of an artifact with this card.
 
     `inputs` is {name: repository}. `writer` is the model that wrote the targets if the artifact's settings name it;
-    otherwise it is the variant's teacher or the paper's rewriter.
+    otherwise it is the variant's teacher or the paper's rewriter. `own` is {repository: stated() of its card}, for
+    sources without a row in the table.
     """
     kinds = PARTS.get(card, tuple(inputs))
     author = writer or _writer(variant, toy)
     sources: list[Terms] = []
     for kind in kinds:
         if kind == "personas" or (kind == "drawn" and variant.persona):
-            sources += _personas(inputs)
+            sources += _personas(inputs, own)
         elif kind == "writer" and author:
-            terms = _terms(author)
+            terms = _terms(author, own)
             sources += [terms] if terms.outputs or card in ("teacher", "rewrites", "questions") else []
         elif kind in inputs and kind != "writer":
-            sources.append(_terms(inputs[kind]))
+            sources.append(_terms(inputs[kind], own))
         elif kind in ("task", "ours"):
             sources.append(OURS)
     sources = list(dict.fromkeys(sources)) or [OURS]
@@ -136,19 +150,32 @@ def _writer(variant: Variant, toy: bool) -> str:
     return models.BUILTIN[variant.teacher].model if variant.teacher in models.BUILTIN else ""
 
 
-def _personas(inputs: Mapping[str, str]) -> list[Terms]:
+def _personas(inputs: Mapping[str, str], own: Mapping[str, Mapping[str, str]]) -> list[Terms]:
     """Return the terms of the paper's pools, of pools with the publisher's own eval, or of another dataset."""
     pool = inputs.get("personas", "/permix-personas").partition("@")[0]
     name = pool.rpartition("/")[2]
     if name == "permix-personas":
         return [PERSONAS]
-    return [PERSONAS, OWN_PERSONAS] if name.startswith("permix-personas-") else [_terms(pool)]
+    return [PERSONAS, OWN_PERSONAS] if name.startswith("permix-personas-") else [_terms(pool, own)]
 
 
-def _terms(source: str) -> Terms:
+def stated(repo: str, card: Mapping[str, Any]) -> dict[str, str]:
+    """Return the licence in the metadata of a source's card; {} if there is none, or the table has the source."""
+    known = any(re.fullmatch(pattern, repo.partition("@")[0]) for pattern, _ in SOURCES)
+    names = [name for name in ("license", "license_name", "license_link") if isinstance(card.get(name), str)]
+    return {name: card[name] for name in names} if "license" in names and not known else {}
+
+
+def _terms(source: str, own: Mapping[str, Mapping[str, str]]) -> Terms:
     name = source.partition("@")[0]
     for pattern, terms in SOURCES:
         if re.fullmatch(pattern, name):
             return terms
+    if card := own.get(name):
+        title = card.get("license_name") or card["license"]
+        says = f"{name} is under {title}, by its card."
+        if card["license"] != "other":
+            return Terms(card["license"], says, card["license"] not in PERMISSIVE)
+        return Terms("other", says, True, title, card.get("license_link") or f"{HUB}/{name}")
     link = f"{HUB}/{name}" if "/" in name else ""
     return Terms("other", f"Made from {name}: its licence and terms apply here too.", True, "that-of-its-sources", link)
