@@ -8,9 +8,9 @@ import pytest
 
 from permix.errors import BadInput
 from permix.experiment.models import Model
-from permix.judging import judge
+from permix.judging import judge, structured
 from permix.judging.judge import Item, Judgement, ModelJudge
-from permix.judging.structured import Client, SharedBudget
+from permix.judging.structured import Client, Form, Misfit, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
 from tests.support import judges
@@ -101,9 +101,72 @@ def test_a_reply_that_is_put_right_counts(tmp_path: Path) -> None:
     assert client.completions == 6
 
 
-def test_a_code_fence_around_the_object_is_no_fault(tmp_path: Path) -> None:
-    judgements, *_ = judged(lambda _: completion('```json\n{"reason": "x", "score": 3}\n```'), tmp_path)
-    assert {j.score for j in judgements.values()} == {3.0}
+OBJECT = '{"reason": "x", "score": 4}'
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        (f"```json\n{OBJECT}\n```", 4),
+        (f"```JSON {OBJECT} ```", 4),
+        (f"```{OBJECT}```", 4),
+        (f"Here is my evaluation:\n```json\n{OBJECT}\n```\nI hope this helps!", 4),
+        (f"Sure! {OBJECT} Let me know.", 4),
+        (f"By \\frac{{1}}{{2}} and {{1}}: {OBJECT}", 4),
+        (f"\ufeff{OBJECT}", 4),
+        (f'<think>first {{"score": 2}} {{ "half</think>\n{OBJECT}', 4),
+        (f"[THINK]hm[/THINK]{OBJECT}", 4),
+        (f"analysis The persona… assistantfinal{OBJECT}", 4),
+        (f"<think>{OBJECT}", None),
+        (f"<think>{OBJECT}</think>", None),
+        ('{"reason": "it wrote <think>no</think>", "score": 4}', 4),
+        ('Sure: {"reason": "no <think> at all", "score": 4}', 4),
+        ('{"reason": "a\tb\nc\x00\x1b", "score": 4}', 4),
+        (r'{"reason": "costs \$5, it\'s \(x\) \u12 \\ \"", "score": 4}', 4),
+        ('{"reason": "{", "score": 4}', 4),
+        (f"[{OBJECT}]", 4),
+        (f"{OBJECT}\n{OBJECT}", None),
+        (f'{OBJECT} or {{"reason": "y", "score": 5}}', None),
+        (f'{OBJECT} {{"reason": "y", "sc', None),
+        ('{"verdict": {"reason": "x", "score": 4}', None),
+        ('{"verdict": {"reason": "x", "score": 4}}', None),
+        ('{"reason": "x", "score": "4"}', 4),
+        ('{"reason": "x", "score": " 4 "}', 4),
+        ('{"reason": "x", "score": 4.0}', 4),
+        ('{"reason": "x", "score": "**4.0**"}', 4),
+        ('{"reason": "x", "score": "4/5"}', 4),
+        ('{"reason": "x", "score": "4 out of 5"}', 4),
+        ('{"Reason": "x", "Score ": 4}', 4),
+        ('{"reason": "x", "score": 4, "Score": 3}', None),
+        ('{"reason": "x", "score": "4/10"}', None),
+        ('{"reason": "x", "score": "3-4"}', None),
+        ('{"reason": "x", "score": "3.5"}', None),
+        ('{"reason": "x", "score": "44"}', None),
+        ('{"reason": "x", "score": "-4"}', None),
+        ('{"reason": "x", "score": "0"}', None),
+        ('{"reason": "x", "score": "true"}', None),
+        ('{"reason": "x", "score": {"4": 4}}', None),
+        ('{"reason": "x", "score": null}', None),
+    ],
+)
+def test_the_only_object_of_a_reply_is_read(text: str, score: float | None) -> None:
+    assert read(text, judge.SCORE) == score
+
+
+@pytest.mark.parametrize(
+    ("word", "score"),
+    [("first ", 1), ("Second", -1), ("NEITHER.", 0), ("'first'", 1), ("the first answer", 1)]
+    + [(word, None) for word in ("tie", "first or second", "not first", "1", "", "first second")],
+)
+def test_an_unmistakable_preference_is_read(word: str, score: float | None) -> None:
+    assert read(f'{{"reason": "x", "better": "{word}"}}', judge.PREFERENCE) == score
+
+
+def read(text: str, form: Form) -> Any:
+    try:
+        return structured.read(text, form)
+    except Misfit:
+        return None
 
 
 def test_an_empty_reply_is_asked_for_anew_with_other_noise(tmp_path: Path) -> None:

@@ -159,11 +159,60 @@ def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_coun
         ("is 0", None),
         ("is 3.5", None),
         ("is four", None),
+        ("is 4.0.", 4),
+        ("is (4).", 4),
+        ("is therefore a **4**!", 4),
+        ("is $\\boxed{4}$.", 4),
+        ("= 4", 4),
+        ("(1-5): 4", 4),
+        ("for this response is 4", 4),
+        ("is 4 points", 4),
+        ("is 4/5.", 4),
+        ("is **4** (out of 5).", 4),
+        ("is 4 on a scale of 1 to 5.", 4),
+        ("is 4, because 2 of 3 habits fit.", 4),
+        ("is 4. That is my final score.", 4),
+        ("is 4. If he had lied, the final score is 1.", 4),
+        ("is 4. Had he lied, the final score would be 1.", 4),
+        ("would be 1 had he lied. The final score is 4.", 4),
+        ("is 2. No. The final score is 4.", 4),
+        ("is 2. No. The final score is 3 or 4.", None),
+        ("is 3-4.", None),
+        ("is 3 – 4.", None),
+        ("is 3 to 4.", None),
+        ("is **3** or **4**.", None),
+        ("is 3, 4.", None),
+        ("is between 3 and 4.", None),
+        ("is at least 4.", None),
+        ("is not 4.", None),
+        ("is 4/10.", None),
+        ("is 4 out of 10.", None),
+        ("is 4 on a scale of 1 to 10.", None),
+        ("is 4%.", None),
+        ("is -1.", None),
+        ("is 4,5.", None),
     ],
 )
 def test_a_final_score_is_read_as_it_is_meant(text: str, score: float | None) -> None:
     text = f"(1) Evaluation: A (2) is missing. Therefore, the final score {text}"
     assert upstream_replies.score_at([text], "scored", 0) == (score, "no_score" if score is None else "scored")
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["(1) Evaluation:", "**(1)** Evaluation:", "### (1) **Evaluation**:", "(**1**) *Evaluation:*", "(1) EVALUATION :"],
+)
+def test_the_last_evaluation_of_a_number_behind_the_reasoning_counts(heading: str) -> None:
+    text = (
+        f"<think>{heading} The final score is 1.</think>{heading} The final score is 2.\n{heading} No.\nFinal score: 3"
+    )
+    assert upstream_replies.scores(1).read(text) == [3]
+    assert upstream_replies.score_at([f"<think>{heading} The final score is 1."], "scored", 0) == (None, "no_score")
+
+
+@pytest.mark.parametrize("text", ["<think>['x']</think>['a', 'b']", "```python ['a', 'b'] ```", "\ufeff['a', 'b']\n"])
+def test_a_list_is_read_behind_reasoning_and_in_a_fence(text: str) -> None:
+    assert upstream_replies.texts(2).read(text) == ["a", "b"]
 
 
 @pytest.mark.parametrize(

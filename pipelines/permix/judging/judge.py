@@ -3,6 +3,7 @@
 A reply without the requested form gives a missing score. A failure is never a score.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,12 @@ from typing import Any
 from permix.judging import structured
 from permix.judging.structured import Client, Form, Misfit
 from permix.prompting.prompts import Messages
+
+_PLAIN = re.compile(
+    r"""[\s*_`'"(]*(?:the\s+)?([a-z]+|\d)(?:\.0+)?(?:\s*(?:/|out\s+of)\s*5|\s+(?:one|answer))?[\s*_`'").!]*""",
+    re.IGNORECASE,
+)
+"""A choice with spaces, quotes or emphasis around it; a score may have its denominator."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,15 @@ class Judgement:
 def _chosen(field: str, scores: Mapping[Any, float]) -> Form:
     """Return the form of a reason (first, so that the model thinks before it decides) and one key of `scores`."""
     kind = "integer" if all(isinstance(key, int) for key in scores) else "string"
-    allowed = ", ".join(str(key) for key in scores)
+    by_name = {str(key): score for key, score in scores.items()}
 
     def read(reply: Mapping[str, Any]) -> float:
-        value = reply.get(field)
-        if isinstance(value, bool | list | dict) or value not in scores:
-            raise Misfit("out_of_range", f'"{field}" was {value!r:.50}: it should be one of {allowed}.')
-        return scores[value]
+        values = [value for key, value in reply.items() if key.strip().lower() == field]
+        value = values[0] if len(values) == 1 else None
+        match = None if isinstance(value, bool) else _PLAIN.fullmatch(str(value))
+        if match is None or match[1].lower() not in by_name:
+            raise Misfit("out_of_range", f'"{field}" was {value!r:.50}: it should be one of {", ".join(by_name)}.')
+        return by_name[match[1].lower()]
 
     return structured.json_of({"reason": {"type": "string"}, field: {"type": kind, "enum": list(scores)}}, read)
 

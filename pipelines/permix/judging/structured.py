@@ -12,8 +12,12 @@ from permix.prompting import prompts
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import StageContext
+from permix.verifier.answer import without_reasoning
 
-_FENCED = re.compile(r"\s*```\w*\s*\n(.*?)\n\s*```\s*", re.DOTALL)
+_FENCED = re.compile(r"```\w*\s(.*?)\s*```", re.DOTALL)
+_ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|\\')
+_OBJECT = re.compile(r'\{\s*["}]')
+_JSON = json.JSONDecoder(strict=False)  # control characters in strings are allowed
 
 
 class Misfit(Exception):
@@ -58,23 +62,38 @@ def read(text: str, form: Form) -> Any:
 
 
 def json_of(properties: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Any]) -> Form:
-    """Return the form of a JSON object with exactly these properties in this order, plain or in a code fence."""
+    """Return the form of a JSON object with exactly these properties in this order, the only object of its reply."""
 
     def read_text(text: str) -> Any:
-        try:
-            reply = json.loads(unfenced(text))
-        except (ValueError, RecursionError):
-            reply = None
-        if not isinstance(reply, dict):
-            raise Misfit("no_json", "Your reply was not one JSON object.")
-        return read(reply)
+        return read(_only_object(text))
 
     closed = {"properties": dict(properties), "required": list(properties), "additionalProperties": False}
     return Form(read_text, {"type": "object", **closed})
 
 
+def _only_object(text: str) -> Mapping[str, Any]:
+    """Return the one JSON object behind the reasoning of a reply, or raise Misfit; wrong escapes are literal."""
+    text = _ESCAPE.sub(lambda escape: escape[0] if len(escape[0]) > 1 else "\\\\", text.replace("\0", ""))
+    objects: list[Mapping[str, Any]] = []
+    outside, end = "", 0  # with "\0" for each object, because its texts may mention marks of reasoning
+    for start in (match.start() for match in _OBJECT.finditer(text)):
+        if start >= end:
+            try:
+                content, after = _JSON.raw_decode(text, start)
+            except (ValueError, RecursionError):
+                continue
+            outside += f"{text[end:start]}\0"
+            objects.append(content)
+            end = after
+    outside = without_reasoning(outside + text[end:]) or ""
+    if outside.count("\0") != 1 or _OBJECT.search(outside):
+        raise Misfit("no_json", "Your reply was not one JSON object.")
+    return objects[-1]
+
+
 def unfenced(text: str) -> str:
-    """Return `text` without the code fence around it, if it has one."""
+    """Return `text` without reasoning before it, a byte order mark and the code fence around it."""
+    text = (without_reasoning(text) or "").strip("\ufeff \t\r\n")
     fenced = _FENCED.fullmatch(text)
     return fenced[1] if fenced else text
 

@@ -31,7 +31,8 @@ NOT_COPIED = (
     "gets the k-th set.",
     "The system message of the judges did not reach the second judge; here it reaches all.",
     "A reply that could not be parsed counted 0 and halved the group's score; here its scores are missing.",
-    'Scores like "**5**" or "is: 5" were not read, and no range was checked; here they are read, from 1 to 5 alone.',
+    'Scores like "**5**" or "is: 5" were not read, the first of several counted, and no range was checked; here they '
+    "are read, from 1 to 5 alone, and the last counts.",
     "A question list that did not parse was used character by character, one of a wrong length as it was; here it is "
     "asked for again and then recorded as missing.",
     'A request that failed three times gave the answer "Error", which was judged; here nothing is published.',

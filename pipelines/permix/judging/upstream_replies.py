@@ -8,9 +8,29 @@ from permix.judging import structured
 from permix.judging.structured import Form, Misfit
 from permix.judging.tasks import text_of
 from permix.prompting.prompts import Messages
+from permix.verifier.answer import without_reasoning
 
-_EVALUATION = re.compile(r"\((\d+)\)\s*Evaluation:")
-_SCORE = re.compile(r"final score is[\s:*]*([1-5])(?![\d.]*\d)", re.IGNORECASE)
+_EVALUATION = re.compile(r"\([\s*_]*(\d+)[\s*_]*\)[\s*_#]*Evaluation[\s*_]*:", re.IGNORECASE)
+_STATEMENT = re.compile(
+    r"""\bfinal\s+(?:evaluation\s+)?score\b (?:\s*\([^()\n]*\)|\s+(?:for|of|on|given)\b[^.:=\n]{0,60}?)? [\s*_]*
+    (?:\bis\b|\bwas\b|[:=→|]|\s[-–—]\s|(?P<weak>would|could|might)\s+be\b|(?:should|must|will)\s+be\b) [\s:=*_]*
+    (?:(?:therefore|thus|an?|solid|clear)\s+)* [\s*_`"'$(\[]* (?:\\boxed\s*\{)?\s*
+    (?P<score>[-+−]?\d+(?:[.,]\d+)*
+    |[<>≤≥~]|(?:not|between|at|around|about|approximately|roughly|either|less|more|above|below|over|under)\b[^.\n]*\d)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_WEAK = re.compile(
+    r"\b(?:if|unless)\b[^.!?\n]*$|(?:^|[.!?\n])\W*had\b[^.!?\n]*$|\b(?:overall|average|mean|total)\s*$", re.I
+)
+_MARKS = r"[ \t*_`\"'(\[)\]}$]*"
+_OF_FIVE = re.compile(
+    rf"{_MARKS}(?:/|(?:out\s+)?of\b){_MARKS}(?:a\s+(?:possible|maximum)\s+)?5(?:\.0+)?(?![\d.]*\d)", re.I
+)
+_SEVERAL = re.compile(
+    rf"{_MARKS}(?:points?\b{_MARKS})?(?:%|(?:[-–—~&/,]|(?:to|or|and|through|of|out\s+of)\b)(?:\s*(?:or|and)\b)?{_MARKS}\d"
+    r"|on\s+(?:a|the)\b[^.\n]*?(?:to|[-–])\s*(?!5\b)\d)",
+    re.IGNORECASE,
+)
 _RUBRIC = re.compile(r"Rubric\s+(\d+)\s+Examples:", re.IGNORECASE)
 _EXAMPLE = re.compile(r"Score\s+([1-5]):\s*(?:Response\s*-\s*)?(.*?)(?=Score\s+[1-5]:|\Z)", re.DOTALL)
 
@@ -35,7 +55,7 @@ def examples(count: int) -> Form:
     """Return the form of an example of each score for each of `count` rubrics."""
 
     def read(text: str) -> list[list[str]]:
-        parts = _split(_RUBRIC, text)
+        parts = dict(reversed(_split(_RUBRIC, text)))  # of equal headings the first counts
         by_rubric = [[text_of(e[2]) for e in _EXAMPLE.finditer(parts.get(n, ""))] for n in range(1, count + 1)]
         if any(len(each) != 5 or not all(each) for each in by_rubric):
             raise Misfit("too_few", "The reply did not have an example of each score for each rubric.")
@@ -70,14 +90,21 @@ def _the_same(chat: Messages, reply: str, fault: str) -> Messages:
 
 
 def _score(text: str, position: int) -> float | None:
-    match = _SCORE.search(_split(_EVALUATION, text).get(position + 1, ""))
-    return float(match[1]) if match else None
+    """Return the score of the last final statement; a condition ("if …") counts only where there is no other."""
+    evaluation = "\n".join(part for number, part in _split(_EVALUATION, text) if number == position + 1)
+    statements = [
+        (not (match["weak"] or _WEAK.search(evaluation[max(0, match.start() - 300) : match.start()])), number, match)
+        for number, match in enumerate(_STATEMENT.finditer(evaluation))
+    ]
+    if not statements:
+        return None
+    *_, match = max(statements, key=lambda statement: statement[:2])
+    of_five = _OF_FIVE.match(evaluation, match.end())
+    several = _SEVERAL.match(evaluation, of_five.end() if of_five else match.end())
+    return float(match["score"]) if re.fullmatch(r"[1-5](?:\.0+)?", match["score"]) and not several else None
 
 
-def _split(heading: re.Pattern[str], text: str) -> dict[int, str]:
-    """Return {number: text} under numbered headings; of equal headings the first counts."""
-    _, *parts = heading.split(text)
-    by_number: dict[int, str] = {}
-    for number, part in zip(parts[::2], parts[1::2], strict=True):
-        by_number.setdefault(int(number), part)
-    return by_number
+def _split(heading: re.Pattern[str], text: str) -> list[tuple[int, str]]:
+    """Return number and text of each numbered heading behind the reasoning."""
+    _, *parts = heading.split(without_reasoning(text) or "")
+    return list(zip(map(int, parts[::2]), parts[1::2], strict=True))
