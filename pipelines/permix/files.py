@@ -1,5 +1,6 @@
-"""The paths of the published folders, and writing a file as a whole or not at all."""
+"""The paths of the published folders, reading a user's file, and writing a file as a whole or not at all."""
 
+import codecs
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,12 @@ def home() -> Path:
     """Return permix's folder on this machine: `$PERMIX_HOME`, else `permix` in the user's data folder."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(os.environ.get("PERMIX_HOME") or Path(data) / "permix").expanduser().absolute()
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a user's file: UTF-8 with or without a byte order mark, or UTF-16 with one."""
+    data = path.read_bytes()
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

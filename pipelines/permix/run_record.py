@@ -132,7 +132,7 @@ def content_digest(folder: Path, described: Mapping[str, Mapping[str, Any]] | No
     """Return the sha256 of an artifact's content without `revision` of adapter_config.json: a commit has a time."""
     lines = {name: entry["sha256"] for name, entry in (described or describe_files(folder)).items()}
     if "adapter_config.json" in lines:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config = json.loads(files.read_text(folder / "adapter_config.json"))
         lines["adapter_config.json"] = hashlib.sha256(
             json.dumps(config | {"revision": None}, sort_keys=True).encode()
         ).hexdigest()

@@ -97,6 +97,20 @@ def test_a_file_of_ones_own_is_json_or_toml(tmp_path: Path) -> None:
     assert persona.from_file(tmp_path / "own.toml") == expected
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"key": "a", "category": "Own", "system_prompt": "Ünï"}]',
+        '[[persona]]\r\nkey="a"\r\ncategory="Own"\r\nsystem_prompt="Ünï"',
+    ],
+)
+def test_a_file_of_notepad_begins_with_a_byte_order_mark(text: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / ("own.json" if text.startswith("[{") else "own.toml")
+    path.write_bytes(text.encode(encoding))
+    assert persona.from_file(path) == [persona.Persona("a", "Own", "Ünï")]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [

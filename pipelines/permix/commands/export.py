@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from permix import files
 from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
@@ -62,7 +63,7 @@ def _config(adapter: "Artifact", format_: "Format", org: str | None, hub: "Hub")
 
     if "adapter_config.json" not in adapter.files:
         raise BadInput(f"{adapter.repo} holds no adapter_config.json: only adapters can be exported.")
-    saved = json.loads(hub.download(f"{adapter.repo}@{adapter.sha}", "adapter_config.json").read_text(encoding="utf-8"))
+    saved = json.loads(files.read_text(hub.download(f"{adapter.repo}@{adapter.sha}", "adapter_config.json")))
     trained = adapter.record["config"]
     return stage.Config(
         org=org or adapter.repo.split("/")[0],

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from permix import files
 from permix.errors import BadInput
 from permix.judging import upstream_replies as replied
 from permix.judging.judge import Judgement
@@ -62,8 +63,8 @@ class Upstream:
 
     def __init__(self, folder: Path) -> None:
         """Read the prompts; raise BadInput for a missing file or placeholder."""
-        files = FILES | {f"rubric/{task}": (f"rubrics/{name}.txt", RUBRIC) for task, name in NAMES.items()}
-        self._texts = {name: _read(folder, path, placeholders) for name, (path, placeholders) in files.items()}
+        prompts = FILES | {f"rubric/{task}": (f"rubrics/{name}.txt", RUBRIC) for task, name in NAMES.items()}
+        self._texts = {name: _read(folder, path, placeholders) for name, (path, placeholders) in prompts.items()}
         self._settings, self._requirements = (_json(self._texts, name) for name in ("settings", "requirements"))
 
     def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
@@ -193,7 +194,7 @@ def _ask(
 def _read(folder: Path, path: str, placeholders: Sequence[str]) -> str:
     if not (folder / path).is_file():
         raise BadInput(f"The folder of upstream's prompts has no {path}: it should hold PersonaGym's own.")
-    text = (folder / path).read_text(encoding="utf-8")
+    text = files.read_text(folder / path)
     if missing := [name for name in placeholders if f"{{{name}}}" not in text]:
         raise BadInput(f"{path} of upstream's prompts has no {{{missing[0]}}}: it should be PersonaGym's own.")
     return text

@@ -46,7 +46,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
             raise BadInput(f"There is no file {path.absolute()}: give the path of your recipe.")
         raise BadInput(f"There is no recipe {name!r}: {nearest(name, names())} A file of your own ends in .toml.")
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(files.read_text(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"The recipe {path.name} is not TOML: {error}.") from None
     data.setdefault("name", path.stem)

@@ -87,7 +87,7 @@ def from_file(path: Path) -> list[Persona]:
     if not path.is_file():
         raise BadInput(f"There is no file {path}: give the path of a JSON or TOML file with personas.")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.read_text(path)
         table = tomllib.loads(text).get("persona") if path.suffix == ".toml" else storable(json.loads(text))
     except ValueError as error:
         raise BadInput(f"{path.name} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from permix import files
 from permix.errors import BadInput, nearest
 from permix.training.settings import TrainerConfig
 
@@ -27,7 +28,7 @@ def read(config: TrainerConfig) -> dict[str, Any]:
     if path is None:
         raise BadInput(f"{where} is {name!r}: {nearest(name, shipped)} A file of your own ends in .yaml or .json.")
     try:
-        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys = yaml.safe_load(files.read_text(path))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadInput(f"{where} is {name!r}, which cannot be read ({str(error).splitlines()[0]}).") from None
     kind = keys.get("distributed_type") if isinstance(keys, dict) else None
