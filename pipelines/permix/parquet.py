@@ -1,9 +1,12 @@
-"""Rows of datasets: ours as Parquet files, any other as `datasets` reads them."""
+"""Rows of datasets: ours as Parquet files, any other as `datasets` reads them, but with numbers as they are written."""
 
+import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from permix import files
 from permix.errors import BadInput
 from permix.text import storable
 
@@ -34,6 +37,7 @@ def read(path: Path) -> list[Row]:
 def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[Row]:
     """Return the rows of one split of the dataset in `folder`, as `datasets` reads them from the Hub.
 
+    Cells of CSV files are texts, None where they are empty. In a JSON column with decimals every number has its digits.
     BadInput, which names `dataset`, if it cannot be read.
     """
     import tempfile
@@ -46,9 +50,59 @@ def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[R
         settings: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
         try:
             rows = datasets.load_dataset(str(folder), config or None, split=split, **settings)
+            if rows.info.builder_name == "csv":
+                texts = datasets.Features(dict.fromkeys(rows.column_names, datasets.Value("string")))
+                settings |= {"features": texts, "keep_default_na": False}
+                rows = datasets.load_dataset(str(folder), config or None, split=split, **settings)
+            floats = {name: str(getattr(feature, "dtype", "")) for name, feature in rows.features.items()}
+            floats = {name: dtype for name, dtype in floats.items() if dtype.startswith("float")}
+            reread = rows.info.builder_name == "json" and floats
+            builder = datasets.load_dataset_builder(str(folder), config or None, cache_dir=cache) if reread else None
         except (ValueError, OSError, StopIteration, RuntimeError, datasets.exceptions.DatasetsError) as error:
             message = str(error.__cause__ or error) or "it is empty"
             reason = " ".join(message.replace(str(folder), dataset).split()).rstrip(".!")
             part = f"The split {split!r}" + (f" of config {config!r}" if config else "")
             raise BadInput(f"{part} of {dataset} cannot be read: {reason}.") from None
-        return [storable(dict(row)) for row in rows]
+        table: list[Row] = [storable(dict(row)) for row in rows]
+    if "features" in settings:
+        return [{name: cell or None for name, cell in row.items()} for row in table]
+    if builder:
+        _restore(table, list(floats), list(map(Path, builder.config.data_files.get(split, ()))), dataset)
+    return [row | {name: _shortest(row[name], dtype) for name, dtype in floats.items()} for row in table]
+
+
+def _restore(table: Sequence[Row], columns: Sequence[str], paths: Sequence[Path], dataset: str) -> None:
+    """Give the numbers of JSON columns, which Arrow read as floats, the digits that the files have."""
+    try:
+        rows = [row for path in paths for row in _json_rows(path)]
+    except (ValueError, OSError):  # packed, or of another layout
+        rows = []
+    for number, row in enumerate(table):
+        for name in columns:
+            if len(rows) == len(table):
+                row[name] = storable(rows[number].get(name))
+            elif row[name] is not None and abs(row[name]) >= 2**53:
+                raise BadInput(
+                    f"Row {number} of {dataset} has {row[name]!r} under {name!r}, which may have lost digits: "
+                    "write the numbers of that column as texts."
+                )
+
+
+def _json_rows(path: Path) -> list[Row]:
+    """Return the objects of a JSON file, or of its lines, with decimals as Decimal."""
+    text = files.read_text(path)
+    try:
+        rows = [json.loads(line, parse_float=Decimal) for line in text.split("\n") if line.strip()]
+    except ValueError:
+        rows = json.loads(text, parse_float=Decimal)
+    rows = rows[0] if len(rows) == 1 and isinstance(rows[0], list) else rows
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(path)
+    return rows
+
+
+def _shortest(number: Any, dtype: str) -> Any:
+    """Return the shortest decimal that a float of few bits stands for: 0.1 for float32's 0.10000000149."""
+    import numpy
+
+    return float(str(numpy.dtype(dtype).type(number))) if isinstance(number, float) else number

@@ -1,10 +1,14 @@
 """A dataset of one's own: any columns, and whatever is wrong with it in one sentence."""
 
+import gzip
 import re
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 
 from permix import benchmarks
@@ -21,6 +25,55 @@ def test_columns_become_problems(tmp_path: Path) -> None:
         Problem("quiz/test/1", "How many?", "3", "exact"),
         Problem("quiz/test/2", "Where?", "Here", "exact"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "golds"),
+    [
+        ("test.csv", "q,a\n1,007\n2,123456789012345678\n3,0.50\n4,1e5\n", ["007", "123456789012345678", "0.50", "1e5"]),
+        ("test.csv", "q,a\n1,NA\n2,None\n3,null\n4,nan\n", ["NA", "None", "null", "nan"]),
+        ("test.csv", "\ufeffq,a\n1,True\n2,4\n", ["True", "4"]),
+        ("test.tsv", "q\ta\n1\t007\n2\t10000000000000000\n3\t0.5\n", ["007", "10000000000000000", "0.5"]),
+        ("test.jsonl", '{"q": 1, "a": 123456789012345678}\n{"q": 2, "a": 1e-5}\n', ["123456789012345678", "0.00001"]),
+        (
+            "test.json",
+            '[{"q": 1, "a": 0.10}, {"q": 2, "a": 12345678901234567890123}]',
+            ["0.10", "12345678901234567890123"],
+        ),
+        ("test.jsonl", '{"q": 1, "a": "Ann"}\n{"q": 2, "a": 1e16}\n', ["Ann", "10000000000000000"]),
+    ],
+)
+def test_numbers_of_a_column_stay_as_they_are_written(name: str, text: str, golds: list[str], tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert [problem.gold for problem in benchmarks.load(QUIZ, tmp_path)] == golds
+
+
+@pytest.mark.parametrize(
+    ("column", "golds"),
+    [
+        (arrow.array([Decimal("0.10"), Decimal("12345678901234567890.50")]), ["0.10", "12345678901234567890.50"]),
+        (arrow.array([0.1, 2.5], arrow.float32()), ["0.1", "2.5"]),
+        (arrow.array([1e16, 1e-5]), ["10000000000000000", "0.00001"]),
+        (arrow.array([2**63 + 5], arrow.uint64()), ["9223372036854775813"]),
+    ],
+)
+def test_numbers_of_a_parquet_column_get_no_exponent(column: Any, golds: list[str], tmp_path: Path) -> None:
+    parquet.write_table(arrow.table({"q": ["?"] * len(column), "a": column}), tmp_path / "test.parquet")
+    assert [problem.gold for problem in benchmarks.load(QUIZ, tmp_path)] == golds
+
+
+def test_a_cell_without_a_text_or_a_number_is_named(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("q,a\nWho?,Ann\nWhere?,\n")
+    refused(tmp_path, r"Row 1 of me/quiz has None \(an empty cell\) under 'a': it should be a text or a number")
+    (tmp_path / "test.csv").unlink()
+    parquet.write_table(arrow.table({"q": ["?"], "a": [float("nan")]}), tmp_path / "test.parquet")
+    refused(tmp_path, "Row 0 of me/quiz has nan under 'a'")
+
+
+def test_packed_json_that_may_have_lost_digits_is_refused(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "test.jsonl.gz", "wt") as file:
+        file.write('{"q": "?", "a": 123456789012345678}\n{"q": "?", "a": 0.5}\n')
+    refused(tmp_path, "Row 0 of me/quiz has 1.2345678901234568e.17 under 'a', which may have lost digits: write")
 
 
 def test_a_column_of_rationales(tmp_path: Path) -> None:

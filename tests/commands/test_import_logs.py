@@ -15,6 +15,7 @@ import yaml
 from permix import foreign_logs
 from permix.commands import import_logs, verify
 from permix.errors import BadInput
+from permix.foreign_logs import inspect_logs, lm_eval_samples
 from permix.prompting import persona
 from permix.publishing import hub as hubs
 from permix.publishing.hub import Hub
@@ -144,6 +145,102 @@ def test_inspect_logs_of_every_format_become_a_sweep_with_epochs_as_runs(packed:
     assert {row["run"] for row in rows} == {0, 1}
     assert {row["finish"] for row in rows if row["problem_id"] == "sums/q0"} == {"length"}
     assert {(row["completion"], row["tokens_out"]) for row in rows} == {("It is 0.", 5), ("It is 1.", 5)}
+
+
+def edited(log: Path, **changes: Any) -> Path:
+    """Change keys of every sample of an Inspect log."""
+    content = json.loads(log.read_text())
+    content["samples"] = [sample | changes for sample in content["samples"]]
+    log.write_text(json.dumps(content))
+    return log
+
+
+def scores_of(log: Path, metric: str = "") -> list[float]:
+    (content,) = inspect_logs.read(log, metric)
+    return [answer.score for answer in content.answers]
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [
+        *(("yes", 1), ("No", 0), ("TRUE", 1), ("false", 0), ("C", 1), ("I", 0), ("P", 0.5), ("N", 0), ("0.25", 0.25)),
+        *((True, 1), (0.5, 0.5), *((value, None) for value in ("maybe", "c", "nan", "7", "", None, [1], -1))),
+    ],
+)
+def test_a_text_is_a_score_by_inspects_own_rules(value: Any, score: float | None, tmp_path: Path) -> None:
+    log = edited(inspect(tmp_path / "a.json", POET, [1], epochs=1), scores={"match": {"value": value}})
+    if score is None:
+        refused("Sample q0 of a.json has the score", "inspect", log)
+    else:
+        assert scores_of(log) == [score]
+
+
+def test_a_value_of_a_dictionary_is_chosen_by_scorer_and_key(tmp_path: Path) -> None:
+    scores = {"multi": {"value": {"correct": "C", "style": 0}}, "match": {"value": 0}}
+    log = edited(inspect(tmp_path / "a.json", POET, [1], epochs=1), scores=scores)
+    assert scores_of(log, "multi.correct") == [1]
+    assert scores_of(log, "match") == [0]
+    refused("several scores: choose one of multi.correct; multi.style with --metric", "inspect", log, metric="multi")
+    refused("choose one of match; multi.correct; multi.style", "inspect", log)
+    refused("no score 'multi.corect': did you mean 'multi.correct'", "inspect", log, metric="multi.corect")
+
+
+@pytest.mark.parametrize("changes", [{"output": {"choices": []}}, {"output": None}, {"output": {"choices": None}}])
+def test_a_sample_without_output_has_an_empty_completion(changes: dict[str, Any], tmp_path: Path) -> None:
+    (log,) = inspect_logs.read(edited(inspect(tmp_path / "a.json", POET, [1, 0], epochs=1), **changes), "")
+    assert [(answer.completion, answer.score) for answer in log.answers] == [("", 1), ("", 0)]
+
+
+def test_a_folder_gives_the_newest_log_that_succeeded_of_each_evaluation(tmp_path: Path) -> None:
+    for number, (status, score) in enumerate([("error", 0), ("success", 0), ("success", 1), ("cancelled", 0)]):
+        inspect(tmp_path / "poet" / f"2026-11-2{number}_sums.json", POET, [score, 1], status=status)
+    inspect(tmp_path / "poet" / "2026-11-29_sums.json", "You are a cook.", [0, 0])
+    (tmp_path / "poet" / "logs.json").write_text(json.dumps({"2026-11-20_sums.json": {"status": "error"}}))
+    (tmp_path / "poet" / "half.json").write_text("{")
+    write_zip(
+        tmp_path / "poet" / "b.eval",
+        {"_journal/start.json": b'{"eval": {"task": "sums", "model": "org/small"}}'},
+        "deflate",
+    )
+    selected, notes = foreign_logs.find(inspect_logs, tmp_path / "poet")
+    assert [file.name for file in selected] == ["2026-11-22_sums.json", "2026-11-29_sums.json"]
+    left_out = (
+        "half.json",
+        "logs.json",
+        "2026-11-21_sums.json",
+        "b.eval",
+        "2026-11-23_sums.json",
+        "2026-11-20_sums.json",
+    )
+    assert [note.partition(" ")[0] for note in notes] == list(left_out)
+    cook = inspect(tmp_path / "cook.json", "You are a cook.", [0, 0], status="error")
+    refused("cook.json ended with error", "inspect", cook)
+
+
+def test_evaluations_with_ids_of_their_own_are_runs_and_a_retry_is_not(tmp_path: Path) -> None:
+    for number, task_id in enumerate(("x", "x", "y")):
+        spec = {"task": "sums", "model": "org/small", "task_id": task_id, "created": f"2026-11-2{number}"}
+        inspect(tmp_path / f"{number}.json", POET, [1], eval=spec)
+    assert [file.name for file in foreign_logs.find(inspect_logs, tmp_path)[0]] == ["1.json", "2.json"]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_the_last_member_of_a_name_counts(tmp_path: Path) -> None:
+    log = inspect(tmp_path / "a.eval", POET, [0, 1], epochs=1, packed="deflate")
+    with zipfile.ZipFile(log, "a") as members:
+        sample = json.loads(members.read("samples/q0_epoch_1.json"))
+        sample["scores"]["match"]["value"] = "C"
+        members.writestr("samples/q0_epoch_1.json", json.dumps(sample))
+    assert scores_of(log) == [1, 1]
+
+
+def test_scores_that_numpy_wrote_as_texts_and_blank_lines_are_read(tmp_path: Path) -> None:
+    folder = lm_eval(tmp_path, POET, [1, 0], exact_match="True", target="True", acc="0.5")
+    file = folder / f"samples_sums_{DATE}.jsonl"
+    file.write_text("\n" + file.read_text().replace("\n", "\r\n") + "\n \n")
+    for metric, score in (("exact_match", 1), ("acc", 0.5)):
+        (log,) = lm_eval_samples.read(file, metric)
+        assert [answer.score for answer in log.answers] == [score, score]
 
 
 def test_several_logs_under_one_persona_are_runs(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ large, and REPUBLISH = False, if its terms forbid to publish its texts again.
 
 import functools
 import importlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from permix import parquet
 from permix.errors import BadInput, nearest
 from permix.prompting.prompts import Instruction
 from permix.run_record import later
-from permix.verifier import Kind, Problem
+from permix.verifier import Kind, Problem, gold_text
 
 _BUILTIN: dict[str, tuple[str, str, Instruction]] = {
     "arithmetic": ("arithmetic", "test", "plain"),
@@ -123,10 +125,13 @@ def _columns(source: Source, table: Iterable[dict[str, Any]]) -> Iterator[Proble
         for column in filter(None, (source.problem, source.answer, source.rationale)):
             if column not in row:
                 raise BadInput(f"{source.dataset} has no column {column!r}: {nearest(column, row)}")
-            if not isinstance(row[column], str | int | float) or row[column] == "":
+            cell = row[column]
+            readable = isinstance(cell, str | int | Decimal) or (isinstance(cell, float) and math.isfinite(cell))
+            if not readable or cell == "":
                 raise BadInput(
-                    f"Row {number} of {source.dataset} has {row[column]!r} under {column!r}: "
-                    "it should be a text or a number."
+                    f"Row {number} of {source.dataset} has {cell!r}{' (an empty cell)' if cell is None else ''} under "
+                    f"{column!r}: it should be a text or a number."
                 )
         name, rationale = f"{source.name}/{source.split}/{number}", row[source.rationale] if source.rationale else ""
-        yield Problem(name, str(row[source.problem]), str(row[source.answer]), source.verifier, str(rationale))
+        question, gold, reasoning = (gold_text(cell) for cell in (row[source.problem], row[source.answer], rationale))
+        yield Problem(name, question, gold, source.verifier, reasoning)

@@ -1,6 +1,7 @@
 """permix import: evaluations by other tools under several system prompts, as a sweep with PSS."""
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,10 @@ def import_logs(
     if not logs:
         raise BadInput("There is nothing to import: give logs, or --persona NAME=PATH.")
     org, name = publish.split("/") if publish else ("local", out.name if out else "sweep")
-    step = Step.of(STAGE, config_of_logs(org, name, tool, metric, logs))
+    config, notes = config_of_logs(org, name, tool, metric, logs)
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)
+    step = Step.of(STAGE, config)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "sweep"
         facts = run.in_process(STAGE, step.config, {}, folder, Path(scratch))

@@ -55,16 +55,19 @@ def tool(name: str) -> ModuleType:
     return importlib.import_module(f"permix.foreign_logs.{TOOLS[name]}")
 
 
-def find(reader: ModuleType, path: Path) -> list[Path]:
-    """Return the tool's files at or below `path`, sorted by name; all these tools put the date there."""
+def find(reader: ModuleType, path: Path) -> tuple[list[Path], list[str]]:
+    """Return the tool's files at or below `path`, sorted by name, which has the date, and notes on others.
+
+    A reader may have `select(files)`, which leaves out files of a folder.
+    """
     if not path.exists():
         raise BadInput(f"There is no {path}: give a log of the tool, or a folder with logs.")
     if path.is_file():
-        return [path]
+        return [path], []
     log_files = sorted(p for pattern in reader.PATTERNS for p in path.rglob(pattern) if p.is_file())
     if not log_files:
         raise BadInput(f"There is no {' or '.join(reader.PATTERNS)} in {path}: give the folder that the tool wrote.")
-    return log_files
+    return reader.select(log_files) if hasattr(reader, "select") else (log_files, [])
 
 
 def match(log: Log) -> str:
@@ -128,6 +131,7 @@ def chosen(scores: Iterable[str], metric: str, where: str) -> str:
     """Return the name of the score called `metric`, or of the only score; BadInput where that is ambiguous."""
     names = sorted(set(scores))
     matches = [name for name in names if metric in (name, name.partition(",")[0])] if metric else names
+    matches = matches or [name for name in names if name.startswith(f"{metric}.")]
     if len(matches) == 1:
         return matches[0]
     if not names:

@@ -17,6 +17,10 @@ from permix.text import storable
 
 PATTERNS = ("samples_*.jsonl",)
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
+_FIELDS = {
+    *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
+    *("doc_hash", "prompt_hash", "target_hash"),
+}  # every other key of a line is a score
 
 
 def read(file: Path, metric: str) -> Iterator[Log]:
@@ -29,7 +33,7 @@ def read(file: Path, metric: str) -> Iterator[Log]:
         raise BadInput(f"{file.name} has no {results.name} beside it, with the system prompt: add it.")
     try:
         settings = storable(json.loads(results.read_bytes()))
-        lines = [storable(json.loads(line)) for line in file.read_bytes().splitlines()]
+        lines = [storable(json.loads(line)) for line in file.read_bytes().splitlines() if line.strip()]
         scores = {name for line in lines for name in _scores(line)}
         name = foreign_logs.chosen(scores, metric, file.name)
         answers = tuple(_answer(line, name, file.name) for line in lines if name in _scores(line))
@@ -40,8 +44,18 @@ def read(file: Path, metric: str) -> Iterator[Log]:
 
 
 def _scores(line: dict[str, Any]) -> dict[str, Any]:
-    numbers = {name: value for name, value in line.items() if isinstance(value, int | float) and name != "doc_id"}
-    return {f"{name},{line.get('filter', 'none')}": value for name, value in numbers.items()}
+    numbers = {name: _number(value) for name, value in line.items() if name not in _FIELDS}
+    return {f"{name},{line.get('filter', 'none')}": value for name, value in numbers.items() if value is not None}
+
+
+def _number(value: Any) -> float | None:
+    """Return a score, also where numpy's number was written as a text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return float({"True": 1, "False": 0}.get(value, value))
+        except ValueError:
+            return None
+    return value if isinstance(value, int | float) else None
 
 
 def _answer(line: dict[str, Any], name: str, where: str) -> Answer:

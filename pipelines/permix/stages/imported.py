@@ -40,19 +40,24 @@ class Config(StageConfig):
     logs: tuple[LogFile, ...] = ()
 
 
-def config_of_logs(org: str, repository: str, tool: str, metric: str, paths: Sequence[tuple[str, Path]]) -> Config:
-    """Read the (persona, file or folder) pairs and return the Config of their sweep; BadInput if they give none."""
+def config_of_logs(
+    org: str, repository: str, tool: str, metric: str, paths: Sequence[tuple[str, Path]]
+) -> tuple[Config, list[str]]:
+    """Read the (persona, file or folder) pairs and return the Config of their sweep, and notes on files left out.
+
+    BadInput if they give none.
+    """
     reader = foreign_logs.tool(tool)
+    selections = [(persona, *foreign_logs.find(reader, path)) for persona, path in paths]
+    notes = [note for _, _, notes_of_path in selections for note in notes_of_path]
     logs = tuple(
-        LogFile(persona, run_record.sha256(file), file)
-        for persona, path in paths
-        for file in foreign_logs.find(reader, path)
+        LogFile(persona, run_record.sha256(file), file) for persona, chosen, _ in selections for file in chosen
     )
     entries = _read(tool, metric, logs)
     foreign_logs.rows(entries)
     model = entries[0][1].model
     name = Path(model).name if model.startswith(("/", ".")) else model  # a folder of another machine
-    return Config(org=org, repository=repository, variant=name, tool=tool, metric=metric, logs=logs)
+    return Config(org=org, repository=repository, variant=name, tool=tool, metric=metric, logs=logs), notes
 
 
 def _read(tool: str, metric: str, logs: Sequence[LogFile]) -> list[tuple[str, Log]]:
