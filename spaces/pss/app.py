@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ EXAMPLE = "persona,problem,run,score\n" + "".join(
     for run in range(2)
 )
 ROWS = 1_000_000
+LABELS = ("persona", "problem", "run")
+MISSING = ("", "NA", "N/A", "NaN", "nan", "None", "null", "NULL")
 README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
 SHOWN = {
     "pss": "PSS = worst / best",
@@ -44,16 +47,25 @@ def measure(text: str, file: str | None, seed: float | None) -> tuple[str, pd.Da
     One row per score: the columns `persona` and `score` (in [0, 1]), and, where known, `problem` and `run`.
     """
     try:
-        table = pd.read_csv(Path(file) if file else io.StringIO(text), nrows=ROWS + 1)
+        content = Path(file).read_bytes() if file else text.encode()
+        header = [str(name) for name in pd.read_csv(io.BytesIO(content), nrows=0).columns]
+        names = [re.sub(r"\.\d+$", "", name).strip().lower().removesuffix("s") for name in header]
+        labels = {name: str for name, plain in zip(header, names, strict=True) if plain in LABELS}
+        missing = {name: MISSING for name in header if name not in labels}  # a persona may be called None
+        table = pd.read_csv(
+            io.BytesIO(content), nrows=ROWS + 1, index_col=False, dtype=labels, na_values=missing, keep_default_na=False
+        )
     except (ValueError, OSError) as error:
         raise refused(f"This is not a CSV table ({error}): give a header and one row per score.") from None
-    table.columns = [str(name).strip().lower().removesuffix("s") for name in table.columns]
-    if not {"score", "persona"} <= set(table.columns):
-        names = ", ".join(table.columns)
-        raise refused(f"The columns are {names}: score and persona are required, problem and run optional.")
+    table.columns = names
+    if not {"score", "persona"} <= set(names):
+        raise refused(f"The columns are {', '.join(names)}: score and persona are required, problem and run optional.")
+    for name in ("score", *LABELS):
+        if names.count(name) > 1:
+            raise refused(f"The table has {names.count(name)} columns {name}: leave one of them.")
     if len(table) > ROWS:
         raise refused(f"The table has more than {ROWS:,} rows: use the metric in Python instead.")
-    labels = {name: table[name].tolist() for name in ("persona", "problem", "run") if name in table.columns}
+    labels = {name: [cell or None for cell in table[name]] for name in LABELS if name in names}
     try:
         result = compute(
             table["score"].tolist(), *(labels.get(k) for k in ("persona", "problem", "run")), int(seed or 0)

@@ -26,7 +26,7 @@ _CITATION = """
 _INPUTS = """
 Args:
     scores: one number in [0, 1] per answer (1 = correct), or one accuracy per persona.
-    personas: the persona of each score.
+    personas: the persona of each score, a text.
     problems: optional, the problem of each score; gives intervals, the PSS without a persona effect, the correction.
     runs: optional, the run of each score; gives the mean of the per-run PSS.
     seed: seed of the resampling.

@@ -62,11 +62,21 @@ def test_accuracies_alone_give_pss_and_a_hint_to_add_problems(page: Client, tmp_
         ("persona,score\na,70\nb,60\n", "outside"),
         ("persona,score\na,1\n", "at least two personas"),
         ("persona,score\na,\nb,1\n", "missing"),
+        ("persona,score\na,NA\nb,1\n", "missing"),
+        ("persona,score\n,0\nb,1\n", "Some personas are missing"),
+        ("persona,score,scores\na,1,0\nb,1,1\n", "2 columns score: leave one"),
+        ("persona,score,score\na,1,0\nb,1,1\n", "2 columns score: leave one"),
     ],
 )
 def test_a_bad_table_is_a_sentence(page: Client, table: str, sentence: str) -> None:
     with pytest.raises(Exception, match=sentence):
         page.predict(table, None, 0, api_name="/pss")
+
+
+def test_every_label_is_a_text(page: Client) -> None:
+    table = "persona,problem,score\nNone,01,0.5\n007,01,1\nNA,01,0.75\n"
+    _, _, picture, _ = page.predict(table, None, 0, api_name="/pss")
+    assert picture["data"] == [["None", 0.5], ["NA", 0.75], ["007", 1.0]]
 
 
 def test_a_persona_is_not_markup(page: Client) -> None:

@@ -163,5 +163,16 @@ def test_tests_that_cannot_be_used_are_refused_by_name(grader: Verifier, gold: s
         grader.grade(fenced("print(1)"), problem)
 
 
+def test_quit_ends_a_program_except_in_livecodebench(grader: Verifier) -> None:
+    class Upstream:
+        def read(self) -> Suite:
+            return Suite((Case("1", "2"),))
+
+    for call, statuses in (("exit()", ["correct"] * 2), ("quit()", ["correct", "runtime_error"])):
+        program = fenced(f"print(2 * int(input()))\n{call}\nprint(0)")
+        problems = (Problem("own", "", DOUBLE, "code"), Problem("lcb", "", "", "code", tests=Upstream()))
+        assert [grader.grade(program, problem).status for problem in problems] == statuses
+
+
 def test_good_tests_are_accepted(grader: Verifier) -> None:
     grader.check_golds([Problem("a", "", DOUBLE, "code"), Problem("b", "", ADD, "code"), Problem("c", "", "7")])

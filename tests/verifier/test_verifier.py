@@ -374,3 +374,12 @@ def test_scores_are_1_and_0_and_a_failure_of_ours_is_none() -> None:
 def test_a_whole_solution_is_no_gold() -> None:
     with Verifier() as verifier, pytest.raises(BadInput, match="is a whole solution"):
         verifier.check_golds([Problem("p1", "q", "2 + 2 = 4\n#### 4")])
+
+
+def test_golds_that_are_words_are_named_in_a_note(grader: Verifier, capsys: pytest.CaptureFixture[str]) -> None:
+    golds = ("N/A", "see solution", "Monday.", "72", "x", "\\frac{1}{2}", "x/y", "3 apples", "\\text{east}")
+    grader.check_golds(Problem(f"p{number}", "", gold) for number, gold in enumerate(golds))
+    note = capsys.readouterr().err
+    assert "3 are words, such as 'N/A' (p0), 'see solution' (p1), 'Monday.' (p2): set" in note
+    grader.check_golds([Problem("a", "", "see solution", "exact"), Problem("b", "", "7")])
+    assert capsys.readouterr().err == ""

@@ -6,6 +6,8 @@ run in the sandbox (`permix.verifier.code`).
 """
 
 import atexit
+import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ SCORES: dict[str, float | None] = {
     "correct": 1.0, **dict.fromkeys(get_args(_Wrong), 0.0), **dict.fromkeys(get_args(_Failure))
 }  # fmt: skip
 
+_WORDS = re.compile(r"(?i:n/a)|(?=.*[^\W\d_]{3})[^\W\d_]+(?:[\s/.,;:'’()-]+[^\W\d_]+)*[.!?]?", re.DOTALL)
 LONGEST = 5000  # characters of an answer; a longer one is not read
 
 
@@ -107,8 +110,12 @@ class Verifier:
         return self._code.sandbox.back_end
 
     def check_golds(self, problems: Iterable[Problem]) -> None:
-        """Raise BadInput for the first gold answer that the verifier would not accept as its own answer."""
+        """Raise BadInput for the first gold answer that the verifier would not accept as its own answer.
+
+        Print a note if gold answers of kind math are words ("N/A", "see solution"), because few answers repeat them.
+        """
         comparisons: dict[Comparison, Problem] = {}
+        wordy: list[str] = []
         for problem in problems:
             if problem.kind == "code":
                 code.suite(problem.id, problem.gold, problem.tests)
@@ -125,8 +132,16 @@ class Verifier:
                 readable = bool(gold) and (problem.kind == "exact" or answers.balanced(gold))
             if not readable:
                 raise BadInput(_bad_gold(problem))
+            if problem.kind == "math" and _WORDS.fullmatch(gold):
+                wordy.append(f"{gold[:40]!r} ({problem.id})")
             if problem.kind == "math" and answers.integer(gold) is None:
                 comparisons.setdefault(Comparison(*(answers.decimal(gold) or gold,) * 2), problem)
+        if wordy:
+            print(
+                f"Note: of the gold answers of kind math {len(wordy)} are words, such as {', '.join(wordy[:3])}: "
+                'set verifier = "exact" to compare words, or remove these problems.',
+                file=sys.stderr,
+            )
         for comparison, status in self._pool.ask(list(comparisons)).items():
             problem = comparisons[comparison]
             if status == "verifier_crash":

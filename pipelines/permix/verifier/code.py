@@ -33,7 +33,7 @@ PRELUDE = "\n".join(
         "sys.set_int_max_str_digits(50000)",
     ]
 )
-"""Upstream's code before every program; answers rely on `List` and `inf`."""
+"""Upstream's code before every program; answers rely on `List` and `inf`. LiveCodeBench's programs have no `quit`."""
 
 FENCE = "```"
 Status = Literal["correct", "wrong", "runtime_error", "time_limit", "memory_limit", "sandbox_error"]
@@ -147,17 +147,22 @@ class Grader:
         read = functools.lru_cache(self._workers + 1)(suite)  # the tests of one problem may take 10 MB
         pool = ThreadPoolExecutor(self._workers)
         try:
-            statuses = pool.map(lambda s: _grade(sandbox, s.code, read(s.problem, s.gold, s.tests)), distinct)
+            statuses = pool.map(
+                lambda s: _grade(
+                    sandbox, s.code, read(s.problem, s.gold, s.tests), PRELUDE if s.tests else f"{PRELUDE}\nquit = exit"
+                ),
+                distinct,
+            )
             return dict(zip(distinct, statuses, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _grade(sandbox: "Sandbox", program: str, tests: Suite) -> Status:
+def _grade(sandbox: "Sandbox", program: str, tests: Suite, prelude: str) -> Status:
     from permix.sandbox import SandboxError
 
     try:
-        with sandbox.open(program, tests.entry, PRELUDE) as session:
+        with sandbox.open(program, tests.entry, prelude) as session:
             return list(run(session, tests))[-1].status
     except SandboxError:
         return "sandbox_error"
