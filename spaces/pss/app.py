@@ -52,9 +52,7 @@ def measure(text: str, file: str | None, seed: float | None) -> tuple[str, pd.Da
         names = [re.sub(r"\.\d+$", "", name).strip().lower().removesuffix("s") for name in header]
         labels = {name: str for name, plain in zip(header, names, strict=True) if plain in LABELS}
         missing = {name: MISSING for name in header if name not in labels}  # a persona may be called None
-        table = pd.read_csv(
-            io.BytesIO(content), nrows=ROWS + 1, index_col=False, dtype=labels, na_values=missing, keep_default_na=False
-        )
+        table = pd.read_csv(io.BytesIO(content), nrows=ROWS + 1, dtype=labels, na_values=missing, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise refused(f"This is not a CSV table ({error}): give a header and one row per score.") from None
     table.columns = names
