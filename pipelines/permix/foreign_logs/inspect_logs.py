@@ -160,7 +160,7 @@ def _answer(sample: Mapping[str, Any], name: str, where: str) -> Answer:
     if name not in scores:
         raise BadInput(f"Sample {problem} of {where} has no score: evaluate it again.")
     value, grade = scores[name]
-    choice = next(iter(output.get("choices") or []), {})
+    choice: Mapping[str, Any] = next(iter(output.get("choices") or []), {})
     reason, messages = choice.get("stop_reason"), sample.get("messages") or []
     return Answer(
         problem=problem,
