@@ -316,6 +316,19 @@ def test_scores_that_are_none_or_several_are_refused(tmp_path: Path) -> None:
     refused("ended with error", "inspect", inspect(tmp_path / "f.json", POET, [1], status="error"))
 
 
+def test_half_a_character_and_another_word_for_the_limit_are_read(tmp_path: Path) -> None:
+    log = inspect(tmp_path / "a.json", POET, [1, 0])
+    content = json.loads(log.read_text())
+    choice = content["samples"][0]["output"]["choices"][0]
+    choice["stop_reason"], choice["message"]["content"] = "model_length", "half \ud83d"
+    log.write_text(json.dumps(content))
+    inspect(tmp_path / "b.json", POET, [1, 1])
+    persona = [f"{name}={tmp_path / name}.json" for name in "ab"]
+    import_logs.import_logs("inspect", persona=persona, out=tmp_path / "sweep")
+    (row,) = [row for row in rows_of(tmp_path / "sweep") if row["completion"].startswith("half")]
+    assert (row["completion"], row["finish"]) == ("half \ufffd", "length")
+
+
 def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("[1, 2]")
     refused("permix cannot read logs of .helm.: known: inspect, lighteval, lm-eval", "helm", tmp_path)

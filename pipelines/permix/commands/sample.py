@@ -20,6 +20,7 @@ from permix.prompting import prompts
 from permix.prompting.persona import Persona
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
+from permix.text import storable
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub, RepositoryState
@@ -58,6 +59,7 @@ def sample(
     """Ask one question and print the answer as it is sampled."""
     if not question.strip():
         raise BadInput("The question is empty: write one in quotes.")
+    question, persona = storable([question, persona])
     experiment = recipes.load(recipe, overrides)
     sampling = _sampling(experiment, temperature, max_tokens)
     if endpoint or model:

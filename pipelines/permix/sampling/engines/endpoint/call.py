@@ -9,8 +9,9 @@ from typing import Literal, TypeAlias
 
 from permix.errors import PermixError
 from permix.sampling.engines.endpoint.cache import Cache
-from permix.sampling.engines.endpoint.client import Client, Fault, Refusal, Reply
+from permix.sampling.engines.endpoint.client import Client, Fault, Refusal
 from permix.sampling.engines.endpoint.pace import Pace, Patience
+from permix.sampling.engines.endpoint.replies import Reply
 from permix.sampling.engines.endpoint.spending import Budget, most
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.journal import Journal

@@ -5,9 +5,8 @@ import json
 import math
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, Literal
@@ -18,6 +17,16 @@ import openai
 
 from permix.errors import BadInput, PermixError, nearest
 from permix.sampling.engines.endpoint.dialect import Dialect
+from permix.sampling.engines.endpoint.replies import (
+    ACCOUNT,
+    FILTERED,
+    FILTERED_END,
+    Reply,
+    error_of,
+    events,
+    is_failure,
+    status_of,
+)
 from permix.sampling.sampler import Endpoint, Request, is_limit
 from permix.text import of_parts, storable
 
@@ -32,15 +41,6 @@ NOT_SERVED = (
     r"server is pinned to"
 )
 NO_MONEY = r"insufficient.(quota|balance|funds)|exceeded your current quota|credit balance"
-FILTERED = (
-    r"content.{0,12}(filter|polic|manag|moderat|violat|risk|safety)|responsible.?ai|invalid.?prompt|moderation|flagged|"
-    r"data.?inspection|sensitive.?(content|info|word|material)|prohibited.?content|inappropriate|harmful|guardrail|"
-    r"high.risk|violat.{0,60}(polic|guideline|terms)|usage.(polic|guideline)|safety.?(system|filter|check|setting|polic)|"
-    r"(prompt|input|output|response|request).{0,20}blocked|block.?reason|blocked.?(by|due)|unsafe"
-)
-"""Words of a server that refuses one prompt; ACCOUNT: words of one that refuses the account."""
-ACCOUNT = r"account|organi[sz]ation|suspended|terminated|deactivated|banned|region|country"
-FILTERED_END = r"filter|refus|safety|prohibit|blocklist|recitation|sensitive|moderat|toxic|guard|spii"
 YEAR = 365 * 86400.0
 
 
@@ -68,22 +68,6 @@ class Fault(Exception):
 
 class Refusal(Exception):
     """The server refuses this request at every try (a content filter on the prompt)."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The answer to a try; `counted` is False where the server reports no token counts.
-
-    `finish` "refusal": a filter withheld the text; `reason` is the server's word for it.
-    """
-
-    text: str
-    tokens_in: int
-    tokens_out: int
-    finish: Literal["stop", "length", "refusal"]
-    model: str
-    counted: bool
-    reason: str = ""
 
 
 class Client:
@@ -151,19 +135,19 @@ class Client:
         try:
             async with (
                 create(model=self.endpoint.model, messages=messages, stream=True, extra_body=more) as response,
-                aclosing(_events(response.iter_bytes())) as events,
+                aclosing(events(response.iter_bytes())) as lines,
             ):
-                async for event in events:
-                    if done := event.startswith(b"[DONE]"):
+                async for line in lines:
+                    if done := line.startswith(b"[DONE]"):
                         break
-                    chunk = json.loads(event)
-                    if details := _error(chunk):
-                        raise self._refused(_status(details), details, response.headers, request, body)
+                    chunk = json.loads(line)
+                    if details := error_of(chunk):
+                        raise self._refused(status_of(details), details, response.headers, request, body)
                     for choice in (chunk.get("choices") or [])[:1]:
                         delta = choice.get("delta") or {}
                         text += of_parts(delta.get("content")) or of_parts(delta.get("refusal"))
                         finish = str(choice.get("finish_reason") or finish)
-                        if _failed(finish):
+                        if is_failure(finish):
                             raise ValueError(f"finish_reason {finish}")
                         yield storable(text)
         except openai.NotFoundError as error:
@@ -186,16 +170,18 @@ class Client:
         try:
             whole = storable(response.json())
             if not whole.get("choices"):
-                if details := _error(whole):
-                    raise self._refused(_status(details), details, response.headers, request, body)
+                if details := error_of(whole):
+                    raise self._refused(status_of(details), details, response.headers, request, body)
                 raise Fault(f"a reply without choices ({start})", filtered=True)
             choice = whole["choices"][0]
             message, finish = choice["message"], str(choice.get("finish_reason") or "stop")
             text = of_parts(message.get("content")) or of_parts(message.get("refusal"))
             filtered = not text and re.search(FILTERED_END, finish, re.IGNORECASE)
             if details := choice.get("error"):
-                raise self._refused(_status(details), details, response.headers, request, body)
-            if not isinstance(message.get("content"), str | list | dict | None) or (_failed(finish) and not filtered):
+                raise self._refused(status_of(details), details, response.headers, request, body)
+            if not isinstance(message.get("content"), str | list | dict | None) or (
+                is_failure(finish) and not filtered
+            ):
                 raise ValueError
             usage, model = whole.get("usage"), str(whole.get("model") or self.endpoint.model)
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -225,7 +211,7 @@ class Client:
         """Return the error of ours for a status and what the server says of it."""
         if isinstance(details, list) and details:  # Google's form
             details = details[0]
-        fields = _error(details) or details if isinstance(details, dict) else {}
+        fields = error_of(details) or details if isinstance(details, dict) else {}
         fields = fields if isinstance(fields, dict) else {"message": fields}
         code, parameter = str(fields.get("code") or fields.get("type") or ""), str(fields.get("param") or "")
         message = fields.get("message") or fields.get("detail") or details or "without a message"
@@ -293,41 +279,6 @@ def _key(variable: str) -> str:
 
 def _without_user(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//…@", url)
-
-
-def _error(whole: Any) -> Any:
-    """Return the error object of a reply that came with status 200, None where there is none."""
-    if not isinstance(whole, dict):
-        raise ValueError
-    return whole.get("error") or (whole if whole.get("object") == "error" else None)
-
-
-def _status(details: Any) -> int:
-    """Return the status that an error object names, by number or by word; 502 where it names none."""
-    fields = details if isinstance(details, dict) else {"message": details}
-    for name in ("code", "status", "status_code", "http_code"):
-        if str(fields.get(name)).isdecimal() and 400 <= int(fields[name]) < 600:
-            return int(fields[name])
-    words = " ".join(str(fields.get(name)) for name in ("code", "type", "status", "message"))
-    if re.search(FILTERED, words, re.IGNORECASE):
-        return 400
-    return 429 if re.search(r"rate.?limit|too many|overload|exhausted|busy", words, re.IGNORECASE) else 502
-
-
-def _failed(finish: str) -> bool:
-    return bool(re.search("error|abort", finish, re.IGNORECASE)) and not is_limit(finish)
-
-
-async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the data of each server-sent event, one line."""
-    rest = b""
-    async for part in parts:
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip()
-    if rest.startswith(b"data:"):
-        yield rest[5:].strip()
 
 
 def _retry_after(headers: httpx2.Headers) -> float:
