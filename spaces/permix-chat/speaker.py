@@ -28,6 +28,8 @@ READ = {"r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "fan_in_f
 UNKNOWN = ("modules_to_save", "layer_replication", "target_parameters", "trainable_token_indices", "megatron_config")
 UNKNOWN += ("alora_invocation_tokens", "use_qalora", "use_bdlora", "lora_bias", "arrow_config", "layers_pattern")
 UNKNOWN += ("rank_pattern", "alpha_pattern", "exclude_modules")
+OF_THE_BASE = {"bias": ("none",), "init_lora_weights": (True, False, "gaussian", "eva", "orthogonal")}
+"""Settings that change the base's own weights, with the values that do not."""
 MOST_RANK = 512
 
 
@@ -98,7 +100,9 @@ class Speaker:
         if config.get("peft_type") != "LORA":
             kind = str(config.get("peft_type"))[:40]
             raise Refused(f"The adapter {repo} has the type {kind}: this page loads LoRA adapters only.")
-        if odd := [key for key in UNKNOWN if config.get(key)]:
+        odd = [key for key in UNKNOWN if config.get(key)]
+        odd += [key for key, harmless in OF_THE_BASE.items() if config.get(key, harmless[0]) not in harmless]
+        if odd:
             raise Refused(f"The adapter {repo} uses {odd[0]}, which this page does not support.")
         targets, rank = config.get("target_modules"), config.get("r")
         if not (isinstance(targets, list) and isinstance(rank, int) and 0 < rank <= MOST_RANK):
@@ -144,18 +148,28 @@ class Speaker:
 
     def _prompt(self, request: Request) -> torch.Tensor:
         messages = [{"role": role, "content": content} for role, content in request.messages]
-        try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **TEMPLATE)
-        except TemplateError:
-            raise Refused(
-                f"The chat template of {self.base} refuses a system prompt: choose the persona none."
-            ) from None
+        text = self._render(messages)
+        system, *others = messages
+        another = system | {"content": f"{system['content']} ?"}
+        if system["role"] == "system" and text == self._render([another, *others]):
+            raise Refused(f"The chat template of {self.base} leaves out system prompts: choose the persona none.")
         ids = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         room = getattr(self._model.config, "max_position_embeddings", None)
         if room and ids.shape[1] + request.sampling.max_tokens > room:
             length = f"{ids.shape[1]} tokens and an answer of {request.sampling.max_tokens}"
             raise Refused(f"The chat has {length}, but the model reads {room}: shorten it, or clear the chat.")
         return ids.to(self._device)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **TEMPLATE
+            )
+        except TemplateError:
+            raise Refused(
+                f"The chat template of {self.base} refuses a system prompt: choose the persona none."
+            ) from None
+        return text
 
     def _name(self, adapter: str) -> str:
         """Return peft's name of an adapter (`repo@sha`), and load it first if necessary."""
@@ -177,6 +191,8 @@ class Speaker:
             stored = json.loads(Path(files[0]).read_text(encoding="utf-8"))
             config = LoraConfig(task_type="CAUSAL_LM", **{key: stored[key] for key in READ & set(stored)})
             weights = load_file(files[1])
+            if odd := [key for key, weight in weights.items() if "lora_" not in key or not weight.isfinite().all()]:
+                raise ValueError(f"{odd[0]} is not a LoRA tensor, or not finite")
             if self._peft is None:
                 self._peft = PeftModel(self._model, config, adapter_name=name)
             else:

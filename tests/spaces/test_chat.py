@@ -16,6 +16,7 @@ import yaml
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from huggingface_hub import HfApi
+from safetensors.torch import load, save
 
 from embedded_hub import launch
 from permix import benchmarks, files
@@ -24,6 +25,7 @@ from permix.sampling import sampler
 from permix.stages import apps
 from permix.verifier import Verifier
 from tests.support.command_line import permix
+from tests.support.models import TEMPLATE, make_tiny_model
 from tests.support.spaces import serve
 
 ORG = "permix-smoke"
@@ -62,6 +64,9 @@ def broken(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) ->
     publish("foreign", base_model_name_or_path="meta-llama/Llama-3.1-8B")
     publish("later", revision="0" * 40)
     publish("prompt", peft_type="PROMPT_TUNING")
+    publish("pissa", init_lora_weights="pissa_niter_4")
+    publish("bias", bias="all")
+    publish("nan", save({name: weight * float("nan") for name, weight in load(whole).items()}))
     publish("layers", layer_replication=[[0, 1], [0, 1]])
     publish("regex", target_modules="(a+)+b")
     publish("weightless", b"")
@@ -165,6 +170,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"adapter": "broken/foreign"}, "was trained on meta-llama/Llama-3.1-8B"),
     ({"adapter": "broken/later"}, "was trained on permix-smoke/permix-toy-base@0000"),
     ({"adapter": "broken/prompt"}, "PROMPT_TUNING"),
+    ({"adapter": "broken/pissa"}, "uses init_lora_weights"),
+    ({"adapter": "broken/bias"}, "uses bias"),
+    ({"adapter": "broken/nan"}, "is not a LoRA tensor, or not finite"),
     ({"adapter": "broken/layers"}, "uses layer_replication"),
     ({"adapter": "broken/regex"}, "a list of target_modules"),
     ({"adapter": "broken/weightless"}, "is not an adapter"),
@@ -214,6 +222,30 @@ def test_the_verdict_is_that_of_permix(space: Path, monkeypatch: pytest.MonkeyPa
     assert verdict.verdict("\\boxed{10^{10^{10}}}", "5/3").startswith("✗ too costly")
     assert verdict.verdict("anything", " ") == ""
     for name in ("verdict", "answer"):
+        sys.modules.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        (TEMPLATE.replace("in messages", "in messages if message.role != 'system'"), "leaves out system prompts"),
+        ("{{ raise_exception('no system') }}", "refuses a system prompt"),
+    ],
+)
+def test_a_template_that_hides_the_persona_is_refused(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, template: str, sentence: str
+) -> None:
+    monkeypatch.syspath_prepend(str(space))
+    import speaker
+
+    make_tiny_model(tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").write_text(template)
+    chat = speaker.Speaker("cpu")
+    chat.load(str(tmp_path / "base"))
+    request = speaker.Request((("system", "You are a cook."), ("user", "2?")), "", 0, speaker.Sampling(0.0, 1.0, 2))
+    with pytest.raises(speaker.Refused, match=sentence):
+        list(chat.answers([request]))
+    for name in ("speaker", "models", "token_choice"):
         sys.modules.pop(name)
 
 

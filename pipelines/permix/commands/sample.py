@@ -96,6 +96,7 @@ def _answer(
         Request(str(i), prompts.messages(question, s.persona, experiment.task.instruction), sampling, seed, s.adapter)
         for i, s in enumerate(speakers)
     ]
+    sampler.check([request.messages for request in requests])  # before the first answer
     if compare and sys.stdout.isatty():
         _table(speakers, {c.id: c.text or c.reason for c in sampler.sample(requests)})
         return
