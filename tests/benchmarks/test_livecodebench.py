@@ -146,8 +146,7 @@ def test_every_difficulty_of_both_releases_is_a_benchmark(tmp_path: Path) -> Non
             assert source.repo == f"datasets/{livecodebench.DATASET}@{livecodebench.REVISION}"
             assert source.files == (livecodebench.FILES if release else ("test.jsonl",))
             ids[source.name] = [p.id.partition("/")[2] for p in benchmarks.load(source, folder)]
-    assert ids["livecodebench-hard"] == ["hard"]
-    assert ids["livecodebench-v6-hard"] == ["hard", "new"]
+    assert (ids["livecodebench-hard"], ids["livecodebench-v6-hard"]) == (["hard"], ["hard", "new"])
     assert all(ids.values())
 
 

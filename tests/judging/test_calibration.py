@@ -30,9 +30,7 @@ def test_every_case_has_an_answer_of_every_group_to_one_of_the_pools_personas() 
 def test_a_judge_that_orders_the_groups_passes() -> None:
     examined = calibration.result(scored())
     assert examined["passed"]
-    assert examined["wrong"] == []
-    assert examined["missing"] == 0
-    assert examined["means"]["in_character"] == 5
+    assert (examined["wrong"], examined["missing"], examined["means"]["in_character"]) == ([], 0, 5)
     assert list(examined["means"]) == list(calibration.GROUPS)
 
 
@@ -58,5 +56,4 @@ def test_a_judge_that_does_not_is_told_what_was_wrong(scores: dict[str, float | 
 def test_a_judge_that_says_nothing_does_not_pass() -> None:
     examined = calibration.result(scored(**dict.fromkeys(calibration.GROUPS, None)))
     assert not examined["passed"]
-    assert examined["missing"] == 30
-    assert set(examined["means"].values()) == {None}
+    assert (examined["missing"], set(examined["means"].values())) == (30, {None})

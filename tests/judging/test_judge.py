@@ -50,8 +50,7 @@ def test_a_score_comes_with_the_raw_reply_and_the_models_own_name(tmp_path: Path
         "q0", 4.0, (json.dumps({"reason": "good", "score": 4}),), "scripted-1", "scored"
     )
     assert judgements["q0"].retries == 0
-    assert client.completions == 3
-    assert client.trouble == ""
+    assert (client.completions, client.trouble) == (3, "")
     sent = server.asked[0].body["response_format"]["json_schema"]
     assert sent["strict"]
     assert sent["schema"]["properties"]["score"] == {"type": "integer", "enum": [1, 2, 3, 4, 5]}

@@ -117,8 +117,7 @@ def test_settings_come_before_questions_and_examples_go_to_their_own_question(qu
     assert facts["cost"]["api_calls"] == 3 + 15 + 3 * 5 * 2 == len(calls)  # groups of five and of one
     assert {call.body["temperature"] for call in calls[:18]} == {0.9}
     assert {call.body["temperature"] for call in calls[18:]} == {0.0}
-    assert rows[0]["question"] == "Expected Action 0 of a mathem?"
-    assert rows[0]["examples"][1] == "worth 2"
+    assert (rows[0]["question"], rows[0]["examples"][1]) == ("Expected Action 0 of a mathem?", "worth 2")
     assert [row["examples"][4] for row in rows[:6]] == [f"worth 5 at {n}" for n in (1, 2, 3, 4, 5, 1)]
     assert "{persona}|{question}|{response}" in calls[18].question  # the rubric keeps its placeholders
     assert "not_copied" in facts
@@ -128,8 +127,7 @@ def test_settings_come_before_questions_and_examples_go_to_their_own_question(qu
 def test_five_answers_are_judged_at_once_by_every_judge(judged: Callable[..., Made]) -> None:
     facts, rows, calls = judged(grades(lambda n: f"{n}"), grades(lambda _: "**4**"))
     judges = facts["summary"]["judges"]
-    assert judges["one"]["mean"] == pytest.approx((1 + 2 + 3 + 4 + 5 + 1) / 6)
-    assert judges["two"]["mean"] == 4
+    assert (judges["one"]["mean"], judges["two"]["mean"]) == (pytest.approx((1 + 2 + 3 + 4 + 5 + 1) / 6), 4)
     assert [row["score"] for row in rows[:6]] == [1, 2, 3, 4, 5, 1]
     assert len(rows) == 2 * 90
     assert facts["cost"]["api_calls"] == 2 * 3 * 5 * 2
@@ -144,8 +142,7 @@ def test_five_answers_are_judged_at_once_by_every_judge(judged: Callable[..., Ma
 def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_count(judged: Callable[..., Made]) -> None:
     facts, rows, _ = judged(grades(lambda n: "7" if n == 2 else "3"), grades(lambda _: "5"))
     judge_numbers = facts["summary"]["judges"]["one"]
-    assert judge_numbers["statuses"] == {"no_score": 15, "scored": 75}
-    assert judge_numbers["mean"] == 3
+    assert (judge_numbers["statuses"], judge_numbers["mean"]) == ({"no_score": 15, "scored": 75}, 3)
     assert (rows[1]["score"], rows[1]["status"], len(rows[1]["raw"])) == (None, "no_score", 3)
 
 

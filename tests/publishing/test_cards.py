@@ -43,10 +43,8 @@ def head(page: str) -> dict[str, Any]:
 
 def test_adapter_metadata_names_base_mixture_and_metric(adapter: dict[str, Any]) -> None:
     metadata = head(cards.render("adapter", adapter))
-    assert metadata["base_model"] == "permix/permix-toy-base"
-    assert metadata["base_model_relation"] == "adapter"
-    assert metadata["library_name"] == "peft"
-    assert metadata["pipeline_tag"] == "text-generation"
+    assert (metadata["base_model"], metadata["base_model_relation"]) == ("permix/permix-toy-base", "adapter")
+    assert (metadata["library_name"], metadata["pipeline_tag"]) == ("peft", "text-generation")
     assert metadata["datasets"] == ["permix/permix-mixture-arithmetic-permix-rlvr"]
     assert metadata["metrics"] == ["accuracy", "permix/pss"]
     assert {"lora", "grpo", "trl", "persona", "rlvr"} <= set(metadata["tags"])
@@ -153,8 +151,7 @@ def test_a_mixture_with_personas_carries_their_licence() -> None:
     for config in mixtures.configs(records.toy_recipe()):
         facts = {"rows": 4, "problems": 4, "personas": {"none": 4}}
         pages[config.variant] = head(cards.render("mixture", records.record("mixtures", config, facts)))
-    assert pages["permix-rlvr"]["license"] == ["apache-2.0", "cc-by-4.0"]
-    assert pages["rlvr"]["license"] == "apache-2.0"
+    assert (pages["permix-rlvr"]["license"], pages["rlvr"]["license"]) == (["apache-2.0", "cc-by-4.0"], "apache-2.0")
 
 
 def test_a_card_is_the_same_from_the_record_before_and_after_the_hub(adapter: dict[str, Any]) -> None:

@@ -169,8 +169,7 @@ def test_another_programs_run_json_is_no_record(hub: Hub, repo: str, tmp_path: P
     hub.publish(repo, folder, "one", None)
     head = hub.state(repo)
     assert head is not None
-    assert head.record is None
-    assert len(head.content_digest) == 64
+    assert (head.record, len(head.content_digest)) == (None, 64)
 
 
 def test_the_digest_of_a_foreign_repository_follows_its_files_alone(hub: Hub, repo: str, tmp_path: Path) -> None:
@@ -367,10 +366,8 @@ def connected(home: Path, *url: str, **environment: str) -> dict[str, Any]:
 
 def test_the_real_hub_gets_the_stored_token_and_the_usual_cache(tmp_path: Path) -> None:
     connection = connected(tmp_path, "https://huggingface.co/")
-    assert connection["endpoint"] == "https://huggingface.co"
-    assert connection["token"] == "hf_stored"
-    assert connection["cache"] == "None"
-    assert connection["home"] == str(tmp_path / "user")
+    assert (connection["endpoint"], connection["token"]) == ("https://huggingface.co", "hf_stored")
+    assert (connection["cache"], connection["home"]) == ("None", str(tmp_path / "user"))
     assert not connection["embedded"]
     assert not (tmp_path / "hub").exists()
     assert connected(tmp_path, "https://huggingface.co", HF_TOKEN="hf_given")["token"] == "hf_given"
@@ -390,11 +387,9 @@ def test_another_hub_gets_the_given_token_only_and_a_cache_of_its_own(tmp_path: 
 def test_the_embedded_hub_gets_its_own_token_and_secrets_leave_the_environment(tmp_path: Path) -> None:
     secrets = {"HF_TOKEN": "hf_real", "HUGGING_FACE_HUB_TOKEN": "hf_real"}
     connection = connected(tmp_path, **secrets)
-    assert connection["token"] == (tmp_path / "hub" / "token").read_text().strip()
-    assert connection["left"] == []
+    assert (connection["token"], connection["left"]) == ((tmp_path / "hub" / "token").read_text().strip(), [])
     assert connection["embedded"]
-    assert connection["cache"] == str(tmp_path / "hf" / "hub")
-    assert connection["home"] == str(tmp_path / "hf")
+    assert (connection["cache"], connection["home"]) == (str(tmp_path / "hf" / "hub"), str(tmp_path / "hf"))
 
 
 def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:

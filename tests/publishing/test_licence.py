@@ -51,8 +51,7 @@ def test_llama_is_named_and_gemma_and_openai_bind_what_learns_from_them() -> Non
     assert llama.reason.startswith("Built with Llama.")
     assert "subject to the Gemma Terms of Use" in of("adapter", VARIANTS["seqkd-gemma3-27b"], "Qwen/Qwen3-1.7B").reason
     styled = of("mixture", VARIANTS["permix-sft-styled"])
-    assert styled.name == "openai-terms-of-use"
-    assert set(styled.ids) == {"mit", "cc-by-4.0", "other"}
+    assert (styled.name, set(styled.ids)) == ("openai-terms-of-use", {"mit", "cc-by-4.0", "other"})
     assert of("adapter", VARIANTS["seqkd-qwen3-32b"], "google/gemma-3-1b-it").ids == ("gemma",)
 
 
@@ -78,12 +77,10 @@ def test_the_toy_world_is_ours_but_for_the_personas() -> None:
 def test_a_pool_of_ones_own_is_not_under_the_papers_licence() -> None:
     inputs = {"task": GSM8K, "personas": "datasets/me/people"}
     terms = licence.of("mixture", toy=False, variant=VARIANTS["permix-rlvr"], inputs=inputs)
-    assert terms.ids == ("mit", "other")
-    assert terms.link == "https://huggingface.co/datasets/me/people"
+    assert (terms.ids, terms.link) == (("mit", "other"), "https://huggingface.co/datasets/me/people")
     inputs = {"personas": "datasets/me/permix-personas-toys"}
     terms = licence.of("personas", toy=False, variant=PLAIN, inputs=inputs)
-    assert terms.ids == ("cc-by-4.0", "other")
-    assert terms.name == "the-publishers-own"
+    assert (terms.ids, terms.name) == (("cc-by-4.0", "other"), "the-publishers-own")
 
 
 def test_every_builtin_model_is_known() -> None:

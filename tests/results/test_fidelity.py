@@ -36,11 +36,9 @@ def test_the_score_is_the_mean_of_both_judges_over_personas_with_a_t_interval() 
     assert numbers["score"]["mean"] == pytest.approx(3.5)
     half = 4.303 * 0.5 / 3**0.5  # the personas' means are 3, 3.5 and 4
     assert (numbers["score"]["low"], numbers["score"]["high"]) == (pytest.approx(3.5 - half), pytest.approx(3.5 + half))
-    assert numbers["judges"]["one"]["mean"] == 3
-    assert numbers["judges"]["two"]["mean"] == 4
+    assert (numbers["judges"]["one"]["mean"], numbers["judges"]["two"]["mean"]) == (3, 4)
     assert numbers["judges"]["two"]["low"] == numbers["judges"]["two"]["high"] == 4
-    assert numbers["score"]["by_persona"]["chef"]["mean"] == 3
-    assert list(numbers["score"]["tasks"]) == list(TASKS)
+    assert (numbers["score"]["by_persona"]["chef"]["mean"], list(numbers["score"]["tasks"])) == (3, list(TASKS))
 
 
 def test_over_seeds_the_interval_stays_on_the_judges_scale() -> None:
@@ -61,20 +59,16 @@ def test_a_missing_score_is_left_out_and_never_counts_as_zero() -> None:
 
 def test_a_judge_that_never_answered_does_not_empty_the_score() -> None:
     numbers = fidelity.of_scores(table({"one": dict.fromkeys(level(1.0), None), "two": level(2.0)}), ())
-    assert numbers["score"]["mean"] == 2
-    assert numbers["judges"]["one"]["mean"] is None
-    assert numbers["agreement"] == {}
+    assert (numbers["score"]["mean"], numbers["judges"]["one"]["mean"], numbers["agreement"]) == (2, None, {})
 
 
 def test_judges_of_another_family_than_the_writers_stand_apart() -> None:
     both = {"one": level(5.0), "two": level(2.0)}
     numbers = fidelity.of_scores(table(both), ("gpt-5-mini",))
-    assert numbers["independent"]["judges"] == ["two"]
-    assert numbers["independent"]["mean"] == 2
+    assert (numbers["independent"]["judges"], numbers["independent"]["mean"]) == (["two"], 2)
     assert numbers["text_writers"] == ["gpt-5-mini"]
     also = fidelity.of_scores(table(both), ("deepseek-ai/DeepSeek-V3",))
-    assert also["independent"]["judges"] == []
-    assert also["independent"]["mean"] is None
+    assert (also["independent"]["judges"], also["independent"]["mean"]) == ([], None)
 
 
 @pytest.mark.parametrize(
@@ -98,14 +92,11 @@ def test_a_third_judge_settles_what_two_score_far_apart_by_the_median() -> None:
     apart = ("chef", TASKS[0])
     rows = table({"one": level(4.0) | {apart: 5.0}, "two": level(4.0) | {apart: 1.0}, "third": {apart: 2.0}})
     two = [row for row in rows if row["judge"] != "third"]
-    assert fidelity.disputed(two, 2) == ["chef|persona_consistency|0"]
-    assert fidelity.disputed(two, 5) == []
+    assert (fidelity.disputed(two, 2), fidelity.disputed(two, 5)) == (["chef|persona_consistency|0"], [])
     numbers = fidelity.of_scores(rows, (), "third")
-    assert set(numbers["judges"]) == {"one", "two"}
-    assert list(numbers["agreement"]) == ["one, two"]
+    assert (set(numbers["judges"]), list(numbers["agreement"])) == ({"one", "two"}, ["one, two"])
     assert numbers["score"]["mean"] == pytest.approx((3.5 + 4 + 4) / 3)
-    assert numbers["settled"]["mean"] == pytest.approx((3 + 4 + 4) / 3)
-    assert numbers["settled"]["asked"] == 1
+    assert (numbers["settled"]["mean"], numbers["settled"]["asked"]) == (pytest.approx((3 + 4 + 4) / 3), 1)
     assert fidelity.of_scores(two, ())["settled"] is None
     silent = fidelity.of_scores([*two, rows[-1] | {"score": None, "status": "no_json"}], (), "third")
     assert (silent["settled"]["mean"], silent["settled"]["missing"]) == (pytest.approx(silent["score"]["mean"]), 1)
@@ -145,11 +136,9 @@ def test_agreement_of_equal_shifted_and_opposite_judges() -> None:
     lower = agreed(scores, [max(score - 1, 1.0) for score in scores])
     assert lower["spearman"] == pytest.approx((16.5 / 17) ** 0.5)
     assert 0 < lower["kappa"] < 1
-    assert lower["difference"]["mean"] == pytest.approx(-5 / 6)
-    assert lower["equal"] == pytest.approx(1 / 6)
+    assert (lower["difference"]["mean"], lower["equal"]) == (pytest.approx(-5 / 6), pytest.approx(1 / 6))
     opposite = agreed(scores, [6 - score for score in scores])
-    assert opposite["kappa"] == pytest.approx(-1)
-    assert opposite["spearman"] == pytest.approx(-1)
+    assert (opposite["kappa"], opposite["spearman"]) == (pytest.approx(-1), pytest.approx(-1))
 
 
 def test_quadratic_kappa_of_a_worked_example() -> None:
@@ -161,17 +150,14 @@ def test_quadratic_kappa_of_a_worked_example() -> None:
 
 def test_agreement_that_is_not_defined_is_none() -> None:
     constant = agreed([3.0] * 4, [3.0] * 4)
-    assert constant["kappa"] is None
-    assert constant["spearman"] is None
-    assert constant["equal"] == 1
+    assert (constant["kappa"], constant["spearman"], constant["equal"]) == (None, None, 1)
 
 
 def test_variants_are_compared_question_by_question_and_tested_over_personas() -> None:
     first = table({"one": level(2.0), "two": level(3.0)})
     second = table({"one": level(3.0), "two": level(3.0) | {("chef", TASKS[0]): None}})
     difference = fidelity.compare(first, second)
-    assert difference["mean"]["questions"] == 6
-    assert set(difference) == {"mean", *TASKS}
+    assert (difference["mean"]["questions"], set(difference)) == (6, {"mean", *TASKS})
     assert difference[TASKS[1]]["mean"] == 0.5
     assert difference[TASKS[1]]["p_value"] == 0.25  # 2 of the 8 exchanges of 3 personas
     assert difference[TASKS[0]]["mean"] == pytest.approx((1 + 0.5 + 0.5) / 3)  # chef has the first judge alone

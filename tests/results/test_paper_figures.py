@@ -110,5 +110,4 @@ def test_fidelity_is_the_first_measure_that_there_is(tmp_path: Path) -> None:
 def test_twelve_models_look_different_and_a_variant_looks_as_it_does_elsewhere() -> None:
     models = [f"org/model-{number}" for number in range(12)]
     shown = figures.looks([*NAMES, *models])
-    assert len(set(shown.values())) == 15
-    assert shown["rlvr"] == figures.looks(["rlvr"])["rlvr"]
+    assert (len(set(shown.values())), shown["rlvr"]) == (15, figures.looks(["rlvr"])["rlvr"])

@@ -21,8 +21,7 @@ def line(variant: str = "rlvr", benchmark: str = "math500", worst: float = 0.35,
 
 def test_the_papers_value_stands_beside_the_same_cell() -> None:
     cells = paper_tables.beside(line(), paper.BASE)
-    assert cells["worst"] == {"paper": 0.34, "inside_noise": True}
-    assert cells["best"]["paper"] == 0.496
+    assert (cells["worst"], cells["best"]["paper"]) == ({"paper": 0.34, "inside_noise": True}, 0.496)
     assert cells["pss"]["paper"] == 0.675
 
 
@@ -69,10 +68,8 @@ def test_every_public_model_stands_beside_tables_8_and_9() -> None:
     assert sheets["models-math500"].title.endswith("Table 8)")
     assert sheets["models-math500"].columns == ["persona", "Llama-3.1-8B-Instruct", "gemma-3-1b-it", "other"]
     rows = {row[0]: row[1:] for row in sheets["models-math500"].rows}
-    assert rows["easygoing"] == ["0.420 (0.441≈)", "0.300 (0.230)", "0.400"]
-    assert rows["none"][0] == "0.420"
-    assert rows["kindergarten"][0] == "0.420 (0.322)"
-    assert rows["PSS"][2] == "0.700"
+    assert (rows["easygoing"], rows["none"][0]) == (["0.420 (0.441≈)", "0.300 (0.230)", "0.400"], "0.420")
+    assert (rows["kindergarten"][0], rows["PSS"][2]) == ("0.420 (0.322)", "0.700")
     assert rows["PSS"][0].startswith("0.700 (")
     assert "In brackets" in sheets["models-math500"].note
     assert sheets["models-gsm8k"].rows[-1][1] == "0.700 (0.956)", "Table 2 has the base's"
@@ -100,8 +97,7 @@ def test_a_preference_stands_beside_the_one_number_of_table_1() -> None:
     summary = {"first": "Llama-3.1-8B-Instruct-base", "second": "Qwen3-32B-base", "judges": {"deepseek-v3.2": judge}}
     rows = paper_tables.preference(summary).rows
     assert rows[0][1:] == ["Llama-3.1-8B-Instruct-base", *["0.400 [0.35, 0.45]"] * 3, "0.502"]
-    assert rows[1][4:] == ["-0.400 [-0.45, -0.35]", "-"]
-    assert rows[2][1:3] == ["tie", "0.200"]
+    assert (rows[1][4:], rows[2][1:3]) == (["-0.400 [-0.45, -0.35]", "-"], ["tie", "0.200"])
     judge["first_wr"] = {"value": 0.48, "low": 0.45, "high": 0.51}
     assert paper_tables.preference(summary).rows[0][-1] == "0.502≈"
 
@@ -109,8 +105,7 @@ def test_a_preference_stands_beside_the_one_number_of_table_1() -> None:
 def test_settings_stand_beside_the_papers() -> None:
     sheet = paper_tables.training([("7", "num_generations", "4"), ("7", "beta", "0.04")])
     rows = {row[1]: row[2:] for row in sheet.rows}
-    assert rows["num_generations"] == ["8", "4"]
-    assert rows["beta"] == ["-", "0.04"]
+    assert (rows["num_generations"], rows["beta"]) == (["8", "4"], ["-", "0.04"])
     assert rows["learning_rate"] == ["not in the public text", "-"]
     assert {row[0] for row in sheet.rows} == {"7"}, "a trainer that the recipe does not use is left out"
 

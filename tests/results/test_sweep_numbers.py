@@ -37,14 +37,12 @@ def test_every_persona_has_interval_repetitions_length_and_truncation() -> None:
         assert own["low"] < numbers["accuracy"][key] < own["high"]
         assert own["pass"] >= numbers["accuracy"][key]
         assert 0 <= own["majority"] <= own["pass"]
-        assert own["tokens_out"] == 20
-        assert own["truncated"] == pytest.approx(1 / 3, abs=1e-6)
+        assert (own["tokens_out"], own["truncated"]) == (20, pytest.approx(1 / 3, abs=1e-6))
 
 
 def test_categories_have_their_mean_and_the_control_stands_outside() -> None:
     numbers = sweep_numbers.of_rows(table(LEVELS), draws=50, toy=False)
-    assert list(numbers["by_category"]) == ["Arts", "Science"]
-    assert numbers["personas"] == 3
+    assert (list(numbers["by_category"]), numbers["personas"]) == (["Arts", "Science"], 3)
     arts = numbers["by_category"]["Arts"]
     assert arts["accuracy"] == pytest.approx((numbers["accuracy"]["chef"] + numbers["accuracy"]["poet"]) / 2)
     assert arts["low"] < arts["accuracy"] < arts["high"]
@@ -64,8 +62,7 @@ def test_what_was_not_recorded_is_none() -> None:
     rows = [row | dict.fromkeys(("extracted", "finish", "tokens_out", "category")) for row in table(LEVELS)]
     numbers = sweep_numbers.of_rows(rows, draws=50, toy=False)
     assert numbers["majority"] is numbers["tokens_out"] is numbers["truncated"] is None
-    assert numbers["by_category"] == {}
-    assert numbers["by_persona"]["chef"]["majority"] is None
+    assert (numbers["by_category"], numbers["by_persona"]["chef"]["majority"]) == ({}, None)
 
 
 def spoken(runs: int, copies: bool) -> list[Row]:

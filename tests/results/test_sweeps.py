@@ -26,10 +26,8 @@ def test_correct_answers_are_counted_and_controls_stand_aside() -> None:
     table |= {("none", "x"): [1, 1], ("none", "y"): [1, 0], ("helpful", "x"): [0, 0], ("helpful", "y"): [0, 0]}
     counts = sweeps.count(rows({k: [float(s) for s in v] for k, v in table.items()}))
     assert (counts.personas, counts.problems, counts.runs) == (("a", "b"), ("x", "y"), 2)
-    assert counts.correct.tolist() == [[1, 0], [2, 1]]
-    assert counts.plain.tolist() == [1.0, 0.5]
-    assert counts.means.tolist() == [0.25, 0.75]
-    assert counts.cells.mean(1).tolist() == counts.means.tolist()
+    assert (counts.correct.tolist(), counts.plain.tolist()) == ([[1, 0], [2, 1]], [1.0, 0.5])
+    assert (counts.means.tolist(), counts.cells.mean(1).tolist()) == ([0.25, 0.75], counts.means.tolist())
     assert 0 < counts.cells.min() < counts.cells.max() < 1
 
 

@@ -42,8 +42,7 @@ def reweighted(a: float, beta: float) -> float:
 def test_accuracy_is_that_of_the_reweighted_policy(beta: float) -> None:
     for a in (0.001, 0.2, 0.5, 0.97):
         assert theory.accuracy(a, beta) == pytest.approx(reweighted(a, beta), abs=1e-12)
-    assert theory.accuracy(0.0, beta) == 0
-    assert theory.accuracy(1.0, beta) == 1
+    assert (theory.accuracy(0.0, beta), theory.accuracy(1.0, beta)) == (0, 1)
 
 
 @pytest.mark.parametrize("beta", BETAS)
@@ -67,8 +66,7 @@ def test_the_logit_rises_by_one_over_beta() -> None:
 def test_pss_tends_to_one_as_beta_tends_to_zero() -> None:
     predictions = [theory.pss([0.286, 0.46], beta) for beta in (10, 1, 0.5, 0.1)]
     assert predictions == pytest.approx([0.633, 0.746, 0.866, 0.9999], abs=5e-4)
-    assert theory.pss([0.0, 0.4], 0.01) == 0
-    assert theory.pss([0.0, 0.0], 1) is None
+    assert (theory.pss([0.0, 0.4], 0.01), theory.pss([0.0, 0.0], 1)) == (0, None)
 
 
 def test_means_over_a_dataset_can_break_it() -> None:
@@ -104,8 +102,7 @@ def test_a_prediction_without_reweighting_is_the_base() -> None:
 @pytest.mark.parametrize("runs", [1, 3, 5])
 def test_the_fit_finds_the_shift_whatever_the_number_of_runs(runs: int) -> None:
     fit = theory.fit(*sweeps(1.5, runs=runs, problems=1500), draws=200)
-    assert fit["shift"] == pytest.approx(1.5, abs=0.08)
-    assert fit["beta"] == pytest.approx(1 / fit["shift"])
+    assert (fit["shift"], fit["beta"]) == (pytest.approx(1.5, abs=0.08), pytest.approx(1 / fit["shift"]))
     assert fit["beta_low"] < fit["beta"] < fit["beta_high"]
 
 
@@ -147,8 +144,7 @@ def test_a_training_that_made_it_worse_fits_no_beta() -> None:
     base, worse = sweeps(-1.0)
     fit = theory.fit(base, worse, draws=50)
     assert fit["shift"] < 0
-    assert fit["beta"] is None
-    assert fit["pss_predicted"] == fit["pss_base"]
+    assert (fit["beta"], fit["pss_predicted"]) == (None, fit["pss_base"])
     assert json.dumps(fit, allow_nan=False)
 
 
@@ -181,8 +177,6 @@ def test_styles_are_read_off_answers_and_compared() -> None:
     steps, direct = "5 + 7 = 12. The answer is \\boxed{12}.", "The answer is \\boxed{12}."
     base, trained = rows({steps: (20, 18), direct: (80, 20)}), rows({steps: (100, 90)})
     style_shares = theory.styles(base, trained, 0.04)["dumb"]
-    assert style_shares["base"]["steps"] == 0.2
-    assert style_shares["measured"]["steps"] == 1.0
+    assert (style_shares["base"]["steps"], style_shares["measured"]["steps"]) == (0.2, 1.0)
     assert style_shares["predicted"]["steps"] == pytest.approx(18 / 38, abs=1e-6)
-    assert style_shares["distance"] == pytest.approx(20 / 38, abs=1e-6)
-    assert style_shares["moved"] == pytest.approx(0.8)
+    assert (style_shares["distance"], style_shares["moved"]) == (pytest.approx(20 / 38, abs=1e-6), pytest.approx(0.8))

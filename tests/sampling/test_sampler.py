@@ -44,12 +44,7 @@ def test_digest_is_of_the_set_not_of_the_order() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [
-        request("a", seed=1),
-        request("a", stop=("x",)),
-        request("a", adapter=Adapter(Path("x"), "d")),
-        request("other"),
-    ],
+    [request("a", seed=1), request("a", stop=("x",)), request("a", adapter=Adapter(Path("x"), "d")), request("other")],
 )
 def test_digest_changes_with_every_part_of_a_request(other: Request) -> None:
     assert digest([request("a")]) != digest([other])
@@ -72,8 +67,7 @@ def test_a_journal_returns_the_appended_batches(tmp_path: Path) -> None:
         journal.append([completion("a"), completion("b")])
         journal.append([completion("c")])
     with Journal(path, {"requests": "x"}) as journal:
-        assert journal.done == [completion("a"), completion("b"), completion("c")]
-        assert journal.note == ""
+        assert (journal.done, journal.note) == ([completion("a"), completion("b"), completion("c")], "")
 
 
 @pytest.mark.parametrize("lost", [1, 2, 30])

@@ -189,8 +189,7 @@ def test_a_bad_request_gets_a_sentence_and_the_page_keeps_working(
     box(page, "question").fill(question)
     page.get_by_role("button", name="Send").click()
     page.locator("#state", has_text=sentence).wait_for()
-    assert box(page, "question").input_value() == question
-    assert page.locator("#chat1 .user").count() == 0
+    assert (box(page, "question").input_value(), page.locator("#chat1 .user").count()) == (question, 0)
     assert page.evaluate("window.owned") is None
     choose(page, "adapter1", OTHER)
     send(page, "Hi")
@@ -226,8 +225,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: "Browser",
     page = opened(phone, compare="two personas", question="Hi")
     page.get_by_role("button", name="Send").tap()
     ended(page)
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
-    assert barriers(page) == []
+    assert (page.evaluate("document.documentElement.scrollWidth"), barriers(page)) == (360, [])
     assert ("dark" in page.evaluate("document.body.className")) == (scheme == "dark")
     phone.close()
 

@@ -86,8 +86,7 @@ def test_the_table_has_the_numbers_of_every_summary_at_its_revision(page: Client
     assert {row["title"] for row in rows} == {"Base", "RLVR", "PerMix-RLVR"}
     for row in rows:
         numbers = summary_of(api, row["repo"].partition("/")[2])["benchmarks"]["arithmetic"]
-        assert row["accuracy"] == numbers["accuracy"]
-        assert row["voice"] == numbers["voice"]
+        assert (row["accuracy"], row["voice"]) == (numbers["accuracy"], numbers["voice"])
         for name in ("pss", "pss_null", "worst_low"):
             assert row[name] == numbers["pss"][name]
         assert row["revision"] == api.dataset_info(row["repo"]).sha
@@ -142,8 +141,7 @@ def test_the_heat_map_has_a_row_for_every_persona_and_the_controls_last(page: Cl
     heat = page.predict("arithmetic", "", "", "accuracy", api_name="/heat")
     personas = summary_of(api, "permix-sweep-permix-toy-base")["benchmarks"]["arithmetic"]["accuracy"]
     heads = re.findall('<th scope="row">(.*?)</th>', heat)
-    assert set(heads) == set(personas)
-    assert heads[-2:] == ["none", "helpful"]
+    assert (set(heads), heads[-2:]) == (set(personas), ["none", "helpful"])
 
 
 def test_answers_of_two_variants_stand_side_by_side(page: Client, api: HfApi) -> None:

@@ -35,10 +35,8 @@ def test_the_page_gives_the_metrics_numbers_with_their_intervals(page: Client) -
     result = pss.compute(SCORES, *zip(*ITEMS, strict=True), seed=3)
     rows = {row[0]: row[1:] for row in numbers["data"]}
     interval = f"{result['pss_low']:.4f} to {result['pss_high']:.4f}"
-    assert rows["PSS = worst / best"] == [f"{result['pss']:.4f}", interval]
-    assert rows["problems"][0] == "8"
-    assert rows["runs"][0] == "2"
-    assert len(rows) == 14
+    assert (rows["PSS = worst / best"], rows["problems"][0]) == ([f"{result['pss']:.4f}", interval], "8")
+    assert (rows["runs"][0], len(rows)) == ("2", 14)
     assert [row[0] for row in people["data"]] == sorted(result["accuracy"], key=result["accuracy"].__getitem__)
     assert f"PSS {result['pss']:.3f}" in words or result["floor"]
 

@@ -74,8 +74,7 @@ def test_other_requests_do_not_reach_github(api: HfApi, github: GitHub, tmp_path
     with relay(api, github, tmp_path, "relay/none-yet") as address:
         known = webhook("relay/none-yet")
         assert send(address, known, secret="a secret of the webhoop")[0] == 401
-        assert send(address, known, secret="")[0] == 401
-        assert send(address, b"x" * (2 << 20))[0] == 413
+        assert (send(address, known, secret="")[0], send(address, b"x" * (2 << 20))[0]) == (401, 413)
         for odd in (b"", b"{}", b"[]", b"[" * 100_000, {"event": 1, "repo": []}, webhook(["x"])):  # type: ignore[arg-type]
             assert send(address, odd)[0] == 400
         for other in (
@@ -95,8 +94,7 @@ def test_a_flood_is_refused_and_gives_one_dispatch(api: HfApi, github: GitHub, t
         answers = [send(address, webhook("relay/flood"))[0] for _ in range(60)]
         assert set(strangers) == {401}
         github.wait_for(1)
-        assert set(answers) == {202, 429}
-        assert answers[:20] == [202] * 20
+        assert (set(answers), answers[:20]) == ({202, 429}, [202] * 20)
         assert answers.count(202) < 30
     assert len(github.taken) == 1
 
@@ -113,8 +111,7 @@ def test_a_dispatch_survives_failures_of_github_and_a_kill_of_the_relay(
     with relay(api, github, tmp_path, "relay/kept"):
         github.wait_for(1)
     with relay(api, github, tmp_path, "relay/kept") as address:  # its disk remembers
-        assert send(address, webhook("relay/kept"))[0] == 202
-        assert state(address)["watched"][0]["revision"] == sha
+        assert (send(address, webhook("relay/kept"))[0], state(address)["watched"][0]["revision"]) == (202, sha)
     assert github.evaluations == [("relay/kept", sha)]
 
 

@@ -66,8 +66,7 @@ def test_everything_that_decides_a_completion_is_sent() -> None:
     with FaultyServer() as server:
         ask(server, batch, key="THE_KEY")
     [seen] = server.asked
-    assert seen.path == "/v1/chat/completions"
-    assert seen.headers["authorization"] == f"Bearer {KEY}"
+    assert (seen.path, seen.headers["authorization"]) == ("/v1/chat/completions", f"Bearer {KEY}")
     assert seen.body == {
         "model": "good-model",
         "messages": batch[0].messages,
@@ -77,10 +76,7 @@ def test_everything_that_decides_a_completion_is_sent() -> None:
         "seed": 1000,
         "stop": ["\n"],
         "chat_template_kwargs": seen.body["chat_template_kwargs"],
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "answer", "schema": schema, "strict": True},
-        },
+        "response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}},
     }
     assert seen.body["chat_template_kwargs"]["date_string"] == "26 Jul 2024"
 
@@ -609,8 +605,7 @@ def test_progress_tells_completions_and_money() -> None:
         sampler = EndpointSampler(Endpoint("good-model", server.url, **PRICES))
         list(sampler.sample(numbered(20), progress=lambda *a: reports.append(a)))  # type: ignore[arg-type]
         sampler.close()
-    assert reports[0] == (0, 20, "completions", "")
-    assert reports[-1] == (20, 20, "completions", "1.0000 USD")
+    assert (reports[0], reports[-1]) == ((0, 20, "completions", ""), (20, 20, "completions", "1.0000 USD"))
 
 
 @pytest.mark.parametrize(

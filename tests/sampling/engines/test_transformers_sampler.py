@@ -209,8 +209,7 @@ def test_after_a_kill_the_rest_is_sampled_bit_equal(base: Path, tmp_path: Path) 
     resumed = list(fresh.sample(requests(), journal, lambda done, total, unit, note="": reports.append(done)))
     undisturbed = list(fresh.sample(requests(), tmp_path / "other"))
     assert reports[0] == 20
-    assert len(resumed) == 40
-    assert resumed == undisturbed
+    assert (len(resumed), resumed) == (40, undisturbed)
     assert journal.read_bytes() == (tmp_path / "other").read_bytes()
 
 
@@ -238,8 +237,7 @@ def test_adapters_switch_in_one_call_and_leave_the_base_alone(base: Path, adapte
     mixed = by_id(opened.sample(batch))
     for k, alone in enumerate((plain, *by_adapter)):
         assert {n: c.text for n, c in alone.items()} == {n[:-2]: c.text for n, c in mixed.items() if n[-1] == str(k)}
-    assert mixed["r000 1"].adapter_digest == adapters[0].digest
-    assert mixed["r000 0"].adapter_digest == ""
+    assert (mixed["r000 1"].adapter_digest, mixed["r000 0"].adapter_digest) == (adapters[0].digest, "")
     texts = [tuple(c.text for c in alone.values()) for alone in (plain, *by_adapter)]
     assert len(set(texts)) == 3
     assert opened.dtype == dtype
@@ -259,8 +257,7 @@ def test_a_4_bit_base_under_an_adapter_is_that_of_qlora(base: Path, adapters: li
     out = trained_on.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20)[0][len(prompt) :]
     opened = open_engine(Engine(base, dtype="nf4-nested" if nested else "nf4"))
     (got,) = opened.sample([request])
-    assert got.text == tokenizer.decode(out, skip_special_tokens=True)
-    assert got.tokens_out == len(out)
+    assert (got.text, got.tokens_out) == (tokenizer.decode(out, skip_special_tokens=True), len(out))
 
 
 def test_an_adapter_gives_the_completions_of_peft(base: Path, engine: Sampler, adapters: list[Adapter]) -> None:

@@ -137,8 +137,7 @@ def test_noise_comes_from_the_seed_and_not_from_the_order(vllm: Sampler) -> None
     request = batch[0]
     again = by_id(vllm.sample([replace(request, id=f"run{i}", seed=i) for i in range(20)]))
     assert len({c.text for c in again.values()}) == 20
-    assert first[request.id].engine.split()[0] == "vllm"
-    assert first[request.id].engine.split()[2:] == ["cpu", "float32"]
+    assert (first[request.id].engine.split()[0], first[request.id].engine.split()[2:]) == ("vllm", ["cpu", "float32"])
 
 
 @real
@@ -299,8 +298,7 @@ def test_after_a_kill_the_rest_is_sampled_bit_equal_and_no_process_stays(
     reports: list[float] = []
     resumed = by_id(fresh.sample(requests(), journal, lambda done, total, unit, note="": reports.append(done)))
     assert reports[0] in (24, 32)
-    assert len(resumed) == 40
-    assert resumed == by_id(fresh.sample(requests()))
+    assert (len(resumed), resumed) == (40, by_id(fresh.sample(requests())))
     fresh.close()
 
 
