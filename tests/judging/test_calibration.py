@@ -6,6 +6,7 @@ import pytest
 
 from permix.judging import calibration
 from permix.prompting import persona, prompts
+from tests.support.cases import cases
 
 
 def scored(**scores: float | None) -> list[dict[str, Any]]:
@@ -34,19 +35,7 @@ def test_a_judge_that_orders_the_groups_passes() -> None:
     assert list(examined["means"]) == list(calibration.GROUPS)
 
 
-@pytest.mark.parametrize(
-    ("scores", "wrong"),
-    [
-        ({"injecting": 5.0}, ["injecting not below in_character", "injecting above out_of_character"]),
-        ({"injecting": 3.0}, ["injecting above out_of_character"]),
-        ({"swapped": 5.0}, ["swapped not below in_character"]),
-        ({"admits_ai": None}, ["admits_ai not below in_character"]),
-        (
-            dict.fromkeys(calibration.GROUPS, 3.0),
-            [f"{group} not below in_character" for group in calibration.GROUPS[1:]],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("scores", "wrong"), cases(__file__)["failures"])
 def test_a_judge_that_does_not_is_told_what_was_wrong(scores: dict[str, float | None], wrong: list[str]) -> None:
     examined = calibration.result(scored(**scores))
     assert not examined["passed"]

@@ -14,6 +14,7 @@ from permix.judging.structured import Client, Form, Misfit, SharedBudget
 from permix.prompting import prompts
 from permix.sampling.sampler import Sampling
 from tests.support import judges
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
 from tests.support.judges import parts_in, says
 
@@ -57,21 +58,7 @@ def test_a_score_comes_with_the_raw_reply_and_the_models_own_name(tmp_path: Path
     assert list(sent["schema"]["properties"]) == ["reason", "score"]
 
 
-WRONG = {
-    "prose": ("I would say this is a 5 out of 5!", "no_json", "was not one JSON object"),
-    "a refusal": ("I'm sorry, I can't help with that.", "no_json", "was not one JSON object"),
-    "a list": ("[5]", "no_json", "was not one JSON object"),
-    "half an object": ('{"reason": "good", "sco', "no_json", "was not one JSON object"),
-    "no score": ('{"reason": "good"}', "out_of_range", '"score" was None'),
-    "above the scale": ('{"reason": "great", "score": 6}', "out_of_range", '"score" was 6'),
-    "zero": ('{"reason": "bad", "score": 0}', "out_of_range", '"score" was 0'),
-    "between": ('{"reason": "so so", "score": 3.5}', "out_of_range", '"score" was 3.5'),
-    "true": ('{"reason": "yes", "score": true}', "out_of_range", '"score" was True'),
-    "no number": ('{"reason": "so so", "score": "NaN"}', "out_of_range", "\"score\" was 'NaN'"),
-    "not a number": ('{"score": NaN}', "out_of_range", '"score" was nan'),
-    "a list of scores": ('{"score": [4]}', "out_of_range", '"score" was [4]'),
-    "nested too deep": ("[" * 100_000, "no_json", "was not one JSON object"),
-}
+WRONG = cases(__file__)["wrong replies"] | {"nested too deep": ("[" * 100_000, "no_json", "was not one JSON object")}
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -16,6 +16,7 @@ from permix.judging import procedure, upstream, upstream_replies
 from permix.judging.structured import Misfit
 from permix.pipeline import recipes
 from permix.stages import personagym, questions
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, Script, completion
 from tests.support.judges import parts_in, serve_judges
 from tests.support.models import make_tiny_model
@@ -146,50 +147,7 @@ def test_a_score_that_cannot_be_read_is_missing_and_the_others_of_its_group_coun
     assert (rows[1]["score"], rows[1]["status"], len(rows[1]["raw"])) == (None, "no_score", 3)
 
 
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        ("is 4.", 4),
-        ("is: 5", 5),
-        ("is **2**.", 2),
-        ("is 10", None),
-        ("is 0", None),
-        ("is 3.5", None),
-        ("is four", None),
-        ("is 4.0.", 4),
-        ("is (4).", 4),
-        ("is therefore a **4**!", 4),
-        ("is $\\boxed{4}$.", 4),
-        ("= 4", 4),
-        ("(1-5): 4", 4),
-        ("for this response is 4", 4),
-        ("is 4 points", 4),
-        ("is 4/5.", 4),
-        ("is **4** (out of 5).", 4),
-        ("is 4 on a scale of 1 to 5.", 4),
-        ("is 4, because 2 of 3 habits fit.", 4),
-        ("is 4. That is my final score.", 4),
-        ("is 4. If he had lied, the final score is 1.", 4),
-        ("is 4. Had he lied, the final score would be 1.", 4),
-        ("would be 1 had he lied. The final score is 4.", 4),
-        ("is 2. No. The final score is 4.", 4),
-        ("is 2. No. The final score is 3 or 4.", None),
-        ("is 3-4.", None),
-        ("is 3 – 4.", None),
-        ("is 3 to 4.", None),
-        ("is **3** or **4**.", None),
-        ("is 3, 4.", None),
-        ("is between 3 and 4.", None),
-        ("is at least 4.", None),
-        ("is not 4.", None),
-        ("is 4/10.", None),
-        ("is 4 out of 10.", None),
-        ("is 4 on a scale of 1 to 10.", None),
-        ("is 4%.", None),
-        ("is -1.", None),
-        ("is 4,5.", None),
-    ],
-)
+@pytest.mark.parametrize(("text", "score"), cases(__file__)["final scores"])
 def test_a_final_score_is_read_as_it_is_meant(text: str, score: float | None) -> None:
     text = f"(1) Evaluation: A (2) is missing. Therefore, the final score {text}"
     assert upstream_replies.score_at([text], "scored", 0) == (score, "no_score" if score is None else "scored")

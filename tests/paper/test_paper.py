@@ -7,6 +7,7 @@ import pytest
 from permix import paper
 from permix.paper import variants
 from permix.prompting import persona
+from tests.support.cases import cases
 
 
 def test_every_row_of_the_controlled_experiment_is_a_variant_of_ours() -> None:
@@ -39,17 +40,7 @@ def test_pss_of_gsm8k_is_worst_over_best_as_printed() -> None:
         assert values[name, "math500", "pss"] < values[name, "math500", "worst"] / values[name, "math500", "best"]
 
 
-@pytest.mark.parametrize(
-    ("slug", "model"),
-    [
-        ("Llama-3.1-8B-Instruct", "Llama-3.1-8B"),
-        ("Meta-Llama-3.1-8B-Instruct", "Llama-3.1-8B"),
-        ("gemma-3-27b-it", "Gemma3-27B"),
-        ("Qwen3-0.6B", "Qwen3-0.6B"),
-        ("permix-toy", None),
-        ("Qwen3-0.6B-Base", None),
-    ],
-)
+@pytest.mark.parametrize(("slug", "model"), cases(__file__)["base models"])
 def test_base_models_are_found_among_the_public_ones(slug: str, model: str | None) -> None:
     assert paper.model_of(slug) == model
 

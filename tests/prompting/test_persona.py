@@ -8,6 +8,7 @@ import pytest
 
 from permix.errors import BadInput
 from permix.prompting import persona
+from tests.support.cases import cases
 
 
 def test_the_bundled_pools_have_the_papers_sizes_and_are_disjoint() -> None:
@@ -111,19 +112,7 @@ def test_a_file_of_notepad_begins_with_a_byte_order_mark(text: str, encoding: st
     assert persona.from_file(path) == [persona.Persona("a", "Own", "Ünï")]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "sentence"),
-    [
-        ("a.json", "[{", "a.json is not JSON"),
-        ("a.toml", "[[persona", "a.toml is not TOML"),
-        ("a.toml", 'key = "x"', r"a.toml should be a list .* \(in TOML: \[\[persona\]\]\)"),
-        ("a.json", '{"key": "x"}', "a.json should be a list"),
-        ("a.json", "[]", "a.json holds no persona"),
-        ("a.json", '[{"key": "x", "category": "c"}]', "Persona 1 of a.json has no text under system_prompt"),
-        ("a.json", json.dumps([ROW, ROW]), "'a' appears twice in a.json"),
-        ("a.json", '[{"key": "none", "category": "c", "system_prompt": "y"}]', "'none' in a.json is reserved for"),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "sentence"), cases(__file__)["refused files"])
 def test_a_file_without_a_pool_is_refused_in_one_sentence(tmp_path: Path, name: str, text: str, sentence: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(BadInput, match=sentence):

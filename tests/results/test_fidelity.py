@@ -8,6 +8,7 @@ import pytest
 
 from permix.results.measures import fidelity
 from permix.results.reporting import judged
+from tests.support.cases import cases
 
 TASKS = ("persona_consistency", "linguistic_habits")
 PEOPLE = ("chef", "pilot", "nurse")
@@ -71,18 +72,7 @@ def test_judges_of_another_family_than_the_writers_stand_apart() -> None:
     assert (also["independent"]["judges"], also["independent"]["mean"]) == ([], None)
 
 
-@pytest.mark.parametrize(
-    ("model", "family"),
-    [
-        ("gpt-5-mini-2025-08-07", "OpenAI"),
-        ("o4-mini", "OpenAI"),
-        ("deepseek-chat", "DeepSeek"),
-        ("own/judge", "own/judge"),
-        ("meta-llama/Llama-3.1-70B-Instruct", "Llama"),
-        ("Qwen/Qwen3-32B", "Qwen"),
-        ("google/gemma-3-27b-it", "Gemma"),
-    ],
-)
+@pytest.mark.parametrize(("model", "family"), cases(__file__)["families"])
 def test_the_family_is_read_off_the_models_name(model: str, family: str) -> None:
     assert fidelity.family(model) == family
 

@@ -10,6 +10,9 @@ import pytest
 from permix import paper
 from permix.errors import BadInput
 from permix.results.measures import pss
+from tests.support.cases import cases
+
+CASES = cases(__file__)
 
 TABLES = paper.printed("tables_8_9")
 MODELS = [(name, i, model) for name, table in TABLES.items() for i, model in enumerate(table["models"])]
@@ -144,23 +147,7 @@ def test_without_problems_unequal_counts_are_each_personas_own_mean() -> None:
     assert pss.compute([1, 0, 1, 1], ["a", "b", "b", "b"])["accuracy"] == {"a": 1.0, "b": pytest.approx(2 / 3)}
 
 
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"scores": [], "personas": []}, "at least two"),
-        ({"scores": [1, 1], "personas": ["a", "a"]}, "at least two personas"),
-        ({"scores": [1, None], "personas": ["a", "b"]}, "1 of 2 scores are missing"),
-        ({"scores": [1, math.nan], "personas": ["a", "b"]}, "first: row 1"),
-        ({"scores": [1, "x"], "personas": ["a", "b"]}, "not all numbers"),
-        ({"scores": [33.0, 0.5], "personas": ["a", "b"]}, "not percent"),
-        ({"scores": [-0.1, 0.5], "personas": ["a", "b"]}, r"outside \[0, 1\]"),
-        ({"scores": [1, 0, 1], "personas": ["a", "b"]}, "2 personas for 3 scores"),
-        ({"scores": [1, 0], "personas": ["a", None]}, "personas are missing"),
-        ({"scores": [1, 0], "personas": ["a", "b"], "problems": [1]}, "1 problems for 2 scores"),
-        ({"scores": [1, 0], "personas": ["a", "b"], "problems": [1, 2]}, "same problems equally often"),
-        ({"scores": [1, 0], "personas": ["a", "b"], "runs": [1, 2]}, "lacks a score of persona"),
-    ],
-)
+@pytest.mark.parametrize(("given", "sentence"), CASES["bad input"])
 def test_bad_input_is_refused_with_one_sentence(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         pss.compute(**given)
@@ -249,18 +236,7 @@ def test_a_partial_score_is_no_right_answer() -> None:
     assert pss.majority([0.5, 1.0], ["a", "a"], [1, 2], ["x", "y"]) == {"a": 0.5}
 
 
-@pytest.mark.parametrize(
-    ("answers", "right", "share"),
-    [
-        (["7", "7", "1"], "7", 1.0),
-        (["7", "1", "1"], "7", 0.0),
-        (["7", "1"], "7", 0.5),
-        (["7", "1", "2", "3"], "7", 0.25),
-        (["7", None, None], "7", 1.0),
-        ([None, None], "7", 0.0),
-        (["1/2", "0.5", "3", "3"], "1/2 0.5", 0.5),
-    ],
-)
+@pytest.mark.parametrize(("answers", "right", "share"), CASES["majorities"])
 def test_the_majority_is_the_answer_given_most_often(answers: list[str | None], right: str, share: float) -> None:
     scores = [float(answer is not None and answer in right.split()) for answer in answers]
     assert pss.majority(scores, ["a"] * len(answers), [1] * len(answers), answers)["a"] == pytest.approx(share)

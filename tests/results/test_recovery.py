@@ -14,6 +14,7 @@ from permix.prompting.persona import Persona
 from permix.results.measures import recovery, sweep_numbers
 from permix.toy import problem, style
 from permix.verifier import Problem
+from tests.support.cases import cases
 
 Row = dict[str, Any]
 PEOPLE = persona.bundled("eval")
@@ -100,17 +101,7 @@ def test_problems_teach_nothing_of_themselves() -> None:
     assert recovered(table(one_word, runs=3))["accuracy"] == pytest.approx(1 / 16)
 
 
-@pytest.mark.parametrize(
-    ("completion", "bare"),
-    [
-        ("So 3 + 4.5 = 7,500. Ahoy!", "So  +  = . Ahoy!"),
-        (r"The answer is \boxed{\frac{1}{x^{2}}}. Ahoy!", "The answer is. Ahoy!"),
-        ("The answer is B, mate! Ahoy!", "The answer is! Ahoy!"),
-        ("Ahoy\n#### seven\nAnswer: x = y\nBye", "Ahoy\n####\nAnswer:\nBye"),
-        (r"Then \boxed{x + y} it is", r"Then \boxed it is"),
-        (r"cut off at \boxed{x", r"cut off at \boxed{x"),
-    ],
-)
+@pytest.mark.parametrize(("completion", "bare"), cases(__file__)["bare completions"])
 def test_numbers_and_the_final_answer_are_not_seen(completion: str, bare: str) -> None:
     assert recovery.bare(completion) == bare
 

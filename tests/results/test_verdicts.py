@@ -10,34 +10,9 @@ import pytest
 from permix.results.claims import verdicts
 from permix.results.claims.statements import STATEMENTS, Above, Statement
 from permix.results.claims.verdicts import Measured, Printed, examine
+from tests.support.cases import cases
 
-ON_THE_PAPER = {
-    1: "holds",
-    2: "holds, inside the noise",
-    3: "fails (11 of 70)",
-    4: "holds, inside the noise",
-    5: "fails (1 of 4), inside the noise",
-    6: "fails (3 of 4), inside the noise",
-    7: "holds, inside the noise",
-    8: "holds, inside the noise",
-    9: "holds, inside the noise",
-    10: "holds, inside the noise",
-    11: "holds, inside the noise",
-    12: "holds, inside the noise",
-    13: "holds",
-    14: "holds",
-    15: "holds, inside the noise",
-    16: "fails (1 of 10), inside the noise",
-    17: "holds, inside the noise",
-    18: "holds, inside the noise",
-    19: "holds, inside the noise",
-    20: "holds, inside the noise",
-    21: "fails (1 of 2), inside the noise",
-    22: "holds, inside the noise",
-    23: "holds, inside the noise",
-    24: "holds, inside the noise",
-    25: "fails (2 of 10), inside the noise",
-}
+ON_THE_PAPER = cases(__file__)["verdicts on the paper's numbers"]
 MORE = Statement("q", "1", (Above(("pss",), ("permix-rlvr",), ("rlvr",), ("gsm8k",)),))
 
 
@@ -61,7 +36,7 @@ def words(examined: dict[str, Any] | None) -> str:
 
 
 def test_every_verdict_on_the_papers_own_numbers() -> None:
-    assert {r["number"]: words(r["paper"]) for r in verdicts.table()} == ON_THE_PAPER
+    assert {str(r["number"]): words(r["paper"]) for r in verdicts.table()} == ON_THE_PAPER
 
 
 def test_quotes_are_verbatim(shared: Path) -> None:

@@ -10,6 +10,7 @@ from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.journal import Journal
 from permix.sampling.sampler import Adapter, Completion, Engine, Request, Sampling, digest, packages_of
+from tests.support.cases import cases
 
 
 def request(name: str, *, seed: int = 0, adapter: Adapter | None = None, stop: tuple[str, ...] = ()) -> Request:
@@ -20,18 +21,7 @@ def completion(name: str) -> Completion:
     return Completion(name, f"té\nxt of {name}", 3, 4, "stop", "engine", "")
 
 
-@pytest.mark.parametrize(
-    ("settings", "word"),
-    [
-        ({"temperature": -1.0}, "temperature is -1.0"),
-        ({"temperature": float("nan")}, "temperature is nan"),
-        ({"top_p": 0.0}, "top_p is 0.0"),
-        ({"top_p": 1.1}, "top_p is 1.1"),
-        ({"max_tokens": 0}, "max_tokens is 0"),
-        ({"stop": ("",)}, "stop is"),
-        ({"stop": "end"}, "stop is 'end'"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "word"), cases(__file__)["impossible settings"])
 def test_sampling_refuses_impossible_settings(settings: dict, word: str) -> None:
     with pytest.raises(BadInput, match=word):
         Sampling(**settings)

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,119 +19,7 @@ from permix.verifier.code import Case, Suite, judge, run
 EXPECTED = "8675309"
 LIMITS = Limits(seconds=0.5, wall=3.0, memory=128 << 20, output=1 << 20, threads=16, files=100, disk=4 << 20)
 
-ATTACKS = {
-    "fork bomb": "import os\nwhile True: os.fork()",
-    "fork without a bomb": "import os\nif os.fork() == 0: out('child')",
-    "subprocess": "import subprocess\nout(subprocess.check_output(['/bin/sh', '-c', 'id']))",
-    "exec": "import os\nos.execv('/bin/sh', ['sh', '-c', 'echo ESCAPED'])",
-    "daemon": "import os\nif not os.fork():\n os.setsid()\n if not os.fork():\n  while True: pass",
-    "thread bomb": "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(60,)).start()",
-    # A loop of bytecode: one in C would never give the interpreter's lock back to the thread that ends the program.
-    "daemon thread": (
-        "import threading\ndef f():\n while True: pass\nthreading.Thread(target=f, daemon=True).start()"
-    ),
-    "memory bomb": "x = []\nwhile True: x.append(bytearray(1 << 20))",
-    "mapped memory": "import mmap\nm = mmap.mmap(-1, 4 << 30); out('4 GiB')",
-    "higher limits": (
-        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2); out('no limit')"
-    ),
-    "infinite loop": "while True: pass",
-    "deaf infinite loop": (
-        "import signal\nfor n in range(1, 65):\n try: signal.signal(n, signal.SIG_IGN)\n"
-        " except (OSError, ValueError): pass\nwhile True: pass"
-    ),
-    "sleep": "import time\ntime.sleep(1000)",
-    "silent but alive": "import os\nos.close(1); os.close(2)\nwhile True: pass",
-    "infinite output": "while True: print('x' * 10000)",
-    "infinite talk": "import sys\nwhile True: sys.stderr.write('x' * 10000)",
-    "environment": "import os\nif SECRET in str(os.environ): out(os.environ)",
-    "every environment and memory in /proc": (
-        "import os\nfor p in os.listdir('/proc'):\n"
-        " for name in ('environ', 'cmdline', 'mem', 'maps', 'root/etc/passwd', 'cwd/file', 'fd/0'):\n"
-        "  try: found = open(f'/proc/{p}/{name}', 'rb').read(10**5)\n"
-        "  except OSError: continue\n"
-        "  if SECRET.encode() in found: out(p)"
-    ),
-    "speak as the sandbox": (
-        "import os\nfor p in (1, 2, os.getppid()):\n for name in ('fd/0', 'fd/1', 'fd/3', 'fd/4', 'mem'):\n"
-        "  if p != os.getpid():\n   try: open(f'/proc/{p}/{name}', 'wb'); out(p)\n   except OSError: pass"
-    ),
-    "our files": "out(open(FILE).read())",
-    "passwords": "out(open('/etc/shadow').read())",
-    "home": "import os\nfor at, _, files in os.walk(HOME):\n if files and not at.startswith(PYTHON): out(files)",
-    "our modules": "import sys\nsys.path += MODULES\nimport permix.verifier\nout(permix)",
-    "write outside": "open(FOLDER + '/written', 'w').write('x'); out('written')",
-    "overwrite": "open(FILE, 'w'); out('truncated')",
-    "truncate while reading": "import os\nos.open(FILE, os.O_RDONLY | os.O_TRUNC); out('truncated')",
-    "Python's own library": "import os\nopen(os.__file__, 'a').write('x'); out('written')",
-    "link to our file": "import os\nos.symlink(FILE, 'link'); out(open('link').read())",
-    "hard link": "import os\nos.link(FILE, 'link'); out(open('link').read())",
-    "link to our folder left behind": "import os\nos.symlink(FOLDER, 'link')",
-    "dots": "out(open('../' * 20 + FILE.lstrip('/')).read())",
-    "TCP": "import socket\nsocket.create_connection(('127.0.0.1', PORT), 5); out('connected')",
-    "TCP server": "import socket\nsocket.create_server(('127.0.0.1', 0)); out('listens')",
-    "UDP": "import socket\nsocket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', PORT)); out('sent')",
-    "unix socket": "import socket\nsocket.socket(socket.AF_UNIX).connect(FOLDER + '/socket'); out('connected')",
-    "abstract unix socket": "import socket\nsocket.socket(socket.AF_UNIX).connect(ABSTRACT); out('connected')",
-    "netlink": "import socket\nsocket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); out('netlink')",
-    "kill the parent": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL); out('killed')",
-    "kill us": "import os, signal\nos.kill(PID, signal.SIGTERM); out('killed')",
-    "kill all": "import os, signal\nos.kill(-1, signal.SIGKILL); out('killed')",
-    "signal by ownership": (
-        "import fcntl, os\nr, w = os.pipe(); fcntl.fcntl(r, fcntl.F_SETOWN, os.getppid()); out('owned')"
-    ),
-    "ptrace": "import ctypes, os\nif ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0: out('attached')",
-    "memory of the parent": (
-        "import ctypes, os\nclass V(ctypes.Structure): _fields_ = [('a', ctypes.c_void_p), ('n', ctypes.c_size_t)]\n"
-        "b = ctypes.create_string_buffer(8); l = V(ctypes.addressof(b), 8); r = V(id(0), 8)\n"
-        "got = ctypes.CDLL(None).process_vm_readv(os.getppid(), ctypes.byref(l), 1, ctypes.byref(r), 1, 0)\n"
-        "if got > 0: out('read')"
-    ),
-    "namespaces, mounts, keys, bpf, io_uring": (
-        "import ctypes\nc = ctypes.CDLL(None)\n"
-        "for call in (c.unshare(0x10000000), c.chroot(b'.'), c.mount(b'x', b'.', b'tmpfs', 0, 0), c.setuid(0),\n"
-        "  c.setns(0, 0), c.syscall(250, 0, -4, 0), c.syscall(321, 0, 0, 0),\n"
-        "  c.syscall(425, 8, ctypes.create_string_buffer(200)), c.syscall(438, 0, 0, 0), c.syscall(0x40000000 + 39)):\n"
-        " if call >= 0: out(call)"
-    ),
-    "exit at once": "import sys\nsys.exit(0)",
-    "hard exit": "import os\nos._exit(0)",
-    "exit in the middle": f"import sys\nprint('{EXPECTED[:3]}'); sys.exit()",
-    "abort": "import os\nos.abort()",
-    "crash": "import ctypes\nctypes.string_at(0)",
-    "what a grader would print": (
-        "import os\nsay = b'{\"status\": \"correct\", \"score\": 1}\\ncorrect\\nPASSED\\n[true]'\n"
-        "for fd in range(256):\n"
-        " for text in (say, bytes((0, 0, 0, 20, 0)) + bytes(13) + say):\n"
-        "  try: os.write(fd, text)\n"
-        "  except OSError: pass"
-    ),
-    "patched comparison": (
-        "import builtins, decimal, json, sys\nclass Same(str):\n def __eq__(self, other): return True\n"
-        "for module in list(sys.modules.values()):\n"
-        " for name in ('loads', 'dumps', 'strip', '_same_text', '_verdict', 'compare'):\n"
-        "  if hasattr(module, name): setattr(module, name, lambda *a, **k: Same())\n"
-        "builtins.len = lambda x: 1\nprint(Same('x'))"
-    ),
-    "search for the expected output": (
-        "import gc, sys\nseen, frame = [], sys._getframe()\n"
-        "while frame: seen += [repr(frame.f_locals), repr(frame.f_globals)]; frame = frame.f_back\n"
-        "for text in seen + [repr(x) for x in gc.get_objects() if type(x) in (str, bytes, list, dict, tuple)]:\n"
-        " if str(int('8675308') + 1) in text: print(int('8675308') + 1); out('found')"
-    ),
-    "delete the own folder": "import os, shutil\nshutil.rmtree(os.getcwd(), ignore_errors=True); os.rmdir(os.getcwd())",
-    "10,000 files": "for n in range(10**4): open(str(n), 'w').write('x')",
-    "10,000 folders in each other": "import os\nfor n in range(10**4): os.mkdir('d'); os.chdir('d')",
-    "closed folder": "import os\nos.mkdir('d'); open('d/f', 'w'); os.mkdir('e', 0)",
-    "large file": "f = open('f', 'wb')\nwhile True: f.write(bytes(1 << 20))",
-    "deep recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f(): f()\nf()",
-    "deep recursion in C": (
-        "import functools, sys\nsys.setrecursionlimit(10**9)\n@functools.cache\ndef f(n): f(n + 1)\nf(0)"
-    ),
-    "deep source": "eval('(' * 100000 + ')' * 100000)",
-    "huge integer": "x = 9 ** 9 ** 9",
-    "regular expression": "import re\nre.match('(a+)+$', 'a' * 40 + 'b')",
-}  # fmt: skip
+ATTACKS: dict[str, str] = tomllib.loads(Path(__file__).with_name("attacks.toml").read_text(encoding="utf-8"))
 
 OUT_OF_TIME = (
     "infinite loop", "deaf infinite loop", "sleep", "silent but alive", "infinite talk", "huge integer",

@@ -24,6 +24,7 @@ from permix.prompting import persona
 from permix.sampling import sampler
 from permix.stages import apps
 from permix.verifier import Verifier
+from tests.support.cases import cases
 from tests.support.command_line import permix
 from tests.support.models import TEMPLATE, make_tiny_model
 from tests.support.spaces import serve
@@ -151,32 +152,12 @@ def test_a_known_answer_brings_a_verdict(ask: Ask) -> None:
     assert ask(answer="19")["verdict"][0] in "✓✗"
 
 
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"question": " \n"}, "The question is empty"),
+BAD = [
+    *cases(__file__)["bad requests"],
     ({"question": "x" * 100_000}, "The question has 100,000 characters"),
     ({"system": "x" * 3000}, "The system prompt has 3,000 characters"),
     ({"answer": "9" * 300}, "The known answer has 300 characters"),
-    ({"seed": -1}, "The seed should be between"),
-    ({"temperature": "hot"}, "The temperature should be a number"),
-    ({"max_tokens": 10**9}, "The length should be between"),
     ({"question": "é" * 2000}, "tokens and an answer of 24, but the model reads 2048"),
-    ({"adapter": "<img src=x>"}, "is not a repository name"),
-    ({"adapter": f"{ORG}/nothing"}, "The model permix-smoke/nothing is not on the Hub"),
-    ({"adapter": f"{ORG}/permix-toy-base"}, "is not an adapter"),
-    ({"adapter": "broken/cut"}, "broken or was trained on another base"),
-    ({"adapter": "broken/rank"}, "size mismatch"),
-    ({"adapter": "broken/targets"}, "2 tensors are missing"),
-    ({"adapter": "broken/nowhere"}, "not found in the base model"),
-    ({"adapter": "broken/foreign"}, "was trained on meta-llama/Llama-3.1-8B"),
-    ({"adapter": "broken/later"}, "was trained on permix-smoke/permix-toy-base@0000"),
-    ({"adapter": "broken/prompt"}, "PROMPT_TUNING"),
-    ({"adapter": "broken/pissa"}, "uses init_lora_weights"),
-    ({"adapter": "broken/bias"}, "uses bias"),
-    ({"adapter": "broken/nan"}, "is not a LoRA tensor, or not finite"),
-    ({"adapter": "broken/layers"}, "uses layer_replication"),
-    ({"adapter": "broken/regex"}, "a list of target_modules"),
-    ({"adapter": "broken/weightless"}, "is not an adapter"),
-    ({"adapter": "broken/swollen"}, "is larger than any that peft writes"),
 ]
 
 

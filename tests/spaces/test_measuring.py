@@ -11,6 +11,7 @@ from gradio_client import Client
 from huggingface_hub import HfApi, ModelCard
 
 from embedded_hub import launch
+from tests.support.cases import cases
 from tests.support.spaces import serve
 
 ORG, OWN = "measured", "alice/own-adapter"
@@ -93,19 +94,7 @@ def test_a_model_is_measured_and_its_result_offered_to_its_card(page: Client, ap
     assert "already offered" in page.predict(OWN, api_name="/offer")
 
 
-@pytest.mark.parametrize(
-    ("repo", "sentence"),
-    [
-        ("", "not a repository name"),
-        ("--help/x", "not a repository name"),
-        ("<img src=x>", "&lt;img src=x&gt;"),
-        ("alice/nothing", "The model alice/nothing is not on the Hub"),
-        ("alice/private", "is private or gated"),
-        ("alice/pickled", "does not have safetensors"),
-        ("alice/homeless", "does not name a base"),
-        ("alice/swollen", "is larger than any that peft writes"),
-    ],
-)
+@pytest.mark.parametrize(("repo", "sentence"), cases(__file__)["refused repositories"])
 def test_a_repository_that_cannot_be_measured_gets_a_sentence(page: Client, repo: str, sentence: str) -> None:
     assert sentence in page.predict(repo, api_name="/measure")[0]
     assert repo not in states(page)

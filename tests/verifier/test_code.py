@@ -10,6 +10,9 @@ from permix.errors import BadInput
 from permix.sandbox import Limits, Sandbox, backend
 from permix.verifier import Problem, Verifier, accuracy_reward, code
 from permix.verifier.code import Case, Suite
+from tests.support.cases import cases
+
+CASES = cases(__file__)
 
 DOUBLE = json.dumps([{"input": "1\n", "output": "2\n"}, {"input": "21\n", "output": "42\n"}])
 ADD = json.dumps({"entry": "add", "tests": [{"input": "1\n[2]", "output": "[1, 2]"}]})
@@ -27,78 +30,25 @@ def grader() -> Iterator[Verifier]:
 
 @pytest.mark.parametrize(
     ("completion", "program"),
-    [
-        (fenced("print(1)"), "print(1)"),
-        ("print(1)", None),
-        ("```python\nprint(1)", None),
-        ("```python\n```", None),
-        ("```python\nprint(1)\n```\nor\n```\nprint(2)\n```", "print(2)"),
-        ("```python\nprint(1)\n```\nIt prints\n```\n1", "It prints"),  # as upstream reads a third fence
-        ("  ```py\n  x = 1\n  ```", "  x = 1"),
-        ("### Answer\n```\nx\n\ny\n```", "x\n\ny"),
-    ],
+    CASES["fences"],  # a third fence is read as upstream reads it
 )
 def test_the_program_stands_between_the_last_two_fences(completion: str, program: str | None) -> None:
     assert code.find(completion) == program
 
 
-@pytest.mark.parametrize(
-    ("output", "expected", "same"),
-    [
-        ("1 2\n3", "1 2\n3", True),
-        ("\n 1 2 \n3\n\n", "1 2\n3", True),
-        ("1\n\n2", "1\n2", False),
-        ("0.50 1", "0.5 1.0", True),
-        ("1e3", "1000", True),
-        ("0.7500000000499999", "0.75", False),
-        ("50000000000000001", "50000000000000000", False),
-        ("Yes", "YES", False),
-        ("1  2", "1 2", True),
-        ("a  b", "a b", False),
-        ("nan", "nan", True),
-        ("sNaN", "1", False),
-        ("", "", True),
-        ("1e999999999999999999999", "1", False),
-    ],
-)
+@pytest.mark.parametrize(("output", "expected", "same"), CASES["outputs"])
 def test_output_is_compared_line_by_line_as_text_or_decimal_numbers(output: str, expected: str, same: bool) -> None:
     assert code.same_text(output, expected) is same
 
 
 @pytest.mark.parametrize(
-    ("output", "expected", "same"),
-    [
-        ("[1, 2]", "[1, 2]", True),
-        ("[2, 1]", "[1, 2]", False),
-        ("2.0", "2", True),
-        ("true", "1", True),
-        ('"1"', "1", False),
-        ("", "null", False),
-        ("[" * 100_000, "[]", False),
-        ("9" * 100_000, "9", False),
-        ("not JSON", "1", False),
-    ],
+    ("output", "expected", "same"), [*CASES["results"], ("[" * 100_000, "[]", False), ("9" * 100_000, "9", False)]
 )
 def test_results_are_compared_by_value(output: str, expected: str, same: bool) -> None:
     assert code.same_value(output, expected) is same
 
 
-STATUSES = [
-    (fenced("print(2 * int(input()))"), DOUBLE, "correct"),
-    (fenced("n = int(input())\nif __name__ == '__main__': print(n + n)"), DOUBLE, "correct"),
-    (fenced("print(int(input()) + 1)"), DOUBLE, "wrong"),
-    (fenced("import sys\nprint(2 * int(input()))\nsys.exit(1)"), DOUBLE, "correct"),
-    (fenced("import sys\nsys.stdout.buffer.write(b'\\xff')"), DOUBLE, "wrong"),
-    (fenced("print(2 * int(input())"), DOUBLE, "runtime_error"),
-    (fenced("print(1 // 0)"), DOUBLE, "runtime_error"),
-    (fenced("x = bytearray(8 << 30)"), DOUBLE, "memory_limit"),
-    ("I will not program.", DOUBLE, "no_code"),
-    ("```python\nprint(2 * int(input()))", DOUBLE, "no_code"),
-    (fenced("class Solution:\n def add(self, a: int, b: List[int]): return (a, *b)"), ADD, "correct"),
-    (fenced("def add(a, b): return deque([a, *b])"), ADD, "runtime_error"),
-    (fenced("class Solution:\n def plus(self, a, b): return [a, *b]"), ADD, "runtime_error"),
-    (fenced("class Solution:\n def add(self, a, b): return [a, b]"), ADD, "wrong"),
-]
+STATUSES = [(text, {"double": DOUBLE, "add": ADD}[gold], status) for text, gold, status in CASES["statuses"]]
 
 
 def test_every_way_to_end_has_its_status(grader: Verifier) -> None:
@@ -144,17 +94,7 @@ def test_a_failing_sandbox_gives_no_score(monkeypatch: pytest.MonkeyPatch) -> No
     assert columns["status"] == ["sandbox_error", "correct"]
 
 
-@pytest.mark.parametrize(
-    ("gold", "says"),
-    [
-        ("[]", "Problem p has no tests"),
-        ("", "cannot be read"),
-        ("42", "cannot be read"),
-        ('[{"input": "1"}]', "cannot be read"),
-        ('[{"input": 1, "output": "1"}]', "cannot be read"),
-        ('{"entry": "f", "tests": [{"input": "[1", "output": "1"}]}', "holds '\\[1'"),
-    ],
-)
+@pytest.mark.parametrize(("gold", "says"), CASES["unusable tests"])
 def test_tests_that_cannot_be_used_are_refused_by_name(grader: Verifier, gold: str, says: str) -> None:
     problem = Problem("p", "", gold, "code")
     with pytest.raises(BadInput, match=says):

@@ -18,6 +18,9 @@ import pytest
 from permix import verifier
 from permix.errors import BadInput, PermixError
 from permix.verifier import Kind, Problem, Verifier, accuracy_reward, answer, math_pool
+from tests.support.cases import cases
+
+CASES = cases(__file__)
 
 
 @pytest.fixture(scope="module")
@@ -30,35 +33,7 @@ def workers(v: Verifier) -> list[Any]:
     return v._pool._workers
 
 
-RULE = [
-    (r"so \boxed{72}.", "72"),
-    (r"\boxed{3} was wrong, so \boxed{4}", "4"),
-    (r"\boxed{1} and \(\boxed{-2}\)", "1, -2"),
-    (r"$\boxed{1},\boxed{2},\boxed{3}$", "1, 2, 3"),
-    (r"\boxed{\frac{1}{\{2\}}}", r"\frac{1}{\{2\}}"),
-    (r"\boxed{x_{\boxed{3}}}", "3"),
-    (r"put it in \boxed{}. \boxed{5} \boxed{ }", "5"),
-    (r"\boxed{12 and then the text ends", None),
-    (r"the answer is \boxed{12", None),
-    ("5 + 7 = 12\n#### 1,200", "1,200"),
-    ("first\nA: 13\nsecond\nA: 14", "14"),
-    ("The answer is **72**.", "72"),
-    ("**Answer:** 72 apples", "72"),
-    (r"The final answer is $\frac{1}{2}$. I hope it is correct.", r"\frac{1}{2}"),
-    (r"Answer: \(x^2\)", "x^2"),
-    ("so the answer is 3.5.", "3.5"),
-    ("the answer is 7, or \\boxed{8}", "8"),
-    (" 72\n", "72"),
-    ("5 + 7 = 12.", None),
-    ("5 and 7 make 12, and 12 and 60 make 72, which is what was asked for here.", None),
-    ("two lines\n72", None),
-    ("", None),
-    ("\\boxed{\u200b7\u2060}", "7"),
-    ("\\boxed{\u22127}", "-7"),
-]
-
-
-@pytest.mark.parametrize(("completion", "text"), RULE)
+@pytest.mark.parametrize(("completion", "text"), CASES["completions"])
 def test_the_answer_of_a_completion_is_what_the_rule_says(completion: str, text: str | None) -> None:
     assert answer.find(completion) == text
 
@@ -75,46 +50,12 @@ def test_what_is_no_plain_integer_is_left_to_math_verify(text: str) -> None:
     assert answer.integer(text) is None
 
 
-MATH = [
-    (r"\frac{144}{2}", "72", "correct"),
-    (r"72\%", r"72\%", "correct"),
-    (r"\frac34", r"\frac{3}{4}", "correct"),
-    (r"\sqrt 2+\sqrt5", r"\sqrt{2}+\sqrt{5}", "correct"),
-    (r"(x+1)^2", "x^2+2x+1", "correct"),
-    (r"\text{Evelyn}", "Evelyn", "correct"),
-    (r"2, 1", r"\{1,2\}", "correct"),
-    (r"x \in [2,5)", "[2,5)", "correct"),
-    (r"120^\circ", "120", "correct"),
-    (r"6", r"\$6", "correct"),
-    (r"6", r"$6$", "correct"),
-    (r"6\text{ cm}", "6", "correct"),
-    (r"72.5", "72", "wrong"),
-    (r"\frac{1}{3}", "0.33", "wrong"),
-    (r"(1,2)", "(2,1)", "wrong"),
-    (r"\text{Briana}", r"\text{Evelyn}", "wrong"),
-    (r"\frac{1", "1", "no_answer"),
-    (r"\left( 3, \frac{\pi}{2} \right)", r"(3, \pi/2)", "correct"),
-]
-
-
-@pytest.mark.parametrize(("boxed", "gold", "status"), MATH)
+@pytest.mark.parametrize(("boxed", "gold", "status"), CASES["mathematics"])
 def test_mathematics_is_compared_by_value(grader: Verifier, boxed: str, gold: str, status: str) -> None:
     assert grader.grade(f"Therefore $\\boxed{{{boxed}}}$.", gold).status == status
 
 
-OTHER: list[tuple[Kind, str, str, str]] = [
-    ("choice", "B", r"\boxed{\text{(B)}}", "correct"),
-    ("choice", "(b)", "The answer is B, because it is.", "correct"),
-    ("choice", "B", "Answer: C. Paris", "wrong"),
-    ("choice", "B", r"\boxed{Bird}", "no_answer"),
-    ("exact", "New York", r"\boxed{\text{New  York}}", "correct"),
-    ("exact", "New York", "Answer: new york", "wrong"),
-    ("exact", "1/2", r"\boxed{0.5}", "wrong"),
-    ("exact", "x", "I cannot say what it could be, and there is no way at all to know this.", "no_answer"),
-]
-
-
-@pytest.mark.parametrize(("kind", "gold", "completion", "status"), OTHER)
+@pytest.mark.parametrize(("kind", "gold", "completion", "status"), CASES["choice and exact"])
 def test_choice_and_exact_answers_need_no_mathematics(kind: Kind, gold: str, completion: str, status: str) -> None:
     with Verifier() as v:
         assert v.grade(completion, Problem("p", "q", gold, kind)).status == status
@@ -330,20 +271,6 @@ def test_every_recorded_math_answer_is_graded_as_its_label_says_but_for_one_wron
     assert other == [("10{,}000", "10000")]  # they are equal: the label is wrong
 
 
-DISAGREE = {
-    "eq0005": "1000,99 with a decimal comma: in a box it is two numbers",
-    "eq0012": "the number stands in free text, which the rule does not search",
-    "eq0032": "the formula stands after 'Answer' without a colon and runs over an escaped dollar",
-    "eq0133": "2.6667 for 8/3: the case asks for 4 digits, we compare 6",
-    "eq0135": "the answer stands in free text, which the rule does not search",
-    "eq0136": "the answer stands in free text, which the rule does not search",
-    "eq0157": "the answer stands in free text, which the rule does not search",
-    "eq0230": "two boxes with text between them: the last one counts",
-    "eq0261": "hendrycks compares strings; we compare sets, where the order is free",
-    "eq0268": "hendrycks compares strings; we compare sets, where the order is free",
-}
-
-
 def test_every_equivalence_case_is_graded_as_its_label_says_but_for_those_listed(
     shared: Path, grader: Verifier
 ) -> None:
@@ -357,7 +284,7 @@ def test_every_equivalence_case_is_graded_as_its_label_says_but_for_those_listed
 
     verdicts = grader.grade_many((completion(row["answer"]), row["gold"]) for row in rows)
     other = {r["id"] for r, v in zip(rows, verdicts, strict=True) if v.score != float(r["expected"])}
-    assert other == set(DISAGREE)
+    assert other == set(CASES["other verdicts than the labels"])
 
 
 def test_scores_are_1_and_0_and_a_failure_of_ours_is_none() -> None:

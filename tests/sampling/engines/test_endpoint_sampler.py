@@ -22,6 +22,7 @@ from permix.sampling.engines.endpoint.dialect import Dialect
 from permix.sampling.engines.endpoint.spending import most
 from permix.sampling.engines.endpoint_sampler import EndpointSampler
 from permix.sampling.sampler import Adapter, Completion, Endpoint, Request
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error, fine
 from tests.support.sampling import by_id, numbered
 
@@ -608,28 +609,11 @@ def test_progress_tells_completions_and_money() -> None:
     assert (reports[0], reports[-1]) == ((0, 20, "completions", ""), (20, 20, "completions", "1.0000 USD"))
 
 
-@pytest.mark.parametrize(
-    ("model", "sent", "missing"),
-    [
-        (
-            "gpt-5-mini",
-            {"max_completion_tokens", "seed"},
-            {"temperature", "top_p", "max_tokens", "chat_template_kwargs"},
-        ),
-        ("openai/o3", {"max_completion_tokens"}, {"temperature", "stop"}),
-        ("gpt-4.1", {"max_completion_tokens", "temperature"}, {"max_tokens", "chat_template_kwargs"}),
-        ("gpt-5-chat-latest", {"max_completion_tokens", "temperature", "stop"}, {"max_tokens"}),
-        ("openai/gpt-oss-20b", {"max_tokens", "temperature", "chat_template_kwargs"}, set()),
-        ("deepseek-chat", {"max_tokens", "temperature"}, {"seed", "chat_template_kwargs"}),
-        ("mistral-small-latest", {"max_tokens", "random_seed"}, {"seed"}),
-        ("mistralai/Mistral-7B-Instruct-v0.3", {"max_tokens", "seed", "chat_template_kwargs"}, set()),
-        ("Qwen/Qwen3-32B", {"max_tokens", "temperature", "top_p", "seed", "chat_template_kwargs"}, set()),
-    ],
-)
-def test_the_table_knows_the_providers(model: str, sent: set[str], missing: set[str]) -> None:
+@pytest.mark.parametrize(("model", "sent", "missing"), cases(__file__)["parameters of models"])
+def test_the_table_knows_the_providers(model: str, sent: list[str], missing: list[str]) -> None:
     body = Dialect(model).body(numbered(1, stop=("x",))[0])
-    assert sent <= body.keys()
-    assert not missing & body.keys()
+    assert set(sent) <= body.keys()
+    assert not set(missing) & body.keys()
 
 
 REFUSALS = {

@@ -9,6 +9,7 @@ from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.sampler import Engine, Request, Sampler, Sampling
+from tests.support.cases import cases
 from tests.support.models import make_tiny_model
 
 
@@ -16,20 +17,9 @@ def growing(text: str) -> Iterator[str]:
     return (text[: i + 1] for i in range(len(text)))
 
 
-@pytest.mark.parametrize(
-    ("text", "stop", "expected"),
-    [
-        ("abc", (), ["a", "b", "c"]),
-        ("abcEND", ("END",), ["a", "b", "c"]),
-        ("aEN EEND.", ("END",), ["a", "EN ", "E"]),
-        ("abEN", ("END",), ["a", "b", "EN"]),
-        ("xxYZ", ("YZ", "xY"), ["x"]),
-        ("", ("x",), []),
-        ("END", ("END",), []),
-    ],
-)
-def test_a_piece_comes_when_it_is_sure(text: str, stop: tuple[str, ...], expected: list[str]) -> None:
-    assert list(pieces(growing(text), stop)) == expected
+@pytest.mark.parametrize(("text", "stop", "expected"), cases(__file__)["pieces"])
+def test_a_piece_comes_when_it_is_sure(text: str, stop: list[str], expected: list[str]) -> None:
+    assert list(pieces(growing(text), tuple(stop))) == expected
 
 
 def test_half_a_character_is_held_back() -> None:
