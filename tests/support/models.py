@@ -1,5 +1,7 @@
 """A tiny Llama with a chat template, made in under two seconds without network: for every test that needs a model."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +86,19 @@ def make_adapter(base: Path, folder: Path, *, seed: int, std: float = 0.1) -> Ad
             torch.nn.init.normal_(weight, std=std or 0.1)
     model.save_pretrained(folder)
     return Adapter(folder, f"digest of {folder.name}")
+
+
+def adapters_without_effect(adapter: Adapter, folder: Path, *kinds: str) -> Iterator[Adapter]:
+    """Copy an adapter, its weights under foreign names ("names"), half missing ("half") or zero ("dead")."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(adapter.path / LORA_FILE)
+    changed = {
+        "names": {name.replace(".model.layers.", ".model.other."): w for name, w in weights.items()},
+        "half": {name: w for name, w in weights.items() if "layers.0" in name},
+        "dead": {name: w * 0 if "lora_A" in name else w for name, w in weights.items()},
+    }
+    for kind in kinds:
+        shutil.copytree(adapter.path, folder / kind)
+        save_file(changed[kind], folder / kind / LORA_FILE)
+        yield Adapter(folder / kind, kind)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import re
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -24,7 +23,7 @@ from permix.sampling.engines.endpoint_sampler import EndpointSampler
 from permix.sampling.sampler import Adapter, Completion, Endpoint, Request
 from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error, fine
-from tests.support.sampling import by_id, numbered
+from tests.support.sampling import by_id, kill_while_sampling, numbered
 
 KEY = "sk-secret-0123456789"
 
@@ -480,33 +479,12 @@ def test_a_key_does_not_follow_a_redirect() -> None:
         assert other.asked == []
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path[:0] = [{root!r}]
-from permix.sampling.engines import open_engine
-from permix.sampling.sampler import Endpoint
-from tests.support.sampling import numbered
-sampler = open_engine(Endpoint("good-model", {url!r}, concurrency=4))
-for i, _ in enumerate(sampler.sample(numbered(), Path({journal!r}))):
-    print(i, flush=True)
-"""
-
-
 def test_after_a_kill_no_row_is_lost_doubled_or_paid_twice(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     hang: Script = lambda received: Answer(cut="hang") if int(received.question.split()[1]) >= 12 else fine(received)  # noqa: E731
     with FaultyServer(hang) as server:
-        code = KILLED.format(root=str(Path(__file__).parents[3]), url=server.url, journal=str(journal))
-        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        assert child.stdout
-        seen = [line for _, line in zip(range(12), child.stdout, strict=False)]
-        server.wait_for(16)
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-    assert len(seen) == 12
-    with journal.open("ab") as file:
-        file.write(b'{"completions": [{"id": "r0')  # torn
+        endpoint = f'Endpoint("good-model", {server.url!r}, concurrency=4)'
+        kill_while_sampling(endpoint, "numbered()", journal, last=11, until=lambda: server.wait_for(16))
     with FaultyServer() as other:  # at another url
         got = ask(other, numbered(), journal)
     assert len(other.asked) == 8

@@ -1,16 +1,13 @@
 """Streams: pieces of a growing text, and of what the transformers back end samples."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from permix.errors import BadInput
-from permix.sampling.engines import open_engine
 from permix.sampling.engines.streaming import pieces
-from permix.sampling.sampler import Engine, Request, Sampler, Sampling
+from permix.sampling.sampler import Request, Sampler, Sampling
 from tests.support.cases import cases
-from tests.support.models import make_tiny_model
 
 
 def growing(text: str) -> Iterator[str]:
@@ -24,15 +21,6 @@ def test_a_piece_comes_when_it_is_sure(text: str, stop: list[str], expected: lis
 
 def test_half_a_character_is_held_back() -> None:
     assert list(pieces(iter(["a", "a\ufffd", "aé", "aé\ufffd"]), ())) == ["a", "é", "\ufffd"]
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sampler]:
-    folder: Path = tmp_path_factory.mktemp("tiny")
-    make_tiny_model(folder)
-    opened = open_engine(Engine(folder))
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,10 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from permix.errors import BadInput, PermixError
@@ -20,29 +15,9 @@ from permix.sampling.engines.token_choice import TokenChooser
 from permix.sampling.engines.transformers_sampler import plan
 from permix.sampling.sampler import Adapter, EncodedRequest, Engine, Request, Sampler, Sampling
 from permix.training.model import load_base
-from tests.support.models import LORA_FILE, make_adapter, make_tiny_model
-from tests.support.sampling import by_id, requests
+from tests.support.models import adapters_without_effect, make_adapter, make_tiny_model
+from tests.support.sampling import by_id, kill_while_sampling, requests
 from tests.support.trainings import config_of
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(base: Path) -> Iterator[Sampler]:
-    opened = open_engine(Engine(base, batch_size=16))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
-    folder = tmp_path_factory.mktemp("adapters")
-    return [make_adapter(base, folder / f"a{i}", seed=i) for i in range(2)]
 
 
 def reference(base: Path, request: Request) -> tuple[str, int, int, str]:
@@ -174,34 +149,9 @@ def test_no_requests_give_no_completions(engine: Sampler, tmp_path: Path) -> Non
     assert list(engine.sample([], tmp_path / "journal")) == []
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path[:0] = [{root!r}]
-from permix.sampling.engines import open_engine
-from permix.sampling.sampler import Engine
-from tests.support.sampling import requests
-engine = open_engine(Engine(Path({base!r}), batch_size=4))
-for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
-    print(i, flush=True)
-    if i == 17:
-        sys.stdin.read()
-"""
-
-
 def test_after_a_kill_the_rest_is_sampled_bit_equal(base: Path, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
-    code = KILLED.format(root=str(Path(__file__).parents[3]), base=str(base), journal=str(journal))
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert child.stdout
-    for line in child.stdout:
-        if line.strip() == "17":
-            child.send_signal(signal.SIGKILL)
-            break
-    child.communicate()
-    assert child.returncode == -signal.SIGKILL
-    with journal.open("ab") as file:
-        file.write(b'{"completions": [{"id": "r0')  # torn
+    kill_while_sampling(f"Engine(Path({str(base)!r}), batch_size=4)", "requests()", journal, last=17)
     assert len(journal.read_bytes().splitlines()) == 1 + 5 + 1
 
     fresh = open_engine(Engine(base, batch_size=4))
@@ -276,18 +226,9 @@ def test_an_untrained_adapter_is_the_base(base: Path, engine: Sampler, tmp_path:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "nf4"])
 def test_an_adapter_without_effect_is_refused(base: Path, adapters: list[Adapter], tmp_path: Path, dtype: str) -> None:
     opened = open_engine(Engine(base, dtype=dtype))
-    weights = load_file(adapters[0].path / LORA_FILE)
-    no_effect = {
-        "names": {name.replace(".model.layers.", ".model.other."): w for name, w in weights.items()},
-        "half": {name: w for name, w in weights.items() if "layers.0" in name},
-        "dead": {name: w * 0 if "lora_A" in name else w for name, w in weights.items()},
-    }
-    for name, changed in no_effect.items():
-        folder = tmp_path / name
-        shutil.copytree(adapters[0].path, folder)
-        save_file(changed, folder / LORA_FILE)
+    for adapter in adapters_without_effect(adapters[0], tmp_path, "names", "half", "dead"):
         with pytest.raises(PermixError, match=r"The adapter .* has no effect"):
-            list(opened.sample(requests(2, adapter=Adapter(folder, name))))
+            list(opened.sample(requests(2, adapter=adapter)))
     assert by_id(opened.sample(requests(2)))["r000"].adapter_digest == ""
 
 

