@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from permix import files
+from permix.prompting import persona
 
 
 def test_the_published_folders_are_there() -> None:
@@ -64,3 +66,24 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
         assert len(json.loads(path.read_text())["text"]) == 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "stored"),
+    [
+        ("a \ud83d b", "a \ufffd b"),
+        ("\udc00", "\ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+        ("\ud83d\ud83d", "\ufffd\ufffd"),
+        ("\ufeffé\U0001f600", "\ufeffé\U0001f600"),
+        ({"\ud83d": ["\ud83d", 1, None, {"a": "\ud83d"}]}, {"\ufffd": ["\ufffd", 1, None, {"a": "\ufffd"}]}),
+    ],
+)
+def test_half_a_character_is_replaced(content: Any, stored: Any) -> None:
+    assert files.storable(content) == stored
+
+
+def test_half_a_character_in_a_persona_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pool.json"
+    path.write_text(json.dumps([{"key": "a\ud83d", "category": "c", "system_prompt": "You are \ud83d."}]))
+    assert persona.from_file(path) == [persona.Persona("a\ufffd", "c", "You are \ufffd.")]

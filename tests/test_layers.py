@@ -15,7 +15,7 @@ PIPELINES = Path(__file__).parents[1] / "pipelines"
 PERMIX = (
     *("__main__", "cli", "commands", "automation", "pipeline", "stages", "publishing", "training", "judging"),
     *("stage", "results", "experiment", "foreign_logs", "benchmarks", "toy", "sampling", "verifier", "sandbox"),
-    *("prompting", "paper", "run_record", "parquet", "processes", "progress", "files", "text", "errors", "__init__"),
+    *("prompting", "paper", "run_record", "parquet", "processes", "progress", "files", "errors", "__init__"),
 )
 """From top to bottom: a module imports from its own wing and from those after it."""
 EMBEDDED_HUB = (

@@ -1,4 +1,4 @@
-"""The paths of the published folders, reading a user's file, and writing a file as a whole or not at all."""
+"""The paths of the published folders, reading what comes from outside, and writing a file as a whole or not at all."""
 
 import codecs
 import json
@@ -21,6 +21,19 @@ def read_text(path: Path) -> str:
     """Return the text of a user's file: UTF-8 with or without a byte order mark, or UTF-16 with one."""
     data = path.read_bytes()
     return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+
+
+def storable(content: Any) -> Any:
+    """Return a text, or parsed JSON with texts, in which each half of a character is U+FFFD.
+
+    JSON can escape one surrogate alone (half an emoji), which UTF-8 cannot store. Two matching halves are joined.
+    """
+    if isinstance(content, str):
+        units = b"" if content.isascii() else content.encode("utf-16-le", "surrogatepass")
+        return units.decode("utf-16-le", "replace") or content
+    if isinstance(content, dict):
+        return {storable(key): storable(element) for key, element in content.items()}
+    return [storable(element) for element in content] if isinstance(content, list) else content
 
 
 def write_bytes(path: Path, data: bytes) -> None:

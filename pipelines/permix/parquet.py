@@ -8,7 +8,7 @@ from typing import Any
 
 from permix import files
 from permix.errors import BadInput
-from permix.text import storable
+from permix.files import storable
 
 Row = dict[str, Any]
 """One row of a dataset, {column: value}; the columns are those of its stage."""

@@ -14,13 +14,13 @@ import typer
 from permix.commands import options
 from permix.errors import BadInput, closest, nearest
 from permix.experiment.recipe import Recipe
+from permix.files import storable
 from permix.pipeline import recipes
 from permix.prompting import persona as personas
 from permix.prompting import prompts
 from permix.prompting.persona import Persona
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
-from permix.text import storable
 
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub, RepositoryState

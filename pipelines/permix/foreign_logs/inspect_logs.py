@@ -17,9 +17,9 @@ import pyarrow as arrow
 
 from permix import foreign_logs
 from permix.errors import BadInput
+from permix.files import storable
 from permix.foreign_logs import Answer, Log
 from permix.sampling.sampler import is_limit
-from permix.text import storable
 
 PATTERNS = ("*.eval", "*.json")
 HEADER, START = "header.json", "_journal/start.json"  # the second is in a log that did not finish

@@ -15,8 +15,8 @@ import pyarrow.parquet as parquet
 
 from permix import foreign_logs
 from permix.errors import BadInput
+from permix.files import storable
 from permix.foreign_logs import Answer, Log
-from permix.text import storable
 
 PATTERNS = ("details_*.parquet",)
 _NAME = re.compile(r"details_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.parquet")

@@ -12,8 +12,8 @@ from typing import Any
 
 from permix import foreign_logs
 from permix.errors import BadInput
+from permix.files import storable
 from permix.foreign_logs import Answer, Log
-from permix.text import storable
 
 PATTERNS = ("samples_*.jsonl",)
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")

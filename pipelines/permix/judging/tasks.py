@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from permix.files import storable
 from permix.prompting.persona import Persona
-from permix.text import storable
 
 Row = dict[str, Any]
 TASKS = {

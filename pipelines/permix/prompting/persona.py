@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from permix import files, parquet
 from permix.errors import BadInput
-from permix.text import storable
+from permix.files import storable
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import httpx2
 import openai
 
 from permix.errors import BadInput, PermixError, nearest
+from permix.files import storable
 from permix.sampling.engines.endpoint.dialect import Dialect
 from permix.sampling.engines.endpoint.replies import (
     ACCOUNT,
@@ -25,10 +26,10 @@ from permix.sampling.engines.endpoint.replies import (
     error_of,
     events,
     is_failure,
+    of_parts,
     status_of,
 )
 from permix.sampling.sampler import Endpoint, Request, is_limit
-from permix.text import of_parts, storable
 
 CONNECT = 15.0
 """Seconds to wait for a connection."""

@@ -68,3 +68,13 @@ async def events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
                 yield event
     if rest.startswith(b"data:"):
         yield rest[5:].strip()
+
+
+def of_parts(content: Any) -> str:
+    """Return the text of a message's content, a string or a list of parts; reasoning is not part of it."""
+    if isinstance(content, dict):
+        reasoning = re.search("think|reason", str(content.get("type")))
+        return "" if reasoning else of_parts(content.get("text") or content.get("refusal"))
+    if isinstance(content, list):
+        return "".join(map(of_parts, content))
+    return content if isinstance(content, str) else ""
