@@ -97,6 +97,7 @@ def test_a_sweep_that_is_gone_or_makes_its_own_problems_has_none(hub: Hub, tmp_p
     assert eval_results.files(hub, [{**ROW, "sweep": "datasets/nobody/nothing@0"}]) == {}
     where = published(hub, tmp_path / "f")
     assert eval_results.files(hub, [{**ROW, "benchmark": "arithmetic", "sweep": where}]) == {}
+    assert eval_results.files(hub, [{**ROW, "sweep": f"{where.partition('@')[0]}@{'0' * 40}"}]) == {}
 
 
 def test_results_go_onto_the_hub_with_the_card_and_change_no_content(hub: Hub, tmp_path: Path) -> None:

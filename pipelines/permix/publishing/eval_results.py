@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from permix.errors import BadInput
+
 if TYPE_CHECKING:
     from permix.publishing.hub import Hub, RepositoryState
 
@@ -39,7 +41,10 @@ def files(hub: "Hub", rows: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
 
 def _task(hub: "Hub", sweep: str, benchmark: str) -> tuple[str, str, str] | None:
     """Return dataset, revision and task of a registered benchmark that the sweep covers whole, None for others."""
-    artifact = hub.artifact(sweep)
+    try:
+        artifact = hub.artifact(sweep)
+    except BadInput:  # deleted and built again: the tables are current, and the commit that they name is gone
+        return None
     if artifact is None or not (source := artifact.record["inputs"].get(f"benchmark/{benchmark}")):
         return None
     config = artifact.record["config"]
