@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from permix.errors import BadInput, nearest
+from permix.toy import style
 from permix.toy.problem import Part, problems
 from permix.verifier import Problem
 
@@ -19,8 +20,6 @@ def load(folder: Path | None, split: str, limit: int) -> list[Problem]:
 
     The rationale is the toy world's gold wording (`permix.toy.style.gold`).
     """
-    from permix.toy import style
-
     for part in get_args(Part):
         if part == split and split in SIZES:
             first = itertools.islice(problems(part), min(limit or SIZES[split], SIZES[split]))

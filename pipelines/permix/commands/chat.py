@@ -14,6 +14,7 @@ import typer
 from permix import processes
 from permix.commands import options
 from permix.errors import BadInput
+from permix.publishing import hub as hubs
 from permix.stages import apps
 
 NEEDS = {"gradio": "apps", "torch": "train", "transformers": "train", "peft": "train"}
@@ -32,8 +33,6 @@ def chat(
     _need_packages()
     if port is not None:
         _need_port(port)
-    from permix.publishing import hub as hubs
-
     hub = hubs.connect(hub_url)
     if hub.state(f"datasets/{org}/permix-personas") is None:
         raise BadInput(

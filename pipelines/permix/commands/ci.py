@@ -1,16 +1,22 @@
 """`permix ci`: the steps of our GitHub workflows, one command each, so that a workflow is a list of commands."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from permix.automation.ci import github
+from permix import run_record
+from permix.automation.ci import card as cards
+from permix.automation.ci import drift as drifts
+from permix.automation.ci import evaluation, github, publish
+from permix.automation.ci import report as reports
+from permix.automation.ci.evaluation import EvaluationRequest
+from permix.automation.ci.report import table
 from permix.errors import PermixError
+from permix.pipeline import published
+from permix.publishing import collection as collections
 from permix.publishing import hub as hubs
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Artifact, Hub
+from permix.publishing.hub import Artifact, Hub
 
 app = typer.Typer(help="Run a step of a GitHub workflow: evaluate, publish, check for drift.", no_args_is_help=True)
 HubUrl = Annotated[str, typer.Option("--hub", envvar="HF_ENDPOINT", metavar="URL", help="Address of the Hub.")]
@@ -21,8 +27,6 @@ HUGGING_FACE = "https://huggingface.co"
 @app.command()
 def request(hub_url: HubUrl = HUGGING_FACE) -> None:
     """Check the workflow's event; output `requests`, a JSON list of the adapters to evaluate."""
-    from permix.automation.ci import evaluation, publish
-
     failure: PermixError | None = None
     open_requests = []
     try:
@@ -56,8 +60,6 @@ def evaluate(
     hub_url: HubUrl = HUGGING_FACE,
 ) -> None:
     """Run `permix sweep` for one request; output `sweep`, the artifact at its commit."""
-    from permix.automation.ci.evaluation import EvaluationRequest
-
     evaluation = EvaluationRequest.of_json(request)
     with github.shown(f"Sweep of {evaluation.adapter}"):
         stdout = github.permix("sweep", *evaluation.arguments, "--hub", hub_url)
@@ -67,8 +69,6 @@ def evaluate(
 @app.command()
 def card(sweep: Sweep, hub_url: HubUrl = HUGGING_FACE) -> None:
     """Put the numbers of a sweep onto its adapter's card, or propose them in a pull request."""
-    from permix.automation.ci import card as cards
-
     with github.shown("Card"):
         hub, artifact = _open(sweep, hub_url)
         sentence = cards.write(hub, artifact.record["inputs"]["adapter"]["repo"], artifact)
@@ -79,8 +79,6 @@ def card(sweep: Sweep, hub_url: HubUrl = HUGGING_FACE) -> None:
 @app.command()
 def report(sweep: Sweep, hub_url: HubUrl = HUGGING_FACE) -> None:
     """Show a sweep on the page of the GitHub job: numbers, a bar for every persona, notices."""
-    from permix.automation.ci import report as reports
-
     with github.shown("Report"):
         reports.report(*_open(sweep, hub_url))
 
@@ -88,8 +86,6 @@ def report(sweep: Sweep, hub_url: HubUrl = HUGGING_FACE) -> None:
 @app.command()
 def release() -> None:
     """Check that release and package have one version; output `resources`, a JSON list of repositories."""
-    from permix.automation.ci import publish
-
     with github.shown("Release"):
         version = publish.check_version(github.event())
         github.output("resources", json.dumps(list(publish.steps(publish.organisation()))))
@@ -104,8 +100,6 @@ def publish_(
     hub_url: HubUrl = HUGGING_FACE,
 ) -> None:
     """Publish one repository of a release: the personas, the metric, or another Space."""
-    from permix.automation.ci import publish
-
     with github.shown(f"Publish {resource}"):
         artifact = publish.publish(resource, hubs.connect(hub_url))
         github.summary(github.plain(f"{artifact.repo}@{artifact.sha} is {artifact.record['release']}"))
@@ -114,9 +108,6 @@ def publish_(
 @app.command()
 def collection(hub_url: HubUrl = HUGGING_FACE) -> None:
     """Gather the paper and everything that the organisation published in one Collection."""
-    from permix.automation.ci import publish
-    from permix.publishing import collection as collections
-
     with github.shown("Collection"):
         github.summary(collections.gather(hubs.connect(hub_url), publish.organisation()))
 
@@ -124,11 +115,6 @@ def collection(hub_url: HubUrl = HUGGING_FACE) -> None:
 @app.command()
 def drift(hub_url: HubUrl = HUGGING_FACE) -> None:
     """Load and verify everything published, with the libraries installed here; exit code 1 for a failure."""
-    from permix import run_record
-    from permix.automation.ci import drift as drifts
-    from permix.automation.ci import publish
-    from permix.automation.ci.report import table
-
     with github.shown("Drift"):
         hub = hubs.connect(hub_url)
         outcomes: dict[str, str | PermixError] = {}
@@ -145,8 +131,6 @@ def drift(hub_url: HubUrl = HUGGING_FACE) -> None:
             raise PermixError(f"{len(broken)} of {len(outcomes)} artifacts no longer hold: {', '.join(broken)}.")
 
 
-def _open(sweep: str, hub_url: str) -> "tuple[Hub, Artifact]":
-    from permix.pipeline import published
-
+def _open(sweep: str, hub_url: str) -> tuple[Hub, Artifact]:
     hub = hubs.connect(hub_url)
     return hub, published.artifact(sweep, hub)

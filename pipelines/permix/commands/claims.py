@@ -8,7 +8,9 @@ import typer
 from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
+from permix.publishing import cards
 from permix.publishing import hub as hubs
+from permix.results.claims import verdicts
 
 Tables = Annotated[
     str | None,
@@ -18,8 +20,6 @@ Tables = Annotated[
 
 def claims(artifact: Tables = None, hub_url: options.HubUrl = None, as_json: options.Json = False) -> None:
     """Examine the paper's statements: on its printed numbers and on those of your tables."""
-    from permix.results.claims import verdicts
-
     statements, toy = _published(artifact, hub_url) if artifact else (verdicts.table(), False)
     if as_json:
         options.print_json(statements)
@@ -38,8 +38,6 @@ def claims(artifact: Tables = None, hub_url: options.HubUrl = None, as_json: opt
 
 def _published(artifact: str, hub_url: str | None) -> tuple[list[dict[str, Any]], bool]:
     """Return the statements of a tables artifact, and whether it is of the toy world."""
-    from permix.publishing import cards
-
     tables = published.artifact(artifact, hubs.connect(hub_url))
     if tables.record["stage"] != "tables":
         raise BadInput(f"{tables.repo} was made by stage {tables.record['stage']}: give an artifact of stage tables.")

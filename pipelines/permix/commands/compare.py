@@ -9,7 +9,7 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
-from permix.results.reporting.text_table import aligned, decimal
+from permix.results.formatting import aligned, decimal, difference_interval
 
 
 def compare(
@@ -45,9 +45,8 @@ def compare(
         corrected = iter(pss.holm([math.nan if p is None else p for p in p_values]))
         cells = [("  measure", "difference", "95 % interval", "p", "p, Holm")]
         for measure, values in (pair for measures in comparisons for pair in measures.items()):
-            ends = "-" if values["low"] is None else f"{values['low']:+.3f} to {values['high']:+.3f}"
-            p_cells = decimal(values["p_value"]), decimal(next(corrected))
-            cells.append((f"  {measure}", decimal(values["difference"], "+.3f"), ends, *p_cells))
+            numbers = decimal(values["difference"], "+.3f"), difference_interval(values), decimal(values["p_value"])
+            cells.append((f"  {measure}", *numbers, decimal(next(corrected))))
         titles, *lines = aligned(cells).splitlines()
         print(f"{name}: less {stored[0].repo}\n{titles}")
         for sweep, measures in zip(stored[1:], comparisons, strict=True):

@@ -1,19 +1,18 @@
 """permix export: an adapter as a model of its own, merged into its base or as a GGUF file."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated, cast, get_args
 
 import typer
 
 from permix import files
 from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import published
+from permix.pipeline import published, run
 from permix.publishing import hub as hubs
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Artifact, Hub
-    from permix.stages.export import Config, Format
+from permix.publishing.hub import Artifact, Hub
+from permix.stages import export as stage
+from permix.stages.export import STAGE, Config, Format
 
 
 def export(
@@ -32,9 +31,6 @@ def export(
     work: options.Work = None,
 ) -> None:
     """Publish an adapter as a full model: merged into its base, or as a GGUF file, with its own card."""
-    from permix.pipeline import run
-    from permix.stages.export import STAGE
-
     format_ = _format(merge, gguf)
     hub = hubs.connect(hub_url)
     config = _config(published.artifact(adapter, hub), format_, org, hub)
@@ -42,10 +38,8 @@ def export(
     print(f"{exported.repo}@{exported.sha}")
 
 
-def _format(merge: bool, gguf: str | None) -> "Format":
+def _format(merge: bool, gguf: str | None) -> Format:
     """Return the format that the options name; BadInput for none, both, or one that cannot be made here."""
-    from permix.stages import export as stage
-
     if merge == (gguf is not None):
         raise BadInput("Say what to make of the adapter: --merge, or --gguf with a type such as q8_0.")
     if gguf is None:
@@ -54,13 +48,11 @@ def _format(merge: bool, gguf: str | None) -> "Format":
     if gguf not in kinds:
         raise BadInput(f"--gguf {gguf!r} should be one of {', '.join(kinds)} (others: llama.cpp's llama-quantize).")
     stage.converter()
-    return cast("Format", gguf)
+    return cast(Format, gguf)
 
 
-def _config(adapter: "Artifact", format_: "Format", org: str | None, hub: "Hub") -> "Config":
+def _config(adapter: Artifact, format_: Format, org: str | None, hub: Hub) -> Config:
     """Return the config of the export, over the base that the adapter's own configuration names."""
-    from permix.stages import export as stage
-
     if "adapter_config.json" not in adapter.files:
         raise BadInput(f"{adapter.repo} holds no adapter_config.json: only adapters can be exported.")
     saved = json.loads(files.read_text(hub.download(f"{adapter.repo}@{adapter.sha}", "adapter_config.json")))

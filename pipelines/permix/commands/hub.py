@@ -1,20 +1,21 @@
 """`permix hub`: serve the embedded Hub, fill it, check it, run commands against it, make tokens."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal, cast
 
 import typer
 
+from embedded_hub import launch
+from embedded_hub.database.accounts import Accounts, NameTaken, valid_namespace
+from embedded_hub.database.connection import Database
+from embedded_hub.launch import Running
 from permix import files
 from permix.errors import BadInput, PermixError
-
-if TYPE_CHECKING:
-    from subprocess import Popen
-
-    from embedded_hub.database.accounts import Accounts
-    from embedded_hub.launch import Running
+from permix.publishing import local_folder
+from permix.publishing import mirror as mirroring
 
 app = typer.Typer(help="Serve or fill the embedded Hub, a local Hub for development.", no_args_is_help=True)
 Repository = Annotated[str, typer.Argument(metavar="REPO", help="org/name, datasets/org/name or spaces/org/name.")]
@@ -46,8 +47,6 @@ def import_(
     root: Root = None,
 ) -> None:
     """Make a repository hold exactly the files of a folder, in one commit."""
-    from permix.publishing import local_folder
-
     kind, name = _split(repo)
     _enter(root)
     print(f"{repo}@{local_folder.upload(folder, kind, name)}")
@@ -62,8 +61,6 @@ def mirror(
     root: Root = None,
 ) -> None:
     """Copy a repository's files between the embedded Hub and another. Interrupt it at any time; it resumes."""
-    from permix.publishing import mirror as mirroring
-
     kind, name = _split(repo)
     if (from_ is None) == (to is None):
         raise BadInput("Say either --from URL or --to URL: the other side is the embedded Hub.")
@@ -103,9 +100,6 @@ def exec_(
     root: Root = None,
 ) -> None:
     """Run a command whose Hub clients use the embedded Hub: `permix hub exec -- python -c '…'`."""
-    import subprocess
-
-    from embedded_hub import launch
 
     folder = _root(root)
     environment = launch.environment(launch.attach(folder), _home(folder))
@@ -135,8 +129,6 @@ def token(
     folder = _root(root)
     folder.mkdir(parents=True, exist_ok=True)
     from embedded_hub import server
-    from embedded_hub.database.accounts import Accounts
-    from embedded_hub.database.connection import Database
 
     server.check_format(folder)
     accounts = Accounts(Database(folder / "hub.db"))
@@ -157,9 +149,7 @@ def token(
         accounts.database.close()
 
 
-def _new_token(accounts: "Accounts", name: str, role: str, user: str, orgs: list[str]) -> str:
-    from embedded_hub.database.accounts import NameTaken, valid_namespace
-
+def _new_token(accounts: Accounts, name: str, role: str, user: str, orgs: list[str]) -> str:
     if role not in ("read", "write"):
         raise BadInput(f"A token's role is read or write, not {role!r}.")
     for namespace in (user, *orgs):
@@ -185,10 +175,8 @@ def _home(root: Path) -> Path:
     return files.home() if root == files.home() / "hub" else root
 
 
-def _enter(root: Path | None) -> "Running":
+def _enter(root: Path | None) -> Running:
     """Make this process a client of the embedded Hub, before the first import of a Hub library."""
-    from embedded_hub import launch
-
     if "huggingface_hub" in sys.modules:
         raise PermixError("huggingface_hub was imported before the embedded Hub's environment was set.")
     folder = _root(root)
@@ -206,7 +194,7 @@ def _split(repo: str) -> tuple[str, str]:
     return kind, "/".join(parts[-2:])
 
 
-def _wait(child: "Popen[bytes]") -> int:
+def _wait(child: subprocess.Popen[bytes]) -> int:
     while True:
         try:
             return child.wait()

@@ -10,7 +10,11 @@ import typer
 
 from permix.commands import options
 from permix.errors import BadInput
+from permix.pipeline import publication, run
+from permix.pipeline.plan import Step, look_up
 from permix.publishing import hub as hubs
+from permix.results.reporting import tabular
+from permix.stages.imported import STAGE, config_of_logs
 
 
 def import_logs(
@@ -30,11 +34,6 @@ def import_logs(
     hub_url: options.HubUrl = None,
 ) -> None:
     """Import logs of another tool as a sweep: accuracy and PSS over its system prompts, one log or more for each."""
-    from permix.pipeline import publication, run
-    from permix.pipeline.plan import Step, look_up
-    from permix.results.reporting import tabular
-    from permix.stages.imported import STAGE, config_of_logs
-
     if publish and (publish.count("/") != 1 or not all(publish.split("/"))):
         raise BadInput(f"--publish {publish!r} should be ORG/NAME.")
     if out and out.exists():

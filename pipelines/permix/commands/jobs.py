@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from permix.automation.jobs import follow, submit
 from permix.commands import options
 from permix.publishing import hub as hubs
 
@@ -17,8 +18,6 @@ def list_(context: typer.Context, hub_url: options.HubUrl = None) -> None:
     """Follow or cancel the Jobs of permix on the Hub. Without a command, list them, the newest first."""
     if context.invoked_subcommand:
         return
-    from permix.automation.jobs import follow, submit
-
     hub = hubs.connect(hub_url)
     noted, jobs = submit.noted(hub), follow.every(hub)
     if not jobs:
@@ -32,8 +31,6 @@ def list_(context: typer.Context, hub_url: options.HubUrl = None) -> None:
 @app.command()
 def attach(job_id: Id, hub_url: options.HubUrl = None) -> None:
     """Follow a Job's log to its end; exit code 1 if it fails. Ctrl-C leaves the Job running."""
-    from permix.automation.jobs import follow
-
     hub = hubs.connect(hub_url)
     follow.to_the_end(follow.find(hub, job_id), hub)
 
@@ -41,8 +38,6 @@ def attach(job_id: Id, hub_url: options.HubUrl = None) -> None:
 @app.command()
 def logs(job_id: Id, hub_url: options.HubUrl = None) -> None:
     """Print a Job's log so far."""
-    from permix.automation.jobs import follow
-
     hub = hubs.connect(hub_url)
     job = follow.find(hub, job_id)
     with hub.sentences(f"read the log of Job {job_id}"):
@@ -53,8 +48,6 @@ def logs(job_id: Id, hub_url: options.HubUrl = None) -> None:
 @app.command()
 def cancel(job_id: Id, hub_url: options.HubUrl = None) -> None:
     """Cancel a Job. Published artifacts stay; the same command resumes."""
-    from permix.automation.jobs import follow
-
     hub = hubs.connect(hub_url)
     job = follow.find(hub, job_id)
     with hub.sentences(f"cancel Job {job_id}"):

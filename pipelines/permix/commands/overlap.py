@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from permix import benchmarks
+from permix import benchmarks, parquet
 from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import plan, published
 from permix.publishing import hub as hubs
+from permix.results.measures import overlap as measure
 
 
 def overlap(
@@ -20,9 +21,6 @@ def overlap(
 ) -> None:
     """Count benchmark problems in a training mixture: those that share 8 words in a row with it."""
     sources = [benchmarks.builtin(name) for name in benchmark]
-
-    from permix import parquet
-    from permix.results.measures import overlap as measure
 
     hub = hubs.connect(hub_url)
     stored = published.artifact(mixture, hub)

@@ -11,7 +11,8 @@ from permix.errors import BadInput
 from permix.experiment import phase as diagram
 from permix.pipeline import published, recipes
 from permix.publishing import hub as hubs
-from permix.results.reporting.text_table import aligned, decimal
+from permix.results.formatting import aligned, decimal
+from permix.stages import tables
 
 Share = Annotated[
     list[float],
@@ -36,7 +37,6 @@ def phase(
     Interrupt it at any time; it resumes.
     """
     from permix.results.reporting import paper_figures
-    from permix.stages import tables
 
     loaded = recipes.load(recipe, [*overrides, f"shares={share}"] if share else overrides)
     if loaded.base != "toy" or not loaded.benchmarks:

@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,14 +11,13 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import designs, recipes
 from permix.pipeline import plan as plans
+from permix.pipeline.estimate import costs, estimate
+from permix.pipeline.estimate.costs import GIB, Machine
+from permix.pipeline.estimate.estimate import Amount
+from permix.pipeline.estimate.shapes import Shape
 from permix.pipeline.plan import Step
 from permix.publishing import hub as hubs
-from permix.results.reporting.text_table import aligned
-
-if TYPE_CHECKING:
-    from permix.pipeline.estimate.costs import Machine
-    from permix.pipeline.estimate.estimate import Amount
-    from permix.pipeline.estimate.shapes import Shape
+from permix.results.formatting import aligned
 
 COLUMNS = ("stage", "artifacts", "steps", "completions", "tokens sampled", "trained", "GB/device", "hours", "USD")
 
@@ -78,10 +77,8 @@ def _usd(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 0.005 else "under 0.01"
 
 
-def _show_estimate(steps: Sequence[Step], machine: "Machine", shape_of: "Callable[[str], Shape]", price: float) -> None:
+def _show_estimate(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], Shape], price: float) -> None:
     """Print a line for each stage with work to do, the total, and the assumptions."""
-    from permix.pipeline.estimate import costs, estimate
-
     amounts = estimate.amounts(steps, machine, shape_of)
     by_stage: dict[str, list[Amount]] = {}
     for step, amount in zip(steps, amounts, strict=True):
@@ -100,10 +97,7 @@ def _show_estimate(steps: Sequence[Step], machine: "Machine", shape_of: "Callabl
         )
 
 
-def _cells(stage: str, amounts: "Sequence[Amount]", machine: "Machine", price: float) -> tuple[str, ...]:
-    from permix.pipeline.estimate.costs import GIB
-    from permix.pipeline.estimate.estimate import Amount
-
+def _cells(stage: str, amounts: Sequence[Amount], machine: Machine, price: float) -> tuple[str, ...]:
     total = sum(amounts, Amount())
     hours = total.seconds / 3600
     usd = total.usd + hours * machine.gpus * price

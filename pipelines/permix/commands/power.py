@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from permix.errors import BadInput
-from permix.results.reporting.text_table import aligned
+from permix.results.formatting import aligned
 
 
 def power(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from permix.pipeline import preview as previewing
 from permix.pipeline.plan import Plan, RunRequest
 from permix.publishing import hub as hubs
 
@@ -10,8 +11,6 @@ from permix.publishing import hub as hubs
 def preview(name: str, overrides: Sequence[str], stage: str, hub_url: str | None, work: Path | None) -> None:
     """Print the first rows of the stage's artifact and the cost of all of them."""
     plan = Plan.of(RunRequest(name, tuple(overrides), until=stage))
-
-    from permix.pipeline import preview as previewing
 
     shown = previewing.preview(plan, hubs.connect(hub_url), work)
     for row in shown.rows:

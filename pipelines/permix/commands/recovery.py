@@ -9,7 +9,7 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
-from permix.results.reporting.text_table import aligned
+from permix.results.formatting import aligned
 
 
 def recovery(

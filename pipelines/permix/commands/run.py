@@ -4,17 +4,18 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from permix.automation.jobs.terms import JobTerms
 from permix.commands import options
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
+from permix.pipeline import run as running
 from permix.pipeline.plan import Plan, RunRequest, Step
+from permix.publishing import collection
 from permix.publishing import hub as hubs
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Artifact, Hub
+from permix.publishing.hub import Artifact, Hub
+from permix.results.reporting.tabular import NO_PSS
+from permix.stages import tables
 
 
 def run(
@@ -64,9 +65,6 @@ def build(
     request = RunRequest(name, tuple(overrides), until, tuple(fresh), workers, processes)
     plans = [Plan.of(part) for part in (request.split(terms.fan_out) if terms else [request])]
 
-    from permix.pipeline import run as running
-    from permix.publishing import collection
-
     hub = hubs.connect(hub_url)
     for note in running.prepare(plans, hub, processes, here=terms is None):
         print(f"Note: {note}", file=sys.stderr)
@@ -84,7 +82,7 @@ def build(
             print(f"Collection: {collection.gather(hub, plan.recipe.org)}")
 
 
-def _show(plan: Plan, hub: "Hub") -> None:
+def _show(plan: Plan, hub: Hub) -> None:
     """Print the table, or the artifacts of the requested stage with their numbers."""
     last = plan.steps[-1]
     if last.stage.name == "tables":
@@ -98,10 +96,8 @@ def _show(plan: Plan, hub: "Hub") -> None:
         print(f"Note: {plan.recipe.note}", file=sys.stderr)
 
 
-def _show_summary(artifact: "Artifact") -> None:
+def _show_summary(artifact: Artifact) -> None:
     """Print a sweep's numbers, one line per benchmark, and the notes on its model."""
-    from permix.results.reporting.tabular import NO_PSS
-
     facts = artifact.record["facts"]
     for name, numbers in facts.get("summary", {}).get("benchmarks", {}).items():
         pss = {key: numbers["pss"].get(key) for key in ("worst", "best", "mean", "pss", "pss_null")}
@@ -117,10 +113,8 @@ def _show_summary(artifact: "Artifact") -> None:
         print(f"Note: {note}", file=sys.stderr)
 
 
-def _show_tables(step: Step, hub: "Hub", recipe: Recipe) -> None:
+def _show_tables(step: Step, hub: Hub, recipe: Recipe) -> None:
     """Print the tables, the path of their picture, and commands that load the artifacts."""
-    from permix.stages import tables
-
     facts = step.artifact.record["facts"]
     print(tables.as_text(facts))
     print(f"\nPicture: {hub.fetch(step.artifact) / 'figures' / 'summary.png'}\n")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,15 +15,17 @@ from permix.commands import options
 from permix.errors import BadInput, closest, nearest
 from permix.experiment.recipe import Recipe
 from permix.files import storable
+from permix.paper import variants as variant
 from permix.pipeline import recipes
 from permix.prompting import persona as personas
 from permix.prompting import prompts
 from permix.prompting.persona import Persona
+from permix.publishing import hub as hubs
+from permix.publishing.hub import Hub, RepositoryState
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Adapter, Endpoint, Engine, Request, Sampler, Sampling
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Hub, RepositoryState
+from permix.stage import StageConfig
+from permix.stages import sweep
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,6 @@ def sample(
         return
     _need_packages()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it; it warns of kernels that are not needed
-    from permix.publishing import hub as hubs
-
     hub = hubs.connect(hub_url)
     cast = _personas(experiment, persona, hub_url)
     engine = Engine(hub.fetch(_published(hub, base or experiment.base_repo)), threads=os.cpu_count() or 1)
@@ -133,8 +133,6 @@ def _table(speakers: Sequence[Speaker], texts: dict[str, str]) -> None:
 
 def _sampling(experiment: Recipe, temperature: float | None, max_tokens: int | None) -> Sampling:
     """Return the settings of the recipe's sweeps, with the options in their stead."""
-    from permix.stages import sweep
-
     fields, settings = sweep.Config.__dataclass_fields__, experiment.settings("sweep")
     sampling = {name: settings.get(name, fields[name].default) for name in ("temperature", "top_p", "max_tokens")}
     options = {"temperature": temperature, "max_tokens": max_tokens}
@@ -164,20 +162,15 @@ def _personas(experiment: Recipe, texts: Sequence[str], hub_url: str | None) -> 
 def _pools(experiment: Recipe, hub_url: str | None) -> list[Persona]:
     if not experiment.settings("personas").get("dataset"):
         return [*personas.bundled("train"), *personas.bundled("eval")]
-    from permix.publishing import hub as hubs
-
     hub = hubs.connect(hub_url)
     folder = hub.fetch(_published(hub, experiment.personas_repo))
     return [*personas.load(folder, "train"), *personas.load(folder, "eval")]
 
 
 def _adapters(
-    experiment: Recipe, hub: "Hub", base: str, variants: Sequence[str], repos: Sequence[str]
+    experiment: Recipe, hub: Hub, base: str, variants: Sequence[str], repos: Sequence[str]
 ) -> dict[str, Adapter | None]:
     """{name: adapter}; None for the base alone."""
-    from permix.paper import variants as variant
-    from permix.stage import StageConfig
-
     names = [name.strip() for several in variants for name in several.split(",")]
     if base and names:
         raise BadInput("--variant belongs to the recipe's base: name an adapter of another base by --adapter.")
@@ -195,7 +188,7 @@ def _adapters(
     return adapters
 
 
-def _published(hub: "Hub", repo: str) -> "RepositoryState":
+def _published(hub: Hub, repo: str) -> RepositoryState:
     head = hub.state(repo)
     if head is None:
         raise BadInput(

@@ -1,14 +1,13 @@
 """permix sandbox: try the sandbox back ends of this machine."""
 
 from permix.commands import options
+from permix.sandbox import choose, prove
+from permix.sandbox.backend import SAFE
+from permix.sandbox.session import SandboxError
 
 
 def sandbox(as_json: options.Json = False) -> None:
     """Test the sandboxes of this machine: try to break out of each, name the one in use; exit code 1 for none."""
-    from permix.sandbox import choose, prove
-    from permix.sandbox.backend import SAFE
-    from permix.sandbox.session import SandboxError
-
     proofs: dict[str, dict[str, bool] | str] = {}
     for back_end in SAFE:
         try:

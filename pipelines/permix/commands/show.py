@@ -5,12 +5,11 @@ import json
 from permix.commands import options
 from permix.pipeline import published
 from permix.publishing import hub as hubs
+from permix.results.reporting import curves
 
 
 def show(artifact: options.Artifact, hub_url: options.HubUrl = None, as_json: options.Json = False) -> None:
     """Show how an artifact was made: config, inputs, code, packages, hardware, cost and facts."""
-    from permix.results.reporting import curves
-
     hub = hubs.connect(hub_url)
     stored = published.artifact(artifact, hub)
     record = stored.record

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,10 +11,8 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
-from permix.results.reporting.text_table import aligned, decimal
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Hub
+from permix.publishing.hub import Hub
+from permix.results.formatting import aligned, decimal
 
 Trained = Annotated[str | None, typer.Option("--trained", metavar="ARTIFACT", help="Sweep of a trained variant.")]
 Beta = Annotated[
@@ -76,7 +74,7 @@ def _legend(parts: Mapping[str, Any]) -> str:
     return "\n".join(textwrap.fill(text, 120) for part, text in LEGEND.items() if not part or parts.get(part))
 
 
-def _sweep(artifact: str, hub: "Hub") -> tuple[Path, Mapping[str, Any]]:
+def _sweep(artifact: str, hub: Hub) -> tuple[Path, Mapping[str, Any]]:
     sweep = published.sweep(artifact, hub)
     if sweep.record["stage"] != "sweep":
         raise BadInput(f"{sweep.repo} was imported from another tool's logs: theory needs a sweep that permix made.")

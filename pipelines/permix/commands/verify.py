@@ -4,6 +4,7 @@ from permix.commands import options
 from permix.errors import PermixError
 from permix.parquet import Row
 from permix.pipeline import published
+from permix.pipeline import verify as verification
 from permix.publishing import hub as hubs
 
 SHOWN = 5
@@ -16,8 +17,6 @@ def verify(artifact: options.Artifact, hub_url: options.HubUrl = None) -> None:
     Completions of sweeps are graded again; imported sweeps keep the scores of the other tool. For personagym and
     preference, the judges' raw replies are read again. No model is sampled.
     """
-    from permix.pipeline import verify as verification
-
     hub = hubs.connect(hub_url)
     stored = published.artifact(artifact, hub)
     outcome = verification.verify(stored, hub)

@@ -1,16 +1,16 @@
 """permix watch: evaluate adapters whenever they are pushed, and show their state."""
 
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from permix.automation import watch as watching
+from permix.automation.ci import evaluation
 from permix.commands import options
 from permix.errors import BadInput
 from permix.publishing import hub as hubs
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Hub
+from permix.publishing.hub import Hub
 
 Adapters = Annotated[list[str] | None, typer.Argument(metavar="ADAPTER", help="org/name on the Hub.")]
 By = Annotated[
@@ -50,9 +50,6 @@ def watch(
     work: options.Work = None,
 ) -> None:
     """Evaluate adapters whenever their weights change. Without adapters, list the watched ones."""
-    from permix.automation import watch as watching
-    from permix.automation.ci import evaluation
-
     os.environ |= {"PERMIX_ORG": org, "PERMIX_RECIPE": recipe}
     fields = {"runner": "self-hosted", "limit": str(limit)}
     fields |= {"benchmarks": ",".join(benchmark)} if benchmark else {}
@@ -83,10 +80,8 @@ def watch(
             print(f"{request.adapter}: pushes start a Job like {job.id}, which evaluates it now")
 
 
-def _show(hub: "Hub", org: str) -> None:
+def _show(hub: Hub, org: str) -> None:
     """Print a line for every watched adapter: its webhook, the relay's state, and the last evaluation."""
-    from permix.automation import watch as watching
-
     webhooks = watching.webhooks(hub)
     if not webhooks:
         print("Nothing is watched: `permix watch org/adapter` begins.")

@@ -5,19 +5,17 @@ Only for sweeps over a whole registered benchmark, whose dataset names its tasks
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from permix.errors import BadInput
-
-if TYPE_CHECKING:
-    from permix.publishing.hub import Hub, RepositoryState
+from permix.publishing.hub import Hub, RepositoryState
 
 REGISTRATION = "eval.yaml"
 
 
-def files(hub: "Hub", rows: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
+def files(hub: Hub, rows: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
     """Return {path: content} for the rows of stage tables whose benchmark is registered."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -39,7 +37,7 @@ def files(hub: "Hub", rows: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
     return pages
 
 
-def _task(hub: "Hub", sweep: str, benchmark: str) -> tuple[str, str, str] | None:
+def _task(hub: Hub, sweep: str, benchmark: str) -> tuple[str, str, str] | None:
     """Return dataset, revision and task of a registered benchmark that the sweep covers whole, None for others."""
     try:
         artifact = hub.artifact(sweep)
@@ -61,7 +59,7 @@ def _task(hub: "Hub", sweep: str, benchmark: str) -> tuple[str, str, str] | None
     return None
 
 
-def _default_config(hub: "Hub", dataset: "RepositoryState") -> str:
+def _default_config(hub: Hub, dataset: RepositoryState) -> str:
     """Return the dataset's default config by its card: the marked one, or the only one."""
     listed = hub.card(dataset).get("configs") or []
     names = [config["config_name"] for config in listed if config.get("default") or len(listed) == 1]

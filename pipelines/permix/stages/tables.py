@@ -24,6 +24,7 @@ from permix import files, paper, parquet, stages
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
 from permix.parquet import Row
+from permix.results.formatting import as_csv
 from permix.results.reporting import table_lines, tabular
 from permix.results.reporting.tabular import as_text as as_text
 from permix.stage import Facts, Stage, StageConfig, StageContext, own_fields, recipe_field
@@ -178,7 +179,7 @@ def _write_data(results: "Comparison", out: Path) -> None:
         columns = {column: types.get(column, "double") for column in rows[0]}
         parquet.write(rows, columns, out / "data" / name / "test-00000-of-00001.parquet")
     for benchmark, lines in results.tables.items():
-        for ending, render in (("md", tabular.as_markdown), ("csv", tabular.as_csv), ("tex", tabular.as_latex)):
+        for ending, render in (("md", tabular.as_markdown), ("csv", as_csv), ("tex", tabular.as_latex)):
             files.write_bytes(out / "tables" / f"{benchmark}.{ending}", render(lines).encode())
 
 
@@ -190,7 +191,7 @@ def _draw(config: Config, results: "Comparison", folder: Path) -> None:
     figures.summary(lines, personas, folder / "summary", toy=config.toy, note=config.note)
     figures.personas(lines, personas, folder / "personas", toy=config.toy)
     for name, rows in (("summary", lines), ("personas", personas)):
-        files.write_bytes(folder / f"{name}.csv", tabular.as_csv(rows).encode())
+        files.write_bytes(folder / f"{name}.csv", as_csv(rows).encode())
     paper_figures.lottery(personas, folder / "lottery", toy=config.toy)
     paper_figures.tradeoff(lines, folder / "tradeoff", toy=config.toy)
     methods, benchmark = dict(results.methods), config.benchmarks[0]

@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from permix import files
 from permix.prompting import persona as personas
@@ -22,9 +22,6 @@ from permix.toy.corpus import Mixture
 from permix.toy.problem import problems as toy_problems
 from permix.toy.style import World
 from permix.verifier import Problem
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 BUCKET = 8  # batches drawn together and sorted by length, which saves padding
 
@@ -61,7 +58,7 @@ class Batch:
     answers: torch.Tensor
 
 
-def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalLM:
+def fresh(settings: Training, tok: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """Return an untrained model; its weights depend on the seed alone."""
     torch.manual_seed(settings.seed)
     config = LlamaConfig(
@@ -79,7 +76,7 @@ def fresh(settings: Training, tok: "PreTrainedTokenizerFast") -> LlamaForCausalL
     return LlamaForCausalLM(config)
 
 
-def batches(settings: Training, tok: "PreTrainedTokenizerFast", first: int) -> Iterator[Batch]:
+def batches(settings: Training, tok: PreTrainedTokenizerFast, first: int) -> Iterator[Batch]:
     """Yield the training batches, beginning with number `first`."""
     size = settings.batch_size
     for bucket in range(first // BUCKET, -(-settings.steps // BUCKET)):
@@ -122,7 +119,7 @@ def rate(settings: Training, step: int) -> float:
 
 
 def train(
-    settings: Training, tok: "PreTrainedTokenizerFast", checkpoint: Path, report: Callable[[int, int, float], None]
+    settings: Training, tok: PreTrainedTokenizerFast, checkpoint: Path, report: Callable[[int, int, float], None]
 ) -> tuple[LlamaForCausalLM, dict[str, Any]]:
     """Train, resuming from `checkpoint` if it exists. Reports (step, tokens, loss); returns model and facts."""
     model = fresh(settings, tok)
@@ -161,9 +158,7 @@ def _learn(model: LlamaForCausalLM, optimizers: list[torch.optim.Optimizer], bat
 
 
 @torch.no_grad()
-def answers(
-    model: LlamaForCausalLM, tok: "PreTrainedTokenizerFast", count: int, seed: int
-) -> list[tuple[Problem, str]]:
+def answers(model: LlamaForCausalLM, tok: PreTrainedTokenizerFast, count: int, seed: int) -> list[tuple[Problem, str]]:
     """Sample an answer of every evaluation persona to each of the first `count` test problems, at temperature 1."""
     problems = list(itertools.islice(toy_problems("test"), count))
     pairs = [(persona, problem) for persona in personas.bundled("eval") for problem in problems]

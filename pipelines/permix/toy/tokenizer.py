@@ -34,22 +34,14 @@ def build() -> "PreTrainedTokenizerFast":
     vocab = {token: i for i, token in enumerate(dict.fromkeys([*SPECIAL, BOX, *letters, *sorted(words)]))}
     # A known word is one token (ignore_merges). Without merges, any other word becomes its bytes.
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], ignore_merges=True))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(rf"{WORD}|\s|."), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    by_word = pre_tokenizers.Split(Regex(rf"{WORD}|\s|."), "isolated")
+    by_byte = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([by_word, by_byte])
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     tokenizer.add_tokens([AddedToken(BOX, normalized=False)])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token=END,
-        pad_token=PAD,
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    sides = {"eos_token": END, "pad_token": PAD, "padding_side": "left", "clean_up_tokenization_spaces": False}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **sides)
     fast.chat_template = TEMPLATE
     return fast
 

@@ -6,6 +6,7 @@ from typing import Any
 from embedded_hub import launch
 from permix.automation.ci import card, github
 from permix.publishing.hub import Artifact, Hub
+from permix.results import formatting
 
 _BARS = 20
 _COLUMNS = ("benchmark", "problems", "runs", "worst", "best", "mean", "pss", "pss_low", "pss_high", "pss_null", "none")
@@ -28,8 +29,7 @@ def report(hub: Hub, sweep: Artifact) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table of these columns."""
-    lines = [columns, ["---"] * len(columns), *([_cell(row[name]) for name in columns] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return formatting.markdown(columns, [[_cell(row[name]) for name in columns] for row in rows]).rstrip()
 
 
 def _picture(benchmark: str, accuracies: Mapping[str, float]) -> str:

@@ -16,7 +16,8 @@ TEACHER_FREE = ("base", "sft", "permix-sft-gold", "permix-sft-styled", "rlvr")
 BOTH = ("math500", "aime2024")
 MATH, CODE = ("gsm8k", "math500"), ("livecodebench-easy", "livecodebench-medium")
 GYM = ("personagym",)
-OURS, PLAIN, GOLD, STYLED = "permix-rlvr", "rlvr", "permix-sft-gold", "permix-sft-styled"
+BASE, PLAIN, OURS = ("base",), ("rlvr",), ("permix-rlvr",)
+GOLD, STYLED = ("permix-sft-gold",), ("permix-sft-styled",)
 SCORE = "persona_consistency"
 QWEN, LLAMA, GEMMA = map(paper.family, paper.FAMILIES)
 
@@ -57,134 +58,60 @@ class Statement:
 
 
 def _above(
-    measures: str, rows: str | Sequence[str], others: Sequence[str], benchmarks: Sequence[str], times: float = 1.0
+    measures: str, rows: Sequence[str], others: Sequence[str], where: Sequence[str], times: float = 1.0
 ) -> Above:
-    left = (rows,) if isinstance(rows, str) else tuple(rows)
-    return Above(tuple(measures.split()), left, tuple(others), tuple(benchmarks), times)
+    return Above(tuple(measures.split()), tuple(rows), tuple(others), tuple(where), times)
 
 
-def _says(quote: str, section: str, *parts: Above, reading: str = "") -> Statement:
+def _says(section: str, quote: str, *parts: Above, reading: str = "") -> Statement:
     return Statement(quote, section, parts, reading)
 
 
 STATEMENTS = (
-    _says(
-        "improves persona stability score (PSS) over RLVR by +21.2% on MATH500",
-        "Abstract",
-        _above("pss", OURS, (PLAIN,), ["math500"], 1.2115),
-    ),
-    _says("enhancing persona fidelity by +11.4% on PersonaGym", "Abstract", _above(SCORE, OURS, (PLAIN,), GYM, 1.1135)),
-    _says(
-        "Qwen3 models consistently achieve higher PSS than Llama3 and Gemma3 across both benchmarks",
-        "3.1",
-        _above("pss", QWEN, [*LLAMA, *GEMMA], BOTH),
-        reading="every model of the one family above every model of the others",
-    ),
-    _says(
-        "a clear family-level ordering in persona robustness",
-        "C.1",
-        _above("pss", "Qwen3", ["Gemma3"], BOTH),
-        _above("pss", "Gemma3", ["Llama3"], BOTH),
-        reading="means of the families",
-    ),
-    _says(
-        "Qwen3 consistently achieves the highest PSS",
-        "C.1",
-        _above("pss", QWEN[-1], [LLAMA[-1], GEMMA[-1]], BOTH),
-        reading="the largest models",
-    ),
-    _says(
-        "Llama3 exhibits the lowest PSS",
-        "C.1",
-        _above("pss", [QWEN[-1], GEMMA[-1]], [LLAMA[-1]], BOTH),
-        reading="the largest models",
-    ),
-    _says(
-        "scaling generally improves stability within a family",
-        "C.1",
-        *(_above("pss", family[-1], family[:1], BOTH) for family in (QWEN, LLAMA, GEMMA)),
-        reading="the largest model against the smallest",
-    ),
-    _says("RLVR attenuates persona fidelity", "3.1", _above(SCORE, "base", (PLAIN,), GYM)),
-    _says(
-        "standard RLVR shows improvements in both accuracy and persona robustness",
-        "4.2.2",
-        _above("mean pss", PLAIN, ["base"], MATH),
-    ),
-    _says("PerMix-RLVR significantly outperforms these gains", "4.2.2", _above("mean pss", OURS, (PLAIN,), MATH)),
-    _says(
-        "substantially elevates the worst-case performance compared to RLVR",
-        "4.2.2",
-        _above("worst", OURS, (PLAIN,), MATH),
-    ),
-    _says(
-        "inherently minimizes persona influence and increases PSS",
-        "4.2.2",
-        _above("pss", GOLD, ["sft"], MATH),
-        reading="PerMix-SFT on gold targets against SFT",
-    ),
-    _says(
-        "accompanied by a significant degradation in overall accuracy", "4.2.2", _above("mean", "base", (GOLD,), MATH)
-    ),
-    _says(
-        "a drastic decline in PSS",
-        "4.2.2",
-        _above("pss", GOLD, (STYLED,), MATH),
-        reading="PerMix-SFT on styled targets against gold ones",
-    ),
-    *(
-        _says(
-            "maintains superior accuracy alongside highest PSS",
-            "4.2.2",
-            _above(measure, OURS, TEACHER_FREE, MATH),
-            reading=f"{measure}, among the teacher-free methods",
-        )
-        for measure in ("mean", "pss")
-    ),
-    _says(
-        "achieves a higher consistency score even when compared to PerMix-SFT",
-        "4.2.2",
-        _above(SCORE, OURS, (STYLED,), GYM),
-    ),
-    _says(
-        "accuracy and PSS levels comparable to distillation methods",
-        "4.2.3",
-        _above("mean pss", OURS, DISTILLED, MATH, 0.95),
-        reading="at least 95 % of each",
-    ),
-    _says("achieving the highest worst-case accuracies", "4.2.3", _above("worst", OURS, DISTILLED, MATH)),
-    _says(
-        "a higher PersonaGym consistency score than the distillation baselines",
-        "4.2.3",
-        _above(SCORE, OURS, PERMIX_SEQKD, GYM),
-        reading="those with personas in the teacher's prompt",
-    ),
-    _says(
-        "standard RLVR appears particularly vulnerable",
-        "4.2.4",
-        _above("pss", "base", (PLAIN,), CODE),
-        reading="in code its PSS is below the base's",
-    ),
-    _says(
-        "consistently improves persona robustness over the base model on both Easy and Medium splits",
-        "4.2.4",
-        _above("pss", OURS, ["base"], CODE),
-    ),
-    _says(
-        "the most competitive teacher-free approach by significantly enhancing worst-case performance",
-        "4.2.4",
-        _above("worst", OURS, TEACHER_FREE, CODE),
-    ),
-    _says(
-        "PerMix-RLVR achieves the best performance on PersonaGym",
-        "C.2",
-        _above("mean", OURS, [*TEACHER_FREE, *DISTILLED], GYM),
-        reading="mean of the five tasks",
-    ),
-    _says(
-        "consistently improves worst-case performance and robustness across various personas",
-        "5",
-        _above("worst pss", OURS, ["base"], [*MATH, *CODE, "aime2024"]),
-        reading="over the base, on every benchmark in math and code but LiveCodeBench Hard, where all PSS are 0",
-    ),
-)
+    _says("Abstract", "improves persona stability score (PSS) over RLVR by +21.2% on MATH500",
+          _above("pss", OURS, PLAIN, ["math500"], 1.2115)),
+    _says("Abstract", "enhancing persona fidelity by +11.4% on PersonaGym", _above(SCORE, OURS, PLAIN, GYM, 1.1135)),
+    _says("3.1", "Qwen3 models consistently achieve higher PSS than Llama3 and Gemma3 across both benchmarks",
+          _above("pss", QWEN, [*LLAMA, *GEMMA], BOTH),
+          reading="every model of the one family above every model of the others"),
+    _says("C.1", "a clear family-level ordering in persona robustness", _above("pss", ["Qwen3"], ["Gemma3"], BOTH),
+          _above("pss", ["Gemma3"], ["Llama3"], BOTH), reading="means of the families"),
+    _says("C.1", "Qwen3 consistently achieves the highest PSS",
+          _above("pss", QWEN[-1:], [LLAMA[-1], GEMMA[-1]], BOTH), reading="the largest models"),
+    _says("C.1", "Llama3 exhibits the lowest PSS",
+          _above("pss", [QWEN[-1], GEMMA[-1]], LLAMA[-1:], BOTH), reading="the largest models"),
+    _says("C.1", "scaling generally improves stability within a family",
+          *(_above("pss", family[-1:], family[:1], BOTH) for family in (QWEN, LLAMA, GEMMA)),
+          reading="the largest model against the smallest"),
+    _says("3.1", "RLVR attenuates persona fidelity", _above(SCORE, BASE, PLAIN, GYM)),
+    _says("4.2.2", "standard RLVR shows improvements in both accuracy and persona robustness",
+          _above("mean pss", PLAIN, BASE, MATH)),
+    _says("4.2.2", "PerMix-RLVR significantly outperforms these gains", _above("mean pss", OURS, PLAIN, MATH)),
+    _says("4.2.2", "substantially elevates the worst-case performance compared to RLVR",
+          _above("worst", OURS, PLAIN, MATH)),
+    _says("4.2.2", "inherently minimizes persona influence and increases PSS", _above("pss", GOLD, ["sft"], MATH),
+          reading="PerMix-SFT on gold targets against SFT"),
+    _says("4.2.2", "accompanied by a significant degradation in overall accuracy", _above("mean", BASE, GOLD, MATH)),
+    _says("4.2.2", "a drastic decline in PSS", _above("pss", GOLD, STYLED, MATH),
+          reading="PerMix-SFT on styled targets against gold ones"),
+    *(_says("4.2.2", "maintains superior accuracy alongside highest PSS", _above(measure, OURS, TEACHER_FREE, MATH),
+            reading=f"{measure}, among the teacher-free methods") for measure in ("mean", "pss")),
+    _says("4.2.2", "achieves a higher consistency score even when compared to PerMix-SFT",
+          _above(SCORE, OURS, STYLED, GYM)),
+    _says("4.2.3", "accuracy and PSS levels comparable to distillation methods",
+          _above("mean pss", OURS, DISTILLED, MATH, 0.95), reading="at least 95 % of each"),
+    _says("4.2.3", "achieving the highest worst-case accuracies", _above("worst", OURS, DISTILLED, MATH)),
+    _says("4.2.3", "a higher PersonaGym consistency score than the distillation baselines",
+          _above(SCORE, OURS, PERMIX_SEQKD, GYM), reading="those with personas in the teacher's prompt"),
+    _says("4.2.4", "standard RLVR appears particularly vulnerable", _above("pss", BASE, PLAIN, CODE),
+          reading="in code its PSS is below the base's"),
+    _says("4.2.4", "consistently improves persona robustness over the base model on both Easy and Medium splits",
+          _above("pss", OURS, BASE, CODE)),
+    _says("4.2.4", "the most competitive teacher-free approach by significantly enhancing worst-case performance",
+          _above("worst", OURS, TEACHER_FREE, CODE)),
+    _says("C.2", "PerMix-RLVR achieves the best performance on PersonaGym",
+          _above("mean", OURS, [*TEACHER_FREE, *DISTILLED], GYM), reading="mean of the five tasks"),
+    _says("5", "consistently improves worst-case performance and robustness across various personas",
+          _above("worst pss", OURS, BASE, [*MATH, *CODE, "aime2024"]),
+          reading="over the base, on every benchmark in math and code but LiveCodeBench Hard, where all PSS are 0"),
+)  # fmt: skip

@@ -6,11 +6,12 @@ from typing import Any
 
 from permix.errors import BadInput
 from permix.prompting import persona
+from permix.results.measures import pss
 from permix.results.measures.intervals import defined, mean
+from permix.toy import style
 
 Row = dict[str, Any]
 CONTROLS = tuple(control.key for control in persona.CONTROLS)
-_COLUMNS = {"scores": "score", "personas": "persona", "problems": "problem_id", "runs": "run"}
 
 
 def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
@@ -19,13 +20,12 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
     The controls are not part of PSS. `toy` adds voice and method by the toy world's markers. Recovery is trained and
     measured on these rows. Categories need a column `category`. A number that is not recorded or not defined is None.
     """
-    from permix.results.measures import pss, recovery
+    from permix.results.measures import recovery
 
     items = [row for row in table if row["persona"] not in CONTROLS]
-    columns = {name: [row[source] for row in items] for name, source in _COLUMNS.items()}
-    statistics = pss.compute(**columns, seed=0, draws=draws)
-    for key in ("accuracy", "accuracy_low", "accuracy_high"):
-        statistics.pop(key)
+    columns = ([row[name] for row in items] for name in ("score", "persona", "problem_id", "run"))
+    statistics = pss.compute(*columns, seed=0, draws=draws)
+    of_pss = {k: defined(v) for k, v in statistics.items() if k not in ("accuracy", "accuracy_low", "accuracy_high")}
     by_persona, runs = _by(table, "persona"), len({row["run"] for row in items})
     intervals = _shares(table, "persona")
     passed, voted = _repeated(table, runs)
@@ -44,7 +44,7 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
         "problems": len({row["problem_id"] for row in items}),
         "runs": runs,
         "personas": len(characters),
-        "pss": {k: defined(v) for k, v in statistics.items()},
+        "pss": of_pss,
         "accuracy": {key: _mean(row["score"] for row in rows) for key, rows in by_persona.items()},
         "by_persona": people,
         "by_category": {
@@ -83,8 +83,6 @@ def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[
     {measure: {"difference", "low", "high", "p_value"}}, None for a number that is not defined. Raise BadInput if the
     two sweeps differ in problems, personas or runs.
     """
-    from permix.results.measures import pss
-
     before, after = (
         {(r["persona"], r["problem_id"], r["run"]): r["score"] for r in table} for table in (first, second)
     )
@@ -114,8 +112,6 @@ def _difference(tested: Mapping[str, float], name: str) -> dict[str, float | Non
 
 def _repeated(table: Sequence[Row], runs: int) -> tuple[dict[int, dict[str, float]], dict[str, float] | None]:
     """Return by persona pass@k for k = 1, 2, 4, … and all runs, and maj@k of all runs (None if not recorded)."""
-    from permix.results.measures import pss
-
     scores, personas, problems = ([row[name] for row in table] for name in ("score", "persona", "problem_id"))
     sizes = sorted({k for k in (1, 2, 4, 8, 16, 32, 64) if k < runs} | {runs})
     passed = {k: pss.pass_at(scores, personas, problems, k) for k in sizes}
@@ -128,8 +124,6 @@ def _repeated(table: Sequence[Row], runs: int) -> tuple[dict[int, dict[str, floa
 
 
 def _shares(table: Sequence[Row], group: str) -> dict[str, dict[str, float]]:
-    from permix.results.measures import pss
-
     if not table:
         return {}
     columns = ([row[name] for row in table] for name in ("score", group, "problem_id"))
@@ -138,8 +132,6 @@ def _shares(table: Sequence[Row], group: str) -> dict[str, dict[str, float]]:
 
 def _style(by_persona: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return voice and method by the toy world's markers; voice is a mean over personas without the controls."""
-    from permix.toy import style
-
     voices = {
         key: _mean(style.voice_expressed(key, row["completion"]) for row in rows)
         for key, rows in by_persona.items()
@@ -156,9 +148,6 @@ def voice_interval(table: Sequence[Row]) -> tuple[float | None, float | None]:
     All answers to one problem are one cluster, because copies of an answer add no information. A single problem has no
     interval.
     """
-    from permix.results.measures import pss
-    from permix.toy import style
-
     items = [row for row in table if row["persona"] not in CONTROLS]
     expressed = [float(style.voice_expressed(row["persona"], row["completion"])) for row in items]
     share = pss.shares(expressed, ["voice"] * len(items), [row["problem_id"] for row in items])["voice"]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
 from permix import run_record
 from permix.errors import BadInput
 from permix.paper import variants
 from permix.prompting import persona
+from permix.results.measures import pss
 
 Floats = NDArray[np.float64]
 SAMPLED = ("runs", "limit", "temperature", "top_p", "max_tokens")
@@ -79,19 +81,17 @@ def count(rows: Mapping[str, Sequence[Any]]) -> Counts:
 
 def columns(folder: Path, benchmark: str, names: Sequence[str]) -> dict[str, list[Any]]:
     """Read the named columns of a sweep's rows on one benchmark, and no others."""
-    import pyarrow.parquet as parquet
-
-    path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
-    return dict(parquet.read_table(path, columns=list(names)).to_pydict())
+    return dict(parquet.read_table(_rows(folder, benchmark), columns=list(names)).to_pydict())
 
 
 def answers(folder: Path, benchmark: str, runs: int) -> list[dict[str, Any]]:
     """Read persona, problem, run and completion of a sweep's first `runs` runs on one benchmark."""
-    import pyarrow.parquet as parquet
-
-    path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
     names, first = ["persona", "problem_id", "run", "completion"], [("run", "<", runs)]
-    return [dict(row) for row in parquet.read_table(path, columns=names, filters=first).to_pylist()]
+    return [dict(row) for row in parquet.read_table(_rows(folder, benchmark), columns=names, filters=first).to_pylist()]
+
+
+def _rows(folder: Path, benchmark: str) -> Path:
+    return folder / "data" / benchmark / "test-00000-of-00001.parquet"
 
 
 def summary(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
@@ -138,7 +138,6 @@ def pairing(folders: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping
 
     Averaging the runs of a problem first does not change it, because problems are resampled.
     """
-    from permix.results.measures import pss
 
     @functools.cache
     def counts(name: str, benchmark: str) -> Counts:
@@ -161,6 +160,4 @@ def pairing(folders: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping
 
 def cases(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of a cases artifact."""
-    import pyarrow.parquet as parquet
-
     return [dict(row) for row in parquet.read_table(folder / "data" / "test-00000-of-00001.parquet").to_pylist()]

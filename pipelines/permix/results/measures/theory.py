@@ -19,6 +19,7 @@ import numpy as np
 
 from permix.errors import BadInput
 from permix.results.measures.sweeps import Counts, Floats, count
+from permix.toy import style
 
 DRAWS = 1000
 
@@ -128,8 +129,6 @@ def styles(base: Mapping[str, Sequence[Any]], trained: Mapping[str, Sequence[Any
     base's shares and accuracies. `distance` is the total variation between predicted and measured, `moved` between base
     and measured. Shares are pooled over problems, while Eq. 3 is about one problem.
     """
-    from permix.toy import style
-
     names = (*style.METHODS, "other")
     before, after = _methods(base, names), _methods(trained, names)
     by_persona: dict[str, Any] = {}
@@ -147,8 +146,6 @@ def styles(base: Mapping[str, Sequence[Any]], trained: Mapping[str, Sequence[Any
 
 def _methods(rows: Mapping[str, Sequence[Any]], names: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:
     """Return {persona: (share of each method, accuracy within each)}."""
-    from permix.toy import style
-
     counted: dict[str, dict[str, list[float]]] = {}
     for key, completion, score in zip(rows["persona"], rows["completion"], rows["score"], strict=True):
         counted.setdefault(key, {}).setdefault(style.method(completion), []).append(score)

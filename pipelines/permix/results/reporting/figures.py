@@ -18,6 +18,7 @@ from permix import files
 from permix.paper import variants as variant
 from permix.prompting import persona
 from permix.results.measures.fidelity import unique
+from permix.results.reporting.tabular import TOY
 
 Line = Mapping[str, Any]
 INK, FAINT, GRID, SHEET = "#1f2733", "#5b6675", "#dfe3e8", "#f7f8fa"
@@ -47,7 +48,6 @@ STYLE = {
     "savefig.dpi": 160,
 }
 _LABELS = {"none": "no system message", "helpful": "helpful assistant"}
-TOY = "Toy world: it demonstrates the method. The size of each effect is set by the design of that world."
 
 
 @dataclass(frozen=True)

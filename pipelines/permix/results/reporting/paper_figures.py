@@ -1,7 +1,6 @@
 """The paper's figures from our sweeps, each as PNG and SVG on the sheet of `figures`, with its numbers as CSV."""
 
 import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,17 +15,10 @@ from matplotlib.patches import Patch
 from permix import files
 from permix.paper import variants
 from permix.prompting import persona
+from permix.results import formatting
 from permix.results.measures.fidelity import unique
-from permix.results.reporting.figures import (
-    FAINT,
-    STYLE,
-    TOY,
-    Look,
-    accuracies_by_persona,
-    finish,
-    looks,
-    open_frame,
-)
+from permix.results.reporting.figures import FAINT, STYLE, Look, accuracies_by_persona, finish, looks, open_frame
+from permix.results.reporting.tabular import TOY
 
 Line = Mapping[str, Any]
 FIDELITY = {
@@ -193,8 +185,4 @@ def _known(line: Line, *names: str) -> bool:
 
 def write(rows: Sequence[Line], stem: Path) -> None:
     """Write the numbers of a figure as `<stem>.csv`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_bytes(stem.with_suffix(".csv"), text.getvalue().encode())
+    files.write_bytes(stem.with_suffix(".csv"), formatting.as_csv(rows).encode())

@@ -11,6 +11,7 @@ from typing import Any
 from permix import files, paper
 from permix.paper import variants as variant
 from permix.prompting.persona import Persona
+from permix.results import formatting
 from permix.results.claims import verdicts
 from permix.results.formatting import decimal, ranged
 from permix.results.measures.intervals import mean
@@ -22,7 +23,6 @@ FIDELITY = {"voice": "voice", "recovery": "recovery", "recovery_base": "recovery
 """{measure of fidelity on a benchmark's answers: its column}."""
 NOISE = "≈"
 """After a value of the paper: its difference to ours is inside the noise."""
-_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"≈": r"$\approx$", "<": r"$<$", ">": r"$>$", "~": r"\textasciitilde{}"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def variants(lines: Sequence[Line], base_slug: str) -> Sheet:
             row += [decimal(line[measure]), *([_printed(cells.get(measure))] if measure in in_paper else [])]
         tokens = "-" if line["tokens_out"] is None else f"{line['tokens_out']:.0f}"
         fidelity = [decimal(line.get(measure)) for measure in FIDELITY]
-        rows.append([*row, decimal(line["none"]), decimal(line["worst_minus_none"], "+"), *fidelity, tokens])
+        rows.append([*row, decimal(line["none"]), decimal(line["worst_minus_none"], "+.3f"), *fidelity, tokens])
     note = (
         "recovery: share of answers whose persona a classifier names, trained on other problems. recovery by base: the "
         f"same with a classifier trained on at most {table_lines.TEXTS:,} answers of the base. tokens: mean length "
@@ -234,7 +234,7 @@ def theory_by_persona(tested: Sequence[Line]) -> Sheet:
         for row in line["fit"]["personas"]:
             shift = f"{row['shift']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
             shares = [decimal(row[name]) for name in ("base", "predicted", "measured")]
-            misfit = decimal(row["measured"] - row["predicted"], "+")
+            misfit = decimal(row["measured"] - row["predicted"], "+.3f")
             rows.append([line["title"], line["benchmark"], row["persona"], shift, *shares, misfit])
     note = "Proposition 1 says that 1/beta is one number. misfit: measured minus predicted accuracy."
     return Sheet("theory-personas", "1/beta fitted under each persona (Proposition 1)", columns, rows, note)
@@ -254,21 +254,17 @@ def statements(rows: Sequence[Line], *, toy: bool) -> Sheet:
 
 def write(sheet: Sheet, folder: Path) -> None:
     """Write `<name>.md`, `.csv` and `.tex` (it needs the package booktabs) in `folder`."""
-    table = [sheet.columns, *sheet.rows]
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    head, *body = [" & ".join("".join(_LATEX.get(c, c) for c in cell) for cell in row) + r" \\" for row in table]
-    start = rf"\begin{{tabular}}{{{'l' * len(sheet.columns)}}}"
-    latex = "\n".join([start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])
+    csv.writer(text, lineterminator="\n").writerows([sheet.columns, *sheet.rows])
+    latex = formatting.latex(sheet.columns, sheet.rows, "l" * len(sheet.columns))
     for ending, written in (("md", markdown(sheet)), ("csv", text.getvalue()), ("tex", latex)):
         files.write_bytes(folder / f"{sheet.name}.{ending}", written.encode())
 
 
 def markdown(sheet: Sheet) -> str:
     """Return the sheet with its note as Markdown."""
-    table = [sheet.columns, ["---"] * len(sheet.columns), *sheet.rows]
-    lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table]
-    return "\n".join([*lines, *(["", sheet.note] if sheet.note else []), ""])
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in sheet.rows]
+    return formatting.markdown(sheet.columns, rows) + (f"\n{sheet.note}\n" if sheet.note else "")
 
 
 def _printed(cell: Mapping[str, Any] | None) -> str:

@@ -32,8 +32,7 @@ def page(
     for row in cases:
         numbered.setdefault(row["case"], []).append(row)
     benchmarks = [
-        Sheet(name, name, list(tabular.PAGE), [[cell(line) for cell in tabular.PAGE.values()] for line in lines])
-        for name, lines in facts["tables"].items()
+        Sheet(name, name, list(tabular.PAGE), tabular.cells(lines)) for name, lines in facts["tables"].items()
     ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(files.CARDS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True

@@ -4,17 +4,17 @@ A line is one variant on one benchmark, written by stage tables: numbers by name
 interval.
 """
 
-import csv
-import io
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from permix.paper import variants
+from permix.results import formatting
 from permix.results.claims.claims import RULE
-from permix.results.formatting import decimal, difference_interval, ranged
+from permix.results.formatting import aligned, decimal, difference_interval, ranged
 
 Line = Mapping[str, Any]
+TOY = "Toy world: it demonstrates the method. The size of each effect is set by the design of that world."
 NO_PSS = "pss is not defined: no persona has a right answer"
 _CLAIM = "  {:<16} {:<8} {:<20} {:<7}  {:>9}  {:<16}  {:>5}  {}"
 
@@ -25,11 +25,13 @@ def as_text(facts: Mapping[str, Any]) -> str:
     for benchmark, lines in facts["tables"].items():
         seeds = max(line["seeds"] for line in lines)
         size = f"{lines[0]['problems']} problems x {lines[0]['runs']} runs x {lines[0]['personas']} personas"
-        blocks.append(f"{benchmark}: {size}, {seeds} seed{'s' if seeds > 1 else ''}\n{_aligned(lines)}")
+        table = aligned([list(COLUMNS), *cells(lines, COLUMNS)], left=(0, list(COLUMNS).index("PSS [95 %]")))
+        blocks.append(f"{benchmark}: {size}, {seeds} seed{'s' if seeds > 1 else ''}\n{table}")
     if facts["claims"]:
-        titles = ("benchmark", "measure", "from -> to", "claim", "to - from", "95 % interval", "p", "verdict")
-        head = ["What the numbers show", _CLAIM.format(*titles)]
-        blocks.append("\n".join([*head, *map(_sentence, facts["claims"])]))
+        rows = [["benchmark", "measure", "from -> to", "claim", "to - from", "95 % interval", "p", "verdict"]]
+        for benchmark, measure, first, second, *rest in map(_claim, facts["claims"]):
+            rows.append([benchmark, measure, f"{first} -> {second}", *rest])
+        blocks.append("\n".join(["What the numbers show", *(_CLAIM.format(*row) for row in rows)]))
     return "\n\n".join([*blocks, legend(facts, COLUMNS)])
 
 
@@ -80,15 +82,9 @@ def legend(facts: Mapping[str, Any], columns: Iterable[str]) -> str:
             "voice: share of answers in the persona's voice, by the exact markers of the toy world. The interval of a "
             "single seed is Wilson's, with all answers to one problem as one cluster."
         )
-        text.append(
-            "Toy world: it demonstrates the method. The size of each effect is set by the design of that world."
-        )
+        text.append(TOY)
     text += facts.get("notes", [])
     return "\n".join(textwrap.fill(line, 120) for line in text)
-
-
-def _mark(line: Line) -> str:
-    return "*" if line["floor"] else ""
 
 
 def _ranged(line: Line, name: str) -> str:
@@ -100,7 +96,7 @@ COLUMNS: dict[str, Callable[[Line], str]] = {
     "worst": lambda line: decimal(line["worst"]),
     "best": lambda line: decimal(line["best"]),
     "mean": lambda line: decimal(line["mean"]),
-    "PSS [95 %]": lambda line: "none right" if line["pss"] is None else _ranged(line, "pss") + _mark(line),
+    "PSS [95 %]": lambda line: "none right" if line["pss"] is None else _ranged(line, "pss") + "*" * line["floor"],
     "noise": lambda line: decimal(line["pss_null"]),
     "p": lambda line: decimal(line["p_value"]),
     "corr.": lambda line: decimal(line["pss_corrected"]),
@@ -123,61 +119,40 @@ MEANINGS = {
 """What columns mean whose names do not say it."""
 
 
-def _aligned(lines: Sequence[Line]) -> str:
-    table = [list(COLUMNS), *([cell(line) for cell in COLUMNS.values()] for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    left = {0, list(COLUMNS).index("PSS [95 %]")}
-    rows = []
-    for row in table:
-        cells = enumerate(zip(row, widths, strict=True))
-        rows.append("  ".join(text.ljust(w) if i in left else text.rjust(w) for i, (text, w) in cells).rstrip())
-    return "\n".join(rows)
+def cells(lines: Sequence[Line], columns: Mapping[str, Callable[[Line], str]] = PAGE) -> list[list[str]]:
+    """Return a row of cells for each line."""
+    return [[cell(line) for cell in columns.values()] for line in lines]
 
 
 def as_markdown(lines: Sequence[Line]) -> str:
     """Return one benchmark's table for a page, with the columns of PAGE."""
-    table = [list(PAGE), ["---"] * len(PAGE), *([cell(line) for cell in PAGE.values()] for line in lines)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in table)
+    return formatting.markdown(list(PAGE), cells(lines))
 
 
 def as_latex(lines: Sequence[Line]) -> str:
     """Return one benchmark's table for a paper; it needs the LaTeX package booktabs."""
-
-    def escaped(text: str) -> str:
-        return "".join(f"\\{c}" if c in "&%$#_{}" else c for c in text)
-
-    table = [list(PAGE), *([cell(line) for cell in PAGE.values()] for line in lines)]
-    head, *body = [" & ".join(map(escaped, row)) + r" \\" for row in table]
-    start = rf"\begin{{tabular}}{{l{'r' * (len(PAGE) - 1)}}}"
-    return "\n".join([start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""])
+    return formatting.latex(list(PAGE), cells(lines), f"l{'r' * (len(PAGE) - 1)}")
 
 
-def as_csv(lines: Sequence[Line]) -> str:
-    """Return one benchmark's lines with every number in full precision."""
-    text = io.StringIO()
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return text.getvalue()
-
-
-def claims_as_markdown(claims: Sequence[Mapping[str, Any]]) -> str:
+def claims_as_markdown(claims: Sequence[Line]) -> str:
     """Return the verdicts on the claims as a table for a page."""
-    rows = [
-        "| benchmark | measure | from | to | claim | to - from | 95 % interval | p | verdict | interval by |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+    titles = [
+        "benchmark",
+        "measure",
+        "from",
+        "to",
+        "claim",
+        "to - from",
+        "95 % interval",
+        "p",
+        "verdict",
+        "interval by",
     ]
-    for claim in claims:
-        names = [variants.get(claim[name]).title for name in ("first", "second")]
-        numbers = f"{claim['difference']:+.3f}", difference_interval(claim), decimal(claim["p_value"])
-        cells = [claim["benchmark"], claim["measure"], *names, claim["says"], *numbers]
-        cells += [claim["verdict"], claim["interval"]]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*rows, ""]) if claims else ""
+    return formatting.markdown(titles, [[*_claim(row), row["interval"]] for row in claims]) if claims else ""
 
 
-def _sentence(claim: Mapping[str, Any]) -> str:
-    names = f"{variants.get(claim['first']).title} -> {variants.get(claim['second']).title}"
-    numbers = f"{claim['difference']:+.3f}", difference_interval(claim), decimal(claim["p_value"]), claim["verdict"]
-    return _CLAIM.format(claim["benchmark"], claim["measure"], names, claim["says"], *numbers)
+def _claim(claim: Line) -> list[str]:
+    """Return the cells of a claim, from its benchmark to its verdict."""
+    names = [variants.get(claim[name]).title for name in ("first", "second")]
+    numbers = f"{claim['difference']:+.3f}", difference_interval(claim), decimal(claim["p_value"])
+    return [claim["benchmark"], claim["measure"], *names, claim["says"], *numbers, claim["verdict"]]
