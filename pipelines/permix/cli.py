@@ -34,13 +34,15 @@ from permix.commands import (
     theory,
     verify,
     watch,
-)
+)  # fmt: skip
 
 HELP = """Persona-robust post-training as a chain of Hugging Face Hub artifacts.
 
 Start with `permix run --recipe smoke`, which checks the installation in a minute. Then `permix run` builds the toy
 experiment. `permix COMMAND --help` explains a command."""
+_QUESTION = '"Tom has 3 pens and buys 4. How many?"'
 _SWEEP = "datasets/permix/permix-sweep-permix-toy"
+_MIXTURE = "datasets/permix/permix-mixture-arithmetic-rlvr"
 
 
 class _Grouped(TyperGroup):
@@ -101,10 +103,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "phase": (phase.phase, "permix phase --share 0.1 --share 0.34 --set 'seeds=[0]'"),
     },
     "Talk to trained models": {
-        "sample": (
-            sample.sample,
-            'permix sample "Tom has 3 pens and buys 4. How many?" --persona dumb,none --variant base,rlvr --compare',
-        ),
+        "sample": (sample.sample, f"permix sample {_QUESTION} --persona dumb,none --variant base,rlvr --compare"),
         "chat": (chat.chat, ""),
     },
     "Examine results": {
@@ -115,10 +114,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "recovery": (recovery.recovery, f"permix recovery {_SWEEP}-rlvr --trained-on {_SWEEP}-base"),
         "theory": (theory.theory, f"permix theory {_SWEEP}-base --trained {_SWEEP}-permix-rlvr"),
         "claims": (claims.claims, "permix claims datasets/permix/permix-tables"),
-        "overlap": (
-            overlap.overlap,
-            "permix overlap datasets/permix/permix-mixture-arithmetic-rlvr --benchmark arithmetic",
-        ),
+        "overlap": (overlap.overlap, f"permix overlap {_MIXTURE} --benchmark arithmetic"),
         "power": (power.power, "permix power --problems 100 --runs 3"),
     },
     OTHER: {

@@ -102,16 +102,13 @@ def remove(adapters: Sequence[str], org: str, hub: Hub) -> list[str]:
                     hub.api.update_webhook(webhook.id, watched=_watched(remaining), domains=webhook.domains)
                 else:
                     hub.api.delete_webhook(webhook.id)
-                if webhook.url and hub.state(f"spaces/{org}/{RELAY}"):
-                    _tell_relay(remaining, f"{org}/{RELAY}", hub)
+                if not webhook.url or not hub.state(f"spaces/{org}/{RELAY}"):
+                    continue
+                if remaining:
+                    hub.api.add_space_variable(f"{org}/{RELAY}", "PERMIX_WATCHED", " ".join(remaining))
+                else:
+                    hub.api.pause_space(f"{org}/{RELAY}")
     return removed
-
-
-def _tell_relay(names: Sequence[str], space: str, hub: Hub) -> None:
-    if names:
-        hub.api.add_space_variable(space, "PERMIX_WATCHED", " ".join(names))
-    else:
-        hub.api.pause_space(space)
 
 
 def last_sweep(adapter: str, org: str, hub: Hub) -> Artifact | None:

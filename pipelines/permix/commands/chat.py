@@ -24,8 +24,7 @@ def chat(
     hub_url: options.HubUrl = None,
     org: Annotated[str, typer.Option(help="The organisation whose adapters and personas are listed.")] = "permix",
     port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="Port of the page; by default the first free port from 7860."),
+        int | None, typer.Option(min=1, max=65535, help="Port of the page; by default the first free port from 7860.")
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
 ) -> None:

@@ -13,8 +13,7 @@ from permix.publishing import hub as hubs
 from permix.results.claims import verdicts
 
 Tables = Annotated[
-    str | None,
-    typer.Argument(metavar="[ARTIFACT]", help="An artifact of stage tables, to examine its numbers too."),
+    str | None, typer.Argument(metavar="[ARTIFACT]", help="An artifact of stage tables, to examine its numbers too.")
 ]
 
 

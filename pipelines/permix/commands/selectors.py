@@ -11,8 +11,7 @@ from permix.publishing import hub as hubs
 from permix.results.formatting import aligned, decimal
 
 Peers = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="PEER", help="Sweeps of the same model, made with `permix sweep --peer`."),
+    list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model, made with `permix sweep --peer`.")
 ]
 LEGEND = """\
 Accuracy and cost of choosing or combining personas at inference, without training: accuracy is the mean over problems,

@@ -11,14 +11,8 @@ from permix.paper import variants
 
 BASE = "Llama-3.1-8B-Instruct"
 """The base model of the controlled experiment, Tables 2-4 and 10-12."""
-PROBLEMS = {
-    "gsm8k": 1319,
-    "math500": 500,
-    "aime2024": 30,
-    "livecodebench-easy": 142,
-    "livecodebench-medium": 168,
-    "livecodebench-hard": 90,
-}
+PROBLEMS = {"gsm8k": 1319, "math500": 500, "aime2024": 30}
+PROBLEMS |= {"livecodebench-easy": 142, "livecodebench-medium": 168, "livecodebench-hard": 90}
 """Sizes of the benchmarks; those of LiveCodeBench are inferred from the granularity of the printed cells."""
 RUNS = 5
 JUDGEMENTS = 32

@@ -30,10 +30,9 @@ SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 def split(repo: str) -> tuple[str, str]:
     """Return `(repo_type, repo_id)` of a repository, without its revision."""
     name = repo.partition("@")[0]
-    kind, _, rest = name.partition("/")
-    return (
-        ({"datasets": "dataset", "spaces": "space"}[kind], rest) if kind in ("datasets", "spaces") else ("model", name)
-    )
+    folder, _, rest = name.partition("/")
+    kind = {"datasets": "dataset", "spaces": "space"}.get(folder)
+    return (kind, rest) if kind else ("model", name)
 
 
 @dataclass(frozen=True)
@@ -121,26 +120,22 @@ class Hub:
         """Return the repository at its head or at `@revision`; an Artifact if it has a run record, None if missing."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-        kind, name = split(repo)
-        revision = repo.partition("@")[2] or None
+        (kind, name), (bare, _, revision) = split(repo), repo.partition("@")
         with self.sentences(f"look up {repo} on {self.endpoint}"):
             try:
-                info: Any = self.api.repo_info(
-                    name, repo_type=kind, revision=revision, files_metadata=True, timeout=PATIENCE
-                )
+                settings: Any = {"repo_type": kind, "files_metadata": True, "timeout": PATIENCE}
+                info: Any = self.api.repo_info(name, revision=revision or None, **settings)
             except RevisionNotFoundError:
                 raise BadInput(
-                    f"{repo.partition('@')[0]} has no revision {revision!r} on {self.endpoint}: "
-                    "name a branch, tag or commit."
+                    f"{bare} has no revision {revision!r} on {self.endpoint}: name a branch, tag or commit."
                 ) from None
-            except RepositoryNotFoundError as error:
-                if isinstance(error, GatedRepoError):
-                    raise
+            except GatedRepoError:
+                raise
+            except RepositoryNotFoundError:
                 return None
             listed = {s.rfilename: (s.lfs.sha256 if s.lfs else s.blob_id, s.size) for s in info.siblings or []}
-        at = f"{repo.partition('@')[0]}@{info.sha}"
+        at, content = f"{bare}@{info.sha}", (bare, str(info.sha), listed)
         record = run_record.read_record(self.download(at, run_record.RECORD)) if run_record.RECORD in listed else None
-        content = repo.partition("@")[0], str(info.sha), listed
         return Artifact(*content, record) if record else RepositoryState(*content, None)
 
     def artifact(self, repo: str) -> Artifact | None:
@@ -156,21 +151,9 @@ class Hub:
 
     def download(self, repo: str, path: str) -> Path:
         """Download one file of `repo@sha`."""
-        from huggingface_hub import hf_hub_download
-
-        kind, name = split(repo)
+        (kind, name), revision = split(repo), repo.partition("@")[2]
         with self.sentences(f"download {path} of {repo}"):
-            return Path(
-                hf_hub_download(
-                    name,
-                    path,
-                    repo_type=kind,
-                    revision=repo.partition("@")[2],
-                    endpoint=self.endpoint,
-                    token=self.token or False,
-                    cache_dir=self.cache,
-                )
-            )
+            return Path(self.api.hf_hub_download(name, path, repo_type=kind, revision=revision, cache_dir=self.cache))
 
     def card(self, head: RepositoryState) -> dict[str, Any]:
         """Return the metadata of the repository's README.md; {} if there are none, or they cannot be read."""
@@ -198,26 +181,20 @@ class Hub:
 
         A damaged copy in the cache is downloaded again. Raise PermixError if the files differ from the record.
         """
-        from huggingface_hub import snapshot_download
-
         kind, name = split(head.repo)
+        settings: Any = {
+            "allow_patterns": list(names) or None,
+            "ignore_patterns": list(UNREAD),
+            "cache_dir": self.cache,
+        }
         for again in (False, True):
             with self.sentences(f"download {head.repo}"):
                 folder = Path(
-                    snapshot_download(
-                        name,
-                        repo_type=kind,
-                        revision=head.sha,
-                        endpoint=self.endpoint,
-                        token=self.token or False,
-                        cache_dir=self.cache,
-                        force_download=again,
-                        allow_patterns=list(names) or None,
-                        ignore_patterns=list(UNREAD),
+                    self.api.snapshot_download(
+                        name, repo_type=kind, revision=head.sha, force_download=again, **settings
                     )
                 )
-            damage = _damage(folder, head, names)
-            if not damage:
+            if not (damage := _damage(folder, head, names)):
                 return folder
         raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
 
@@ -229,20 +206,14 @@ class Hub:
         paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
         with self.sentences(f"publish {repo}"):
             if parent is None:
-                self.api.create_repo(
-                    name, repo_type=kind, exist_ok=True, space_sdk="gradio" if kind == "space" else None
-                )
+                sdk = "gradio" if kind == "space" else None
+                self.api.create_repo(name, repo_type=kind, exist_ok=True, space_sdk=sdk)
                 parent = self.state(repo)
-            before = parent.files if parent else {}
-            stale = [path for path in before if path not in paths and path != ".gitattributes"]
-            operations: list[Any] = [
-                *(CommitOperationAdd(path, source) for path, source in paths.items()),
-                *map(CommitOperationDelete, stale),
-            ]
-            commit = self.api.create_commit(
-                name, operations, commit_message=message, repo_type=kind, parent_commit=parent.sha if parent else None
-            )
-        return str(commit.oid)
+            before, sha = (parent.files, parent.sha) if parent else ({}, None)
+            operations: list[Any] = [CommitOperationAdd(path, source) for path, source in paths.items()]
+            operations += [CommitOperationDelete(p) for p in before if p not in paths and p != ".gitattributes"]
+            settings: Any = {"commit_message": message, "repo_type": kind, "parent_commit": sha}
+            return str(self.api.create_commit(name, operations, **settings).oid)
 
     def write_card(
         self,
@@ -388,10 +359,10 @@ def _damage(folder: Path, head: RepositoryState, names: Sequence[str]) -> str:
     return ""
 
 
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
 def _forget_secrets() -> None:
     for name in SECRETS:
         os.environ.pop(name, None)
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())

@@ -1,5 +1,6 @@
 """The Jinja templates of hub_cards/ and the filters in them."""
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +21,8 @@ def render(name: str, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.globals |= {"verdicts": verdicts}
-    environment.filters |= {"cell": cell, "link": _link, "ranged": _ranged, "quoted": _quoted}
+    quoted = functools.partial(json.dumps, ensure_ascii=False)
+    environment.filters |= {"cell": cell, "link": _link, "ranged": _ranged, "quoted": quoted}
     return environment.get_template(f"{name}.md").render(**values)
 
 
@@ -44,7 +46,3 @@ def _ranged(level: Mapping[str, Any], name: str = "mean") -> str:
 def _link(source: Mapping[str, Any]) -> str:
     """Return a link to an input's commit, relative to the Hub, so that it works on every Hub."""
     return f"[`{source['repo']}@{source['revision'][:8]}`](/{source['repo']}/tree/{source['revision']})"
-
-
-def _quoted(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)

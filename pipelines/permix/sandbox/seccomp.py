@@ -43,10 +43,7 @@ sched_get_priority_max=125 sched_get_priority_min=126 getpriority=141 getcpu=168
 # Calls whose arguments are checked.
 _X86_64_SPECIAL = "open=2 openat=257 ioctl=16 fcntl=72 prctl=157 prlimit64=302 clone=56 clone3=435 tgkill=234"
 _AARCH64_SPECIAL = "openat=56 ioctl=29 fcntl=25 prctl=167 prlimit64=261 clone=220 clone3=435 tgkill=131"
-_MACHINES = {
-    "x86_64": (0xC000003E, _X86_64, _X86_64_SPECIAL),
-    "aarch64": (0xC00000B7, _AARCH64, _AARCH64_SPECIAL),
-}
+_MACHINES = {"x86_64": (0xC000003E, _X86_64, _X86_64_SPECIAL), "aarch64": (0xC00000B7, _AARCH64, _AARCH64_SPECIAL)}
 
 OWN_PID = struct.pack("<I", 0x7FFFFFFE)  # placeholder in the filter for the process's own id, replaced after the fork
 

@@ -61,18 +61,20 @@ def submit(command: Command, hub: Hub, flavor: str, timeout: int) -> "JobInfo":
     if hub.embedded:
         launch.allow_jobs(files.home() / "hub")
     path = _upload(command, hub)
+    own = {"PERMIX_HOME": str(files.home())} if hub.embedded else {"HF_ENDPOINT": hub.endpoint}
     with hub.sentences(f"start a Job on {flavor}"):
         job = hub.api.run_job(
             image=f"python:{sys.version_info.major}.{sys.version_info.minor}",
             command=["python", "-c", BOOT.read_text(encoding="utf-8"), path],
-            env=_environment(hub),
+            env=own | {"PERMIX_CODE": json.dumps(run_record.code())},
             secrets={"HF_TOKEN": hub.token, **command.secrets},
             flavor=flavor,
             timeout=timeout,
             labels=LABELS | {"command": command.digest, "stage": command.arguments[0]},
             namespace=command.org,
         )
-    _note(job, hub, command)
+    note = {"id": job.id, "org": command.org, "hub": hub.endpoint, "arguments": list(command.arguments)}
+    files.write_json(folder() / f"{job.id}.json", note)  # so that later commands find the Job
     return job
 
 
@@ -81,12 +83,6 @@ def active(hub: Hub, org: str, digest: str) -> "JobInfo | None":
     with hub.sentences(f"list the Jobs of {org}"):
         jobs = list(hub.api.list_jobs(labels=LABELS | {"command": digest}, namespace=org))
     return next((job for job in jobs if job.status.stage in ACTIVE), None)
-
-
-def _note(job: "JobInfo", hub: Hub, command: Command) -> None:
-    """Write down the Job, so that later commands find it."""
-    note = {"id": job.id, "org": command.org, "hub": hub.endpoint, "arguments": list(command.arguments)}
-    files.write_json(folder() / f"{job.id}.json", note)
 
 
 def noted(hub: Hub) -> dict[str, dict[str, Any]]:
@@ -117,9 +113,3 @@ def _upload(command: Command, hub: Hub) -> str:
         message = f"permix {command.arguments[0]}"
         commit = hub.api.create_commit(repo, operations, commit_message=message, repo_type="dataset")
     return f"/datasets/{repo}/resolve/{commit.oid}/{name}"
-
-
-def _environment(hub: Hub) -> dict[str, str]:
-    """Return the environment of a Job, without its secrets."""
-    own = {"PERMIX_HOME": str(files.home())} if hub.embedded else {"HF_ENDPOINT": hub.endpoint}
-    return {"PERMIX_CODE": json.dumps(run_record.code()), **own}

@@ -84,17 +84,12 @@ def examine(
         interval = low, high
     return {
         "benchmark": pairs[0][1]["benchmark"],
-        "measure": claim.measure,
-        "first": claim.first,
-        "second": claim.second,
-        "says": claim.says,
+        **vars(claim),
         "seeds": [b["seed"] for _, b in pairs],
         "differences": differences,
         "difference": mean,
-        "low": interval[0],
-        "high": interval[1],
-        "interval": method,
-        "p_value": p,
+        **dict(zip(("low", "high"), interval, strict=True)),
+        **{"interval": method, "p_value": p},
         "verdict": _verdict(claim, pairs[0][0][claim.measure], mean, interval, p),
     }
 

@@ -57,10 +57,8 @@ class Statement:
     reading: str = ""
 
 
-def _above(
-    measures: str, rows: Sequence[str], others: Sequence[str], where: Sequence[str], times: float = 1.0
-) -> Above:
-    return Above(tuple(measures.split()), tuple(rows), tuple(others), tuple(where), times)
+def _above(measures: str, rows: Sequence[str], others: Sequence[str], on: Sequence[str], times: float = 1.0) -> Above:
+    return Above(tuple(measures.split()), tuple(rows), tuple(others), tuple(on), times)
 
 
 def _says(section: str, quote: str, *parts: Above, reading: str = "") -> Statement:

@@ -43,15 +43,12 @@ class Source(Protocol):
 
     def value(self, cell: Cell) -> float | None:
         """Return the number in a cell; None if it is missing."""
-        ...
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
         """Return the interval of left - right; None if it is unknown."""
-        ...
 
     def column(self, cell: Cell) -> tuple[str, str]:
         """Return the benchmark and the measure of a cell."""
-        ...
 
 
 class Printed:

@@ -77,9 +77,8 @@ def _cube(rows: Sequence[Row], people: Sequence[str], column: str) -> Floats:
     axes = tuple({value: i for i, value in enumerate(axis)} for axis in (people, problems, runs))
     cube = np.full(tuple(map(len, axes)), np.nan)
     for row in rows:
-        cube[tuple(axis[row[name]] for axis, name in zip(axes, ("persona", "problem_id", "run"), strict=True))] = row[
-            column
-        ]
+        cell = (row["persona"], row["problem_id"], row["run"])
+        cube[tuple(axis[key] for axis, key in zip(axes, cell, strict=True))] = row[column]
     return cube
 
 

@@ -134,13 +134,9 @@ def styles(base: Mapping[str, Sequence[Any]], trained: Mapping[str, Sequence[Any
     by_persona: dict[str, Any] = {}
     for key, (share, right) in before.items():
         predicted, measured = posterior(share, right, beta), after[key][0]
-        by_persona[key] = {
-            "base": dict(zip(names, share, strict=True)),
-            "predicted": dict(zip(names, predicted, strict=True)),
-            "measured": dict(zip(names, measured, strict=True)),
-            "distance": _apart(predicted, measured),
-            "moved": _apart(share, measured),
-        }
+        shares = {"base": share, "predicted": predicted, "measured": measured}
+        by_persona[key] = {kind: dict(zip(names, row, strict=True)) for kind, row in shares.items()}
+        by_persona[key] |= {"distance": _apart(predicted, measured), "moved": _apart(share, measured)}
     return by_persona
 
 

@@ -16,10 +16,7 @@ PANELS: dict[str, dict[str, dict[str, str]]] = {
         "tokens": {"completions/mean_length": "completion length"},
         "KL to the base": {"kl": "KL"},
     },
-    "sft": {
-        "loss": {"loss": "loss on the targets"},
-        "share": {"mean_token_accuracy": "target tokens predicted"},
-    },
+    "sft": {"loss": {"loss": "loss on the targets"}, "share": {"mean_token_accuracy": "target tokens predicted"}},
 }
 """{trainer: {panel: {key of the log: label}}}; keys that a log lacks are omitted."""
 BLOCKS = "▁▂▃▄▅▆▇█"

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Course:
     """The log of one training, and its probes (permix.training.probe) if it had any."""
 
     log: Sequence[Line] = ()
-    probes: Sequence[Line] = field(default=())
+    probes: Sequence[Line] = ()
 
 
 def read(adapter: Path) -> Course:
@@ -65,13 +65,13 @@ def draw(courses: Mapping[str, Course], stem: Path) -> None:
             for name, line in ((panel, "-"), (DASHED.get(panel), "--")):
                 for run in rewarded:
                     points = [(row["step"], row["value"]) for row in data if (row["run"], row["what"]) == (run, name)]
-                    axes.plot(*zip(*points, strict=True), **_style(points), color=looks[_variant(run)].colour, ls=line)
+                    colour, marker = looks[_variant(run)].colour, "o" if len(points) < 2 else ""
+                    axes.plot(*zip(*points, strict=True), color=colour, marker=marker, lw=1.5, ms=4, ls=line)
             paper_figures.frame(axes, PANELS[panel])
             axes.set_ylim(-0.02, 1.02)
             axes.set_xlabel("optimizer step")
         note = f"{NOTE} {PROBE_NOTE}" if "worst" in panels else NOTE
-        handles = paper_figures.legend(looks)
-        figures.finish(figure, stem, handles, "Learning dynamics", note)
+        figures.finish(figure, stem, paper_figures.legend(looks), "Learning dynamics", note)
 
 
 def _rows(course: Course) -> Iterator[dict[str, Any]]:
@@ -97,10 +97,6 @@ def _by_fifths(log: Sequence[Line]) -> Iterator[dict[str, Any]]:
         if len(means) > 1:
             for name, value in (("lowest", min(means)), ("highest", max(means))):
                 yield {"what": name, "step": steps[-1]["step"], "value": value}
-
-
-def _style(points: Sequence[Any]) -> dict[str, Any]:
-    return {"lw": 1.5, "marker": "o" if len(points) < 2 else "", "ms": 4}
 
 
 def _variant(run: str) -> str:

@@ -32,21 +32,11 @@ OTHERS = (
 SHAPES = ("s", "^", "D", "v", "P")
 MARKERS = {"styled": "^", "llama3.1-70b": "^", "gemma3-27b": "v"}  # where two variants share a colour
 STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.labelcolor": FAINT,
-    "axes.edgecolor": GRID,
-    "axes.facecolor": "none",
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "xtick.color": FAINT,
-    "ytick.color": INK,
-    "svg.hashsalt": "permix",
-    "svg.fonttype": "path",
-    "savefig.dpi": 160,
-}
+    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK, "xtick.color": FAINT, "ytick.color": INK,
+    "axes.labelcolor": FAINT, "axes.edgecolor": GRID, "axes.facecolor": "none",
+    "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "svg.hashsalt": "permix", "svg.fonttype": "path", "savefig.dpi": 160,
+}  # fmt: skip
 _LABELS = {"none": "no system message", "helpful": "helpful assistant"}
 
 
@@ -64,9 +54,8 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     others = map(Look, itertools.cycle(OTHERS), itertools.cycle(SHAPES))
     for name in dict.fromkeys(names):
         row = variant.get(name)
-        own = Look(
-            (MIXED if row.persona else COLOURS)[row.target or "none"], MARKERS.get(row.teacher or row.target, "o")
-        )
+        colour = (MIXED if row.persona else COLOURS)[row.target or "none"]
+        own = Look(colour, MARKERS.get(row.teacher or row.target, "o"))
         variant_looks[name] = next(others) if variant.other(name) else own
     return variant_looks
 
@@ -103,9 +92,8 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
     benchmarks, variants = unique(lines, "benchmark"), looks(unique(lines, "variant"))
     first = accuracies_by_persona(people, benchmarks[0])[next(iter(variants))]
     controls = [c.key for c in persona.CONTROLS]
-    order = sorted((k for k in first if k not in controls), key=lambda k: (first[k], k)) + [
-        k for k in controls if k in first
-    ]
+    order = sorted((k for k in first if k not in controls), key=lambda k: (first[k], k))
+    order += [k for k in controls if k in first]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.9 + 4.25 * len(benchmarks), 0.27 * len(order) + 1.7))
         (grid,) = figure.subplots(1, len(benchmarks), squeeze=False, sharey=True)
@@ -113,9 +101,8 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
             accuracies = accuracies_by_persona(people, benchmark)
             for height, key in enumerate(reversed(order)):
                 values = [accuracies[name][key] for name in variants]
-                axes.plot(
-                    [min(values), max(values)], [height, height], color=GRID, lw=3, zorder=1, solid_capstyle="round"
-                )
+                span = [min(values), max(values)]
+                axes.plot(span, [height] * 2, color=GRID, lw=3, zorder=1, solid_capstyle="round")
                 for look, value in zip(variants.values(), values, strict=True):
                     shape, edge = "D" if key in controls else look.marker, {"mec": SHEET, "mew": 0.7}
                     axes.plot(value, height, shape, color=look.colour, ms=6, zorder=3, **edge)
@@ -182,9 +169,8 @@ def _bars(
         inside = min(value, value if low is None else low) >= 0.2 and not meaningless  # clear of the interval's line
         text = f"{value:.2f}" + (" (worst may be 0)" if meaningless else "")
         position = (0.02, height if inside else height + 0.36)
-        axes.annotate(
-            text, position, fontsize=8.5, color="white" if inside else INK, va="center", weight="bold", zorder=6
-        )
+        ink = "white" if inside else INK
+        axes.annotate(text, position, fontsize=8.5, color=ink, va="center", weight="bold", zorder=6)
     _frame(axes, title)
 
 
@@ -284,7 +270,4 @@ def accuracies_by_persona(people: Sequence[Line], benchmark: str) -> dict[str, d
     for row in people:
         if row["benchmark"] == benchmark:
             values.setdefault(row["variant"], {}).setdefault(row["persona"], []).append(row["accuracy"])
-    return {
-        name: {key: math.fsum(seeds) / len(seeds) for key, seeds in by_persona.items()}
-        for name, by_persona in values.items()
-    }
+    return {name: {key: math.fsum(s) / len(s) for key, s in own.items()} for name, own in values.items()}

@@ -21,11 +21,7 @@ from permix.results.reporting.figures import FAINT, STYLE, Look, accuracies_by_p
 from permix.results.reporting.tabular import TOY
 
 Line = Mapping[str, Any]
-FIDELITY = {
-    "persona_consistency": "PersonaGym consistency",
-    "voice": "voice",
-    "recovery": "recovery of the persona",
-}
+FIDELITY = {"persona_consistency": "PersonaGym consistency", "voice": "voice", "recovery": "recovery of the persona"}
 """Measures of fidelity with their names, the paper's own first."""
 PHASE = Path(__file__).parents[2] / "toy" / "phase.csv"
 """The numbers of the phase diagram, measured by `permix phase`: five toy bases, three seeds of each training."""

@@ -13,30 +13,12 @@ from permix.results.reporting import judged
 
 Row = dict[str, Any]
 MEASURED = ("worst", "best", "mean", "pss", "pss_corrected")  # each with _low and _high
-ALONE = (
-    "worst_minus_none",
-    "pss_null",
-    "gap",
-    "worst_quarter",
-    "std_personas",
-    "std_runs",
-    "mean_of_run_pss",
-)
+ALONE = ("worst_minus_none", "pss_null", "gap", "worst_quarter", "std_personas", "std_runs", "mean_of_run_pss")
 BOUNDS = {"worst_minus_none": (-1.0, 1.0), "tokens_out": (0.0, math.inf)}
 """Bounds of numbers that are not shares."""
 ANNOTATED = (
-    "worst",
-    "best",
-    "mean",
-    "pss",
-    "pss_null",
-    "p_value",
-    "pss_corrected",
-    "none",
-    "helpful",
-    "recovery",
-    "recovery_base",
-    "voice",
+    *("worst", "best", "mean", "pss", "pss_null", "p_value", "pss_corrected"),
+    *("none", "helpful", "recovery", "recovery_base", "voice"),
 )
 """The numbers on an adapter's card."""
 OUTSIDE = ("none", "helpful", "recovery", "recovery_base", "voice", "truncated", "tokens_out")
@@ -86,25 +68,16 @@ def _by_base(rows: Sequence[Row], folders: Mapping[str, Path]) -> None:
 
 
 def _recovery(name: str, measured: Mapping[str, Any] | None) -> Row:
-    return {
-        f"{name}{end}": (measured or {}).get(key) for end, key in (("", "accuracy"), ("_low", "low"), ("_high", "high"))
-    }
+    ends = {"": "accuracy", "_low": "low", "_high": "high"}
+    return {f"{name}{end}": (measured or {}).get(key) for end, key in ends.items()}
 
 
 def annotation(row: Row, sweep: str) -> list[Row]:
     """Return the numbers of one row for an adapter's card; `sweep` is their datasets/org/name@sha."""
-    return [
-        {
-            "benchmark": row["benchmark"],
-            "sweep": sweep,
-            "metric": name,
-            "value": row[name],
-            "low": row.get(f"{name}_low"),
-            "high": row.get(f"{name}_high"),
-        }
-        for name in ANNOTATED
-        if row[name] is not None
-    ]
+    source = {"benchmark": row["benchmark"], "sweep": sweep}
+    names = [name for name in ANNOTATED if row[name] is not None]
+    ends = {name: {end: row.get(f"{name}_{end}") for end in ("low", "high")} for name in names}
+    return [{**source, "metric": name, "value": row[name], **ends[name]} for name in names]
 
 
 def _numbers(summary: Mapping[str, Any]) -> Row:

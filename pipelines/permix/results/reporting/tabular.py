@@ -136,19 +136,9 @@ def as_latex(lines: Sequence[Line]) -> str:
 
 def claims_as_markdown(claims: Sequence[Line]) -> str:
     """Return the verdicts on the claims as a table for a page."""
-    titles = [
-        "benchmark",
-        "measure",
-        "from",
-        "to",
-        "claim",
-        "to - from",
-        "95 % interval",
-        "p",
-        "verdict",
-        "interval by",
-    ]
-    return formatting.markdown(titles, [[*_claim(row), row["interval"]] for row in claims]) if claims else ""
+    titles = ["benchmark", "measure", "from", "to", "claim", "to - from", "95 % interval", "p", "verdict"]
+    rows = [[*_claim(claim), claim["interval"]] for claim in claims]
+    return formatting.markdown([*titles, "interval by"], rows) if rows else ""
 
 
 def _claim(claim: Line) -> list[str]:
