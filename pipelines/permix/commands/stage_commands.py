@@ -44,9 +44,8 @@ def command(stage: Stage[Any]) -> Callable[..., None]:
         **values: Any,
     ) -> None:
         terms = run.job_terms(**{name: values.pop(name) for name, *_ in options.JOBS}, fan_out=fan_out)
-        changes = [
-            f"{key}={list(names)!r}" for key, names in (("variants", variant), ("benchmarks", benchmark)) if names
-        ]
+        lists = {"variants": variant, "benchmarks": benchmark}
+        changes = [f"{key}={list(names)!r}" for key, names in lists.items() if names]
         if is_sweep:
             target = Target(**{name: values.pop(name) for name, *_ in SWEEP})
             recipe = target.recipe(recipe)

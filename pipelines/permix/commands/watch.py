@@ -86,11 +86,8 @@ def _show(hub: Hub, org: str) -> None:
     if not webhooks:
         print("Nothing is watched: `permix watch org/adapter` begins.")
     for webhook in webhooks:
-        way = (
-            f"relay {watching.relay_address(webhook)}"
-            if webhook.url
-            else f"Job on {webhook.job and webhook.job.flavor}"
-        )
+        relay = f"relay {watching.relay_address(webhook)}"
+        way = relay if webhook.url else f"Job on {webhook.job and webhook.job.flavor}"
         revisions = watching.relayed(webhook) if webhook.url else {}
         for adapter in watching.adapters_of(webhook):
             state = "disabled" if webhook.disabled else "enabled"

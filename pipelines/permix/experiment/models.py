@@ -46,15 +46,8 @@ class Model:
 
     def endpoint(self, budget: float = 0.0) -> Endpoint:
         """Return the model's server, limited to `budget` USD (0: no limit)."""
-        return Endpoint(
-            model=self.model,
-            url=self.url,
-            key=self.key,
-            concurrency=self.concurrency,
-            price_in=self.price_in,
-            price_out=self.price_out,
-            budget=budget,
-        )
+        prices = {"price_in": self.price_in, "price_out": self.price_out, "budget": budget}
+        return Endpoint(self.model, self.url, self.key, concurrency=self.concurrency, **prices)
 
     def price(self, tokens_in: float, tokens_out: float) -> float:
         """Return the price in USD of these tokens."""

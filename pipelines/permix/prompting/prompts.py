@@ -82,11 +82,8 @@ def scoring(
 def comparing(persona: str, question: str, first: str, second: str) -> Messages:
     """Return the chat in which a judge chooses the answer that is more in character."""
     parts = {"persona": persona, "question": question, "first": first, "second": second}
-    marked = {name: quoted(name, text) for name, text in parts.items()}
-    return [
-        {"role": "system", "content": _text("compare")},
-        {"role": "user", "content": _text("compare_item", **marked)},
-    ]
+    text = _text("compare_item", **{name: quoted(name, text) for name, text in parts.items()})
+    return [{"role": "system", "content": _text("compare")}, {"role": "user", "content": text}]
 
 
 def restating(question: str, solution: str, persona: Persona, instruction: Instruction) -> Messages:

@@ -202,13 +202,9 @@ def _exported(values: dict[str, Any]) -> dict[str, Any]:
 
 def _printed(record: Record) -> str:
     """Return the tables of stage tables as Markdown, with verdicts and legend."""
-    blocks = [
-        f"### {templates.cell(name)}\n\n{tabular.as_markdown(lines)}"
-        for name, lines in record["facts"]["tables"].items()
-    ]
-    return "\n".join(
-        [*blocks, tabular.claims_as_markdown(record["facts"]["claims"]), tabular.legend(record["facts"], tabular.PAGE)]
-    )
+    facts = record["facts"]
+    blocks = [f"### {templates.cell(name)}\n\n{tabular.as_markdown(rows)}" for name, rows in facts["tables"].items()]
+    return "\n".join([*blocks, tabular.claims_as_markdown(facts["claims"]), tabular.legend(facts, tabular.PAGE)])
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -182,18 +182,11 @@ class Hub:
         A damaged copy in the cache is downloaded again. Raise PermixError if the files differ from the record.
         """
         kind, name = split(head.repo)
-        settings: Any = {
-            "allow_patterns": list(names) or None,
-            "ignore_patterns": list(UNREAD),
-            "cache_dir": self.cache,
-        }
+        patterns: Any = {"allow_patterns": list(names) or None, "ignore_patterns": list(UNREAD)}
+        commit: Any = {"repo_type": kind, "revision": head.sha, "cache_dir": self.cache}
         for again in (False, True):
             with self.sentences(f"download {head.repo}"):
-                folder = Path(
-                    self.api.snapshot_download(
-                        name, repo_type=kind, revision=head.sha, force_download=again, **settings
-                    )
-                )
+                folder = Path(self.api.snapshot_download(name, **commit, **patterns, force_download=again))
             if not (damage := _damage(folder, head, names)):
                 return folder
         raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")

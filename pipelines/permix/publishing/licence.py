@@ -40,12 +40,8 @@ OURS = Terms("apache-2.0", "Toy problems, toy models and numbers made by permix 
 PERSONAS = Terms(
     "cc-by-4.0", "The persona texts are Tables 13-15 of the paper (Oh et al., arXiv:2604.08986), under CC BY 4.0."
 )
-
-OWN_PERSONAS = Terms(
-    "other",
-    "The pool eval was written by the publisher of this dataset, who sets its terms.",
-    name="the-publishers-own",
-)
+_PUBLISHER = "The pool eval was written by the publisher of this dataset, who sets its terms."
+OWN_PERSONAS = Terms("other", _PUBLISHER, name="the-publishers-own")
 
 
 def _llama(version: str) -> Terms:

@@ -48,12 +48,8 @@ def results_on(card: str, rows: Sequence[Mapping[str, Any]]) -> str:
     metadata = dict(vars(page.data))
     stored = metadata.get("model-index")
     models = [model for model in stored if isinstance(model, dict)] if isinstance(stored, list) else []
-    others = [
-        entry
-        for model in models
-        for entry in model.get("results") or []
-        if (entry.get("dataset") or {}).get("type") not in sweeps
-    ]
+    listed = [entry for model in models for entry in model.get("results") or []]
+    others = [entry for entry in listed if (entry.get("dataset") or {}).get("type") not in sweeps]
     name = next((model["name"] for model in models if "name" in model), "adapter")
     metadata["model-index"] = [{"name": name, "results": [*others, *entries(org, rows)]}]
     head = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)

@@ -7,7 +7,7 @@ import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from permix.results.measures.intervals import Bounds, t_interval
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
 Numbers = dict[str, Any]
+Key = TypeVar("Key")
 FAMILIES = {
     "OpenAI": r"(openai/)?(gpt-|o\d|chatgpt)",
     "DeepSeek": r"deepseek",
@@ -50,7 +51,11 @@ def of_scores(table: Sequence[Row], text_writers: Iterable[str], tiebreaker: str
     counted = [name for name, by_question in scores.items() if by_question and name != tiebreaker]
     writers = sorted({*text_writers, *(row["question_writer"] for row in table)})
     families = {name: family(next((r["model"] for r in rows if r["model"]), name)) for name, rows in by_judge.items()}
+    settled = None
+    if tiebreaker:
+        settled = _settled([scores[name] for name in counted], third, by_judge.get(tiebreaker, ()), where)
     others = [name for name in counted if families[name] not in {family(writer) for writer in writers}]
+    pairs = itertools.combinations(counted, 2)
     return {
         "questions": len(where),
         "personas": len(unique(table, "persona")),
@@ -60,14 +65,10 @@ def of_scores(table: Sequence[Row], text_writers: Iterable[str], tiebreaker: str
             for name, rows in by_judge.items()
             if name != tiebreaker
         },
-        "settled": _settled([scores[name] for name in counted], third, by_judge.get(tiebreaker, ()), where)
-        if tiebreaker
-        else None,
+        "settled": settled,
         "text_writers": writers,
         "independent": {"judges": others, **_levels(_mean_of([scores[name] for name in others]), where)},
-        "agreement": {
-            f"{a}, {b}": agreement(scores[a], scores[b], where) for a, b in itertools.combinations(counted, 2)
-        },
+        "agreement": {f"{a}, {b}": agreement(scores[a], scores[b], where) for a, b in pairs},
     }
 
 
@@ -124,11 +125,8 @@ def compare(first: Sequence[Row], second: Sequence[Row]) -> dict[str, Numbers]:
     before, after = (
         {(r["question_id"], r["judge"]): r["score"] for r in t if r["score"] is not None} for t in (first, second)
     )
-    judged: dict[str, list[float]] = defaultdict(list)
-    for key in before:
-        if key in after:
-            judged[key[0]].append(after[key] - before[key])
-    gaps = {question: sum(values) / len(values) for question, values in judged.items()}
+    judged = {key: after[key] - before[key] for key in before if key in after}
+    gaps = _by_cluster(judged, {key: key[0] for key in judged})
     tasks = dict.fromkeys(where[question][1] for question in gaps)
     parts = {"mean": gaps} | {task: {q: gap for q, gap in gaps.items() if where[q][1] == task} for task in tasks}
     return {
@@ -153,9 +151,7 @@ def _settled(
 def _by_length(table: Sequence[Row]) -> float | None:
     """Return Spearman's rank correlation of a judge's scores with the lengths of the answers in characters."""
     pairs = [(row["score"], len(row["answer"])) for row in table if row["score"] is not None]
-    scores, lengths = (
-        np.array(column, dtype=np.float64) for column in (zip(*pairs, strict=True) if pairs else ((), ()))
-    )
+    scores, lengths = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
     return _correlation(_ranks(scores), _ranks(lengths))
 
 
@@ -170,7 +166,7 @@ def _levels(scores: Mapping[str, float], where: Mapping[str, tuple[str, str]]) -
             task: _clustered({k: s for k, s in scores.items() if where[k][1] == task}, personas, SCALE)
             for task in tasks
         },
-        "by_persona": {persona: _interval(list(own.values()), SCALE) for persona, own in _by(scores, personas).items()},
+        "by_persona": {persona: _interval(own, SCALE) for persona, own in _by(scores, personas).items()},
     }
 
 
@@ -200,14 +196,14 @@ def _clustered(values: Mapping[str, float], cluster: Mapping[str, str], bounds: 
     return _interval(list(_by_cluster(values, cluster).values()), bounds)
 
 
-def _by_cluster(values: Mapping[str, float], cluster: Mapping[str, str]) -> dict[str, float]:
-    return {name: sum(members.values()) / len(members) for name, members in _by(values, cluster).items()}
+def _by_cluster(values: Mapping[Key, float], cluster: Mapping[Key, str]) -> dict[str, float]:
+    return {name: sum(members) / len(members) for name, members in _by(values, cluster).items()}
 
 
-def _by(values: Mapping[str, float], cluster: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    groups: dict[str, dict[str, float]] = defaultdict(dict)
+def _by(values: Mapping[Key, float], cluster: Mapping[Key, str]) -> dict[str, list[float]]:
+    groups: dict[str, list[float]] = defaultdict(list)
     for key, value in values.items():
-        groups[cluster[key]][key] = value
+        groups[cluster[key]].append(value)
     return groups
 
 

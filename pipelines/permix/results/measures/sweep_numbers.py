@@ -83,9 +83,7 @@ def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[
     {measure: {"difference", "low", "high", "p_value"}}, None for a number that is not defined. Raise BadInput if the
     two sweeps differ in problems, personas or runs.
     """
-    before, after = (
-        {(r["persona"], r["problem_id"], r["run"]): r["score"] for r in table} for table in (first, second)
-    )
+    before, after = ({(r["persona"], r["problem_id"], r["run"]): r["score"] for r in t} for t in (first, second))
     if before.keys() != after.keys():
         key, problem, run = min(before.keys() ^ after.keys(), key=str)
         raise BadInput(
@@ -132,11 +130,8 @@ def _shares(table: Sequence[Row], group: str) -> dict[str, dict[str, float]]:
 
 def _style(by_persona: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return voice and method by the toy world's markers; voice is a mean over personas without the controls."""
-    voices = {
-        key: _mean(style.voice_expressed(key, row["completion"]) for row in rows)
-        for key, rows in by_persona.items()
-        if key not in CONTROLS
-    }
+    people = {key: rows for key, rows in by_persona.items() if key not in CONTROLS}
+    voices = {k: _mean(style.voice_expressed(k, row["completion"]) for row in rows) for k, rows in people.items()}
     methods = {key: Counter(style.method(row["completion"]) for row in rows) for key, rows in by_persona.items()}
     shares = {key: {name: n / counts.total() for name, n in sorted(counts.items())} for key, counts in methods.items()}
     return {"voice": _mean(voices.values()), "voice_by_persona": voices, "methods": shares}

@@ -38,17 +38,11 @@ def page(
         loader=jinja2.FileSystemLoader(files.CARDS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters["unbroken"] = _unbroken
-    return environment.get_template("_report.html").render(
-        title=title,
-        toy=facts["toy"],
-        figures=[
-            (name, text, _inline(path)) for name, text in FIGURES.items() if (path := folder / f"{name}.svg").is_file()
-        ],
-        benchmarks=benchmarks,
-        legend=tabular.legend(facts, tabular.PAGE),
-        sheets=sheets,
-        cases=list(numbered.values()),
-    )
+    drawings = {name: folder / f"{name}.svg" for name in FIGURES}
+    figures = [(name, FIGURES[name], _inline(path)) for name, path in drawings.items() if path.is_file()]
+    values = {"title": title, "toy": facts["toy"], "figures": figures, "benchmarks": benchmarks, "sheets": sheets}
+    values |= {"legend": tabular.legend(facts, tabular.PAGE), "cases": list(numbered.values())}
+    return environment.get_template("_report.html").render(values)
 
 
 def _unbroken(cell: str) -> str:
