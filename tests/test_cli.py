@@ -19,6 +19,7 @@ from permix.__main__ import main
 from permix.commands import run as runs
 from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
+from permix.pipeline.plan import RunRequest
 from permix.stage import help_texts, own_fields
 from tests.support.command_line import environment_of, permix
 
@@ -88,8 +89,8 @@ def recipe_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Recipe:
     """The recipe that a stage command would run."""
     parsed: list[Recipe] = []
 
-    def make(name: str, overrides: list[str], **_: object) -> None:
-        parsed.append(recipes.load(name, overrides))
+    def make(request: RunRequest, *_: object) -> None:
+        parsed.append(recipes.load(request.name, request.overrides))
 
     monkeypatch.setattr(runs, "build", make)
     done = CliRunner().invoke(cli.app, list(arguments), catch_exceptions=False)

@@ -8,6 +8,7 @@ from permix.errors import BadInput
 from permix.experiment import calibration as calibrations
 from permix.experiment.calibration import Goal, Settings
 from permix.pipeline import designs, recipes
+from permix.pipeline.plan import RunRequest
 from permix.publishing import hub as hubs
 
 
@@ -38,10 +39,9 @@ def calibrate(
         print(f"{'  '.join(f'{name[:20]:>20}' for name in goal)}  distance\n{_cells(goal)}{'':10}  as printed")
         for point in grid.points:
             changes = [*overrides, *calibration.changes(grid.variant, {**best, **point}, loaded.tag)]
+            request = RunRequest(recipe, tuple(changes), "sweep", workers=workers, processes=processes)
             with contextlib.redirect_stdout(sys.stderr):
-                run.build(
-                    recipe, changes, until="sweep", hub_url=hub_url, workers=workers, work=work, processes=processes
-                )
+                run.build(request, hub_url, work)
             measured = designs.accuracies(recipes.load(recipe, changes), list(goal), hubs.connect(hub_url))
             distances.append((calibrations.distance(goal, measured), point))
             print(f"{_cells(measured)}  {distances[-1][0]:8.4f}  {_settings(point)}", flush=True)

@@ -10,6 +10,7 @@ from permix.commands import options, run
 from permix.errors import BadInput
 from permix.experiment import phase as diagram
 from permix.pipeline import published, recipes
+from permix.pipeline.plan import RunRequest
 from permix.publishing import hub as hubs
 from permix.results.formatting import aligned, decimal
 from permix.stages import tables
@@ -45,7 +46,7 @@ def phase(
         raise BadInput(f"The recipe {loaded.name} has no shares: give --share, or the key shares as in recipe phase.")
     designs = {value: [*overrides, *diagram.overrides(loaded.org, value)] for value in sorted({*loaded.shares})}
     for changes in designs.values():
-        run.build(recipe, changes, hub_url=hub_url, workers=workers, work=work, processes=processes)
+        run.build(RunRequest(recipe, tuple(changes), workers=workers, processes=processes), hub_url, work)
     rows = []
     for value, changes in designs.items():
         (config,) = tables.configs(recipes.load(recipe, changes))

@@ -2,9 +2,9 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from permix.automation.jobs.build import build as build_in_jobs
 from permix.automation.jobs.terms import JobTerms
 from permix.commands import options
 from permix.errors import BadInput
@@ -34,8 +34,7 @@ def run(
 ) -> None:
     """Run an experiment: build everything missing or stale, in order. Interrupt it at any time; it resumes."""
     terms = job_terms(on, flavor, timeout, max_cost, wait)
-    machine = {"workers": workers, "work": work, "processes": processes}
-    build(recipe, overrides, hub_url=hub_url, fresh=fresh, terms=terms, **machine)  # type: ignore[arg-type]
+    build(RunRequest(recipe, tuple(overrides), None, tuple(fresh), workers, processes), hub_url, work, terms)
 
 
 def job_terms(
@@ -49,33 +48,19 @@ def job_terms(
     return None
 
 
-def build(
-    name: str,
-    overrides: Sequence[str],
-    *,
-    until: str | None = None,
-    hub_url: str | None = None,
-    workers: int = 0,
-    fresh: Sequence[str] = (),
-    work: Path | None = None,
-    processes: int = 1,
-    terms: JobTerms | None = None,
-) -> None:
-    """Build a recipe's artifacts, up to stage `until`, here or (with `terms`) in Jobs of the Hub; print the result."""
-    request = RunRequest(name, tuple(overrides), until, tuple(fresh), workers, processes)
+def build(request: RunRequest, hub_url: str | None, work: Path | None, terms: JobTerms | None = None) -> None:
+    """Build the artifacts of a request, here or (with `terms`) in Jobs of the Hub; print the result."""
     plans = [Plan.of(part) for part in (request.split(terms.fan_out) if terms else [request])]
 
     hub = hubs.connect(hub_url)
-    for note in running.prepare(plans, hub, processes, here=terms is None):
+    for note in running.prepare(plans, hub, request.processes, here=terms is None):
         print(f"Note: {note}", file=sys.stderr)
     if terms is None:
         (plan,) = plans
+        workers, processes = request.workers, request.processes
         running.run(plan.steps, plan.foreign, hub, work=work, workers=workers, processes=processes)
-    else:
-        from permix.automation.jobs.build import build as build_in_jobs
-
-        if not build_in_jobs(plans, terms, hub):
-            return
+    elif not build_in_jobs(plans, terms, hub):
+        return
     for plan in plans:
         _show(plan, hub)
         if any(step.stage.name == "apps" for step in plan.steps):

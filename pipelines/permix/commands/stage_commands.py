@@ -10,6 +10,7 @@ import typer
 
 from permix.commands import options, preview, run
 from permix.pipeline.ad_hoc import Target
+from permix.pipeline.plan import RunRequest
 from permix.stage import Stage, help_texts, own_fields
 
 Parameter = tuple[str, Any, Any]
@@ -55,8 +56,8 @@ def command(stage: Stage[Any]) -> Callable[..., None]:
         if preview_only:
             preview.preview(recipe, changes, stage.name, hub_url, work)
         else:
-            machine: dict[str, Any] = {"hub_url": hub_url, "workers": workers, "work": work, "processes": processes}
-            run.build(recipe, changes, until=stage.name, **machine, terms=terms)
+            request = RunRequest(recipe, tuple(changes), stage.name, workers=workers, processes=processes)
+            run.build(request, hub_url, work, terms)
 
     run_stage.__signature__ = inspect.Signature(_parameters(stage, is_sweep))  # type: ignore[attr-defined]
     run_stage.__doc__ = (inspect.getmodule(stage.run).__doc__ or "").strip().splitlines()[0]

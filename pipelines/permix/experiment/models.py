@@ -57,16 +57,14 @@ class Model:
 OPENAI = "https://api.openai.com/v1"
 DEEPSEEK = "https://api.deepseek.com/v1"
 
-BUILTIN = {
-    row.name: row
-    for row in (
-        Model(name="qwen3-32b", model="Qwen/Qwen3-32B"),
-        Model(name="llama3.1-70b", model="meta-llama/Llama-3.1-70B-Instruct"),
-        Model(name="gemma3-27b", model="google/gemma-3-27b-it"),
-        Model(name="gpt-5-mini", model="gpt-5-mini", url=OPENAI, key="OPENAI_API_KEY"),
-        Model(name="deepseek-v3.2", model="deepseek-chat", url=DEEPSEEK, key="DEEPSEEK_API_KEY"),
-    )
-}
+_ROWS = (
+    Model(name="qwen3-32b", model="Qwen/Qwen3-32B"),
+    Model(name="llama3.1-70b", model="meta-llama/Llama-3.1-70B-Instruct"),
+    Model(name="gemma3-27b", model="google/gemma-3-27b-it"),
+    Model(name="gpt-5-mini", model="gpt-5-mini", url=OPENAI, key="OPENAI_API_KEY"),
+    Model(name="deepseek-v3.2", model="deepseek-chat", url=DEEPSEEK, key="DEEPSEEK_API_KEY"),
+)
+BUILTIN = {row.name: row for row in _ROWS}
 """The paper's teachers, rewriter and judges. Prices change, so recipes state them."""
 
 

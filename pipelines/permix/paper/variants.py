@@ -30,10 +30,7 @@ _ROWS = [
     Variant("permix-sft-gold", "PerMix-SFT (gold)", "sft", True, "gold"),
     Variant("permix-sft-styled", "PerMix-SFT (styled)", "sft", True, "styled"),
     *(Variant(f"seqkd-{t}", f"SeqKD ({title})", "sft", False, "teacher", t) for t, title in TEACHERS.items()),
-    *(
-        Variant(f"permix-seqkd-{t}", f"PerMix-SeqKD ({title})", "sft", True, "teacher", t)
-        for t, title in TEACHERS.items()
-    ),
+    *(Variant(f"permix-seqkd-{t}", f"PerMix-SeqKD ({x})", "sft", True, "teacher", t) for t, x in TEACHERS.items()),
     Variant("rlvr", "RLVR", "grpo", False, "verifier"),
     Variant("permix-rlvr", "PerMix-RLVR", "grpo", True, "verifier"),
 ]

@@ -73,10 +73,8 @@ def scoring(
     scored = [quoted(f"score-{score}", text) for score, text in enumerate(examples, 1)]
     listed = "\n".join(reversed(scored) if backwards else scored)
     marked["examples"] = f"\nFor comparison, an answer of each score:\n{listed}\n" if examples else ""
-    return [
-        {"role": "system", "content": _text("score", rubric=_text(f"rubrics/{task}"))},
-        {"role": "user", "content": _text("score_item", **marked)},
-    ]
+    rules = _text("score", rubric=_text(f"rubrics/{task}"))
+    return [{"role": "system", "content": rules}, {"role": "user", "content": _text("score_item", **marked)}]
 
 
 def comparing(persona: str, question: str, first: str, second: str) -> Messages:

@@ -131,7 +131,6 @@ _TAGS = {
 
 
 def _method(row: variants.Variant) -> list[str]:
-    """Return the tags for a variant's training."""
     trained = {"sft": ["sft"], "grpo": ["grpo", "rlvr"]}.get(row.trainer, [])
     return [*trained, *(["distillation"] if row.target == "teacher" else [])]
 
@@ -146,10 +145,9 @@ def _dataset(card: str, values: dict[str, Any]) -> dict[str, Any]:
         "tags": ["permix", "persona", PAPER, *_TAGS.get(card, []), *_method(values["variant"])],
         "configs": [dict(config) for config in values["configs"]],
     }
-    if card == "tables":
-        for config in head["configs"]:
-            if config["config_name"] == "ours":
-                config["default"] = True
+    for config in head["configs"]:
+        if card == "tables" and config["config_name"] == "ours":
+            config["default"] = True
     return head
 
 

@@ -1,12 +1,11 @@
 """The toy tokenizer, without learned parts: a token for each word and number of the world, bytes for all else."""
 
 import re
-from typing import TYPE_CHECKING
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from permix.toy import corpus
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 PAD, END, SYSTEM, USER, ASSISTANT = SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 BOX = "\\boxed{"
@@ -23,11 +22,8 @@ TEMPLATE = """{%- for message in messages -%}
 """
 
 
-def build() -> "PreTrainedTokenizerFast":
+def build() -> PreTrainedTokenizerFast:
     """Build the tokenizer, the same every time. Its chat template marks the assistant's text for SFT."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
     # Every message starts with a space, so nearly all words need their token with the space in front only.
     words = {word.replace(" ", "Ġ") for text in corpus.texts() for word in re.findall(WORD, f" {text}")}
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())

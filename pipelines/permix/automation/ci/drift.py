@@ -110,7 +110,5 @@ def _has(repository: RepositoryState, name: str) -> bool:
 
 def rows(outcomes: Mapping[str, str | PermixError]) -> list[dict[str, str]]:
     """Return a table's rows: each repository, and what was done with it or what is wrong."""
-    return [
-        {"artifact": repo, "state": "broken" if isinstance(outcome, PermixError) else "ok", "what": str(outcome)}
-        for repo, outcome in outcomes.items()
-    ]
+    states = {repo: "broken" if isinstance(outcome, PermixError) else "ok" for repo, outcome in outcomes.items()}
+    return [{"artifact": repo, "state": states[repo], "what": str(outcome)} for repo, outcome in outcomes.items()]

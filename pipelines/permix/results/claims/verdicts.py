@@ -62,7 +62,6 @@ class Printed:
                 self._cells |= {(name, benchmark, "pss"): math.fsum(values) / len(values)}
 
     def value(self, cell: Cell) -> float | None:
-        """Return the printed number."""
         return self._cells.get(cell)
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
@@ -75,7 +74,6 @@ class Printed:
         return Ends(values[0] - values[1] - half, values[0] - values[1] + half)  # type: ignore[operator]
 
     def column(self, cell: Cell) -> tuple[str, str]:
-        """Return the paper's own names."""
         return cell[1], cell[2]
 
     def _error(self, cell: Cell) -> float | None:

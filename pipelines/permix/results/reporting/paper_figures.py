@@ -74,11 +74,11 @@ def tradeoff(lines: Sequence[Line], stem: Path, *, toy: bool) -> None:
         for axes, benchmark in grid:
             for row in (r for r in data if r["benchmark"] == benchmark):
                 look = variant_looks[row["variant"]]
-                if _known(row, "pss_low", "pss_high"):
-                    axes.plot([row["pss_low"], row["pss_high"]], [row[measure]] * 2, color=look.colour, lw=1.2)
-                if _known(row, f"{measure}_low", f"{measure}_high"):
-                    ends = [row[f"{measure}_low"], row[f"{measure}_high"]]
-                    axes.plot([row["pss"]] * 2, ends, color=look.colour, lw=1.2)
+                across, up = ([row[f"{name}_{end}"] for end in ("low", "high")] for name in ("pss", measure))
+                if None not in across:
+                    axes.plot(across, [row[measure]] * 2, color=look.colour, lw=1.2)
+                if None not in up:
+                    axes.plot([row["pss"]] * 2, up, color=look.colour, lw=1.2)
                 axes.plot(row["pss"], row[measure], look.marker, color=look.colour, ms=8)
             frame(axes, f"{benchmark}: {FIDELITY[measure]} (up) against PSS (right)")
             axes.set_xlim(-0.02, 1.02)
