@@ -17,7 +17,7 @@ import openai
 
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS, Endpoint, Request, Sampling
-from tests.bench.row import Row
+from tests.bench.row import SCRIPTS, Row
 from tests.support.models import make_tiny_model
 from tests.support.vllm import vllm_serve
 
@@ -31,14 +31,6 @@ REAL, TOKENS, REAL_ROUNDS = 384, 32, 3
 
 FAST = "fine"
 SLOW = "lambda asked: replace(completion('word ' * 200), slow=0.5 + asked.body['seed'] % 16 / 16)"
-SCRIPTED = """
-import sys
-from dataclasses import replace
-from tests.support.faulty_server import FaultyServer, completion, fine
-with FaultyServer({script}, remember=False) as server:
-    print(server.url, flush=True)
-    sys.stdin.read()
-"""
 
 
 def rows() -> Iterator[Row]:
@@ -168,7 +160,7 @@ def _bare(url: str, requests: Sequence[Request]) -> float:
 @contextmanager
 def _scripted(script: str) -> Iterator[str]:
     """The scripted server of the tests, in a process of its own."""
-    command = [sys.executable, "-c", SCRIPTED.format(script=script)]
+    command = [sys.executable, "-c", SCRIPTS["scripted server"].format(script=script)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         yield server.stdout.readline().strip()
         server.communicate()

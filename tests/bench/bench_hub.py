@@ -23,23 +23,11 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from embedded_hub import launch
-from tests.bench.row import Row
+from tests.bench.row import SCRIPTS, Row
 
 SIZE = 1_000_000_000
 ROUNDS = 2
 FILES, COMMITS = 2000, 1000
-
-TRANSFER = """
-import sys, time
-from huggingface_hub import HfApi
-api, way, path = HfApi(), sys.argv[1], sys.argv[2]
-started = time.perf_counter()
-if way == "down":
-    api.hf_hub_download("lab/r", "big.bin", local_dir=path)
-else:
-    api.upload_file(repo_id="lab/r", path_or_fileobj=path, path_in_repo="big.bin")
-print(time.perf_counter() - started)
-"""
 
 
 def rows() -> Iterator[Row]:
@@ -111,7 +99,7 @@ def _transfer(root: Path, way: str, access: dict[str, str]) -> float:
     path = target if way == "down" else root / "big.bin"
     os.sync()  # what the one before left to be written is not this one's
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", TRANSFER, way, str(path)],
+        [sys.executable, "-W", "ignore", "-c", SCRIPTS["transfer a file"], way, str(path)],
         env=environment, cwd=root, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     for left in (home, target):

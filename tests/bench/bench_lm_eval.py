@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from permix.pipeline import recipes
@@ -25,58 +26,13 @@ from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Engine, Sampler
 from permix.stage import StageContext
 from permix.stages import personas, sweep
-from tests.bench.row import Row
+from tests.bench.row import SCRIPTS, Row
 from tests.support.command_line import permix
 from tests.support.models import make_adapter, make_tiny_model
 
 VERSION = "0.4.13"
 VARIANTS, PROBLEMS, RUNS, TOKENS, BATCH = 3, 100, 2, 32, 200
 LAUNCHES, ROUNDS = 3, 2
-RECIPE = f"""
-base = "own/tiny"
-org = "own"
-variants = ["base", "own/tiny+own/one", "own/tiny+own/two"]
-benchmarks = ["sums"]
-[benchmark.sums]
-dataset = "own/sums"
-instruction = "plain"
-[sweep]
-runs = {RUNS}
-temperature = 0.6
-top_p = 0.9
-max_tokens = {TOKENS}
-batch_size = {BATCH}
-"""
-TASK = f"""
-task: sums
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: FOLDER/sums/test.jsonl}}}}
-test_split: test
-output_type: generate_until
-doc_to_text: "{{{{question}}}}"
-doc_to_target: "{{{{answer}}}}"
-generation_kwargs:
-  {{until: ["<|end|>"], max_gen_toks: {TOKENS}, do_sample: true, temperature: 0.6, top_p: 0.9, top_k: 0}}
-repeats: {RUNS}
-filter_list: [{{name: all, filter: [{{function: take_first}}]}}]
-metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
-"""
-API = f"""
-import json, sys, time
-from lm_eval import evaluator
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
-folder = sys.argv[1]
-model = HFLM(pretrained=folder + "/tiny", device="cpu", batch_size={BATCH}, dtype="float32")
-tasks = TaskManager(include_path=folder + "/tasks", include_defaults=False)
-evaluator.add_env_info = lambda *_: None
-for line in sys.stdin:
-    started = time.perf_counter()
-    for text in json.loads(line):
-        evaluator.simple_evaluate(model, tasks=["sums"], task_manager=tasks, system_instruction=text or None,
-            apply_chat_template=True, bootstrap_iters=0, log_samples=True)
-    print("seconds", time.perf_counter() - started, flush=True)
-"""
 
 
 def rows() -> Iterator[Row]:
@@ -91,6 +47,10 @@ def rows() -> Iterator[Row]:
         _make(folder)
         yield _by_launches(folder, python)
         yield _in_memory(folder, python)
+
+
+def _text(name: str) -> str:
+    return Template(SCRIPTS[name]).substitute(RUNS=RUNS, TOKENS=TOKENS, BATCH=BATCH)
 
 
 def _install(folder: Path) -> Path:
@@ -120,8 +80,8 @@ def _make(folder: Path) -> None:
     (folder / "pools").mkdir()
     personas.run(personas.configs(recipes.load("toy"))[0], {}, folder / "pools", context=None)  # type: ignore[arg-type]
     (folder / "tasks").mkdir()
-    (folder / "tasks" / "sums.yaml").write_text(TASK.replace("FOLDER", str(folder)))
-    (folder / "bench.toml").write_text(RECIPE)
+    (folder / "tasks" / "sums.yaml").write_text(_text("task of lm-eval").replace("FOLDER", str(folder)))
+    (folder / "bench.toml").write_text(_text("recipe of the sweep"))
 
 
 def _environment() -> dict[str, str]:
@@ -158,7 +118,7 @@ def _in_memory(folder: Path, python: Path) -> Row:
     """One variant, all personas and controls; turn by turn on one thread each."""
     pool = [*persona.CONTROLS, *persona.bundled("eval")]
     environment = _environment() | {"OMP_NUM_THREADS": "1"}
-    script = [python, "-c", API, folder]
+    script = [python, "-c", _text("lm-eval in memory"), folder]
     quiet: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with (
         subprocess.Popen(script, text=True, env=environment, **quiet) as child,

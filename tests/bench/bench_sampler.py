@@ -20,49 +20,13 @@ from permix.sampling import sampler
 from permix.sampling.engines import open_engine
 from permix.sampling.journal import Journal
 from permix.sampling.sampler import Adapter, Engine, Request, Sampler, Sampling
-from tests.bench.row import Row
+from tests.bench.row import SCRIPTS, Row
 from tests.support.models import make_adapter, make_tiny_model
 
 ROUNDS, SIZE, TOKENS = 3, 768, 32
 ROWS = 64  # that vLLM decodes at once, so that the set is more than one chunk
 BATCHES = (16, 64, 256)
 Rate = Callable[[], float]
-
-# Both give one line of JSON, tokens per second, for every line that comes.
-PIPELINE = """
-import json, sys, time, torch
-from transformers import pipeline
-torch.set_num_threads(1)
-base, asked = sys.argv[1], json.loads(open(sys.argv[2]).read())
-generator = pipeline("text-generation", base)
-generator.tokenizer.padding_side = "left"
-pad = generator.tokenizer.pad_token_id
-for line in sys.stdin:
-    size = int(line)
-    chats = [r["messages"] for r in asked][: 24 if size == 1 else 256]
-    started = time.perf_counter()
-    done = generator(chats, batch_size=size, max_new_tokens=asked[0]["sampling"]["max_tokens"], do_sample=True,
-        temperature=1.0, top_p=1.0, top_k=0, return_tensors=True)
-    seconds = time.perf_counter() - started
-    prompts = [len(generator.tokenizer.apply_chat_template(c, add_generation_prompt=True)["input_ids"]) for c in chats]
-    tokens = sum(sum(t != pad for t in d[0]["generated_token_ids"]) - n for d, n in zip(done, prompts))
-    print(json.dumps(tokens / seconds), flush=True)
-"""
-CHAT = """
-import json, sys, time
-from vllm import LLM, SamplingParams
-if __name__ == "__main__":
-    base, asked = sys.argv[1], json.loads(open(sys.argv[2]).read())
-    llm = LLM(base, dtype="float32", max_num_seqs=int(sys.argv[3]), generation_config="vllm", enforce_eager=True,
-        enable_chunked_prefill=False, max_model_len=2048, max_num_batched_tokens=4096)
-    for line in sys.stdin:
-        started = time.perf_counter()
-        most = asked[0]["sampling"]["max_tokens"]
-        params = [SamplingParams(temperature=1.0, max_tokens=most, seed=r["seed"]) for r in asked]
-        done = llm.chat([r["messages"] for r in asked], params, use_tqdm=False)
-        seconds = time.perf_counter() - started
-        print(json.dumps(sum(len(d.outputs[0].token_ids) for d in done) / seconds), flush=True)
-"""
 
 
 def rows() -> Iterator[Row]:
@@ -82,7 +46,10 @@ def rows() -> Iterator[Row]:
 
 
 def _transformers(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
-    with closing(open_engine(Engine(folder / "base"))) as engine, _Script(PIPELINE, folder) as script:
+    with (
+        closing(open_engine(Engine(folder / "base"))) as engine,
+        _Script(SCRIPTS["transformers pipeline"], folder) as script,
+    ):
         runs: dict[str, Rate] = {"ours": lambda: _rate(engine, requests[:256])}
         runs |= {f"pipeline, batch {size}": lambda size=size: script.rate(size) for size in (1, *BATCHES)}  # type: ignore[misc]
         rates = _in_turns(runs)
@@ -98,7 +65,7 @@ def _transformers(folder: Path, requests: Sequence[Request], adapters: Sequence[
 def _vllm(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
     with (
         closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine,
-        _Script(CHAT, folder) as script,
+        _Script(SCRIPTS["vllm chat"], folder) as script,
     ):
         rates = _in_turns({"ours": lambda: _rate(engine, requests), "bare": script.rate})
         detail = f"{rates['ours']:.0f} / {rates['bare']:.0f} tokens/s"

@@ -20,29 +20,13 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from embedded_hub import launch
 from permix.results.measures import pss
 from permix.stages import apps
-from tests.bench.row import Row
+from tests.bench.row import SCRIPTS, Row
 from tests.support.command_line import environment_of
 from tests.support.spaces import CHROMIUM, serve
 
 VARIANTS, BENCHMARKS, PERSONAS, PROBLEMS, RUNS = 12, 3, 16, 500, 5
 ROUNDS = 5
 ORG, TOY = "synthetic", "permix-smoke"
-TALK = """
-import json, sys, time
-sys.path.insert(0, sys.argv[1])
-from huggingface_hub import HfApi
-from speaker import Request, Sampling, Speaker
-api, speaker = HfApi(), Speaker("cpu")
-speaker.load(sys.argv[2])
-names = [speaker.find(repo, api) for repo in sys.argv[3:]]
-firsts = []
-for seed, name in enumerate(["", *names * 10]):
-    started = time.perf_counter()
-    question = "Ana has 12 apples. She buys 7 more apples. How many apples does Ana have?"
-    next(speaker.answers([Request((("user", question),), name, seed, Sampling(0.7, 1, 32))]))
-    firsts.append(time.perf_counter() - started)
-print(json.dumps(firsts))
-"""
 
 
 def rows() -> Iterator[Row]:
@@ -69,7 +53,7 @@ def _talk(access: dict[str, str]) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         space = apps.build("permix-chat", Path(folder))
         done = subprocess.run(
-            [sys.executable, "-c", TALK, str(space), base, *names],
+            [sys.executable, "-c", SCRIPTS["talk to the chat"], str(space), base, *names],
             env=os.environ | access,
             check=True,
             capture_output=True,

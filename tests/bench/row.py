@@ -1,7 +1,11 @@
-"""One line of the table that `make bench` prints."""
+"""One line of the table that `make bench` prints, and the programs that benches start."""
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+SCRIPTS: dict[str, str] = tomllib.loads(Path(__file__).with_name("scripts.toml").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

@@ -40,5 +40,5 @@ def test_what_permix_did_not_make_is_not_collected(hub_of_smoke: hub.Hub) -> Non
 
 
 def test_a_hub_that_refuses_is_one_sentence(tmp_path: Path) -> None:
-    with answering(lambda path: error(403)) as (url, _), pytest.raises(PermixError, match="no right"):
+    with answering(lambda path: error(403)) as (url, _), pytest.raises(PermixError, match="does not have the right"):
         collection.gather(hub.Hub(url, "hf_x", tmp_path, embedded=False), "collected")

@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,21 @@ def repo(request: pytest.FixtureRequest) -> str:
 
 def api(hub: Hub) -> HfApi:
     return HfApi(hub.endpoint, token=hub.token)
+
+
+@contextmanager
+def refused(match: str, kind: type[PermixError] = PermixError) -> Iterator[None]:
+    """Expect a failure of one sentence: no line break, an end, not too long for a person."""
+    with pytest.raises(kind, match=match) as failure:
+        yield
+    text = str(failure.value)
+    assert "\n" not in text and text[-1] in ".?" and len(text) < 400, text
+
+
+def head_of(hub: Hub, repo: str) -> RepositoryState:
+    head = hub.state(repo)
+    assert head is not None
+    return head
 
 
 def commits(hub: Hub, repo: str) -> list[str]:
@@ -66,16 +82,12 @@ def test_a_repository_is_split_into_kind_and_id(repo: str, expected: tuple[str, 
 def test_publishing_is_one_commit_and_the_repository_is_the_folder(hub: Hub, repo: str, tmp_path: Path) -> None:
     first = hub.publish(repo, folder_of(tmp_path / "one", a="1", b="2", c="3"), "one", None)
     assert commits(hub, repo) == ["one", "initial commit"]
-    head = hub.state(repo)
-    assert head is not None
-    assert head.sha == first
-    assert head.intact
+    head = head_of(hub, repo)
+    assert (head.sha, head.intact) == (first, True)
     second = hub.publish(repo, folder_of(tmp_path / "two", b="new", d="4"), "two", head)
     assert commits(hub, repo) == ["two", "one", "initial commit"]
-    head = hub.state(repo)
-    assert head is not None
-    assert head.sha == second
-    assert head.intact
+    head = head_of(hub, repo)
+    assert (head.sha, head.intact) == (second, True)
     assert set(head.files) == {".gitattributes", "README.md", "run.json", "b", "d"}
     assert (hub.fetch(head) / "b").read_text() == "new"
 
@@ -88,8 +100,7 @@ def test_large_files_go_by_lfs_and_come_back(hub: Hub, repo: str, tmp_path: Path
     record |= {"files": described, "content_digest": run_record.content_digest(folder, described)}
     (folder / "run.json").write_text(json.dumps(record))
     hub.publish(repo, folder, "one", None)
-    head = hub.state(repo)
-    assert head is not None
+    head = head_of(hub, repo)
     assert head.intact
     assert head.files["data.parquet"] == (run_record.sha256(folder / "data.parquet"), 200_000)
     assert (hub.fetch(head) / "data.parquet").read_bytes() == (folder / "data.parquet").read_bytes()
@@ -97,8 +108,7 @@ def test_large_files_go_by_lfs_and_come_back(hub: Hub, repo: str, tmp_path: Path
 
 def test_of_a_large_dataset_only_the_named_files_are_fetched(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "data", a="1", b="2"), "both", None)
-    head = hub.state(repo)
-    assert head
+    head = head_of(hub, repo)
     assert "b" not in {path.name for path in hub.fetch(head, ("a",)).iterdir()}
     assert {path.name for path in hub.fetch(head).iterdir()} >= {"a", "b", "run.json"}
 
@@ -107,11 +117,8 @@ def test_who_publishes_on_top_of_something_newer_is_refused(hub: Hub, repo: str,
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     old = hub.state(repo)
     hub.publish(repo, folder_of(tmp_path / "two", a="2"), "two", old)
-    with pytest.raises(
-        PermixError, match=f"Could not publish {repo}. Someone else committed to this repository"
-    ) as failure:
+    with refused(f"Could not publish {repo}. Someone else committed to this repository"):
         hub.publish(repo, folder_of(tmp_path / "three", a="3"), "three", old)
-    assert one_line(failure.value)
     assert commits(hub, repo) == ["two", "one", "initial commit"]
 
 
@@ -123,9 +130,7 @@ def test_an_edit_by_hand_is_noticed_but_one_of_the_card_is_not(hub: Hub, repo: s
         api(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id=name, repo_type="dataset")
 
     def intact() -> bool:
-        head = hub.state(repo)
-        assert head is not None
-        return head.intact
+        return head_of(hub, repo).intact
 
     edit("README.md", f"{METADATA}new card")
     edit(".eval_results/x.yaml", "a: 1")
@@ -146,8 +151,7 @@ def test_what_does_not_match_its_record_is_not_fetched(hub: Hub, repo: str, tmp_
     folder = folder_of(tmp_path / "one", a="1")
     (folder / "a").write_text("2")
     hub.publish(repo, folder, "one", None)
-    head = hub.state(repo)
-    assert head is not None
+    head = head_of(hub, repo)
     assert not head.intact
     with pytest.raises(PermixError, match=rf"{repo}@{head.sha[:8]} does not have the content in its run.json"):
         hub.fetch(head)
@@ -156,8 +160,7 @@ def test_what_does_not_match_its_record_is_not_fetched(hub: Hub, repo: str, tmp_
 @pytest.mark.parametrize("damage", [b"", b"2"])
 def test_a_damaged_copy_in_the_cache_is_downloaded_again(hub: Hub, repo: str, tmp_path: Path, damage: bytes) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
-    head = hub.state(repo)
-    assert head is not None
+    head = head_of(hub, repo)
     (hub.fetch(head) / "a").resolve().write_bytes(damage)
     assert (hub.fetch(head) / "a").read_text() == "1"
 
@@ -167,8 +170,7 @@ def test_another_programs_run_json_is_no_record(hub: Hub, repo: str, tmp_path: P
     folder = folder_of(tmp_path / "one", a="1")
     (folder / "run.json").write_text(text)
     hub.publish(repo, folder, "one", None)
-    head = hub.state(repo)
-    assert head is not None
+    head = head_of(hub, repo)
     assert (head.record, len(head.content_digest)) == (None, 64)
 
 
@@ -178,21 +180,16 @@ def test_the_digest_of_a_foreign_repository_follows_its_files_alone(hub: Hub, re
     digests = []
     for path, text in (("a", "1"), ("README.md", METADATA), ("a", "2"), ("a", "1")):
         api(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id=name, repo_type="dataset")
-        head = hub.state(repo)
-        assert head is not None
-        digests.append(head.content_digest)
+        digests.append(head_of(hub, repo).content_digest)
     assert digests[0] == digests[1] == digests[3] != digests[2]
 
 
 def test_a_card_is_written_in_a_commit_of_its_own_and_only_when_it_is_new(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     for _ in range(2):
-        head = hub.state(repo)
-        assert head is not None
-        hub.write_card(head, f"{METADATA}# Results: –\n")
+        hub.write_card(head_of(hub, repo), f"{METADATA}# Results: –\n")
     assert commits(hub, repo) == ["Results onto the card", "one", "initial commit"]
-    head = hub.state(repo)
-    assert head is not None
+    head = head_of(hub, repo)
     assert head.intact
     assert hub.download(f"{repo}@{head.sha}", "README.md").read_text(encoding="utf-8").endswith("# Results: –\n")
 
@@ -203,8 +200,7 @@ def test_heads_of_nothing_of_a_tag_and_of_no_revision(hub: Hub, repo: str, tmp_p
     hub.tag(repo, "v1.0.0", sha)
     hub.tag(repo, "v1.0.0", sha)  # there already
     assert hub.tags(repo) == {"v1.0.0": sha}
-    state = hub.state(f"{repo}@v1.0.0")
-    assert state is not None
+    state = head_of(hub, f"{repo}@v1.0.0")
     assert (state.repo, state.sha) == (repo, sha)
     with pytest.raises(BadInput, match=f"{repo} has no revision 'v9' on"):
         hub.state(f"{repo}@v9")
@@ -212,9 +208,8 @@ def test_heads_of_nothing_of_a_tag_and_of_no_revision(hub: Hub, repo: str, tmp_p
 
 @pytest.mark.parametrize("name", ["a/b/c", "", "me/x y", "datasets/a/b/c", "me/-x"])
 def test_a_name_that_no_hub_would_take_is_one_sentence(hub: Hub, name: str) -> None:
-    with pytest.raises(BadInput, match="Could not look up") as failure:
+    with refused("Could not look up", BadInput):
         hub.state(name)
-    assert one_line(failure.value)
 
 
 def test_who_may_write_is_asked_before_anything_is_made(hub: Hub) -> None:
@@ -225,12 +220,6 @@ def test_who_may_write_is_asked_before_anything_is_made(hub: Hub) -> None:
         replace(hub, token="hf_wrong").check_write("me")
     with pytest.raises(BadInput, match=r"permix may not write to 'you' on .*use --set org=, one of .*permix"):
         replace(hub, embedded=False).check_write("you")
-
-
-def one_line(failure: Exception) -> bool:
-    """Whether a failure is one sentence: no line break, an end, not too long for a person."""
-    text = str(failure)
-    return "\n" not in text and text[-1] in ".?" and len(text) < 400
 
 
 ANSWERS: dict[str, tuple[Callable[[str], Answer], str]] = {
@@ -248,18 +237,16 @@ ANSWERS: dict[str, tuple[Callable[[str], Answer], str]] = {
 @pytest.mark.parametrize("case", ANSWERS)
 def test_every_bad_answer_is_one_sentence(case: str, tmp_path: Path) -> None:
     answer, sentence = ANSWERS[case]
-    with answering(answer) as (url, _), pytest.raises(PermixError, match=sentence) as failure:
+    with answering(answer) as (url, _), refused(sentence):
         Hub(url, "hf_mine", tmp_path, embedded=False).check_write("me")
-    assert one_line(failure.value), failure.value
 
 
 def test_a_gated_repository_says_what_to_do(tmp_path: Path) -> None:
     def answer(path: str) -> Answer:
         return 403, "", {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to model me/llama is restricted"}
 
-    with answering(answer) as (url, _), pytest.raises(PermixError, match="It is gated: accept its terms on") as failure:
+    with answering(answer) as (url, _), refused("It is gated: accept its terms on"):
         Hub(url, "hf_mine", tmp_path, embedded=False).state("me/llama")
-    assert one_line(failure.value)
 
 
 def test_an_upload_that_fails_halfway_is_one_sentence(tmp_path: Path) -> None:
@@ -278,9 +265,8 @@ def test_an_upload_that_fails_halfway_is_one_sentence(tmp_path: Path) -> None:
     with answering(answer) as (url, seen):
         addresses.append(url)
         there = RepositoryState("me/x", "0" * 40, {}, None)
-        with pytest.raises(PermixError, match=r"Could not publish me/x\. The token does not have the right") as failure:
+        with refused(r"Could not publish me/x\. The token does not have the right"):
             Hub(url, "hf_mine", tmp_path, embedded=False).publish("me/x", tmp_path / "out", "one", there)
-    assert one_line(failure.value)
     assert "/put" in [path for path, _ in seen]
 
 
@@ -293,9 +279,8 @@ def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
         lambda: nobody.publish("me/x", tmp_path, "one", None),
     ]
     for ask in calls:
-        with pytest.raises(PermixError, match=r"http://127.0.0.1:9 does not answer. Check the address") as failure:
+        with refused(r"http://127.0.0.1:9 does not answer. Check the address"):
             ask()
-        assert one_line(failure.value)
 
 
 def test_a_hub_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,9 +297,8 @@ def test_a_hub_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytes
 def test_a_cache_that_cannot_be_written_is_one_sentence(hub: Hub, repo: str, tmp_path: Path) -> None:
     hub.publish(repo, folder_of(tmp_path / "one", a="1"), "one", None)
     (tmp_path / "file").write_text("")
-    with pytest.raises(PermixError, match=f"Could not download run.json of {repo}@.*Not a directory") as failure:
+    with refused(f"Could not download run.json of {repo}@.*Not a directory"):
         replace(hub, cache=tmp_path / "file" / "cache").state(repo)
-    assert one_line(failure.value)
 
 
 def test_the_token_follows_no_redirect_to_another_server(tmp_path: Path) -> None:
