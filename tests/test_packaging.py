@@ -84,8 +84,7 @@ print(recipes.names(), len(persona.bundled("train")), len(persona.bundled("eval"
 def test_the_installed_package_publishes_pools_and_spaces(installed: Path, tmp_path: Path) -> None:
     """With workers, cards and an embedded Hub that all come from the wheel."""
     for stage in ("personas", "apps"):
-        done = python(installed, tmp_path, "-m", "permix", stage, "--recipe", "smoke")
-        assert "/permix-smoke/" in done
+        assert "/permix-smoke/" in python(installed, tmp_path, "-m", "permix", stage, "--recipe", "smoke")
     code = python(installed, tmp_path, "-m", "permix", "show", "spaces/permix-smoke/pss", "--json")
     assert '"commit": null' in code  # no checkout: no commit to name
 

@@ -30,9 +30,7 @@ def test_a_pipe_gets_one_line_per_event(capsys: pytest.CaptureFixture[str]) -> N
     assert err.splitlines() == ["current  o/a", "making   o/b", "made     o/b (12 s)", "making   o/c", "FAILED   o/c"]
 
 
-def test_progress_is_told_now_and_then_with_rate_and_time_left(
-    capsys: pytest.CaptureFixture[str], clock: list[float]
-) -> None:
+def test_progress_lines_have_rate_and_time_left(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     board = Board(every=10)
     board.start("o/a")
     clock[0] += 60  # loading takes its time and is not part of the rate
@@ -43,10 +41,8 @@ def test_progress_is_told_now_and_then_with_rate_and_time_left(
     board.update("o/a", 60, 100, "steps", "reward 0.50")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "making   o/a",
-        "         o/a: 40/100 steps, 0/s",
-        "         o/a: 60/100 steps, 2/s, reward 0.50, 20 s left",
-    ]
+        "making   o/a", "         o/a: 40/100 steps, 0/s", "         o/a: 60/100 steps, 2/s, reward 0.50, 20 s left",
+    ]  # fmt: skip
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,10 +74,8 @@ def test_a_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
         board.done("datasets/o/a", 3.0)
         board.say("[1/2] kept as it is")
     shown = screen.getvalue()
-    assert "3/10 steps" in shown
-    assert "loss 0.1" in shown
-    assert "made     datasets/o/a (3 s)" in shown
-    assert "[1/2] kept as it is" in shown
+    parts = ("3/10 steps", "loss 0.1", "made     datasets/o/a (3 s)", "[1/2] kept as it is")
+    assert [part for part in parts if part not in shown] == []
 
 
 @pytest.mark.parametrize(

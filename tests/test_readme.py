@@ -1,7 +1,6 @@
 """Every command and example of the README, the guides and the pages for contributors runs, on the smoke recipe."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -12,7 +11,10 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 import pytest
 import typer
 
@@ -20,7 +22,8 @@ from embedded_hub import launch
 from permix import cli, stages
 from permix.pipeline import plan, recipes
 from tests.support import foreign_logs
-from tests.support.command_line import permix
+from tests.support.cases import cases
+from tests.support.command_line import environment_of, permix
 from tests.support.models import make_tiny_model
 
 ROOT = Path(__file__).parents[1]
@@ -31,25 +34,7 @@ PATHS = (
 )
 PAGES = {path: (ROOT / path).read_text(encoding="utf-8") for path in PATHS}
 CLI = typer.main.get_command(cli.app)
-ELSEWHERE = {
-    "make ": "an environment of its own, and other tests",
-    "source .venv/bin/activate": "an environment of its own",
-    "python -m pytest ": "it runs other tests",
-    "pip install '.[train]'": "tests/test_packaging.py builds and unpacks the wheel",
-    "permix sweep --endpoint ": "tests/commands/test_sweep.py has a server",
-    'permix sample "What is 3 + 4?" ': "tests/commands/test_sample.py has a server",
-    "permix doctor --recipe single-gpu": "exit code 1 without a GPU: tests/commands/test_doctor.py",
-    "permix export permix/permix-toy-permix-rlvr --gguf ": "llama.cpp: tests/commands/test_export.py",
-    "permix calibrate --processes 8": "8 GPUs: tests/commands/test_calibrate.py",
-    "permix hub mirror ": "huggingface.co: tests/embedded_hub/test_mirror.py",
-    "permix run --recipe laptop": "huggingface.co, and 40 minutes",
-    "permix run --recipe single-gpu ": "a GPU and huggingface.co",
-    "permix run --recipe paper ": "8 GPUs and huggingface.co",
-    "permix watch my-org/my-adapter ": "huggingface.co: tests/automation/test_watch.py",
-    "PERMIX_ORG=permix permix hub exec -- permix ci drift": "minutes: tests/automation/test_publish.py",
-    "PERMIX_ORG=permix permix hub exec -- python leaderboard": "it does not end: tests/spaces/test_leaderboard.py",
-    "permix hub serve --port 7870": "it does not end: test_hub_serve_runs_in_the_foreground",
-}
+ELSEWHERE = dict(cases(__file__)["elsewhere"])
 """How commands begin that do not run here, and the reason."""
 
 
@@ -66,23 +51,14 @@ def commands() -> list[str]:
 
 def shell(command: str, home: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command as if `permix` and `python` were installed, with the smoke recipe as the default."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     prelude = f'permix() {{ "{sys.executable}" -m permix "$@"; }}\n'
-    return subprocess.run(
-        ["bash", "-c", prelude + re.sub(r"(?<![\w/])python -c", f"{sys.executable} -c", command)],
-        env=environment | {"PERMIX_HOME": str(home), "PERMIX_RECIPE": "smoke"},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    script = prelude + re.sub(r"(?<![\w/])python -c", f"{sys.executable} -c", command)
+    settings: dict[str, Any] = {"cwd": folder, "capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run(["bash", "-c", script], env=environment_of(home, PERMIX_RECIPE="smoke"), **settings)
 
 
 def gsm8k_folder(folder: Path) -> Path:
     """A folder as `openai/gsm8k` is laid out, with problems of our own."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
     rows = [{"question": f"What is {n} plus {n}?", "answer": f"{n} + {n} = {2 * n}\n#### {2 * n}"} for n in range(60)]
     for split in ("train", "test"):
         (folder / "main").mkdir(parents=True, exist_ok=True)
@@ -112,13 +88,9 @@ def log_folders(folder: Path) -> Path:
 PROBLEMS = [{"question": f"Ann has {n} pens and buys 3. How many?", "answer": str(n + 3)} for n in range(16)]
 QUIZ = [{"question": f"Which is {n}?\nA. {n}\nB. {n + 1}", "answer": "A"} for n in range(8)]
 FOLDERS: dict[str, Callable[[Path], Path]] = {
-    "FOLDER": gsm8k_folder,
-    "MODEL": model_folder,
-    "PROBLEMS": lambda folder: table_folder(folder, "train", PROBLEMS),
-    "QUIZ": lambda folder: table_folder(folder, "test", QUIZ),
-    "LOGS": log_folders,
-    "DIR": lambda folder: folder,
-}
+    "FOLDER": gsm8k_folder, "MODEL": model_folder, "PROBLEMS": lambda folder: table_folder(folder, "train", PROBLEMS),
+    "QUIZ": lambda folder: table_folder(folder, "test", QUIZ), "LOGS": log_folders, "DIR": lambda folder: folder,
+}  # fmt: skip
 """By the word on a page, what makes the reader's own folder."""
 
 
@@ -229,12 +201,8 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if "/guides/" in path])
-def test_a_guide_is_one_screen(path: str) -> None:
+def test_a_guide_is_one_screen_and_the_readme_leads_to_it(path: str) -> None:
     assert len(PAGES[path].splitlines()) <= 90
-
-
-@pytest.mark.parametrize("path", [path for path in PAGES if "/guides/" in path])
-def test_the_readme_leads_to_the_guide(path: str) -> None:
     assert f"({path})" in PAGES["README.md"]
 
 
@@ -246,8 +214,7 @@ def test_the_table_of_stages_has_every_stage() -> None:
 def test_the_table_of_wings_has_every_wing() -> None:
     folders = {f"{path.name}/" for path in (ROOT / "pipelines" / "permix").iterdir() if (path / "__init__.py").exists()}
     table = PAGES["pipelines/README.md"].partition("## Wings")[2].partition("\n## ")[0]
-    first_column = "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))
-    assert folders == set(re.findall(r"`(\w+/)`", first_column))
+    assert folders == set(re.findall(r"`(\w+/)`", "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))))
 
 
 def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: Path) -> None:
@@ -262,14 +229,9 @@ def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: 
 
 
 def test_hub_serve_runs_in_the_foreground_until_interrupted(tmp_path: Path) -> None:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PERMIX_"))}
     command = [sys.executable, "-m", "permix", "hub", "serve", "--root", str(tmp_path / "hub"), "--port", "0"]
-    server = subprocess.Popen(
-        command,
-        env=environment | {"PERMIX_HOME": str(tmp_path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    environment, null = environment_of(tmp_path), subprocess.DEVNULL
+    server = subprocess.Popen(command, env=environment, stdout=null, stderr=null)
     try:
         state = tmp_path / "hub" / "server.json"
         deadline = time.monotonic() + 20

@@ -20,6 +20,7 @@ from permix.commands import ci
 from permix.errors import BadInput, PermixError
 from permix.publishing.hub import Artifact
 from tests.support import workflows
+from tests.support.cases import cases
 from tests.support.forge import ADAPTER, SWEEP, Forge
 from tests.support.kills import kill_job
 from tests.support.servers import answering, error
@@ -38,13 +39,10 @@ def test_a_push_is_evaluated_and_shown_where_people_look(forge: Forge, evaluated
     summary = sweep.record["facts"]["summary"]["benchmarks"]["arithmetic"]
     assert summary["problems"] == 2
     assert f"::notice title={ADAPTER}@{adapter['revision']} on arithmetic::PSS " in evaluated.messages
-    assert (
-        f"| arithmetic | 2 | 2 | {summary['pss']['worst']:.3f} | {summary['pss']['best']:.3f} |" in evaluated.messages
-    )
+    worst, best = summary["pss"]["worst"], summary["pss"]["best"]
+    assert f"| arithmetic | 2 | 2 | {worst:.3f} | {best:.3f} |" in evaluated.messages
     bars = re.findall(r"^\| ([█░]{20}) \| (\S+) \| ([^|]+) \|$", evaluated.messages, re.MULTILINE)
-    assert {name: f"{value:.3f}" for name, value in summary["accuracy"].items()} == {
-        persona: v for _, v, persona in bars
-    }
+    assert {name: f"{value:.3f}" for name, value in summary["accuracy"].items()} == {key: v for _, v, key in bars}
     assert f"{forge.hub.endpoint}/{SWEEP}/tree/{sweep.sha}" in evaluated.messages
     assert evaluated.used[0].startswith("actions/checkout@")
     assert forge.bot not in evaluated.log
@@ -159,40 +157,8 @@ def refused(forge: Forge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     return refuse
 
 
-SHA = "0" * 40
-HOSTILE = (
-    "x\n::set-output name=a::b\nrequests<<E\n[{}]\nE\n"
-    "$(touch /tmp/owned) `id` ${{ secrets.HF_TOKEN }} '\"; key: !!python/x"
-)
-
-
-@pytest.mark.parametrize(
-    ("event", "sentence"),
-    [
-        (pushed("no/such"), "There is no adapter no/such on http"),
-        (pushed("me/tiny"), "me/tiny has no adapter_config.json: it should be a LoRA adapter as peft saves it."),
-        (pushed(revision="main"), "revision of the request is 'main': it should be a commit, 40 digits of 0-9"),
-        (pushed(revision=SHA), f"{ADAPTER} has no revision '{SHA}' on http"),
-        (pushed(HOSTILE), "it should be the adapter's name on the Hub, org/name."),
-        (pushed(f"{ADAPTER}\n"), "it should be the adapter's name on the Hub"),
-        (pushed("../../etc/passwd"), "it should be the adapter's name on the Hub"),
-        (pushed("--set/x"), "it should be the adapter's name on the Hub"),
-        (pushed(["me/tiny"]), "adapter of the request is ['me/tiny']: it should be a text."),
-        (pushed({"a": 1}), "it should be a text."),
-        ({"client_payload": "adapter: me/x"}, "client_payload of the event is 'adapter: me/x': it should be a table"),
-        ({"client_payload": None}, "client_payload of the event is 'None'"),
-        (pushed(revision=HOSTILE), "it should be a commit, 40 digits"),
-        ({"inputs": {"adapter": ADAPTER, "benchmarks": "gsm8q"}}, "is no benchmark 'gsm8q': did you mean 'gsm8k'?"),
-        ({"inputs": {"adapter": ADAPTER, "limit": "-1"}}, "it should be a number of problems, 0 (all) to 100000."),
-        ({"inputs": {"adapter": ADAPTER, "flavor": "a10g; rm -rf /"}}, "it should be the name of a machine"),
-        ({"inputs": {"adapter": ADAPTER, "timeout": "6h"}}, "timeout of the request is '6h': it should be at most 5h."),
-        ({"inputs": {"adapter": ADAPTER, "timeout": "long"}}, "should be a duration of at most 5h, for example 90m."),
-        ({"inputs": {"adapter": ADAPTER, "runner": "mine"}}, "runner of the request is 'mine': it should be job or"),
-        ({"inputs": {"adapter": ADAPTER, "shell": "x"}}, "The request has an unknown key 'shell'"),
-        ("{not json", "it should be a JSON file with the workflow's event."),
-    ],
-)  # fmt: skip
-def test_a_bad_request_is_one_sentence_in_the_job_summary(
+@pytest.mark.parametrize(("event", "sentence"), cases(__file__)["refusals"])
+def test_a_bad_request_is_one_sentence(
     refused: Callable[..., str], capsys: pytest.CaptureFixture[str], event: Any, sentence: str
 ) -> None:
     summary = refused(event)
@@ -204,7 +170,7 @@ def test_a_bad_request_is_one_sentence_in_the_job_summary(
     assert lines[0].startswith("::error title=")
 
 
-def test_a_base_that_cannot_be_had_is_one_sentence(
+def test_an_absent_base_is_one_sentence(
     forge: Forge, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(forge.adapter, tmp_path / "lora")
@@ -213,11 +179,7 @@ def test_a_base_that_cannot_be_had_is_one_sentence(
     for name, text, sentence in (
         ("none", json.dumps(saved | {"base_model_name_or_path": None}), "names the base '': base_model_name_or_path"),
         ("local", json.dumps(saved | {"base_model_name_or_path": "/home/me/base"}), "names the base '/home/me/base'"),
-        (
-            "gone",
-            json.dumps(saved | {"base_model_name_or_path": "me/gone"}),
-            "The base me/gone of me/lora-gone is not",
-        ),
+        ("gone", json.dumps(saved | {"base_model_name_or_path": "me/gone"}), "The base me/gone of me/lora-gone is not"),
         ("text", '"a text"', "adapter_config.json of me/lora-text is not a JSON table"),
     ):
         path.write_text(text)

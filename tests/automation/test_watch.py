@@ -16,6 +16,7 @@ from embedded_hub import launch
 from permix.commands import watch as commands
 from permix.errors import BadInput
 from tests.support import scripted_github
+from tests.support.cases import cases
 from tests.support.command_line import permix
 from tests.support.forge import Forge
 from tests.support.relay import SECRET, relay, state
@@ -97,8 +98,7 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         assert github.evaluations == [(ADAPTER, adapter)]
         before = {job.id for job in forge.hub.api.list_jobs(namespace="results")}
         assert len(evaluate(forge, github.taken[0][1])) == 1
-        sweep = forge.artifact(SWEEP)
-        assert sweep.record["inputs"]["adapter"]["revision"] == adapter
+        assert forge.artifact(SWEEP).record["inputs"]["adapter"]["revision"] == adapter
         (job,) = (job for job in forge.hub.api.list_jobs(namespace="results") if job.id not in before)
         assert job.status.stage == "COMPLETED"
 
@@ -148,18 +148,7 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
     assert forge.hub.api.list_webhooks() == []
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"adapters": ["me/nobody"]}, "There is no adapter me/nobody"),
-        ({"adapters": ["me/tiny"]}, "has no adapter_config.json"),
-        ({"adapters": ["nonsense"]}, "it should be the adapter's name on the Hub, org/name"),
-        ({"benchmark": ["gms8k"]}, "did you mean 'gsm8k'?"),
-        ({"benchmark": ["arithmetic"], "flavor": "cpu-bsaic"}, "There is no flavor 'cpu-bsaic'"),
-        ({"benchmark": ["arithmetic"], "by": "relay"}, "say --github owner/name and set GITHUB_TOKEN"),
-        ({"remove": True}, f"{ADAPTER} is not watched"),
-    ],
-)
+@pytest.mark.parametrize(("options", "sentence"), cases(__file__)["refusals"])
 def test_what_cannot_be_watched_is_one_sentence(
     options: dict[str, Any], sentence: str, forge: Forge, adapter: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +156,6 @@ def test_what_cannot_be_watched_is_one_sentence(
     for name, value in (where | {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "PERMIX_ORG": "", "PERMIX_RECIPE": ""}).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadInput, match=re.escape(sentence)):
-        commands.watch(
-            **{"adapters": [ADAPTER], "org": "results", "recipe": "smoke"} | options, hub_url=forge.hub.endpoint
-        )
+        settings = {"adapters": [ADAPTER], "org": "results", "recipe": "smoke"}
+        commands.watch(**settings | options, hub_url=forge.hub.endpoint)
     assert forge.hub.api.list_webhooks() == []

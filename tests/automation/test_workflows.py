@@ -90,16 +90,14 @@ def test_one_action_is_at_one_commit_everywhere() -> None:
 @pytest.mark.parametrize(("name", "job"), EVERY_JOB)
 def test_a_job_has_an_end_and_no_more_rights_than_it_uses(name: str, job: str) -> None:
     whole, page = load(name), jobs(name)[job]
-    assert whole["permissions"] == {}
-    assert set(whole["concurrency"]) == {"group", "cancel-in-progress"}
+    assert (whole["permissions"], set(whole["concurrency"])) == ({}, {"group", "cancel-in-progress"})
     assert page["timeout-minutes"]
     assert page["runs-on"]
     assert page["name"]
     identity = {"id-token": "write"} if (name, job) in WRITES else {}
     assert page["permissions"].items() - {"contents": "read"}.items() == identity.items()
-    assert not {"secrets", "needs", "steps"} & {
-        dotted.partition(".")[0] for e in expressions(whole.get("env")) for dotted in names(e)
-    }
+    around = {dotted.partition(".")[0] for e in expressions(whole.get("env")) for dotted in names(e)}
+    assert not {"secrets", "needs", "steps"} & around
     used = {dotted for e in expressions(page) for dotted in names(e) if dotted.startswith("secrets.")}
     assert used <= {"secrets.HF_TOKEN"}
     assert not used or page["environment"] == "hub"
@@ -165,10 +163,6 @@ def test_nothing_that_a_person_or_a_webhook_says_reaches_a_shell() -> None:
     for name, job in EVERY_JOB:
         for step in jobs(name)[job]["steps"]:
             assert not list(expressions(step.get("run")))
-            of_others = [
-                dotted
-                for e in expressions(step)
-                for dotted in names(e)
-                if dotted.startswith(("github.event", "inputs"))
-            ]
+            dotted_names = [dotted for expression in expressions(step) for dotted in names(expression)]
+            of_others = [dotted for dotted in dotted_names if dotted.startswith(("github.event", "inputs"))]
             assert not of_others, "permix ci reads the event itself"

@@ -23,26 +23,20 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     named = []
     for name, poet in (("weak", 0), ("strong", 1)):
         scores = {"none": [1, 1, 0, 0] * 5, "poet": [poet] * 20, "cook": [1] * 19 + [0]}
-        logs = [
-            f"{key}={lm_eval(tmp_path / name / key, PEOPLE[key], accuracies)}" for key, accuracies in scores.items()
-        ]
+        logs = [f"{key}={lm_eval(tmp_path / name / key, PEOPLE[key], right)}" for key, right in scores.items()]
         import_logs.import_logs("lm-eval", persona=logs, publish=f"compare-tests/{name}")
         named.append(f"datasets/compare-tests/{name}")
     capsys.readouterr()
     return named
 
 
-def test_the_second_less_the_first_with_intervals_and_corrected(
-    sweeps: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_second_less_first_with_corrected_intervals(sweeps: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     compare.compare(sweeps, draws=200)
     output = capsys.readouterr().out.splitlines()
-    assert output[0] == f"sums: less {sweeps[0]}"
-    assert output[2] == sweeps[1]
+    assert (output[0], output[2]) == (f"sums: less {sweeps[0]}", sweeps[1])
     assert output[9].startswith("-: not defined")
     rows = {line.split()[0]: line.split()[1:] for line in output[3:9]}
-    assert list(rows) == ["pss", "worst", "best", "mean", "pss_corrected", "none"]
-    assert rows["worst"][0] == "+0.950"
+    assert (list(rows), rows["worst"][0]) == (["pss", "worst", "best", "mean", "pss_corrected", "none"], "+0.950")
     assert 0.8 < float(rows["worst"][1]) < 0.95
     assert rows["mean"][0] == "+0.500"
     assert rows["none"] == ["+0.000", "-", "1.000", "1.000"], "all resamples are alike: no interval"
@@ -71,17 +65,14 @@ def test_sweeps_that_cannot_be_compared_are_refused(sweeps: list[str], tmp_path:
 
 
 def test_a_sweep_of_another_name_is_answered_with_the_nearest(sweeps: list[str], smoke: Path) -> None:
-    with pytest.raises(
-        BadInput, match=r"no repository compare-tests/waek .* did you mean datasets/compare-tests/weak\?"
-    ):
+    sentence = r"no repository compare-tests/waek .* did you mean datasets/compare-tests/weak\?"
+    with pytest.raises(BadInput, match=sentence):
         compare.compare(["compare-tests/waek", sweeps[1]])
     short = permix(smoke, "compare", "base", "permix-rlvr", check=False)
     assert "-sweep-permix-toy-base?" in short.stderr, "of any owner: other tests publish copies on this Hub"
     adapter = permix(smoke, "selectors", "permix-smoke/permix-toy-rlvr", check=False)
-    sentence = (
-        "was made by stage grpo; it is not a sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
-    )
-    assert sentence in adapter.stderr
+    text = "was made by stage grpo; it is not a sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
+    assert text in adapter.stderr
     tables = permix(smoke, "selectors", "datasets/permix-smoke/permix-tables", check=False)
     assert "was made by stage tables; it is not a sweep: give a sweep." in tables.stderr
     assert (short.returncode, adapter.returncode) == (2, 2)

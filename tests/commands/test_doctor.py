@@ -57,9 +57,7 @@ def test_what_looks_odd_is_explained_when_asked(capsys: pytest.CaptureFixture[st
     assert "GRPO's loss begins at 0 and stays near it" in capsys.readouterr().out
 
 
-def test_without_a_key_the_paper_cannot_be_run_and_exit_code_1_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_key_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(PermixError, match=r"lacks what the recipe paper needs: .*rewrites") as failure:
         doctor.doctor("paper")
@@ -120,9 +118,8 @@ def run_doctor(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_on_a_hub_the_token_and_every_input_are_looked_at(tmp_path: Path) -> None:
     done = run_doctor(tmp_path, "--recipe", "laptop", "--set", "org=me")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "may write to me on http://127.0.0.1" in done.stdout
-    assert "Qwen/Qwen2.5-0.5B-Instruct can be read" in done.stdout
-    assert "datasets/openai/gsm8k@" in done.stdout
+    parts = ("may write to me on http://127.0.0.1", "Qwen/Qwen2.5-0.5B-Instruct can be read", "datasets/openai/gsm8k@")
+    assert [part for part in parts if part not in done.stdout] == []
 
 
 def test_a_gated_base_and_a_foreign_org_are_missing(tmp_path: Path) -> None:

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import ModelCard
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from permix import run_record
 from permix.commands import export
@@ -23,10 +27,6 @@ Publish = Callable[..., str]
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny base, and an adapter for it that changes what it says."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     base, adapter = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("adapter")
     make_tiny_model(base)
     torch.manual_seed(0)
@@ -62,17 +62,12 @@ def publish(hub: Hub, folders: tuple[Path, Path], request: pytest.FixtureRequest
 def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     hub: Hub, publish: Publish, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     name = publish(load_in_4bit=True, bf16=True)
     export.export(name, merge=True, work=tmp_path / "work")
     where = capsys.readouterr().out.strip()
     head = hub.state(where)
     assert head.intact
-    assert head.repo == f"{name}-merged"
-    assert head.record["stage"] == "export"
+    assert (head.repo, head.record["stage"]) == (f"{name}-merged", "export")
     folder = hub.fetch(head)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     chat = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "2 + 2?"}]
@@ -89,8 +84,7 @@ def test_a_merged_model_gives_the_logits_of_base_and_adapter(
     assert str(tmp_path) not in (folder / "config.json").read_text()
 
     card = ModelCard.load(folder / "README.md")
-    assert card.data.base_model == name.replace("-rlvr", "")
-    assert card.data.base_model_relation == "finetune"
+    assert (card.data.base_model, card.data.base_model_relation) == (name.replace("-rlvr", ""), "finetune")
     assert card.data.library_name == "transformers"
     assert "trained on the base quantised to 4 bits" in card.text
     assert list(hub.tags(head.repo)) == ["v1.0.0"]
@@ -127,13 +121,10 @@ def test_a_gguf_file_is_published_as_a_quantisation_of_the_adapter(
     assert content == {f"{name.split('/')[1]}-q8_0.gguf"}
     assert head.intact
     card = ModelCard.load(hub.download(f"{head.repo}@{head.sha}", "README.md"))
-    assert card.data.base_model == name
-    assert card.data.base_model_relation == "quantized"
+    assert (card.data.base_model, card.data.base_model_relation) == (name, "quantized")
 
 
-def test_without_the_converter_gguf_is_refused_and_the_tool_named(
-    publish: Publish, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gguf_without_the_converter_names_the_tool(publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(BadInput, match=r"convert_hf_to_gguf\.py, which is not on the PATH: install llama\.cpp"):
         export.export("org/any", gguf="q8_0")
@@ -151,11 +142,7 @@ def test_only_adapters_are_exported(hub: Hub, publish: Publish, folders: tuple[P
         export.export(name.replace("-rlvr", ""), merge=True, work=tmp_path / "work")
 
 
-def test_an_adapter_that_does_not_reach_the_layers_of_its_base_is_refused(
-    folders: tuple[Path, Path], tmp_path: Path
-) -> None:
-    from safetensors.torch import load_file, save_file
-
+def test_an_adapter_of_other_layers_than_its_base_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     base, adapter = folders
     strange = tmp_path / "adapter"
     strange.mkdir()

@@ -50,10 +50,7 @@ def inspect(file: Path, system: str, scores: Scores, *, epochs: int = 2, packed:
     """What `inspect eval` writes: one JSON file, or a zip of JSON files packed by `packed`."""
     samples = [
         {
-            "id": f"q{n}",
-            "epoch": epoch,
-            "input": f"What is {n}+{n}?",
-            "target": str(2 * n),
+            "id": f"q{n}", "epoch": epoch, "input": f"What is {n}+{n}?", "target": str(2 * n),
             "messages": [{"role": "system", "content": "attachment://1"}, {"role": "user", "content": "?"}],
             "attachments": {"1": system},
             "output": {
@@ -64,7 +61,7 @@ def inspect(file: Path, system: str, scores: Scores, *, epochs: int = 2, packed:
         }
         for epoch in range(1, epochs + 1)
         for n, score in enumerate(scores)
-    ]
+    ]  # fmt: skip
     for sample in samples:
         sample["output"]["choices"][0]["stop_reason"] = "max_tokens" if sample["id"] == "q0" else "stop"  # type: ignore[index]
     head = {"version": 2, "status": "success", "eval": {"task": "sums", "model": "org/small"}, **changes}
@@ -73,9 +70,7 @@ def inspect(file: Path, system: str, scores: Scores, *, epochs: int = 2, packed:
         file.write_text(json.dumps(head | {"samples": samples}))
         return file
     members: dict[str, Any] = {f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in samples}
-    write_zip(
-        file, {name: json.dumps(value).encode() for name, value in (members | {"header.json": head}).items()}, packed
-    )
+    write_zip(file, {key: json.dumps(page).encode() for key, page in (members | {"header.json": head}).items()}, packed)
     return file
 
 
@@ -106,8 +101,7 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
     lm_eval(tmp_path / "logs" / "plain", None, [1, 1, 1, 0])
     poet = lm_eval(tmp_path / "poet", POET, [1, 0, 0, 0])
     import_logs.import_logs("lm-eval", [tmp_path / "logs"], [f"poet={poet}"], out=tmp_path / "sweep")
-    output = capsys.readouterr().out
-    assert output.startswith("sums: 4 problems x 1 runs x 2 personas\npss 0.500")
+    assert capsys.readouterr().out.startswith("sums: 4 problems x 1 runs x 2 personas\npss 0.500")
     rows = rows_of(tmp_path / "sweep")
     assert {row["persona"] for row in rows} == {CHEMIST.key, "none", "poet"}
     assert len(rows) == 12
@@ -115,8 +109,7 @@ def test_lm_eval_samples_become_a_sweep(tmp_path: Path, capsys: pytest.CaptureFi
     assert (first["problem_id"], first["run"], first["score"], first["status"]) == ("sums/0", 0, 1.0, "correct")
     assert (first["completion"], first["extracted"], first["tokens_out"]) == ("It is 0.", "0", None)
     summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
-    assert summary["accuracy"] == {CHEMIST.key: 0.5, "none": 0.75, "poet": 0.25}
-    assert summary["pss"]["pss"] == 0.5
+    assert (summary["accuracy"], summary["pss"]["pss"]) == ({CHEMIST.key: 0.5, "none": 0.75, "poet": 0.25}, 0.5)
     assert summary["tokens_out"] is None
     assert summary["truncated"] is None
     assert list(summary["by_category"]) == [CHEMIST.category]
@@ -127,11 +120,8 @@ def test_lighteval_details_become_a_sweep(tmp_path: Path) -> None:
     import_logs.import_logs("lighteval", persona=[f"{p.name}={p}" for p in logs], out=tmp_path / "sweep")
     rows = sweep_rows.read(tmp_path / "sweep", "lighteval-sums-0")
     assert [(r["persona"], r["score"], r["status"], r["tokens_out"]) for r in rows] == [
-        ("cook", 1.0, "correct", 3),
-        ("cook", 0.0, "wrong", 3),
-        ("poet", 0.5, None, 3),
-        ("poet", 0.0, "wrong", 3),
-    ]
+        ("cook", 1.0, "correct", 3), ("cook", 0.0, "wrong", 3), ("poet", 0.5, None, 3), ("poet", 0.0, "wrong", 3),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("packed", ["", "deflate", "zstandard"])
@@ -250,9 +240,7 @@ def test_several_logs_under_one_persona_are_runs(tmp_path: Path) -> None:
     logs = [f"{key}={tmp_path / key}" for key in ("poet", "cook")]
     import_logs.import_logs("lm-eval", persona=logs, out=tmp_path / "sweep")
     summary = json.loads((tmp_path / "sweep" / "summary.json").read_text())["benchmarks"]["sums"]
-    assert summary["runs"] == 2
-    assert summary["pass_at"] == {"1": 0.75, "2": 1.0}
-    assert summary["majority"] == 0.75
+    assert (summary["runs"], summary["pass_at"], summary["majority"]) == (2, {"1": 0.75, "2": 1.0}, 0.75)
 
 
 def test_a_published_import_has_a_card_and_is_verified_from_its_rows(

@@ -61,13 +61,9 @@ def words(server: FaultyServer, tag: str, *more: str, key: str = "MY_KEY") -> li
 
 def started(home: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "permix", *arguments],
-        env=environment_of(home, MY_KEY=KEY),
-        cwd=home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        [sys.executable, "-m", "permix", *arguments], env=environment_of(home, MY_KEY=KEY), cwd=home,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def its_job(child: "subprocess.Popen[str]") -> str:
@@ -108,9 +104,7 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
         assert not any(secret.encode() in data for data in (*stored, *sent))
 
 
-def test_a_killed_or_interrupted_command_finds_its_job_again_until_that_is_cancelled(
-    home: Path, server: FaultyServer, gate: Gate
-) -> None:
+def test_a_killed_or_interrupted_command_finds_its_job_again(home: Path, server: FaultyServer, gate: Gate) -> None:
     command = words(server, "lost", "--on", "jobs", "--limit", "3")  # more than is answered already
     gate.closed = True
     first = started(home, *command)
@@ -210,8 +204,7 @@ def test_a_jobs_command_brings_its_files_along(tmp_path: Path) -> None:
     people = f'personas.eval="{tmp_path}/crew.json"'
     plan = Plan.of(RunRequest(str(tmp_path / "own.toml"), (people, "sweep.runs=2"), "sweep", workers=1))
     script = build.command(plan)
-    assert set(script.contents) == {"own.toml", "personas/crew.json"}
-    assert script.extras == ("train",)
+    assert (set(script.contents), script.extras) == ({"own.toml", "personas/crew.json"}, ("train",))
     changes = ["--set", people, "--set", "sweep.runs=2", "--set", 'personas.eval="personas/crew.json"']
     assert list(script.arguments) == ["sweep", "--recipe", "own.toml", *changes, "--workers", "1"]
     assert bundle.make(script.arguments, script.contents, ()) == bundle.make(script.arguments, script.contents, ())

@@ -14,6 +14,7 @@ from permix.pipeline import plan as chain
 from permix.pipeline import recipes
 from permix.results.reporting import paper_figures
 from permix.stages import base
+from tests.support.cases import cases
 
 SHARES = (0.0, 0.1, 0.2, 0.34, 0.5)
 LINE = {"pss": 0.5, "pss_low": 0.4, "pss_high": 0.6, "voice": 0.9, "voice_low": 0.8, "voice_high": 1.0}
@@ -27,9 +28,7 @@ LEAD = {"lead": 0.2, "lead_low": -0.1, "lead_high": 0.5}
 
 def test_the_recipe_phase_has_three_seeds_of_both_rl_variants() -> None:
     plan = recipes.load("phase")
-    assert plan.seeds == (0, 1, 2)
-    assert plan.variants == ("base", "rlvr", "permix-rlvr")
-    assert plan.org == "permix-phase"
+    assert (plan.seeds, plan.variants, plan.org) == ((0, 1, 2), ("base", "rlvr", "permix-rlvr"), "permix-phase")
     assert plan.shares == SHARES
 
 
@@ -60,8 +59,7 @@ def test_a_diagram_is_drawn_of_tables_and_its_numbers_are_beside_it(tmp_path: Pa
     for ending in ("png", "svg", "csv"):
         assert (tmp_path / f"1.{ending}").read_bytes() == (tmp_path / f"2.{ending}").read_bytes()
     text = as_text([*rows, rows[0] | {"pss": None}]).splitlines()
-    assert text[1].split() == ["arithmetic", "0.00", "base", "0.500", "0.900", "-"]
-    assert text[3].split()[-1] == "0.200"
+    assert (text[1].split(), text[3].split()[-1]) == (["arithmetic", "0.00", "base", "0.500", "0.900", "-"], "0.200")
     assert text[-3].split()[-3] == "-"
 
 
@@ -74,15 +72,7 @@ def test_the_recorded_diagram_has_five_shares_of_three_variants_and_is_drawn(tmp
     assert (tmp_path / "phase.csv").read_text().splitlines()[1:] == paper_figures.PHASE.read_text().splitlines()[1:]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--share", "1"], "shares of phase.toml names 1: a share should be 0 to 0.99"),
-        (["--share", "0.345"], "names 0.345: a share should be 0 to 0.99 with at most two decimals"),
-        (["--recipe", "toy"], "The recipe toy has no shares: give --share"),
-        (["--set", "base=own/model"], "does not measure the toy base"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), cases(__file__)["refusals"])
 def test_what_it_cannot_draw_is_refused_before_anything_is_made(arguments: list[str], sentence: str) -> None:
     done = CliRunner().invoke(cli.app, ["phase", *arguments])
     assert isinstance(done.exception, BadInput)

@@ -6,6 +6,7 @@ from permix.commands import power as command
 from permix.errors import BadInput
 from permix.results.measures import power
 from permix.results.measures.power import Size
+from tests.support.cases import cases
 
 
 @pytest.mark.parametrize(("accuracy", "problems", "floor"), [(0.86, 1319, 0.983), (0.47, 500, 0.93), (0.04, 30, 0.21)])
@@ -39,8 +40,7 @@ def test_the_second_variant_differs_as_asked() -> None:
     pss, worst, mean = (power.changed(measure, 0.05, 0.5, 0.2, 5) for measure in power.MEASURES)
     assert pss.min() / pss.max() == pytest.approx(first.min() / first.max() + 0.05)
     assert pss.mean() == pytest.approx(0.5)
-    assert worst.min() == pytest.approx(first.min() + 0.05)
-    assert worst.mean() == pytest.approx(0.5)
+    assert (worst.min(), worst.mean()) == (pytest.approx(first.min() + 0.05), pytest.approx(0.5))
     assert mean - first == pytest.approx(0.05)
 
 
@@ -68,16 +68,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     assert power.power(size, 0.5, 0.3, 0.1, trials=5) == power.power(size, 0.5, 0.3, 0.1, trials=5)
 
 
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ({"accuracy": 0.98}, "leaves 0 to 1"),
-        ({"problems": [1]}, "problems is 1: it should be at least 2"),
-        ({"personas": 1}, "personas is 1"),
-        ({"power": 1.5}, "--power 1.5"),
-        ({"difference": 0.0}, "--difference 0 above 0"),
-    ],
-)
+@pytest.mark.parametrize(("given", "sentence"), cases(__file__)["refusals"])
 def test_sizes_that_make_no_sense_are_refused(given: dict[str, float], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         command.power(**given)  # type: ignore[arg-type]

@@ -29,9 +29,7 @@ def sweeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return {name: f"datasets/recovery-tests/{name}" for name in SWEEPS}
 
 
-def test_every_sweep_has_a_line_with_interval_and_chance(
-    sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_sweep_has_an_interval_and_a_chance(sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     recovery.recovery([sweeps["base"], sweeps["dull"]], draws=50)
     name, head, base, all_right, dull, least = capsys.readouterr().out.splitlines()
     assert name == "sums"
@@ -51,9 +49,7 @@ def test_another_sweep_teaches_the_voices(sweeps: dict[str, str], capsys: pytest
     assert output.endswith(f"learned from {sweeps['dull']}.\n")
 
 
-def test_an_imported_sweep_with_recovery_is_verified(
-    sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_imported_sweeps_with_recovery_are_verified(sweeps: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     verify.verify(sweeps["base"])
     assert "0 scores and 0 of" in capsys.readouterr().out
 

@@ -13,6 +13,7 @@ from permix.commands import sample
 from permix.errors import BadInput
 from permix.pipeline import recipes
 from permix.prompting import persona
+from tests.support.cases import cases
 from tests.support.command_line import environment_of, permix
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 
@@ -109,17 +110,7 @@ def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:
     assert {a.headers["authorization"] for a in server.asked} == {"Bearer sk-1"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--endpoint", "http://127.0.0.1:9/v1"], "--endpoint needs --model"),
-        (["--model", "gpt-5-mini", "--variant", "rlvr"], "A server has its own models"),
-        (["--model", "qwen3-32b"], "The recipe sets no url for the model 'qwen3-32b'"),
-        (["--endpoint", "http://127.0.0.1:9/v1", "--model", "m"], "http://127.0.0.1:9/v1 does not answer"),
-        (["--persona", "dum"], "The persona 'dum' is unknown"),
-        (["--max-tokens", "0"], "max_tokens is 0"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "sentence"), cases(__file__)["refusals"])
 def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
     done = permix(tmp_path, "sample", "Why?", *arguments, check=False)
     assert (done.returncode, done.stdout) == (2, "")

@@ -14,9 +14,10 @@ from permix.pipeline import recipes
 from permix.pipeline.ad_hoc import DEFAULT, Target
 from permix.publishing.hub import Artifact
 from tests.support.adder import KEY, add
+from tests.support.cases import cases
 from tests.support.command_line import permix
 from tests.support.faulty_server import FaultyServer
-from tests.support.models import make_tiny_model
+from tests.support.models import make_adapter, make_tiny_model
 
 SERVED = "datasets/permix-smoke/permix-sweep-good-model-served"
 
@@ -51,30 +52,17 @@ def test_a_model_beside_our_recipes_is_measured_by_a_small_one() -> None:
 
 def test_personas_of_a_file_name_the_sweep() -> None:
     recipe = changed(personas="some/My people.json")
-    assert recipe.eval_personas == "some/My people.json"
-    assert recipe.settings("sweep")["label"] == "My-people"
+    assert (recipe.eval_personas, recipe.settings("sweep")["label"]) == ("some/My people.json", "My-people")
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"model": "x"}, "--model and --key belong to --endpoint"),
-        ({"key": "X"}, "--model and --key belong to --endpoint"),
-        ({"endpoint": "http://h/v1"}, "--endpoint needs --model"),
-        ({"endpoint": "http://h/v1", "model": "m", "base": "org/model"}, "A server has its own models"),
-        ({"adapter": "me/lora"}, "--adapter needs --base"),
-        ({"endpoint": "h", "model": "m"}, r"url is 'h': it should begin with https:// or http://"),
-    ],
-)
+@pytest.mark.parametrize(("options", "sentence"), cases(__file__)["refusals"])
 def test_options_that_do_not_fit_are_one_sentence(options: dict[str, str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         changed(**options)
 
 
 @pytest.mark.parametrize(("best", "pss", "end"), [(0.5, 0.4, "pss 0.400"), (0.0, None, ", pss is not defined: no")])
-def test_a_sweep_without_a_pss_says_why(
-    best: float, pss: float | None, end: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_pss_says_why(best: float, pss: float | None, end: str, capsys: pytest.CaptureFixture[str]) -> None:
     summary = {"pss": {"worst": 0.0, "best": best, "mean": 0.0, "pss": pss}, "accuracy": {}, "voice": None}
     record = {"facts": {"summary": {"benchmarks": {"quiz": summary}}}}
     run_command._show_summary(Artifact("datasets/o/s", "0" * 40, {}, record))
@@ -150,8 +138,6 @@ def test_a_wrong_key_and_no_key_are_one_sentence(home: Path) -> None:
 
 
 def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path: Path) -> None:
-    from tests.support.models import make_adapter
-
     make_tiny_model(tmp_path / "base")
     make_adapter(tmp_path / "base", tmp_path / "lora", seed=1)
     people = [{"key": key, "category": "Own", "system_prompt": f"You are a {key}."} for key in ("sailor", "clown")]
@@ -169,5 +155,4 @@ def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path
     summary = record["facts"]["summary"]["benchmarks"]["arithmetic"]
     assert summary["accuracy"].keys() == {"none", "helpful", "sailor", "clown"}
     assert str(tmp_path) not in json.dumps(record)
-    again = run(home, "--base", "me/tiny", "--adapter", "me/tiny-lora", *own)
-    assert again.stdout == done.stdout
+    assert run(home, "--base", "me/tiny", "--adapter", "me/tiny-lora", *own).stdout == done.stdout

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.support.command_line import permix
+from tests.support.command_line import permix, refused
 
 BASE, TRAINED = (f"datasets/permix-smoke/permix-sweep-permix-toy-{name}" for name in ("base", "permix-rlvr"))
 
@@ -38,10 +38,8 @@ def test_what_it_cannot_use_is_refused_in_one_sentence(smoke: Path) -> None:
         ([BASE, "--beta", "0"], "beta is 0: Proposition 1 needs a KL term"),
         (["permix-smoke/permix-toy-rlvr", "--beta", "1"], "was made by stage grpo"),
     ):
-        done = permix(smoke, "theory", *arguments, check=False)
-        assert done.returncode == 2
-        assert sentence in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
+        (line,) = refused(smoke, "theory", *arguments).splitlines()
+        assert sentence in line
 
 
 def test_claims_without_an_artifact_are_the_papers_own(smoke: Path) -> None:
@@ -60,9 +58,7 @@ def test_claims_of_an_artifact_show_both_verdicts(smoke: Path) -> None:
     assert output.count("    ours:  ") == 25
     assert "ours:  not measured" in output
     assert re.search(r"ours:  fails, inside the noise \[\w+ of .*? to [-+]\d\.\d+(, p \d\.\d+)?\]", output)
-    refused = permix(smoke, "claims", BASE, check=False)
-    assert refused.returncode == 2
-    assert "give an artifact of stage tables" in refused.stderr
+    assert "give an artifact of stage tables" in refused(smoke, "claims", BASE)
 
 
 def test_the_papers_values_load_with_stock_datasets(smoke: Path) -> None:
@@ -71,5 +67,4 @@ def test_the_papers_values_load_with_stock_datasets(smoke: Path) -> None:
         "print([r['printed'] for r in rows if (r['table'], r['row'], r['benchmark'], r['measure']) == "
         "('3', 'seqkd-gemma3-27b', 'math500', 'worst')])"
     )
-    output = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout
-    assert output.splitlines()[-1] == "[31.7]"
+    assert permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout.splitlines()[-1] == "[31.7]"

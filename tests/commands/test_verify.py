@@ -39,13 +39,8 @@ def publish(hub: Hub, tmp_path: Path, request: pytest.FixtureRequest) -> Publish
                 rows.append({"problem_id": problem.id, "persona": member.key, "completion": text, "finish": "stop"})
                 rows[-1] |= used.texts(problem) | {"system_prompt": member.system_prompt}
                 rows[-1] |= {
-                    "run": 0,
-                    "erratum": "",
-                    "seed": 1,
-                    "prompt_digest": "0",
-                    "tokens_out": 4,
-                    "adapter_digest": "",
-                }
+                    "run": 0, "erratum": "", "seed": 1, "prompt_digest": "0", "tokens_out": 4, "adapter_digest": "",
+                }  # fmt: skip
                 rows[-1] |= {"category": member.category, "base_dtype": "float32"}
         graded = sweep_rows.regrade(rows, QUESTIONS)
         first = next(row for row in graded if row["persona"] == "good")
@@ -68,9 +63,7 @@ def test_an_honest_sweep_passes(publish: Publish, capsys: pytest.CaptureFixture[
     assert "12 completions graded again, 0 scores and 0 of" in capsys.readouterr().out
 
 
-def test_a_falsified_score_is_found_with_every_number_it_changed(
-    publish: Publish, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_falsified_score_is_found_with_its_numbers(publish: Publish, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PermixError, match="does not follow from its completions"):
         verify.verify(publish(score=0.0))
     output = capsys.readouterr().out

@@ -20,12 +20,8 @@ PEOPLE, TASK = ("chef", "pilot", "nurse"), "persona_consistency"
 
 def judged(persona: str, name: str, raw: list[str], score: float | None, status: str) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "question_id": f"{persona}|{TASK}|0",
-        "persona": persona,
-        "category": "",
-        "task": TASK,
-        "question": "?",
-    }
+        "question_id": f"{persona}|{TASK}|0", "persona": persona, "category": "", "task": TASK, "question": "?",
+    }  # fmt: skip
     row |= {"question_writer": "w", "answer": "!", "finish": "stop", "tokens_out": 1, "seed": 1, "adapter_digest": ""}
     row |= {"base_dtype": "float32", "judge": name, "model": name, "retries": len(raw) - 1, "raw": raw}
     return row | {"score": score, "status": status}

@@ -8,6 +8,7 @@ from permix import paper
 from permix.errors import BadInput
 from permix.experiment import calibration
 from permix.pipeline import recipes
+from tests.support.cases import cases
 
 GOAL = {"base": {"arithmetic": [0.1, 0.3]}}
 GRIDS: list[dict[str, Any]] = [
@@ -21,8 +22,7 @@ def test_each_point_changes_the_recipe_under_a_tag_of_its_own() -> None:
     assert design.start == {"sweep.temperature": 1.0, "grpo.lora_r": 16, "grpo.lora_alpha": 32}
     both = {**design.start, **design.grids[0].points[1], **design.grids[1].points[1]}
     loaded = recipes.load("smoke", design.changes("rlvr", both, "cal"))
-    assert loaded.tag == "cal-lora_alpha16-lora_r8-temperature0.5"
-    assert loaded.settings("sweep")["temperature"] == 0.5
+    assert (loaded.tag, loaded.settings("sweep")["temperature"]) == ("cal-lora_alpha16-lora_r8-temperature0.5", 0.5)
     assert loaded.settings("grpo")["lora_alpha"] == 16
     assert recipes.load("smoke", design.changes("rlvr", design.start, "")).tag == ""
 
@@ -33,30 +33,7 @@ def test_the_distance_is_that_of_worst_and_best() -> None:
     assert calibration.distance(goal, {"a": (0.1, 0.4), "b": (0.5, 0.6)}) == pytest.approx((0.02 / 4) ** 0.5)
 
 
-@pytest.mark.parametrize(
-    ("table", "sentence"),
-    [
-        ({"goal": GOAL, "grids": []}, r"x.toml has an unknown key 'grids'"),
-        ({"goal": GOAL}, "has no grid: add"),
-        ({"goal": GOAL, "grid": [{"variant": "rlvr", "grpo": {"beta": [0.0]}}]}, "has no goal for rlvr"),
-        (
-            {"goal": {"permix-rlvr": GOAL["base"]}, "grid": GRIDS},
-            "names permix-rlvr: settings tuned on rows with persona mixing",
-        ),
-        (
-            {"goal": GOAL, "grid": [{"variant": "permix-rlvr", "grpo": {"beta": [0.0]}}]},
-            "names permix-rlvr: settings tuned on",
-        ),
-        ({"goal": {"base": {"gsm": [0, 1]}}, "grid": GRIDS}, r"goal.base of x.toml should be .* with arithmetic"),
-        (
-            {"goal": {"base": {"arithmetic": [81, 84]}}, "grid": GRIDS},
-            r"is \[81, 84\]: it should be \[worst, best\], sh",
-        ),
-        ({"goal": GOAL, "grid": [{"sweep": {"runs": [1]}}]}, "names no variant"),
-        ({"goal": GOAL, "grid": [{"variant": "base", "sweep": {"runs": 1}}]}, "each with a list of values"),
-        ({"goal": GOAL, "grid": [{"variant": "base", "sweep": {"runs": [1], "limit": [1, 2]}}]}, "all of one length"),
-    ],
-)
+@pytest.mark.parametrize(("table", "sentence"), cases(__file__)["refusals"])
 def test_a_table_that_is_not_a_calibration_is_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         calibration.read(table, ["arithmetic"], "x.toml")

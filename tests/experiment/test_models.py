@@ -1,6 +1,7 @@
 """Models by name: those of the paper, changed key by key, and one's own."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from permix.experiment.models import Model
 from permix.pipeline import recipes
 from permix.sampling.sampler import Endpoint
 from permix.stage import StageConfig, recipe_field
+from tests.support.cases import cases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,31 +30,16 @@ def test_ours_are_changed_key_by_key_and_ones_own_stand_beside_them() -> None:
     assert plan.model("gpt-5-mini") == Model(
         name="gpt-5-mini", model="gpt-5-mini", url=models.OPENAI, key="OPENAI_API_KEY", price_in=0.25
     )
-    assert plan.model("mine").repo == "org/mine@abc"
-    assert plan.model("qwen3-32b").repo == "Qwen/Qwen3-32B"
-    assert plan.model("toy").repo == "permix/permix-toy-teacher"
-    assert plan.model("gpt-5-mini").repo == ""
+    assert (plan.model("mine").repo, plan.model("qwen3-32b").repo) == ("org/mine@abc", "Qwen/Qwen3-32B")
+    assert (plan.model("toy").repo, plan.model("gpt-5-mini").repo) == ("permix/permix-toy-teacher", "")
     with pytest.raises(BadInput, match=r"no model 'qwen3': did you mean 'qwen3-32b'\? A model of .*\[model.qwen3\]"):
         plan.model("qwen3")
 
 
-BAD = {
-    "[model.x] of own.toml has an unknown key 'modell': did you mean 'model'": {"modell": "a/b"},
-    "concurrency of [model.x] of own.toml is '8': it should be of type int": {"model": "a/b", "concurrency": "8"},
-    "[model.x] names no model: set model to": {"url": "http://127.0.0.1:1/v1"},
-    "[model.x] model is 'gpt': it should be a Hub id, org/name, or come with a url": {"model": "gpt"},
-    "[model.x] url is 'localhost:8000': it should begin with https:// or http://": {
-        "model": "a",
-        "url": "localhost:8000",
-    },
-    "[model.x] concurrency should be at least 1, and no price below 0": {"model": "a/b", "price_in": -1.0},
-}
-
-
-@pytest.mark.parametrize("sentence", BAD)
-def test_a_wrong_row_is_refused(sentence: str) -> None:
+@pytest.mark.parametrize(("sentence", "row"), cases(__file__)["refusals"])
+def test_a_wrong_row_is_refused(sentence: str, row: dict[str, Any]) -> None:
     with pytest.raises(BadInput) as failure:
-        recipes.parse({"name": "own", "model": {"x": BAD[sentence]}}, "own.toml")
+        recipes.parse({"name": "own", "model": {"x": row}}, "own.toml")
     assert str(failure.value).startswith(sentence)
 
 
@@ -67,8 +54,7 @@ def test_how_a_model_is_reached_is_neither_hashed_nor_recorded() -> None:
     renamed = Config(writer=Model(name="a", model="y", url="https://else/v1"))
     assert run_record.digest("s", 1, config, {}) != run_record.digest("s", 1, renamed, {})
     judged = run_record.canonical(Config(judges=(SERVED,)))
-    assert judged["judges"] == [{"name": "a", "model": "x", "revision": ""}]
-    assert judged["org"] == "permix"
+    assert (judged["judges"], judged["org"]) == ([{"name": "a", "model": "x", "revision": ""}], "permix")
 
 
 def test_keys_are_looked_up_once_and_a_missing_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

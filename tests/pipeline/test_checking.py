@@ -8,15 +8,12 @@ import pytest
 from permix import run_record
 from permix.errors import BadInput
 from permix.pipeline import checking, plan, recipes
+from tests.support.cases import cases
 
 HINTS: dict[str, Any] = {
-    "word": str,
-    "count": int,
-    "share": float,
-    "way": Literal["fast", "slow"],
-    "many": tuple[float, ...],
+    "word": str, "count": int, "share": float, "way": Literal["fast", "slow"], "many": tuple[float, ...],
     "perhaps": int | None,
-}
+}  # fmt: skip
 
 
 def checked(key: str, value: Any) -> Any:
@@ -29,18 +26,7 @@ def test_values_take_the_type_that_is_asked_for() -> None:
     assert checked("way", "slow") == "slow"
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "sentence"),
-    [
-        ("word", 1, r"word of \[x\] of mine.toml is 1: it should be of type str, not int"),
-        ("count", True, "count of .* is True: it should be of type int, not bool"),
-        ("count", 1.5, "it should be of type int, not float"),
-        ("share", "half", "it should be of type float, not str"),
-        ("way", "fats", "it should be one of 'fast', 'slow'"),
-        ("many", 1.0, "it should be a list"),
-        ("many", ["a"], "many of .* is 'a': it should be of type float"),
-    ],
-)
+@pytest.mark.parametrize(("key", "value", "sentence"), cases(__file__)["wrong_types"])
 def test_a_wrong_type_says_which_was_expected(key: str, value: Any, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         checked(key, value)

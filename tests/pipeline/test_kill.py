@@ -31,9 +31,7 @@ def test_two_kills_change_nothing(smoke: Path, own_smoke: Path) -> None:
         """The journals of sweeps that hold completions below their header."""
         return [path for path in working("completions.jsonl") if path.read_bytes().count(b"\n") > 1]
 
-    edited = {
-        target: edit(target, path) for target, path in ((ADAPTER, "adapter_config.json"), (SWEEP, "summary.json"))
-    }
+    edited = {name: edit(name, path) for name, path in ((ADAPTER, "adapter_config.json"), (SWEEP, "summary.json"))}
     kill_run_when(own_smoke, lambda: working("checkpoint-2/trainer_state.json"))
     assert working("checkpoint-2")
     assert hub.state(ADAPTER).sha == edited[ADAPTER]

@@ -1,5 +1,6 @@
 """The steps of a recipe, and the state of each on the Hub."""
 
+import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -60,9 +61,8 @@ def test_somebody_elses_repository_is_not_overwritten(hub: Hub, org: str) -> Non
     plan.look_up([first], hub)  # empty, as a killed run may leave it
     assert first.state == "missing"
     api.upload_file(path_or_fileobj=b"1", path_in_repo="a.csv", repo_id=f"{org}/a", repo_type="dataset")
-    with pytest.raises(
-        BadInput, match=f"datasets/{org}/a on .* holds files that permix did not publish: set org= or tag="
-    ):
+    sentence = f"datasets/{org}/a on .* holds files that permix did not publish: set org= or tag="
+    with pytest.raises(BadInput, match=sentence):
         plan.look_up([first], hub)
 
 
@@ -75,9 +75,7 @@ def test_inputs_from_elsewhere_are_resolved_at_their_revision(hub: Hub, org: str
     assert plan.look_up([user], hub)[at].sha == published["a"].sha
 
 
-def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_stands_for_the_pinned_benchmark(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "test.jsonl").write_text("{}")
     sha = hub.publish("datasets/HuggingFaceH4/MATH-500", tmp_path / "copy", "a copy", None)
@@ -92,16 +90,12 @@ def test_a_copy_of_a_benchmark_on_the_embedded_hub_stands_for_the_pinned_one(
 
 def test_an_input_that_is_not_there_names_who_needs_it(hub: Hub, org: str) -> None:
     needy = step(org, "b", needs=["nothing"])
-    sentence = (
-        f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import FOLDER"
-    )
+    sentence = f"datasets/{org}/nothing is needed by stage trial and is not on {hub.endpoint}: `permix hub import"
     with pytest.raises(BadInput, match=re.escape(sentence)):
         plan.look_up([needy], hub)
 
 
-def test_stages_look_at_foreign_inputs_unless_they_are_current(
-    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stages_check_new_foreign_inputs(hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     page = replace(stages.get("trial"), check=lambda _, inputs: looked.append((inputs["0"] / "data.txt").read_text()))
     trials.run(hub, tmp_path / "work", step(org, "a"))
@@ -133,8 +127,6 @@ def test_a_name_without_its_owner_is_answered_on_the_embedded_hub_alone(hub: Hub
 
 
 def test_a_stage_whose_packages_are_missing_is_refused_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
     monkeypatch.setattr(stages, "NAMES", stages.NAMES[:-2])
     steps = plan.build(recipes.load("toy"))
     plan.check_packages(steps)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from transformers import GenerationMixin
 
 from permix import run_record
 from permix.errors import BadInput
@@ -24,7 +25,7 @@ from permix.training import loop
 from tests.support import rank_patches
 from tests.support.hubs import embedded
 from tests.support.ranks import ROOT, SETTINGS, assert_same, in_every_rank, job_of
-from tests.support.trainings import config_of, make_inputs, train
+from tests.support.trainings import Trained, config_of, make_inputs, train
 
 KILLED = """
 import os, pickle, signal, sys, time
@@ -46,14 +47,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The adapter of one process."""
     return train("sft", inputs, tmp_path_factory.mktemp("alone"), **SETTINGS)
 
 
-def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
-    alone: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_killed_training_ends_equal_with_no_process(alone: Trained, inputs: dict[str, Path], tmp_path: Path) -> None:
     """The worker is killed when there is a first checkpoint; its launcher and two ranks are then at the next steps."""
     job = job_of("sft", inputs, tmp_path, save_steps=1)
     (tmp_path / "job").write_bytes(pickle.dumps(job))
@@ -64,8 +63,7 @@ def test_a_killed_training_leaves_no_process_and_ends_with_the_adapter_of_one(
         time.sleep(0.1)
     assert loop.complete(tmp_path / "work" / "checkpoints")
     message = ranks.run(job, lambda _: None)
-    assert message.kind == "done"
-    assert message.value[0]["cost"] == alone[1]["cost"] | {"processes": 2}
+    assert (message.kind, message.value[0]["cost"]) == ("done", alone[1]["cost"] | {"processes": 2})
     assert_same(alone[0], tmp_path / "out")
     assert len(lines(tmp_path / "out" / "log.jsonl")) == SETTINGS["max_steps"]
 
@@ -83,8 +81,6 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
     inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gradients are equal: their norm at each step, and the adapter that follows from them."""
-    from transformers import GenerationMixin
-
     monkeypatch.setattr(GenerationMixin, "generate", GenerationMixin.generate)  # puts it back afterwards
     rank_patches.play_recorded_rollouts()
     settings = SETTINGS | {"beta": 0.04}
@@ -101,8 +97,7 @@ def test_grpo_takes_the_same_steps_on_the_same_rollouts_and_the_parent_alone_pub
     foreign = plan.look_up([step], hub)
     in_every_rank("play_recorded_rollouts", tmp_path, monkeypatch)
     artifact = runner.Runner(hub, tmp_path / "work", 2, Board(quiet=True), 2).run([step], foreign)[step.target]
-    assert artifact.record["facts"]["steps"] == 3
-    assert artifact.record["cost"]["processes"] == 2
+    assert (artifact.record["facts"]["steps"], artifact.record["cost"]["processes"]) == (3, 2)
     assert artifact.record["config"]["gradient_accumulation_steps"] == 4
     assert len(api.list_repo_commits(step.target)) == 2  # the repository's first, and ours
     assert not list((tmp_path / "work").glob("grpo/*"))

@@ -42,17 +42,13 @@ def test_the_paper_recipe_has_the_values_of_tables_5_to_7() -> None:
     assert {v for v in variants.VARIANTS if not v.endswith("toy")} == set(loaded.variants)
     assert len(loaded.variants) == 12
     first, second = sft.configs(loaded)[0], grpo.configs(loaded)[0]
-    assert first.optim == "paged_adamw_8bit"
-    assert first.weight_decay == 0
-    assert first.num_train_epochs == 3
+    assert (first.optim, first.weight_decay, first.num_train_epochs) == ("paged_adamw_8bit", 0, 3)
     assert (second.num_generations, second.max_completion_length, second.max_grad_norm) == (8, 512, 0.1)
     for config in (first, second):
         assert config.load_in_4bit
         assert config.use_bnb_nested_quant
         assert config.bf16
-        assert config.lora_dropout == 0.05
-        assert config.warmup_steps == 0.05
-        assert config.lr_scheduler_type == "cosine"
+        assert (config.lora_dropout, config.warmup_steps, config.lr_scheduler_type) == (0.05, 0.05, "cosine")
     assert (first.batch, first.accumulation(8), second.batch, second.accumulation(8)) == (128, 8, 64, 1)
 
 
@@ -64,8 +60,7 @@ def test_the_steps_of_the_paper_follow_from_its_batches() -> None:
     assert by_target["Llama-3.1-8B-Instruct-sft"].steps == 177
     assert by_target["Llama-3.1-8B-Instruct-permix-rlvr"].steps == 934
     assert by_target["Llama-3.1-8B-Instruct-permix-rlvr"].completions == 934 * 64
-    sweep = by_target["permix-sweep-Llama-3.1-8B-Instruct-rlvr"]
-    assert sweep.completions == (16 + 2) * 5 * (1319 + 500 + 30)
+    assert by_target["permix-sweep-Llama-3.1-8B-Instruct-rlvr"].completions == (16 + 2) * 5 * (1319 + 500 + 30)
     assert sum(amount.completions for amount in amounts) > 2_000_000
     trained = [a for s, a in zip(steps, amounts, strict=True) if s.stage.name in ("sft", "grpo")]
     assert max(a.memory for a in trained) < 24 * costs.GIB

@@ -1,5 +1,6 @@
 """One command runs the whole chain on the embedded Hub; the smoke recipe stands for any."""
 
+import fcntl
 import json
 import re
 import sys
@@ -10,8 +11,9 @@ from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
 from permix.pipeline import plan, recipes
-from permix.publishing.hub import Hub
-from tests.support.command_line import permix
+from permix.publishing.hub import Hub, split
+from tests.support.cases import cases
+from tests.support.command_line import permix, refused
 
 TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
 
@@ -52,8 +54,7 @@ def test_a_second_run_makes_nothing(smoke: Path) -> None:
 
 
 def test_plan_shows_everything_current(smoke: Path) -> None:
-    done = permix(smoke, "plan", "--recipe", "smoke")
-    assert f"{len(TARGETS)} of {len(TARGETS)} current" in done.stdout
+    assert f"{len(TARGETS)} of {len(TARGETS)} current" in permix(smoke, "plan", "--recipe", "smoke").stdout
     assert set(states(smoke)) == set(TARGETS)
 
 
@@ -78,8 +79,6 @@ def test_every_artifact_is_one_commit_with_a_record_a_card_and_a_tag(target: str
     assert head.record["target"] == target
     assert "README.md" in head.files
     assert head.record["release"] in hub.tags(target)
-    from permix.publishing.hub import split
-
     kind, name = split(target)
     titles = [c.title for c in HfApi(hub.endpoint, token=hub.token).list_repo_commits(name, repo_type=kind)]
     own = [t for t in titles if t.startswith(f"{head.record['stage']}: ")]
@@ -109,14 +108,7 @@ def test_show_prints_the_record_and_json(smoke: Path) -> None:
     repo = "permix-smoke/permix-toy-permix-rlvr"
     assert "learning_rate                0.003" in permix(smoke, "show", repo).stdout
     record = json.loads(permix(smoke, "show", repo, "--json").stdout)
-    assert record["stage"] == "grpo"
-    assert record["facts"]["steps"] == 4
-
-
-def test_show_names_the_dataset_that_was_meant(smoke: Path) -> None:
-    done = permix(smoke, "show", "permix-smoke/permix-personas", check=False)
-    assert done.returncode == 2
-    assert "did you mean datasets/permix-smoke/permix-personas?" in done.stderr
+    assert (record["stage"], record["facts"]["steps"]) == ("grpo", 4)
 
 
 def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
@@ -126,22 +118,15 @@ def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
     assert re.search(r"^  arithmetic: worst \d\.\d+, best .* none \d\.\d+", done.stdout, re.MULTILINE)
 
 
-def test_show_of_an_unknown_artifact_is_one_sentence(smoke: Path) -> None:
-    done = permix(smoke, "show", "permix-smoke/nothing", check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("permix: There is no repository permix-smoke/nothing")
-    assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize(("arguments", "sentence"), cases(__file__)["refusals"])
+def test_a_refusal_is_one_sentence(arguments: list[str], sentence: str, smoke: Path) -> None:
+    (line,) = refused(smoke, *arguments).splitlines()
+    assert sentence in line
 
 
 def test_verify_recomputes_a_sweep(smoke: Path) -> None:
     done = permix(smoke, "verify", "datasets/permix-smoke/permix-sweep-permix-toy-rlvr")
     assert "360 completions graded again, 0 scores and 0 of" in done.stdout
-
-
-def test_verify_refuses_what_is_no_sweep(smoke: Path) -> None:
-    done = permix(smoke, "verify", "permix-smoke/permix-toy-rlvr", check=False)
-    assert done.returncode == 2
-    assert "only sweeps and judgements can be verified" in done.stderr
 
 
 def test_a_table_that_was_edited_by_hand_is_stale_until_its_content_is_back(smoke: Path, hub: Hub) -> None:
@@ -180,43 +165,22 @@ assert metric.compute(scores=[1, 1, 0, 1], personas=["a", "a", "b", "b"])["pss"]
 assert len(load_dataset(f"{org}/permix-tables", "ours", split="test")) >= 6
 print("loaded")
 """
-    done = permix(smoke, "hub", "exec", "--", sys.executable, "-c", code)
-    assert done.stdout.strip().endswith("loaded")
+    assert permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout.strip().endswith("loaded")
 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
-    done = permix(tmp_path, "run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9", HF_TOKEN="hf_x", check=False)
-    assert done.returncode == 1
-    assert "does not answer" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_hub_without_a_token_is_one_sentence(tmp_path: Path) -> None:
-    done = permix(tmp_path, "run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9", check=False)
-    assert done.returncode == 2
-    assert "There is no token" in done.stderr
+    command = ["run", "--recipe", "smoke", "--hub", "http://127.0.0.1:9"]
+    (line,) = refused(tmp_path, *command, code=1, HF_TOKEN="hf_x").splitlines()
+    assert "does not answer" in line
+    assert "There is no token" in refused(tmp_path, *command)
 
 
 def test_a_read_token_is_refused_before_anything_is_made(smoke: Path, hub: Hub) -> None:
     token = permix(smoke, "hub", "token", "--new", "reader", "--role", "read").stdout.strip()
-    done = permix(smoke, "run", "--recipe", "smoke", "--hub", hub.endpoint, HF_TOKEN=token, check=False)
-    assert done.returncode == 2
-    assert "is read-only on" in done.stderr
-    assert "making" not in done.stderr
-
-
-def test_an_absent_base_is_refused_before_anything_is_made(smoke: Path) -> None:
-    done = permix(smoke, "run", "--recipe", "smoke", "--set", "base=meta/none", check=False)
-    assert done.returncode == 2
-    assert "meta/none is needed by stage grpo and is not on" in done.stderr
-    assert "making" not in done.stderr
+    assert "is read-only on" in refused(smoke, "run", "--recipe", "smoke", "--hub", hub.endpoint, HF_TOKEN=token)
 
 
 def test_two_runs_at_once_do_not_meet(smoke: Path) -> None:
-    import fcntl
-
     with (smoke / "work" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = permix(smoke, "run", "--recipe", "smoke", check=False)
-    assert done.returncode == 1
-    assert "Another permix run is at work" in done.stderr
+        assert "Another permix run is at work" in refused(smoke, "run", "--recipe", "smoke", code=1)

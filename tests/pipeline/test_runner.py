@@ -69,10 +69,8 @@ def test_a_chain_is_made_in_order_and_recorded(hub: Hub, org: str, tmp_path: Pat
     record = published["b"].record
     assert published["b"].intact
     source = {
-        "repo": f"datasets/{org}/a",
-        "revision": published["a"].sha,
-        "content_digest": published["a"].content_digest,
-    }
+        "repo": f"datasets/{org}/a", "revision": published["a"].sha, "content_digest": published["a"].content_digest,
+    }  # fmt: skip
     assert record["inputs"] == {"0": source}
     assert record["facts"]["sources"] == {"0": f"datasets/{org}/a@{published['a'].sha}"}
     assert record["cost"]["tokens"] == 7
@@ -112,8 +110,7 @@ def test_fresh_makes_a_current_step_again_under_the_next_tag(hub: Hub, org: str,
     assert board.told == [("start", "a")]
     assert commits(hub, f"datasets/{org}/a") == ["trial", "trial", "initial commit"]
     tags = hub.tags(f"datasets/{org}/a")
-    assert set(tags) == {"v1.0.0", "v1.1.0"}
-    assert tags["v1.1.0"] == published["a"].sha
+    assert (set(tags), tags["v1.1.0"]) == ({"v1.0.0", "v1.1.0"}, published["a"].sha)
 
 
 def test_a_tag_of_somebody_else_does_not_confuse_the_release(hub: Hub, org: str, tmp_path: Path) -> None:
@@ -156,11 +153,7 @@ def test_what_an_earlier_run_left_behind_is_not_published(hub: Hub, org: str, tm
 
 def test_a_failure_keeps_the_work_of_the_others(hub: Hub, org: str, tmp_path: Path) -> None:
     board = Listening()
-    steps = [
-        step(org, "bad", does="raise"),
-        step(org, "slow", seconds=0.6),
-        step(org, "after", needs=["bad"]),
-    ]
+    steps = [step(org, "bad", does="raise"), step(org, "slow", seconds=0.6), step(org, "after", needs=["bad"])]
     with pytest.raises(PermixError) as failure:
         trials.run(hub, tmp_path / "work", *steps, board=board)
     assert failure.value.exit_code == 1
@@ -199,24 +192,19 @@ def test_every_way_to_fail_is_one_sentence_and_publishes_nothing(does: str, hub:
 def test_a_killed_worker_is_one_sentence_and_the_next_run_continues(hub: Hub, org: str, tmp_path: Path) -> None:
     with pytest.raises(PermixError, match=r"was killed by signal 9 \(out of memory\?\): run again to continue"):
         trials.run(hub, tmp_path / "work", step(org, "a", does="die"))
-    published = trials.run(hub, tmp_path / "work", step(org, "a", does="die"))
-    assert facts(published["a"])["resumed"] is True
+    assert facts(trials.run(hub, tmp_path / "work", step(org, "a", does="die"))["a"])["resumed"] is True
 
 
 def test_a_worker_that_died_idle_is_replaced(hub: Hub, org: str, tmp_path: Path) -> None:
     steps = [
-        step(org, "a", does="die later"),
-        step(org, "b", seconds=0.8),
-        step(org, "c", needs=["a", "b"], together="c"),
+        step(org, "a", does="die later"), step(org, "b", seconds=0.8), step(org, "c", needs=["a", "b"], together="c"),
         step(org, "d", needs=["a", "b"], together="d"),
-    ]
+    ]  # fmt: skip
     published = trials.run(hub, tmp_path / "work", *steps)
     assert len({facts(head)["pid"] for head in published.values()}) == 3
 
 
-def test_a_failed_publication_keeps_the_work_of_the_others(
-    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_publish_stops_no_other(hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trials.run(hub, tmp_path / "work", step(org, "a"))
     head = Hub.state
 
@@ -227,9 +215,8 @@ def test_a_failed_publication_keeps_the_work_of_the_others(
         return state
 
     monkeypatch.setattr(Hub, "state", overtaken)
-    with pytest.raises(
-        PermixError, match=f"Could not publish datasets/{org}/a. Someone else committed to this repository"
-    ):
+    sentence = f"Could not publish datasets/{org}/a. Someone else committed to this repository"
+    with pytest.raises(PermixError, match=sentence):
         trials.run(hub, tmp_path / "work", step(org, "a", noise=1), step(org, "slow", seconds=0.6))
     monkeypatch.setattr(Hub, "state", head)
     assert head_of(hub, f"datasets/{org}/slow").intact
@@ -255,8 +242,7 @@ def test_a_step_that_wants_every_core_runs_alone_and_last(hub: Hub, org: str, tm
     assert ends < first[0]
     assert first[1] < second[0]
     cores = os.cpu_count() or 1
-    assert facts(published["alone0"])["threads"] == cores
-    assert facts(published["small0"])["threads"] == max(1, cores // 2)
+    assert (facts(published["alone0"])["threads"], facts(published["small0"])["threads"]) == (cores, max(1, cores // 2))
 
 
 @pytest.mark.parametrize(
@@ -301,34 +287,25 @@ def test_batches_keep_groups_together_until_workers_would_stand_idle() -> None:
     assert batches("aab", -1) == []
 
 
-def test_a_worker_has_no_secret_and_no_network_of_the_hub(
-    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_has_no_secret_and_no_hub(hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OPENAI_API_KEY", "AWS_SECRET", "Db_Password"):
         monkeypatch.setenv(name, "secret")
     recorded = facts(trials.run(hub, tmp_path / "work", step(org, "a"))["a"])
-    assert recorded["secrets"] == []
-    assert recorded["offline"] == "1"
+    assert (recorded["secrets"], recorded["offline"]) == ([], "1")
 
 
-def test_a_worker_has_the_key_of_its_model_while_it_uses_it_and_no_longer(
-    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_has_its_models_key(hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ONE_API_KEY", "OTHER"):
         monkeypatch.setenv(name, "secret")
     keyed = tuple(Model(name="m", model="x", url="http://127.0.0.1:1/v1", key=key) for key in ("ONE_API_KEY",))
     other = (Model(name="m", model="x", url="http://127.0.0.1:1/v1", key="OTHER"),)
-    published = trials.run(
-        hub, tmp_path / "work", step(org, "a", models=keyed), step(org, "b", models=other, needs=["a"]), workers=1
-    )
-    assert facts(published["a"])["secrets"] == ["ONE_API_KEY"]
-    assert facts(published["b"])["secrets"] == ["OTHER"]
+    steps = step(org, "a", models=keyed), step(org, "b", models=other, needs=["a"])
+    published = trials.run(hub, tmp_path / "work", *steps, workers=1)
+    assert (facts(published["a"])["secrets"], facts(published["b"])["secrets"]) == (["ONE_API_KEY"], ["OTHER"])
     assert "API_KEY" not in str(published["a"].record["config"])
 
 
-def test_a_file_in_the_users_folder_is_not_taken_for_a_module(
-    hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_file_hides_no_module(hub: Hub, org: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     for name in ("json.py", "huggingface_hub.py", "permix.py"):
         (tmp_path / "here" / name).write_text("raise SystemExit('the wrong module')")

@@ -1,31 +1,21 @@
 """The shapes of models: their parameters are those of the models."""
 
+import json
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from permix.errors import BadInput
 from permix.pipeline.estimate import shapes
 from permix.publishing import hub as hubs
+from tests.support.cases import cases
 from tests.support.hubs import embedded
 from tests.support.models import make_tiny_model
 
 # As the model cards print them, in billions.
-PRINTED = {
-    "meta-llama/Llama-3.1-8B-Instruct": 8.03,
-    "meta-llama/Llama-3.2-1B-Instruct": 1.24,
-    "meta-llama/Llama-3.1-70B-Instruct": 70.6,
-    "Qwen/Qwen2.5-0.5B-Instruct": 0.494,
-    "Qwen/Qwen3-0.6B": 0.596,
-    "Qwen/Qwen3-4B": 4.02,
-    "Qwen/Qwen3-8B": 8.19,
-    "Qwen/Qwen3-32B": 32.8,
-    "allenai/Llama-3.1-Tulu-3-8B": 8.03,
-    "allenai/OLMo-2-0425-1B-SFT": 1.48,
-    "allenai/OLMo-2-1124-7B-SFT": 7.3,
-    "google/gemma-3-1b-it": 1.0,
-    "HuggingFaceTB/SmolLM2-360M-Instruct": 0.362,
-}
+PRINTED = dict(cases(__file__)["printed"])
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -34,11 +24,6 @@ def test_parameters_are_those_that_the_card_prints(name: str) -> None:
 
 
 def test_a_shape_counts_what_torch_and_peft_count(tmp_path: Path) -> None:
-    import json
-
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
     make_tiny_model(tmp_path)
     shape = shapes.of_config(json.loads((tmp_path / "config.json").read_text()))
     model = AutoModelForCausalLM.from_pretrained(tmp_path)

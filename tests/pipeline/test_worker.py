@@ -17,6 +17,8 @@ from tests.support import trials
 from tests.support.models import make_tiny_model
 from tests.support.trials import step
 
+Worker = tuple[Connection, "subprocess.Popen[bytes]"]
+
 
 @pytest.fixture(autouse=True)
 def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,9 +26,7 @@ def trial_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def worker(
-    trial_stages: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Connection, "subprocess.Popen[bytes]"]]:
+def worker(trial_stages: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     monkeypatch.chdir(tmp_path)
     child, connection = processes.start(main, {"HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}, 2)
     yield connection, child
@@ -36,12 +36,10 @@ def worker(
 
 
 def job(folder: Path, **settings: object) -> Assignment:
-    planned = step("o", "a", **settings)
+    first = step("o", "a", **settings)
     for name in ("work", "out"):
         (folder / name).mkdir(exist_ok=True)
-    return Assignment(
-        planned.target, planned.stage.name, planned.config, {}, {}, {}, folder / "work", folder / "out", 1
-    )
+    return Assignment(first.target, first.stage.name, first.config, {}, {}, {}, folder / "work", folder / "out", 1)
 
 
 def answers(pipe: Connection) -> list[Message]:
@@ -53,7 +51,7 @@ def answers(pipe: Connection) -> list[Message]:
     return messages
 
 
-def test_jobs_are_done_one_after_another(worker: tuple[Connection, object], tmp_path: Path) -> None:
+def test_jobs_are_done_one_after_another(worker: Worker, tmp_path: Path) -> None:
     pipe, _ = worker
     for text in ("one", "two"):
         pipe.send(job(tmp_path, text=text))
@@ -66,7 +64,7 @@ def test_jobs_are_done_one_after_another(worker: tuple[Connection, object], tmp_
         assert (tmp_path / "out" / "data.txt").read_text() == text
 
 
-def test_a_failed_job_does_not_end_the_worker(worker: tuple[Connection, object], tmp_path: Path) -> None:
+def test_a_failed_job_does_not_end_the_worker(worker: Worker, tmp_path: Path) -> None:
     pipe, _ = worker
     pipe.send(job(tmp_path, does="refuse"))
     assert answers(pipe)[-1].value == ("The input is wrong.", 2)
@@ -74,7 +72,7 @@ def test_a_failed_job_does_not_end_the_worker(worker: tuple[Connection, object],
     assert answers(pipe)[-1].kind == "done"
 
 
-def test_a_worker_ends_when_its_pipe_does(worker: tuple[Connection, "subprocess.Popen[bytes]"]) -> None:
+def test_a_worker_ends_when_its_pipe_does(worker: Worker) -> None:
     pipe, child = worker
     pipe.close()
     assert child.wait(timeout=30) == 0

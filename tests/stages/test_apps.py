@@ -29,9 +29,7 @@ def test_nothing_in_the_folders_is_a_link() -> None:
     assert [path for path in files.SPACES.rglob("*") if path.is_symlink()] == []
 
 
-def test_an_edit_of_code_card_or_copied_file_makes_a_space_stale(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edit_of_code_card_or_copy_makes_a_space_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, shared = tmp_path / "spaces" / "echo", tmp_path / "shared.py"
     monkeypatch.setattr(files, "SPACES", folder.parent)
     monkeypatch.setattr(apps, "COPIED", {"echo": (shared,)})

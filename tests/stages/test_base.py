@@ -12,6 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from permix.errors import BadInput
+from permix.experiment.recipe import Recipe
+from permix.pipeline import recipes
 from permix.stage import StageContext
 from permix.stages import base
 
@@ -45,6 +47,9 @@ class Progress:
         self.calls.append((done, total, unit, note))
 
 
+Trained = tuple[Path, dict[str, Any], Progress]
+
+
 def make(work: Path, **changed: Any) -> tuple[dict[str, Any], Progress]:
     progress = Progress()
     parts = StageContext(work, {}, {}, progress, 1, None)  # type: ignore[arg-type]
@@ -52,12 +57,12 @@ def make(work: Path, **changed: Any) -> tuple[dict[str, Any], Progress]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Progress]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     work = tmp_path_factory.mktemp("base")
     return work / "out", *make(work)
 
 
-def test_it_learns_and_reports_tokens(trained: tuple[Path, dict[str, Any], Progress]) -> None:
+def test_it_learns_and_reports_tokens(trained: Trained) -> None:
     _, facts, progress = trained
     first, last = progress.calls[0], progress.calls[-1]
     assert len(progress.calls) == TINY["steps"]
@@ -68,30 +73,21 @@ def test_it_learns_and_reports_tokens(trained: tuple[Path, dict[str, Any], Progr
     assert sum(m["share"] for m in facts["methods"].values()) == pytest.approx(1, abs=0.01)
 
 
-def test_stock_classes_load_and_sample_it(trained: tuple[Path, dict[str, Any], Progress]) -> None:
+def test_stock_classes_load_and_sample_it(trained: Trained) -> None:
     out, facts, _ = trained
-    assert {p.name for p in out.iterdir()} == {
-        "model.safetensors", "config.json", "generation_config.json",
-        "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-    }  # fmt: skip
+    settings = {"config.json", "generation_config.json", "tokenizer_config.json"}
+    assert {p.name for p in out.iterdir()} == {"model.safetensors", "tokenizer.json", "chat_template.jinja"} | settings
     model, tok = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
     assert sum(p.numel() for p in model.parameters()) == facts["parameters"]
-    prompt = tok.apply_chat_template(
-        [{"role": "user", "content": "Mia has 3 apples."}],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-    )
+    chat = [{"role": "user", "content": "Mia has 3 apples."}]
+    prompt = tok.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     torch.manual_seed(0)
-    ids = model.generate(**prompt, max_new_tokens=3, do_sample=True)
-    assert ids.shape[1] > prompt["input_ids"].shape[1]
+    assert model.generate(**prompt, max_new_tokens=3, do_sample=True).shape[1] > prompt["input_ids"].shape[1]
     assert model.generation_config.eos_token_id == tok.eos_token_id
 
 
 @pytest.mark.parametrize("steps", [3, 13])  # before the first checkpoint, and between two
-def test_a_killed_run_started_again_gives_the_same_bytes(
-    trained: tuple[Path, dict[str, Any], Progress], tmp_path: Path, steps: int
-) -> None:
+def test_a_killed_run_started_again_gives_the_same_bytes(trained: Trained, tmp_path: Path, steps: int) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path), str(steps)]
     killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
@@ -103,9 +99,7 @@ def test_a_killed_run_started_again_gives_the_same_bytes(
         assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_another_seed_or_world_gives_another_base(
-    trained: tuple[Path, dict[str, Any], Progress], tmp_path: Path
-) -> None:
+def test_another_seed_gives_another_base(trained: Trained, tmp_path: Path) -> None:
     make(tmp_path, steps=2, model_seed=1)
     assert (tmp_path / "out/model.safetensors").read_bytes() != (trained[0] / "model.safetensors").read_bytes()
 
@@ -119,8 +113,6 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
-    from permix.experiment.recipe import Recipe
-
     recipe = Recipe(name="x", org="me", tag="t", seeds=(3, 4), tables={"base": {"steps": 7}})
     (config,) = base.configs(recipe)
     assert (base.target(config), config.steps, base.STAGE.inputs(config)) == ("me/permix-toy-base", 7, {})
@@ -130,8 +122,6 @@ def test_it_is_made_once_and_only_where_the_base_is_the_toy() -> None:
 
 
 def test_the_teacher_is_larger_lives_in_the_same_world_and_is_made_only_for_who_learns_from_it() -> None:
-    from permix.pipeline import recipes
-
     world = ["toy.flourish=0.3", "toy.steps=7", "toy.teacher.steps=9"]
     first, teacher = base.configs(recipes.load("toy-full", [*world, "seeds=[3]", "tag=t"]))
     assert (base.target(first), base.target(teacher)) == ("permix/permix-toy-base", "permix/permix-toy-teacher")
@@ -139,9 +129,7 @@ def test_the_teacher_is_larger_lives_in_the_same_world_and_is_made_only_for_who_
     assert first.steps == 7
     assert teacher.hidden_size // teacher.heads in (32, 64)  # what vLLM can run
     (alone,) = base.configs(recipes.load("toy", ["base=org/model", 'variants=["permix-seqkd-toy"]']))
-    assert alone.role == "teacher"
-    assert alone.steps == base.TEACHER["steps"]
-    with pytest.raises(
-        BadInput, match=r"\[toy.teacher\] of toy-full.toml has an unknown key 'step': did you mean 'steps'"
-    ):
+    assert (alone.role, alone.steps) == ("teacher", base.TEACHER["steps"])
+    sentence = r"\[toy.teacher\] of toy-full.toml has an unknown key 'step': did you mean 'steps'"
+    with pytest.raises(BadInput, match=sentence):
         recipes.load("toy-full", ["toy.teacher.step=1"])

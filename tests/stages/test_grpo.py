@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from huggingface_hub import HfApi
+from safetensors.torch import load_file
+from trl import GRPOConfig, ModelConfig
 
 from permix import run_record
 from permix.errors import BadInput
@@ -17,8 +19,9 @@ from permix.progress import Board
 from permix.stage import own_fields
 from permix.stages import grpo
 from permix.training import settings
+from tests.support.cases import cases
 from tests.support.hubs import embedded
-from tests.support.trainings import SHA, config_of, make_inputs, train, train_killed
+from tests.support.trainings import SHA, Trained, config_of, make_inputs, train, train_killed
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def trained(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def trained(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train("grpo", inputs, tmp_path_factory.mktemp("whole"))
 
 
@@ -35,9 +38,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_adapter_learns_and_pins_its_base(trained: tuple[Path, dict[str, Any]]) -> None:
-    from safetensors.torch import load_file
-
+def test_the_adapter_learns_and_pins_its_base(trained: Trained) -> None:
     out, facts = trained
     config = json.loads((out / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", SHA)
@@ -52,15 +53,14 @@ def test_the_adapter_learns_and_pins_its_base(trained: tuple[Path, dict[str, Any
     assert (facts["steps"], cost["completions"], cost["prompts_seen"], cost["tokens_sampled"]) == (6, 96, 12, 96)
 
 
-def test_the_log_tells_reward_and_truncation_under_each_persona(trained: tuple[Path, dict[str, Any]]) -> None:
+def test_the_log_tells_reward_and_truncation_under_each_persona(trained: Trained) -> None:
     out, facts = trained
     log = lines(out / "log.jsonl")
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
     assert any(0 < entry["reward"] < 1 for entry in log)
     for entry in log:
-        assert {"reward_std", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio"} <= set(
-            entry
-        )
+        names = {"reward_std", "frac_reward_zero_std", "completions/mean_length", "completions/clipped_ratio"}
+        assert names <= set(entry)
         keys = {name.split("/")[1] for name in entry if name.startswith("persona/")}
         assert keys
         assert keys <= {"none", "chemist", "poet"}
@@ -71,7 +71,7 @@ def test_the_log_tells_reward_and_truncation_under_each_persona(trained: tuple[P
     assert set(facts["by_persona"]) == {n.split("/")[1] for n in log[-1] if n.startswith("persona/")}
 
 
-def test_samples_show_each_persona_at_its_first_and_last_step(trained: tuple[Path, dict[str, Any]]) -> None:
+def test_samples_show_each_persona_at_its_first_and_last_step(trained: Trained) -> None:
     out, _ = trained
     samples = lines(out / "samples.jsonl")
     assert set(Counter(s["persona"] for s in samples).values()) <= {1, 2}
@@ -82,9 +82,7 @@ def test_samples_show_each_persona_at_its_first_and_last_step(trained: tuple[Pat
         assert sample["score"] == {"correct": 1.0}.get(sample["status"], 0.0)
 
 
-def test_a_training_killed_here_ends_elsewhere_with_the_same_adapter(
-    trained: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_killed_training_ends_elsewhere_alike(trained: Trained, inputs: dict[str, Path], tmp_path: Path) -> None:
     """By way of a branch of the Hub, which holds one whole checkpoint, and in the end is deleted."""
     train_killed("grpo", inputs, tmp_path / "here", step=3)
     hub = embedded(tmp_path / "cache")
@@ -108,8 +106,6 @@ def test_a_training_killed_here_ends_elsewhere_with_the_same_adapter(
 
 
 def test_every_key_is_one_of_trls_own() -> None:
-    from trl import GRPOConfig, ModelConfig
-
     config = config_of("grpo")
     keys = set(settings.trainer_keys(config))
     assert keys <= {f.name for f in dataclasses.fields(GRPOConfig)}
@@ -118,16 +114,7 @@ def test_every_key_is_one_of_trls_own() -> None:
     assert set(own_fields(grpo.Config)) == keys | own_keys
 
 
-@pytest.mark.parametrize(
-    ("setting", "sentence"),
-    [
-        ({"num_generations": 1}, "a group needs at least 2"),
-        ({"num_generations": 5}, "does not divide the 16 completions .* use one of 2, 4, 8, 16"),
-        ({"max_completion_length": 0}, r"\[grpo\] max_completion_length is 0: it should be at least 1"),
-        ({"use_vllm": True, "load_in_4bit": True}, "use_vllm and load_in_4bit are both true.* rounds it"),
-        ({"use_vllm": True, "use_transformers_continuous_batching": True}, "both true: choose one"),
-    ],
-)
+@pytest.mark.parametrize(("setting", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_cannot_train_are_refused(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         config_of("grpo", **setting)

@@ -15,7 +15,7 @@ from permix.paper import variants
 from permix.pipeline import plan, recipes
 from permix.prompting import persona, prompts
 from permix.publishing.hub import RepositoryState
-from permix.stages import mixtures
+from permix.stages import mixtures, personas
 from permix.stages.shared import written_targets
 from tests.support.models import make_tiny_tokenizer
 from tests.support.quiz import QUIZ, quiz
@@ -26,8 +26,6 @@ EVERY = [row.name for row in variants.VARIANTS.values() if row.teacher in ("", "
 
 @pytest.fixture
 def pools(tmp_path: Path) -> Path:
-    from permix.stages import personas
-
     (tmp_path / "pools").mkdir()
     personas.run(personas.configs(SMOKE)[0], {}, tmp_path / "pools", context=None)  # type: ignore[arg-type]
     return tmp_path / "pools"
@@ -54,8 +52,7 @@ def test_both_variants_hold_the_same_problems_and_one_has_personas(pools: Path, 
     assert all(r["persona"] is None and [m["role"] for m in r["prompt"]] == ["user"] for r in plain)
     by_key = {p.key: p for p in persona.bundled("train")}
     for row in mixed:
-        drawn = persona.draw(persona.bundled("train"), 0, row["problem_id"])
-        assert row["persona"] == drawn.key
+        assert row["persona"] == persona.draw(persona.bundled("train"), 0, row["problem_id"]).key
         assert row["prompt"] == prompts.messages(row["question"], by_key[row["persona"]], "plain")
     overlap = plain_facts.pop("overlap")
     assert plain_facts == {"rows": 16, "problems": 16, "personas": {"none": 16}}
@@ -141,9 +138,7 @@ def test_gold_targets_are_the_rationales_and_share_the_draw_of_grpo(pools: Path,
         ("I do not know.", "rationale of problem quiz/train/0 ends in no answer, its gold is '2'"),
     ],
 )
-def test_a_rationale_that_is_missing_or_leads_elsewhere_is_refused(
-    answer: str, sentence: str, pools: Path, tmp_path: Path
-) -> None:
+def test_a_missing_or_wrong_rationale_is_refused(answer: str, sentence: str, pools: Path, tmp_path: Path) -> None:
     rationale = "how" if answer else ""  # a column with an empty text is refused when it is read
     task = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", rationale=rationale, split="train")
     folder = quiz(tmp_path / "quiz", [{"q": "1 + 1?", "a": "2", "how": answer}], "train")
@@ -174,14 +169,11 @@ def write_answers(folder: Path, part: str, rows: list[tuple[str, str | None]]) -
         ("permix-seqkd-toy", "data/persona", "chef", "permix-arithmetic-teacher-toy"),
     ],
 )
-def test_targets_that_a_model_wrote(
-    name: str, part: str, speaker: str | None, repo: str, pools: Path, tmp_path: Path
-) -> None:
+def test_targets_of_a_model(name: str, part: str, speaker: str | None, repo: str, pools: Path, tmp_path: Path) -> None:
     config = config_of(name)
     assert mixtures.inputs(config)["targets"] == f"datasets/permix-smoke/{repo}"
-    folder = write_answers(
-        tmp_path / "targets", part, [("It is 0.", speaker), ("It is 9.", speaker)]
-    )  # wrong ones may stay
+    answers = [("It is 0.", speaker), ("It is 9.", speaker)]  # wrong ones may stay
+    folder = write_answers(tmp_path / "targets", part, answers)
     table, facts = rows(config, tmp_path / "a", personas=pools, targets=folder)
     chef = next(p for p in persona.bundled("train") if p.key == "chef") if speaker else None
     assert [row["prompt"] for row in table] == [prompts.messages(f"{n} + 0?", chef, "plain") for n in (0, 1)]
@@ -198,9 +190,7 @@ def test_targets_that_a_model_wrote(
         ("It is 0.", None, "has the persona None, which is not in the training pool"),
     ],
 )
-def test_targets_that_teach_nothing_are_refused(
-    target: str, persona: str | None, sentence: str, pools: Path, tmp_path: Path
-) -> None:
+def test_bad_targets_are_refused(target: str, persona: str | None, sentence: str, pools: Path, tmp_path: Path) -> None:
     folder = write_answers(tmp_path / "targets", "data/persona", [(target, persona)])
     with pytest.raises(BadInput, match=sentence):
         rows(config_of("permix-seqkd-toy"), tmp_path / "a", personas=pools, targets=folder)
@@ -214,9 +204,8 @@ def test_rows_over_a_limit_are_left_out_and_counted_never_cut(pools: Path, tmp_p
     every, _ = rows(config_of("rlvr"), tmp_path / "a", personas=pools)
     lengths = sorted(len(row["prompt"][0]["content"]) + 3 for row in every)  # bytes, and three marks of the template
     limit = lengths[5]
-    table, facts = rows(
-        replace(config, max_prompt_tokens=limit), tmp_path / "b", personas=pools, base=tmp_path / "base"
-    )
+    config = replace(config, max_prompt_tokens=limit)
+    table, facts = rows(config, tmp_path / "b", personas=pools, base=tmp_path / "base")
     assert facts["rows"] == len(table) == sum(length <= limit for length in lengths) < 16
     assert facts["too_long"] == 16 - len(table)
     assert all(row in every for row in table)

@@ -17,6 +17,7 @@ from permix.sampling.engines.endpoint import pace
 from permix.stages import sweep
 from permix.stages.shared import sweep_rows
 from permix.stages.shared.peers import PEERS, Question
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error
 from tests.support.quiz import QUIZ, quiz
 from tests.support.sweeps import CONFIG, POOL, SERVED, opened
@@ -89,10 +90,7 @@ def test_a_plain_solution_is_restated_in_character(inputs: dict[str, Path]) -> N
     assert len({a.body["seed"] for a in requests}) == 42
     assert facts["cost"]["tokens_out"] == sum(row["tokens_out"] for row in rows)
     assert {row["peer"] for row in rows} == {"restate"}
-    assert list(json.loads(rows[-1]["rounds"])) == [
-        "neutral",
-        "restated",
-    ]
+    assert list(json.loads(rows[-1]["rounds"])) == ["neutral", "restated"]
 
 
 def test_a_judge_of_both_orders_chooses_where_two_answers_differ(inputs: dict[str, Path]) -> None:
@@ -105,8 +103,7 @@ def test_a_judge_of_both_orders_chooses_where_two_answers_differ(inputs: dict[st
 
 def test_a_judge_that_prefers_a_position_leaves_the_personas_answer(inputs: dict[str, Path]) -> None:
     rows, *_ = swept("ensemble", inputs, biased, [])
-    assert by_persona(rows, "completion")["fool"] == {"\\boxed{Bob}"}
-    assert by_persona(rows, "score")["fool"] == {0.0}
+    assert (by_persona(rows, "completion")["fool"], by_persona(rows, "score")["fool"]) == ({"\\boxed{Bob}"}, {0.0})
 
 
 def test_what_was_chosen_and_its_tokens_are_verified(inputs: dict[str, Path]) -> None:
@@ -127,15 +124,7 @@ def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path], monkeypatch:
     assert not [a for a in requests if "Here is a solution" in a.question]
 
 
-@pytest.mark.parametrize(
-    ("kind", "neutral", "judged"),
-    [
-        ("math", "The answer is 72.0", False),
-        ("math", "\\boxed{73}", True),
-        ("math", "I do not know.", True),
-        ("code", "```\nprint(72)\n```", True),
-    ],
-)
+@pytest.mark.parametrize(("kind", "neutral", "judged"), cases(__file__)["answers"])
 def test_answers_are_compared_not_their_words(kind: Any, neutral: str, judged: bool) -> None:
     question = Question("How many?", kind, "boxed", FOOL)
     texts = {"persona": "Ha! \\boxed{72}", "neutral": neutral}

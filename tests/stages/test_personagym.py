@@ -15,6 +15,7 @@ from permix.pipeline import recipes
 from permix.results.measures import fidelity
 from permix.stages import personagym, questions
 from tests.support import judges
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion, error
 from tests.support.judges import parts_in, says, scripted, serve_judges
 from tests.support.models import make_tiny_model
@@ -23,12 +24,9 @@ pytestmark = pytest.mark.usefixtures("hurry")
 
 SERVED = {name: {"model": f"{name}-model", "url": "http://127.0.0.1:9/v1"} for name in ("w", "one", "two")}
 TOML: dict[str, Any] = {
-    "name": "own",
-    "benchmarks": ["arithmetic"],
-    "questions": {"model": "w"},
-    "personagym": {"judges": ["one", "two"], "max_tokens": 8},
-    "model": SERVED,
-}
+    "name": "own", "benchmarks": ["arithmetic"], "questions": {"model": "w"},
+    "personagym": {"judges": ["one", "two"], "max_tokens": 8}, "model": SERVED,
+}  # fmt: skip
 Made = tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]
 
 
@@ -39,14 +37,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     make_tiny_model(folder / "base")
     table = [
         {
-            "persona": persona,
-            "task": task,
-            "question": f"What does {persona} do?",
+            "persona": persona, "task": task, "question": f"What does {persona} do?",
             "system_prompt": f"You are {persona}.",
         }
         for persona in ("a nurse", "a cook", "a lawyer")
         for task in ("Persona Consistency", "Linguistic Habits")
-    ]
+    ]  # fmt: skip
     (folder / "rows").mkdir()
     (folder / "rows" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
     own = {"dataset": "me/q", "examples": False, "written_by": "gpt-5-mini"}
@@ -84,18 +80,14 @@ def test_every_answer_is_scored_by_every_judge(run_stage: Callable[..., Made]) -
         for task in ("persona_consistency", "linguistic_habits")
     ]
     for row in rows:
-        assert row["score"] == judges.usual(row)
-        assert row["status"] == "scored"
-        assert row["retries"] == 0
+        assert (row["score"], row["status"], row["retries"]) == (judges.usual(row), "scored", 0)
         assert (row["model"], row["question_writer"]) == ("scripted-1", "gpt-5-mini")
         assert len(row["raw"]) == 1
         assert row["finish"] in ("stop", "length")
         assert 0 < row["tokens_out"] <= 8
         assert row["base_dtype"] == "float32"
-    assert facts["rows"] == 12
-    assert facts["summary"]["score"]["scored"] == 6
-    assert facts["summary"]["agreement"]["one, two"]["equal"] == 1
-    assert facts["cost"]["api_calls"] == 2 * (6 + 30)
+    assert (facts["rows"], facts["summary"]["score"]["scored"]) == (12, 6)
+    assert (facts["summary"]["agreement"]["one, two"]["equal"], facts["cost"]["api_calls"]) == (1, 2 * (6 + 30))
     assert facts["cost"]["completions"] == 6
     assert facts["cost"]["USD"] > 0
     assert len(server.asked) == 36
@@ -120,8 +112,7 @@ def test_all_numbers_follow_from_the_stored_raw_replies(run_stage: Callable[...,
 
     facts, rows, _ = run_stage(script)
     stored, anew, summary = personagym.replay(vars(config_of()), tmp_path / "work" / "out", {})
-    assert stored == anew
-    assert summary == facts["summary"]
+    assert (stored, summary) == (anew, facts["summary"])
     assert len(stored["calibration"]) == 60
     assert json.loads((tmp_path / "work" / "out" / "summary.json").read_text()) == summary
     assert fidelity.of_scores(rows, ())["judges"]["one"]["missing"] == 2
@@ -149,10 +140,8 @@ def test_a_judge_that_only_talks_is_missing_and_the_other_one_counts(run_stage: 
     facts, rows, _ = run_stage(scripted(), lambda _: completion("Lovely answer, a clear 5!"))
     summary = facts["summary"]
     assert (summary["judges"]["two"]["missing"], summary["judges"]["two"]["mean"]) == (6, None)
-    assert summary["judges"]["two"]["statuses"] == {"no_json": 6}
-    assert summary["judges"]["two"]["retries"] == 12
-    assert summary["score"]["mean"] == summary["judges"]["one"]["mean"]
-    assert summary["agreement"] == {}
+    assert (summary["judges"]["two"]["statuses"], summary["judges"]["two"]["retries"]) == ({"no_json": 6}, 12)
+    assert (summary["score"]["mean"], summary["agreement"]) == (summary["judges"]["one"]["mean"], {})
     assert summary["independent"]["judges"] == ["one"]  # scripted-1 is nobody's
     assert {row["score"] for row in rows if row["judge"] == "two"} == {None}
 
@@ -211,12 +200,10 @@ def test_a_judge_that_follows_length_is_found_out(run_stage: Callable[..., Made]
     assert set(first) == {"repeated", "said_twice"}  # these questions have no examples to show backwards
     assert (first["repeated"]["mean"], first["repeated"]["equal"], first["said_twice"]["equal"]) == (0, 1, 0)
     assert first["said_twice"]["mean"] > 0
-    assert second["said_twice"]["mean"] == 0
-    assert second["said_twice"]["questions"] == 4
+    assert (second["said_twice"]["mean"], second["said_twice"]["questions"]) == (0, 4)
     assert len(server.asked) == 6 + 2 * 4
     stored, anew, summary = personagym.replay(vars(config_of()), tmp_path / "work" / "out", {})
-    assert stored == anew
-    assert summary == facts["summary"]
+    assert (stored, summary) == (anew, facts["summary"])
     assert len(stored["checks"]) == 16
 
 
@@ -243,20 +230,14 @@ def test_a_third_judge_scores_what_two_see_differently(run_stage: Callable[..., 
     assert numbers["score"]["mean"] == pytest.approx(3.5)
     assert facts["cost"]["api_calls"] == 6 + 6 + 2
     stored, anew, summary = personagym.replay(vars(config_of(**third, judge_models=())), tmp_path / "work" / "out", {})
-    assert stored == anew
-    assert summary == numbers
+    assert (stored, summary) == (anew, numbers)
     same, *_ = run_stage(*[lambda _: says({"score": 4})] * 3, at="agreed", **third)
-    assert same["summary"]["settled"]["asked"] == 0
-    assert same["cost"]["api_calls"] == 12
+    assert (same["summary"]["settled"]["asked"], same["cost"]["api_calls"]) == (0, 12)
 
 
-def test_what_a_served_model_answers_is_paid_for_beside_the_judges(
-    run_stage: Callable[..., Made], tmp_path: Path
-) -> None:
-    with serve_judges(scripted()) as (_, (answering,)):
-        facts, *_ = run_stage(
-            scripted(), at="served", model=replace(answering, price_out=1e6), dtype="", calibrate=False
-        )
+def test_a_served_models_answers_are_paid_beside_the_judges(run_stage: Callable[..., Made], tmp_path: Path) -> None:
+    with serve_judges(scripted()) as (_, (model,)):
+        facts, *_ = run_stage(scripted(), at="served", model=replace(model, price_out=1e6), dtype="", calibrate=False)
     cost = facts["cost"]
     assert cost["completions"] == 6
     assert cost["tokens_in"] > 0
@@ -269,10 +250,8 @@ def test_the_recipe_asks_for_it_by_a_table() -> None:
     assert personagym.configs(recipes.load("toy")) == []
     first, *others = personagym.configs(recipes.parse(TOML | {"sweep": {"dtype": "bfloat16", "runs": 2}}, "own.toml"))
     assert personagym.target(first) == "datasets/permix/permix-personagym-permix-toy-base"
-    assert personagym.inputs(first) == {
-        "base": "permix/permix-toy-base",
-        "questions": "datasets/permix/permix-personagym-questions",
-    }
+    questions_repo = "datasets/permix/permix-personagym-questions"
+    assert personagym.inputs(first) == {"base": "permix/permix-toy-base", "questions": questions_repo}
     assert [config.variant for config in others] == ["rlvr", "permix-rlvr"]
     assert personagym.inputs(others[0])["adapter"] == "permix/permix-toy-rlvr"
     assert first.dtype == "bfloat16"
@@ -293,26 +272,13 @@ def test_an_estimate_comes_before_anything_is_spent() -> None:
 def test_who_wrote_the_training_targets_is_known() -> None:
     text = TOML | {"variants": ["base", "permix-sft-styled", "seqkd-gemma3-27b", "seqkd-toy"]}
     written = {c.variant: c.text_writers for c in personagym.configs(recipes.parse(text, "own.toml"))}
-    assert written["permix-sft-styled"] == ("gpt-5-mini",)
-    assert written["seqkd-gemma3-27b"] == ("google/gemma-3-27b-it",)
+    assert (written["permix-sft-styled"], written["seqkd-gemma3-27b"]) == (("gpt-5-mini",), ("google/gemma-3-27b-it",))
     assert written["base"] == written["seqkd-toy"] == ()
     others = recipes.parse(text | {"questions": {"dataset": "me/q", "model": "w"}}, "own.toml")
     assert personagym.configs(others)[0].text_writers == ("w-model",)  # who wrote the examples of the scores
 
 
-@pytest.mark.parametrize(
-    ("table", "sentence"),
-    [
-        ({"judges": []}, r"judges is \[\]: it should be at least one name"),
-        ({"judges": ["one", "one"]}, r"judges is \['one', 'one'\]: it should be at least one name, and none twice"),
-        ({"judges": ["qwen3-32b"]}, r"\[personagym\] judges names qwen3-32b, which has no url"),
-        ({"judges": ["three"]}, r"There is no model 'three'"),
-        ({"judges": ["one"], "max_tokens": 0}, r"\[personagym\] max_tokens is 0: it should be at least 1"),
-        ({"judges": ["one"], "tiebreaker": "two"}, r"tiebreaker is 'two': it should be one more than two judges"),
-        ({"judges": ["one"], "upstream": "a/b", "checks": 3}, r"upstream has neither tiebreaker nor checks"),
-        ({"judges": ["one"], "retries": -1}, r"\[personagym\] retries is -1: it should be 0 or more"),
-    ],
-)
+@pytest.mark.parametrize(("table", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         personagym.configs(recipes.parse(TOML | {"personagym": table}, "own.toml"))

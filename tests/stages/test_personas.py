@@ -21,8 +21,7 @@ def test_both_pools_are_written_as_they_are(tmp_path: Path) -> None:
     for split in ("train", "eval"):
         assert persona.load(tmp_path, split) == persona.bundled(split)  # type: ignore[arg-type]
     rows = load_dataset(str(tmp_path), split="eval", cache_dir=str(tmp_path / "cache"))
-    assert rows.column_names == ["key", "category", "system_prompt"]
-    assert len(rows) == 16
+    assert (rows.column_names, len(rows)) == (["key", "category", "system_prompt"], 16)
 
 
 def test_an_edited_prompt_makes_the_pools_stale(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,8 +62,7 @@ def test_a_file_is_a_pool_beside_the_papers_and_sweeps_measure_under_it(tmp_path
     assert str(tmp_path) not in str(mine)
     steps = plan.build(loaded)
     read = {step.stage.name: step.needs["personas"] for step in steps if "personas" in step.needs}
-    assert read["mixtures"] == loaded.personas_repo
-    assert read["sweep"] == loaded.eval_personas_repo
+    assert (read["mixtures"], read["sweep"]) == (loaded.personas_repo, loaded.eval_personas_repo)
     trained = [step.config for step in steps if step.stage.name in ("base", "mixtures", "grpo")]
     toy = plan.build(recipes.load("toy"))
     before = [step.config for step in toy if step.stage.name in ("base", "mixtures", "grpo")]

@@ -14,17 +14,17 @@ from permix.pipeline import recipes
 from permix.stages import preference, sweep
 from permix.stages.shared import sweep_rows
 from tests.support import judges, records
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
 from tests.support.judges import parts_in, scripted, serve_judges
 
 pytestmark = pytest.mark.usefixtures("hurry")
 
 TOML: dict[str, Any] = {
-    "name": "own",
-    "benchmarks": ["arithmetic"],
+    "name": "own", "benchmarks": ["arithmetic"],
     "preference": {"judges": ["one"], "only_personas": ["kindergarten", "lawyer"]},
     "model": {"one": {"model": "m", "url": "http://127.0.0.1:9/v1"}},
-}
+}  # fmt: skip
 Made = tuple[dict[str, Any], list[dict[str, Any]], FaultyServer]
 ANSWERS = {"base": "Goo goo, I count on my fingers!", "rlvr": "The answer is 4."}
 
@@ -66,14 +66,9 @@ def test_every_pair_is_seen_in_both_orders(run_stage: Callable[..., Made]) -> No
     for row in rows:
         assert row["score"] == (1 if row["order"] == "first" else -1)  # the longer answer, wherever it stands
     summary = facts["summary"]["judges"]["one"]
-    assert (summary["first_wins"], summary["ties"], summary["first_wr"]["value"], summary["net_margin"]["value"]) == (
-        8,
-        0,
-        1,
-        1,
-    )
-    assert summary["p_value"] == 2 / 2**4
-    assert summary["first_shown"] == 0.5
+    assert (summary["first_wins"], summary["ties"]) == (8, 0)
+    assert (summary["first_wr"]["value"], summary["net_margin"]["value"]) == (1, 1)
+    assert (summary["p_value"], summary["first_shown"]) == (2 / 2**4, 0.5)
     assert list(summary["by_persona"]) == ["kindergarten", "lawyer"]
 
 
@@ -107,11 +102,9 @@ def test_a_verdict_that_is_missing_leaves_its_pair_out(run_stage: Callable[..., 
     facts, _, _ = run_stage(script)
     numbers = facts["summary"]["judges"]["one"]
     assert (numbers["pairs"], numbers["not_judged"], numbers["first_wins"]) == (8, 4, 4)
-    assert numbers["statuses"] == {"out_of_range": 4, "scored": 12}
-    assert numbers["retries"] == 8
+    assert (numbers["statuses"], numbers["retries"]) == ({"out_of_range": 4, "scored": 12}, 8)
     stored, anew, summary = preference.replay(vars(config_of()), tmp_path / "out", {})
-    assert stored == anew
-    assert summary == facts["summary"]
+    assert (stored, summary) == (anew, facts["summary"])
 
 
 def test_an_answer_that_asks_to_be_preferred_stays_in_its_quotation(inputs: dict[str, Path]) -> None:
@@ -156,23 +149,13 @@ def test_a_sweep_of_somebody_else_is_named_by_its_hub_id() -> None:
 def test_the_papers_pair_is_in_the_recipe_of_the_public_models() -> None:
     plan = recipes.load("public-models")
     (config,) = preference.configs(plan)
-    assert config.names == ("Llama-3.1-8B-Instruct-base", "Qwen3-32B-base")
-    assert config.only_personas == ("kindergarten",)
+    assert (config.names, config.only_personas) == (("Llama-3.1-8B-Instruct-base", "Qwen3-32B-base"), ("kindergarten",))
     assert set(config.sweeps) <= {sweep.target(c) for c in sweep.configs(plan)}
     assert (config.benchmark.name, config.judges) == ("math500", ("deepseek-v3.2",))
     assert preference.estimate(config)["calls"] == 1000
 
 
-@pytest.mark.parametrize(
-    ("table", "sentence"),
-    [
-        ({"second": "rvlr"}, r"\[preference\] names 'rvlr', no variant of this recipe: did you mean 'rlvr'"),
-        ({"second": "base"}, r"first and second are both 'base'"),
-        ({"judges": ["gemma3-27b"]}, r"\[preference\] judges names gemma3-27b, which has no url"),
-        ({"judges": []}, r"\[preference\] judges is \[\]"),
-        ({"limit": -1}, r"\[preference\] limit is -1"),
-    ],
-)
+@pytest.mark.parametrize(("table", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         preference.configs(recipes.parse(TOML | {"preference": {"judges": ["one"]} | table}, "own.toml"))

@@ -13,6 +13,7 @@ from permix.experiment.models import Model
 from permix.pipeline import recipes
 from permix.prompting import persona
 from permix.stages import questions
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, Script, completion
 from tests.support.judges import parts_in, says, scripted
 
@@ -45,11 +46,8 @@ def test_every_persona_gets_its_questions_in_every_task_with_examples(tmp_path: 
     assert len({row["question"] for row in rows}) == 160
     assert facts["rows"] == 160
     assert all(row["examples"] == [f"An answer worth {n}." for n in range(1, 6)] for row in rows)
-    assert {(row["persona"], row["system_prompt"]) for row in rows} == {
-        (member.key, member.system_prompt) for member in pool
-    }
-    assert facts["writers"] == ["scripted-1"]
-    assert facts["without_questions"] == {}
+    assert {(r["persona"], r["system_prompt"]) for r in rows} == {(member.key, member.system_prompt) for member in pool}
+    assert (facts["writers"], facts["without_questions"]) == (["scripted-1"], {})
     assert facts["cost"]["api_calls"] == 80 + 160 == len(server.asked)
     assert facts["tasks"] == dict.fromkeys(questions.TASKS, 32)
 
@@ -69,9 +67,7 @@ def prose(request: Asked) -> Answer:
 
 
 @pytest.mark.parametrize(("wrong", "fault"), [(too_few, "too_few"), (prose, "no_json")])
-def test_a_persona_without_questions_is_recorded_and_the_others_go_on(
-    wrong: Script, fault: str, tmp_path: Path
-) -> None:
+def test_a_persona_without_questions_is_recorded_and_others_go_on(wrong: Script, fault: str, tmp_path: Path) -> None:
     def script(request: Asked) -> Answer:
         first = request.body["messages"][0]["content"]
         return wrong(request) if "lawyer" in first and "how the person talks" in first else scripted()(request)
@@ -133,10 +129,8 @@ def test_questions_of_a_dataset_cost_nothing(tmp_path: Path) -> None:
     assert facts["writers"] == ["gpt-4o"]
     assert table[0]["system_prompt"].startswith("You are this person: a nurse from Italy. Answer")
     assert facts["cost"]["api_calls"] == 0
-    assert run_stage(config_of(**OWN), inputs, tmp_path / "all")[0]["personas"] == {
-        "a nurse from Italy": 4,
-        "a cook.": 1,
-    }
+    facts, _ = run_stage(config_of(**OWN), inputs, tmp_path / "all")
+    assert facts["personas"] == {"a nurse from Italy": 4, "a cook.": 1}
 
 
 def test_a_dataset_of_something_else_is_refused_before_anything_is_paid_for(tmp_path: Path) -> None:
@@ -149,9 +143,7 @@ def test_personagyms_own_questions_can_be_used(shared: Path, tmp_path: Path) -> 
     folder = shared / "data" / "vsamuel2003" / "PersonaGym"
     settings = OWN | {"dataset": "vsamuel2003/PersonaGym", "config": "benchmark-v1", "per_task": 10}
     facts, rows = run_stage(config_of(**settings), {"questions": folder}, tmp_path)
-    assert facts["rows"] == 10_000
-    assert len(facts["personas"]) == 200
-    assert facts["tasks"] == dict.fromkeys(facts["tasks"], 2000)
+    assert (facts["rows"], len(facts["personas"]), facts["tasks"]) == (10_000, 200, dict.fromkeys(facts["tasks"], 2000))
     assert set(facts["tasks"]) == set(questions.TASKS)
     assert len({row["question_id"] for row in rows}) == 10_000
 
@@ -175,18 +167,7 @@ def test_no_key_or_model_is_needed_for_what_is_there_already() -> None:
     assert questions.inputs(config) == {"questions": "datasets/me/q"}
 
 
-@pytest.mark.parametrize(
-    ("table", "sentence"),
-    [
-        ({"per_task": 0}, r"\[questions\] per_task is 0: it should be at least 1"),
-        ({"budget": -1.0}, r"\[questions\] budget is -1.0: it should be 0 or more"),
-        (
-            {"model": "qwen3-32b"},
-            r"\[questions\] model names qwen3-32b, which has no url: set url in \[model.qwen3-32b\]",
-        ),
-        ({"model": "gpt5"}, r"There is no model 'gpt5'"),
-    ],
-)
+@pytest.mark.parametrize(("table", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_make_no_sense_are_refused(table: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         questions.configs(recipes.parse({**TOML, "questions": table}, "own.toml"))

@@ -1,7 +1,6 @@
 """Rewrites keep the answer: by the toy world's generator, and by a scripted server that does as it likes."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,19 @@ from permix.errors import BadInput, PermixError
 from permix.experiment.models import Model
 from permix.pipeline import recipes
 from permix.prompting import persona, prompts
-from permix.sampling import engines
-from permix.sampling.engines.endpoint import pace
-from permix.sampling.sampler import Endpoint, Engine, Sampler
-from permix.stage import StageContext
 from permix.stages import rewrites
 from permix.stages.shared import written_targets
 from permix.toy import style
 from permix.verifier import Problem
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.support.judges import parts_in
 from tests.support.quiz import QUIZ, quiz
+
+pytestmark = pytest.mark.usefixtures("hurry")
 
 PLAN = recipes.load("toy-full", ["task.limit=6"])
 PROBLEMS = benchmarks.load(PLAN.task, None)
 PERSONAS = Path(__file__).parents[2] / "personas"
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "BACKOFF", 0.001)
-    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
 
 
 def config_of(**settings: Any) -> rewrites.Config:
@@ -42,14 +34,7 @@ def config_of(**settings: Any) -> rewrites.Config:
 
 
 def rewrite(config: rewrites.Config, work: Path, **inputs: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    with ExitStack() as opened:
-
-        def open_engine(engine: Engine | Endpoint) -> Sampler:
-            sampler = engines.open_engine(engine)
-            opened.callback(sampler.close)
-            return sampler
-
-        parts = StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
+    with parts_in(work) as parts:
         facts = rewrites.run(config, {"personas": PERSONAS, **inputs}, work / "out", context=parts)
         return facts, parquet.read_table(work / "out" / "data" / "train-00000-of-00001.parquet").to_pylist()
 
@@ -77,8 +62,7 @@ def test_the_toy_world_writes_in_the_voice_of_the_persona_drawn(tmp_path: Path) 
     assert len(rows) == facts["rows"] == 200
     for row in rows:
         member = persona.draw(persona.bundled("train"), 0, row["problem_id"])
-        assert row["persona"] == member.key
-        assert row["status"] == "correct"
+        assert (row["persona"], row["status"]) == (member.key, "correct")
         assert row["messages"] == prompts.messages(row["question"], member, "plain")
         assert row["model"] == "permix.toy.style"
     assert sum(style.voice_expressed(row["persona"], row["completion"]) for row in rows) > 180
@@ -103,11 +87,9 @@ def test_a_rewrite_is_asked_for_with_persona_problem_and_solution(tmp_path: Path
 
 def test_what_is_rejected_is_asked_for_again_with_the_reason_and_counted(tmp_path: Path) -> None:
     bad: dict[str, list[str | Answer]] = {
-        PROBLEMS[0].id: ["Ahoy! \\boxed{-1}."],
-        PROBLEMS[1].id: ["Ahoy there!", "Ahoy \\boxed{-1}"],
-        PROBLEMS[2].id: [f"{PROBLEMS[2].rationale} "],
-        PROBLEMS[3].id: [completion("Ahoy, and so", "length")] * 3,
-    }
+        PROBLEMS[0].id: ["Ahoy! \\boxed{-1}."], PROBLEMS[1].id: ["Ahoy there!", "Ahoy \\boxed{-1}"],
+        PROBLEMS[2].id: [f"{PROBLEMS[2].rationale} "], PROBLEMS[3].id: [completion("Ahoy, and so", "length")] * 3,
+    }  # fmt: skip
 
     def answer(problem: Problem, round: int) -> str | Answer:
         wrong = bad.get(problem.id, [])
@@ -118,8 +100,7 @@ def test_what_is_rejected_is_asked_for_again_with_the_reason_and_counted(tmp_pat
     assert [r["problem_id"] for r in rows] == [p.id for p in PROBLEMS if p is not PROBLEMS[3]]
     assert all(r["status"] == "correct" and r["completion"].startswith("Ahoy! ") for r in rows)
     assert facts["rejected"] == {"cut": 3, "no_answer": 1, "unchanged": 1, "wrong": 2}
-    assert facts["left_out"] == {"cut": 1}
-    assert facts["rows"] == 5
+    assert (facts["left_out"], facts["rows"]) == ({"cut": 1}, 5)
     assert len(server.asked) == 6 + 4 + 2
     last = max((a.body["messages"] for a in server.asked if PROBLEMS[1].question in str(a.body)), key=len)
     assert [m["role"] for m in last] == ["user", "assistant", "user", "assistant", "user"]
@@ -132,8 +113,7 @@ def test_without_verification_everything_is_kept_and_asked_for_once(tmp_path: Pa
     with FaultyServer(script(lambda p, _: "Ahoy there!")) as server:
         facts, rows = rewrite(served(server, verify=False), tmp_path)
     assert len(server.asked) == len(rows) == 6
-    assert facts["statuses"] == {"no_answer": 6}
-    assert facts["rejected"] == {}
+    assert (facts["statuses"], facts["rejected"]) == ({"no_answer": 6}, {})
 
 
 def test_nothing_kept_is_an_error_that_counts_the_reasons(tmp_path: Path) -> None:
@@ -155,8 +135,7 @@ def test_a_rewrite_that_is_there_is_not_paid_for_twice(tmp_path: Path) -> None:
     with FaultyServer(script(lambda p, _: f"Ahoy! {p.rationale}")) as second:
         writer = replace(config.writer, url=second.url)  # type: ignore[type-var]
         facts, rows = rewrite(replace(config, writer=writer), tmp_path)
-    assert len(second.asked) == 1
-    assert len(second.asked[0].body["messages"]) == 3
+    assert (len(second.asked), len(second.asked[0].body["messages"])) == (1, 3)
     assert len(rows) == 6
     assert facts["rejected"] == {"no_answer": 1}
 

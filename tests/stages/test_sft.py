@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from trl import SFTConfig
 
 from permix import run_record
 from permix.errors import BadInput
@@ -15,7 +16,18 @@ from permix.prompting.prompts import messages
 from permix.stage import own_fields
 from permix.stages import sft
 from permix.training import settings
-from tests.support.trainings import SHA, config_of, make_inputs, parts_of, row, train, train_killed, write_mixture
+from tests.support.cases import cases
+from tests.support.trainings import (
+    SHA,
+    Trained,
+    config_of,
+    make_inputs,
+    parts_of,
+    row,
+    train,
+    train_killed,
+    write_mixture,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +36,18 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def trained(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def trained(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train("sft", inputs, tmp_path_factory.mktemp("whole"))
 
 
-def test_the_targets_are_learned(trained: tuple[Path, dict[str, Any]]) -> None:
+def test_the_targets_are_learned(trained: Trained) -> None:
     out, facts = trained
     config = json.loads((out / "adapter_config.json").read_text())
     assert (config["base_model_name_or_path"], config["revision"]) == ("org/tiny", SHA)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
-    assert facts["loss_last"] == log[-1]["loss"]
-    assert facts["steps"] == 6
+    assert (facts["loss_last"], facts["steps"]) == (log[-1]["loss"], 6)
     cost = facts["cost"]
     assert cost["tokens_trained"] == log[-1]["num_tokens"] > 0  # a last, smaller batch
     assert cost["rows_seen"] % 16 != 0
@@ -55,9 +66,7 @@ def test_the_loss_is_on_the_target_alone(inputs: dict[str, Path], tmp_path: Path
         assert len(entry["input_ids"]) == lengths[number]
 
 
-def test_a_killed_training_ends_with_the_same_adapter(
-    trained: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_a_killed_training_ends_in_the_same_adapter(trained: Trained, inputs: dict[str, Path], tmp_path: Path) -> None:
     train_killed("sft", inputs, tmp_path, step=3)
     out, facts = train("sft", inputs, tmp_path)
     assert run_record.content_digest(out) == run_record.content_digest(trained[0])
@@ -65,8 +74,6 @@ def test_a_killed_training_ends_with_the_same_adapter(
 
 
 def test_every_key_is_one_of_trls_own() -> None:
-    from trl import SFTConfig
-
     keys = set(settings.trainer_keys(config_of("sft")))
     assert keys <= {f.name for f in dataclasses.fields(SFTConfig)}
     assert set(own_fields(sft.Config)) == keys | {*settings.LORA, *settings.QUANTISATION, *settings.LAUNCH}
@@ -96,18 +103,7 @@ def test_an_empty_target_is_refused(inputs: dict[str, Path], tmp_path: Path) -> 
         train("sft", inputs | {"mixture": write_mixture(rows, tmp_path / "mixture")}, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("setting", "sentence"),
-    [
-        ({"max_steps": 0}, r"\[sft\] max_steps is 0: it should be at least 1, or -1 for all epochs"),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0: it should be above 0"),
-        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size is 0: it should be at least 1"),
-        ({"save_steps": 3, "logging_steps": 2}, "save_steps is 3: it should be a multiple of logging_steps, 2"),
-        ({"lora_dropout": 1.0}, "lora_dropout is 1.0"),
-        ({"bf16": True, "fp16": True}, "bf16 and fp16 are both true"),
-        ({"load_in_4bit": True, "fp16": True}, "load_in_4bit trains adapters in bfloat16"),
-    ],
-)
+@pytest.mark.parametrize(("setting", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_cannot_train_are_refused(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         config_of("sft", **setting)

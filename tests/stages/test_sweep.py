@@ -21,11 +21,14 @@ from permix.sampling.sampler import Completion, Engine, Request, Sampler
 from permix.stages import sweep
 from permix.stages.shared import models, sweep_rows
 from permix.verifier import Problem
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
 from tests.support.models import TEMPLATE, make_tiny_model
 from tests.support.quiz import QUIZ, ROWS, quiz
 from tests.support.sweeps import CONFIG, POOL, SERVED, opened, parts_of
 
+Swept = tuple[Path, dict[str, Any]]
+Served = tuple[Path, dict[str, Any], list[Asked]]
 CONDITIONS = ["none", "helpful", "sage", "fool"]
 CONTROLS = {"none": "", "helpful": "You are a helpful assistant."}
 
@@ -50,15 +53,13 @@ def engine(inputs: dict[str, Path]) -> Iterator[Sampler]:
 
 
 @pytest.fixture(scope="module")
-def swept(
-    inputs: dict[str, Path], engine: Sampler, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any]]:
+def swept(inputs: dict[str, Path], engine: Sampler, tmp_path_factory: pytest.TempPathFactory) -> Swept:
     out = tmp_path_factory.mktemp("swept")
     facts = sweep.run(CONFIG, inputs, out, context=parts_of(out.parent / "work", lambda _: engine))
     return out, facts
 
 
-def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_every_condition_has_its_row(swept: Swept) -> None:
     out, facts = swept
     for name in ("quiz", "arithmetic"):
         rows = sweep_rows.read(out, name)
@@ -74,14 +75,14 @@ def test_every_condition_has_its_row(swept: tuple[Path, dict[str, Any]]) -> None
     assert facts["cost"]["tokens_out"] == tokens > 0
 
 
-def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_seeds_differ_in_every_condition_and_prompts_between_personas(swept: Swept) -> None:
     rows = [row for name in ("quiz", "arithmetic") for row in sweep_rows.read(swept[0], name)]
     assert len({row["seed"] for row in rows}) == len(rows)
     prompts = {(row["persona"], row["problem_id"]): row["prompt_digest"] for row in rows}
     assert len(set(prompts.values())) == len(prompts) == 4 * 6
 
 
-def test_controls_are_measured_beside_the_personas_and_stay_out_of_pss(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_controls_are_measured_beside_the_personas_and_stay_out_of_pss(swept: Swept) -> None:
     summary = swept[1]["summary"]["benchmarks"]["quiz"]
     assert list(summary["accuracy"]) == CONDITIONS
     assert (summary["personas"], summary["runs"], summary["problems"]) == (2, 2, 3)
@@ -107,8 +108,7 @@ def test_the_numbers_are_those_of_the_rows() -> None:
     pss = summary["pss"]
     assert (pss["worst"], pss["best"], pss["mean"]) == (0.25, 0.75, 0.5)
     assert pss["pss"] == pytest.approx(1 / 3)
-    assert summary["truncated"] == round(1 / 16, 6)
-    assert summary["tokens_out"] == 5.0
+    assert (summary["truncated"], summary["tokens_out"]) == (round(1 / 16, 6), 5.0)
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
@@ -119,14 +119,13 @@ def test_numbers_without_the_problems_that_are_marked_as_broken_stand_beside() -
         row |= {"erratum": "", "score": 1.0} if row["problem_id"] != first else {"erratum": "wrong tests", "score": 0.0}
     summary = sweep.summarise(CONFIG, {"quiz": rows})["benchmarks"]["quiz"]
     assert summary["pss"]["mean"] == len(others) / (len(others) + 1)
-    assert summary["sound"]["left_out"] == {first: "wrong tests"}
-    assert summary["sound"]["problems"] == len(others)
+    assert (summary["sound"]["left_out"], summary["sound"]["problems"]) == ({first: "wrong tests"}, len(others))
     assert summary["sound"]["pss"]["mean"] == summary["sound"]["accuracy"]["none"] == 1.0
     sound = [row | {"erratum": ""} for row in rows]
     assert "sound" not in sweep.summarise(CONFIG, {"quiz": sound})["benchmarks"]["quiz"]
 
 
-def test_the_summary_is_a_function_of_the_rows_alone(swept: tuple[Path, dict[str, Any]]) -> None:
+def test_the_summary_is_a_function_of_the_rows_alone(swept: Swept) -> None:
     out, facts = swept
     again = canonical(sweep.summarise(CONFIG, {name: sweep_rows.read(out, name) for name in ("quiz", "arithmetic")}))
     assert again == canonical(facts["summary"]) == json.loads((out / "summary.json").read_text())
@@ -140,7 +139,7 @@ def test_nothing_right_at_all_gives_no_pss_but_numbers() -> None:
     json.dumps(summary, allow_nan=False)
 
 
-def test_regrading_gives_the_stored_scores(swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path]) -> None:
+def test_regrading_gives_the_stored_scores(swept: Swept, inputs: dict[str, Path]) -> None:
     for name, problems in sweep.problems_of(CONFIG, inputs).items():
         stored = sweep_rows.read(swept[0], name)
         assert sweep_rows.regrade(stored, problems) == stored
@@ -161,9 +160,7 @@ def test_regrading_notices_a_changed_score_and_an_unknown_problem(inputs: dict[s
     problems = [Problem("p0", "Who?", "Ann", "exact")]
     row = {"problem_id": "p0", "completion": "It is \\boxed{Ann}.", "finish": "stop", "score": 0.0, "status": "wrong"}
     (graded,) = sweep_rows.regrade([row], problems)
-    assert graded["score"] == 1.0
-    assert graded["status"] == "correct"
-    assert graded["extracted"] == "Ann"
+    assert (graded["score"], graded["status"], graded["extracted"]) == (1.0, "correct", "Ann")
     with pytest.raises(PermixError, match="answers p9, which its benchmark no longer holds"):
         sweep_rows.regrade([row | {"problem_id": "p9"}], problems)
 
@@ -199,9 +196,7 @@ def test_a_row_without_a_score_stops_the_publication(inputs: dict[str, Path], en
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
-    swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path], engine: Sampler, tmp_path: Path
-) -> None:
+def test_a_killed_sweep_has_equal_rows(swept: Swept, inputs: dict[str, Path], engine: Sampler, tmp_path: Path) -> None:
     parts = parts_of(tmp_path / "work", lambda _: engine)
 
     def killed(done: float, total: float, unit: str, note: str = "") -> None:
@@ -218,9 +213,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_rows(
         assert sweep_rows.read(tmp_path / "out", name) == sweep_rows.read(swept[0], name)
 
 
-def test_a_sweep_killed_in_the_second_round_of_a_peer_goes_on_there(
-    inputs: dict[str, Path], engine: Sampler, tmp_path: Path
-) -> None:
+def test_a_sweep_killed_in_a_second_round_resumes(inputs: dict[str, Path], engine: Sampler, tmp_path: Path) -> None:
     config = replace(CONFIG, peer="restate", benchmarks=CONFIG.benchmarks[1:])
     parts = parts_of(tmp_path / "work", lambda _: engine)
     seen: list[tuple[float, float]] = []
@@ -262,7 +255,7 @@ def test_a_base_that_hides_personas_is_refused_before_anything_is_sampled(
 
 
 def test_a_default_system_message_of_the_template_is_a_fact(
-    swept: tuple[Path, dict[str, Any]], inputs: dict[str, Path], tmp_path: Path
+    swept: Swept, inputs: dict[str, Path], tmp_path: Path
 ) -> None:
     default = "{% if messages[0].role != 'system' %}<|system|>You are Qwen.<|end|>{% endif %}"
     (tmp_path / "out").mkdir()
@@ -275,14 +268,9 @@ def test_a_default_system_message_of_the_template_is_a_fact(
 
 def test_seeds_depend_on_everything_that_names_a_completion() -> None:
     noise, plain = (0, "base"), ("quiz", "p0", "sage", 0)
-    others = [
-        sweep_rows.condition_seed(noise, "gsm8k", "p0", "sage", 0),
-        sweep_rows.condition_seed(noise, "quiz", "p1", "sage", 0),
-        sweep_rows.condition_seed(noise, "quiz", "p0", "fool", 0),
-        sweep_rows.condition_seed(noise, "quiz", "p0", "sage", 1),
-        sweep_rows.condition_seed((1, "base"), *plain),
-        sweep_rows.condition_seed((0, "rlvr"), *plain),
-    ]
+    conditions = (("gsm8k", "p0", "sage", 0), ("quiz", "p1", "sage", 0), ("quiz", "p0", "fool", 0), (*plain[:3], 1))
+    others = [sweep_rows.condition_seed(noise, *condition) for condition in conditions]
+    others += [sweep_rows.condition_seed(other, *plain) for other in ((1, "base"), (0, "rlvr"))]
     assert len({sweep_rows.condition_seed(noise, *plain), *others}) == 7
     assert all(0 <= seed < 2**63 for seed in others)
 
@@ -309,20 +297,14 @@ def others(*overrides: str) -> list[sweep.Config]:
 def test_other_models_are_swept_beside_the_base() -> None:
     base, model, adapted, served = others("tag=t")
     assert [sweep.target(c).partition("permix-sweep-")[2] for c in (base, model, adapted, served)] == [
-        "permix-toy-base-t",
-        "model-base-t",
-        "model-lora-t",
-        "mine-served-t",
-    ]
+        "permix-toy-base-t", "model-base-t", "model-lora-t", "mine-served-t",
+    ]  # fmt: skip
     for name, config in zip(OTHERS, (base, model, adapted, served), strict=True):
         assert sweep.repository("permix", "t", "permix-toy", name, 0) == sweep.target(config)
     needs = [{k: v for k, v in sweep.inputs(c).items() if k != "personas"} for c in (base, model, adapted, served)]
     assert needs == [
-        {"base": "permix/permix-toy-base"},
-        {"base": "org/model@v1"},
-        {"base": "org/model", "adapter": "me/lora"},
-        {},
-    ]
+        {"base": "permix/permix-toy-base"}, {"base": "org/model@v1"}, {"base": "org/model", "adapter": "me/lora"}, {},
+    ]  # fmt: skip
     assert base.toy
     assert not (model.toy or adapted.toy or served.toy)
     assert (served.base, served.dtype, served.model and served.model.url) == ("vendor/good-model", "", SERVED.url)
@@ -352,9 +334,7 @@ def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> 
 
 
 @pytest.fixture(scope="module")
-def served(
-    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, Any], list[Asked]]:
+def served(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Served:
     """A sweep of a model behind a server that knows the answer unless it plays the fool."""
 
     def script(request: Asked) -> Answer:
@@ -369,9 +349,7 @@ def served(
     return out, facts, server.asked
 
 
-def test_a_served_model_is_asked_and_graded_like_any_other(
-    served: tuple[Path, dict[str, Any], list[Asked]], swept: tuple[Path, dict[str, Any]]
-) -> None:
+def test_a_served_model_is_asked_and_graded_like_any_other(served: Served, swept: Swept) -> None:
     out, facts, requests = served
     rows, local = sweep_rows.read(out, "quiz"), sweep_rows.read(swept[0], "quiz")
     condition = ("problem_id", "persona", "run", "prompt_digest")
@@ -380,8 +358,7 @@ def test_a_served_model_is_asked_and_graded_like_any_other(
     accuracies = facts["summary"]["benchmarks"]["quiz"]["accuracy"]
     assert accuracies["fool"] == 0
     assert accuracies["none"] == accuracies["sage"] > 0
-    assert facts["engines"] == ["endpoint good-model-0301"]
-    assert facts["summary"]["base"] == "good-model"
+    assert (facts["engines"], facts["summary"]["base"]) == (["endpoint good-model-0301"], "good-model")
     assert len({a.body["seed"] for a in requests}) == len(requests) == 24
     assert facts["cost"]["USD"] == pytest.approx((facts["cost"]["tokens_in"] + 2 * facts["cost"]["tokens_out"]) / 1e6)
 
@@ -466,19 +443,7 @@ def test_the_estimate_counts_every_completion() -> None:
     assert sweep.estimate(CONFIG) == {"completions": 2 * 18 * 2 * 3, "tokens": 2 * 18 * 2 * 3 * 4}
 
 
-@pytest.mark.parametrize(
-    ("setting", "sentence"),
-    [
-        ({"runs": 0}, "runs is 0: it should be at least 1"),
-        ({"limit": -1}, "limit is -1"),
-        ({"budget": -1.0}, "budget is -1"),
-        ({"budget": 1.0, "peer": "restate"}, "budget cannot be combined with peer"),
-        ({"label": "a/b"}, "label is 'a/b': use letters"),
-        ({"temperature": -0.1}, "temperature -0.1"),
-        ({"top_p": 0.0}, "top_p 0.0"),
-        ({"backend": "vllm", "dtype": "nf4"}, "dtype is 'nf4', which vLLM lacks"),
-    ],
-)
+@pytest.mark.parametrize(("setting", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, Any], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         replace(CONFIG, **setting)
@@ -496,5 +461,4 @@ def test_a_benchmark_from_the_hub_is_looked_at_beforehand(inputs: dict[str, Path
 
 
 def test_a_record_gives_back_the_config() -> None:
-    recorded = json.loads(json.dumps(canonical(CONFIG)))
-    assert run_record.config_of(sweep.Config, recorded) == CONFIG
+    assert run_record.config_of(sweep.Config, json.loads(json.dumps(canonical(CONFIG)))) == CONFIG

@@ -1,7 +1,6 @@
 """Teachers answer every problem, alone and in a persona; a tiny model and a scripted server stand in for large ones."""
 
 import hashlib
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,16 @@ from permix.errors import BadInput, PermixError
 from permix.experiment.models import Model
 from permix.pipeline import recipes
 from permix.prompting import persona, prompts
-from permix.sampling import engines
-from permix.sampling.engines.endpoint import pace
-from permix.sampling.sampler import Endpoint, Engine, Sampler
-from permix.stage import StageContext
 from permix.stages import base, teachers
 from permix.stages.shared import written_targets
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
+from tests.support.judges import parts_in
 from tests.support.models import make_tiny_model
+
+pytestmark = pytest.mark.usefixtures("hurry")
 
 PLAN = recipes.load("toy-full", ["task.limit=6", "teachers.max_tokens=8"])
 PROBLEMS = benchmarks.load(PLAN.task, None)
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pace, "BACKOFF", 0.001)
-    monkeypatch.setenv("PERMIX_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +39,7 @@ def config_of(**settings: Any) -> teachers.Config:
 
 def teach(config: teachers.Config, work: Path, model: Path | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """Facts and {configuration: rows}."""
-    with ExitStack() as opened:
-
-        def open_engine(engine: Engine | Endpoint) -> Sampler:
-            sampler = engines.open_engine(engine)
-            opened.callback(sampler.close)
-            return sampler
-
-        parts = StageContext(work, {}, {}, lambda *_: None, 1, open_engine)
+    with parts_in(work) as parts:
         inputs = {"personas": Path(__file__).parents[2] / "personas"} | ({"model": model} if model else {})
         facts = teachers.run(config, inputs, work / "out", context=parts)
         files = {kind: work / "out" / "data" / kind / "train-00000-of-00001.parquet" for kind in teachers.KINDS}
@@ -74,9 +59,8 @@ def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: P
     facts, rows = teach(config_of(), tmp_path, tiny)
     for kind in teachers.KINDS:
         assert list(rows[kind][0]) == list(written_targets.COLUMNS)
-        assert [(r["problem_id"], r["question"], r["gold"]) for r in rows[kind]] == [
-            (p.id, p.question, p.gold) for p in PROBLEMS
-        ]
+        problems = [(p.id, p.question, p.gold) for p in PROBLEMS]
+        assert [(r["problem_id"], r["question"], r["gold"]) for r in rows[kind]] == problems
         for row, problem in zip(rows[kind], PROBLEMS, strict=True):
             member = persona.draw(persona.bundled("train"), 0, problem.id) if kind == "persona" else None
             assert row["persona"] == (member.key if member else None)
@@ -85,9 +69,7 @@ def test_every_problem_is_answered_alone_and_in_the_persona_drawn_for_it(tiny: P
             assert 0 < row["tokens_out"] <= 8
             assert row["tokens_in"] > 8
             assert (row["model"], row["revision"]) == ("permix/permix-toy-teacher", "")
-    assert facts["rows"] == 12
-    assert facts["cost"]["completions"] == 12
-    assert sum(facts["plain"]["statuses"].values()) == 6
+    assert (facts["rows"], facts["cost"]["completions"], sum(facts["plain"]["statuses"].values())) == (12, 12, 6)
     assert facts["plain"]["left_out"] == 0
 
 
@@ -106,13 +88,11 @@ def test_it_is_the_same_whether_it_was_disturbed_or_not(tiny: Path, tmp_path: Pa
 def test_a_served_teacher_is_graded_and_named_as_its_server_names_it(tmp_path: Path) -> None:
     with FaultyServer(half_right) as server:
         facts, rows = teach(served(server), tmp_path)
-    assert facts["plain"]["accuracy"] == 1
-    assert facts["persona"]["accuracy"] == 0
+    assert (facts["plain"]["accuracy"], facts["persona"]["accuracy"]) == (1, 0)
     assert {(r["status"], r["extracted"]) for r in rows["persona"]} == {("wrong", "-1")}
     assert {(r["model"], r["revision"]) for r in rows["plain"]} == {("good-model", "good-model-0301")}
-    assert {(a.body["temperature"], a.body["chat_template_kwargs"]["enable_thinking"]) for a in server.asked} == {
-        (0.0, False)
-    }
+    bodies = [request.body for request in server.asked]
+    assert {(b["temperature"], b["chat_template_kwargs"]["enable_thinking"]) for b in bodies} == {(0.0, False)}
 
 
 def test_wrong_answers_stay_unless_they_are_not_wanted(tmp_path: Path) -> None:
@@ -149,10 +129,8 @@ def test_one_artifact_for_each_teacher_that_a_variant_learns_from() -> None:
     plan = recipes.load("toy-full", ['variants=["seqkd-toy", "permix-seqkd-toy", "seqkd-gemma3-27b"]', "seeds=[4, 0]"])
     toy, gemma = teachers.configs(plan)
     assert teachers.target(toy) == "datasets/permix/permix-arithmetic-teacher-toy-seed4"
-    assert teachers.inputs(toy) == {
-        "personas": "datasets/permix/permix-personas",
-        "model": base.target(base.configs(plan)[1]),
-    }
+    teacher = base.target(base.configs(plan)[1])
+    assert teachers.inputs(toy) == {"personas": "datasets/permix/permix-personas", "model": teacher}
     assert teachers.inputs(gemma)["model"] == "google/gemma-3-27b-it"
     assert teachers.STAGE.needs(gemma) == ("torch", "transformers", "peft")
     assert teachers.configs(recipes.load("toy")) == []

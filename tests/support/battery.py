@@ -19,6 +19,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import evaluate
+import pandas
+import torch
+from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    HfApi,
+    HfFileSystem,
+    ModelCard,
+    hf_hub_url,
+    metadata_load,
+    metadata_update,
+)
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.utils import disable_progress_bars
+from peft import LoraConfig, PeftModel, get_peft_model
+from tokenizers import Tokenizer, models
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
 Operation = Callable[["Client"], None]
 OPERATIONS: list[Operation] = []
 
@@ -32,8 +52,6 @@ class Client:
     """A client library with a namespace and a folder of its own."""
 
     def __init__(self, namespace: str, folder: Path) -> None:
-        from huggingface_hub import HfApi
-
         self.api, self.namespace, self.folder = HfApi(), namespace, folder
         self.repositories: list[tuple[str, str]] = []
 
@@ -54,8 +72,6 @@ class Client:
 
 def refused(status: int, call: Callable[[], Any]) -> Any:
     """Return the error of a call that must be refused with that status."""
-    from huggingface_hub.errors import HfHubHTTPError
-
     try:
         call()
     except HfHubHTTPError as error:
@@ -105,9 +121,6 @@ def move_and_visibility(c: Client) -> None:
     assert c.api.model_info(new).sha == head
     c.api.update_repo_settings(new, private=True)
     assert c.api.model_info(new).private
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import RepositoryNotFoundError
-
     stranger = HfApi(token=False)
     fresh = c.folder / "stranger"
     for read in (lambda: stranger.model_info(new), lambda: stranger.hf_hub_download(new, "a.txt", cache_dir=fresh)):
@@ -162,8 +175,6 @@ def upload_bytes_and_streams(c: Client) -> None:
 
 @operation
 def commits_at_once(c: Client) -> None:
-    from huggingface_hub import CommitOperationAdd
-
     repo = c.repo()
     parent = c.api.model_info(repo).sha
 
@@ -183,8 +194,6 @@ def commits_at_once(c: Client) -> None:
 
 @operation
 def copy_and_delete(c: Client) -> None:
-    from huggingface_hub import CommitOperationCopy
-
     repo = c.repo()
     c.put(repo, "d/a.txt", b"a")
     c.put(repo, "d/b.bin", b"\0" * 20_000)
@@ -212,8 +221,7 @@ def branches_tags_and_history(c: Client) -> None:
     assert sorted(c.api.list_repo_files(repo, revision="feat/x")) == [".gitattributes", "a.txt", "b.txt"]
     assert c.api.model_info(repo, revision="v1").sha == first
     commits = c.api.list_repo_commits(repo, revision="feat/x")
-    assert len(commits) == 3
-    assert commits[1].title == "first"
+    assert (len(commits), commits[1].title) == (3, "first")
     c.api.super_squash_history(repo, branch="feat/x")
     assert len(c.api.list_repo_commits(repo, revision="feat/x")) == 1
     assert sorted(c.api.list_repo_files(repo, revision="feat/x")) == [".gitattributes", "a.txt", "b.txt"]
@@ -225,8 +233,6 @@ def branches_tags_and_history(c: Client) -> None:
 
 @operation
 def trees_and_paths(c: Client) -> None:
-    from huggingface_hub.errors import EntryNotFoundError
-
     repo = c.repo()
     for path in ("a.txt", "d/b.txt", "d/e/c.bin"):
         c.put(repo, path, b"\0" * 3000 if path.endswith("bin") else b"x")
@@ -249,8 +255,6 @@ def trees_and_paths(c: Client) -> None:
 
 @operation
 def downloads_by_branch_tag_and_commit(c: Client) -> None:
-    from huggingface_hub import hf_hub_url
-
     repo = c.repo()
     first = c.put(repo, "a.txt", b"1")
     c.api.create_tag(repo, tag="v1")
@@ -260,8 +264,7 @@ def downloads_by_branch_tag_and_commit(c: Client) -> None:
         assert (Path(c.api.snapshot_download(repo, revision=revision)) / "a.txt").read_bytes() == content
     assert Path(c.api.hf_hub_download(repo, "a.txt", local_dir=c.folder / "local")).read_bytes() == b"2"
     meta = c.api.get_hf_file_metadata(url=hf_hub_url(repo, "a.txt"))
-    assert meta.size == 1
-    assert meta.commit_hash == c.api.model_info(repo).sha
+    assert (meta.size, meta.commit_hash) == (1, c.api.model_info(repo).sha)
 
 
 @operation
@@ -269,8 +272,7 @@ def pull_requests_and_discussions(c: Client) -> None:
     repo = c.repo()
     c.put(repo, "a.txt", b"1")
     done = c.api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id=repo, create_pr=True)
-    assert done.pr_revision == "refs/pr/1"
-    assert done.pr_num == 1
+    assert (done.pr_revision, done.pr_num) == ("refs/pr/1", 1)
     assert Path(c.api.hf_hub_download(repo, "a.txt", revision="refs/pr/1")).read_bytes() == b"2"
     assert Path(c.api.hf_hub_download(repo, "a.txt")).read_bytes() == b"1"
     c.api.merge_pull_request(repo, 1)
@@ -280,10 +282,8 @@ def pull_requests_and_discussions(c: Client) -> None:
     c.api.change_discussion_status(repo, number, new_status="closed")
     details = c.api.get_discussion_details(repo, number)
     assert (details.title, details.status) == ("A question", "closed")
-    assert {(discussion.num, discussion.is_pull_request) for discussion in c.api.get_repo_discussions(repo)} == {
-        (1, True),
-        (number, False),
-    }
+    discussions = {(discussion.num, discussion.is_pull_request) for discussion in c.api.get_repo_discussions(repo)}
+    assert discussions == {(1, True), (number, False)}
 
 
 @operation
@@ -323,8 +323,6 @@ def collections(c: Client) -> None:
 
 @operation
 def cards(c: Client) -> None:
-    from huggingface_hub import ModelCard, metadata_load, metadata_update
-
     repo = c.repo()
     ModelCard("---\nlicense: mit\ntags: [battery]\n---\n# T\n").push_to_hub(repo)
     assert ModelCard.load(repo).data.license == "mit"
@@ -335,8 +333,6 @@ def cards(c: Client) -> None:
 
 @operation
 def file_system(c: Client) -> None:
-    from huggingface_hub import HfFileSystem
-
     repo, files = c.repo("dataset"), HfFileSystem(use_listings_cache=False)
     with files.open(f"datasets/{repo}/d/a.txt", "w") as out:
         out.write("text")
@@ -376,9 +372,6 @@ def git_clone(c: Client) -> None:
 
 @operation
 def datasets_library(c: Client) -> None:
-    import pandas
-    from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset
-
     name = c.name("dataset")
     rows = Dataset.from_dict({"x": list(range(100))})
     both = DatasetDict({"train": rows, "test": rows.select(range(7))})
@@ -393,8 +386,6 @@ def datasets_library(c: Client) -> None:
 
 @operation
 def evaluate_library(c: Client) -> None:
-    import evaluate
-
     space = c.repo("space", space_sdk="static")
     module = (
         "import datasets\nimport evaluate\nfrom .core import half\nclass Half(evaluate.Metric):\n"
@@ -411,11 +402,6 @@ def evaluate_library(c: Client) -> None:
 
 @operation
 def transformers_and_peft(c: Client) -> None:
-    import torch
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from tokenizers import Tokenizer, models
-    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     torch.set_num_threads(1)
     base, adapter = c.name(), c.name()
     config = LlamaConfig(vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
@@ -434,8 +420,6 @@ def transformers_and_peft(c: Client) -> None:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    from huggingface_hub.utils import disable_progress_bars
-
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
         for number, operation in enumerate(OPERATIONS):

@@ -52,9 +52,8 @@ class Cas:
         self._wire = Wire(wire.port, None)
 
     def __call__(self, path: str, body: bytes, token: str | None = None) -> Any:
-        return self._wire(
-            "POST", f"{self.url}{path}", body, Authorization=f"Bearer {self.token if token is None else token}"
-        )
+        bearer = self.token if token is None else token
+        return self._wire("POST", f"{self.url}{path}", body, Authorization=f"Bearer {bearer}")
 
     def xorb(self, *chunks: bytes, name: str | None = None) -> int:
         return int(self(f"/v1/xorbs/default/{name or name_of(*chunks)}", b"".join(chunks)).status)

@@ -16,14 +16,18 @@ def permix(home: Path, *arguments: str, check: bool = True, **environment: str) 
     """Run the command line in a process of its own, in an empty folder, with `home` as PERMIX_HOME."""
     home.mkdir(parents=True, exist_ok=True)
     completed = subprocess.run(
-        [sys.executable, "-m", "permix", *arguments],
-        env=environment_of(home, **environment),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+        [sys.executable, "-m", "permix", *arguments], env=environment_of(home, **environment), cwd=home,
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
     if check and completed.returncode:
         output = f"{completed.stdout}\n{completed.stderr}"
         raise AssertionError(f"permix {' '.join(arguments)} ended with {completed.returncode}\n{output}")
     return completed
+
+
+def refused(home: Path, *arguments: str, code: int = 2, **environment: str) -> str:
+    """Run a command that must end with this exit code and one last sentence, before anything is made; its stderr."""
+    completed = permix(home, *arguments, check=False, **environment)
+    assert (completed.returncode, "making" in completed.stderr) == (code, False), completed.stderr
+    assert completed.stderr.splitlines()[-1].startswith("permix: ")
+    return completed.stderr

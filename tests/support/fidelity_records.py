@@ -43,32 +43,20 @@ def facts() -> dict[str, dict[str, Any]]:
     ]
     return {
         "questions": {
-            "rows": 79,
-            "personas": {member.key: 5 for member in persona.bundled("eval")},
-            "tasks": dict.fromkeys(questions.TASKS, 16),
-            "without_questions": {"lawyer|toxicity_control": "no_json"},
-            "without_examples": {"too_few": 2},
-            "writers": ["gpt-5-mini-2025-08-07"],
-            "trouble": "",
-            "prompts": prompts.templates("questions", "examples"),
-            "not_copied": [],
+            "rows": 79, "personas": {member.key: 5 for member in persona.bundled("eval")},
+            "tasks": dict.fromkeys(questions.TASKS, 16), "without_questions": {"lawyer|toxicity_control": "no_json"},
+            "without_examples": {"too_few": 2}, "writers": ["gpt-5-mini-2025-08-07"], "trouble": "",
+            "prompts": prompts.templates("questions", "examples"), "not_copied": [],
         },
         "personagym": {
-            "rows": len(scored),
-            "summary": personagym.summarise(gym, tables),
-            "trouble": {"deepseek-v3.2": trouble},
-            "prompts": prompts.templates("score"),
-            "not_copied": ["A bug | of upstream's."],
+            "rows": len(scored), "summary": personagym.summarise(gym, tables), "trouble": {"deepseek-v3.2": trouble},
+            "prompts": prompts.templates("score"), "not_copied": ["A bug | of upstream's."],
         },
         "preference": {
-            "rows": len(judged),
-            "pairs": 12,
-            "unpaired": 0,
+            "rows": len(judged), "pairs": 12, "unpaired": 0, "trouble": {}, "prompts": prompts.templates("compare"),
             "summary": preference.summarise({"names": ["x-base", "x-rlvr"]}, judged),
-            "trouble": {},
-            "prompts": prompts.templates("compare"),
         },
-    }
+    }  # fmt: skip
 
 
 def _judgement(name: str, score: float | None) -> dict[str, Any]:

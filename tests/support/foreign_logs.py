@@ -20,16 +20,11 @@ def lm_eval(folder: Path, system: str | None, scores: Scores, *, date: str = DAT
             "doc": {"question": f"What is {number}+{number}?", "answer": str(2 * number)},
             "target": str(2 * number),
             "arguments": {"gen_args_0": {"arg_0": f"{system} {number}", "arg_1": {"until": ["\n\n"]}}},
-            "resps": [[f"It is {number}."]],
-            "filtered_resps": [str(number)],
-            "filter": "all",
-            "metrics": ["exact_match"],
-            "doc_hash": f"hash of {number}",
-            "exact_match": score,
-            **changes,
+            "resps": [[f"It is {number}."]], "filtered_resps": [str(number)], "filter": "all",
+            "metrics": ["exact_match"], "exact_match": score, "doc_hash": f"hash of {number}", **changes,
         }
         for number, score in enumerate(scores)
-    ]
+    ]  # fmt: skip
     results = {"model_name": "org/small", "system_instruction": system, "lm_eval_version": "0.4.13"}
     (folder / f"samples_sums_{date}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / f"results_{date}.json").write_text(json.dumps(results))

@@ -2,11 +2,16 @@
 
 from typing import Any
 
+import torch
+from accelerate import state
+from accelerate.utils import DistributedType
+from transformers import GenerationMixin
+
+from permix.training import adapter
+
 
 def play_recorded_rollouts() -> None:
     """Let every model answer its prompts in turn with the token it likes best and with one that is always the same."""
-    import torch
-    from transformers import GenerationMixin
 
     def generate(self: Any, input_ids: Any, attention_mask: Any, **_: Any) -> Any:
         with torch.no_grad():
@@ -20,11 +25,6 @@ def play_recorded_rollouts() -> None:
 
 def allow_without_gpus() -> None:
     """Let accelerate take an FSDP file at its word, and write down in the work folder whether weights were halved."""
-    from accelerate import state
-    from accelerate.utils import DistributedType
-
-    from permix.training import adapter
-
     start, save = state.AcceleratorState.__init__, adapter.save
 
     def shard(self: Any, *arguments: Any, fsdp_plugin: Any = None, **keywords: Any) -> None:

@@ -61,17 +61,9 @@ def publish(
     """Publish `folder` as the artifact `target` of `stage`, with the record that the runner would write; its commit."""
     described = run_record.describe_files(folder)
     record = run_record.record(
-        stage=stage,
-        version=1,
-        target=target,
-        config=config,
-        digest="0" * 64,
-        inputs=inputs or {},
-        facts=facts,
-        cost={"seconds": 1.0},
-        described=described,
-        content=run_record.content_digest(folder, described),
-    )
+        stage=stage, version=1, target=target, config=config, digest="0" * 64, inputs=inputs or {}, facts=facts,
+        cost={"seconds": 1.0}, described=described, content=run_record.content_digest(folder, described),
+    )  # fmt: skip
     record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
     files.write_json(folder / "run.json", record)
     return hub.publish(target, folder, f"{stage}: 0", hub.state(target))
@@ -87,27 +79,20 @@ def sweep_of(folder: Path, variant: str, seed: int, *, problems: int = 12, toy: 
         loaded = benchmarks.load(source, None)
         results[benchmark] = [
             {
-                "problem_id": loaded[problem].id,
-                **source.texts(loaded[problem]),
-                "system_prompt": member.system_prompt,
-                "persona": member.key,
-                "run": 0,
+                "problem_id": loaded[problem].id, **source.texts(loaded[problem]),
+                "system_prompt": member.system_prompt, "persona": member.key, "run": 0,
                 "score": float(_chance(seed, number, at, problem) < share * (1 - 0.2 * number)),
             }
             for at, member in enumerate(personas)
             for share in [plain if at < 2 else low + (high - low) * (at - 2) / 15]
             for problem in range(problems)
-        ]
+        ]  # fmt: skip
         for row in results[benchmark]:
             row |= {
-                "erratum": "",
-                "category": next(p.category for p in personas if p.key == row["persona"]),
-                "seed": 1,
-                "prompt_digest": "0",
-                "completion": _completion(seed, row, VOICES[variant]),
-                "finish": "stop",
+                "erratum": "", "category": next(p.category for p in personas if p.key == row["persona"]), "seed": 1,
+                "prompt_digest": "0", "completion": _completion(seed, row, VOICES[variant]), "finish": "stop",
                 "tokens_out": 20,
-            }
+            }  # fmt: skip
             row |= {"extracted": "1", "status": "correct", "adapter_digest": "", "base_dtype": "float32"}
         sweep_rows.write(results[benchmark], folder, benchmark)
     config = next(c for c in sweep.configs(toy_recipe()) if c.variant == variant)
@@ -165,17 +150,9 @@ def record(stage: str, config: Any, facts: dict[str, Any]) -> dict[str, Any]:
     described = {name: {"size": 1, "sha256": "0" * 64, "sha1": "0" * 40} for name in FILES[stage]}
     sources = {n: {"repo": r, "revision": SHA, "content_digest": "1" * 64} for n, r in page.inputs(config).items()}
     record = run_record.record(
-        stage=stage,
-        version=page.version,
-        target=page.target(config),
-        config=config,
-        digest="2" * 64,
-        inputs=sources,
-        facts=facts,
-        cost={"seconds": 12.5, "device": "cpu", "tokens_out": 1234},
-        described=described,
-        content="3" * 64,
-    )
+        stage=stage, version=page.version, target=page.target(config), config=config, digest="2" * 64, inputs=sources,
+        facts=facts, cost={"seconds": 12.5, "device": "cpu", "tokens_out": 1234}, described=described, content="3" * 64,
+    )  # fmt: skip
     record |= {"release": "v1.0.0", "created": "2026-04-10T12:00:00Z"}
     return dict(json.loads(json.dumps(record, sort_keys=True)))
 
@@ -201,12 +178,9 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     first = [row for row in read_sweeps.cases(inputs["cases"]) if row["rule"] == "first"]
     facts["cases"] = {"rows": 36, "cases": 12, "first": first}
     config = tables.Config(
-        base_slug=plan.base_slug,
-        runs=tuple(runs),
-        benchmarks=BENCHMARKS,
-        personas=plan.personas_repo,
+        base_slug=plan.base_slug, runs=tuple(runs), benchmarks=BENCHMARKS, personas=plan.personas_repo,
         toy=plan.base == "toy",
-    )
+    )  # fmt: skip
     facts["tables"] = tables.run(config, inputs, folder / "out", context=StageContext(config))  # type: ignore[arg-type]
     facts |= fidelity_records.facts()
     plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})

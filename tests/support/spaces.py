@@ -27,12 +27,8 @@ def serve(space: str, folder: Path, **environment: str) -> Iterator[str]:
     with (folder / "stderr").open("w") as stderr:
         app = subprocess.Popen(
             [sys.executable, str(apps.build(space, folder / "space") / "app.py")],
-            env=os.environ | settings | environment,
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
+            env=os.environ | settings | environment, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True,
+        )  # fmt: skip
     try:
         if not any("Running on local URL" in line for line in app.stdout):
             raise AssertionError(f"{space} did not start:\n{(folder / 'stderr').read_text()}")

@@ -17,16 +17,9 @@ POOL = [("sage", "You are a sage."), ("fool", "You are a fool.")]
 
 
 CONFIG = sweep.Config(
-    variant="base",
-    base="org/tiny",
-    base_slug="tiny",
-    personas="datasets/me/people",
-    benchmarks=(QUIZ, benchmarks.builtin("arithmetic")),
-    runs=2,
-    limit=3,
-    max_tokens=4,
-    draws=50,
-)
+    variant="base", base="org/tiny", base_slug="tiny", personas="datasets/me/people",
+    benchmarks=(QUIZ, benchmarks.builtin("arithmetic")), runs=2, limit=3, max_tokens=4, draws=50,
+)  # fmt: skip
 
 
 def parts_of(work: Path, opened: Callable[[Engine], Sampler]) -> StageContext:

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from permix import stages
 from permix.prompting.prompts import Messages, messages
 from permix.stage import StageContext
@@ -19,20 +22,15 @@ from tests.support.models import make_tiny_model
 
 SHA = "0123456789" * 4
 SETTINGS: dict[str, Any] = {
-    "base": "org/tiny",
-    "base_slug": "tiny",
-    "mixture": "datasets/org/mixture",
-    "learning_rate": 1e-2,
-    "per_device_train_batch_size": 16,
-    "max_steps": 6,
-    "save_steps": 2,
-    "lora_r": 4,
-    "lora_dropout": 0.05,
-}
+    "base": "org/tiny", "base_slug": "tiny", "mixture": "datasets/org/mixture", "learning_rate": 1e-2,
+    "per_device_train_batch_size": 16, "max_steps": 6, "save_steps": 2, "lora_r": 4, "lora_dropout": 0.05,
+}  # fmt: skip
 OF_STAGE: dict[str, dict[str, Any]] = {
     "sft": {"variant": "permix-sft-gold", "max_length": 64},
     "grpo": {"variant": "permix-rlvr", "max_completion_length": 1, "num_generations": 8, "max_grad_norm": 1.0},
 }
+Trained = tuple[Path, dict[str, Any]]
+"""The output folder of a training, and its facts."""
 PERSONAS = (None, "chemist", "poet")
 
 
@@ -48,9 +46,6 @@ def parts_of(work: Path, progress: Callable[..., None] = lambda *_: None) -> Sta
 
 def make_inputs(root: Path) -> dict[str, Path]:
     """A tiny base, and problems whose gold is the token it likes best: so some of its samples are right."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     torch.set_num_threads(1)
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the model library
         make_tiny_model(root / "base")
@@ -83,7 +78,7 @@ def write_mixture(rows: list[dict[str, Any]], folder: Path) -> Path:
     return folder
 
 
-def train(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> tuple[Path, dict[str, Any]]:
+def train(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) -> Trained:
     """Run the stage here; return its output folder and its facts."""
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)

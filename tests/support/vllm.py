@@ -29,11 +29,9 @@ def vllm_serve(base: Path, log: Path, *options: str) -> Iterator[str]:
     settings = {**ENVIRONMENT, "VLLM_ENABLE_V1_MULTIPROCESSING": "1", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as out:
         server = subprocess.Popen(
-            [sys.executable, *SERVE, "--model", str(base), "--port", str(port), *options],
-            env=os.environ | settings,
-            stdout=out,
-            stderr=out,
-        )
+            [sys.executable, *SERVE, "--model", str(base), "--port", str(port), *options], env=os.environ | settings,
+            stdout=out, stderr=out,
+        )  # fmt: skip
     try:
         _wait(server, f"http://127.0.0.1:{port}/health", log)
         yield f"http://127.0.0.1:{port}/v1"

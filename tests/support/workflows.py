@@ -151,12 +151,8 @@ def run(
     page, steps = whole["jobs"][job], dict[str, Any]()
     contexts = {
         "github": {"event": event, "repository_owner": "somebody", "ref": "refs/heads/main"},
-        "secrets": secrets or {},
-        "vars": variables or {},
-        "needs": needs or {},
-        "matrix": matrix or {},
-        "steps": steps,
-    }
+        "secrets": secrets or {}, "vars": variables or {}, "needs": needs or {}, "matrix": matrix or {}, "steps": steps,
+    }  # fmt: skip
     ran = Ran()
     if "if" in page and not evaluate(page["if"], contexts):
         return ran
@@ -175,12 +171,8 @@ def run(
         done = subprocess.run(
             ["bash", "-e", "-c", step["run"]],
             env=environ | {key: str(value) for key, value in settings.items()} | {"GITHUB_OUTPUT": str(output)},
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
+            cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        )  # fmt: skip
         ran.log += done.stdout
         ran.ended = done.returncode
         text = output.read_text(encoding="utf-8") if output.exists() else ""

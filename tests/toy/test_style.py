@@ -9,6 +9,7 @@ import pytest
 from permix.prompting import persona as personas
 from permix.prompting.persona import Persona
 from permix.toy import problem, style, voice
+from tests.support.cases import cases
 
 POOL = [*personas.bundled("train"), *personas.bundled("eval")]
 TEST = list(itertools.islice(problem.problems("test"), 60))
@@ -43,13 +44,9 @@ def test_every_answer_ends_in_the_gold(answers: list[tuple[problem.Problem, Pers
     assert all(f"\\boxed{{{p.gold}}}" in style.gold(p) for p in TEST)
 
 
-def test_answers_carry_the_personas_own_voice_and_no_other(
-    answers: list[tuple[problem.Problem, Persona, str]],
-) -> None:
+def test_answers_carry_the_personas_own_voice_and_no_other(answers: list[tuple[problem.Problem, Persona, str]]) -> None:
     own = [style.voice_expressed(persona.key, text) for _, persona, text in answers]
-    others = [
-        style.voice_expressed(w.key, text) for _, persona, text in answers[:420] for w in POOL if w.key != persona.key
-    ]
+    others = [style.voice_expressed(w.key, text) for _, p, text in answers[:420] for w in POOL if w.key != p.key]
     assert 0.92 < sum(own) / len(own) < 0.98  # 1 - 0.1 x 0.5
     assert not any(others)
 
@@ -59,26 +56,14 @@ def test_the_controls_are_expressed_by_having_no_voice() -> None:
     assert not style.voice_expressed("helpful", "Oh dearie: The answer is \\boxed{3}.")
 
 
-@pytest.mark.parametrize(
-    ("text", "method"),
-    [
-        (" 5 + 7 = 12. 12 - 3 = 9. The answer is \\boxed{9}.", "steps"),
-        (" Uh: 5 + 7 - 3 = 9. The answer is \\boxed{9}.", "skim"),
-        (" The answer is \\boxed{9}. Whatever.", "direct"),
-        (" Well, nuts; then some more, maybe 12; The answer is \\boxed{12}.", "ramble"),
-        ("I do not know.", "other"),
-        ("", "other"),
-    ],
-)
+@pytest.mark.parametrize(("text", "method"), cases(__file__)["methods"])
 def test_the_method_is_read_from_the_text(text: str, method: str) -> None:
     assert style.method(text) == method
 
 
 def test_the_method_of_every_written_answer_is_recognised() -> None:
-    rng, chain = (
-        random.Random(0),
-        problem.read(next(p for p in TEST if len(problem.read(p.question).steps) == 3).question),
-    )
+    rng, chains = random.Random(0), [problem.read(p.question) for p in TEST]
+    chain = next(chain for chain in chains if len(chain.steps) == 3)
     for method in style.METHODS:
         assert style.method(style.answer(rng, style.World(), chain, method, voice.VOICES["chef"])) == method
 

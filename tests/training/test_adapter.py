@@ -19,13 +19,13 @@ import sys
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
-base, base_sha, lora, lora_sha, wanted = sys.argv[1:]
+base, base_sha, lora, lora_sha, logits = sys.argv[1:]
 torch.set_num_threads(1)
 plain = AutoModelForCausalLM.from_pretrained(base, revision=base_sha)
 model = PeftModel.from_pretrained(plain, lora, revision=lora_sha)
 assert AutoTokenizer.from_pretrained(lora, revision=lora_sha).chat_template
-found = model(torch.arange(5, 25).unsqueeze(0)).logits
-assert torch.equal(found, torch.load(wanted)), (found - torch.load(wanted)).abs().max()
+loaded, trained = model(torch.arange(5, 25).unsqueeze(0)).logits, torch.load(logits)
+assert torch.equal(loaded, trained), (loaded - trained).abs().max()
 print(model.peft_config["default"].base_model_name_or_path, model.peft_config["default"].revision)
 """
 
@@ -51,12 +51,7 @@ def test_a_fresh_process_gets_the_logits_of_the_end_of_training(inputs: dict[str
     assert written["target_modules"] == sorted(written["target_modules"])
 
     surroundings = {"HF_ENDPOINT": hub.endpoint, "HF_TOKEN": str(hub.token), "HF_HOME": str(tmp_path / "hf")}
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, "org/tiny", base, "org/tiny-sft", lora, str(tmp_path / "logits.pt")],
-        env=os.environ | surroundings,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", LOAD, "org/tiny", base, "org/tiny-sft", lora, str(tmp_path / "logits.pt")]
+    done = subprocess.run(command, env=os.environ | surroundings, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["org/tiny", base]

@@ -32,9 +32,7 @@ def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[s
 
 def test_a_grpo_adapter_shows_every_persona(pages: dict[str, str]) -> None:
     page = pages["toy-permix-rlvr"]
-    assert "| chef | 0.5 | 0 |" in page
-    assert "| poet | – | 1 |" in page
-    assert "(samples.jsonl)" in page
+    assert [part for part in ("| chef | 0.5 | 0 |", "| poet | – | 1 |", "(samples.jsonl)") if part not in page] == []
 
 
 def test_an_adapter_card_says_what_of_a_benchmark_its_mixture_holds_and_what_its_recipe_notes(tmp_path: Path) -> None:
@@ -62,15 +60,12 @@ def test_tags_follow_the_variants_row(pages: dict[str, str]) -> None:
         return {"sft", "grpo", "rlvr", "distillation"} & set(yaml.safe_load(pages[name].split("---\n")[1])["tags"])
 
     for name in ("toy-{}", "mixture-arithmetic-{}"):
-        assert tags(name.format("permix-rlvr")) == {"grpo", "rlvr"}
-        assert tags(name.format("permix-sft-styled")) == {"sft"}
+        assert (tags(name.format("permix-rlvr")), tags(name.format("permix-sft-styled"))) == ({"grpo", "rlvr"}, {"sft"})
         assert tags(name.format("seqkd-toy")) == {"sft", "distillation"}
 
 
 def test_a_mixture_names_its_targets(pages: dict[str, str]) -> None:
     assert "the gold rationale rewritten in the persona's style" in pages["mixture-arithmetic-permix-sft-styled"]
-    assert (
-        "The targets come from [`datasets/permix/permix-arithmetic-teacher-toy@"
-        in pages["mixture-arithmetic-seqkd-toy"]
-    )
+    source = "The targets come from [`datasets/permix/permix-arithmetic-teacher-toy@"
+    assert source in pages["mixture-arithmetic-seqkd-toy"]
     assert "`completion`" not in pages["mixture-arithmetic-permix-rlvr"]

@@ -1,11 +1,14 @@
 """The base under the adapter: quantised or not, and what is refused before it loads."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from permix.errors import BadInput
 from permix.stages import sft
@@ -20,9 +23,6 @@ def base(inputs: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     model = AutoModelForCausalLM.from_pretrained(folder)
     if adapter:
         model = PeftModel.from_pretrained(model, adapter)
@@ -73,9 +73,7 @@ def test_a_base_without_chat_template_is_refused(base: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_without_a_pad_token_the_end_token_pads_and_is_still_learned(
-    stage: str, inputs: dict[str, Path], base: Path, tmp_path: Path
-) -> None:
+def test_an_end_token_that_pads_is_learned(stage: str, inputs: dict[str, Path], base: Path, tmp_path: Path) -> None:
     edit(base, "pad_token")
     out, facts = train(stage, inputs | {"base": base}, tmp_path, max_steps=1)
     assert facts["steps"] == 1
@@ -95,8 +93,6 @@ def test_without_an_end_token_there_is_no_training(base: Path) -> None:
 
 def edit(base: Path, *without: str) -> None:
     """Take these keys out of the tokenizer's settings."""
-    import json
-
     path = base / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in settings.items() if k not in without}))

@@ -1,5 +1,6 @@
 """What is checked of a mixture against its base before the base loads."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,6 @@ def test_a_template_that_leaves_out_system_messages_is_refused() -> None:
 
 
 def test_a_template_that_begins_answers_in_two_ways_is_refused_for_sft(inputs: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
-
     base = Path(shutil.copytree(inputs["base"], tmp_path / "base"))
     thinking = TEMPLATE.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
     (base / "chat_template.jinja").write_text(thinking)
@@ -67,11 +66,7 @@ def test_an_adapter_says_what_its_mixture_was_made_from(tmp_path: Path) -> None:
     )
     assert rows.provenance(tmp_path) == {}
     files.write_json(tmp_path / "run.json", record)
-    assert rows.provenance(tmp_path) == {
-        "sources": {"personas": f"datasets/org/pool@{SHA}"},
-        "rows": 4,
-        "too_long": 1,
-    }
+    assert rows.provenance(tmp_path) == {"sources": {"personas": f"datasets/org/pool@{SHA}"}, "rows": 4, "too_long": 1}
 
 
 def test_no_setting_is_unknown_to_either_page() -> None:

@@ -49,9 +49,8 @@ def tokenizer(name: str) -> Any:
 @pytest.mark.parametrize("name", RENDERED)
 def test_a_persona_is_the_system_message_and_nothing_depends_on_the_day(name: str) -> None:
     for each, rendered in zip((MIXED, PLAIN), RENDERED[name], strict=True):
-        text = tokenizer(name).apply_chat_template(
-            each["prompt"], tokenize=False, add_generation_prompt=True, **CHAT_TEMPLATE_KWARGS
-        )
+        settings = {"tokenize": False, "add_generation_prompt": True, **CHAT_TEMPLATE_KWARGS}
+        text = tokenizer(name).apply_chat_template(each["prompt"], **settings)
         assert text == rendered
 
 

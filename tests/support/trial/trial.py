@@ -63,9 +63,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     if config.does == "die later":
         threading.Timer(0.3, os._exit, (1,)).start()
     context.progress(2, 2, "steps", "done")
-    (out / "data.txt").write_text(
-        config.text + "".join((folder / "data.txt").read_text() for folder in inputs.values())
-    )
+    (out / "data.txt").write_text(config.text + "".join((path / "data.txt").read_text() for path in inputs.values()))
     facts: Facts = {"pid": os.getpid(), "started": started, "ended": time.time(), "resumed": resumed}
     secrets = sorted(name for name, value in os.environ.items() if value == "secret")
     facts |= {"secrets": secrets, "offline": os.environ["HF_HUB_OFFLINE"]}
@@ -74,13 +72,6 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 STAGE = Stage(
-    name="trial",
-    card="",
-    version=1,
-    config=Config,
-    configs=lambda recipe: [],
-    target=target,
-    inputs=inputs,
-    run=run,
+    name="trial", card="", version=1, config=Config, configs=lambda recipe: [], target=target, inputs=inputs, run=run,
     group=group,
-)
+)  # fmt: skip
