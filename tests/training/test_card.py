@@ -24,7 +24,7 @@ def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[s
     assert "fine-tuned (SFT) on a teacher's answers on prompts without personas" in page
     assert f"| targets of the mixture | `datasets/o/t@{records.SHA}` |" in page
     assert "| hours | 0.003 |" in page
-    assert "![The course of training](figures/training.png)" in page
+    assert "![Training curves](figures/training.png)" in page
     assert "samples.jsonl" not in page
     assert "Whatever is wrong with the targets was learned too." in page
     assert "by_persona" not in page
@@ -43,7 +43,7 @@ def test_an_adapter_card_says_what_of_a_benchmark_its_mixture_holds_and_what_its
     results = {"rows": [row | {"sweep": f"datasets/o/s@{records.SHA}"}], "note": "it learns nothing."}
     page = cards.render("adapter", record, results)
     assert "| arithmetic | 500 | 27 (5.4 %) |" in page
-    assert "8 words in a row" in page
+    assert "Problems with 8 consecutive words in common with" in page
     assert "{'" not in page
     assert "\n\nNote: it learns nothing.\n" in page
 
