@@ -138,7 +138,8 @@ def claims_as_markdown(claims: Sequence[Line]) -> str:
     """Return the verdicts on the claims as a table for a page."""
     titles = ["benchmark", "measure", "from", "to", "claim", "to - from", "95 % interval", "p", "verdict"]
     rows = [[*_claim(claim), claim["interval"]] for claim in claims]
-    return formatting.markdown([*titles, "interval by"], rows) if rows else ""
+    table = formatting.markdown([*titles, "interval by"], rows) if rows else ""
+    return table.replace(" --- ", "---")  # as in the cards that are published
 
 
 def _claim(claim: Line) -> list[str]:
