@@ -113,7 +113,7 @@ def _of_benchmark(config: Config, source: Source, inputs: Mapping[str, Path], st
         if problem not in problems:
             raise BadInput(f"The sweeps answer {problem}, which {source.name} no longer holds: run the recipe again.")
         case: Row = {"case": number, "rule": rule, "benchmark": source.name, "problem_id": problem, "persona": key}
-        case |= {"question": problems[problem].question, "gold": problems[problem].gold}
+        case |= source.texts(problems[problem])
         for name in folders:
             yield case | {"variant": name, "title": variants.get(name).title} | answers[name][key, problem]
 
