@@ -18,14 +18,8 @@ from tests.support.models import make_tiny_model
 
 RESULTS = {
     "rows": [
-        {
-            "benchmark": "arithmetic",
-            "metric": m,
-            "value": v,
-            "low": low,
-            "high": high,
-            "sweep": f"datasets/permix/s@{records.SHA}",
-        }
+        {"benchmark": "arithmetic", "metric": m, "value": v, "low": low, "high": high}
+        | {"sweep": f"datasets/permix/s@{records.SHA}"}
         for m, v, low, high in (("worst", 0.8, 0.75, 0.85), ("pss", 0.82, 0.77, 0.88), ("none", 0.9, None, None))
     ]
 }

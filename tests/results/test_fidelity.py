@@ -97,13 +97,8 @@ def test_a_check_says_how_far_scores_moved_and_how_often_not() -> None:
     moved = [(row, 5.0 if row["persona"] == "chef" else 3.0) for row in rows]
     probed = [row | {"check": "said_twice", "score": score} for row, score in moved]
     by_check = fidelity.of_checks([*probed, probed[0] | {"check": "repeated", "score": None}], rows)["one"]
-    assert by_check["said_twice"] | {"low": 0, "high": 0} == {
-        "mean": pytest.approx(2 / 3),
-        "low": 0,
-        "high": 0,
-        "questions": 6,
-        "equal": pytest.approx(4 / 6),
-    }
+    expected = {"mean": pytest.approx(2 / 3), "low": 0, "high": 0, "questions": 6, "equal": pytest.approx(4 / 6)}
+    assert by_check["said_twice"] | {"low": 0, "high": 0} == expected
     assert by_check["repeated"] == {"mean": None, "low": None, "high": None, "questions": 0, "equal": None}
 
 
@@ -151,31 +146,21 @@ def test_variants_are_compared_question_by_question_and_tested_over_personas() -
     assert difference[TASKS[1]]["mean"] == 0.5
     assert difference[TASKS[1]]["p_value"] == 0.25  # 2 of the 8 exchanges of 3 personas
     assert difference[TASKS[0]]["mean"] == pytest.approx((1 + 0.5 + 0.5) / 3)  # chef has the first judge alone
-    assert fidelity.compare(first, first)["mean"] | {"questions": 6} == {
-        "mean": 0,
-        "low": 0,
-        "high": 0,
-        "p_value": 1,
-        "questions": 6,
-    }
+    same = fidelity.compare(first, first)["mean"]
+    assert same | {"questions": 6} == {"mean": 0, "low": 0, "high": 0, "p_value": 1, "questions": 6}
 
 
 def test_the_test_of_two_equal_variants_is_rarely_significant() -> None:
     rng, low = random.Random(0), 0
     for _ in range(200):
-        first_scores, second_scores = (
+        first, second = (
             [
-                {
-                    "question_id": f"{persona}{n}",
-                    "persona": f"{persona}",
-                    "task": TASKS[0],
-                    "judge": "one",
-                    "score": rng.randint(1, 5),
-                }
+                {"question_id": f"{persona}{n}", "persona": f"{persona}", "score": rng.randint(1, 5)}
+                | {"task": TASKS[0], "judge": "one"}
                 for persona in range(8)
                 for n in range(3)
             ]
             for _ in range(2)
         )
-        low += fidelity.compare(first_scores, second_scores)["mean"]["p_value"] <= 0.05
+        low += fidelity.compare(first, second)["mean"]["p_value"] <= 0.05
     assert 2 <= low <= 20

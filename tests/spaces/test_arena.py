@@ -36,11 +36,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
-def running(smoke: Path) -> launch.Running:
-    return launch.attach(smoke / "hub")
-
-
-@pytest.fixture(scope="module")
 def api(running: launch.Running) -> HfApi:
     """The Hub with eight pairs; the judge "sure" always prefers the second answer, "unsure" the one shown first."""
     api = HfApi(endpoint=running.url, token=running.token)

@@ -36,11 +36,6 @@ Ask = Callable[..., dict[str, str]]
 
 
 @pytest.fixture(scope="module")
-def running(smoke: Path) -> launch.Running:
-    return launch.attach(smoke / "hub")
-
-
-@pytest.fixture(scope="module")
 def broken(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Adapters that do not fit the base, in an organisation of their own."""
     api = HfApi(endpoint=running.url, token=running.token)

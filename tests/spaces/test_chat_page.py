@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -23,8 +22,8 @@ MARKUP = (
 
 
 @pytest.fixture(scope="module")
-def address(browser: "Browser", smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, running = tmp_path_factory.mktemp("chat"), launch.attach(smoke / "hub")
+def address(browser: "Browser", running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("chat")
     with serve("permix-chat", folder, **launch.client_environment(running, folder), PERMIX_ORG=ORG) as url:
         yield url
 

@@ -24,11 +24,6 @@ COPIED = ("sweep-permix-toy-base", "sweep-permix-toy-rlvr", "sweep-permix-toy-pe
 
 
 @pytest.fixture(scope="module")
-def running(smoke: Path) -> launch.Running:
-    return launch.attach(smoke / "hub")
-
-
-@pytest.fixture(scope="module")
 def api(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> HfApi:
     """An organisation `board` with the artifacts of recipe smoke, three broken sweeps and one full of markup."""
     api = HfApi(endpoint=running.url, token=running.token)

@@ -28,11 +28,6 @@ draws = 20
 
 
 @pytest.fixture(scope="module")
-def running(smoke: Path) -> launch.Running:
-    return launch.attach(smoke / "hub")
-
-
-@pytest.fixture(scope="module")
 def api(running: launch.Running, tmp_path_factory: pytest.TempPathFactory) -> HfApi:
     """The Hub with another owner's adapter, and repositories that cannot be measured."""
     api = HfApi(endpoint=running.url, token=running.token)

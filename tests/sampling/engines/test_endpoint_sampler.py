@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,16 @@ KEY = "sk-secret-0123456789"
 def ask(
     server: FaultyServer, batch: list[Request], journal: Path | None = None, **settings: Any
 ) -> dict[str, Completion]:
-    sampler = EndpointSampler(Endpoint("good-model", server.url, **settings))
-    try:
+    with closing(EndpointSampler(Endpoint("good-model", server.url, **settings))) as sampler:
         return by_id(sampler.sample(batch, journal))
-    finally:
-        sampler.close()
+
+
+@contextmanager
+def opened(
+    script: Script = fine, *, model: str = "good-model", **settings: Any
+) -> Iterator[tuple[FaultyServer, EndpointSampler]]:
+    with FaultyServer(script) as server, closing(EndpointSampler(Endpoint(model, server.url, **settings))) as sampler:
+        yield server, sampler
 
 
 @pytest.fixture(autouse=True)
@@ -124,10 +130,8 @@ def test_a_request_that_always_fails_is_an_error_and_the_others_continue() -> No
         return error(500, "oops") if received.question in ("question 3", "question 7") else fine(received)
 
     notes: list[str] = []
-    with FaultyServer(script) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url))
+    with opened(script) as (server, sampler):
         got = by_id(sampler.sample(numbered(), progress=lambda done, total, unit, note="": notes.append(note)))
-        sampler.close()
     assert {n for n, c in got.items() if c.finish == "error"} == {"r00003", "r00007"}
     assert len(got) == 20
     assert sum(a.question == "question 3" for a in server.asked) == pace.TRIES
@@ -198,11 +202,9 @@ def test_fewer_requests_go_out_at_once_after_too_many_requests() -> None:
     def script(received: Asked) -> Answer:
         return FAULTS["too many"] if len(server.asked) <= 16 else fine(received)
 
-    with FaultyServer(script) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=32))
+    with opened(script, concurrency=32) as (server, sampler):
         got = by_id(sampler.sample(numbered(60)))
         limit = sampler._pace.limit
-        sampler.close()
     assert {c.finish for c in got.values()} == {"stop"}
     assert limit < 24
 
@@ -275,11 +277,11 @@ def test_a_permanent_failure_ends_the_call_and_keeps_finished_completions(name: 
 
 
 def test_an_unknown_model_names_the_nearest() -> None:
-    with FaultyServer(lambda received: error(404, "no such model")) as server:
-        sampler = EndpointSampler(Endpoint("god-model", server.url))
-        with pytest.raises(BadInput, match=r"does not serve 'god-model': did you mean 'good-model'\?"):
-            list(sampler.sample(numbered(1)))
-        sampler.close()
+    with (
+        opened(lambda received: error(404, "no such model"), model="god-model") as (_, sampler),
+        pytest.raises(BadInput, match=r"does not serve 'god-model': did you mean 'good-model'\?"),
+    ):
+        list(sampler.sample(numbered(1)))
 
 
 def test_a_filtered_prompt_is_a_refusal_and_a_filtered_or_refused_answer_is_an_answer() -> None:
@@ -442,11 +444,11 @@ def test_a_key_that_is_refused_or_not_set_is_found_when_the_endpoint_is_opened(m
 
 
 def test_an_adapter_is_refused(tmp_path: Path) -> None:
-    with FaultyServer() as server:
-        sampler = EndpointSampler(Endpoint("m", server.url))
-        with pytest.raises(BadInput, match="give the adapter's served name as the model"):
-            sampler.sample([replace(numbered(1)[0], adapter=Adapter(tmp_path, "d"))])
-        sampler.close()
+    with (
+        opened(model="m") as (_, sampler),
+        pytest.raises(BadInput, match="give the adapter's served name as the model"),
+    ):
+        sampler.sample([replace(numbered(1)[0], adapter=Adapter(tmp_path, "d"))])
 
 
 def test_the_key_goes_nowhere_but_into_the_header(
@@ -459,11 +461,9 @@ def test_the_key_goes_nowhere_but_into_the_header(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     endpoint_name = {"key": "THE_KEY", "price_in": 1.0}
-    with FaultyServer(first(FAULTS["server error"])) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, **endpoint_name))
+    with opened(first(FAULTS["server error"]), **endpoint_name) as (server, sampler):
         list(sampler.sample(numbered(3), tmp_path / "journal"))
         shown = repr(sampler) + repr(sampler.endpoint) + str(vars(sampler))
-        sampler.close()
     assert all(a.headers["authorization"] == f"Bearer {KEY}" for a in server.asked)
     assert not {"openai-organization", "x-other"} & {name for a in server.asked for name in a.headers}
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -580,10 +580,8 @@ def test_a_budget_without_prices_is_refused() -> None:
 
 def test_progress_tells_completions_and_money() -> None:
     reports: list[tuple[float, float, str, str]] = []
-    with FaultyServer() as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, **PRICES))
+    with opened(**PRICES) as (_, sampler):
         list(sampler.sample(numbered(20), progress=lambda *a: reports.append(a)))  # type: ignore[arg-type]
-        sampler.close()
     assert (reports[0], reports[-1]) == ((0, 20, "completions", ""), (20, 20, "completions", "1.0000 USD"))
 
 
@@ -627,10 +625,8 @@ def test_of_temperature_and_top_p_refused_together_temperature_stays(message: st
     def script(received: Asked) -> Answer:
         return error(400, message) if {"temperature", "top_p"} <= received.body.keys() else fine(received)
 
-    with FaultyServer(script) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
+    with opened(script, concurrency=8) as (server, sampler):
         got = list(sampler.sample(numbered(20, temperature=0.6, top_p=0.9)))
-        sampler.close()
     assert {c.finish for c in got} == {"stop"}
     assert sampler.notes == ["good-model takes no top_p beside temperature: sent without"]
     assert server.asked[-1].body["temperature"] == 0.6
@@ -659,10 +655,8 @@ def test_a_large_seed_is_sent_smaller_or_not_at_all(name: str, takes_small: bool
         return fine(received) if fits else SEEDS[name]
 
     batch = [replace(request, seed=2**55 + request.seed) for request in numbered(20)]
-    with FaultyServer(script) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
+    with opened(script, concurrency=8) as (server, sampler):
         got = list(sampler.sample(batch))
-        sampler.close()
     assert {c.finish for c in got} == {"stop"}
     assert len(sampler.notes) == 2 - takes_small
     assert (server.asked[-1].body.get("seed") is None) != takes_small
@@ -675,11 +669,9 @@ def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -
         return fine(received) if value is None or value == {"type": "json_object"} else REFUSALS[parameter]
 
     notes: list[str] = []
-    with FaultyServer(script) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=8))
+    with opened(script, concurrency=8) as (server, sampler):
         batch = numbered(40, temperature=0.7, json_schema='{"type": "object"}')
         got = by_id(sampler.sample(batch, progress=lambda done, total, unit, note="": notes.append(note)))
-        sampler.close()
     assert {c.finish for c in got.values()} == {"stop"}
     assert len(server.asked) <= 40 + 8
     assert parameter in notes[-1] or "json_schema" in notes[-1]
@@ -687,20 +679,16 @@ def test_a_refused_parameter_is_left_out_from_then_on_and_told(parameter: str) -
 
 
 def test_a_stop_string_that_is_not_sent_still_ends_a_completion() -> None:
-    with FaultyServer(lambda received: completion("one END two")) as server:
-        sampler = EndpointSampler(Endpoint("o3", server.url))
+    with opened(lambda received: completion("one END two"), model="o3") as (server, sampler):
         [got] = sampler.sample(numbered(1, stop=("END",)))
         assert (got.text, got.finish) == ("one ", "stop")
         assert "stop" not in server.asked[0].body
         assert "".join(sampler.stream(numbered(1, stop=("END",))[0])) == "one "
-        sampler.close()
 
 
 def test_a_stream_gives_the_same_text_in_pieces() -> None:
-    with FaultyServer() as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url))
+    with opened() as (server, sampler):
         [whole], pieces = sampler.sample(numbered(1)), list(sampler.stream(numbered(1)[0]))
-        sampler.close()
     assert "".join(pieces) == whole.text
     assert len(pieces) > 10
     assert server.asked[1].body == {k: v for k, v in server.asked[0].body.items() if k != "stream"}
@@ -708,33 +696,28 @@ def test_a_stream_gives_the_same_text_in_pieces() -> None:
 
 @pytest.mark.parametrize("name", ["too many", "reset", "no json"])
 def test_a_stream_is_begun_again_after_a_fault(name: str) -> None:
-    with FaultyServer(first(FAULTS[name])) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url))
+    with opened(first(FAULTS[name])) as (_, sampler):
         assert "".join(sampler.stream(numbered(1)[0])) == "question 0 seed 1000"
-        sampler.close()
 
 
 def test_half_a_stream_is_one_sentence_after_its_half() -> None:
-    with FaultyServer(lambda received: replace(completion("0123456789"), cut="half")) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url))
+    with opened(lambda received: replace(completion("0123456789"), cut="half")) as (server, sampler):
         pieces: list[str] = []
         with pytest.raises(PermixError, match="failed: a broken"):
             for piece in sampler.stream(numbered(1)[0]):
                 pieces.append(piece)
-        sampler.close()
     assert "".join(pieces) == "01234"
     assert len(server.asked) == 1
 
 
 def test_a_reader_that_stops_ends_the_requests(tmp_path: Path) -> None:
-    with FaultyServer(lambda r: fine(r) if r.question == "question 0" else Answer(cut="hang")) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url, concurrency=4))
+    script: Script = lambda r: fine(r) if r.question == "question 0" else Answer(cut="hang")  # noqa: E731
+    with opened(script, concurrency=4) as (server, sampler):
         reading = sampler.sample(numbered(50), tmp_path / "journal")
         assert next(reading).id == "r00000"
         reading.close()  # type: ignore[attr-defined]
         assert len(server.asked) <= 5
         assert next(sampler.stream(numbered(1)[0])) == "q"
-        sampler.close()
 
 
 def events(*chunks: Any, done: bool = True) -> Answer:
@@ -762,20 +745,18 @@ STREAMS = {
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", STREAMS)
 def test_every_form_of_a_stream_is_read(name: str) -> None:
-    with FaultyServer(lambda _: events(*STREAMS[name])) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url))
+    with opened(lambda _: events(*STREAMS[name])) as (server, sampler):
         text = "".join(sampler.stream(numbered(1)[0]))
-        sampler.close()
     assert text.replace("\U0001f600", "") == "four"
     assert len(server.asked) == 1
 
 
 def test_a_stream_that_ends_without_done_and_reason_is_broken() -> None:
-    with FaultyServer(lambda _: events(delta("fo"), done=False)) as server:
-        sampler = EndpointSampler(Endpoint("good-model", server.url))
-        with pytest.raises(PermixError, match="a stream without an end"):
-            list(sampler.stream(numbered(1)[0]))
-        sampler.close()
+    with (
+        opened(lambda _: events(delta("fo"), done=False)) as (_, sampler),
+        pytest.raises(PermixError, match="a stream without an end"),
+    ):
+        list(sampler.stream(numbered(1)[0]))
 
 
 def test_a_closed_engine_leaves_no_pending_task(caplog: pytest.LogCaptureFixture) -> None:
