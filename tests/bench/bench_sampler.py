@@ -114,18 +114,14 @@ def _rate(engine: Sampler, requests: Sequence[Request]) -> float:
 def _requests() -> list[Request]:
     """Chats as in a sweep: sixteen personas of about thirty tokens, short questions."""
     settings = Sampling(temperature=1.0, max_tokens=TOKENS)
-    return [
-        Request(
-            f"r{i:05}",
-            [
-                {"role": "system", "content": f"You are the cook of ship {i % 16:02}."},
-                {"role": "user", "content": f"What is {i} and {i % 7}?"},
-            ],
-            settings,
-            i,
-        )
+    chats = [
+        [
+            {"role": "system", "content": f"You are the cook of ship {i % 16:02}."},
+            {"role": "user", "content": f"What is {i} and {i % 7}?"},
+        ]
         for i in range(SIZE)
     ]
+    return [Request(f"r{i:05}", chat, settings, i) for i, chat in enumerate(chats)]
 
 
 class _Script:

@@ -32,15 +32,8 @@ def compare(stage: str, variant: str, settings: dict[str, float]) -> Iterator[Ro
         for turn in range(ROUNDS):
             for name, code in (("ours", SCRIPTS["our trainer"]), ("bare", SCRIPTS["bare trainer"])):
                 paths = [str(root / "base"), str(root), str(root / f"{name}-{turn}")]
-                command = [
-                    sys.executable,
-                    "-c",
-                    SCRIPTS["clock"] + code,
-                    stage,
-                    json.dumps(settings),
-                    *paths,
-                    str(STEPS),
-                ]
+                program = [sys.executable, "-c", SCRIPTS["clock"] + code]
+                command = [*program, stage, json.dumps(settings), *paths, str(STEPS)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
                     raise RuntimeError(done.stderr)
@@ -49,13 +42,8 @@ def compare(stage: str, variant: str, settings: dict[str, float]) -> Iterator[Ro
                 memory[name].append(peak / 1024)
         ours, bare = (statistics.median(times[name]) for name in ("ours", "bare"))
         title = stage.upper()
-        yield Row(
-            f"{title} speed / bare TRL",
-            bare / ours,
-            0.95,
-            ">=",
-            f"CPU time: {ours:.3f} s / {bare:.3f} s a step, median",
-        )
+        detail = f"CPU time: {ours:.3f} s / {bare:.3f} s a step, median"
+        yield Row(f"{title} speed / bare TRL", bare / ours, 0.95, ">=", detail)
         here, there = (statistics.median(memory[name]) for name in ("ours", "bare"))
         yield Row(f"{title} peak memory / bare TRL", here / there, 1.05, detail=f"{here:.0f} MB / {there:.0f} MB")
 

@@ -58,7 +58,8 @@ def test_a_score_comes_with_the_raw_reply_and_the_models_own_name(tmp_path: Path
     assert list(sent["schema"]["properties"]) == ["reason", "score"]
 
 
-WRONG = cases(__file__)["wrong replies"] | {"nested too deep": ("[" * 100_000, "no_json", "was not one JSON object")}
+CASES = cases(__file__)
+WRONG = CASES["wrong replies"] | {"nested too deep": ("[" * 100_000, "no_json", "was not one JSON object")}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -87,54 +88,7 @@ def test_a_reply_that_is_put_right_counts(tmp_path: Path) -> None:
     assert client.completions == 6
 
 
-OBJECT = '{"reason": "x", "score": 4}'
-
-
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [
-        (f"```json\n{OBJECT}\n```", 4),
-        (f"```JSON {OBJECT} ```", 4),
-        (f"```{OBJECT}```", 4),
-        (f"Here is my evaluation:\n```json\n{OBJECT}\n```\nI hope this helps!", 4),
-        (f"Sure! {OBJECT} Let me know.", 4),
-        (f"By \\frac{{1}}{{2}} and {{1}}: {OBJECT}", 4),
-        (f"\ufeff{OBJECT}", 4),
-        (f'<think>first {{"score": 2}} {{ "half</think>\n{OBJECT}', 4),
-        (f"[THINK]hm[/THINK]{OBJECT}", 4),
-        (f"analysis The persona… assistantfinal{OBJECT}", 4),
-        (f"<think>{OBJECT}", None),
-        (f"<think>{OBJECT}</think>", None),
-        ('{"reason": "it wrote <think>no</think>", "score": 4}', 4),
-        ('Sure: {"reason": "no <think> at all", "score": 4}', 4),
-        ('{"reason": "a\tb\nc\x00\x1b", "score": 4}', 4),
-        (r'{"reason": "costs \$5, it\'s \(x\) \u12 \\ \"", "score": 4}', 4),
-        ('{"reason": "{", "score": 4}', 4),
-        (f"[{OBJECT}]", 4),
-        (f"{OBJECT}\n{OBJECT}", None),
-        (f'{OBJECT} or {{"reason": "y", "score": 5}}', None),
-        (f'{OBJECT} {{"reason": "y", "sc', None),
-        ('{"verdict": {"reason": "x", "score": 4}', None),
-        ('{"verdict": {"reason": "x", "score": 4}}', None),
-        ('{"reason": "x", "score": "4"}', 4),
-        ('{"reason": "x", "score": " 4 "}', 4),
-        ('{"reason": "x", "score": 4.0}', 4),
-        ('{"reason": "x", "score": "**4.0**"}', 4),
-        ('{"reason": "x", "score": "4/5"}', 4),
-        ('{"reason": "x", "score": "4 out of 5"}', 4),
-        ('{"Reason": "x", "Score ": 4}', 4),
-        ('{"reason": "x", "score": 4, "Score": 3}', None),
-        ('{"reason": "x", "score": "4/10"}', None),
-        ('{"reason": "x", "score": "3-4"}', None),
-        ('{"reason": "x", "score": "3.5"}', None),
-        ('{"reason": "x", "score": "44"}', None),
-        ('{"reason": "x", "score": "-4"}', None),
-        ('{"reason": "x", "score": "0"}', None),
-        ('{"reason": "x", "score": "true"}', None),
-        ('{"reason": "x", "score": {"4": 4}}', None),
-        ('{"reason": "x", "score": null}', None),
-    ],
-)
+@pytest.mark.parametrize(("text", "score"), CASES["replies"])
 def test_the_only_object_of_a_reply_is_read(text: str, score: float | None) -> None:
     assert read(text, judge.SCORE) == score
 

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from permix.results.measures.intervals import _t, defined, mean, t_interval
+from tests.support.cases import cases
 
 
 def test_t_interval_of_three_seeds() -> None:
@@ -15,26 +16,7 @@ def test_t_interval_of_three_seeds() -> None:
     assert high == pytest.approx(0.4 - low)
 
 
-@pytest.mark.parametrize(
-    ("degrees", "quantile"),
-    [
-        (1, 12.7062),
-        (2, 4.30265),
-        (5, 2.57058),
-        (10, 2.22814),
-        (11, 2.20099),
-        (12, 2.17881),
-        (15, 2.13145),
-        (20, 2.08596),
-        (24, 2.06390),
-        (29, 2.04523),
-        (30, 2.04227),
-        (40, 2.02108),
-        (60, 2.00030),
-        (120, 1.97993),
-        (10**6, 1.95997),
-    ],
-)
+@pytest.mark.parametrize(("degrees", "quantile"), cases(__file__)["quantiles"])
 def test_the_quantile_is_that_of_the_tables(degrees: int, quantile: float) -> None:
     assert _t(degrees) == pytest.approx(quantile, abs=5e-4 if degrees <= 10 else 2e-5)
 

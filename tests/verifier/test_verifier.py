@@ -219,15 +219,9 @@ def test_the_reward_has_trls_signature_and_is_the_score_of_evaluation() -> None:
     golds = ["72", "0.25", "1", "B"]
     kinds: list[Kind] = ["math", "math", "math", "choice"]
     columns: dict[str, list[Any]] = {}
-    rewards = accuracy_reward(
-        prompts=[""] * 4,
-        completions=[[{"role": "assistant", "content": text}] for text in texts],
-        completion_ids=[[1]] * 4,
-        gold=golds,
-        kind=kinds,
-        trainer_state=None,
-        log_extra=columns.__setitem__,
-    )
+    chats = [[{"role": "assistant", "content": text}] for text in texts]
+    trl: dict[str, Any] = {"prompts": [""] * 4, "completion_ids": [[1]] * 4, "trainer_state": None}
+    rewards = accuracy_reward(completions=chats, gold=golds, kind=kinds, log_extra=columns.__setitem__, **trl)
     assert rewards == [1.0, 0.0, 0.0, 1.0]
     assert columns["status"] == ["correct", "wrong", "no_answer", "correct"]
     assert columns["extracted"] == ["72", r"\frac{1}{2}", None, "B"]
@@ -288,12 +282,8 @@ def test_every_equivalence_case_is_graded_as_its_label_says_but_for_those_listed
 
 
 def test_scores_are_1_and_0_and_a_failure_of_ours_is_none() -> None:
-    assert {s: verifier.Verdict(s, None).score for s in ("correct", "wrong", "too_costly", "verifier_crash")} == {
-        "correct": 1.0,
-        "wrong": 0.0,
-        "too_costly": 0.0,
-        "verifier_crash": None,
-    }
+    scores = {"correct": 1.0, "wrong": 0.0, "too_costly": 0.0, "verifier_crash": None}
+    assert {status: verifier.Verdict(status, None).score for status in scores} == scores
     assert all(score is None or math.isfinite(score) for score in verifier.SCORES.values())
 
 

@@ -297,19 +297,10 @@ def test_layers_with_a_sliding_window_decode_like_generate(base: Path, tmp_path:
     shutil.copytree(base, tmp_path / "sliding")
     torch.manual_seed(0)
     config = Gemma2Config(
-        vocab_size=261,
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        sliding_window=16,
-        initializer_range=0.15,
-        pad_token_id=0,
-        eos_token_id=1,
+        vocab_size=261, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=32, sliding_window=16, initializer_range=0.15, pad_token_id=0, eos_token_id=1,
         bos_token_id=None,
-    )
+    )  # fmt: skip
     Gemma2ForCausalLM(config).save_pretrained(tmp_path / "sliding")
     batch = requests(12, temperature=0.0)
     got = by_id(open_engine(Engine(tmp_path / "sliding")).sample(batch))
