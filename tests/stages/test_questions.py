@@ -97,7 +97,7 @@ def test_a_model_that_writes_nothing_stops_it(tmp_path: Path) -> None:
 def test_half_a_character_does_not_break_the_file(tmp_path: Path) -> None:
     text = '{"questions": ["Really? \\ud83d", "And then?"]}'
     _, rows, _ = written(lambda _: completion(text), tmp_path, examples=False)
-    assert rows[0]["question"] == "Really? ?"
+    assert rows[0]["question"] == "Really? \ufffd"
 
 
 def dataset(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Path]:

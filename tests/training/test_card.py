@@ -26,7 +26,7 @@ def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[s
     assert "| hours | 0.003 |" in page
     assert "![Training curves](figures/training.png)" in page
     assert "samples.jsonl" not in page
-    assert "Whatever is wrong with the targets was learned too." in page
+    assert "The model also learned the errors of the targets." in page
     assert "by_persona" not in page
 
 
