@@ -131,8 +131,9 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
     assert ended(max_cost="0.01").startswith(dear)
     assert ended(timeout="1s").endswith("ended with ERROR: Job timeout: it ran longer than 1 s")
     with ThreadPoolExecutor() as beside:
-        beside.submit(kill_the_next)
+        killing = beside.submit(kill_the_next)
         assert ended().endswith("ended with ERROR: It was killed from outside: its process ended without a result")
+        killing.result()
 
 
 @pytest.fixture

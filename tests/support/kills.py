@@ -73,10 +73,12 @@ def refuse_half_published(home: Path) -> None:
 
 def kill_job(job: str) -> None:
     """Kill the supervisor of a Job that runs on an embedded Hub, and the Job with it."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError, ValueError):
-            *_, program, folder, _ = path.read_bytes().decode().split("\0")
-            if program.endswith("supervisor.py") and folder.endswith(job):
-                os.kill(int(path.parent.name), signal.SIGKILL)
-                return
+    deadline = time.monotonic() + 20  # a Job counts as running just before its supervisor starts
+    while time.monotonic() < deadline:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError, ValueError):
+                *_, program, folder, _ = path.read_bytes().decode().split("\0")
+                if program.endswith("supervisor.py") and folder.endswith(job):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+                    return
     raise AssertionError(f"no supervisor of Job {job} is running")
