@@ -289,7 +289,7 @@ def test_answers_cases_and_report_in_a_browser(screen: Any) -> None:
     screen.get_by_role("heading", name="run 2").first.wait_for()
     assert barriers(screen) == []
     screen.get_by_role("tab", name="Cases").click()
-    screen.get_by_text("Reference answer").wait_for()
+    screen.get_by_text("Reference answer").locator("visible=true").first.wait_for()
     screen.get_by_role("tab", name="Claims and report").click()
     screen.get_by_text("enhancing persona fidelity").wait_for()
     screen.get_by_role("button", name="Show the report").click()
