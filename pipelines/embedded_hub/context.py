@@ -3,6 +3,7 @@
 import hmac
 import logging
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -74,16 +75,16 @@ class ServerContext:
         return hmac.compare_digest(self.sign(text).encode(), signature.encode())
 
 
-class Worker(Thread):
+class Worker(Thread, ABC):
     """A thread that repeats `step` until `stop`. `wake` ends the pause after a step early."""
 
     def __init__(self, name: str, context: ServerContext, wake: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
         self._context, self._wake, self._stopping = context, wake, False
 
+    @abstractmethod
     def step(self) -> float:
         """Do what is due; return the seconds until the next step."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Repeat the step; after a failure, repeat it in a second."""

@@ -24,8 +24,9 @@ def test_two_kills_change_nothing(smoke: Path, own_smoke: Path) -> None:
 
     def working(pattern: str) -> list[Path]:
         """The matching files of steps that run."""
-        matches = glob.glob(f"{own_smoke}/work/**/{pattern}", recursive=True)  # noqa: PTH207  rglob fails where one vanishes
-        return [Path(path) for path in matches]
+        work = own_smoke / "work"
+        matches = glob.glob(f"**/{pattern}", root_dir=work, recursive=True)  # noqa: PTH207  rglob fails where one vanishes
+        return [work / path for path in matches]
 
     def journals() -> list[Path]:
         """The journals of sweeps that hold completions below their header."""

@@ -40,7 +40,9 @@ def refused(match: str, kind: type[PermixError] = PermixError) -> Iterator[None]
     with pytest.raises(kind, match=match) as failure:
         yield
     text = str(failure.value)
-    assert "\n" not in text and text[-1] in ".?" and len(text) < 400, text
+    assert "\n" not in text, text
+    assert text[-1] in ".?", text
+    assert len(text) < 400, text
 
 
 def head_of(hub: Hub, repo: str) -> RepositoryState:

@@ -32,7 +32,9 @@ def test_every_artifact_of_every_variant_has_a_licence_that_the_hub_can_show(row
     for card in licence.PARTS:
         for base in BASES:
             terms = of(card, row, base)
-            assert terms.ids and len(set(terms.ids)) == len(terms.ids) and terms.reason, (card, base)
+            assert terms.ids, (card, base)
+            assert len(set(terms.ids)) == len(terms.ids), (card, base)
+            assert terms.reason, (card, base)
             assert ("other" in terms.ids) == bool(terms.name), (card, base, terms)
 
 

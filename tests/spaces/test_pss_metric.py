@@ -24,7 +24,8 @@ def metric() -> Any:
 
 def cases() -> list[dict[str, Any]]:
     spec = importlib.util.spec_from_file_location("pss_space_tests", SPACE / "tests.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return list(module.test_cases)
