@@ -28,13 +28,20 @@ def test_an_answer_is_graded_as_a_person_would(
     assert scores[kind, completion, gold] == float(correct)
 
 
-@pytest.mark.parametrize("separator", [" or ", ", ", " and ", " / ", "\n", " to ", " | "])
-@pytest.mark.parametrize("form", ["\\boxed{{{}}}", "The answer is {}.", "#### {}", "Answer: {}"])
-def test_several_answers_gain_nothing(form: str, separator: str) -> None:
-    if separator == "\n" and form != "\\boxed{{{}}}":
-        return
-    named = separator.join(form.format(n) for n in (71, 72)) if "boxed" in form else form.format(f"71{separator}72")
-    assert accuracy_reward([named, named], ["71", "72"]) == [0.0, 0.0]
+SEPARATORS = [" or ", ", ", " and ", " / ", " to ", " | "]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize("form", ["The answer is {}.", "#### {}", "Answer: {}", "<answer>{}</answer>"])
+def test_an_announcement_of_several_answers_gains_nothing(form: str, separator: str) -> None:
+    completion = form.format(f"71{separator}72")
+    assert accuracy_reward([completion, completion], ["71", "72"]) == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("separator", [*SEPARATORS, "\n"])
+def test_several_boxes_gain_nothing(separator: str) -> None:
+    completion = separator.join(["\\boxed{71}", "\\boxed{72}"])
+    assert accuracy_reward([completion, completion], ["71", "72"]) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("gold", [4, 4.0, "4", " 4 "])
