@@ -15,6 +15,7 @@ from permix import benchmarks
 from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.verifier import Problem
+from tests.support.cases import cases
 from tests.support.quiz import QUIZ, quiz
 
 
@@ -27,22 +28,7 @@ def test_columns_become_problems(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "golds"),
-    [
-        ("test.csv", "q,a\n1,007\n2,123456789012345678\n3,0.50\n4,1e5\n", ["007", "123456789012345678", "0.50", "1e5"]),
-        ("test.csv", "q,a\n1,NA\n2,None\n3,null\n4,nan\n", ["NA", "None", "null", "nan"]),
-        ("test.csv", "\ufeffq,a\n1,True\n2,4\n", ["True", "4"]),
-        ("test.tsv", "q\ta\n1\t007\n2\t10000000000000000\n3\t0.5\n", ["007", "10000000000000000", "0.5"]),
-        ("test.jsonl", '{"q": 1, "a": 123456789012345678}\n{"q": 2, "a": 1e-5}\n', ["123456789012345678", "0.00001"]),
-        (
-            "test.json",
-            '[{"q": 1, "a": 0.10}, {"q": 2, "a": 12345678901234567}]',
-            ["0.10", "12345678901234567"],
-        ),
-        ("test.jsonl", '{"q": 1, "a": "Ann"}\n{"q": 2, "a": 1e16}\n', ["Ann", "10000000000000000"]),
-    ],
-)
+@pytest.mark.parametrize(("name", "text", "golds"), cases(__file__)["numbers of columns"])
 def test_numbers_of_a_column_stay_as_they_are_written(name: str, text: str, golds: list[str], tmp_path: Path) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
     assert [problem.gold for problem in benchmarks.load(QUIZ, tmp_path)] == golds

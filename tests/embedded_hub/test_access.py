@@ -1,5 +1,6 @@
 """Permissions: which token may read and write which repository."""
 
+import json
 import re
 import sqlite3
 from collections.abc import Callable
@@ -12,42 +13,18 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from embedded_hub.app import ROUTE_MODULES
 from embedded_hub.launch import Running
+from tests.support.cases import cases
 from tests.support.servers import accounts_of
 from tests.support.wire import Wire
 
 TokenOf = Callable[..., str]
+CASES = cases(__file__)
 
 
 def routes(repo: str) -> list[tuple[str, str, Any]]:
-    api = f"/api/models/{repo}"
-    batch = {"operation": "download", "objects": []}
-    return [
-        ("GET", api, None),
-        ("GET", f"{api}/revision/main", None),
-        ("GET", f"{api}/tree/main", None),
-        ("GET", f"{api}/tree/main/folder", None),
-        ("POST", f"{api}/paths-info/main", {"paths": ["a"]}),
-        ("GET", f"{api}/commits/main", None),
-        ("GET", f"{api}/refs", None),
-        ("GET", f"{api}/auth-check", None),
-        ("POST", f"{api}/preupload/main", {"files": []}),
-        ("POST", f"{api}/commit/main", b'{"key":"header","value":{"summary":"s"}}'),
-        ("POST", f"{api}/branch/b", {}),
-        ("DELETE", f"{api}/branch/b", None),
-        ("POST", f"{api}/tag/main", {"tag": "t"}),
-        ("DELETE", f"{api}/tag/t", None),
-        ("POST", f"{api}/super-squash/main", {}),
-        ("PUT", f"{api}/settings", {"visibility": "public"}),
-        ("DELETE", "/api/repos/delete", {"name": repo, "type": "model"}),
-        ("POST", "/api/repos/move", {"fromRepo": repo, "toRepo": f"{repo}-x", "type": "model"}),
-        ("GET", f"/{repo}/resolve/main/.gitattributes", None),
-        ("HEAD", f"/{repo}/resolve/main/.gitattributes", None),
-        ("POST", f"/{repo}.git/info/lfs/objects/batch", batch),
-        ("POST", f"/{repo}.git/info/lfs/objects/verify", {"oid": "a" * 64, "size": 1}),
-        ("GET", f"/{repo}.git/info/refs?service=git-upload-pack", None),
-        ("GET", f"/{repo}/info/refs?service=git-upload-pack", None),
-        ("POST", f"/{repo}.git/git-upload-pack", b""),
-    ]
+    """Return method, path and body of a request on each route of a repository; a text is sent as it is."""
+    text = json.dumps(CASES["routes"]).replace("{api}", f"/api/models/{repo}").replace("{repo}", repo)
+    return [(method, path, body.encode() if isinstance(body, str) else body) for method, path, body in json.loads(text)]
 
 
 def test_a_private_repository_is_hidden_on_every_route_exactly_as_if_it_were_not_there(
@@ -129,15 +106,7 @@ def test_only_names_of_this_machine_are_answered(wire: Wire) -> None:
         assert wire("GET", "/api/whoami-v2", Host=host).status == 421
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/lab/../../etc/passwd", "/..%2f..%2fhub.db/x/resolve/main/a", "/lab/%2e%2e/resolve/main/token",
-        "/lab/r/resolve/main/..%2f..%2ftoken", "/lab/r/resolve/..%2f..%2f..%2ftoken/a",
-        "/lab/r/resolve/refs%2f..%2f..%2ftoken/a", "/api/models/lab/r%00/tree/main", "/api/models/%ff/r",
-        "/api/models/lab/r/tree/%2fetc", "//etc/passwd", "/api/datasets/../models/lab/r", "/" + "a/" * 3000,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("path", [*CASES["hostile paths"], "/" + "a/" * 3000])
 def test_hostile_paths_are_refused_and_the_server_lives(wire: Wire, api: HfApi, path: str) -> None:
     api.create_repo("lab/r", exist_ok=True)
     answer = wire("GET", path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.cases import cases
 from tests.support.hub_command import permix_hub
 from tests.support.servers import stop
 
@@ -62,17 +63,7 @@ def test_tokens_are_made_used_and_revoked(home: Path) -> None:
     assert permix_hub(home, "exec", "--", sys.executable, "-c", program).returncode == 1
 
 
-@pytest.mark.parametrize(
-    ("repo", "files", "sentence"),
-    [
-        ("rows", {"a": ""}, "is not a repository"),
-        ("buckets/lab/rows", {"a": ""}, "is not a repository"),
-        ("lab/r", None, "There is no folder"),
-        ("spaces/lab/s", {"app.py": ""}, "`sdk:`"),
-        ("lab/a--b", {"a": "1"}, "was not imported|Repo id"),
-        ("lab/bad-card", {"README.md": "---\na: [\n---\n"}, "YAML|metadata"),
-    ],
-)
+@pytest.mark.parametrize(("repo", "files", "sentence"), cases(__file__)["failed imports"])
 def test_an_import_that_fails_is_one_sentence(
     home: Path, tmp_path: Path, repo: str, files: dict[str, str] | None, sentence: str
 ) -> None:

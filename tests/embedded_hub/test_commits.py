@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import BadRequestError, HfHubHTTPError, RemoteEntryNotFoundError, RevisionNotFoundError
 
+from tests.support.cases import cases
 from tests.support.wire import Wire
 
 
@@ -99,24 +100,10 @@ def test_a_path_that_a_client_could_not_hold_is_refused(wire: Wire, api: HfApi, 
     assert head(api, repo) == before
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"not json",
-        b'{"key":"file","value":{"path":"a","content":"YQ=="}}',
-        b'{"key":"header","value":{"summary":""}}',
-        b'{"key":"header","value":[]}',
-        b'{"key":"header","value":{"summary":"s"}}\n{"key":"header","value":{"summary":"s"}}',
-        b'{"key":"header","value":{"summary":"s"}}\n{"key":"file","value":{"path":"a","content":"!","encoding":"base64"}}',
-        b'{"key":"header","value":{"summary":"s"}}\n{"key":"rename","value":{"path":"a"}}',
-        b'{"key":"header","value":{"summary":"s","parentCommit":"main"}}',
-        b"\xff\xfe",
-    ],
-)
-def test_a_malformed_commit_is_refused_with_400(wire: Wire, api: HfApi, repo: str, body: bytes) -> None:
+@pytest.mark.parametrize("body", cases(__file__)["malformed"])
+def test_a_malformed_commit_is_refused_with_400(wire: Wire, api: HfApi, repo: str, body: str) -> None:
     before = head(api, repo)
-    answer = wire("POST", f"/api/models/{repo}/commit/main", body)
+    answer = wire("POST", f"/api/models/{repo}/commit/main", body.encode("latin-1"))
     assert (answer.status, head(api, repo)) == (400, before)
     assert answer.json["error"].endswith(".")
 

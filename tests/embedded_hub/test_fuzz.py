@@ -7,39 +7,16 @@ from urllib.parse import quote
 
 from huggingface_hub import HfApi
 
+from tests.support.cases import cases
 from tests.support.wire import Wire
 
+BODIES, LINES = cases(__file__)["bodies"], cases(__file__)["lines"]
+"""The keys of each request, and of each line of a commit."""
 VALUES: list[Any] = [
     None, True, -1, 0, 1.5, 10**40, "", "a", "main", "lab/r", "\ud800", "\0", "é/..", "a" * 5000, [], [None], {},
     {"a": 1}, [{"path": "a", "size": "x", "sample": "%%"}], [{"path": 3}], [{"oid": "a" * 64, "size": 1}],
     "refs/heads/main", "²",
 ]  # fmt: skip
-BODIES = {
-    "POST /api/repos/create": ("name", "organization", "type", "visibility", "private", "sdk"),
-    "DELETE /api/repos/delete": ("name", "organization", "type"),
-    "POST /api/repos/move": ("fromRepo", "toRepo", "type"),
-    "POST /api/validate-yaml": ("content", "repoType"),
-    "PUT {repo}/settings": ("visibility", "gated", "private"),
-    "POST {repo}/preupload/main": ("files", "gitIgnore"),
-    "POST {repo}/paths-info/main": ("paths", "expand"),
-    "POST {repo}/branch/b": ("startingPoint",),
-    "POST {repo}/tag/main": ("tag", "message"),
-    "POST {repo}/super-squash/main": ("message",),
-    "POST {repo}/discussions": ("title", "description", "pullRequest"),
-    "POST {repo}/discussions/1/comment": ("comment",),
-    "POST {repo}/discussions/1/title": ("title",),
-    "POST {repo}/discussions/1/status": ("status", "comment"),
-    "POST {repo}/discussions/1/merge": ("comment",),
-    "POST /lab/fuzz.git/info/lfs/objects/batch": ("operation", "objects"),
-    "POST /lab/fuzz.git/info/lfs/objects/verify": ("oid", "size"),
-}
-LINES = {
-    "header": ("summary", "description", "parentCommit"),
-    "file": ("path", "content", "encoding"),
-    "lfsFile": ("path", "algo", "oid", "size"),
-    "deletedFile": ("path",),
-    "deletedFolder": ("path",),
-}
 
 
 def test_random_bodies_never_break_the_server(wire: Wire, api: HfApi) -> None:

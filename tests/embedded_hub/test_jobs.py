@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, JobNotFoundError
 
 from embedded_hub import launch
 from embedded_hub.context import ServerContext
+from tests.support.cases import cases
 from tests.support.servers import accounts_of, stop
 from tests.support.wire import Wire
 
@@ -164,14 +165,7 @@ def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
         jobs.inspect_job(job_id="0" * 24, namespace="permix")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"command": []}, {"command": "ls"}, {"command": ["a\0b"]}, {"dockerImage": None}, {"flavor": "cray"},
-        {"environment": {"a b": "c"}}, {"secrets": {"A": ["x"]}}, {"timeoutSeconds": 0}, {"attempts": 1000},
-        {"labels": {"a b": "c"}}, {"volumes": [{"type": "bucket", "source": "a/b", "mountPath": "/../x"}]},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("change", cases(__file__)["refusals"])
 def test_invalid_jobs_are_refused(working: launch.Running, change: dict[str, Any]) -> None:
     wire = Wire.to(working)
     answer = wire("POST", "/api/jobs/permix", {"command": ["ls"], "dockerImage": "x"} | change)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from tests.support.cases import cases
 from tests.support.servers import stop
 from tests.support.wire import PIPELINES
 
@@ -52,16 +53,7 @@ def test_help_names_every_option_and_the_danger_of_jobs() -> None:
         assert words in shown.stdout
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ([], "The following arguments are required: --root."),
-        (["--root", "{root}", "--port", "x"], "Argument --port: invalid int value: 'x'."),
-        (["--root", "{root}", "--port", "99999"], "cannot listen on port 99999"),
-        (["--root", "{root}", "--colour"], "Unrecognized arguments: --colour."),
-        (["--root", "{file}"], "cannot be a data directory: File exists. Choose another with --root."),
-    ],
-)
+@pytest.mark.parametrize(("options", "sentence"), cases(__file__)["refusals"])
 def test_a_wrong_option_is_one_sentence_and_exit_code_2(
     root: Path, tmp_path: Path, options: list[str], sentence: str
 ) -> None:

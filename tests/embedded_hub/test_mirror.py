@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
+from tests.support.cases import cases
 from tests.support.hub_command import PERMIX_HUB, permix_hub
 from tests.support.servers import stop
 from tests.support.wire import PIPELINES
@@ -126,17 +127,7 @@ def test_a_killed_mirror_resumes(api: HfApi, mine: HfApi, home: Path, name: str)
     assert content(mine, name, "model") == content(api, name, "model")
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "sentence"),
-    [
-        (("lab/none", "--from", "URL"), 1, "was not mirrored"),
-        (("lab/r", "--from", "http://127.0.0.1:9"), 1, "was not mirrored"),
-        (("lab/r", "--from", "huggingface.co"), 2, "is not the address of a Hub"),
-        (("lab/r",), 2, "--from URL or --to URL"),
-        (("lab/r", "--from", "URL", "--to", "URL"), 2, "--from URL or --to URL"),
-        (("r", "--from", "URL"), 2, "is not a repository"),
-    ],
-)
+@pytest.mark.parametrize(("words", "code", "sentence"), cases(__file__)["failures"])
 def test_a_mirror_that_fails_is_one_sentence(
     api: HfApi, home: Path, words: tuple[str, ...], code: int, sentence: str
 ) -> None:

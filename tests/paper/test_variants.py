@@ -4,6 +4,7 @@ import pytest
 
 from permix.errors import BadInput
 from permix.paper import variants
+from tests.support.cases import cases
 
 
 def test_the_papers_twelve_rows_are_there() -> None:
@@ -18,15 +19,7 @@ def test_an_unknown_variant_names_the_nearest() -> None:
         variants.get("permix_rlvr")
 
 
-@pytest.mark.parametrize(
-    ("name", "slug", "stands", "title"),
-    [
-        ("org/model", "model", "base", "model"),
-        ("org/model@v1.0", "model", "base", "model"),
-        ("org/model+me/lora@main", "model", "lora", "lora"),
-        ("model.gpt-5-mini", "gpt-5-mini", "served", "gpt-5-mini"),
-    ],
-)
+@pytest.mark.parametrize(("name", "slug", "stands", "title"), cases(__file__)["other models"])
 def test_another_model_is_an_untrained_row(name: str, slug: str, stands: str, title: str) -> None:
     model = variants.other(name)
     assert model

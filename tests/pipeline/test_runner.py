@@ -21,6 +21,7 @@ from permix.progress import Board
 from permix.publishing.hub import Hub, RepositoryState, split
 from permix.stages import grpo
 from tests.support import records, trials
+from tests.support.cases import cases
 from tests.support.trials import facts, step
 
 
@@ -245,17 +246,7 @@ def test_a_step_that_wants_every_core_runs_alone_and_last(hub: Hub, org: str, tm
     assert (facts(published["alone0"])["threads"], facts(published["small0"])["threads"]) == (cores, max(1, cores // 2))
 
 
-@pytest.mark.parametrize(
-    ("needs", "workers", "threads"),
-    [
-        ([()], 8, [8]),
-        ([(), ("0",)], 8, [8, 8]),
-        ([(), ()], 8, [4, 4]),
-        ([(), ("0",), ("0",)], 8, [8, 4, 4]),
-        ([(), ("0",), ("1",), ()], 8, [4, 4, 4, 2]),
-        ([(), (), ()], 2, [4, 4, 4]),
-    ],
-)
+@pytest.mark.parametrize(("needs", "workers", "threads"), cases(__file__)["cores"])
 def test_sweeps_share_the_cores_with_those_beside_them_alone(
     hub: Hub,
     tmp_path: Path,

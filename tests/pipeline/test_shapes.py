@@ -14,8 +14,10 @@ from tests.support.cases import cases
 from tests.support.hubs import embedded
 from tests.support.models import make_tiny_model
 
-# As the model cards print them, in billions.
-PRINTED = dict(cases(__file__)["printed"])
+CASES = cases(__file__)
+PRINTED = dict(CASES["printed"])
+"""As the model cards print them, in billions."""
+QWEN3_30B = CASES["configs"]["QWEN3_30B"]
 
 
 @pytest.mark.parametrize("name", PRINTED)
@@ -33,30 +35,11 @@ def test_a_shape_counts_what_torch_and_peft_count(tmp_path: Path) -> None:
     assert shape.lora_parameters(3, modules) == sum(p.numel() for p in adapted.parameters() if p.requires_grad)
 
 
-QWEN3_30B = {
-    "num_hidden_layers": 48, "hidden_size": 2048, "intermediate_size": 6144, "num_attention_heads": 32,
-    "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936, "tie_word_embeddings": False,
-    "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1,
-    "mlp_only_layers": [],
-}  # fmt: skip
-QWEN2_57B = {
-    "num_hidden_layers": 28, "hidden_size": 3584, "intermediate_size": 18944, "num_attention_heads": 28,
-    "num_key_value_heads": 4, "vocab_size": 151936, "tie_word_embeddings": False, "num_experts": 64,
-    "num_experts_per_tok": 8, "moe_intermediate_size": 2560, "shared_expert_intermediate_size": 20480,
-}  # fmt: skip
-MIXTRAL = {
-    "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "vocab_size": 32000, "tie_word_embeddings": False, "num_local_experts": 8,
-    "num_experts_per_tok": 2,
-}  # fmt: skip
-
-
 @pytest.mark.parametrize(
-    ("config", "total", "active"), [(QWEN3_30B, 30.5, 3.3), (QWEN2_57B, 57.4, 14.2), (MIXTRAL, 46.7, 12.9)]
+    ("name", "total", "active"), [("QWEN3_30B", 30.5, 3.3), ("QWEN2_57B", 57.4, 14.2), ("MIXTRAL", 46.7, 12.9)]
 )
-def test_a_mixture_of_experts_has_all_parameters_and_computes_with_some(
-    config: dict[str, object], total: float, active: float
-) -> None:
+def test_a_mixture_of_experts_has_all_parameters_and_computes_with_some(name: str, total: float, active: float) -> None:
+    config = CASES["configs"][name]
     shape = shapes.of_config(config)
     assert shape.parameters / 1e9 == pytest.approx(total, rel=0.01)
     assert shape.active_parameters / 1e9 == pytest.approx(active, rel=0.02)

@@ -13,6 +13,7 @@ from permix.publishing import eval_results
 from permix.publishing.hub import Hub, split
 from permix.stages import sweep
 from tests.support import records
+from tests.support.cases import cases
 
 TASKS = (
     "name: GSM8K\ntasks:\n- {id: socratic, config: socratic, split: test}\n- {id: plain, config: main, split: test}\n"
@@ -49,25 +50,7 @@ def test_the_accuracy_without_a_persona_is_the_benchmarks_result(hub: Hub, tmp_p
     assert len(entry.dataset_revision or "") == 40
 
 
-ONLY = "---\nconfigs:\n- {config_name: main, data_files: test.jsonl}\n---\n"
-MARKED = (
-    "---\nconfigs:\n- {config_name: socratic, data_files: a}\n"
-    "- {config_name: main, data_files: test.jsonl, default: true}\n---\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("task", "settings"),
-    [
-        ("{id: t, config: main}", {}),
-        ("{id: t}", {"part": ""}),
-        ("{id: t, split: test}", {"part": ""}),
-        ("{id: t}", {"part": "default"}),
-        ("{id: t}", {"card": ONLY}),
-        ("{id: t}", {"card": MARKED}),
-        ("{id: t, config: main}", {"card": MARKED, "part": ""}),
-    ],
-)
+@pytest.mark.parametrize(("task", "settings"), cases(__file__)["defaults"])
 def test_a_task_without_split_or_config_has_their_defaults(
     hub: Hub, tmp_path: Path, task: str, settings: dict[str, Any]
 ) -> None:
@@ -77,18 +60,7 @@ def test_a_task_without_split_or_config_has_their_defaults(
     assert entry.task_id == "t"
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"registered": ""},
-        {"registered": "name: GSM8K\n"},
-        {"registered": "tasks:\n- {id: plain, config: main, split: train}\n"},
-        {"registered": "tasks:\n- {id: plain}\n"},
-        {"registered": "tasks:\n- {id: plain, config: socratic}\n", "card": MARKED},
-        {"limit": 50},
-        {"bound": 50},
-    ],
-)
+@pytest.mark.parametrize("settings", cases(__file__)["no results"])
 def test_what_is_not_registered_or_not_whole_has_none(hub: Hub, tmp_path: Path, settings: dict[str, Any]) -> None:
     assert eval_results.files(hub, [{**ROW, "sweep": published(hub, tmp_path / "f", **settings)}]) == {}
 

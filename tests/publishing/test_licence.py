@@ -8,6 +8,7 @@ from permix import files
 from permix.experiment import models
 from permix.paper.variants import VARIANTS, Variant
 from permix.publishing import licence
+from tests.support.cases import cases
 
 BASES = {
     "permix/permix-toy-base": "apache-2.0",
@@ -94,18 +95,7 @@ def test_every_row_is_of_a_card_that_exists() -> None:
     assert set(licence.PARTS) <= {path.stem for path in files.CARDS.glob("*.md")}
 
 
-@pytest.mark.parametrize(
-    ("repo", "card", "expected"),
-    [
-        ("Qwen/Qwen2.5-0.5B-Instruct", {"license": "apache-2.0"}, ("apache-2.0", "")),
-        ("Qwen/Qwen2.5-3B", {"license": "other", "license_name": "qwen-research"}, ("other", "qwen-research")),
-        ("google/gemma-4-E2B-it", {"license": "apache-2.0"}, ("apache-2.0", "")),
-        ("mistralai/Mistral-7B-v0.3", {"license": "apache-2.0"}, ("apache-2.0", "")),
-        ("meta-llama/Llama-3.1-8B", {"license": "mit"}, ("llama3.1", "")),
-        ("own/model", {}, ("other", "that-of-its-sources")),
-        ("own/model", {"license": ["mit", "other"]}, ("other", "that-of-its-sources")),
-    ],
-)
+@pytest.mark.parametrize(("repo", "card", "expected"), cases(__file__)["cards"])
 def test_a_base_without_a_row_has_the_licence_of_its_card(
     repo: str, card: dict[str, object], expected: tuple[str, str]
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from permix.results.claims.claims import Claim, examine
+from tests.support.cases import cases
 
 RISES = Claim("worst", "base", "rlvr", "rises")
 
@@ -90,16 +91,7 @@ def test_the_uncertainty_of_a_base_measured_once_is_not_forgotten() -> None:
     assert unsure["low"] == pytest.approx(0.1 - math.hypot(0.1 - sure["low"], 0.15))
 
 
-@pytest.mark.parametrize(
-    ("after", "says", "verdict"),
-    [
-        (0.70, "falls", "shown"),
-        (0.88, "falls", "not shown"),
-        (0.89, "is kept", "shown"),
-        (0.80, "is kept", "the opposite"),
-        (0.85, "is kept", "not shown"),
-    ],
-)
+@pytest.mark.parametrize(("after", "says", "verdict"), cases(__file__)["voice"])
 def test_voice(after: float, says: Any, verdict: str) -> None:
     rows = [row("base", 0, 0.9, 0.02, "voice"), row("rlvr", 0, after, 0.02, "voice")]
     assert examined(Claim("voice", "base", "rlvr", says), rows)["verdict"] == verdict

@@ -8,6 +8,7 @@ import pytest
 from gradio_client import Client, handle_file
 
 from permix.results.measures import pss
+from tests.support.cases import cases
 from tests.support.spaces import barriers, serve
 
 ITEMS = [(persona, problem, run) for persona in ("poet", "expert", "child") for problem in range(8) for run in range(2)]
@@ -52,20 +53,7 @@ def test_accuracies_alone_give_pss_and_a_hint_to_add_problems(page: Client, tmp_
     assert people["data"][0][:2] == ["child", 0.33]
 
 
-@pytest.mark.parametrize(
-    ("table", "sentence"),
-    [
-        ("", "not a CSV table"),
-        ("a,b\n1,2\n", "score and persona are required"),
-        ("persona,score\na,70\nb,60\n", "outside"),
-        ("persona,score\na,1\n", "at least two personas"),
-        ("persona,score\na,\nb,1\n", "missing"),
-        ("persona,score\na,NA\nb,1\n", "missing"),
-        ("persona,score\n,0\nb,1\n", "Some personas are missing"),
-        ("persona,score,scores\na,1,0\nb,1,1\n", "2 columns score: leave one"),
-        ("persona,score,score\na,1,0\nb,1,1\n", "2 columns score: leave one"),
-    ],
-)
+@pytest.mark.parametrize(("table", "sentence"), cases(__file__)["bad tables"])
 def test_a_bad_table_is_a_sentence(page: Client, table: str, sentence: str) -> None:
     with pytest.raises(Exception, match=sentence):
         page.predict(table, None, 0, api_name="/pss")

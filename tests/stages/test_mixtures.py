@@ -17,6 +17,7 @@ from permix.prompting import persona, prompts
 from permix.publishing.hub import RepositoryState
 from permix.stages import mixtures, personas
 from permix.stages.shared import written_targets
+from tests.support.cases import cases
 from tests.support.models import make_tiny_tokenizer
 from tests.support.quiz import QUIZ, quiz
 
@@ -130,14 +131,7 @@ def test_gold_targets_are_the_rationales_and_share_the_draw_of_grpo(pools: Path,
     assert [row["prompt"] for row in mixed] == [row["prompt"] for row in rewarded]
 
 
-@pytest.mark.parametrize(
-    ("answer", "sentence"),
-    [
-        ("", "quiz/train/0 has no rationale, the target of sft: set .task. rationale to the column"),
-        ("The answer is 3.", "rationale of problem quiz/train/0 ends in '3', its gold is '2': correct one of them"),
-        ("I do not know.", "rationale of problem quiz/train/0 ends in no answer, its gold is '2'"),
-    ],
-)
+@pytest.mark.parametrize(("answer", "sentence"), cases(__file__)["refused rationales"])
 def test_a_missing_or_wrong_rationale_is_refused(answer: str, sentence: str, pools: Path, tmp_path: Path) -> None:
     rationale = "how" if answer else ""  # a column with an empty text is refused when it is read
     task = Source(name="quiz", dataset="me/quiz", problem="q", answer="a", rationale=rationale, split="train")
@@ -161,14 +155,7 @@ def write_answers(folder: Path, part: str, rows: list[tuple[str, str | None]]) -
     return folder
 
 
-@pytest.mark.parametrize(
-    ("name", "part", "speaker", "repo"),
-    [
-        ("permix-sft-styled", "data", "chef", "permix-arithmetic-styled"),
-        ("seqkd-toy", "data/plain", None, "permix-arithmetic-teacher-toy"),
-        ("permix-seqkd-toy", "data/persona", "chef", "permix-arithmetic-teacher-toy"),
-    ],
-)
+@pytest.mark.parametrize(("name", "part", "speaker", "repo"), cases(__file__)["targets"])
 def test_targets_of_a_model(name: str, part: str, speaker: str | None, repo: str, pools: Path, tmp_path: Path) -> None:
     config = config_of(name)
     assert mixtures.inputs(config)["targets"] == f"datasets/permix-smoke/{repo}"
@@ -182,14 +169,7 @@ def test_targets_of_a_model(name: str, part: str, speaker: str | None, repo: str
     assert facts == {"rows": 2, "problems": 2, "personas": {speaker or "none": 2}, "tokens_of_targets": 14}
 
 
-@pytest.mark.parametrize(
-    ("target", "persona", "sentence"),
-    [
-        (" ", "chef", "target of problem p/0 in datasets/permix-smoke/.* is empty: set keep_wrong = false"),
-        ("It is 0.", "nobody", "has the persona 'nobody', which is not in the training pool"),
-        ("It is 0.", None, "has the persona None, which is not in the training pool"),
-    ],
-)
+@pytest.mark.parametrize(("target", "persona", "sentence"), cases(__file__)["refused targets"])
 def test_bad_targets_are_refused(target: str, persona: str | None, sentence: str, pools: Path, tmp_path: Path) -> None:
     folder = write_answers(tmp_path / "targets", "data/persona", [(target, persona)])
     with pytest.raises(BadInput, match=sentence):

@@ -15,6 +15,7 @@ from permix.pipeline import recipes
 from permix.prompting import persona, prompts
 from permix.stages import base, teachers
 from permix.stages.shared import written_targets
+from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 from tests.support.judges import parts_in
 from tests.support.models import make_tiny_model
@@ -145,14 +146,7 @@ def test_a_served_teacher_is_no_input_and_has_a_price() -> None:
     assert teachers.estimate(config) == {"completions": 800, "tokens": 800 * 72, "USD": 800 * 72 * 2 / 1e6}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "sentence"),
-    [
-        ("max_tokens=0", r"\[teachers\] max_tokens is 0: it should be at least 1"),
-        ("temperature=-1.0", r"\[teachers\] temperature is -1.0: it should be 0 or more"),
-        ("backend=vlm", r"backend of \[teachers\] of toy-full.toml is 'vlm': it should be one of"),
-    ],
-)
+@pytest.mark.parametrize(("wrong", "sentence"), cases(__file__)["refusals"])
 def test_settings_that_make_no_sense_are_refused(wrong: str, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         teachers.configs(recipes.load("toy-full", [f"teachers.{wrong}"]))
