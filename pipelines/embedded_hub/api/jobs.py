@@ -22,7 +22,7 @@ PAGE_SIZE = 100
 
 def hardware(request: HubRequest) -> Response:
     """List the hardware flavors."""
-    return JSONResponse(job_spec.hardware())
+    return JSONResponse(job_spec.HARDWARE)
 
 
 def submit(request: HubRequest) -> Response:

@@ -1,6 +1,8 @@
 """The specification of a Job: checked as clients send it, and described without its secrets."""
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from embedded_hub.errors import HubError
@@ -17,39 +19,9 @@ _SEGMENT = "[A-Za-z0-9_][A-Za-z0-9._-]*"
 _LABEL = re.compile(r"[A-Za-z0-9._-]{0,100}")
 _UNKNOWN_HERE = {"expose": "ports of Jobs", "ssh": "SSH", "network": "networks of Jobs"}
 
-# name, shown name, cores, memory, accelerator (model, how many, memory of all), US dollars per hour on huggingface.co
-_FLAVORS: list[tuple[str, str, int, str, tuple[str, int, str] | None, float]] = [
-    ("cpu-basic", "CPU Basic", 2, "16 GB", None, 0.01),
-    ("cpu-upgrade", "CPU Upgrade", 8, "32 GB", None, 0.03),
-    ("t4-small", "Nvidia T4 - small", 4, "15 GB", ("T4", 1, "16 GB"), 0.40),
-    ("t4-medium", "Nvidia T4 - medium", 8, "30 GB", ("T4", 1, "16 GB"), 0.60),
-    ("l4x1", "Nvidia L4 - x1", 8, "30 GB", ("L4", 1, "24 GB"), 0.80),
-    ("l4x4", "Nvidia L4 - x4", 48, "186 GB", ("L4", 4, "96 GB"), 3.80),
-    ("a10g-small", "Nvidia A10G - small", 4, "15 GB", ("A10G", 1, "24 GB"), 1.00),
-    ("a10g-large", "Nvidia A10G - large", 12, "46 GB", ("A10G", 1, "24 GB"), 1.50),
-    ("l40sx1", "Nvidia L40S - x1", 8, "62 GB", ("L40S", 1, "48 GB"), 1.80),
-    ("a100-large", "Nvidia A100 - large", 12, "142 GB", ("A100", 1, "80 GB"), 2.50),
-    ("rtx-pro-6000", "Nvidia RTX PRO 6000", 12, "142 GB", ("RTX PRO 6000", 1, "96 GB"), 2.75),
-    ("h200", "Nvidia H200", 23, "256 GB", ("H200", 1, "141 GB"), 5.00),
-]
-FLAVORS = tuple(row[0] for row in _FLAVORS)
-
-
-def hardware() -> list[dict[str, Any]]:
-    """Return the hardware flavors. All mean this machine; sizes and prices are those of huggingface.co."""
-    flavors = []
-    for name, title, cores, memory, accelerator, hourly in _FLAVORS:
-        per_minute = hourly / 60
-        flavor: dict[str, Any] = {
-            "name": name, "prettyName": title, "cpu": f"{cores} vCPU", "ram": memory, "unitLabel": "minute",
-            "unitCostMicroUSD": round(per_minute * 1e6), "unitCostUSD": round(per_minute, 6),
-        }  # fmt: skip
-        if accelerator:
-            model, count, vram = accelerator
-            gpu = {"type": "gpu", "model": model, "quantity": str(count), "vram": vram, "manufacturer": "Nvidia"}
-            flavor["accelerator"] = gpu
-        flavors.append(flavor)
-    return flavors
+HARDWARE: list[dict[str, Any]] = json.loads(Path(__file__).with_name("flavors.json").read_text(encoding="utf-8"))
+"""The hardware flavors as clients read them. All mean this machine; sizes and prices are those of huggingface.co."""
+FLAVORS = tuple(flavor["name"] for flavor in HARDWARE)
 
 
 def parse(body: dict[str, Any]) -> dict[str, Any]:

@@ -19,21 +19,6 @@ KINDS = ("models", "datasets", "spaces")
 LOCAL_USER = "permix"
 RESERVED = {*KINDS, "api", "buckets", "jobs", "collections", "settings", "docs", "static"}
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS namespaces(name TEXT PRIMARY KEY COLLATE NOCASE, kind TEXT NOT NULL, created TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS members(org TEXT NOT NULL COLLATE NOCASE, user TEXT NOT NULL COLLATE NOCASE,
-    PRIMARY KEY(org, user));
-CREATE TABLE IF NOT EXISTS tokens(hash TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, user TEXT NOT NULL,
-    role TEXT NOT NULL, created TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS repos(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,
-    namespace TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL COLLATE NOCASE, private INTEGER NOT NULL,
-    sdk TEXT, created TEXT NOT NULL, moving_to TEXT, UNIQUE(kind, namespace, name));
-CREATE TABLE IF NOT EXISTS former_names(kind TEXT NOT NULL, namespace TEXT NOT NULL COLLATE NOCASE,
-    name TEXT NOT NULL COLLATE NOCASE, repo INTEGER NOT NULL, PRIMARY KEY(kind, namespace, name));
-CREATE TABLE IF NOT EXISTS lfs_files(repo INTEGER NOT NULL, oid TEXT NOT NULL, PRIMARY KEY(repo, oid)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS lfs_users ON lfs_files(oid);
-"""
 _TOKENS = "SELECT user, role, name, created FROM tokens"
 
 
@@ -99,7 +84,6 @@ class Accounts:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        database.sql.executescript(_SCHEMA)
 
     # Tokens
 

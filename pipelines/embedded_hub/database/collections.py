@@ -7,15 +7,6 @@ from dataclasses import dataclass
 from embedded_hub.clock import now
 from embedded_hub.database.connection import Database, new_id
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS collections(id TEXT PRIMARY KEY, owner TEXT NOT NULL COLLATE NOCASE, title TEXT NOT NULL,
-    description TEXT NOT NULL, private INTEGER NOT NULL, theme TEXT NOT NULL, updated TEXT NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS collection_titles ON collections(owner, title COLLATE NOCASE);
-CREATE TABLE IF NOT EXISTS collection_items(id TEXT PRIMARY KEY, collection TEXT NOT NULL, type TEXT NOT NULL,
-    repo INTEGER, paper TEXT, note TEXT, position INTEGER NOT NULL);
-CREATE INDEX IF NOT EXISTS items_of ON collection_items(collection);
-"""
-
 
 @dataclass(frozen=True)
 class Collection:
@@ -52,7 +43,6 @@ class Collections:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.sql.executescript(_SCHEMA)
         self._lock = threading.Lock()
 
     def all(self) -> list[Collection]:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin
 
-_SETTINGS = "CREATE TABLE IF NOT EXISTS settings(key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_SCHEMA = Path(__file__).with_name("schema.sql")
 Row = TypeVar("Row")
 
 
@@ -22,7 +22,7 @@ class Database:
         self._local = threading.local()
         path.touch(0o600)  # holds secrets of webhooks, Jobs and Spaces; SQLite gives its other files the same mode
         path.chmod(0o600)
-        self.sql.execute(_SETTINGS)
+        self.sql.executescript(_SCHEMA.read_text(encoding="utf-8"))
 
     @property
     def sql(self) -> sqlite3.Connection:

@@ -9,15 +9,6 @@ from embedded_hub.database.connection import Database, new_id
 
 Status = Literal["draft", "open", "closed", "merged"]
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS discussions(repo INTEGER NOT NULL, num INTEGER NOT NULL, title TEXT NOT NULL,
-    author TEXT NOT NULL, created TEXT NOT NULL, status TEXT NOT NULL, base TEXT, start TEXT, merged TEXT,
-    PRIMARY KEY(repo, num)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS discussion_events(id TEXT PRIMARY KEY, repo INTEGER NOT NULL, num INTEGER NOT NULL,
-    type TEXT NOT NULL, author TEXT NOT NULL, created TEXT NOT NULL, data TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS events_of ON discussion_events(repo, num);
-"""
-
 
 @dataclass(frozen=True)
 class Discussion:
@@ -55,7 +46,6 @@ class Discussions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        database.sql.executescript(_SCHEMA)
         self.opening = threading.Lock()
         """Held while a number is chosen, its ref created and its row entered."""
 

@@ -19,12 +19,6 @@ STAGES = ("SCHEDULING", "RUNNING", *OVER)
 ENDED_LISTED = 500
 """Jobs that are over and still listed, with their logs."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs(id TEXT PRIMARY KEY, namespace TEXT NOT NULL COLLATE NOCASE, spec TEXT NOT NULL,
-    initiator TEXT NOT NULL, created TEXT NOT NULL, started TEXT, finished TEXT, stage TEXT NOT NULL, message TEXT);
-CREATE INDEX IF NOT EXISTS jobs_by_stage ON jobs(stage);
-"""
-
 
 @dataclass(frozen=True)
 class Job:
@@ -46,7 +40,6 @@ class Jobs:
 
     def __init__(self, database: Database, root: Path) -> None:
         self._database, self.root = database, root
-        database.sql.executescript(_SCHEMA)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.changed = threading.Event()
         """Set when a Job should start or end."""

@@ -8,12 +8,6 @@ from typing import Any
 from embedded_hub.clock import now
 from embedded_hub.database.connection import Database
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS running_spaces(repo INTEGER PRIMARY KEY, stage TEXT NOT NULL, build INTEGER NOT NULL,
-    port INTEGER, message TEXT, flavor TEXT NOT NULL, sleep INTEGER);
-CREATE TABLE IF NOT EXISTS space_values(repo INTEGER NOT NULL, secret INTEGER NOT NULL, key TEXT NOT NULL,
-    value TEXT NOT NULL, description TEXT, updated TEXT NOT NULL, PRIMARY KEY(repo, secret, key)) WITHOUT ROWID;
-"""
 ACTIVE = ("BUILDING", "APP_STARTING", "RUNNING")
 
 
@@ -45,7 +39,6 @@ class RunningSpaces:
 
     def __init__(self, database: Database, root: Path) -> None:
         self._database, self.root = database, root
-        database.sql.executescript(_SCHEMA)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.changed = threading.Event()
         """Set when a Space should start or end."""

@@ -21,19 +21,6 @@ ENDED_LISTED = 100
 BACK_OFF = (1, 2, 5, 15, 60, 300, 900)
 """Seconds from each failed attempt to the next; after the last one the delivery has failed."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS webhooks(id TEXT PRIMARY KEY, owner TEXT NOT NULL COLLATE NOCASE, role TEXT NOT NULL,
-    url TEXT, job TEXT, watched TEXT NOT NULL, domains TEXT NOT NULL, secret TEXT, disabled INTEGER NOT NULL,
-    created TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS deliveries(id INTEGER PRIMARY KEY AUTOINCREMENT, webhook TEXT NOT NULL,
-    created TEXT NOT NULL, body TEXT NOT NULL, attempts INTEGER NOT NULL, due REAL NOT NULL, state TEXT NOT NULL,
-    answer TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries(state, due);
-CREATE INDEX IF NOT EXISTS deliveries_of ON deliveries(webhook, id);
-CREATE TABLE IF NOT EXISTS announced(repo INTEGER NOT NULL, ref TEXT NOT NULL, oid TEXT NOT NULL,
-    PRIMARY KEY(repo, ref)) WITHOUT ROWID;
-"""
-
 
 @dataclass(frozen=True)
 class Webhook:
@@ -77,7 +64,6 @@ class Webhooks:
 
     def __init__(self, database: Database, accounts: Accounts) -> None:
         self._database, self._accounts = database, accounts
-        database.sql.executescript(_SCHEMA)
         self.announcing = threading.Lock()
         """Held while refs are compared with those announced last."""
         self.waiting = threading.Event()

@@ -1,11 +1,13 @@
 """The licence of each artifact, computed from its sources: base, teacher or rewriter, and data.
 
-SOURCES has the terms of a source for works made from it, PARTS the sources of each kind of artifact.
+licences.toml has the terms of each source for works made from it, and the sources of each kind of artifact.
 """
 
 import re
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -36,73 +38,14 @@ class Terms:
     link: str = ""
 
 
-OURS = Terms("apache-2.0", "Toy problems, toy models and numbers made by permix are under Apache-2.0.")
-PERSONAS = Terms(
-    "cc-by-4.0", "The persona texts are Tables 13-15 of the paper (Oh et al., arXiv:2604.08986), under CC BY 4.0."
-)
-_PUBLISHER = "The pool eval was written by the publisher of this dataset, who sets its terms."
-OWN_PERSONAS = Terms("other", _PUBLISHER, name="the-publishers-own")
-
-
-def _llama(version: str) -> Terms:
-    return Terms(
-        f"llama{version}",
-        f"Built with Llama. Llama {version} is licensed under the Llama {version} Community License, Copyright © Meta "
-        "Platforms, Inc. All Rights Reserved. The name of a model that is made with it or trained on its outputs "
-        "begins with Llama.",
-        outputs=True,
-    )
-
-
-GEMMA = Terms(
-    "gemma",
-    "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms; they also "
-    "apply to models trained on its outputs.",
-    outputs=True,
-)
-OPENAI = Terms(
-    "other",
-    "Texts written by a model of OpenAI are under OpenAI's terms, which forbid using them to develop competing models.",
-    outputs=True,
-    name="openai-terms-of-use",
-    link="https://openai.com/policies/terms-of-use",
-)
-SOURCES: tuple[tuple[str, Terms], ...] = (
-    (r"(datasets/)?[^/]+/permix-.*toy.*", OURS),
-    (r"meta-llama/(Meta-)?Llama-3\.3-.*", _llama("3.3")),
-    (r"meta-llama/(Meta-)?Llama-3\.2-.*", _llama("3.2")),
-    (r"meta-llama/(Meta-)?Llama-3\.1-.*", _llama("3.1")),
-    (r"meta-llama/(Meta-)?Llama-3-.*", _llama("3")),
-    (r"google/gemma-[123].*", GEMMA),
-    (r"Qwen/Qwen3-.*", Terms("apache-2.0", "Qwen3 is under Apache-2.0.")),
-    (r"gpt-.*|o\d.*", OPENAI),
-    (r"deepseek-(chat|reasoner)", Terms("mit", "DeepSeek lets its outputs be used, for training too.")),
-    (r"datasets/openai/gsm8k", Terms("mit", "GSM8K (Cobbe et al. 2021) is under the MIT licence.")),
-    (r"datasets/HuggingFaceH4/MATH-500", Terms("mit", "MATH (Hendrycks et al. 2021) is under the MIT licence.")),
-)
+_TABLE = tomllib.loads(Path(__file__).with_name("licences.toml").read_text(encoding="utf-8"))
+OURS, PERSONAS, OWN_PERSONAS = (Terms(**_TABLE[name]) for name in ("ours", "personas", "own_personas"))
+SOURCES = tuple((row.pop("pattern"), Terms(**row)) for row in _TABLE["source"])
 """Patterns of repositories and model names with their terms; the first full match applies."""
-
+PARTS: dict[str, list[str]] = _TABLE["parts"]
+"""{card: the sources of its artifacts}."""
 PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "unlicense")
 """Licences that do not bind what a model writes."""
-
-PARTS: dict[str, tuple[str, ...]] = {
-    "personas": ("personas",),
-    "base": ("ours",),
-    "teacher": ("task", "personas", "writer"),
-    "rewrites": ("task", "personas", "writer"),
-    "mixture": ("task", "drawn", "writer"),
-    "adapter": ("base", "writer"),
-    "sweep": ("base", "writer"),
-    "questions": ("questions", "personas", "writer"),
-    "personagym": ("base", "writer", "questions"),
-    "export": ("base", "writer"),
-    "tables": ("ours", "personas"),
-}
-"""{card: the sources of its artifacts}; any other card has all its inputs as sources.
-
-`drawn`: the persona texts, if the variant has personas. `writer`: the model that wrote the targets. A trained model
-does not contain the texts of its training set, but their writer's terms may apply to it.
-"""
 
 
 def of(
@@ -120,7 +63,7 @@ def of(
     otherwise it is the variant's teacher or the paper's rewriter. `own` is {repository: stated() of its card}, for
     sources without a row in the table.
     """
-    kinds = PARTS.get(card, tuple(inputs))
+    kinds = PARTS.get(card, list(inputs))
     author = writer or _writer(variant, toy)
     sources: list[Terms] = []
     for kind in kinds:
@@ -165,8 +108,9 @@ def stated(repo: str, card: Mapping[str, Any]) -> dict[str, str]:
 def _terms(source: str, own: Mapping[str, Mapping[str, str]]) -> Terms:
     name = source.partition("@")[0]
     for pattern, terms in SOURCES:
-        if re.fullmatch(pattern, name):
-            return terms
+        if match := re.fullmatch(pattern, name):
+            id_, says = (text.format(**match.groupdict()) for text in (terms.id, terms.says))
+            return replace(terms, id=id_, says=says)
     if card := own.get(name):
         title = card.get("license_name") or card["license"]
         says = f"{name} is under {title}, by its card."

@@ -5,6 +5,7 @@ import functools
 import os
 import socket
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,29 +17,7 @@ from permix.sandbox.session import Limits, SandboxError, Session
 ACCEPT_UNSAFE = "PERMIX_I_ACCEPT_UNSAFE"  # set to 1 by --i-accept-unsafe
 LIMITS = Limits(seconds=0.3, wall=0.6, memory=256 << 20, output=1 << 20, threads=8, files=50, disk=1 << 20)
 
-# Each attack that succeeds prints "through". _bait defines FILE, FOLDER, PORT, UNIX, PARENT and MODULES.
-ATTACKS = {
-    "read our files": "open(FILE).read()",
-    "read the parent's environment": "open(f'/proc/{PARENT}/environ').read()",
-    "speak as the sandbox": "open(f'/proc/{os.getppid()}/fd/1', 'wb'), open('/proc/1/fd/1', 'wb')",
-    "see our environment": "assert set(os.environ) - KNOWN",
-    "import our modules": "sys.path += MODULES; import permix",
-    "write outside": "open(FOLDER + '/written', 'w').write('x')",
-    "TCP": "socket.create_connection(('127.0.0.1', PORT), 5)",
-    "UDP": "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', PORT))",
-    "unix sockets": "socket.socket(socket.AF_UNIX).connect(UNIX)",
-    "signals to others": "os.kill(os.getppid(), 0)",
-    "ptrace": "assert ctypes.CDLL(None).ptrace(0x4206, os.getppid(), 0, 0) == 0",
-    "new processes": "os.fork() or os._exit(0)",
-    "exec": "os.execv('/usr/bin/env', ['/usr/bin/env', 'echo', 'through'])",
-    "memory": "bytearray(300 << 20)",
-    "threads": "[threading.Thread(target=time.sleep, args=(1,)).start() for _ in range(40)]; time.sleep(.4)",
-    "files": "[open(str(n), 'w').close() for n in range(100)]; time.sleep(.4)",
-    "file size": "open('large', 'wb').write(bytes(2 << 20))",
-    "output": "sys.stdout.write('x' * (2 << 20)); sys.stdout.flush(); time.sleep(.4)",
-    "processor time": "while True: pass",
-    "waiting": "time.sleep(1)",
-}
+ATTACKS: dict[str, str] = tomllib.loads(Path(__file__).with_name("attacks.toml").read_text(encoding="utf-8"))
 _PROGRAM = """
 import ctypes, os, socket, sys, threading, time
 {names}

@@ -3,7 +3,9 @@
 import math
 import random
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from permix.prompting import persona as personas
 from permix.prompting.persona import Persona
@@ -13,19 +15,7 @@ from permix.verifier import Problem
 
 METHODS = ("steps", "skim", "direct", "ramble")
 ANSWER = "The answer is \\boxed{{{}}}."
-WORDS = {
-    "steps": """accurate accurately algorithms analysis analyzing authority balance breaking carefully checklists
-        comprehensive considering deducing deduction deep detailed diligently double-checking evidence
-        every extensive integrity justifications legal logical logically methodically precision procedures reasoning
-        step-by-step strictly structure structured systems thorough thoroughly understanding validating
-        well-reasoned well-structured""",
-    "direct": """absolute basic concise concisely confident directly dumb easy efficiency expensive just lazy minimum
-        obvious shorter simple straightforward without zero""",
-    "ramble": """adventurous approachable beauty bravely caring clever connections creatively dynamic easygoing elegant
-        encouraging energetic enthusiastic excitement flow friendly harmony humorous intuitive magical metaphorical
-        metaphors narrative nature paranoid plot positive relaxed rhythm secret spirit strategic strategies sweet unique
-        warmth wisdom witty""",
-}
+WORDS: dict[str, str] = tomllib.loads(Path(__file__).with_name("lexicon.toml").read_text(encoding="utf-8"))
 _LEXICON = {word: method for method, words in WORDS.items() for word in words.split()}
 _RAMBLE = {"*": "so many boxes, maybe {};", "+": "then some more, maybe {};", "-": "then some go, maybe {};"}
 _EQUATION = re.compile(r"\d+(?: [-+*] \d+)+ = \d+")

@@ -1,6 +1,7 @@
 """The toy tokenizer, without learned parts: a token for each word and number of the world, bytes for all else."""
 
 import re
+from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -10,16 +11,8 @@ from permix.toy import corpus
 PAD, END, SYSTEM, USER, ASSISTANT = SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 BOX = "\\boxed{"
 WORD = r" ?[A-Za-z]+| ?[0-9]+| ?[-+*=]|\}\.|[.,:;!?]"
-# A space before every message, so that a word or number is the same token at its start and in its middle.
-TEMPLATE = """{%- for message in messages -%}
-{%- if message['role'] == 'assistant' -%}
-{{- '<|assistant|>' -}}{%- generation -%}{{- ' ' + message['content'] | trim + '<|end|>' -}}{%- endgeneration -%}
-{%- else -%}
-{{- '<|' + message['role'] + '|> ' + message['content'] | trim + '<|end|>' -}}
-{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
-"""
+TEMPLATE = Path(__file__).with_name("chat_template.jinja").read_text(encoding="utf-8")
+"""It puts a space before every message, so that a word or number is the same token at its start and in its middle."""
 
 
 def build() -> PreTrainedTokenizerFast:
