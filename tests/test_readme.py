@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from tests.support import foreign_logs
 from tests.support.cases import cases
 from tests.support.command_line import environment_of, permix
 from tests.support.models import make_tiny_model
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 PATHS = (
@@ -234,9 +234,7 @@ def test_hub_serve_runs_in_the_foreground_until_interrupted(tmp_path: Path) -> N
     server = subprocess.Popen(command, env=environment, stdout=null, stderr=null)
     try:
         state = tmp_path / "hub" / "server.json"
-        deadline = time.monotonic() + 20
-        while not state.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(state.exists)
         assert json.loads(state.read_text())["pid"] == server.pid
         assert launch.attach(tmp_path / "hub").url.startswith("http://127.0.0.1:")
     finally:

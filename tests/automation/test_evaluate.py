@@ -1,10 +1,10 @@
 """The workflow `evaluate`, step by step: from the event of a webhook to the results on the adapter's card."""
 
+import functools
 import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +24,7 @@ from tests.support.cases import cases
 from tests.support.forge import ADAPTER, SWEEP, Forge
 from tests.support.kills import kill_job
 from tests.support.servers import answering, error
+from tests.support.waiting import wait_until
 
 
 def pushed(adapter: Any = ADAPTER, **more: Any) -> dict[str, Any]:
@@ -110,10 +111,8 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
     needs = {"request": {"outputs": checked.outputs}}
 
     def kill_the_next() -> None:
-        deadline = time.monotonic() + 60
-        while not (running := list(forge.hub.api.list_jobs(namespace="results", status="RUNNING"))):
-            assert time.monotonic() < deadline
-        kill_job(running[0].id)
+        running = functools.partial(forge.hub.api.list_jobs, namespace="results", status="RUNNING")
+        kill_job(wait_until(lambda: list(running()))[0].id)
 
     def ended(**decided: str) -> str:
         """What the pages of GitHub say of an evaluation in a Job; nothing of it is published."""

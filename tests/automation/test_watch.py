@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.support.command_line import permix
 from tests.support.forge import Forge
 from tests.support.relay import SECRET, relay, state
 from tests.support.scripted_github import GitHub
+from tests.support.waiting import wait_until
 
 ADAPTER = "me/watched"
 SWEEP = "datasets/results/permix-sweep-tiny-watched-me"
@@ -56,13 +56,6 @@ def other_weights(config: bytes) -> bytes:
     """The same matrices with another factor are another adapter."""
     settings = json.loads(config)
     return json.dumps(settings | {"lora_alpha": settings["lora_alpha"] + 1}).encode()
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def delivered(forge: Forge, count: int) -> bool:
@@ -106,7 +99,7 @@ def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, g
         forge.hub.api.merge_pull_request(ADAPTER, proposed.num)  # the results: a push of card and results alone
         push(forge, "README.md", lambda card: card + b"\nMore.\n")
         seen = 3  # the pull request's branch, its merge, the card
-        until(lambda: delivered(forge, seen) and not state(address)["watched"][0]["waits"])
+        wait_until(lambda: delivered(forge, seen) and not state(address)["watched"][0]["waits"])
         assert len(github.taken) == 1
 
         other = push(forge, "adapter_config.json", other_weights)
@@ -137,11 +130,11 @@ def test_a_job_of_a_webhook_evaluates_once_and_then_finds_nothing_new(forge: For
     done = watch(ADAPTER, "--by", "job", *SETTINGS, "--max-cost", "1")
     assert "Every evaluation: 1 Job on cpu-basic" in done.stderr
     assert "pushes start a Job like" in done.stdout
-    until(lambda: quiet(1))
+    wait_until(lambda: quiet(1))
     sweep = forge.artifact(SWEEP)
     before = len(list(forge.hub.api.list_jobs(namespace="results", labels={"stage": "watch"})))
     push(forge, "README.md", lambda card: card + b"\nStill more.\n")
-    until(lambda: quiet(before + 1))
+    wait_until(lambda: quiet(before + 1))
     assert forge.artifact(SWEEP).sha == sweep.sha
     assert " by Job on cpu-basic, enabled; last evaluation: " in watch("--org", "results").stdout
     watch(ADAPTER, "--remove")

@@ -1,10 +1,10 @@
 """Jobs that really run, as clients start and follow them."""
 
+import functools
 import os
 import signal
 import sqlite3
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +18,7 @@ from embedded_hub import launch
 from embedded_hub.context import ServerContext
 from tests.support.cases import cases
 from tests.support.servers import accounts_of, stop
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 
 IMAGE = "python:3.12"
@@ -140,8 +141,7 @@ def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -
         next(line for line in _following(api, after) if line.strip().isdigit())
         stop(root, signal.SIGKILL)
         (root / "jobs" / after.id / "work" / "go").touch()
-        while launch.held(root / "jobs" / after.id / "alive"):  # it ends while no server runs
-            time.sleep(0.01)
+        wait_until(lambda: not launch.held(root / "jobs" / after.id / "alive"), every=0.02)  # while no server runs
         third = launch.attach(root, 0)
         assert ended(HfApi(endpoint=third.url, token=third.token), after)[0] == "COMPLETED"
     finally:
@@ -202,9 +202,8 @@ def test_a_webhook_starts_a_job_with_what_happened(jobs: HfApi) -> None:
     assert webhook.job is not None
     assert webhook.job.secrets == {"K": None}
     jobs.upload_file(path_or_fileobj=b"1", path_in_repo="a", repo_id="lab/watched")
-    deadline = time.monotonic() + 20
-    while not (started := [job for job in jobs.list_jobs(namespace="permix") if job.initiator.type == "webhook"]):
-        assert time.monotonic() < deadline
+    listed = functools.partial(jobs.list_jobs, namespace="permix")
+    started = wait_until(lambda: [job for job in listed() if job.initiator.type == "webhook"])
     assert ended(jobs, started[0]) == ("COMPLETED", None, ["repo.content\n", "['lab/watched', 'model', 's'] k\n"])
     assert len(started) == 1
 

@@ -20,6 +20,7 @@ from huggingface_hub import HfApi
 from embedded_hub import launch
 from embedded_hub.errors import ServerError
 from tests.support.servers import stop
+from tests.support.waiting import wait_until
 from tests.support.wire import PIPELINES, Wire
 
 ATTACH = """
@@ -63,10 +64,7 @@ def test_the_server_leaves_when_nobody_uses_it_even_if_its_users_were_killed(roo
     assert launch.held(root / "server.lock")  # in use
     user.kill()
     user.communicate()
-    deadline = time.monotonic() + 10
-    while launch.held(root / "server.lock"):
-        assert time.monotonic() < deadline, "still there"
-        time.sleep(0.05)
+    wait_until(lambda: not launch.held(root / "server.lock"))
     assert not (root / "server.json").exists()
 
 

@@ -15,6 +15,7 @@ from huggingface_hub import HfApi
 
 from embedded_hub.launch import Running
 from tests.support.servers import signature
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 
 
@@ -70,10 +71,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(wire: Wire, repo: str, running
     href = announce(wire, repo, content)["actions"]["upload"]["href"]
     with begun(wire, href, content, 20_000):
         time.sleep(0.2)
-    deadline = time.monotonic() + 5
-    while list((running.root / "lfs" / "incoming").iterdir()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not list((running.root / "lfs" / "incoming").iterdir()), every=0.02)
     assert use(wire, repo, oid(content)).status == 400
 
 

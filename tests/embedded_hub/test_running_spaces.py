@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from embedded_hub import launch
 from tests.support.servers import stop
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 
 GRADIO = """
@@ -118,10 +118,7 @@ def test_a_space_ends_with_its_server_and_starts_again_with_the_next(tmp_path: P
     assert settled(api, name).stage == "RUNNING"
     stop(root, signal.SIGKILL)
     folder = next((root / "spaces").iterdir())
-    deadline = time.monotonic() + 20
-    while launch.held(folder / "alive"):
-        assert time.monotonic() < deadline, "the Space outlives its server"
-        time.sleep(0.02)
+    wait_until(lambda: not launch.held(folder / "alive"), every=0.02)
     second = launch.attach(root, 0)
     try:
         assert settled(HfApi(endpoint=second.url, token=second.token), name).stage == "RUNNING"

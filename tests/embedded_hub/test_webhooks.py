@@ -1,12 +1,11 @@
 """Webhooks, as clients create them, and their real deliveries."""
 
+import functools
 import json
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -18,7 +17,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from embedded_hub import launch
 from embedded_hub.database import webhooks
 from tests.support.cases import cases
-from tests.support.servers import stop
+from tests.support.servers import listening, reply, stop
+from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 
 
@@ -44,24 +44,14 @@ class Target:
 def target() -> Iterator[Target]:
     received = Target()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            received.arrived.put((self.headers["X-Webhook-Secret"], body))
-            self.send_response(received.answers.pop(0) if received.answers else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def called(request: BaseHTTPRequestHandler) -> None:
+        body = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
+        received.arrived.put((request.headers["X-Webhook-Secret"], body))
+        reply(request, received.answers.pop(0) if received.answers else 200, {})
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    received.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
-    yield received
-    server.shutdown()
-    server.server_close()
+    with listening(called) as address:
+        received.url = f"{address}/hook?x=1"
+        yield received
 
 
 def test_a_push_arrives_with_what_the_client_needs_and_the_secret(api: HfApi, repo: str, target: Target) -> None:
@@ -179,12 +169,9 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
     try:
         assert target.next() == sent
         assert sent[1]["repo"]["headSha"] == done.oid
-        deadline = time.monotonic() + 20
-        path = f"/api/settings/webhooks/{webhook.id}/deliveries"
-        wire = Wire.to(second)
-        while (delivery := wire("GET", path).json[0])["state"] == "waiting":
-            assert time.monotonic() < deadline
-        assert (delivery["state"], delivery["answer"]) == ("delivered", "HTTP 200")
+        deliveries = functools.partial(Wire.to(second), "GET", f"/api/settings/webhooks/{webhook.id}/deliveries")
+        wait_until(lambda: deliveries().json[0]["state"] != "waiting", every=0.02)
+        assert (deliveries().json[0]["state"], deliveries().json[0]["answer"]) == ("delivered", "HTTP 200")
     finally:
         stop(root, signal.SIGKILL)
 

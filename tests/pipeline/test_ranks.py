@@ -6,7 +6,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tests.support import rank_patches
 from tests.support.hubs import embedded
 from tests.support.ranks import ROOT, SETTINGS, assert_same, in_every_rank, job_of
 from tests.support.trainings import Trained, config_of, make_inputs, train
+from tests.support.waiting import wait_until
 
 KILLED = """
 import os, pickle, signal, sys, time
@@ -59,8 +59,7 @@ def test_a_killed_training_ends_equal_with_no_process(alone: Trained, inputs: di
     command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]
     worker = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert worker.returncode == -signal.SIGKILL
-    while running(tmp_path):  # where one stays, the test's own time limit ends this
-        time.sleep(0.1)
+    wait_until(lambda: not running(tmp_path))
     assert loop.complete(tmp_path / "work" / "checkpoints")
     message = ranks.run(job, lambda _: None)
     assert (message.kind, message.value[0]["cost"]) == ("done", alone[1]["cost"] | {"processes": 2})

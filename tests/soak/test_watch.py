@@ -13,13 +13,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -31,27 +29,13 @@ from tests.support.kills import hub_of, kill_job
 from tests.support.models import make_adapter, make_tiny_model
 from tests.support.relay import SECRET, send, state
 from tests.support.scripted_github import LOST, TOKEN, GitHub
+from tests.support.servers import listening, reply
+from tests.support.waiting import wait_until
 
 CHAINS = int(os.environ.get("PERMIX_SOAK_CHAINS", "4"))
 ADAPTER, SWEEP = "me/soak", "results/permix-sweep-tiny-soak"
 FAILURES = [(500, {}), (429, {"Retry-After": "1"}), (502, {}), (403, {}), LOST]
 FAULTS = ("killed command", "killed job", "cancelled job", "failing GitHub", "killed relay", "none")
-
-
-@contextmanager
-def answering(answer: Any) -> Iterator[str]:
-    """A server whose every request is `answer`'s to deal with; its address."""
-    kind = type(
-        "Handler", (BaseHTTPRequestHandler,), {"do_GET": answer, "do_POST": answer, "log_message": lambda *_: 0}
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 class Post:
@@ -67,9 +51,7 @@ class Post:
         self.waiting += 1
         body = request.rfile.read(int(request.headers["Content-Length"]))
         self.bag.put((body, request.headers["X-Webhook-Secret"]))
-        request.send_response(200)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
+        reply(request, 200, {})
 
     def _carry(self) -> None:
         while True:
@@ -107,11 +89,7 @@ class Line:
         connection.request("GET", request.path, headers=dict(request.headers.items()))
         response = connection.getresponse()
         body = b"{}" if fault else response.read()
-        request.send_response(fault or response.status)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
+        reply(request, fault or response.status, {"Content-Type": "application/json"}, body)
         connection.close()
 
 
@@ -181,13 +159,6 @@ def evaluate(home: Path, api: HfApi, revision: str, fault: str) -> None:
     permix(home, *command)
 
 
-def until(true: Any) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
     home = tmp_path / "home"
     make_tiny_model(tmp_path / "base")
@@ -199,12 +170,12 @@ def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
     launch.allow_jobs(home / "hub")
     with scripted_github.serve() as github, ExitStack() as stack:
         line = Line(hub.endpoint, random.Random(1))
-        bad_line = stack.enter_context(answering(lambda request: line.carry(request)))
+        bad_line = stack.enter_context(listening(lambda request: line.carry(request)))
         relay = Relay(tmp_path, bad_line, str(hub.token), github)
         stack.callback(relay.log.close)
         stack.callback(relay.kill)
         post = Post(relay.url, random.Random(2))
-        address = stack.enter_context(answering(lambda request: post.take(request)))
+        address = stack.enter_context(listening(lambda request: post.take(request)))
         github.wait_for(1)
         watched = [{"type": "model", "name": ADAPTER}]
         webhook = hub.api.create_webhook(url=address, watched=watched, domains=["repo"], secret=SECRET)
@@ -229,8 +200,8 @@ def test_every_push_is_evaluated_exactly_once(tmp_path: Path) -> None:
             evaluate(home, hub.api, revisions[-1], "")  # GitHub may deliver a dispatch twice
         relay.kill()
         relay.start()  # it looks at everything once more
-        until(lambda: hub_has_told(hub.api, webhook.id) and not post.waiting)
-        until(lambda: not state(relay.url)["watched"][0]["waits"])
+        wait_until(lambda: hub_has_told(hub.api, webhook.id) and not post.waiting)
+        wait_until(lambda: not state(relay.url)["watched"][0]["waits"])
     taken = Counter(github.evaluations)
     assert list(taken) == [(ADAPTER, revision) for revision in revisions]
     sweeps = [

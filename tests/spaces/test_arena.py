@@ -20,6 +20,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from embedded_hub import launch
 from permix.stages import apps
 from tests.support.spaces import barriers, serve
+from tests.support.waiting import wait_until
 
 VOTES, PREFERENCE = "duel/permix-votes", "duel/permix-preference-plain-vs-vivid"
 TEXTS = {"first": "It is <b>4</b>.", "second": "Arr, four doubloons!"}
@@ -95,8 +96,8 @@ def stored(api: HfApi) -> list[dict[str, Any]]:
 def test_votes_of_two_visitors_are_published_and_compared_with_the_judges(address: str, api: HfApi) -> None:
     with ThreadPoolExecutor(2) as visitors:
         assert sum(map(len, visitors.map(votes, [address] * 2))) == 8
-    while len(rows := stored(api)) < 8:
-        continue
+    wait_until(lambda: len(stored(api)) == 8)
+    rows = stored(api)
     assert {row["vote"] for row in rows} == {"second"}
     assert len({row["page"] for row in rows}) == 2
     assert {(row["preference"], row["persona"]) for row in rows} == {(PREFERENCE, "pirate")}
@@ -150,8 +151,7 @@ def test_votes_survive_a_kill_and_a_stop_of_the_page(running: launch.Running, ap
     before = stored(api)
     with serve("permix-leaderboard", tmp_path, **settings(running, tmp_path, NEVER)) as url:
         page = Client(url, verbose=False)
-        while len(stored(api)) == len(before):  # votes of the killed page are published at the start
-            continue
+        wait_until(lambda: len(stored(api)) > len(before))  # votes of the killed page are published at the start
         page.predict(api_name="/pair")
         _, thanks = page.predict("Tie", api_name="/vote_tie")
         assert "1 vote is stored here and not yet on the Hub" in thanks

@@ -13,6 +13,7 @@ from huggingface_hub import HfApi, ModelCard
 from embedded_hub import launch
 from tests.support.cases import cases
 from tests.support.spaces import serve
+from tests.support.waiting import wait_until
 
 ORG, OWN = "measured", "alice/own-adapter"
 TINY = """
@@ -68,9 +69,8 @@ def states(page: Client) -> dict[str, list[str]]:
 
 
 def ended(page: Client) -> list[str]:
-    while (state := states(page)[OWN])[0] in ("waiting", "running"):
-        continue
-    return state
+    wait_until(lambda: states(page)[OWN][0] not in ("waiting", "running"), every=0.5)
+    return states(page)[OWN]
 
 
 def test_a_model_is_measured_and_its_result_offered_to_its_card(page: Client, api: HfApi) -> None:

@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.servers import listening, reply
 
 TOKEN = "ghp_0123456789abcdefghijklmnop"
 LOST: tuple[int, dict[str, str]] = (0, {})
@@ -57,27 +59,13 @@ def serve() -> Iterator[GitHub]:
     """A stand-in that answers."""
     github = GitHub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, headers = github.answer(self.path, self.headers["Authorization"], body)
-            if not status:
-                self.close_connection = True
-                return
-            self.send_response(status)
-            for name, value in {"Content-Length": "0", **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
+    def dispatched(request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"]))
+        status, headers = github.answer(request.path, request.headers["Authorization"], body)
+        if status:
+            reply(request, status, headers)
+        else:
+            request.close_connection = True
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    github.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with listening(dispatched) as github.url:
         yield github
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -5,17 +5,42 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from embedded_hub import launch
 from embedded_hub.database.accounts import Accounts
 from embedded_hub.database.connection import Database
+from tests.support.waiting import wait_until
 
 Answer = tuple[int, str, dict[str, str]]
+
+
+@contextmanager
+def listening(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """A server on loopback that passes every request to `answer`; its address."""
+    methods: dict[str, Any] = dict.fromkeys(("do_GET", "do_HEAD", "do_POST", "do_PUT"), answer)
+    handler = type("Handler", (BaseHTTPRequestHandler,), methods | {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def reply(request: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
+    """Send an answer."""
+    request.send_response(status)
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        request.send_header(name, value)
+    request.end_headers()
+    request.wfile.write(body)
 
 
 @contextmanager
@@ -23,29 +48,13 @@ def answering(answer: Callable[[str], Answer]) -> Iterator[tuple[str, list[tuple
     """A server that answers `answer(path)` to everything; yields its address and the (path, Authorization) it saw."""
     seen: list[tuple[str, str | None]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            seen.append((self.path, self.headers["Authorization"]))
-            status, body, headers = answer(self.path)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def look_up(request: BaseHTTPRequestHandler) -> None:
+        seen.append((request.path, request.headers["Authorization"]))
+        status, body, headers = answer(request.path)
+        reply(request, status, headers, body.encode())
 
-        do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(look_up) as url:
+        yield url, seen
 
 
 def error(status: int, message: str = "") -> Answer:
@@ -60,10 +69,7 @@ def stop(root: Path, how: signal.Signals = signal.SIGTERM) -> None:
         os.kill(pid, how)
     except (FileNotFoundError, ProcessLookupError):
         return
-    deadline = time.monotonic() + 20
-    while launch.held(root / "server.lock"):
-        assert time.monotonic() < deadline, "the server does not stop"
-        time.sleep(0.01)
+    wait_until(lambda: not launch.held(root / "server.lock"), every=0.02)
 
 
 @contextmanager
