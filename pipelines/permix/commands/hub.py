@@ -42,14 +42,29 @@ def serve(
 
 @app.command("import")
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of this machine.")],
+    source: Annotated[Path, typer.Argument(metavar="FOLDER|MODEL.gguf", help="A folder or GGUF file of this machine.")],
     repo: Repository,
+    dtype: Annotated[
+        str | None, typer.Option(help="Precision of a GGUF's weights: bfloat16 (the default), float32 or float16.")
+    ] = None,
     root: Root = None,
 ) -> None:
-    """Make a repository hold exactly the files of a folder, in one commit."""
+    """Make a repository hold exactly the files of a folder, or the model of a GGUF file, in one commit."""
     kind, name = _split(repo)
-    _enter(root)
-    print(f"{repo}@{local_folder.upload(folder, kind, name)}")
+    if not source.is_file():
+        if dtype is not None:
+            raise BadInput(f"--dtype is for a GGUF file, and {source} is none: omit --dtype.")
+        _enter(root)
+        print(f"{repo}@{local_folder.upload(source, kind, name)}")
+        return
+    from permix.publishing import gguf_import
+
+    if kind != "model":
+        raise BadInput(f"{source} is a file, and {repo} a {kind}: give a folder, or import a GGUF file as org/name.")
+    precision = dtype or "bfloat16"
+    header = gguf_import.check(source, precision, _root(root))
+    running = _enter(root)
+    print(f"{repo}@{gguf_import.upload(source, header, name, precision, running.root / 'import')}")
 
 
 @app.command()

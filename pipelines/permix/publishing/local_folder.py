@@ -8,10 +8,11 @@ from permix.errors import BadInput, PermixError
 IGNORED = [".git/**", "**/.DS_Store", "**/__pycache__/**"]
 
 
-def upload(folder: Path, kind: str, name: str) -> str:
+def upload(folder: Path, kind: str, name: str, source: Path | None = None) -> str:
     """Make the repository hold exactly the folder's files, in one commit; return the commit.
 
-    The Hub is that of the environment. The same files again make no new commit.
+    The Hub is that of the environment. The same files again make no new commit. Errors name `source`, by default the
+    folder.
     """
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}: give the folder that should become {name}.")
@@ -25,7 +26,7 @@ def upload(folder: Path, kind: str, name: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    api = HfApi()
+    api, source = HfApi(), source or folder
     try:
         api.create_repo(name, repo_type=kind, exist_ok=True, space_sdk=sdk)
         commit = api.upload_folder(
@@ -36,10 +37,12 @@ def upload(folder: Path, kind: str, name: str) -> str:
             ignore_patterns=IGNORED,
             commit_message=f"Import {folder.resolve().name}",
         )
-    except HfHubHTTPError as error:
-        raise PermixError(f"{folder} was not imported as {name}: {error.server_message or error}") from None
+    except (HfHubHTTPError, RuntimeError) as error:
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error  # an upload hides its reason
+        reason = getattr(cause, "server_message", "") or cause or error
+        raise PermixError(f"{source} was not imported as {name}: {' '.join(str(reason).split())}") from None
     except ValueError as error:  # a name or a card that the client itself refuses
-        raise BadInput(f"{folder} was not imported as {name}: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{source} was not imported as {name}: {' '.join(str(error).split())}") from None
     return str(commit.oid)
 
 

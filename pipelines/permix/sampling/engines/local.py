@@ -38,7 +38,10 @@ class Prompter:
         with refusing(base, "a tokenizer"):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         if not self.tokenizer.chat_template:
-            raise BadInput(f"The tokenizer in {base} has no chat template: add chat_template.jinja.")
+            raise BadInput(
+                f"The tokenizer in {base} has no chat template: add chat_template.jinja, "
+                "or use the instruct version of the model."
+            )
         self._known: dict[str, list[int]] = {}
 
     def encode(self, requests: Sequence[Request], room: int | None) -> Prompts:

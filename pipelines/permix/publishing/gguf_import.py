@@ -1,0 +1,268 @@
+"""Read a GGUF file into a model repository that everything else of permix loads."""
+
+import fcntl
+import functools
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from permix.errors import BadInput, PermixError
+from permix.publishing import gguf_card, gguf_header, local_folder
+from permix.publishing.gguf_header import Header
+from permix.sampling.engines import memory
+
+DTYPES = tuple(memory.ITEM_BYTES)
+PACKAGES = ("gguf", "torch", "transformers", "accelerate")
+FILE = "model.gguf"
+"""The name of the file for transformers, in a folder without other files that it would read too."""
+ENDS = (
+    *("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>", "<|return|>"),
+    *("<|call|>", "<end_of_turn>", "<turn|>", "<eos>", "</s>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]"),
+    "[EOS]",
+)
+"""Control tokens that end a completion: those of llama.cpp (src/llama-vocab.cpp)."""
+CONTROL = 3
+"""The type of control tokens in `tokenizer.ggml.token_type`."""
+SAME = 0.9
+"""Cosine above which embedding and head are roundings of one tied matrix; two bits give 0.95, untied ones below 0.5."""
+FULL = "No space left|File too large|os error (27|28)"
+_READ_ERRORS = (OSError, ValueError, LookupError, RuntimeError, AttributeError, TypeError, ImportError)
+
+
+def check(path: Path, dtype: str, root: Path) -> Header:
+    """Return the header of a GGUF file that can be imported into the embedded Hub with its data in `root`.
+
+    BadInput for a file, dtype or machine with which that cannot work; nothing but the header is read.
+    """
+    if dtype not in DTYPES:
+        raise BadInput(f"The dtype is {dtype!r}: it should be {', '.join(DTYPES)}.")
+    if not gguf_header.is_gguf(path):
+        raise BadInput(f"{path} is not a GGUF file, which begins with the letters GGUF: give one, or a folder.")
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        extras = "gguf" if missing == ["gguf"] else "train,gguf"
+        names = ", ".join(missing)
+        raise BadInput(f"Reading a GGUF file needs {names}, not installed here: pip install 'permix[{extras}]'.")
+    header = gguf_header.read(path)
+    if (parts := header.metadata.get("split.count", 1)) > 1:
+        raise BadInput(f"{path} is one of {parts} parts: join them first, with `llama-gguf-split --merge`.")
+    if (kind := header.metadata.get("general.type", "model")) != "model":
+        raise BadInput(f"{path} holds a file of type {kind!r}: give a GGUF file with a whole model.")
+    if not header.metadata.get("tokenizer.ggml.tokens") or not header.metadata.get("tokenizer.ggml.model"):
+        raise BadInput(f"{path} has no tokenizer: give a GGUF file with `tokenizer.ggml.*`, as llama.cpp writes it.")
+    _check_tensors(path, header)
+    _check_room(path, header, dtype, root)
+    return header
+
+
+def upload(path: Path, header: Header, name: str, dtype: str, work: Path) -> str:
+    """Import a checked GGUF file as the model repository `name`, in one commit; return the commit.
+
+    The Hub is that of the environment. Everything temporary is under `work`; the next import deletes what a kill left.
+    """
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_MININTERVAL", "10")  # transformers' bars: a line each ten seconds
+    with _work_folder(work) as folder:
+        return local_folder.upload(convert(path, header, name, dtype, folder), "model", name, path)
+
+
+def convert(path: Path, header: Header, name: str, dtype: str, folder: Path) -> Path:
+    """Write the model of a checked GGUF file as transformers saves it; return its folder in `folder`.
+
+    BadInput where transformers does not read the file, PermixError for a full disk.
+    """
+    source, out = folder / "source", folder / path.name
+    source.mkdir()
+    (source / FILE).symlink_to(path.absolute())
+    with _sentences(path, header, dtype, folder):
+        _save(path, header, dtype, source, out)
+    (out / "README.md").write_text(gguf_card.render(path, header, name, dtype), encoding="utf-8")
+    return out
+
+
+def _check_tensors(path: Path, header: Header) -> None:
+    """Raise BadInput for a quantisation that is not read, and for a file that ends before its tensors do."""
+    import gguf
+
+    end, kinds = 0, {int(kind): kind for kind in gguf.GGMLQuantizationType}
+    for tensor in header.tensors:
+        kind = kinds.get(tensor.type)
+        if kind is None or not _is_read(kind):
+            raise BadInput(
+                f"{path} has the quantisation {kind.name if kind else tensor.type} ({tensor.name}), which is not "
+                "read: give a file in another (Q4_K_M, Q8_0, F16), or install a newer gguf."
+            )
+        block, size = gguf.GGML_QUANT_SIZES[kind]
+        end = max(end, tensor.offset + tensor.elements // block * size)
+    if end > (length := path.stat().st_size):
+        raise BadInput(f"{path} is cut short: it has {length:,} of {end:,} bytes. Download it again.")
+
+
+@functools.cache
+def _is_read(kind: Any) -> bool:
+    """Return whether the package gguf can unpack this quantisation."""
+    import gguf
+    import numpy as np
+
+    try:
+        gguf.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _check_room(path: Path, header: Header, dtype: str, root: Path) -> None:
+    """Raise BadInput where memory or disk are too small."""
+    largest = max((tensor.elements for tensor in header.tensors), default=0)
+    needed = _bytes(header, dtype) + 8 * largest  # a tensor is unpacked in float32, with a copy
+    if needed > (free := memory.available()):
+        raise BadInput(
+            f"{path} needs {needed / memory.GB:.1f} GB of memory in {dtype}, and {free / memory.GB:.1f} GB are free: "
+            "import a smaller model, or use a machine with more memory."
+        )
+    folder = next(parent for parent in (root, *root.parents) if parent.exists())
+    needed = 2 * _bytes(header, dtype)  # the converted files, and the Hub's copy
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise BadInput(
+            f"{path} needs {needed / memory.GB:.1f} GB on the disk of {folder} in {dtype}, and "
+            f"{free / memory.GB:.1f} GB are free: make room, or choose another disk with PERMIX_HOME or --root."
+        )
+
+
+def _bytes(header: Header, dtype: str) -> int:
+    return round(header.parameters * memory.ITEM_BYTES[dtype])
+
+
+@contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder under `parent`, deleted at the end; delete those that killed imports left."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with _locked(parent):
+        for folder in parent.iterdir():
+            with _locked(folder, wait=False) as free:
+                if free:
+                    shutil.rmtree(folder)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+        os.close(lock)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Lock a folder; yield whether it was free, if not to `wait`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(descriptor)
+
+
+def _save(path: Path, header: Header, dtype: str, source: Path, out: Path) -> None:
+    """Write model, tokenizer and generation config of the file in `source` into `out`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    rope = _rope(path, header, AutoConfig.from_pretrained(source, gguf_file=FILE))
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE)
+    if not tokenizer.chat_template:
+        print(f"Note: {path} has no chat template, which sampling and training need.", file=sys.stderr)
+    unpacked: Any = {"quantization_config": GgufConfig(dequantize=True), "dtype": getattr(torch, dtype)}
+    model, report = AutoModelForCausalLM.from_pretrained(source, gguf_file=FILE, output_loading_info=True, **unpacked)
+    if lacking := sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}):
+        raise ValueError(f"{len(lacking)} weights of the model are not in the file, {lacking[0]} first")
+    for holder, attribute in ((model.config, "quantization_config"), (model, "quantization_method")):
+        if hasattr(holder, attribute):
+            delattr(holder, attribute)
+    model.is_quantized, model.hf_quantizer = False, None  # else save_pretrained refuses
+    _tie(model)
+    if rope:
+        model.config.rope_parameters = rope
+    model.generation_config.eos_token_id = _end_tokens(header)
+    model.generation_config._from_model_config = False
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _tie(model: Any) -> None:
+    """Tie embedding and head again if they differ by rounding only; the head has the finer one."""
+    from torch.nn.functional import cosine_similarity
+
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is None or head.weight is embedding.weight or head.weight.shape != embedding.weight.shape:
+        return
+    step = max(1, len(head.weight) // 4096)
+    if cosine_similarity(head.weight[::step].float(), embedding.weight[::step].float()).mean() > SAME:
+        embedding.weight = head.weight
+        model.config.tie_word_embeddings = True
+
+
+def _end_tokens(header: Header) -> list[int]:
+    """Return the ids of all tokens that end a completion: those that the metadata name, and control tokens in ENDS."""
+    metadata, tokens = header.metadata, header.metadata["tokenizer.ggml.tokens"]
+    named = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom"))
+    ends = {token_id for token_id in named if token_id is not None}
+    kinds = metadata.get("tokenizer.ggml.token_type") or [CONTROL] * len(tokens)
+    words = set(ENDS) - ({"<|end|>"} if "<|return|>" in tokens else set())  # gpt-oss ends a channel with <|end|>
+    ends |= {i for i, token in enumerate(tokens) if token in words and kinds[i] == CONTROL}
+    return sorted(ends)
+
+
+def _rope(path: Path, header: Header, config: Any) -> dict[str, Any] | None:
+    """Return the scaling of rotary positions where transformers does not read it; ValueError for an unknown one.
+
+    Llama 3.1 and later have it as a tensor of factors, one for each pair of dimensions.
+    """
+    factors = next((tensor for tensor in header.tensors if tensor.name == "rope_freqs.weight"), None)
+    scaling = header.metadata.get(f"{header.architecture}.rope.scaling.type", "none")
+    if header.architecture != "gpt-oss" and scaling not in ("none", ""):
+        raise ValueError(f"its rotary positions are scaled ({scaling}), which transformers does not read from GGUF")
+    if factors is None or header.architecture != "llama":
+        return None
+    import numpy as np
+    import torch
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    stored = np.fromfile(path, "<f4", factors.elements, offset=factors.offset)
+    rope = {"rope_type": "llama3", "rope_theta": config.rope_parameters["rope_theta"], "factor": float(stored.max())}
+    rope |= {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+    unscaled = config.rope_parameters["rope_theta"] ** -(torch.arange(0, config.head_dim, 2) / config.head_dim)
+    config.rope_parameters = rope
+    scaled, _ = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
+    if not np.allclose(unscaled / scaled, stored, rtol=1e-3):
+        raise ValueError("its rotary positions are scaled in another way than Llama 3's")
+    return rope
+
+
+@contextmanager
+def _sentences(path: Path, header: Header, dtype: str, work: Path) -> Iterator[None]:
+    """Turn the errors of reading and of writing to a full disk into one sentence."""
+    import transformers
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (*_READ_ERRORS, SafetensorError) as error:
+        text = " ".join((str(error) or type(error).__name__).split())[:400].rstrip(".")
+        if re.search(FULL, text):
+            raise PermixError(
+                f"{path} was not imported, because the disk of {work} is full: make room for "
+                f"{2 * _bytes(header, dtype) / memory.GB:.1f} GB, or choose another disk with PERMIX_HOME or --root."
+            ) from None
+        raise BadInput(
+            f"{path} is not read by transformers {transformers.__version__}: {text}. "
+            "Import the folder of the original model instead."
+        ) from None
