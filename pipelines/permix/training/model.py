@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from permix.errors import BadInput
+from permix.sampling.engines.memory import refuse_too_large
 from permix.sampling.engines.quantised import load_in_4bit, refuse_without_bitsandbytes
 from permix.training.settings import TrainerConfig
+
+SMALLER = {"bfloat16": "bf16 = true", "nf4": "load_in_4bit = true"}
+"""{smaller dtype: how the settings of a training ask for it}."""
 
 
 def check_machine(config: TrainerConfig) -> None:
@@ -44,17 +48,19 @@ def load_tokenizer(config: TrainerConfig, folder: Path) -> Any:
 
 
 def load_base(config: TrainerConfig, folder: Path) -> Any:
-    """Return the base model in the dtype of the training, in 4 bits for QLoRA (B.2)."""
+    """Return the base model in the dtype of the training, in 4 bits for QLoRA (B.2); BadInput if it is too large."""
     import torch
     from transformers import AutoModelForCausalLM
 
+    name = "nf4" if config.load_in_4bit else "bfloat16" if config.bf16 else "float16" if config.fp16 else "float32"
+    cuda = torch.cuda.is_available()
+    refuse_too_large(config.base, folder, name, cuda=cuda, settings=SMALLER, otherwise="more memory")
     if config.load_in_4bit:
         from accelerate import PartialState
 
-        device = PartialState(cpu=not torch.cuda.is_available()).device  # every process quantises onto its own device
+        device = PartialState(cpu=not cuda).device  # every process quantises onto its own device
         return load_in_4bit(folder, device, kind=config.bnb_4bit_quant_type, nested=config.use_bnb_nested_quant)
-    dtype = torch.bfloat16 if config.bf16 else torch.float16 if config.fp16 else torch.float32
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, name))
 
 
 def lora(config: TrainerConfig) -> Any:

@@ -74,11 +74,18 @@ def _weights(folder: Path, dtype: str) -> Iterator[tuple[list[int], float]]:
 
 
 def refuse_too_large(
-    name: object, folder: Path, dtype: str, cuda: bool, settings: Mapping[str, str] = SETTINGS
+    name: object,
+    folder: Path,
+    dtype: str,
+    *,
+    cuda: bool,
+    settings: Mapping[str, str] = SETTINGS,
+    otherwise: str = "an endpoint",
 ) -> None:
     """Raise BadInput if the weights in `folder`, in `dtype`, are larger than the free memory.
 
-    `name` is the base in the error. On a GPU (`cuda`) the weights pass through the machine's memory, except in 4 bits.
+    `name` is the base in the error. It offers the smaller dtypes of `settings` that fit, a smaller base, and
+    `otherwise`. On a GPU (`cuda`) the weights pass through the machine's memory, except in 4 bits.
     """
     rooms = {} if cuda and dtype not in ITEM_BYTES else {"memory": available()}
     if cuda:
@@ -88,9 +95,9 @@ def refuse_too_large(
     needed = weights_bytes(folder, dtype)
     for memory, room in rooms.items():
         if needed > room:
-            smaller = {way: weights_bytes(folder, kind) for kind, way in settings.items()}
-            fitting = [f"{way} ({size / GB:.1f} GB)" for way, size in smaller.items() if size < min(needed, room)]
+            smaller = {setting: weights_bytes(folder, kind) for kind, setting in settings.items()}
+            fitting = [f"{way} ({size / GB:.1f} GB), " for way, size in smaller.items() if size < min(needed, room)]
             raise BadInput(
                 f"{name} needs {needed / GB:.1f} GB in {dtype}, and {room / GB:.1f} GB of {memory} are free: "
-                f"use {', '.join([*fitting, 'a smaller base or an endpoint'])}."
+                f"use {''.join(fitting)}a smaller base or {otherwise}."
             )

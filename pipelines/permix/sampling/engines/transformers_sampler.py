@@ -17,6 +17,7 @@ from permix.sampling import sampler
 from permix.sampling.engines import decoding
 from permix.sampling.engines.adapters import Adapters
 from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
+from permix.sampling.engines.memory import refuse_too_large
 from permix.sampling.engines.quantised import NF4, load_in_4bit, refuse_without_bitsandbytes
 from permix.sampling.engines.streaming import pieces
 from permix.sampling.sampler import Adapter, Completion, EncodedRequest, Engine, Request
@@ -90,6 +91,7 @@ class TransformersSampler:
 
     def _load(self) -> Any:
         base, dtype = self.engine.base, self.engine.dtype
+        refuse_too_large(base, base, dtype, cuda=self._device.type == "cuda")
         if dtype in NF4:
             return load_in_4bit(base, self._device, kind="nf4", nested=NF4[dtype])
         return transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(self._device)
