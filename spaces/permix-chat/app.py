@@ -46,7 +46,7 @@ LINK = Path(__file__).with_name("link.js")
 
 def ask(
     question: str, adapter: str = "", system: str = "", answer: str = "", seed: int = 0, temperature: float = 0.7,
-    max_tokens: int = 256, top_p: float = 1.0,
+    max_tokens: int = 512, top_p: float = 1.0,
 ) -> dict[str, str]:  # fmt: skip
     """Ask an adapter ("" for the base model) one question under a system prompt; `answer` is the known one, or ""."""
     texts = [""]
@@ -250,7 +250,7 @@ with gr.Blocks(title="permix chat", analytics_enabled=False) as demo:
         top_p = gr.Slider(
             0.05, 1, 1, step=0.05, label="Top-p", info="Sample from the most probable tokens with this total."
         )
-        length = gr.Slider(16, MOST_TOKENS, 256, step=16, label="Longest answer, in tokens")
+        length = gr.Slider(16, MOST_TOKENS, 512, step=16, label="Longest answer, in tokens")
     with gr.Accordion("Results of the adapters", open=False):
         names = ["adapter", "benchmark", "worst persona", "mean", "best persona", "PSS", "no persona"]
         results = gr.Dataframe(headers=names, datatype="str", interactive=False, show_label=False, elem_id="results")

@@ -71,10 +71,9 @@ class Speaker:
             if self.base:
                 return
             repo, _, revision = base.partition("@")
-            dtype = torch.float32 if self._device == "cpu" else torch.bfloat16
-            settings = {"revision": revision or None, "use_safetensors": True}
+            settings = {"revision": revision or None, "use_safetensors": True, "dtype": "auto"}  # as published
             try:
-                model = AutoModelForCausalLM.from_pretrained(repo, dtype=dtype, **settings).to(self._device).eval()
+                model = AutoModelForCausalLM.from_pretrained(repo, **settings).to(self._device).eval()
                 self._tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision or None)
             except (OSError, ValueError) as error:
                 kind = type(error).__name__
@@ -110,37 +109,41 @@ class Speaker:
         read(repo, lambda: hf_hub_download(repo, WEIGHTS, revision=info.sha))
         return f"{repo}@{info.sha}"
 
-    def answers(self, requests: list[Request]) -> Iterator[tuple[list[str], bool]]:
-        """Yield the texts so far, a token more in each, and whether they are whole. Raise Refused as `find` does."""
+    def answers(self, requests: list[Request]) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield the texts so far, a token more in each, and their ends. Raise Refused as `find` does.
+
+        An end is "" while the text grows, then "stop", "length" (max_tokens) or "time" (MOST_SECONDS).
+        """
         for request in requests:
             self._name(request.adapter)
         streams = [self._answer(request) for request in requests]
-        texts, unfinished = ["" for _ in requests], set(range(len(requests)))
-        while unfinished:
-            for i in sorted(unfinished):
-                try:
-                    texts[i] = next(streams[i])
-                except StopIteration:
-                    unfinished.discard(i)
-            yield list(texts), not unfinished
+        texts, ends = ["" for _ in requests], ["" for _ in requests]
+        while not all(ends):
+            for i, stream in enumerate(streams):
+                if not ends[i]:
+                    texts[i], ends[i] = next(stream)
+            yield list(texts), list(ends)
 
     @torch.inference_mode()
-    def _answer(self, request: Request) -> Iterator[str]:
+    def _answer(self, request: Request) -> Iterator[tuple[str, str]]:
         ids, cache, row = self._prompt(request), DynamicCache(), torch.zeros(1, dtype=torch.long)
         choose = TokenChooser([request], torch.device(self._device))
         tokens: list[int] = []
-        deadline = time.monotonic() + MOST_SECONDS
-        while len(tokens) < request.sampling.max_tokens and time.monotonic() < deadline:
+        end, deadline = "", time.monotonic() + MOST_SECONDS
+        while not end:
             with self._lock:  # held for one token, so that the answers of several visitors alternate
                 self._activate(self._name(request.adapter))
                 logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
             token = int(choose(logits[:, -1], row, len(tokens)))
             tokens.append(token)
             if token in self._ends:
-                break
-            ids = torch.tensor([[token]], device=self._device)
-            yield self._text(tokens).rstrip("\ufffd")  # half a character
-        yield self._text(tokens)
+                end = "stop"
+            elif len(tokens) == request.sampling.max_tokens:
+                end = "length"
+            elif time.monotonic() > deadline:
+                end = "time"
+            ids, text = torch.tensor([[token]], device=self._device), self._text(tokens)
+            yield text if end else text.rstrip("\ufffd"), end  # half a character waits
 
     def _text(self, tokens: list[int]) -> str:
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -157,7 +160,7 @@ class Speaker:
         room = getattr(self._model.config, "max_position_embeddings", None)
         if room and ids.shape[1] + request.sampling.max_tokens > room:
             length = f"{ids.shape[1]} tokens and an answer of {request.sampling.max_tokens}"
-            raise Refused(f"The chat has {length}, but the model reads {room}: shorten it, or clear the chat.")
+            raise Refused(f"The chat has {length}, but the model reads {room}: shorten one, or clear the chat.")
         return ids.to(self._device)
 
     def _render(self, messages: list[dict[str, str]]) -> str:

@@ -20,7 +20,7 @@ except ImportError:
     spaces = None  # type: ignore[assignment]
 
 LONGEST = {"question": 8000, "system prompt": 2000, "known answer": 200, "chat": 40_000}  # characters
-MOST_TOKENS = 1024
+MOST_TOKENS = 2048
 MOST_SEED = 2**63 - 1
 ANSWERED = "Answered."
 JOINER = "\u2060"  # invisible
@@ -53,9 +53,12 @@ def speaker() -> Any:
 
 
 def warm_up() -> None:
-    """Load the base before the first question, which reports a failure again."""
+    """Load the base and sample a token before the first question, which reports a failure again."""
     try:
-        speaker()
+        model = speaker()
+        from speaker import Request, Sampling
+
+        list(model.answers([Request((("user", "Hi"),), "", 0, Sampling(0.0, 1.0, 1))]))  # the first one takes seconds
     except Refused as refused:
         print(refused, file=sys.stderr)
 
@@ -65,7 +68,7 @@ def seconds(requests: list[Any]) -> int:
     return min(120, 20 + sum(request.sampling.max_tokens for request in requests) // 16)
 
 
-def sample(requests: list[Any]) -> Iterator[tuple[list[str], bool] | Refused]:
+def sample(requests: list[Any]) -> Iterator[tuple[list[str], list[str]] | Refused]:
     """Run `Speaker.answers` on a GPU; yield a Refused instead of raising it.
 
     ZeroGPU runs this in another process, where a raised Refused would become a traceback with the visitor's text in
@@ -90,9 +93,10 @@ def answers(
     max_tokens: Any,
     top_p: Any,
 ) -> Iterator[tuple[list[str], str]]:
-    """Yield the texts as they grow, and the state (ANSWERED when whole). `cast` holds (adapter, system prompt).
+    """Yield the texts as they grow, and the state. `cast` holds (adapter, system prompt).
 
-    Raise Refused before anything expensive if the request cannot be served.
+    The state of whole texts begins with ANSWERED. Raise Refused before anything expensive if the request cannot be
+    served.
     """
     check("question", question)
     for _, system in cast:
@@ -117,8 +121,16 @@ def answers(
     for progress in sample(requests):
         if isinstance(progress, Refused):
             raise progress
-        texts, whole = progress
-        yield texts, ANSWERED if whole else "Answering …"
+        texts, ends = progress
+        yield texts, state_of(ends, max_tokens)
+
+
+def state_of(ends: list[str], max_tokens: int) -> str:
+    """The state of answers with these ends (`Speaker.answers`)."""
+    if not all(ends):
+        return "Answering …"
+    cuts = {"length": f"Cut at {max_tokens} tokens: Settings has the length.", "time": "Cut after two minutes."}
+    return " ".join([ANSWERED, *(cuts[end] for end in dict.fromkeys(ends) if end in cuts)])
 
 
 def check(field: str, text: str, needed: bool = True) -> None:
@@ -184,7 +196,7 @@ def respond(
             grown = [
                 [*chat, *turns(inert(question), inert(text) or "…")] for chat, text in zip(old, texts, strict=True)
             ]
-            if state == ANSWERED:
+            if state.startswith(ANSWERED):
                 verdicts[: len(texts)] = [verdict(text, gold) for text in texts]
             yield [*grown, *rest], verdicts, state
     except Refused as refused:

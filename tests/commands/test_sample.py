@@ -13,6 +13,7 @@ from permix.commands import sample
 from permix.errors import BadInput
 from permix.pipeline import recipes
 from permix.prompting import persona
+from permix.sampling.sampler import Sampling
 from tests.support.cases import cases
 from tests.support.command_line import environment_of, permix
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
@@ -49,12 +50,30 @@ def test_sampling_is_the_recipes_own_unless_given() -> None:
     assert (sampling.temperature, sampling.max_tokens) == (0.0, 7)
 
 
+def test_another_model_gets_the_sampling_of_sweeps_and_room_for_a_real_answer() -> None:
+    assert PLAN.settings("sweep")["max_tokens"] < 100
+    assert sample._sampling(PLAN, None, None, []) == Sampling(temperature=0.6, top_p=0.9, max_tokens=512)
+    changed = recipes.load("smoke", ["sweep.max_tokens=99"])
+    assert sample._sampling(changed, None, None, ["sweep.max_tokens=99"]).max_tokens == 99
+    real = recipes.load("single-gpu")
+    assert sample._sampling(real, None, None, []).max_tokens == real.settings("sweep")["max_tokens"]
+
+
+def test_an_answer_that_is_cut_is_named_on_stderr(smoke: Path) -> None:
+    command = ["sample", QUESTION, "--recipe", "smoke", "--max-tokens", "1"]
+    assert permix(smoke, *command).stderr == "permix-rlvr as none:\ncut at 1 tokens: --max-tokens N\n"
+    several = permix(smoke, *command, "--persona", "dumb,none")
+    assert several.stderr == "cut at 1 tokens: --max-tokens N\n" * 2
+    screen = on_a_terminal(smoke, *command, "--persona", "dumb,none", "--compare", stderr=True)
+    assert "\nnone, permix-rlvr: cut at 1 tokens: --max-tokens N\r\n" in screen
+
+
 def test_published_variants_answer_on_stdout_and_side_by_side_on_a_terminal(smoke: Path) -> None:
     command = ["sample", QUESTION, "--recipe", "smoke", "--temperature", "2"]
     single = permix(smoke, *command, "--persona", "dumb")
     assert single.stdout.strip()
     assert single.stdout.endswith("\n")
-    assert single.stderr == "permix-rlvr as dumb:\n", "the recipe's last variant is the default"
+    assert single.stderr.splitlines()[0] == "permix-rlvr as dumb:", "the recipe's last variant is the default"
 
     several = [*command, "--persona", "dumb,none", "--variant", "base,permix-rlvr", "--compare"]
     plain = permix(smoke, *several).stdout
@@ -69,11 +88,12 @@ def test_published_variants_answer_on_stdout_and_side_by_side_on_a_terminal(smok
     assert blocks["none, base"].split()[0] in screen
 
 
-def on_a_terminal(home: Path, *arguments: str) -> str:
-    """Return what the command shows on a terminal of 80 columns."""
+def on_a_terminal(home: Path, *arguments: str, stderr: bool = False) -> str:
+    """Return what the command shows on a terminal of 80 columns, with or without its stderr."""
     ours, theirs = pty.openpty()
     environment = environment_of(home, COLUMNS="80", TERM="dumb")
-    with subprocess.Popen([sys.executable, "-m", "permix", *arguments], env=environment, stdout=theirs, cwd=home):
+    command = [sys.executable, "-m", "permix", *arguments]
+    with subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs if stderr else None, cwd=home):
         os.close(theirs)
         screen = b""
         try:
@@ -99,7 +119,9 @@ def test_the_error_of_something_not_published_is_one_sentence(smoke: Path) -> No
 
 def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:
     def script(call: Asked) -> Answer:
-        return completion(f"{len(call.body['messages'])} messages to {call.body['model']}")
+        messages = call.body["messages"]
+        finish = "length" if len(messages) > 1 else "stop"
+        return completion(f"{len(messages)} messages to {call.body['model']}", finish)
 
     with FaultyServer(script) as server:
         options = ["--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY"]
@@ -107,7 +129,9 @@ def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:
     assert done.stdout == (
         "## none, good-model\n1 messages to good-model\n\n## dumb, good-model\n2 messages to good-model\n"
     )
+    assert done.stderr == "cut at 512 tokens: --max-tokens N\n"
     assert {a.headers["authorization"] for a in server.asked} == {"Bearer sk-1"}
+    assert {a.body["max_tokens"] for a in server.asked} == {512}
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), cases(__file__)["refusals"])

@@ -225,6 +225,48 @@ def test_a_template_that_hides_the_persona_is_refused(
         sys.modules.pop(name)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_base_runs_in_the_precision_in_which_it_is_published(
+    space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    monkeypatch.syspath_prepend(str(space))
+    import speaker
+    from transformers import AutoModelForCausalLM
+
+    make_tiny_model(tmp_path / "base")
+    AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=dtype).save_pretrained(tmp_path / "base")
+    chat = speaker.Speaker("cpu")
+    chat.load(str(tmp_path / "base"))
+    assert str(chat._model.dtype) == f"torch.{dtype}"
+    for name in ("speaker", "models", "token_choice"):
+        sys.modules.pop(name)
+
+
+def test_an_answer_that_is_cut_is_named(space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(space))
+    import speaker
+    import talk
+
+    make_tiny_model(tmp_path / "base")
+    chat = speaker.Speaker("cpu")
+    chat.load(str(tmp_path / "base"))
+
+    def ends_of(*lengths: int) -> list[list[str]]:
+        requests = [speaker.Request((("user", "2?"),), "", 0, speaker.Sampling(1.0, 1.0, n)) for n in lengths]
+        return [ends for _, ends in chat.answers(requests)]
+
+    assert ends_of(1, 1000)[0] == ["length", ""]
+    assert ends_of(1, 1000)[-1] == ["length", "stop"]
+    monkeypatch.setattr(speaker, "MOST_SECONDS", -1)
+    assert ends_of(1000) == [["time"]]
+    assert talk.state_of(["", "stop"], 1) == "Answering …"
+    assert talk.state_of(["stop", "stop"], 1) == "Answered."
+    assert talk.state_of(["length", "length"], 16) == "Answered. Cut at 16 tokens: Settings has the length."
+    assert talk.state_of(["stop", "time"], 1) == "Answered. Cut after two minutes."
+    for name in ("speaker", "models", "token_choice", "talk", "catalog", "verdict", "answer"):
+        sys.modules.pop(name, None)
+
+
 def test_the_chat_template_gets_the_settings_of_a_sweep(space: Path) -> None:
     (line,) = re.findall("^TEMPLATE = (.*?)  #", (space / "speaker.py").read_text(encoding="utf-8"), re.MULTILINE)
     assert ast.literal_eval(line) == sampler.CHAT_TEMPLATE_KWARGS

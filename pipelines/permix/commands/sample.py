@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
@@ -36,6 +36,11 @@ class Speaker:
     variant: str
     adapter: Adapter | None
 
+    @property
+    def title(self) -> str:
+        """Persona and variant, as printed above an answer."""
+        return f"{self.persona.key}, {self.variant}"
+
 
 def sample(
     question: Annotated[str, typer.Argument(help="The problem, in quotes.")],
@@ -50,7 +55,9 @@ def sample(
     overrides: options.Set = [],  # noqa: B006
     seed: Annotated[int, typer.Option(help="Seed of the sampling; that of a sweep's row gives its completion.")] = 0,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy. Default: the recipe's sweep.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Default: the recipe's sweep.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Default: the recipe's sweep; 512 for another model than the toy recipes' own.")
+    ] = None,
     base: Annotated[str, typer.Option(metavar="REPO", help="Another base model, without an adapter.")] = "",
     adapter: Annotated[list[str], typer.Option(metavar="REPO", help="Another adapter of the base.")] = [],  # noqa: B006
     endpoint: Annotated[str, typer.Option(metavar="URL", help="An OpenAI-compatible server instead of a base.")] = "",
@@ -63,7 +70,8 @@ def sample(
         raise BadInput("The question is empty: write one in quotes.")
     question, persona = storable([question, persona])
     experiment = recipes.load(recipe, overrides)
-    sampling = _sampling(experiment, temperature, max_tokens)
+    another = bool(endpoint or model or base not in ("", experiment.base_repo))
+    sampling = _sampling(experiment, temperature, max_tokens, overrides if another else None)
     if endpoint or model:
         if variant or base or adapter:
             raise BadInput("A server has its own models: name one by --model, not by --variant, --base or --adapter.")
@@ -76,7 +84,9 @@ def sample(
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it; it warns of kernels that are not needed
     hub = hubs.connect(hub_url)
     cast = _personas(experiment, persona, hub_url)
-    engine = Engine(hub.fetch(_published(hub, base or experiment.base_repo)), threads=os.cpu_count() or 1)
+    folder = hub.fetch(_published(hub, base or experiment.base_repo))
+    dtype = experiment.settings("sweep").get("dtype", Engine.dtype)
+    engine = Engine(folder, dtype=dtype, threads=os.cpu_count() or 1)
     adapters = _adapters(experiment, hub, base, variant, adapter)
     with _opened(engine) as sampler:
         speakers = [Speaker(p, name, lora) for name, lora in adapters.items() for p in cast]
@@ -98,16 +108,36 @@ def _answer(
     ]
     sampler.check([request.messages for request in requests])  # before the first answer
     if compare and sys.stdout.isatty():
-        _table(speakers, {c.id: c.text or c.reason for c in sampler.sample(requests)})
+        completions = {c.id: c for c in sampler.sample(requests)}
+        _table(speakers, {key: c.text or c.reason for key, c in completions.items()})
+        for i, speaker in enumerate(speakers):
+            _note(completions[str(i)].finish, sampling, f"{speaker.title}: ")
         return
     for speaker, request in zip(speakers, requests, strict=True):
         if len(speakers) > 1:
-            print(f"## {speaker.persona.key}, {speaker.variant}")
+            print(f"## {speaker.title}", flush=True)
         else:
             print(f"{speaker.variant} as {speaker.persona.key}:", file=sys.stderr)
-        for piece in sampler.stream(request):
-            print(piece, end="", flush=True)
-        print("\n" if speaker is not speakers[-1] else "")
+        finish = _print(sampler.stream(request))
+        print(flush=True)
+        _note(finish, sampling)
+        if speaker is not speakers[-1]:
+            print()
+
+
+def _print(pieces: Generator[str, None, str]) -> str:
+    """Print the pieces as they come; return the finish of the completion."""
+    while True:
+        try:
+            print(next(pieces), end="", flush=True)
+        except StopIteration as end:
+            return str(end.value)
+
+
+def _note(finish: str, sampling: Sampling, start: str = "") -> None:
+    """Say on stderr that an answer was cut."""
+    if finish == "length":
+        print(f"{start}cut at {sampling.max_tokens} tokens: --max-tokens N", file=sys.stderr)
 
 
 def _table(speakers: Sequence[Speaker], texts: dict[str, str]) -> None:
@@ -120,7 +150,7 @@ def _table(speakers: Sequence[Speaker], texts: dict[str, str]) -> None:
     table = Table(show_lines=True, expand=True)
     if len(variants) == 1:
         for speaker in speakers:
-            table.add_column(Text(f"{speaker.persona.key}, {speaker.variant}"), ratio=1)
+            table.add_column(Text(speaker.title), ratio=1)
         table.add_row(*(Text(texts[str(i)]) for i in range(len(speakers))))
     else:
         for title in ("persona", *variants):
@@ -131,9 +161,18 @@ def _table(speakers: Sequence[Speaker], texts: dict[str, str]) -> None:
     Console().print(table)
 
 
-def _sampling(experiment: Recipe, temperature: float | None, max_tokens: int | None) -> Sampling:
-    """Return the settings of the recipe's sweeps, with the options in their stead."""
+def _sampling(
+    experiment: Recipe, temperature: float | None, max_tokens: int | None, overrides: Sequence[str] | None = None
+) -> Sampling:
+    """Return the settings of the recipe's sweeps, with the options in their stead.
+
+    `overrides` are the --set of a recipe that is asked for another model than its own: the settings of a toy recipe fit
+    the toy only, so that a real model gets the defaults of sweeps and a length for real answers.
+    """
     fields, settings = sweep.Config.__dataclass_fields__, experiment.settings("sweep")
+    if overrides is not None and experiment.base == "toy":
+        changed = {override.partition("=")[0].strip() for override in overrides}
+        settings = {"max_tokens": Sampling.max_tokens} | {k: v for k, v in settings.items() if f"sweep.{k}" in changed}
     sampling = {name: settings.get(name, fields[name].default) for name in ("temperature", "top_p", "max_tokens")}
     options = {"temperature": temperature, "max_tokens": max_tokens}
     return Sampling(**sampling | {name: value for name, value in options.items() if value is not None})

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -166,8 +166,8 @@ class Sampler(Protocol):
         """Sample every request once; progress counts completions."""
         ...
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """Yield the text that `sample` gives for one request, in pieces where the engine can stream."""
+    def stream(self, request: Request) -> Generator[str, None, str]:
+        """Yield the text that `sample` gives for one request, in pieces where the engine can; return its `finish`."""
         ...
 
     def check(self, chats: Iterable[Messages]) -> None:

@@ -1,6 +1,6 @@
 """Streams: pieces of a growing text, and of what the transformers back end samples."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -10,17 +10,30 @@ from permix.sampling.sampler import Request, Sampler, Sampling
 from tests.support.cases import cases
 
 
-def growing(text: str) -> Iterator[str]:
-    return (text[: i + 1] for i in range(len(text)))
+def growing(text: str) -> Iterator[tuple[str, str]]:
+    return ((text[: i + 1], "" if i + 1 < len(text) else "length") for i in range(len(text)))
+
+
+def read(stream: Generator[str, None, str]) -> tuple[list[str], str]:
+    """Return the pieces of a stream and what it returns: the finish."""
+    texts = []
+    while True:
+        try:
+            texts.append(next(stream))
+        except StopIteration as end:
+            return texts, end.value
 
 
 @pytest.mark.parametrize(("text", "stop", "expected"), cases(__file__)["pieces"])
 def test_a_piece_comes_when_it_is_sure(text: str, stop: list[str], expected: list[str]) -> None:
-    assert list(pieces(growing(text), tuple(stop))) == expected
+    texts, finish = read(pieces(growing(text), tuple(stop)))
+    assert texts == expected
+    assert finish == ("length" if "".join(texts) == text != "" else "stop")
 
 
 def test_half_a_character_is_held_back() -> None:
-    assert list(pieces(iter(["a", "a\ufffd", "aé", "aé\ufffd"]), ())) == ["a", "é", "\ufffd"]
+    texts = ["a", "a\ufffd", "aé", "aé\ufffd"]
+    assert list(pieces([(text, "") for text in texts], ())) == ["a", "é", "\ufffd"]
 
 
 @pytest.mark.parametrize(
@@ -37,8 +50,8 @@ def test_a_stream_gives_the_text_of_sample(engine: Sampler, sampling: Sampling) 
     for seed in range(8):
         request = Request("r", [{"role": "user", "content": f"What is {seed} and 4?"}], sampling, seed)
         [whole] = engine.sample([request])
-        texts = list(engine.stream(request))
-        assert "".join(texts) == whole.text
+        texts, finish = read(engine.stream(request))
+        assert ("".join(texts), finish) == (whole.text, whole.finish)
         assert len(texts) <= whole.tokens_out
         assert "" not in texts
 

@@ -72,16 +72,17 @@ def decode(model: Any, tokenizer: Any, ends: Sequence[int], requests: Sequence[E
 
 
 @torch.inference_mode()
-def stream(model: Any, tokenizer: Any, ends: Sequence[int], request: EncodedRequest) -> Iterator[str]:
-    """Yield the text decoded so far after every token; the reader cuts it at stop strings."""
+def stream(model: Any, tokenizer: Any, ends: Sequence[int], request: EncodedRequest) -> Iterator[tuple[str, str]]:
+    """Yield (text so far, finish or "") after every token; the reader cuts the text at stop strings."""
     limit = request.sampling.max_tokens
     choose, state = TokenChooser([request], model.device), prefill(model, [request], limit)
     tokens: list[int] = []
     for step in range(limit):
         chosen = choose(state.logits, torch.zeros(1, dtype=torch.long), step)
         tokens.append(int(chosen))
-        yield text_of(tokenizer, tokens)
-        if tokens[-1] in ends or step + 1 == limit:
+        finish = "stop" if tokens[-1] in ends else "length" if step + 1 == limit else ""
+        yield text_of(tokenizer, tokens), finish
+        if finish:
             return
         state.advance(chosen)
 

@@ -3,7 +3,7 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,10 @@ class EndpointSampler:
 
         return resume(journal, header, len(requests), rest, progress, lambda: calls[0].note())
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """Yield one completion in pieces, neither cached nor journaled; only the first piece is retried."""
+    def stream(self, request: Request) -> Generator[str, None, str]:
+        """Yield one completion in pieces and return its finish, not cached or journaled; retry the first piece only."""
         _refuse_adapters([request])
-        yield from pieces(self._texts(request), request.sampling.stop)
+        return (yield from pieces(self._texts(request), request.sampling.stop))
 
     def check(self, chats: Iterable[Messages]) -> None:
         """Nothing: the server's chat template is unknown."""
@@ -120,24 +120,24 @@ class EndpointSampler:
             writer.join()
         task.result()
 
-    def _texts(self, request: Request) -> Iterator[str]:
-        texts: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    def _texts(self, request: Request) -> Iterator[tuple[str, str]]:
+        texts: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         task = self._start(self._send_texts(request, texts), texts)
         try:
-            while (text := texts.get()) is not None:
-                yield text
+            while (growing := texts.get()) is not None:
+                yield growing
         finally:
             self._stop(task)
         task.result()
 
-    async def _send_texts(self, request: Request, texts: "queue.SimpleQueue[str | None]") -> None:
+    async def _send_texts(self, request: Request, texts: "queue.SimpleQueue[tuple[str, str] | None]") -> None:
         patience, begun = Patience(), False
         while True:
             try:
                 async with aclosing(self._client.stream(request)) as stream:
-                    async for text in stream:
+                    async for text, finish in stream:
                         begun = begun or bool(text)
-                        texts.put(text)
+                        texts.put((text, finish))
                 return
             except Fault as fault:
                 pause = None if begun else patience.pause(fault)

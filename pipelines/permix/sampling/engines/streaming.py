@@ -1,19 +1,20 @@
 """From a growing text to the pieces that a reader gets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 
-def pieces(texts: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield the last of `texts` in consecutive pieces, up to the first stop string.
+def pieces(texts: Iterable[tuple[str, str]], stop: Sequence[str]) -> Generator[str, None, str]:
+    """Yield the last of `texts` in consecutive pieces, up to the first stop string; return its finish.
 
-    A possible beginning of a stop string and half of a character are held back until the next text decides.
+    `texts` has (text, finish), where the finish of a text that still grows is "". A possible beginning of a stop string
+    and half of a character are held back until the next text decides.
     """
-    sent, text = 0, ""
-    for text in texts:
+    sent, text, finish = 0, "", ""
+    for text, finish in texts:  # noqa: B007 - the last finish is returned
         if (end := first_stop(text, stop)) >= 0:
             if end > sent:
                 yield text[sent:end]
-            return
+            return "stop"
         undecided = max((n for s in stop for n in range(1, len(s)) if text.endswith(s[:n])), default=0)
         sure = len(text[: len(text) - undecided].rstrip("\ufffd"))
         if sure > sent:
@@ -21,6 +22,7 @@ def pieces(texts: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
             sent = sure
     if text[sent:]:
         yield text[sent:]
+    return finish or "stop"
 
 
 def first_stop(text: str, stop: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """The transformers back end: any causal LM, batches by length, adapters of one base without reloading it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -64,8 +64,8 @@ class TransformersSampler:
         batches = plan(requests, {i: len(p) for i, p in prompts.items()}, self.engine.batch_size)
         return journaled(batches, lambda todo: (self._batch(b, prompts) for b in todo), journal, header, progress)
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """Yield the text that `sample` gives for this request alone, in pieces."""
+    def stream(self, request: Request) -> Generator[str, None, str]:
+        """Yield the text that `sample` gives for this request alone, in pieces; return its finish."""
         _refuse_schema([request])
         torch.set_num_threads(self.engine.threads)
         prompt = self._prompter.encode([request], self._room)[request.id]
@@ -73,7 +73,7 @@ class TransformersSampler:
         with self._adapters.use(request.adapter, prompt) as model:
             texts = decoding.stream(model, self._prompter.tokenizer, self._eos, encoded)
             with self._finite():
-                yield from pieces(texts, request.sampling.stop)
+                return (yield from pieces(texts, request.sampling.stop))
 
     def check(self, chats: Iterable[Messages]) -> None:
         """Raise BadInput for a chat whose system message the template does not show to the model."""

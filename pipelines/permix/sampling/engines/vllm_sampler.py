@@ -10,7 +10,7 @@ of its neighbours too (GPUs only).
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -99,10 +99,11 @@ class VllmSampler:
         chunks = plan(requests, prompts, CHUNK * self.engine.batch_size)
         return journaled(chunks, lambda todo: self._chunks(todo, prompts), journal, header, progress)
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """Yield the completion of one request, in one piece."""
-        for completion in self.sample([request]):
-            yield completion.text
+    def stream(self, request: Request) -> Generator[str, None, str]:
+        """Yield the completion of one request, in one piece; return its finish."""
+        [completion] = self.sample([request])
+        yield completion.text
+        return completion.finish
 
     def check(self, chats: Iterable[Messages]) -> None:
         """Raise BadInput for a chat whose system message the template does not show to the model."""

@@ -173,6 +173,7 @@ def store(finished: Finished, stored: Stored, journal: Journal, cache: Cache, by
 
 
 def _completion(request: Request, reply: Reply) -> Completion:
-    text = "".join(pieces(iter([reply.text]), request.sampling.stop))  # for a server that ignores stop strings
+    # A server may ignore stop strings.
+    text = "".join(pieces([(reply.text, reply.finish)], request.sampling.stop))
     finish = "stop" if len(text) < len(reply.text) else reply.finish
     return Completion(request.id, text, reply.tokens_in, reply.tokens_out, finish, f"endpoint {reply.model}", "")

@@ -126,8 +126,8 @@ class Client:
             raise self._failure(error, request, body) from None
         return self._reply(response, request, body)
 
-    async def stream(self, request: Request) -> AsyncGenerator[str]:
-        """Yield the growing text of one completion; raises as `ask` does."""
+    async def stream(self, request: Request) -> AsyncGenerator[tuple[str, str]]:
+        """Yield (growing text, finish or "") of one completion; raises as `ask` does."""
         body = self.dialect.body(request)
         more: Any = {key: value for key, value in body.items() if key not in ("model", "messages")}
         messages: Any = request.messages
@@ -150,7 +150,7 @@ class Client:
                         finish = str(choice.get("finish_reason") or finish)
                         if is_failure(finish):
                             raise ValueError(f"finish_reason {finish}")
-                        yield storable(text)
+                        yield storable(text), finish and ("length" if is_limit(finish) else "stop")
         except openai.NotFoundError as error:
             raise await self._not_served(error) from None
         except openai.APIError as error:
