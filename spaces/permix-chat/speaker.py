@@ -78,6 +78,8 @@ class Speaker:
             except (OSError, ValueError) as error:
                 kind = type(error).__name__
                 raise Refused(f"The base {base} does not load ({kind}): try again later.") from None
+            if not self._tokenizer.chat_template:
+                raise Refused(f"The base {base} has no chat template: choose an instruct model.")
             ends = (self._tokenizer.eos_token_id, model.config.eos_token_id, model.generation_config.eos_token_id)
             self._ends = {t for end in ends for t in (end if isinstance(end, list) else [end]) if t is not None}
             self._model, self.base = model, base

@@ -1,6 +1,7 @@
 """`permix export`: an adapter becomes a model of its own, at one commit with card and record, and stays what it was."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,50 @@ def test_what_to_make_must_be_said(options: dict[str, Any], sentence: str) -> No
         export.export("org/any", **options)
 
 
+def test_an_adapter_that_permix_did_not_train_is_merged_into_the_base_that_it_names(
+    hub: Hub, org: str, folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, adapter = folders
+    hub.publish(f"{org[:40]}/tiny", base, "base", None)
+    shutil.copytree(
+        adapter, tmp_path / "lora", ignore=shutil.ignore_patterns("*token*", "*.jinja", "README.md", "run.json")
+    )
+    saved = json.loads((adapter / "adapter_config.json").read_text())
+
+    def publish_naming(name: str) -> str:
+        config = saved | {"base_model_name_or_path": name, "revision": None}
+        (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps(config))
+        hub.publish(f"{org[:40]}/lora", tmp_path / "lora", "adapter", None)
+        return f"{org[:40]}/lora"
+
+    export.export(publish_naming(f"{org[:40]}/tiny"), merge=True, work=tmp_path / "work")
+    folder = hub.fetch(hub.state(capsys.readouterr().out.strip()))
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    assert "variant" not in (folder / "README.md").read_text().split("## Use")[0]
+    for name, sentence in (("/home/me/model", "names the base '/home/me/model': set"), ("org/no", "hub import FOLDER")):
+        with pytest.raises(BadInput, match=sentence):
+            export.export(publish_naming(name), merge=True, work=tmp_path / "work")
+
+
+def test_differences_are_those_of_the_weights_and_not_of_16_bit_arithmetic(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, adapter = folders
+    AutoModelForCausalLM.from_pretrained(base, dtype="bfloat16").save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path / "base")
+    facts = stage.merge(tmp_path / "base", adapter, tmp_path / "out")
+    prompt = AutoTokenizer.from_pretrained(base)(stage.CHECK, return_tensors="pt", add_special_tokens=False)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype="float32")
+    with torch.inference_mode():
+        plain = model(prompt["input_ids"]).logits
+        change = (PeftModel.from_pretrained(model, adapter).eval()(prompt["input_ids"]).logits - plain).abs().max()
+    assert facts["largest_logit_change_by_adapter"] == pytest.approx(float(change), rel=1e-4)
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").dtype == torch.bfloat16
+
+
 def test_only_adapters_are_exported(hub: Hub, publish: Publish, folders: tuple[Path, Path], tmp_path: Path) -> None:
     name = publish()
-    with pytest.raises(PermixError, match=r"has no run\.json"):
+    with pytest.raises(BadInput, match=r"holds no adapter_config\.json"):
         export.export(name.replace("-rlvr", ""), merge=True, work=tmp_path / "work")
 
 

@@ -109,12 +109,14 @@ def test_the_error_of_something_not_published_is_one_sentence(smoke: Path) -> No
     for more, sentence in (
         (["--set", "tag=none"], "permix-smoke/permix-toy-permix-rlvr-none is not on http"),
         (["--adapter", "org/nothing"], "org/nothing is not on http"),
+        (["--base", "org/nothing"], "`permix hub import FOLDER org/nothing` puts a local copy there"),
         (["--base", "org/nothing"], "org/nothing is not on http"),
         (["--variant", "rlvrr"], "There is no variant 'rlvrr'"),
     ):
         done = permix(smoke, "sample", QUESTION, "--recipe", "smoke", *more, check=False)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"permix: {sentence}")
+        assert done.stderr.startswith("permix: ")
+        assert sentence in done.stderr
 
 
 def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:

@@ -225,6 +225,18 @@ def test_a_template_that_hides_the_persona_is_refused(
         sys.modules.pop(name)
 
 
+def test_a_base_without_chat_template_is_refused(space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(space))
+    import speaker
+
+    make_tiny_model(tmp_path / "base")
+    (tmp_path / "base" / "chat_template.jinja").unlink()
+    with pytest.raises(speaker.Refused, match="has no chat template: choose an instruct model"):
+        speaker.Speaker("cpu").load(str(tmp_path / "base"))
+    for name in ("speaker", "models", "token_choice"):
+        sys.modules.pop(name)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_base_runs_in_the_precision_in_which_it_is_published(
     space: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str

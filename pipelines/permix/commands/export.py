@@ -1,6 +1,7 @@
 """permix export: an adapter as a model of its own, merged into its base or as a GGUF file."""
 
 import json
+import re
 from typing import Annotated, cast, get_args
 
 import typer
@@ -8,9 +9,9 @@ import typer
 from permix import files
 from permix.commands import options
 from permix.errors import BadInput
-from permix.pipeline import published, run
+from permix.pipeline import plan, published, run
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Artifact, Hub
+from permix.publishing.hub import Hub, RepositoryState
 from permix.stages import export as stage
 from permix.stages.export import STAGE, Config, Format
 
@@ -33,7 +34,7 @@ def export(
     """Publish an adapter as a full model: merged into its base, or as a GGUF file, with its own card."""
     format_ = _format(merge, gguf)
     hub = hubs.connect(hub_url)
-    config = _config(published.artifact(adapter, hub), format_, org, hub)
+    config = _config(published.repository(adapter, hub), format_, org, hub)
     exported = run.run_step(STAGE, config, hub, work)
     print(f"{exported.repo}@{exported.sha}")
 
@@ -51,18 +52,27 @@ def _format(merge: bool, gguf: str | None) -> Format:
     return cast(Format, gguf)
 
 
-def _config(adapter: Artifact, format_: Format, org: str | None, hub: Hub) -> Config:
-    """Return the config of the export, over the base that the adapter's own configuration names."""
+def _config(adapter: RepositoryState, format_: Format, org: str | None, hub: Hub) -> Config:
+    """Return the config of the export, over the base that the adapter's own configuration names.
+
+    An adapter that permix did not train has no variant. Its base is the newest if it names no revision.
+    """
     if "adapter_config.json" not in adapter.files:
         raise BadInput(f"{adapter.repo} holds no adapter_config.json: only adapters can be exported.")
     saved = json.loads(files.read_text(hub.download(f"{adapter.repo}@{adapter.sha}", "adapter_config.json")))
-    trained = adapter.record["config"]
+    base, revision = saved.get("base_model_name_or_path"), saved.get("revision")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(base)):
+        raise BadInput(f"{adapter.repo} names the base {base!r}: set base_model_name_or_path to its Hub id, org/name.")
+    head = hub.state(f"{base}@{revision}" if revision else base)
+    if head is None:
+        raise BadInput(f"The base {base} of {adapter.repo} is not on {hub.endpoint}: {plan.advice(base, hub)}")
+    trained = adapter.record["config"] if adapter.record else {}
     return stage.Config(
         org=org or adapter.repo.split("/")[0],
-        seed=trained["seed"],
+        seed=trained.get("seed", 0),
         adapter=f"{adapter.repo}@{adapter.sha}",
-        base=f"{saved['base_model_name_or_path']}@{saved['revision']}",
-        variant=trained["variant"],
+        base=f"{base}@{head.sha}",
+        variant=trained.get("variant", ""),
         format=format_,
         trained_in_4bit=trained.get("load_in_4bit", False),
     )

@@ -16,7 +16,7 @@ from permix.errors import BadInput, closest, nearest
 from permix.experiment.recipe import Recipe
 from permix.files import storable
 from permix.paper import variants as variant
-from permix.pipeline import recipes
+from permix.pipeline import plan, recipes
 from permix.prompting import persona as personas
 from permix.prompting import prompts
 from permix.prompting.persona import Persona
@@ -84,7 +84,7 @@ def sample(
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft loads it; it warns of kernels that are not needed
     hub = hubs.connect(hub_url)
     cast = _personas(experiment, persona, hub_url)
-    folder = hub.fetch(_published(hub, base or experiment.base_repo))
+    folder = hub.fetch(_published(hub, base or experiment.base_repo, another))
     dtype = experiment.settings("sweep").get("dtype", Engine.dtype)
     engine = Engine(folder, dtype=dtype, threads=os.cpu_count() or 1)
     adapters = _adapters(experiment, hub, base, variant, adapter)
@@ -222,17 +222,16 @@ def _adapters(
         repositories[name] = "" if untrained else named.name(f"{experiment.base_slug}-{name}")
     adapters: dict[str, Adapter | None] = {}
     for name, repo in (repositories or {base: ""}).items():
-        state = _published(hub, repo) if repo else None
+        state = _published(hub, repo, repo in repos) if repo else None
         adapters[name] = Adapter(hub.fetch(state), state.content_digest) if state else None
     return adapters
 
 
-def _published(hub: Hub, repo: str) -> RepositoryState:
+def _published(hub: Hub, repo: str, foreign: bool = False) -> RepositoryState:
     head = hub.state(repo)
     if head is None:
-        raise BadInput(
-            f"{repo} is not on {hub.endpoint}: publish it by `permix run`, or name another --recipe or --hub."
-        )
+        ours = "publish it by `permix run`, or name another --recipe or --hub."
+        raise BadInput(f"{repo} is not on {hub.endpoint}: {plan.advice(repo, hub) if foreign else ours}")
     return head
 
 

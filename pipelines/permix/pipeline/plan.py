@@ -194,7 +194,7 @@ def foreign_input(repo: str, hub: Hub, reader: str) -> RepositoryState:
         repo = repo.partition("@")[0]  # a pin is a commit of huggingface.co; a copy here has a commit of its own
     state = hub.state(repo)
     if state is None:
-        raise BadInput(f"{repo} is needed by {reader} and is not on {hub.endpoint}: {_advice(repo, hub)}")
+        raise BadInput(f"{repo} is needed by {reader} and is not on {hub.endpoint}: {advice(repo, hub)}")
     return state
 
 
@@ -233,7 +233,8 @@ def check_packages(steps: Iterable[Step]) -> None:
             )
 
 
-def _advice(repo: str, hub: Hub) -> str:
+def advice(repo: str, hub: Hub) -> str:
+    """Say how a repository that is missing gets onto the Hub."""
     name = repo.partition("@")[0]
     return (
         f"`permix hub import FOLDER {name}` puts a local copy there, "

@@ -3,7 +3,7 @@
 from typing import Any
 
 from permix.errors import BadInput, PermixError, closest
-from permix.publishing.hub import Artifact, Hub, split
+from permix.publishing.hub import Artifact, Hub, RepositoryState, split
 from permix.stages.shared import sweep_rows
 
 SWEEP = "permix-sweep-"
@@ -12,12 +12,18 @@ Tables = dict[str, list[dict[str, Any]]]
 """The rows of a sweep by benchmark."""
 
 
-def artifact(repo: str, hub: Hub, like: str = "") -> Artifact:
-    """Return an artifact of permix; BadInput names the nearest one, first of those with `like` in their names."""
+def repository(repo: str, hub: Hub, like: str = "") -> RepositoryState:
+    """Return a repository; BadInput names the nearest one, first of those with `like` in their names."""
     state = hub.state(repo)
     if state is None:
         advice = suggestion(repo, hub, like) or "`permix plan` names those of a recipe."
         raise BadInput(f"There is no repository {repo} on {hub.endpoint}: {advice}")
+    return state
+
+
+def artifact(repo: str, hub: Hub, like: str = "") -> Artifact:
+    """Return an artifact of permix; BadInput as `repository` raises it."""
+    state = repository(repo, hub, like)
     if not isinstance(state, Artifact):
         raise PermixError(f"{repo} has no run.json: it was not made by permix.")
     return state

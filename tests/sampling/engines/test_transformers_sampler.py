@@ -256,8 +256,12 @@ def test_a_prompt_that_does_not_fit_names_both_numbers(engine: Sampler) -> None:
 def test_a_tokenizer_without_chat_template_is_refused(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "bare")
     (tmp_path / "bare" / "chat_template.jinja").unlink()
-    with pytest.raises(BadInput, match="has no chat template"):
+    with pytest.raises(BadInput, match=f"{tmp_path}/bare has no chat template, .*: use the instruct version"):
         open_engine(Engine(tmp_path / "bare"))
+    cached = tmp_path / "models--org--bare" / "snapshots" / "1a2b"
+    shutil.copytree(tmp_path / "bare", cached)
+    with pytest.raises(BadInput, match=r"^org/bare has no chat template"):
+        open_engine(Engine(cached))
 
 
 def test_a_template_that_refuses_a_message_is_one_sentence(base: Path, tmp_path: Path) -> None:

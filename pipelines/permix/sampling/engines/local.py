@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,12 @@ Prompts = dict[str, list[int]]
 DTYPES = ("float32", "bfloat16", "float16")
 
 
+def name_of(folder: Path) -> str:
+    """Return the repository of a folder in the Hub's cache, the path of any other folder."""
+    match = re.search(r"models--([^/]+)--([^/]+)/snapshots/[^/]+$", folder.as_posix())
+    return f"{match[1]}/{match[2]}" if match else str(folder)
+
+
 @contextmanager
 def refusing(folder: Path, kind: str) -> Iterator[None]:
     """Turn errors of transformers on loading `folder` as `kind` into one sentence."""
@@ -34,13 +41,13 @@ class Prompter:
 
     def __init__(self, base: Path) -> None:
         """Load the tokenizer; BadInput where it does not load or lacks a chat template."""
-        self._base = base
+        self._base = name_of(base)
         with refusing(base, "a tokenizer"):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         if not self.tokenizer.chat_template:
             raise BadInput(
-                f"The tokenizer in {base} has no chat template: add chat_template.jinja, "
-                "or use the instruct version of the model."
+                f"{self._base} has no chat template, so a persona cannot be its system message: "
+                "use the instruct version of the model, or add chat_template.jinja to its tokenizer."
             )
         self._known: dict[str, list[int]] = {}
 
@@ -53,7 +60,7 @@ class Prompter:
         keys = {r.id: json.dumps(r.messages) for r in requests}
         new = {keys[r.id]: r.messages for r in requests if keys[r.id] not in self._known}
         if new:
-            texts = [chat_template.rendered(self.tokenizer, chat, str(self._base)) for chat in new.values()]
+            texts = [chat_template.rendered(self.tokenizer, chat, self._base) for chat in new.values()]
             encoded = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
             self._known.update(zip(new, encoded, strict=True))
         prompts = {i: self._known[key] for i, key in keys.items()}
@@ -72,11 +79,11 @@ class Prompter:
     def check(self, chats: Iterable[Messages]) -> None:
         """Raise BadInput for a chat whose messages the template rejects or does not show to the model."""
         for chat in chats:
-            chat_template.rendered(self.tokenizer, chat, str(self._base))
+            chat_template.rendered(self.tokenizer, chat, self._base)
 
     def facts(self, chat: Messages, notes: Sequence[str]) -> dict[str, Any]:
         """Return the facts of `Sampler.facts`."""
-        default = chat_template.default_system(self.tokenizer, chat, str(self._base))
+        default = chat_template.default_system(self.tokenizer, chat, self._base)
         return ({"default_system": default} if default else {}) | ({"notes": list(notes)} if notes else {})
 
 
