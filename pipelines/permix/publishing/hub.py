@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from permix import files, run_record
 from permix.errors import BadInput, PermixError
+from permix.publishing import downloads
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -179,9 +180,12 @@ class Hub:
     def fetch(self, head: RepositoryState, names: Sequence[str] = ()) -> Path:
         """Download the repository's files at the head's commit, all or those with these names.
 
-        A damaged copy in the cache is downloaded again. Raise PermixError if the files differ from the record.
+        An interrupted download resumes. A damaged copy in the cache is downloaded again. Raise PermixError if the files
+        differ from the record.
         """
         kind, name = split(head.repo)
+        with self.sentences(f"download {head.repo}"):
+            downloads.large_files(self.api, kind, name, head.sha, self._large_files(head, names))
         patterns: Any = {"allow_patterns": list(names) or None, "ignore_patterns": list(UNREAD)}
         commit: Any = {"repo_type": kind, "revision": head.sha, "cache_dir": self.cache}
         for again in (False, True):
@@ -190,6 +194,18 @@ class Hub:
             if not (damage := _damage(folder, head, names)):
                 return folder
         raise PermixError(f"{head.repo}@{head.sha[:8]} {damage}")
+
+    def _large_files(self, head: RepositoryState, names: Sequence[str]) -> list[downloads.LargeFile]:
+        """Return the files in large-file storage to download, with their paths in the client's cache."""
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        kind, name = split(head.repo)
+        blobs = (self.cache or Path(HF_HUB_CACHE)) / f"{kind}s--{name.replace('/', '--')}" / "blobs"
+        return [
+            downloads.LargeFile(path, oid, size, blobs / oid)
+            for path, (oid, size) in head.files.items()
+            if len(oid) == 64 and (path in names if names else not any(fnmatch(path, p) for p in UNREAD))
+        ]
 
     def publish(self, repo: str, folder: Path, message: str, parent: RepositoryState | None) -> str:
         """Make `folder` the repository's whole content in one commit on top of `parent`; return the commit's sha."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from permix.errors import BadInput, PermixError
+from permix.publishing import downloads
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile
@@ -97,6 +98,9 @@ def _files(api: "HfApi", kind: str, name: str, commit: str) -> dict[str, "RepoFi
 def _fetch(api: "HfApi", kind: str, name: str, commit: str, files: dict[str, "RepoFile"], folder: Path) -> None:
     """Download every file into `folder`, except those of an earlier attempt."""
     folder.mkdir(parents=True, exist_ok=True)
+    stored = [(path, file.lfs) for path, file in files.items() if file.lfs]
+    large = [downloads.LargeFile(path, lfs.sha256, lfs.size, folder / path) for path, lfs in stored]
+    downloads.large_files(api, kind, name, commit, large)
     api.snapshot_download(name, repo_type=kind, revision=commit, local_dir=folder)
     for path, file in files.items():
         if not _is(file, folder / path):  # the client compares sizes only
