@@ -135,7 +135,7 @@ class Speaker:
         while not end:
             with self._lock:  # held for one token, so that the answers of several visitors alternate
                 self._activate(self._name(request.adapter))
-                logits = self._model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+                logits = self._model(input_ids=ids, cache=cache, use_cache=True, logits_to_keep=1).logits
             token = int(choose(logits[:, -1], row, len(tokens)))
             tokens.append(token)
             if token in self._ends:

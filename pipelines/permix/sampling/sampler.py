@@ -15,8 +15,8 @@ from permix.prompting.prompts import Messages
 from permix.run_record import setting
 
 Backend = Literal["transformers", "vllm"]
-Dtype = Literal["float32", "bfloat16", "float16", "nf4", "nf4-nested"]
-"""Precisions of a base model run on this machine."""
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "nf4", "nf4-nested"]
+"""Precisions of a base model run on this machine; auto is the one that the base is published in."""
 
 CHAT_TEMPLATE_KWARGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
 """Passed to every chat template, which ignores unknown names. Llama's template would insert today's date (this date is
@@ -65,7 +65,7 @@ class Engine:
     backend: Backend = setting("transformers", help="engine for models on this machine: transformers or vllm")
     batch_size: int = setting(256, help="completions sampled together. Changes the result through rounding")
     dtype: str = setting(
-        "float32", help="precision of the base: float32, bfloat16, float16, or 4 bits (nf4, nf4-nested)"
+        "auto", help="precision of the base: auto (as published), float32, bfloat16, float16, nf4, nf4-nested (4 bits)"
     )
     threads: int = 1
     gpus: int = setting(1, help="replicas of the model (vLLM)")

@@ -61,7 +61,7 @@ class Config(JudgedConfig):
     top_p: float = 0.9
     max_tokens: int = 1024
     batch_size: int = 256
-    dtype: str = "float32"
+    dtype: str = "auto"
     backend: Backend = "transformers"
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
@@ -112,9 +112,10 @@ def configs(recipe: Recipe) -> list[Config]:
         Config(
             seed=seed,
             text_writers=(*_writers(recipe, name), *example_writers),
-            **shared | sweep.measured(recipe, name, seed),
+            **sweep.precision(model) | shared | model,
         )
         for name, seed in recipe.runs()
+        for model in [sweep.measured(recipe, name, seed)]
     ]
 
 

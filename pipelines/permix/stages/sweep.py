@@ -61,7 +61,7 @@ class Config(StageConfig):
         "marked", help="which text is the answer: marked (in a box or after ####), boxed or last-number"
     )
     batch_size: int = 256  # hashed: another batch size may round differently
-    dtype: Dtype = "float32"
+    dtype: Dtype = "auto"
     backend: Backend = "transformers"  # hashed: other kernels round differently
     gpus: int = unhashed(1)
     tensor_parallel: int = unhashed(1)
@@ -98,7 +98,11 @@ def configs(recipe: Recipe) -> list[Config]:
     shared |= {"benchmarks": recipe.benchmarks, **recipe.settings("sweep")}
     if not recipe.benchmarks:
         return []
-    return [Config(seed=seed, **shared | measured(recipe, name, seed)) for name, seed in recipe.runs()]
+    return [
+        Config(seed=seed, **precision(model) | shared | model)
+        for name, seed in recipe.runs()
+        for model in [measured(recipe, name, seed)]
+    ]
 
 
 def measured(recipe: Recipe, name: str, seed: int) -> dict[str, Any]:
@@ -112,6 +116,11 @@ def measured(recipe: Recipe, name: str, seed: int) -> dict[str, Any]:
     adapter = StageConfig(org=recipe.org, tag=recipe.tag, seed=seed).name(f"{recipe.base_slug}-{name}")
     values = {"variant": name, "base_slug": recipe.base_slug, "base": recipe.base_repo}
     return values | {"toy": recipe.base == "toy", "adapter": "" if variants.get(name).trainer == "none" else adapter}
+
+
+def precision(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the default precision of a `measured` model; the toy's is spelt out in the records of its artifacts."""
+    return {"dtype": "float32"} if model.get("toy") else {}
 
 
 def target(config: Config) -> str:

@@ -284,7 +284,7 @@ def test_a_tokenizer_without_pad_token_gives_the_same(base: Path, engine: Sample
 
 @pytest.mark.parametrize("dtype", ["int8", "fp32"])
 def test_an_unknown_dtype_is_refused(base: Path, dtype: str) -> None:
-    with pytest.raises(BadInput, match="should be float32, bfloat16, float16, nf4 or nf4-nested"):
+    with pytest.raises(BadInput, match="should be auto, float32, bfloat16, float16, nf4 or nf4-nested"):
         open_engine(Engine(base, dtype=dtype))
 
 

@@ -78,7 +78,7 @@ def test_without_vllm_the_sentence_says_how_to_get_it(base: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"dtype": "int8"}, "should be float32, bfloat16 or float16"),
+        ({"dtype": "int8"}, "should be auto, float32, bfloat16 or float16"),
         ({"dtype": "nf4"}, r"cannot load a base in 4 bits \(nf4\): use the transformers back end"),
         ({"gpus": 0}, "gpus is 0: it should be at least 1"),
         ({"tensor_parallel": 0}, "tensor_parallel is 0"),
@@ -146,7 +146,7 @@ def test_progress_counts_chunks_and_nothing_needs_no_engine(vllm: Sampler, tmp_p
     ("change", "sentence"),
     [
         (lambda r: replace(r, sampling=Sampling(max_tokens=2048)), r"needs \d+ prompt tokens .* has 2048 positions"),
-        (lambda r: replace(r, sampling=Sampling(json_schema="{")), r"is no JSON"),
+        (lambda r: replace(r, sampling=Sampling(json_schema="{")), r"is not JSON"),
         (lambda r: replace(r, sampling=Sampling(json_schema='{"type": "number?"}')), r"vLLM stopped"),
     ],
 )

@@ -19,7 +19,10 @@ PLAIN |= {"inference_mode", "r", "lora_alpha", "lora_dropout", "target_modules",
 PLAIN |= {"fan_in_fan_out", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "layers_to_transform"}
 PLAIN |= {"layers_pattern"}
 """Keys of an adapter_config.json that leave the base's weights and modules as they are, whatever their value."""
-EXPECTED = ("Found missing adapter keys", "Already found a `peft_config`", "Input and output embeddings are no longer")
+EXPECTED = (
+    *("Found missing adapter keys", "Already found a `peft_config`", "Input and output embeddings are no longer"),
+    "`is_gradient_checkpointing` is deprecated",
+)
 """Beginnings of peft's warnings that need no note: `Adapters` takes care of their causes."""
 
 MISFIT = ("size mismatch", "Target modules", "No modules were targeted")

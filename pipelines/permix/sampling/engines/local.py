@@ -19,6 +19,7 @@ from permix.sampling.sampler import Completion, Request
 
 Prompts = dict[str, list[int]]
 DTYPES = ("float32", "bfloat16", "float16")
+_SAFETENSORS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 def name_of(folder: Path) -> str:
@@ -34,6 +35,23 @@ def refusing(folder: Path, kind: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         raise BadInput(f"{folder} does not load as {kind}: {str(error).splitlines()[0]}") from None
+
+
+def published_dtype(base: Path) -> str:
+    """Return the precision of the model in the folder `base`, by its config.json or else by its first tensor."""
+    path = base / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    text = config.get("text_config", {})
+    named = [settings.get(key) for settings in (config, text) for key in ("dtype", "torch_dtype")]
+    if dtype := next((dtype for dtype in named if dtype in DTYPES), None):
+        return str(dtype)
+    for path in sorted(base.glob("*.safetensors")):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        dtypes = [tensor["dtype"] for name, tensor in header.items() if name != "__metadata__"]
+        if known := [dtype for dtype in dtypes if dtype in _SAFETENSORS]:
+            return _SAFETENSORS[known[0]]
+    return "float32"
 
 
 class Prompter:

@@ -9,6 +9,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
+PIECE = 2**20
+"""Logits chosen from at once on a CPU: their copies stay in its cache."""
+
 
 class Sampling(Protocol):
     """How a completion is sampled; temperature 0 is greedy."""
@@ -53,31 +56,46 @@ class TokenChooser:
 
         FloatingPointError for logits without a distribution, because they are infinite or NaN.
         """
-        alive, logits = alive.to(logits.device), logits.float()
-        temperature = self._temperature[alive]
-        weights = torch.softmax(logits / temperature.masked_fill(temperature == 0, 1.0), -1)
-        if self._any_top_p:
-            weights = _nucleus(weights, self._top_p[alive])
+        alive = alive.to(logits.device)
+        mixed = self._any_top_p and not bool((self._top_p[alive] < 1).all())
+        size = 1 if mixed else max(1, PIECE // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+        pieces = zip(torch.split(logits, size), torch.split(alive, size), strict=True)
+        return torch.cat([self._choose(piece, requests, step) for piece, requests in pieces]).cpu()
+
+    def _choose(self, logits: torch.Tensor, requests: torch.Tensor, step: int) -> torch.Tensor:
+        """Choose for lines whose top_p is below 1 for all or for none."""
+        temperature, top_p = self._temperature[requests], self._top_p[requests]
+        scaled = logits.to(torch.float32, copy=True).div_(temperature.masked_fill(temperature == 0, 1.0))
+        weights, tokens = torch.softmax(scaled, -1), None
+        if bool((top_p < 1).all()):
+            weights, tokens = _nucleus(weights, top_p)
         # A CPU sums float32 in float64. On a GPU a large vocabulary would lose its rare tokens.
         cumulated = weights.cumsum(-1, dtype=torch.float64 if weights.is_cuda else torch.float32)
         total = cumulated[:, -1:]
         if bool(total.isnan().any()):
             raise FloatingPointError("The logits are infinite or NaN.")
-        at = torch.minimum(self._noise[alive, step, None] * total, torch.nextafter(total, torch.zeros_like(total)))
-        chosen = torch.searchsorted(cumulated, at, right=True)[:, 0]
+        noise = self._noise[requests, step, None]
+        at = torch.minimum(noise * total, torch.nextafter(total, torch.zeros_like(total)))
+        chosen = torch.searchsorted(cumulated, at, right=True)
+        if tokens is not None:
+            chosen = tokens.gather(-1, chosen)
         if self._any_greedy:
-            chosen = torch.where(temperature[:, 0] == 0, logits.argmax(-1), chosen)
-        return chosen.cpu()
+            chosen = torch.where(temperature == 0, logits.argmax(-1, keepdim=True), chosen)
+        return chosen[:, 0]
 
 
-def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
-    """Keep the most probable tokens whose sum reaches `top_p`, at least one, and those as probable as the last."""
+def _nucleus(weights: torch.Tensor, top_p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keep the most probable tokens whose sum reaches `top_p`, at least one, and those as probable as the last.
+
+    Return their weights (0 for others) and ids, (lines, candidates), in the order of the vocabulary.
+    """
     size, vocabulary = 64, weights.shape[-1]
     while True:  # sorting all weights costs more than the model; a cut by value does not depend on the size
-        top = weights.topk(min(size, vocabulary), -1).values
-        reached = top.cumsum(-1)
-        if size >= vocabulary or bool(((reached[:, -1:] >= top_p) | (top_p == 1)).all()):
+        top, tokens = weights.topk(min(size, vocabulary), -1)
+        before = top.cumsum(-1) - top
+        last = top.masked_fill(before >= top_p, torch.inf).amin(-1, keepdim=True)
+        if size >= vocabulary or bool((top[:, -1:] < last).all()):
             break
         size *= 8
-    last = top.masked_fill(reached - top >= top_p, torch.inf).amin(-1, keepdim=True)
-    return weights.masked_fill((weights < last) & (top_p < 1), 0.0)
+    tokens, order = tokens.sort(-1)
+    return top.masked_fill(top < last, 0.0).gather(-1, order), tokens

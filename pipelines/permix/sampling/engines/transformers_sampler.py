@@ -16,7 +16,16 @@ from permix.prompting.prompts import Messages
 from permix.sampling import sampler
 from permix.sampling.engines import decoding
 from permix.sampling.engines.adapters import Adapters
-from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
+from permix.sampling.engines.local import (
+    DTYPES,
+    Prompter,
+    Prompts,
+    end_tokens,
+    journaled,
+    published_dtype,
+    refusing,
+    weights_digest,
+)
 from permix.sampling.engines.memory import refuse_too_large
 from permix.sampling.engines.quantised import NF4, load_in_4bit, refuse_without_bitsandbytes
 from permix.sampling.engines.streaming import pieces
@@ -31,11 +40,12 @@ class TransformersSampler:
 
     def __init__(self, engine: Engine) -> None:
         """Load the base; BadInput where model, tokenizer or dtype are not usable."""
-        self.engine, self.dtype = engine, engine.dtype
-        if engine.dtype in NF4:
-            refuse_without_bitsandbytes(f"The dtype {engine.dtype}")
-        elif engine.dtype not in DTYPES:
-            raise BadInput(f"The dtype is {engine.dtype!r}: it should be {', '.join(DTYPES)}, {' or '.join(NF4)}.")
+        self.engine = engine
+        self.dtype = published_dtype(engine.base) if engine.dtype == "auto" else engine.dtype
+        if self.dtype in NF4:
+            refuse_without_bitsandbytes(f"The dtype {self.dtype}")
+        elif self.dtype not in DTYPES:
+            raise BadInput(f"The dtype is {self.dtype!r}: it should be auto, {', '.join(DTYPES)}, {' or '.join(NF4)}.")
         transformers.utils.logging.disable_progress_bar()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._prompter = Prompter(engine.base)
@@ -46,7 +56,7 @@ class TransformersSampler:
         self._room = getattr(config.get_text_config(), "max_position_embeddings", None)
         self._eos = end_tokens(self._prompter.tokenizer, config, self._base.generation_config)
         self._base_digest = ""
-        self._name = f"transformers {transformers.__version__} {self._device.type} {engine.dtype}"
+        self._name = f"transformers {transformers.__version__} {self._device.type} {self.dtype}"
 
     def sample(
         self, requests: Sequence[Request], journal: Path | None = None, progress: Progress | None = None
@@ -90,11 +100,11 @@ class TransformersSampler:
             torch.cuda.empty_cache()
 
     def _load(self) -> Any:
-        base, dtype = self.engine.base, self.engine.dtype
-        refuse_too_large(base, base, dtype, cuda=self._device.type == "cuda")
-        if dtype in NF4:
-            return load_in_4bit(base, self._device, kind="nf4", nested=NF4[dtype])
-        return transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype).to(self._device)
+        base = self.engine.base
+        refuse_too_large(base, base, self.dtype, cuda=self._device.type == "cuda")
+        if self.dtype in NF4:
+            return load_in_4bit(base, self._device, kind="nf4", nested=NF4[self.dtype])
+        return transformers.AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype).to(self._device)
 
     def _batch(self, batch: Sequence[Request], prompts: Prompts) -> list[Completion]:
         torch.set_num_threads(self.engine.threads)

