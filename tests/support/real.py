@@ -10,6 +10,23 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 """The folder of real benchmark files beside a developer's checkout."""
 
 
+IDS = {
+    "SmolLM2-135M-Instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "Qwen2.5-Coder-0.5B-Instruct": "Qwen/Qwen2.5-Coder-0.5B-Instruct",
+    "gemma-3-270m": "google/gemma-3-270m",
+}
+"""{folder in $PERMIX_MODELS: repository on huggingface.co}"""
+
+
+def model(name: str) -> Path:
+    """Return the folder of a real model; skip the test unless `PERMIX_MODELS=FOLDER make real` has it."""
+    folder = Path(os.environ.get("PERMIX_MODELS") or "models").absolute() / name
+    if os.environ.get("PERMIX_REAL") != "1" or not (folder / "config.json").is_file():
+        command = f"hf download {IDS[name]} --local-dir $PERMIX_MODELS/{name}"
+        pytest.skip(f"no {name}: `{command}`, then `PERMIX_MODELS=FOLDER make real`")
+    return folder
+
+
 def need(package: str, install: str) -> None:
     """Skip the test where `package` is not installed, naming the command `install`; fail it under PERMIX_REAL=1."""
     if importlib.util.find_spec(package) is None:

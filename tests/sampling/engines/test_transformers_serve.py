@@ -1,11 +1,5 @@
 """The endpoint back end against a real `transformers serve`: the same model gives the same text as in this process."""
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,41 +8,15 @@ import pytest
 from permix.errors import BadInput
 from permix.sampling.engines import open_engine
 from permix.sampling.sampler import Endpoint, Engine, Request, Sampling
-from tests.support.real import need
+from tests.support.transformers_serve import transformers_serve
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
 def url(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    need("fastapi", "pip install 'transformers[serving]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("serve")
-    (folder / "hf" / "hub").mkdir(parents=True)
-    program = str(Path(sys.executable).with_name("transformers"))
-    command = [program, "serve", str(base), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
-    ):
-        try:
-            while not answers(f"http://127.0.0.1:{port}/health"):
-                assert server.poll() is None, (folder / "log").read_text()
-                time.sleep(0.2)
-            yield f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.kill()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url):
-            return True
-    except OSError:
-        return False
+    with transformers_serve(base, tmp_path_factory.mktemp("serve")) as url:
+        yield url
 
 
 def test_it_gives_the_completions_of_the_transformers_back_end(base: Path, url: str) -> None:
