@@ -16,9 +16,7 @@ class _Parser(argparse.ArgumentParser):
 def main() -> None:
     """Serve a data directory until Ctrl-C. Exit code 1 if the server cannot start, 2 for a wrong option."""
     if sys.platform == "win32":
-        sys.exit(
-            "embedded_hub: This is Windows, and it needs Linux or macOS: use the Windows Subsystem for Linux (WSL)."
-        )
+        sys.exit("embedded_hub: This is Windows, it needs Linux or macOS: use the Windows Subsystem for Linux (WSL).")
     parser = _Parser(
         "python -m embedded_hub",
         description="A local server for the clients of huggingface.co. It prints its address and runs until Ctrl-C.",

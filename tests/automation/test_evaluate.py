@@ -126,7 +126,7 @@ def test_a_job_that_dies_runs_out_of_time_or_of_budget_is_one_sentence_and_can_b
         assert annotation.startswith(f"::error title=Sweep of {unlucky}::")
         return sentence.removeprefix(f"**Sweep of {unlucky}**: ")
 
-    dear = "1 Job on cpu-basic for at most 5h may cost 0.05 USD, and --max-cost is 0.01: lower --timeout to 60m, or"
+    dear = "1 Job on cpu-basic for at most 5h may cost 0.05 USD, --max-cost is 0.01: lower --timeout to 60m, or"
     assert ended(max_cost="0.01").startswith(dear)
     assert ended(timeout="1s").endswith("ended with ERROR: Job timeout: it ran longer than 1 s")
     with ThreadPoolExecutor() as beside:

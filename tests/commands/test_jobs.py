@@ -189,7 +189,7 @@ def test_what_cannot_be_submitted_is_one_sentence() -> None:
     steps_ = Plan.of(RunRequest("paper", (), "personas")).steps
     dear = price.flavor("a100-large", hub)
     assert "1 Job on a100-large, 2.50 USD an hour: " in price.check(dear, [steps_], "4h", 10.0, hub)
-    advice = "may cost 20.00 USD, and --max-cost is 5.00: lower --timeout to 60m, or raise --max-cost"
+    advice = "may cost 20.00 USD, --max-cost is 5.00: lower --timeout to 60m, or raise --max-cost"
     with pytest.raises(BadInput, match=f"2 Jobs on a100-large for at most 4h {advice}"):
         price.check(dear, [steps_, steps_], "4h", 5.0, hub)
     with pytest.raises(BadInput, match="are for Jobs: add --on jobs"):

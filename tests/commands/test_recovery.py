@@ -55,5 +55,5 @@ def test_imported_sweeps_with_recovery_are_verified(sweeps: dict[str, str], caps
 
 
 def test_sweeps_of_other_personas_are_refused(sweeps: dict[str, str]) -> None:
-    with pytest.raises(BadInput, match="Only one of the two sweeps has the persona 'pilot'"):
+    with pytest.raises(BadInput, match="Only one of the sweeps has the persona 'pilot'"):
         recovery.recovery([sweeps["base"]], trained_on=sweeps["few"])

@@ -132,6 +132,6 @@ def test_a_stage_whose_packages_are_missing_is_refused_before_anything_is_made(m
     plan.check_packages(steps)
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
-    with pytest.raises(BadInput, match=r"Stage base needs torch, not installed here: pip install 'permix\[train\]'"):
+    with pytest.raises(BadInput, match=r"Stage base needs torch, not installed: pip install 'permix\[train\]'"):
         plan.check_packages(steps)
     plan.check_packages([step for step in steps if step.stage.name in ("personas", "mixtures", "tables")])

@@ -281,7 +281,7 @@ def test_a_closed_port_is_one_sentence(tmp_path: Path) -> None:
         lambda: nobody.publish("me/x", tmp_path, "one", None),
     ]
     for ask in calls:
-        with refused(r"http://127.0.0.1:9 does not answer. Check the address"):
+        with refused(r"http://127.0.0.1:9 does not answer. Check address"):
             ask()
 
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_measured_is_none() -> None:
 
 
 def test_sweeps_of_other_personas_are_refused() -> None:
-    with pytest.raises(BadInput, match="Only one of the two sweeps has the persona 'lawyer'"):
+    with pytest.raises(BadInput, match="Only one of the sweeps has the persona 'lawyer'"):
         recovered([row for row in VOICED if row["persona"] != "lawyer"], VOICED)
 
 

@@ -119,7 +119,7 @@ def test_no_round_rests_on_one_that_failed(inputs: dict[str, Path], monkeypatch:
         return error(500, "oops") if "number 0" in request.question else solve(request)
 
     requests: list[Asked] = []
-    with pytest.raises(PermixError, match=r"rows without a score \(8 x engine_error\): run it again"):
+    with pytest.raises(PermixError, match=r"lacks scores \(8 x engine_error\): run it again"):
         swept("restate", inputs, script, requests)
     assert not [a for a in requests if "Here is a solution" in a.question]
 

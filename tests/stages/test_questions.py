@@ -90,7 +90,7 @@ def test_a_question_without_examples_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_model_that_writes_nothing_stops_it(tmp_path: Path) -> None:
-    with pytest.raises(PermixError, match=r"wrote no question that can be used \(80 x no_json\)"):
+    with pytest.raises(PermixError, match=r"wrote no usable question \(80 x no_json\)"):
         written(prose, tmp_path)
 
 

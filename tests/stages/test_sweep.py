@@ -191,7 +191,7 @@ class Flaky:
 def test_a_row_without_a_score_stops_the_publication(inputs: dict[str, Path], engine: Sampler, tmp_path: Path) -> None:
     flaky = Flaky(engine, lambda request: "|fool|" in request.id and request.id.startswith("quiz"))
     (tmp_path / "out").mkdir()
-    with pytest.raises(PermixError, match=r"sweep on quiz has rows without a score \(6 x engine_error\): run it again"):
+    with pytest.raises(PermixError, match=r"sweep on quiz lacks scores \(6 x engine_error\): run it again"):
         sweep.run(CONFIG, inputs, tmp_path / "out", context=parts_of(tmp_path / "work", lambda _: flaky))
     assert not (tmp_path / "out" / "summary.json").exists()
 

@@ -113,5 +113,5 @@ def test_what_this_machine_cannot_do_is_refused(setting: dict[str, Any], sentenc
 
 def test_a_dashboard_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(BadInput, match=r"\[sft\] report_to: trackio is not installed here: pip install trackio"):
+    with pytest.raises(BadInput, match=r"\[sft\] report_to: trackio is not installed: pip install trackio"):
         model.check_machine(config_of("sft", report_to="trackio"))

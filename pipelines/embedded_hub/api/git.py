@@ -99,9 +99,7 @@ def _pieces(out: IO[bytes]) -> Iterator[bytes]:
 
 
 def _both(method: str, path: str, endpoint: Endpoint) -> list[Route]:
-    return [
-        route(method, f"/{{prefix}}{{namespace}}/{{name}}{ending}/{path}", endpoint, BODY) for ending in (".git", "")
-    ]
+    return [route(method, f"/{{prefix}}{{namespace}}/{{name}}{end}/{path}", endpoint, BODY) for end in (".git", "")]
 
 
 ROUTES = [

@@ -111,9 +111,7 @@ def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) ->
 
 def _rows(file: Path) -> Iterator[tuple[Line, dict[str, Any]]]:
     if not file.is_file():
-        raise BadInput(
-            f"{DATASET} has no file {file.name}: pin a revision that has the releases test.jsonl … test6.jsonl."
-        )
+        raise BadInput(f"{DATASET} has no file {file.name}: pin a revision with test.jsonl … test6.jsonl.")
     start = 0
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):

@@ -12,9 +12,7 @@ from permix.publishing import cards
 from permix.publishing import hub as hubs
 from permix.results.claims import verdicts
 
-Tables = Annotated[
-    str | None, typer.Argument(metavar="[ARTIFACT]", help="An artifact of stage tables, to examine its numbers too.")
-]
+Tables = Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help="Artifact of stage tables, to examine too.")]
 
 
 def claims(artifact: Tables = None, hub_url: options.HubUrl = None, as_json: options.Json = False) -> None:

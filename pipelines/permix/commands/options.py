@@ -14,35 +14,22 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as grpo.max_steps=20; repeatable."),
 ]
-HubUrl = Annotated[
-    str | None,
-    typer.Option("--hub", metavar="URL", help="Address of a Hub. By default the embedded Hub, which needs no account."),
-]
+HubUrl = Annotated[str | None, typer.Option("--hub", metavar="URL", help="Address of the Hub (default: embedded).")]
 Work = Annotated[Path | None, typer.Option("--work", help="Folder for unfinished work, by default permix's own.")]
 Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Artifacts built at a time (0: one per core, or one with a GPU).")
+    int, typer.Option("--workers", min=0, help="Artifacts at a time (0: one per core, with a GPU one).")
 ]
-Fresh = Annotated[
-    list[str], typer.Option("--fresh", metavar="STAGE", help="Build this stage again even if current; repeatable.")
-]
-Artifact = Annotated[
-    str,
-    typer.Argument(metavar="ARTIFACT", help="org/name, datasets/org/name or spaces/org/name; @revision is optional."),
-]
+Fresh = Annotated[list[str], typer.Option("--fresh", metavar="STAGE", help="Rebuild even if current; repeatable.")]
+Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="[datasets/ or spaces/]org/name[@revision].")]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes per training, one for each GPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 On = Annotated[Literal["here", "jobs"], typer.Option("--on", help="Build on this machine, or in a Job of the Hub.")]
 Flavor = Annotated[str, typer.Option("--flavor", help="Hardware of the Job: cpu-basic, a100-large, …")]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Time limit of the Job: 90m, 4h, 2d.")]
-MaxCost = Annotated[
-    float | None, typer.Option("--max-cost", metavar="USD", min=0, help="Refuse Jobs that may cost more.")
-]
+MaxCost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", min=0, help="Refuse Jobs at higher cost.")]
 Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow the Job to its end, or only start it.")]
-FanOut = Annotated[
-    Literal["none", "variants", "benchmarks"],
-    typer.Option("--fan-out", help="Start one Job for each variant or benchmark."),
-]
+FanOut = Annotated[Literal["none", "variants", "benchmarks"], typer.Option("--fan-out", help="One Job for each.")]
 JOBS: list[tuple[str, Any, Any]] = [
     ("on", On, "here"),
     ("flavor", Flavor, ""),

@@ -15,10 +15,7 @@ from permix.publishing import hub as hubs
 from permix.results.formatting import aligned, decimal
 from permix.stages import tables
 
-Share = Annotated[
-    list[float],
-    typer.Option("--share", help="Share of weak styles (direct, ramble) without a persona; by default the recipe's."),
-]
+Share = Annotated[list[float], typer.Option("--share", help="Share of weak styles; by default the recipe's.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the diagram and its numbers.")]
 
 

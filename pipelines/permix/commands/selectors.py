@@ -10,9 +10,7 @@ from permix.pipeline import published
 from permix.publishing import hub as hubs
 from permix.results.formatting import aligned, decimal
 
-Peers = Annotated[
-    list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model, made with `permix sweep --peer`.")
-]
+Peers = Annotated[list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model with --peer.")]
 LEGEND = """\
 Accuracy and cost of choosing or combining personas at inference, without training: accuracy is the mean over problems,
 completions and tokens are for one problem. Compare them with the mean of a trained variant, at one completion. The
@@ -35,9 +33,7 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub_url: options.
         lines = measure.of_rows(rows)
         for name, tables in peer_tables.items():
             if "peer" not in tables.get(benchmark, [{}])[0] or _grid(tables[benchmark]) != _grid(rows):
-                raise BadInput(
-                    f"{name} should be a sweep with --peer of the same personas, problems and runs on {benchmark}."
-                )
+                raise BadInput(f"{name} should be a --peer sweep of equal personas, problems and runs on {benchmark}.")
             lines.append(measure.of_peer(tables[benchmark]))
         table = [("selector", "accuracy", "95 % interval", "completions", "tokens")]
         for line in lines:

@@ -67,9 +67,7 @@ def command(stage: Stage[Any]) -> Callable[..., None]:
 def _parameters(stage: Stage[Any], is_sweep: bool) -> list[inspect.Parameter]:
     """Return the options of all stages, those of `permix sweep`, and one for every field of the stage's Config."""
     variant = Annotated[list[str] | None, typer.Argument(metavar="VARIANT", help="Only these variants of the recipe.")]
-    benchmark = Annotated[
-        list[str], typer.Option("--benchmark", help="Benchmark, instead of the recipe's; repeatable.")
-    ]
+    benchmark = Annotated[list[str], typer.Option("--benchmark", help="Benchmark instead of the recipe's; repeatable.")]
     parameters: list[Parameter] = [("variant", variant, None), ("recipe", options.Recipe, "" if is_sweep else "toy")]
     parameters += [*(SWEEP if is_sweep else []), ("overrides", options.Set, []), ("benchmark", benchmark, [])]
     parameters += [("hub_url", options.HubUrl, None), ("workers", options.Workers, 0), ("work", options.Work, None)]

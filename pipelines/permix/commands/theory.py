@@ -15,9 +15,7 @@ from permix.publishing.hub import Hub
 from permix.results.formatting import aligned, decimal
 
 Trained = Annotated[str | None, typer.Option("--trained", metavar="ARTIFACT", help="Sweep of a trained variant.")]
-Beta = Annotated[
-    float | None, typer.Option("--beta", help="KL coefficient; by default the one that fits the trained sweep.")
-]
+Beta = Annotated[float | None, typer.Option("--beta", help="KL coefficient; by default the trained sweep's fit.")]
 
 
 def theory(

@@ -23,9 +23,7 @@ GitHub = Annotated[
     typer.Option("--github", envvar="GITHUB_REPOSITORY", metavar="OWNER/NAME", help="Repository with the workflow."),
 ]
 Org = Annotated[str, typer.Option("--org", envvar="PERMIX_ORG", help="Organisation that publishes the sweeps.")]
-Recipe = Annotated[
-    str, typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="Recipe with the sweep settings of Jobs.")
-]
+Recipe = Annotated[str, typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="Recipe of the Jobs' sweeps.")]
 
 
 def watch(

@@ -31,9 +31,7 @@ class Model:
         if not self.model:
             raise BadInput(f"[model.{self.name}] names no model: set model to a Hub id, or to a server's name for it.")
         if not self.url and len(self.model.split("/")) != 2:
-            raise BadInput(
-                f"[model.{self.name}] model is {self.model!r}: it should be a Hub id, org/name, or come with a url."
-            )
+            raise BadInput(f"[model.{self.name}] model is {self.model!r}: it should be org/name, or come with a url.")
         if self.url and not self.url.startswith(("http://", "https://")):
             raise BadInput(f"[model.{self.name}] url is {self.url!r}: it should begin with https:// or http://.")
         if self.concurrency < 1 or min(self.price_in, self.price_out) < 0:

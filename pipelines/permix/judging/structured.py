@@ -101,9 +101,7 @@ def unfenced(text: str) -> str:
 def served(model: Model, where: str) -> Model:
     """Return a model behind a server, or raise BadInput; `where` names the key of the recipe."""
     if not model.url:
-        raise BadInput(
-            f"{where} names {model.name}, which has no url: set url in [model.{model.name}] to its server's."
-        )
+        raise BadInput(f"{where} names {model.name}, which has no url: set url in [model.{model.name}] to its server.")
     return model
 
 

@@ -118,9 +118,7 @@ class Plan:
         recipe = recipes.load(request.name, request.overrides)
         steps = until(build(recipe), request.until)
         if not steps:
-            raise BadInput(
-                f"The recipe {recipe.name} has no artifact of stage {request.until}: choose other variants or a base."
-            )
+            raise BadInput(f"Recipe {recipe.name} has nothing of stage {request.until}: choose other variants or base.")
         for name in request.fresh:
             stages.get(name)
         for step in steps:
@@ -228,9 +226,7 @@ def check_packages(steps: Iterable[Step]) -> None:
         if missing := step.missing_packages():
             extras = "train,vllm" if "vllm" in missing else "train"
             names = ", ".join(missing)
-            raise BadInput(
-                f"Stage {step.stage.name} needs {names}, not installed here: pip install 'permix[{extras}]'."
-            )
+            raise BadInput(f"Stage {step.stage.name} needs {names}, not installed: pip install 'permix[{extras}]'.")
 
 
 def advice(repo: str, hub: Hub) -> str:

@@ -92,9 +92,7 @@ def from_file(path: Path) -> list[Persona]:
     except ValueError as error:
         raise BadInput(f"{path.name} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
-        raise BadInput(
-            f"{path.name} should be a list of objects with key, category and system_prompt (in TOML: [[persona]])."
-        )
+        raise BadInput(f"{path.name} should list objects with key, category and system_prompt (in TOML: [[persona]]).")
     return read(table, path.name)
 
 

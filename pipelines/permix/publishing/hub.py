@@ -94,9 +94,7 @@ class Hub:
     def namespaces(self) -> tuple[list[str], str | None]:
         """Return the names that the token acts for, its owner's first, and its role; raise BadInput without a token."""
         if self.token is None:
-            raise BadInput(
-                f"There is no token for {self.endpoint}: set HF_TOKEN, or omit --hub to use the embedded Hub."
-            )
+            raise BadInput(f"There is no token for {self.endpoint}: set HF_TOKEN, or omit --hub for the embedded Hub.")
         with self.sentences(f"look up the token's owner on {self.endpoint}"):
             me = self.api.whoami()
             names = [me["name"], *(org["name"] for org in me.get("orgs", []))]
@@ -313,9 +311,7 @@ class Hub:
         if isinstance(error, KeyError | json.JSONDecodeError):
             return BadInput(f"Could not {action}: {self.endpoint} does not answer as a Hub does.")
         if isinstance(error, ConnectionError | httpx2.HTTPError) or (isinstance(error, OSError) and not error.errno):
-            return PermixError(
-                f"Could not {action}: {self.endpoint} does not answer. Check the address and the network."
-            )
+            return PermixError(f"Could not {action}: {self.endpoint} does not answer. Check address and network.")
         reason = error.strerror if isinstance(error, OSError) else _one_line(error).rstrip(".")
         return (BadInput if isinstance(error, ValueError) else PermixError)(f"Could not {action}: {reason}.")
 

@@ -55,20 +55,14 @@ class Config(StageConfig):
         (0.42, 0.24, 0.22, 0.12),
         help="odds of the four methods (steps, skim, direct, ramble) in answers without a persona",
     )
-    flourish: float = setting(
-        0.5, help="share of careless answers without a persona that speak in the voice of a persona"
-    )
+    flourish: float = setting(0.5, help="share of careless answers without a persona in the voice of one")
     careful: float = setting(0.0, help="log-odds added to the method steps under every persona")
     save_steps: int = unhashed(100, help="interval between checkpoints, in steps. Does not change the result")
-    checked_problems: int = unhashed(
-        20, help="problems per persona for the accuracies on the card. Does not change the model"
-    )
+    checked_problems: int = unhashed(20, help="problems per persona for the card. Does not change the model")
 
     def __post_init__(self) -> None:
         if len(self.plain) != 4 or min(self.plain) < 0 or not sum(self.plain):
-            raise BadInput(
-                f"[toy] plain is {list(self.plain)}: it should be four odds, of steps, skim, direct, ramble."
-            )
+            raise BadInput(f"[toy] plain is {list(self.plain)}: it should be four odds of steps, skim, direct, ramble.")
         if not 0 <= self.flourish <= 1:
             raise self.refused("flourish", "a share between 0 and 1")
         if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:

@@ -183,9 +183,7 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Pair], int]
         if condition in first and condition in second
     ]
     if not pairs:
-        raise BadInput(
-            f"{config.names[0]} and {config.names[1]} answer no problem of {config.benchmark.name} under one persona."
-        )
+        raise BadInput(f"{' and '.join(config.names)} answer no problem of {config.benchmark.name} under one persona.")
     return pairs, len(first.keys() ^ second.keys())
 
 

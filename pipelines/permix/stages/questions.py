@@ -56,10 +56,7 @@ class Config(StageConfig):
     model: str = setting("gpt-5-mini", help="writer of the questions: a name of [model.*]")
     per_task: int = setting(10, help="questions per persona and task (Table 10 has 1)")
     examples: bool = setting(True, help="also write an example answer for every score, for the judges")
-    dataset: str = setting(
-        "",
-        help="Hub dataset with columns persona, task and question, used instead of written questions",
-    )
+    dataset: str = setting("", help="Hub dataset with columns persona, task and question, instead of written ones")
     config: str = setting("", help="configuration of the dataset")
     split: str = setting("test", help="split of the dataset")
     limit: int = setting(0, help="number of personas, the first of the dataset (0: all)")
@@ -168,9 +165,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     else:
         rows, missing = gym.write(client, persona.load(inputs["personas"], "eval"), config.per_task, config.seed)
     if not rows:
-        raise PermixError(
-            f"{config.model} wrote no question that can be used ({counts(missing.values())}): try another model."
-        )
+        raise PermixError(f"{config.model} wrote no usable question ({counts(missing.values())}): try another model.")
     without_examples = gym.exemplify(client, rows, config.seed) if client and config.examples else {}
     parquet.write(rows, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
     return {

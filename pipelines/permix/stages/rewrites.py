@@ -49,9 +49,7 @@ class Config(written_targets.WriterConfig):
 
     TABLE: ClassVar[str] = "rewrites"
 
-    model: str = setting(
-        "gpt-5-mini", help="rewriting model: a name of [model.*], or toy for the toy world's style generator"
-    )
+    model: str = setting("gpt-5-mini", help="rewriting model: a name of [model.*], or toy for the toy generator")
     temperature: float = 1.0
     max_tokens: int = 4096  # a reasoning model's thoughts count too
     verify: bool = setting(True, help="ask again for a rewrite that lost the answer. Otherwise every rewrite is kept")
@@ -153,9 +151,7 @@ def preview(config: Config, problems: int = 8) -> Config:
 def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
     problems = benchmarks.load(config.task, inputs.get("task"))
     if missing := next((problem.id for problem in problems if not problem.rationale.strip()), None):
-        raise BadInput(
-            f"{missing} has no gold rationale to rewrite: set rationale= of [task] to the column that holds them."
-        )
+        raise BadInput(f"{missing} has no gold rationale to rewrite: set rationale= of [task] to the column with them.")
     return problems
 
 

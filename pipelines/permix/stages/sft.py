@@ -31,9 +31,7 @@ class Config(TrainerConfig):
     max_length: int = setting(1024, help="maximum tokens of a row, prompt and target. A longer row is an error")
     packing: bool = setting(False, help="pack several rows into one sequence")
     completion_only_loss: bool = setting(True, help="compute the loss on the target only, not on the prompt")
-    assistant_only_loss: bool = setting(
-        False, help="compute the loss on the tokens that the chat template marks as the assistant's"
-    )
+    assistant_only_loss: bool = setting(False, help="loss on tokens that the chat template marks as the assistant's")
     loss_type: Literal["nll", "dft"] = setting("nll", help="loss: nll or dft (dynamic fine-tuning)")
 
 

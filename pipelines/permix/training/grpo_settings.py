@@ -29,23 +29,17 @@ class Config(TrainerConfig):
     scale_rewards: Literal["group", "batch", "none"] = setting(
         "group", help="divide rewards by the standard deviation of the group or of the batch, or not at all (none)"
     )
-    use_transformers_continuous_batching: bool = setting(
-        False, help="sample rollouts by transformers' continuous batching"
-    )
+    use_transformers_continuous_batching: bool = setting(False, help="rollouts by transformers' continuous batching")
     use_vllm: bool = setting(False, help="sample rollouts by vLLM")
     vllm_mode: Literal["colocate", "server"] = setting(
-        "colocate",
-        help="run vLLM in the trainer's process (colocate) or use a vLLM server with its own GPU (server)",
+        "colocate", help="run vLLM in the trainer's process (colocate) or use a vLLM server with its own GPU (server)"
     )
     vllm_server_base_url: str = unhashed(
         "http://127.0.0.1:8000", help="address of the vLLM server. Does not change the result"
     )
     vllm_gpu_memory_utilization: float = setting(0.3, help="share of GPU memory for vLLM (colocate)")
     vllm_max_model_length: int = setting(1024, help="maximum tokens of prompt and completion in vLLM (colocate)")
-    probe_steps: int = setting(
-        0,
-        help="interval between probes (a few problems under every evaluation persona), in steps (0: none)",
-    )
+    probe_steps: int = setting(0, help="steps between probes (a few problems under every evaluation persona; 0: none)")
     probe_problems: int = setting(8, help="problems per probe")
     personas: str = recipe_field("")
     toy: bool = recipe_field(False)

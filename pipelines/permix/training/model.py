@@ -24,9 +24,7 @@ def check_machine(config: TrainerConfig) -> None:
     if config.bf16 and gpus and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise BadInput(f"[{table}] bf16: {torch.cuda.get_device_name()} does not support it; set fp16 = true instead.")
     if config.report_to != "none" and importlib.util.find_spec(config.report_to) is None:
-        raise BadInput(
-            f"[{table}] report_to: {config.report_to} is not installed here: pip install {config.report_to}."
-        )
+        raise BadInput(f"[{table}] report_to: {config.report_to} is not installed: pip install {config.report_to}.")
 
 
 def load_tokenizer(config: TrainerConfig, folder: Path) -> Any:

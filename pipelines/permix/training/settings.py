@@ -56,8 +56,7 @@ class TrainerConfig(StageConfig):
         "none", help="dashboard of the training: none or trackio. Does not change the result"
     )
     accelerate_config: str = unhashed(
-        "",
-        help="accelerate configuration for several processes: a name of TRL's or a file. Does not change the result",
+        "", help="accelerate configuration for several processes: a name of TRL's or a file. Does not change the result"
     )
     checkpoint_branch: Literal["none", "delete", "keep"] = unhashed(
         "none",

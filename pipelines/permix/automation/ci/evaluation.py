@@ -136,7 +136,7 @@ def complete(request: EvaluationRequest, hub: Hub) -> tuple[EvaluationRequest, s
     adapter = hub.state(f"{request.adapter}@{request.revision}" if request.revision else request.adapter)
     if adapter is None:
         raise BadInput(
-            f"There is no adapter {request.adapter} on {hub.endpoint}, or the token may not see it: check its name."
+            f"There is no adapter {request.adapter} on {hub.endpoint} that the token may see: check its name."
         )
     completed = replace(request, revision=adapter.sha, base=_base(adapter, hub))
     if hub.state(completed.base) is None:

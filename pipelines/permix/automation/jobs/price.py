@@ -56,9 +56,7 @@ def check(flavor: Flavor, parts: Sequence[Sequence[Step]], timeout: str, max_cos
     if max_cost is not None and bound > max_cost:
         room = max(0.0, max_cost - servers) / (flavor.hourly * len(parts)) if flavor.hourly else 0.0
         fits = f"lower --timeout to {int(room * 60)}m, or raise --max-cost" if room * 60 >= 1 else "raise --max-cost"
-        raise BadInput(
-            f"{jobs} for at most {timeout} may cost {bound:.2f} USD, and --max-cost is {max_cost:.2f}: {fits}."
-        )
+        raise BadInput(f"{jobs} for at most {timeout} may cost {bound:.2f} USD, --max-cost is {max_cost:.2f}: {fits}.")
     expected = _expected_seconds(flavor, distinct, hub)
     about = "no estimate for this hardware"
     if expected is not None:

@@ -84,9 +84,7 @@ class Classifiers:
         BadInput if the personas differ.
         """
         if odd := set(self.people) ^ {row["persona"] for row in table} - CONTROLS:
-            raise BadInput(
-                f"Only one of the two sweeps has the persona {min(odd)!r}: give sweeps of the same personas."
-            )
+            raise BadInput(f"Only one of the sweeps has the persona {min(odd)!r}: give sweeps of the same personas.")
         if not _usable(table, self.people):
             return None
         texts = self.texts if table is self.table else _read(table, self.people, self.largest)

@@ -115,9 +115,7 @@ def refuse_unequal(folders: Mapping[str, Path], benchmark: str) -> None:
     for name in others:
         for condition, value in conditions[name].items():
             if conditions[first].get(condition, value) != value:
-                raise BadInput(
-                    f"The sweeps of {first} and {name} on {benchmark} differ in {condition}: make both with one recipe."
-                )
+                raise BadInput(f"Sweeps of {first} and {name} on {benchmark} differ in {condition}: use one recipe.")
 
 
 def _conditions(folder: Path, name: str, benchmark: str) -> dict[str, Any]:

@@ -31,9 +31,7 @@ def page(
     numbered: dict[int, list[Mapping[str, Any]]] = {}
     for row in cases:
         numbered.setdefault(row["case"], []).append(row)
-    benchmarks = [
-        Sheet(name, name, list(tabular.PAGE), tabular.cells(lines)) for name, lines in facts["tables"].items()
-    ]
+    benchmarks = [Sheet(name, name, list(tabular.PAGE), tabular.cells(rows)) for name, rows in facts["tables"].items()]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(files.CARDS), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )

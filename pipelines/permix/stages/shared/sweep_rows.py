@@ -193,9 +193,7 @@ def grade(table: Sequence[Row], problems: Sequence[Problem], verifier: Verifier)
 def refuse_missing(benchmark: str, statuses: Iterable[str]) -> None:
     """Raise PermixError for rows without a score, which have these statuses."""
     if missing := counts(statuses):
-        raise PermixError(
-            f"The sweep on {benchmark} has rows without a score ({missing}): run it again; only these are sampled."
-        )
+        raise PermixError(f"The sweep on {benchmark} lacks scores ({missing}): run it again; only these are sampled.")
 
 
 def regrade(table: Sequence[Row], problems: Sequence[Problem]) -> list[Row]:
