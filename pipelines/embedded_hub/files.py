@@ -27,6 +27,6 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def environment_without_secrets() -> dict[str, str]:
+def without_secrets() -> dict[str, str]:
     """Return this process's environment without the variables whose names suggest a secret."""
     return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from embedded_hub.errors import ServerError
-from embedded_hub.files import environment_without_secrets
+from embedded_hub.files import without_secrets
 
 DEFAULT_PORT = 7862
 START_SECONDS = 20.0
@@ -147,7 +147,7 @@ def open_lock(path: Path) -> int:
 
 def _start(root: Path, port: int | None) -> "subprocess.Popen[bytes]":
     package = Path(__file__).resolve().parents[1]
-    environment = {key: value for key, value in environment_without_secrets().items() if key not in TOKEN_VARIABLES}
+    environment = {key: value for key, value in without_secrets().items() if key not in TOKEN_VARIABLES}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-P", "-m", "embedded_hub", "--leased", "--root", str(root)]
     if port is not None:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from embedded_hub import files as atomic
+
 _HERE = Path(__file__).resolve().parent
 ROOT = _HERE / "_data" if (_HERE / "_data").is_dir() else _HERE.parents[1]  # in a wheel, else in a checkout
 PERSONAS, CARDS, SPACES, RECIPES = (ROOT / part for part in ("personas", "hub_cards", "spaces", "pipelines/recipes"))
@@ -39,15 +41,7 @@ def storable(content: Any) -> Any:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path` atomically: after a kill or power cut it has the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)  # after an error such as a full disk
+    atomic.write_bytes(path, data)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -27,11 +27,16 @@ def write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: P
     parquet.write_table(table, path, compression="zstd")
 
 
-def read(path: Path) -> list[Row]:
-    """Return the rows of one file."""
+def data_file(folder: Path, config: str = "", split: str = "test") -> Path:
+    """Return the file of a split in an artifact's folder; `config` is "" for a dataset without configurations."""
+    return folder / "data" / config / f"{split}-00000-of-00001.parquet"
+
+
+def read(path: Path, columns: Sequence[str] | None = None, filters: Any = None) -> list[Row]:
+    """Return the rows of one file: by default all of them, with all columns."""
     import pyarrow.parquet as parquet
 
-    return [dict(row) for row in parquet.read_table(path).to_pylist()]
+    return [dict(row) for row in parquet.read_table(path, columns=columns, filters=filters).to_pylist()]
 
 
 def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[Row]:

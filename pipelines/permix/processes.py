@@ -1,7 +1,6 @@
 """Start child Python processes without secrets in their environment, and end them with their parent."""
 
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -12,6 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
+from embedded_hub.files import without_secrets as without_secrets
+
 CALL = """
 import sys
 sys.path[:0] = [folder for folder in sys.argv[1:] if folder not in sys.path]
@@ -20,12 +21,6 @@ from {module} import {name}
 """
 LOOK = 0.5
 """Seconds between two checks of the parent."""
-_SECRET = re.compile("(KEY|TOKEN|SECRET|PASSWORD)S?$", re.IGNORECASE)
-
-
-def without_secrets() -> dict[str, str]:
-    """Return this process's environment without variables whose names end like those of secrets."""
-    return {name: value for name, value in os.environ.items() if not _SECRET.search(name)}
 
 
 def _exit() -> None:

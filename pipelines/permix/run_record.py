@@ -20,17 +20,8 @@ from permix import __version__, files
 
 RECORD = "run.json"
 PACKAGES = (
-    "huggingface-hub",
-    "datasets",
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "bitsandbytes",
-    "math-verify",
-    "numpy",
-    "pyarrow",
+    *("huggingface-hub", "datasets", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes"),
+    *("math-verify", "numpy", "pyarrow"),
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from embedded_hub import launch
 from permix.automation.jobs import build, bundle, follow, price, submit
-from permix.automation.jobs.terms import JobTerms
+from permix.automation.jobs.build import JobTerms
 from permix.commands import run as runs
 from permix.errors import BadInput, PermixError
 from permix.pipeline.plan import Plan, RunRequest

@@ -12,6 +12,7 @@ from permix import benchmarks
 from permix.benchmarks import Source
 from permix.errors import BadInput
 from permix.paper import variants
+from permix.parquet import write
 from permix.pipeline import plan, recipes
 from permix.prompting import persona, prompts
 from permix.publishing.hub import RepositoryState
@@ -151,7 +152,7 @@ def write_answers(folder: Path, part: str, rows: list[tuple[str, str | None]]) -
         | {"messages": [{"role": "user", "content": "what the writer was asked"}], "completion": text, "tokens_out": 7}
         for n, (text, persona) in enumerate(rows)
     ]
-    written_targets.write(answers, folder / part / "train-00000-of-00001.parquet")
+    write(answers, written_targets.COLUMNS, folder / part / "train-00000-of-00001.parquet")
     return folder
 
 

@@ -26,7 +26,7 @@ def overlap(
     stored = published.artifact(mixture, hub)
     if stored.record["stage"] != "mixtures":
         raise BadInput(f"{stored.repo} was made by stage {stored.record['stage']}: give a mixture.")
-    rows = parquet.read(hub.fetch(stored) / "data" / "train-00000-of-00001.parquet")
+    rows = parquet.read(parquet.data_file(hub.fetch(stored), split="train"))
     for source in sources:
         folder = hub.fetch(plan.foreign_input(source.repo, hub, "overlap"), source.files) if source.repo else None
         shared = measure.of_mixture(rows, benchmarks.load(source, folder))

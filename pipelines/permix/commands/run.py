@@ -4,8 +4,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from permix.automation.jobs.build import JobTerms
 from permix.automation.jobs.build import build as build_in_jobs
-from permix.automation.jobs.terms import JobTerms
 from permix.commands import options
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from permix.commands import options, preview, run
+from permix.commands import options, run
+from permix.pipeline import preview
 from permix.pipeline.ad_hoc import Target
-from permix.pipeline.plan import RunRequest
+from permix.pipeline.plan import Plan, RunRequest
+from permix.publishing import hub as hubs
 from permix.stage import Stage, help_texts, own_fields
 
 Parameter = tuple[str, Any, Any]
@@ -53,10 +55,10 @@ def command(stage: Stage[Any]) -> Callable[..., None]:
             changes += target.overrides(variant or [])
         settings = [f"{stage.table}.{key}={_toml(value)}" for key, value in values.items() if value not in (None, [])]
         changes = [*overrides, *changes, *settings]
+        request = RunRequest(recipe, tuple(changes), stage.name, workers=workers, processes=processes)
         if preview_only:
-            preview.preview(recipe, changes, stage.name, hub_url, work)
+            _show(preview.preview(Plan.of(request), hubs.connect(hub_url), work))
         else:
-            request = RunRequest(recipe, tuple(changes), stage.name, workers=workers, processes=processes)
             run.build(request, hub_url, work, terms)
 
     run_stage.__signature__ = inspect.Signature(_parameters(stage, is_sweep))  # type: ignore[attr-defined]
@@ -82,6 +84,14 @@ def _parameters(stage: Stage[Any], is_sweep: bool) -> list[inspect.Parameter]:
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
         for key, hint, default in parameters
     ]
+
+
+def _show(previewed: preview.Preview) -> None:
+    """Print the first rows of the stage's artifact and the cost of all of them."""
+    for row in previewed.rows:
+        print(f"--- {row['problem_id']}, {row['persona'] or 'no persona'}: {row['status']}, gold {row['gold']}")
+        print(f"{row['question']}\n\n{row['completion']}\n")
+    print(previewed.cost)
 
 
 def _option(field: Field[Any], hint: Any, text: str) -> tuple[Any, Any]:

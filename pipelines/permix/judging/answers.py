@@ -9,20 +9,11 @@ from permix.prompting import prompts
 from permix.prompting.persona import Persona
 from permix.sampling.sampler import Adapter, Completion, Request, Sampling, seed_of
 
-COLUMNS = {
-    "question_id": "string",
-    "persona": "string",
-    "category": "string",
-    "task": "string",
-    "question": "string",
-    "question_writer": "string",
-    "answer": "string",
-    "finish": "string",
-    "tokens_out": "int32",
-    "seed": "int64",
-    "adapter_digest": "string",
-    "base_dtype": "string",
-}
+COLUMNS = (
+    dict.fromkeys(("question_id", "persona", "category", "task", "question", "question_writer"), "string")
+    | {"answer": "string", "finish": "string", "tokens_out": "int32", "seed": "int64"}
+    | dict.fromkeys(("adapter_digest", "base_dtype"), "string")
+)
 Row = dict[str, Any]
 
 

@@ -14,12 +14,15 @@ SCORES = ("1", "2", "3", "4", "5")
 
 
 class Own:
-    """permix.judging.procedure.Procedure"""
+    """Write, ask and judge questions, the rows of stage questions; a mapping has them by id.
+
+    `not_copied` lists the bugs of upstream's scripts that are omitted on purpose.
+    """
 
     not_copied: ClassVar[tuple[str, ...]] = ()
 
     def write(self, client: Client, pool: Sequence[Persona], count: int, seed: int) -> tuple[list[Row], dict[str, str]]:
-        """Ask once per persona and task."""
+        """Return `count` questions per persona and task, one request each, and {persona|task: fault} of the failed."""
         cells = {f"{persona.key}|{task}": (persona, task) for persona in pool for task in TASKS}
         chats = {
             key: prompt.interviewing(persona.system_prompt, task, TASKS[task], count)
@@ -34,7 +37,7 @@ class Own:
         return questions, {key: reply.fault for key, reply in replies.items() if reply.value is None}
 
     def exemplify(self, client: Client, rows: Sequence[Row], seed: int) -> dict[str, str]:
-        """Ask once per question."""
+        """Give every row an example of each score, one request each; return {question id: fault} of the failed."""
         chats = {
             row["question_id"]: prompt.exemplifying(row["description"], row["task"], row["question"]) for row in rows
         }
@@ -45,18 +48,18 @@ class Own:
         return {key: reply.fault for key, reply in replies.items() if reply.value is None}
 
     def system_prompt(self, row: Row) -> str:
-        """Return the persona's own system prompt."""
+        """Return the system prompt for a row's question: the persona's own."""
         return str(row["system_prompt"])
 
     def judge(
         self, client: Client, journal: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
     ) -> Iterator[Judgement]:
-        """Ask once per answer."""
+        """Score every answer from 1 to 5, one request each; `journal` names the journals."""
         items = [Item(key, scoring(rows[key], answer)) for key, answer in answers.items()]
         return ModelJudge(client, judge.SCORE, journal, seed).judge(items)
 
     def prompts(self) -> dict[str, str]:
-        """Return the text files of permix.prompting.prompts."""
+        """Return the texts that determine the replies."""
         return prompt.templates(
             *("questions", "examples", "score", "score_item", "again"),
             *(f"{kind}/{task}" for kind in ("tasks", "rubrics") for task in TASKS),

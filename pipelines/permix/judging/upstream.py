@@ -57,7 +57,7 @@ RUBRIC = ("persona", "question", "response", "score_example")
 
 
 class Upstream:
-    """permix.judging.procedure.Procedure"""
+    """The methods of permix.judging.own.Own, as upstream's scripts do it."""
 
     not_copied: ClassVar[tuple[str, ...]] = NOT_COPIED
 

@@ -25,6 +25,7 @@ class Persona:
 
 CONTROLS = (Persona("none", "Control", ""), Persona("helpful", "Control", "You are a helpful assistant."))
 """Measured in every sweep, but not part of PSS: no system message, and the usual one."""
+CONTROL_KEYS = tuple(control.key for control in CONTROLS)
 
 
 def draw(pool: Sequence[Persona], seed: int, problem_id: str, epoch: int = 0) -> Persona:
@@ -52,7 +53,7 @@ def read(table: Iterable[dict[str, Any]], where: str) -> list[Persona]:
     for key in keys:
         if keys.count(key) > 1:
             raise BadInput(f"The key {key!r} appears twice in {where}: keys must be unique.")
-        if key in {control.key for control in CONTROLS}:
+        if key in CONTROL_KEYS:
             raise BadInput(f"The key {key!r} in {where} is reserved for the control of that name: choose another.")
     return pool
 

@@ -72,11 +72,6 @@ def target(config: Config) -> str:
     return f"spaces/{config.org}/{config.space}"
 
 
-def inputs(config: Config) -> dict[str, str]:
-    """Return no inputs: the files come with permix."""
-    return {}
-
-
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Build the folder."""
     return {"files": len(list(build(config.space, out).rglob("*")))}
@@ -89,6 +84,5 @@ STAGE = Stage(
     config=Config,
     configs=configs,
     target=target,
-    inputs=inputs,
     run=run,
 )

@@ -24,22 +24,12 @@ from permix.prompting import persona
 from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting
 from permix.stages import sweep
 
-COLUMNS = {
-    "case": "int32",
-    "rule": "string",
-    "benchmark": "string",
-    "problem_id": "string",
-    "question": "string",
-    "gold": "string",
-    "persona": "string",
-    "variant": "string",
-    "title": "string",
-    "score": "float32",
-    "status": "string",
-    "extracted": "string",
-    "finish": "string",
-    "completion": "string",
-}
+COLUMNS = (
+    {"case": "int32"}
+    | dict.fromkeys(("rule", "benchmark", "problem_id", "question", "gold", "persona", "variant", "title"), "string")
+    | {"score": "float32"}
+    | dict.fromkeys(("status", "extracted", "finish", "completion"), "string")
+)
 BEFORE, AFTER = "base", "permix-rlvr"
 Condition = tuple[str, str]  # persona, problem
 
@@ -93,7 +83,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     rows: list[Row] = []
     for source in config.benchmarks:
         rows += _of_benchmark(config, source, inputs, start=len({row["case"] for row in rows}))
-    parquet.write(rows, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    parquet.write(rows, COLUMNS, parquet.data_file(out))
     first = [row for row in rows if row["rule"] == "first"]
     return {"rows": len(rows), "cases": len({row["case"] for row in rows}), "first": first}
 
@@ -136,20 +126,16 @@ def choose(
 def _scores(folder: Path, benchmark: str) -> dict[Condition, float]:
     from permix.results.measures import sweeps
 
-    controls = {c.key for c in persona.CONTROLS}
     columns = sweeps.columns(folder, benchmark, ("persona", "problem_id", "run", "score"))
     rows = zip(columns["persona"], columns["problem_id"], columns["run"], columns["score"], strict=True)
-    return {(key, problem): score for key, problem, run, score in rows if run == 0 and key not in controls}
+    return {(key, problem): score for key, problem, run, score in rows if run == 0 and key not in persona.CONTROL_KEYS}
 
 
 def _answers(folder: Path, benchmark: str, problems: list[str]) -> dict[Condition, Row]:
     """Return completion and score of each condition on these problems, from the first runs."""
-    import pyarrow.parquet
-
     names = ["persona", "problem_id", "score", "status", "extracted", "finish", "completion"]
     chosen = [("problem_id", "in", problems), ("run", "=", 0)]
-    path = folder / "data" / benchmark / "test-00000-of-00001.parquet"
-    rows = pyarrow.parquet.read_table(path, columns=names, filters=chosen).to_pylist() if problems else []
+    rows = parquet.read(parquet.data_file(folder, benchmark), names, chosen) if problems else []
     return {(row.pop("persona"), row.pop("problem_id")): row for row in rows}
 
 

@@ -115,7 +115,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     if not rows:
         limits = "[mixtures] max_prompt_tokens or max_completion_tokens"
         raise BadInput(f"Every one of the {len(every)} rows for {config.variant} is longer than {limits}: raise them.")
-    write(rows, out / "data" / "train-00000-of-00001.parquet")
+    write(rows, parquet.data_file(out, split="train"))
     personas = Counter(row["persona"] or "none" for row in rows)
     problems = {row["problem_id"] for row in rows}
     facts: Facts = {"rows": len(rows), "problems": len(problems), "personas": dict(sorted(personas.items()))}
@@ -151,8 +151,8 @@ def _from_task(config: Config, pool: Sequence[Persona], inputs: Mapping[str, Pat
 def _from_targets(config: Config, pool: Sequence[Persona], folder: Path) -> Iterator[Row]:
     """Yield the rows of a dataset of targets, which has the drawn personas."""
     variant = variants.get(config.variant)
-    part = {"teacher": "data/persona" if variant.persona else "data/plain"}.get(variant.target, "data")
-    targets = parquet.read(folder / part / "train-00000-of-00001.parquet")
+    part = {"teacher": "persona" if variant.persona else "plain"}.get(variant.target, "")
+    targets = parquet.read(parquet.data_file(folder, part, "train"))
     by_key = {p.key: p for p in pool}
     for row in targets:
         if not row["completion"].strip():

@@ -183,7 +183,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     tables = _judge(config, judges, gym, question_rows, answered)
     for part, columns in PARTS.items():
         if tables[part]:
-            parquet.write(tables[part], columns, _file(out, part))
+            parquet.write(tables[part], columns, parquet.data_file(out, part))
     summary = summarise(vars(config), tables)
     files.write_json(out / "summary.json", summary)
     costs = models.spent(config.model, completions), judges.spent
@@ -241,7 +241,8 @@ def summarise(config: Mapping[str, Any], tables: Mapping[str, Sequence[Row]]) ->
 
 def read(folder: Path, part: str = "scores") -> list[Row]:
     """Return the rows of one of the PARTS of a personagym artifact; [] if it lacks the part."""
-    return parquet.read(_file(folder, part)) if _file(folder, part).is_file() else []
+    path = parquet.data_file(folder, part)
+    return parquet.read(path) if path.is_file() else []
 
 
 def replay(config: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
@@ -251,10 +252,6 @@ def replay(config: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Ta
     if config["upstream"]:
         replayed["scores"] = upstream.again(stored["scores"])
     return stored, replayed, summarise(config, replayed)
-
-
-def _file(folder: Path, part: str) -> Path:
-    return folder / "data" / part / "test-00000-of-00001.parquet"
 
 
 def _writers(recipe: Recipe, name: str) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     """Write both pools as parquet."""
     columns = dict.fromkeys(("key", "category", "system_prompt"), "string")
     for split, pool in (("train", config.train), ("eval", config.eval)):
-        parquet.write([asdict(p) for p in pool], columns, out / "data" / f"{split}-00000-of-00001.parquet")
+        parquet.write([asdict(p) for p in pool], columns, parquet.data_file(out, split=split))
     return {"train": len(config.train), "eval": len(config.eval)}
 
 

@@ -106,7 +106,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     judges = Panel(config.judges, config, context)
     judgements = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, rows)]
     judges.refuse_silence(judgements)
-    parquet.write(judgements, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    parquet.write(judgements, COLUMNS, parquet.data_file(out))
     summary = summarise(vars(config), judgements)
     files.write_json(out / "summary.json", summary)
     return {
@@ -129,7 +129,7 @@ def summarise(config: Mapping[str, Any], judgements: Sequence[Row]) -> dict[str,
 
 def replay(config: Mapping[str, Any], folder: Path, inputs: Folders) -> tuple[Tables, Tables, dict[str, Any]]:
     """Read the raw replies again; return the stored rows, the rows read again, and the summary of the latter."""
-    stored = parquet.read(folder / "data" / "test-00000-of-00001.parquet")
+    stored = parquet.read(parquet.data_file(folder))
     replayed = [judge.again(row, judge.PREFERENCE) for row in stored]
     return {"test": stored}, {"test": replayed}, summarise(config, replayed)
 

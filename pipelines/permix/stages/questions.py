@@ -28,13 +28,7 @@ from permix.prompting.persona import Persona
 from permix.sampling.sampler import Sampling
 from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting, unhashed
 
-COLUMNS = {
-    "question_id": "string",
-    "persona": "string",
-    "category": "string",
-    "system_prompt": "string",
-    "description": "string",
-    "task": "string",
+COLUMNS = dict.fromkeys(("question_id", "persona", "category", "system_prompt", "description", "task"), "string") | {
     "number": "int32",
     "question": "string",
     "examples": "strings",
@@ -167,7 +161,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     if not rows:
         raise PermixError(f"{config.model} wrote no usable question ({counts(missing.values())}): try another model.")
     without_examples = gym.exemplify(client, rows, config.seed) if client and config.examples else {}
-    parquet.write(rows, COLUMNS, out / "data" / "test-00000-of-00001.parquet")
+    parquet.write(rows, COLUMNS, parquet.data_file(out))
     return {
         "rows": len(rows),
         "personas": dict(sorted(Counter(row["persona"] for row in rows).items())),
@@ -184,7 +178,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 def read(folder: Path) -> list[Row]:
     """Return the rows of a questions artifact."""
-    return parquet.read(folder / "data" / "test-00000-of-00001.parquet")
+    return parquet.read(parquet.data_file(folder))
 
 
 def _of_dataset(config: Config, folder: Path) -> list[Row]:

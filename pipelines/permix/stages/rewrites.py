@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from permix import benchmarks
+from permix import benchmarks, parquet
 from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError, counts
 from permix.experiment.recipe import Recipe
@@ -130,7 +130,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         last = (completions[-1].text.strip() or completions[-1].reason)[-200:] or "(nothing)"
         raise PermixError(f"No rewrite of {config.model} was kept ({counts(rejected)}). The last ended: {last}")
     rows = [accepted[name] for name in problems if name in accepted]
-    written_targets.write(rows, out / "data" / "train-00000-of-00001.parquet")
+    parquet.write(rows, written_targets.COLUMNS, parquet.data_file(out, split="train"))
     return {
         "rows": len(rows),
         "problems": len(problems),

@@ -177,7 +177,7 @@ def _write_data(results: "Comparison", out: Path) -> None:
     printed = [vars(number) for number in paper.numbers()]
     for name, rows in (("ours", results.sweeps), ("personas", results.personas), ("paper", printed)):
         columns = {column: types.get(column, "double") for column in rows[0]}
-        parquet.write(rows, columns, out / "data" / name / "test-00000-of-00001.parquet")
+        parquet.write(rows, columns, parquet.data_file(out, name))
     for benchmark, lines in results.tables.items():
         for ending, render in (("md", tabular.as_markdown), ("csv", as_csv), ("tex", tabular.as_latex)):
             files.write_bytes(out / "tables" / f"{benchmark}.{ending}", render(lines).encode())

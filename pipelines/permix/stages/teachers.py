@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from permix import benchmarks
+from permix import benchmarks, parquet
 from permix.benchmarks import sizes
 from permix.errors import PermixError
 from permix.experiment.recipe import Recipe
@@ -109,7 +109,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
         ]
         if not targets:
             raise PermixError(f"{config.teacher} answered no problem right: set keep_wrong or take another teacher.")
-        written_targets.write(targets, out / "data" / kind / "train-00000-of-00001.parquet")
+        parquet.write(targets, written_targets.COLUMNS, parquet.data_file(out, kind, "train"))
         facts["rows"] += len(targets)
         facts[kind] = {"rows": len(targets), "left_out": len(rows) - len(targets), **_quality(rows)}
     return facts | {"cost": models.spent(config.writer, completions.values())}

@@ -103,7 +103,7 @@ def gold(problem: Problem) -> str:
 
 def voice_expressed(persona_key: str, completion: str) -> bool:
     """Return whether a completion has a marker of the persona's own voice; for the controls, no marker of any voice."""
-    if persona_key in {c.key for c in personas.CONTROLS}:
+    if persona_key in personas.CONTROL_KEYS:
         return not any(marker in completion for voice in VOICES.values() for marker in voice.markers)
     return any(marker in completion for marker in voice_of(persona_key).markers)
 

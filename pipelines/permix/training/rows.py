@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from permix import run_record
+from permix import parquet, run_record
 from permix.errors import BadInput
 from permix.parquet import Row
 from permix.prompting.prompts import Messages
@@ -15,10 +15,7 @@ from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 
 def read(mixture: Path, columns: Sequence[str]) -> list[Row]:
     """Return the mixture's rows with these columns."""
-    import pyarrow.parquet as parquet
-
-    table = parquet.read_table(mixture / "data" / "train-00000-of-00001.parquet", columns=list(columns))
-    return [dict(row) for row in table.to_pylist()]
+    return parquet.read(parquet.data_file(mixture, split="train"), columns)
 
 
 def check_template(tokenizer: Any, rows: Sequence[Row], base: str) -> None:

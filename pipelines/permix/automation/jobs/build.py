@@ -4,13 +4,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from permix.automation.jobs import follow, price, submit
 from permix.automation.jobs.submit import Command
-from permix.automation.jobs.terms import JobTerms
 from permix.errors import BadInput, PermixError, Stopped
 from permix.experiment import models
 from permix.pipeline.plan import Plan
@@ -18,6 +17,17 @@ from permix.publishing.hub import Hub
 
 if TYPE_CHECKING:
     from huggingface_hub import JobInfo
+
+
+@dataclass(frozen=True)
+class JobTerms:
+    """Hardware and time limit of each Job, the USD that all may cost, whether to wait for them, and their division."""
+
+    flavor: str
+    timeout: str
+    max_cost: float | None
+    wait: bool
+    fan_out: str
 
 
 def build(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> bool:

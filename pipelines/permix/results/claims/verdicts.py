@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from permix import paper
 from permix.results import formatting
@@ -38,19 +38,6 @@ class Ends(NamedTuple):
     p_value: float | None = None
 
 
-class Source(Protocol):
-    """The cells of a table."""
-
-    def value(self, cell: Cell) -> float | None:
-        """Return the number in a cell; None if it is missing."""
-
-    def interval(self, left: Cell, right: Cell) -> Ends | None:
-        """Return the interval of left - right; None if it is unknown."""
-
-    def column(self, cell: Cell) -> tuple[str, str]:
-        """Return the benchmark and the measure of a cell."""
-
-
 class Printed:
     """The cells that the paper prints."""
 
@@ -62,10 +49,11 @@ class Printed:
                 self._cells |= {(name, benchmark, "pss"): math.fsum(values) / len(values)}
 
     def value(self, cell: Cell) -> float | None:
+        """Return the number in a cell; None if it is missing."""
         return self._cells.get(cell)
 
     def interval(self, left: Cell, right: Cell) -> Ends | None:
-        """Return a normal interval from the rough standard errors of both cells."""
+        """Return a normal interval of left - right from rough standard errors; None if one is unknown."""
         errors = self._error(left), self._error(right)
         values = self.value(left), self.value(right)
         if None in errors or None in values:
@@ -74,6 +62,7 @@ class Printed:
         return Ends(values[0] - values[1] - half, values[0] - values[1] + half)  # type: ignore[operator]
 
     def column(self, cell: Cell) -> tuple[str, str]:
+        """Return the benchmark and the measure of a cell."""
         return cell[1], cell[2]
 
     def _error(self, cell: Cell) -> float | None:
@@ -142,6 +131,9 @@ class Measured:
         if cell[1:] == ("personagym", "persona_consistency"):
             return TOY["gsm8k"], "voice"
         return TOY.get(cell[1], ""), cell[2]
+
+
+Source = Printed | Measured
 
 
 def examine(statement: Statement, source: Source) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from permix.errors import BadInput
-from permix.prompting import persona
+from permix.prompting.persona import CONTROL_KEYS
 
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -29,7 +29,6 @@ SPACE = 1 << 18  # hashed features
 FEATURES = 1024  # features of the classifier
 RIDGE = 1.0  # on rows of length 1
 FOLDS = 5
-CONTROLS = {control.key for control in persona.CONTROLS}
 CLOSE = 1e-6  # closer scores are a tie, so that another machine's last bit changes nothing
 _BOXED = re.compile(r"\\boxed\s*\{(?:[^{}]++|\{(?:[^{}]++|\{[^{}]*+\})*+\})*+\}")
 _ANNOUNCED = re.compile(r"(\banswer\s?(?:is\b|:)|^####|^A:)[^\n]*?(?=[.!?](?:\s|$)|$)", re.IGNORECASE | re.MULTILINE)
@@ -83,7 +82,7 @@ class Classifiers:
         3). An empty completion counts as not recovered, one without a known word as a guess. None as in `train`. Raise
         BadInput if the personas differ.
         """
-        if odd := set(self.people) ^ {row["persona"] for row in table} - CONTROLS:
+        if odd := set(self.people) ^ {row["persona"] for row in table} - set(CONTROL_KEYS):
             raise BadInput(f"Only one of the sweeps has the persona {min(odd)!r}: give sweeps of the same personas.")
         if not _usable(table, self.people):
             return None
@@ -114,7 +113,7 @@ class _Texts:
 
 
 def _personas(table: Sequence[Row]) -> list[str]:
-    return sorted({row["persona"] for row in table} - CONTROLS)
+    return sorted({row["persona"] for row in table} - set(CONTROL_KEYS))
 
 
 def _usable(table: Sequence[Row], people: Sequence[str]) -> bool:

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from permix.prompting.persona import CONTROL_KEYS
 from permix.results.measures import pss
 from permix.results.measures.intervals import mean
-from permix.results.measures.sweep_numbers import CONTROLS
 
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -30,10 +30,10 @@ def of_rows(table: Sequence[Row]) -> list[dict[str, Any]]:
     majority            one completion per persona (of a control: per run), the most frequent answer
     best of k           k completions under random personas, the right one picked by an oracle: an upper bound
     """
-    people = sorted({row["persona"] for row in table} - set(CONTROLS))
-    items = [row for row in table if row["persona"] not in CONTROLS]
+    people = sorted({row["persona"] for row in table} - set(CONTROL_KEYS))
+    items = [row for row in table if row["persona"] not in CONTROL_KEYS]
     scores, cost = _cube(items, people, "score"), mean(_column(items, "tokens_out"))
-    by_control = {key: rows for key in CONTROLS if (rows := [row for row in table if row["persona"] == key])}
+    by_control = {key: rows for key in CONTROL_KEYS if (rows := [row for row in table if row["persona"] == key])}
     selectors: dict[str, tuple[Mapping[str, float] | Floats, int, float | None]] = {}
     for key, rows in by_control.items():
         selectors[key] = _cube(rows, [key], "score").mean((0, 2)), 1, mean(_column(rows, "tokens_out"))
@@ -55,7 +55,7 @@ def of_rows(table: Sequence[Row]) -> list[dict[str, Any]]:
 
 def of_peer(table: Sequence[Row]) -> dict[str, Any]:
     """Return the line of a peer's sweep, computed like `random`; tokens are those of all its rounds."""
-    people = sorted({row["persona"] for row in table} - set(CONTROLS))
+    people = sorted({row["persona"] for row in table} - set(CONTROL_KEYS))
     items = [row for row in table if row["persona"] in people]
     problems = sorted({row["problem_id"] for row in items})
     completions = round(float(np.mean([len(json.loads(row["rounds"])) for row in items])), 2)

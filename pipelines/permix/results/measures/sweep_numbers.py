@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from permix.errors import BadInput
-from permix.prompting import persona
+from permix.prompting.persona import CONTROL_KEYS
 from permix.results.measures import pss
 from permix.results.measures.intervals import defined, mean
 from permix.toy import style
 
 Row = dict[str, Any]
-CONTROLS = tuple(control.key for control in persona.CONTROLS)
 
 
 def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
     """
     from permix.results.measures import recovery
 
-    items = [row for row in table if row["persona"] not in CONTROLS]
+    items = [row for row in table if row["persona"] not in CONTROL_KEYS]
     columns = ([row[name] for row in items] for name in ("score", "persona", "problem_id", "run"))
     statistics = pss.compute(*columns, seed=0, draws=draws)
     of_pss = {k: defined(v) for k, v in statistics.items() if k not in ("accuracy", "accuracy_low", "accuracy_high")}
@@ -39,7 +38,7 @@ def of_rows(table: Sequence[Row], *, draws: int, toy: bool) -> dict[str, Any]:
         }
         for key, rows in by_persona.items()
     }
-    characters = [key for key in by_persona if key not in CONTROLS]
+    characters = [key for key in by_persona if key not in CONTROL_KEYS]
     return {
         "problems": len({row["problem_id"] for row in items}),
         "runs": runs,
@@ -90,11 +89,11 @@ def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[
             f"Only one of the two sweeps has run {run} of {problem} under {key!r}: "
             "compare sweeps of the same problems, personas and runs."
         )
-    keys = [key for key in before if key[0] not in CONTROLS]
+    keys = [key for key in before if key[0] not in CONTROL_KEYS]
     scores = [before[key] for key in keys], [after[key] for key in keys]
     tested = pss.paired(*scores, [key[0] for key in keys], [key[1] for key in keys], draws=draws)
     measures = {name: _difference(tested, name) for name in ("pss", "worst", "best", "mean", "pss_corrected")}
-    for control in CONTROLS:
+    for control in CONTROL_KEYS:
         if keys := [key for key in before if key[0] == control]:
             scores = [before[key] for key in keys], [after[key] for key in keys]
             measures[control] = _difference(pss.difference(*scores, [key[1] for key in keys], draws=draws), "mean")
@@ -130,7 +129,7 @@ def _shares(table: Sequence[Row], group: str) -> dict[str, dict[str, float]]:
 
 def _style(by_persona: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Return voice and method by the toy world's markers; voice is a mean over personas without the controls."""
-    people = {key: rows for key, rows in by_persona.items() if key not in CONTROLS}
+    people = {key: rows for key, rows in by_persona.items() if key not in CONTROL_KEYS}
     voices = {k: _mean(style.voice_expressed(k, row["completion"]) for row in rows) for k, rows in people.items()}
     methods = {key: Counter(style.method(row["completion"]) for row in rows) for key, rows in by_persona.items()}
     shares = {key: {name: n / counts.total() for name, n in sorted(counts.items())} for key, counts in methods.items()}
@@ -143,7 +142,7 @@ def voice_interval(table: Sequence[Row]) -> tuple[float | None, float | None]:
     All answers to one problem are one cluster, because copies of an answer add no information. A single problem has no
     interval.
     """
-    items = [row for row in table if row["persona"] not in CONTROLS]
+    items = [row for row in table if row["persona"] not in CONTROL_KEYS]
     expressed = [float(style.voice_expressed(row["persona"], row["completion"])) for row in items]
     share = pss.shares(expressed, ["voice"] * len(items), [row["problem_id"] for row in items])["voice"]
     return defined(share["low"]), defined(share["high"])

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow.parquet as parquet
 from numpy.typing import NDArray
+from pyarrow.parquet import read_table
 
-from permix import run_record
+from permix import parquet, run_record
 from permix.errors import BadInput
 from permix.paper import variants
 from permix.prompting import persona
@@ -63,8 +63,7 @@ class Counts:
 
 def count(rows: Mapping[str, Sequence[Any]]) -> Counts:
     """Count a sweep's columns `persona`, `problem_id`, `score`; raise BadInput if a cell of the grid lacks runs."""
-    controls = {c.key for c in persona.CONTROLS}
-    names = tuple(dict.fromkeys(p for p in rows["persona"] if p not in controls))
+    names = tuple(dict.fromkeys(p for p in rows["persona"] if p not in persona.CONTROL_KEYS))
     problems = tuple(dict.fromkeys(rows["problem_id"]))
     rows_of = {name: i for i, name in enumerate((*names, "none", "helpful"))}
     columns_of = {name: i for i, name in enumerate(problems)}
@@ -81,17 +80,13 @@ def count(rows: Mapping[str, Sequence[Any]]) -> Counts:
 
 def columns(folder: Path, benchmark: str, names: Sequence[str]) -> dict[str, list[Any]]:
     """Read the named columns of a sweep's rows on one benchmark, and no others."""
-    return dict(parquet.read_table(_rows(folder, benchmark), columns=list(names)).to_pydict())
+    return dict(read_table(parquet.data_file(folder, benchmark), columns=list(names)).to_pydict())
 
 
 def answers(folder: Path, benchmark: str, runs: int) -> list[dict[str, Any]]:
     """Read persona, problem, run and completion of a sweep's first `runs` runs on one benchmark."""
     names, first = ["persona", "problem_id", "run", "completion"], [("run", "<", runs)]
-    return [dict(row) for row in parquet.read_table(_rows(folder, benchmark), columns=names, filters=first).to_pylist()]
-
-
-def _rows(folder: Path, benchmark: str) -> Path:
-    return folder / "data" / benchmark / "test-00000-of-00001.parquet"
+    return parquet.read(parquet.data_file(folder, benchmark), names, first)
 
 
 def summary(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
@@ -158,4 +153,4 @@ def pairing(folders: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping
 
 def cases(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of a cases artifact."""
-    return [dict(row) for row in parquet.read_table(folder / "data" / "test-00000-of-00001.parquet").to_pylist()]
+    return parquet.read(parquet.data_file(folder))

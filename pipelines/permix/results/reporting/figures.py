@@ -16,7 +16,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from permix import files
 from permix.paper import variants as variant
-from permix.prompting import persona
+from permix.prompting.persona import CONTROL_KEYS
 from permix.results.measures.fidelity import unique
 from permix.results.reporting.tabular import TOY
 
@@ -91,9 +91,8 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
     """
     benchmarks, variants = unique(lines, "benchmark"), looks(unique(lines, "variant"))
     first = accuracies_by_persona(people, benchmarks[0])[next(iter(variants))]
-    controls = [c.key for c in persona.CONTROLS]
-    order = sorted((k for k in first if k not in controls), key=lambda k: (first[k], k))
-    order += [k for k in controls if k in first]
+    order = sorted((k for k in first if k not in CONTROL_KEYS), key=lambda k: (first[k], k))
+    order += [k for k in CONTROL_KEYS if k in first]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.9 + 4.25 * len(benchmarks), 0.27 * len(order) + 1.7))
         (grid,) = figure.subplots(1, len(benchmarks), squeeze=False, sharey=True)
@@ -104,9 +103,9 @@ def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: 
                 span = [min(values), max(values)]
                 axes.plot(span, [height] * 2, color=GRID, lw=3, zorder=1, solid_capstyle="round")
                 for look, value in zip(variants.values(), values, strict=True):
-                    shape, edge = "D" if key in controls else look.marker, {"mec": SHEET, "mew": 0.7}
+                    shape, edge = "D" if key in CONTROL_KEYS else look.marker, {"mec": SHEET, "mew": 0.7}
                     axes.plot(value, height, shape, color=look.colour, ms=6, zorder=3, **edge)
-            axes.axhline(len(order) - sum(key not in controls for key in order) - 0.5, color=FAINT, lw=0.7, ls=":")
+            axes.axhline(len(order) - sum(key not in CONTROL_KEYS for key in order) - 0.5, color=FAINT, lw=0.7, ls=":")
             axes.set_yticks(range(len(order)), [_LABELS.get(key, key) for key in reversed(order)])
             _frame(axes, f"{benchmark}: accuracy", _scale(accuracies))
         handles = [

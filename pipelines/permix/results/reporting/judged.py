@@ -87,7 +87,7 @@ def pairing(folders: Mapping[str, Path], otherwise: Paired) -> Paired:
     @functools.cache
     def scores(name: str) -> list[Row]:
         names = summary(folders[name])["judges"]  # without the tiebreaker
-        rows = parquet.read(folders[name] / "data" / "scores" / "test-00000-of-00001.parquet")
+        rows = parquet.read(parquet.data_file(folders[name], "scores"))
         return [row for row in rows if row["judge"] in names]
 
     @functools.cache

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from permix import files
 from permix.paper import variants
-from permix.prompting import persona
+from permix.prompting.persona import CONTROL_KEYS
 from permix.results import formatting
 from permix.results.measures.fidelity import unique
 from permix.results.reporting.figures import FAINT, STYLE, Look, accuracies_by_persona, finish, looks, open_frame
@@ -30,11 +30,10 @@ METHODS = {"steps": "#1c6fb8", "skim": "#8653ae", "direct": "#b4520a", "ramble":
 
 def lottery(people: Sequence[Line], stem: Path, *, toy: bool) -> None:
     """Draw Figure 1: expected accuracy of the best of k personas drawn from the pool, one line per variant."""
-    controls = {c.key for c in persona.CONTROLS}
     data = []
     for benchmark in unique(people, "benchmark"):
         for name, by_persona in accuracies_by_persona(people, benchmark).items():
-            accuracies = [accuracy for key, accuracy in by_persona.items() if key not in controls]
+            accuracies = [accuracy for key, accuracy in by_persona.items() if key not in CONTROL_KEYS]
             data += [
                 {"benchmark": benchmark, "variant": name, "k": k, "accuracy": best_of(accuracies, k)}
                 for k in range(1, len(accuracies) + 1)
@@ -88,8 +87,8 @@ def tradeoff(lines: Sequence[Line], stem: Path, *, toy: bool) -> None:
 
 def styles(methods: Mapping[str, Mapping[str, Mapping[str, float]]], benchmark: str, stem: Path) -> None:
     """Draw Figure 3: the share of each method in the toy world's answers, {title: {persona: {method: share}}}."""
-    first, controls = next(iter(methods.values())), [c.key for c in persona.CONTROLS]
-    people = sorted(first, key=lambda key: (key in controls, -first[key].get("steps", 0.0), key))
+    first = next(iter(methods.values()))
+    people = sorted(first, key=lambda key: (key in CONTROL_KEYS, -first[key].get("steps", 0.0), key))
     data: list[dict[str, Any]] = [
         {"of": title, "persona": key, **{method: by_persona[key].get(method, 0.0) for method in METHODS}}
         for title, by_persona in methods.items()

@@ -18,26 +18,13 @@ from permix.stage import StageContext
 from permix.stages.shared.peers import PEERS, Question
 from permix.verifier import Problem, Verdict, Verifier
 
-COLUMNS = {
-    "problem_id": "string",
-    "erratum": "string",
-    "persona": "string",
-    "category": "string",
-    "run": "int32",
-    "seed": "int64",
-    "prompt_digest": "string",
-    "question": "string",
-    "gold": "string",
-    "system_prompt": "string",
-    "completion": "string",
-    "finish": "string",
-    "tokens_out": "int32",
-    "extracted": "string",
-    "status": "string",
-    "score": "float32",
-    "adapter_digest": "string",
-    "base_dtype": "string",
-}
+COLUMNS = (
+    dict.fromkeys(("problem_id", "erratum", "persona", "category"), "string")
+    | {"run": "int32", "seed": "int64"}
+    | dict.fromkeys(("prompt_digest", "question", "gold", "system_prompt", "completion", "finish"), "string")
+    | {"tokens_out": "int32", "extracted": "string", "status": "string", "score": "float32"}
+    | dict.fromkeys(("adapter_digest", "base_dtype"), "string")
+)
 OF_PEERS = {"peer": "string", "rounds": "string"}
 """Further columns of a peer's sweep (shared.peers); `rounds` is JSON: {step: [completion, finish, tokens_out]}."""
 
@@ -206,13 +193,9 @@ def regrade(table: Sequence[Row], problems: Sequence[Problem]) -> list[Row]:
 def write(table: Sequence[Row], folder: Path, benchmark: str) -> None:
     """Write the rows of one benchmark into a sweep artifact."""
     columns = COLUMNS | (OF_PEERS if table and table[0].get("peer") else {})
-    parquet.write(table, columns, _file(folder, benchmark))
+    parquet.write(table, columns, parquet.data_file(folder, benchmark))
 
 
 def read(folder: Path, benchmark: str) -> list[Row]:
     """Return the rows of one benchmark of a sweep artifact."""
-    return parquet.read(_file(folder, benchmark))
-
-
-def _file(folder: Path, benchmark: str) -> Path:
-    return folder / "data" / benchmark / "test-00000-of-00001.parquet"
+    return parquet.read(parquet.data_file(folder, benchmark))

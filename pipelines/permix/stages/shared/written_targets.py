@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from permix import parquet
 from permix.benchmarks import Source
 from permix.errors import PermixError, counts
 from permix.experiment.models import Model
@@ -15,22 +13,12 @@ from permix.sampling.sampler import Backend, Completion, Dtype, packages_of
 from permix.stage import StageConfig, recipe_field, unhashed
 from permix.verifier import Problem, Verdict
 
-COLUMNS = {
-    "problem_id": "string",
-    "question": "string",
-    "gold": "string",
-    "kind": "string",
-    "persona": "string",
-    "messages": "messages",
-    "completion": "string",
-    "extracted": "string",
-    "status": "string",
-    "finish": "string",
-    "tokens_in": "int32",
-    "tokens_out": "int32",
-    "model": "string",
-    "revision": "string",
-}
+COLUMNS = (
+    dict.fromkeys(("problem_id", "question", "gold", "kind", "persona"), "string")
+    | {"messages": "messages"}
+    | dict.fromkeys(("completion", "extracted", "status", "finish"), "string")
+    | {"tokens_in": "int32", "tokens_out": "int32", "model": "string", "revision": "string"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +106,3 @@ def checked(completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> l
     if failed:
         raise PermixError(f"Some completions failed ({failed}): run it again; only these are sampled.")
     return [Verdict("refused", None) if completion.finish == "refusal" else verdict for completion, verdict in pairs]
-
-
-def write(table: Sequence[Row], path: Path) -> None:
-    """Write the rows of one configuration."""
-    parquet.write(table, COLUMNS, path)
