@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from permix.errors import BadInput, PermixError
-from permix.publishing import gguf_header, gguf_import
+from permix.publishing import gguf_card, gguf_header, gguf_import
 from permix.sampling.engines import memory
 from permix.sampling.engines.transformers_sampler import TransformersSampler
 from permix.sampling.sampler import Engine, Request, Sampling
@@ -65,6 +65,12 @@ def test_an_import_has_the_logits_of_the_file_read_by_transformers(base: Path, t
     out = convert(path, tmp_path / "work", dtype)
     direct = logits(tmp_path, gguf_file="tiny.gguf", dtype=getattr(torch, dtype))
     assert torch.equal(logits(out, dtype="auto"), direct)
+
+
+def test_the_same_file_gives_the_same_bytes(base: Path, tmp_path: Path) -> None:
+    path = write_gguf(base, tmp_path / "tiny.gguf", types=Q8)
+    first, second = convert(path, tmp_path / "first"), convert(path, tmp_path / "second")
+    assert [p.read_bytes() for p in sorted(first.iterdir())] == [p.read_bytes() for p in sorted(second.iterdir())]
 
 
 def test_unquantised_weights_come_back_as_they_were(base: Path, tmp_path: Path) -> None:
@@ -129,28 +135,37 @@ def test_the_card_names_original_licence_and_quantisation(base: Path, tmp_path: 
     _, head, page = (out / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(head) == {
         "license": "apache-2.0", "base_model": "org/Tiny-Instruct", "base_model_relation": "quantized",
-        "library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["gguf"],
+        "library_name": "transformers", "pipeline_tag": "text-generation",
     }  # fmt: skip
+    assert "[org/Tiny-Instruct](https://huggingface.co/org/Tiny-Instruct), read from" in page
     assert "`tiny.gguf` (Q4_K_M)" in page
+
+
+def test_a_licence_that_is_not_an_identifier_is_other(base: Path, tmp_path: Path) -> None:
+    path = write_gguf(base, tmp_path / "tiny.gguf", metadata={"general.license": "My Licence 2"})
+    page = gguf_card.render(path, gguf_header.read(path), "lab/tiny", "bfloat16")
+    assert page.startswith("---\nlicense_name: My Licence 2\nlicense: other\nlibrary_name: transformers\n")
+    assert "tiny.gguf` (F32)" in page
 
 
 def test_a_file_without_chat_template_is_imported_with_a_note(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = convert(write_gguf(base, tmp_path / "tiny.gguf", template=""), tmp_path / "work")
-    assert "has no chat template" in capsys.readouterr().err
-    with pytest.raises(BadInput, match=r"add chat_template\.jinja.*instruct"):
+    assert "lacks a chat template" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r"use the instruct version of the model, or add chat_template\.jinja"):
         TransformersSampler(Engine(out))
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"tokenizer": False}, "has no tokenizer"),
+        ({"tokenizer": False}, "lacks a tokenizer"),
         ({"architecture": "rwkv7"}, "is not read by transformers .*rwkv7.*original model"),
         ({"metadata": {"split.count": 3}}, "one of 3 parts"),
         ({"metadata": {"general.type": "adapter"}}, "of type 'adapter'"),
         ({"metadata": {"llama.rope.scaling.type": "yarn"}}, r"scaled \(yarn\)"),
+        ({"metadata": {"split.count": 1, "general.type": "imatrix"}}, "of type 'imatrix'"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(
@@ -203,19 +218,20 @@ def test_too_little_memory_or_disk_is_said_first(base: Path, tmp_path: Path, mon
         gguf_import.check(path, "int8", tmp_path)
 
 
-def test_the_command_makes_one_commit_and_again_none(base: Path, home: Path, tmp_path: Path) -> None:
+def test_the_command_makes_one_commit(base: Path, home: Path, tmp_path: Path) -> None:
     path = write_gguf(base, tmp_path / "tiny.gguf", types=Q8)
     refused = permix_hub(home, "import", str(path), "datasets/lab/tiny")
     assert refused.returncode == 2
     assert "is a file, and datasets/lab/tiny a dataset" in refused.stderr
-    first = permix_hub(home, "import", str(path), "lab/tiny")
-    assert first.returncode == 0, first.stderr
-    assert "tensors" in first.stderr
-    assert permix_hub(home, "import", str(path), "lab/tiny").stdout == first.stdout
+    refused = permix_hub(home, "import", str(tmp_path), "lab/tiny", "--dtype", "float32")
+    assert "--dtype converts the weights of a GGUF file" in refused.stderr
+    done = permix_hub(home, "import", str(path), "lab/tiny")
+    assert done.returncode == 0, done.stderr
+    assert "tensors" in done.stderr
     files = {"config.json", "model.safetensors", "chat_template.jinja", "generation_config.json", "README.md"}
-    head = hub_of(home).state("lab/tiny")
-    assert head is not None
-    assert files <= set(head.files)
+    hub = hub_of(home)
+    assert files <= set(hub.api.list_repo_files("lab/tiny"))
+    assert hub.api.list_repo_commits("lab/tiny")[0].title == "Import tiny.gguf"
     assert not list((home / "hub" / "import").iterdir())
 
 
@@ -247,3 +263,18 @@ def test_a_disk_that_fills_up_is_one_sentence(base: Path, tmp_path: Path) -> Non
             gguf_import.convert(path, header, "lab/tiny", "float32", tmp_path / "work")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_hub_whose_disk_fills_up_is_one_sentence(base: Path, home: Path, tmp_path: Path) -> None:
+    path = write_gguf(base, tmp_path / "tiny.gguf")
+    permix_hub(home, "token")
+    hub_of(home)
+    server = json.loads((home / "hub" / "server.json").read_text())["pid"]
+    limits = resource.prlimit(server, resource.RLIMIT_FSIZE)
+    resource.prlimit(server, resource.RLIMIT_FSIZE, (80_000, limits[1]))
+    done = permix_hub(home, "import", str(path), "lab/full")
+    resource.prlimit(server, resource.RLIMIT_FSIZE, limits)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"permix: {path} was not imported as lab/full: " in done.stderr
+    assert not list((home / "hub" / "import").iterdir())

@@ -53,7 +53,7 @@ def import_(
     kind, name = _split(repo)
     if not source.is_file():
         if dtype is not None:
-            raise BadInput(f"--dtype is for a GGUF file, and {source} is none: omit --dtype.")
+            raise BadInput(f"--dtype converts the weights of a GGUF file, not {source}: omit --dtype.")
         _enter(root)
         print(f"{repo}@{local_folder.upload(source, kind, name)}")
         return

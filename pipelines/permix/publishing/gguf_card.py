@@ -2,7 +2,9 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,25 +20,32 @@ def render(path: Path, header: Header, name: str, dtype: str) -> str:
     import gguf
 
     general = {key.removeprefix("general."): value for key, value in header.metadata.items()}
-    original = next((repo for key in REPOSITORIES if (repo := _repository(general.get(key)))), "")
-    links = {"license": "license", "license.name": "license_name", "license.link": "license_link"}
-    head = {to: general[key] for key, to in links.items() if isinstance(general.get(key), str)}
+    repos = (_repository(general.get(key)) for key in REPOSITORIES)
+    original = next((repo for repo in repos if repo and repo != name), "")
+    head = _licence(general)
     head |= {"base_model": original, "base_model_relation": "quantized"} if original else {}
-    head |= {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["gguf"]}
+    head |= {"library_name": "transformers", "pipeline_tag": "text-generation"}
     try:
-        quantisation = (
-            gguf.LlamaFileType(general.get("file_type", -1)).name.removeprefix("MOSTLY_").removeprefix("ALL_")
-        )
+        quantisation = re.sub("^(MOSTLY|ALL)_", "", gguf.LlamaFileType(general.get("file_type", -1)).name)
     except ValueError:
         types = {gguf.GGMLQuantizationType(tensor.type).name for tensor in header.tensors if len(tensor.shape) > 1}
         quantisation = ", ".join(sorted(types))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     page = templates.render(
-        "_gguf", repo=name, title=original or general.get("name") or path.stem, file=path.name, dtype=dtype,
+        "_gguf", repo=name, original=original, title=general.get("name") or path.stem, file=path.name, dtype=dtype,
         quantisation=quantisation, architecture=header.architecture, parameters=header.parameters, sha256=digest,
     )  # fmt: skip
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n{page}"
+
+
+def _licence(general: Mapping[str, Any]) -> dict[str, str]:
+    """Return the licence for a card's metadata; a name that is not an identifier of the Hub makes it `other`."""
+    fields = {"license": "license", "license.name": "license_name", "license.link": "license_link"}
+    head = {to: str(general[key]) for key, to in fields.items() if key in general}
+    if re.fullmatch(r"[a-z0-9.+-]*", head.get("license", "")):
+        return head
+    return {"license_name": head["license"]} | head | {"license": "other"}
 
 
 def _repository(text: object) -> str:

@@ -55,7 +55,7 @@ def check(path: Path, dtype: str, root: Path) -> Header:
     if (kind := header.metadata.get("general.type", "model")) != "model":
         raise BadInput(f"{path} holds a file of type {kind!r}: give a GGUF file with a whole model.")
     if not header.metadata.get("tokenizer.ggml.tokens") or not header.metadata.get("tokenizer.ggml.model"):
-        raise BadInput(f"{path} has no tokenizer: give a GGUF file with `tokenizer.ggml.*`, as llama.cpp writes it.")
+        raise BadInput(f"{path} lacks a tokenizer: give a GGUF file with `tokenizer.ggml.*`, as llama.cpp writes it.")
     _check_tensors(path, header)
     _check_room(path, header, dtype, root)
     return header
@@ -119,8 +119,10 @@ def _is_read(kind: Any) -> bool:
 
 def _check_room(path: Path, header: Header, dtype: str, root: Path) -> None:
     """Raise BadInput where memory or disk are too small."""
+    # A tensor is unpacked in float32, with a copy; experts stay in float32 until all are there.
     largest = max((tensor.elements for tensor in header.tensors), default=0)
-    needed = _bytes(header, dtype) + 8 * largest  # a tensor is unpacked in float32, with a copy
+    experts = sum(tensor.elements for tensor in header.tensors if "_exps." in tensor.name)
+    needed = _bytes(header, dtype) + 8 * largest + 4 * experts
     if needed > (free := memory.available()):
         raise BadInput(
             f"{path} needs {needed / memory.GB:.1f} GB of memory in {dtype}, and {free / memory.GB:.1f} GB are free: "
@@ -179,7 +181,7 @@ def _save(path: Path, header: Header, dtype: str, source: Path, out: Path) -> No
     rope = _rope(path, header, AutoConfig.from_pretrained(source, gguf_file=FILE))
     tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=FILE)
     if not tokenizer.chat_template:
-        print(f"Note: {path} has no chat template, which sampling and training need.", file=sys.stderr)
+        print(f"Note: {path} lacks a chat template, which sampling and training need.", file=sys.stderr)
     unpacked: Any = {"quantization_config": GgufConfig(dequantize=True), "dtype": getattr(torch, dtype)}
     model, report = AutoModelForCausalLM.from_pretrained(source, gguf_file=FILE, output_loading_info=True, **unpacked)
     if lacking := sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}):
@@ -227,8 +229,10 @@ def _rope(path: Path, header: Header, config: Any) -> dict[str, Any] | None:
     Llama 3.1 and later have it as a tensor of factors, one for each pair of dimensions.
     """
     factors = next((tensor for tensor in header.tensors if tensor.name == "rope_freqs.weight"), None)
-    scaling = header.metadata.get(f"{header.architecture}.rope.scaling.type", "none")
-    if header.architecture != "gpt-oss" and scaling not in ("none", ""):
+    scaling = header.metadata.get(f"{header.architecture}.rope.scaling.type") or "none"
+    if any(tensor.name.startswith("rope_factors") for tensor in header.tensors):
+        scaling = "longrope"
+    if header.architecture != "gpt-oss" and scaling != "none":
         raise ValueError(f"its rotary positions are scaled ({scaling}), which transformers does not read from GGUF")
     if factors is None or header.architecture != "llama":
         return None

@@ -15,7 +15,7 @@ def upload(folder: Path, kind: str, name: str, source: Path | None = None) -> st
     folder.
     """
     if not folder.is_dir():
-        raise BadInput(f"There is no folder {folder}: give the folder that should become {name}.")
+        raise BadInput(f"There is no folder or file {folder}: give the folder or GGUF file that should become {name}.")
     if not any(path.is_file() for path in folder.rglob("*")):
         raise BadInput(f"{folder} holds no file: give the folder that should become {name}.")
     if links := [path for path in sorted(folder.rglob("*")) if path.is_symlink() and not path.is_file()]:
