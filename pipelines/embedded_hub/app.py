@@ -39,10 +39,7 @@ HOSTS = {"127.0.0.1", "localhost", "[::1]"}
 
 
 class App:
-    """Refuse foreign hosts, route on the raw path, and turn every failure into JSON.
-
-    An exception that reached uvicorn would close the connection under the client's next request.
-    """
+    """Refuse foreign hosts, route on the raw path, turn failures into JSON (exceptions would cut connections)."""
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context

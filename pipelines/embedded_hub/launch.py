@@ -92,10 +92,7 @@ def client_environment(running: Running, home: Path) -> dict[str, str]:
 
 
 def environment(running: Running, home: Path) -> dict[str, str]:
-    """Return the environment for a child process: ours without other tokens, with `client_environment` on top.
-
-    The user's hosts without a proxy are preserved.
-    """
+    """Return a child's environment: ours without other tokens, then `client_environment`; NO_PROXY is preserved."""
     inherited = {key: value for key, value in os.environ.items() if key not in DROPPED}
     hosts = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     direct = ",".join(dict.fromkeys([*LOOPBACK.split(","), *filter(None, hosts.split(","))]))

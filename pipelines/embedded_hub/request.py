@@ -177,10 +177,7 @@ class HubRequest:
         return not row.private or (self.account is not None and self.account.may_read(row.namespace))
 
     def pointers(self, repository: OpenRepository, entries: Collection[Entry]) -> dict[str, Pointer]:
-        """Return path -> pointer of the entries that are large files of this repository.
-
-        A pointer to a file that was never uploaded to this repository is ordinary text.
-        """
+        """Return path -> pointer of this repository's large files; pointers never uploaded to it are ordinary text."""
         pointers = {entry.path: entry.pointer for entry in entries if entry.pointer}
         granted = self.context.accounts.granted(repository.row, {pointer.oid for pointer in pointers.values()})
         return {path: pointer for path, pointer in pointers.items() if pointer.oid in granted}

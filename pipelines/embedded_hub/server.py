@@ -96,10 +96,7 @@ def _collect_daily(context: ServerContext) -> None:
 
 
 def _lock(root: Path) -> None:
-    """Take the server's lock of `root` for the life of this process; ServerError if another server holds it.
-
-    A server that lingers after its last user is waited for.
-    """
+    """Lock `root` for this process's life, after waiting for a lingering server; ServerError if another holds it."""
     descriptor = open_lock(root / "server.lock")
     started, announced, state = time.monotonic(), False, dict[str, Any]()
     while True:

@@ -26,10 +26,7 @@ def read_text(path: Path) -> str:
 
 
 def storable(content: Any) -> Any:
-    """Return a text, or parsed JSON with texts, in which each half of a character is U+FFFD.
-
-    JSON can escape one surrogate alone (half an emoji), which UTF-8 cannot store. Two matching halves are joined.
-    """
+    """Return a text or JSON with U+FFFD for each lone surrogate (half an emoji), which UTF-8 cannot store."""
     if isinstance(content, str):
         units = b"" if content.isascii() else content.encode("utf-16-le", "surrogatepass")
         return units.decode("utf-16-le", "replace") or content

@@ -176,10 +176,7 @@ _ALWAYS = {"permix", "stage", "digest", "content_digest", "config", "inputs", "f
 
 
 def code() -> dict[str, Any]:
-    """Return permix's git commit and whether its files are changed, both None outside a checkout.
-
-    In a Job, which runs a copy, the variable PERMIX_CODE has those of the original.
-    """
+    """Return permix's commit and whether files differ, None outside a checkout; a Job has both in PERMIX_CODE."""
     if original := os.environ.get("PERMIX_CODE"):
         return dict(json.loads(original))
 

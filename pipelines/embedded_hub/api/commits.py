@@ -51,10 +51,7 @@ def preupload(request: HubRequest) -> Response:
 
 
 def commit(request: HubRequest) -> Response:
-    """Put one commit on a branch or into a new pull request: all of it or nothing.
-
-    The whole body is checked before anything is written.
-    """
+    """Put one commit, all or nothing, on a branch or into a new pull request. The body is checked before any write."""
     repository, branch = _to_write(request), _branch(request)
     message, parent, edits = _parse(request, repository)
     answer: dict[str, Any] = {"success": True}

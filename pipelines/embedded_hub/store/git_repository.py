@@ -73,10 +73,7 @@ class GitRepository(GitReader):
             return oid, oid != tip
 
     def propose(self, number: int, start: str, edits: Sequence[Edit], message: str, author: str) -> str:
-        """Open the pull request `refs/pr/<number>` with one commit with `edits` on top of the commit `start`.
-
-        It stays at `start` if the edits change nothing. CannotEdit from `git_tree.apply`.
-        """
+        """Open pull request `number` with one commit of `edits` on `start`, or none if they change nothing."""
         with self.writing:
             tip = self._edited(start, edits, message, author)
             self._move(f"{PULLS}{number}", None, tip)

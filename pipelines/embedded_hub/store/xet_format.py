@@ -68,10 +68,7 @@ class XetFile:
 
 
 class ChunkReader:
-    """Split a xorb, which arrives in pieces of any size, into its unpacked chunks.
-
-    A chunk may be a view that is valid only until the next chunk.
-    """
+    """Split a xorb, in pieces of any size, into unpacked chunks. A chunk may be a view, valid until the next one."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()

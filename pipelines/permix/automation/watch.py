@@ -121,10 +121,7 @@ def last_sweep(adapter: str, org: str, hub: Hub) -> Artifact | None:
 
 
 def evaluate(request: EvaluationRequest, org: str, options: Sequence[str], hub: Hub) -> str:
-    """Measure the adapter and put the numbers onto its card, unless nothing is new; return a sentence on it.
-
-    `options` of `permix sweep` name the Hub and the work folder.
-    """
+    """Measure the adapter and write its card unless nothing is new; return a sentence. `options`: of `permix sweep`."""
     if job := os.environ.get("JOB_ID"):
         follow.take_turn(hub, org, job)
     completed, reason = evaluation.complete(request, hub)

@@ -88,10 +88,7 @@ def _no_split(split: str) -> BadInput:
 
 
 def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) -> list[Problem]:
-    """Return the first `limit` problems (0: all) of one release and difficulty; ids are `platform/question_id`.
-
-    BadInput for a missing file or an incomplete row.
-    """
+    """Return the first `limit` problems (0: all) of a release and difficulty; BadInput for a missing or broken file."""
     names, difficulty = files(split), split.partition("-")[2]
     if folder is None or difficulty not in DIFFICULTIES:
         raise _no_split(split)

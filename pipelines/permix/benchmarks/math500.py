@@ -14,10 +14,7 @@ SPLIT = "test"
 
 
 def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Problem]:
-    """Return the first `limit` problems (0: all) of the dataset's folder; ids are MATH's own (`test/algebra/1.json`).
-
-    BadInput for a missing split or an incomplete row.
-    """
+    """Return the first `limit` problems (0: all) of the folder, with MATH's ids; BadInput for missing data."""
     file = folder / f"{split}.jsonl" if folder else None
     if file is None or not file.is_file():
         raise BadInput(f"{DATASET} has no file {split}.jsonl: its only split is test.")

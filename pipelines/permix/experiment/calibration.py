@@ -49,10 +49,7 @@ class Calibration:
                 yield self.changes(grid.variant, {**self.start, **point}, tag)
 
     def changes(self, variant: str, settings: Settings, tag: str) -> list[str]:
-        """Return the changes to the recipe, as `key=value`, to measure `variant` with `settings`.
-
-        The tag names the settings that differ from the start.
-        """
+        """Return the recipe's changes that measure `variant` with `settings`; the tag names those that differ."""
         moved = {key: value for key, value in settings.items() if value != self.start[key]}
         words = [f"{key.rpartition('.')[2]}{value}" for key, value in sorted(moved.items())]
         name = "-".join(re.sub(r"[^A-Za-z0-9._-]", "", word) for word in [tag, *words] if word)

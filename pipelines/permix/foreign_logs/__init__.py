@@ -56,10 +56,7 @@ def tool(name: str) -> ModuleType:
 
 
 def find(reader: ModuleType, path: Path) -> tuple[list[Path], list[str]]:
-    """Return the tool's files at or below `path`, sorted by name, which has the date, and notes on others.
-
-    A reader may have `select(files)`, which leaves out files of a folder.
-    """
+    """Return the tool's files at or below `path` by name (it has the date), less those `select` omits, and notes."""
     if not path.exists():
         raise BadInput(f"There is no {path}: give a log of the tool, or a folder with logs.")
     if path.is_file():
@@ -83,10 +80,7 @@ def match(log: Log) -> str:
 
 
 def rows(logs: Sequence[tuple[str, Log]]) -> dict[str, list[dict[str, Any]]]:
-    """Return {task: rows of a sweep} from (persona, log) pairs; repeated answers under one persona are runs.
-
-    BadInput for logs of several models, or for a problem id with two questions.
-    """
+    """Return {task: rows of a sweep}, repeats as runs. BadInput for several models or an id with two questions."""
     if len(models := sorted({log.model for _, log in logs})) > 1:
         raise BadInput(f"The logs are of several models ({', '.join(models)}): import one model at a time.")
     categories = {p.key: p.category for p in (*persona.bundled("train"), *persona.bundled("eval"))}

@@ -14,10 +14,7 @@ SCORES = ("1", "2", "3", "4", "5")
 
 
 class Own:
-    """Write, ask and judge questions, the rows of stage questions; a mapping has them by id.
-
-    `not_copied` lists the bugs of upstream's scripts that are omitted on purpose.
-    """
+    """Write, ask and judge the rows of stage questions; a mapping has them by id."""
 
     not_copied: ClassVar[tuple[str, ...]] = ()
 

@@ -76,10 +76,7 @@ def model_of(base_slug: str) -> str | None:
 
 
 def rows_of(name: str, base_slug: str) -> tuple[str, ...]:
-    """Return the paper's rows to compare the variant `name` of a base with.
-
-    They come from the controlled experiment where the base is its base, and from Tables 8 and 9 for the models there.
-    """
+    """Return the paper's rows for variant `name` of a base: its experiment's, else those of Tables 8 and 9."""
     other = variants.other(name)
     slug = other.slug if other else base_slug if name == "base" else ""
     controlled = [] if other or base_slug != BASE else [name]

@@ -18,10 +18,7 @@ from permix.stage import StageConfig, StageContext
 
 @dataclass(frozen=True)
 class Assignment:
-    """One artifact to build; `work` survives a kill, `out` is published.
-
-    `keys` are the API keys of its models, {environment variable: key}, in the environment only while the stage runs.
-    """
+    """One artifact to build. `work` survives a kill, `out` is published, `keys` are {environment variable: API key}."""
 
     target: str
     stage: str

@@ -15,10 +15,7 @@ def check(
     where: str,
     suggest: Callable[[str, Iterable[str]], str] = nearest,
 ) -> dict[str, Any]:
-    """Return `table` with its values converted to the types in `hints`; BadInput for the first that does not fit.
-
-    `suggest(key, known)` ends the error about an unknown key.
-    """
+    """Return `table` converted to the types in `hints`. `suggest(key, known)` ends the error for an unknown key."""
     checked = {}
     for key, value in as_table(table, where).items():
         if key not in known:

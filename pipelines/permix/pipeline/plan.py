@@ -20,11 +20,7 @@ State = Literal["missing", "stale", "current"]
 
 @dataclass(eq=False)
 class Step:
-    """One artifact of a plan.
-
-    `published` is the state of its target on the Hub. `digest` is "" until all inputs are current. `fresh` rebuilds
-    a current artifact.
-    """
+    """One artifact. `published` is its state on the Hub; `digest` is "" until all inputs are current."""
 
     stage: Stage[Any]
     config: StageConfig
@@ -165,10 +161,7 @@ def until(steps: list[Step], stage: str | None) -> list[Step]:
 
 
 def look_up(steps: Iterable[Step], hub: Hub) -> dict[str, RepositoryState]:
-    """Look up which steps are current; return the states of all inputs that no step builds.
-
-    BadInput for an input that the Hub does not have, and for a target whose files permix did not publish.
-    """
+    """Look up which steps are current; return the other inputs' states. BadInput: missing input, foreign target."""
     steps = list(steps)
     targets = {step.target for step in steps}
     foreign: dict[str, RepositoryState] = {}

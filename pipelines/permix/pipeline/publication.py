@@ -13,10 +13,7 @@ from permix.stage import Facts
 
 
 def write(step: Step, out: Path, facts: Facts, seconds: float, release: str, hub: Hub | None = None) -> dict[str, Any]:
-    """Write the run record and the card into `out`, beside the artifact's files; return the record.
-
-    The record of an input without one of its own has the licence of its card on `hub`.
-    """
+    """Write record and card into `out`; return the record. Inputs without a record have the licence of their card."""
     described = run_record.describe_files(out)
     record = run_record.record(
         stage=step.stage.name,

@@ -36,10 +36,7 @@ def names() -> list[str]:
 
 
 def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Read the recipe called `name` (one of ours, or a path to a TOML file) and apply `key=value` overrides.
-
-    BadInput for an unknown key suggests the nearest one, for a value of another type the expected type.
-    """
+    """Read the recipe `name` (ours or a TOML path) and apply `key=value` overrides; BadInput for a bad key or type."""
     path = Path(name) if name.endswith(".toml") else files.RECIPES / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):

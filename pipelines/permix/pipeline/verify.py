@@ -32,10 +32,7 @@ class Verification:
 
 
 def verify(artifact: Artifact, hub: Hub) -> Verification:
-    """Score the artifact's rows again and recompute its summary; BadInput for a stage without replay.
-
-    Completions are graded again and judgements are read again from the judges' raw replies; no model is sampled.
-    """
+    """Grade completions and read judges' replies again, and recompute the summary; BadInput without replay."""
     record = artifact.record
     name = record["stage"]
     replay = stages.get(name).replay if name in (*stages.NAMES, *stages.COMMANDS) else None

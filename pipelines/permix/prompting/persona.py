@@ -29,10 +29,7 @@ CONTROL_KEYS = tuple(control.key for control in CONTROLS)
 
 
 def draw(pool: Sequence[Persona], seed: int, problem_id: str, epoch: int = 0) -> Persona:
-    """Draw a persona uniformly for one training problem (Algorithm 1).
-
-    Mixtures, rewrites and teachers all draw here: equal seed, problem and epoch give the same persona.
-    """
+    """Draw a persona uniformly (Algorithm 1): equal seed, problem and epoch give the same persona in every stage."""
     key = hashlib.sha256(f"persona\0{seed}\0{problem_id}\0{epoch}".encode()).digest()
     return pool[int.from_bytes(key[:8], "big") % len(pool)]
 

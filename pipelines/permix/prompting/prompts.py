@@ -64,10 +64,7 @@ def exemplifying(persona: str, task: str, question: str) -> Messages:
 def scoring(
     persona: str, task: str, question: str, examples: Sequence[str], answer: str, *, backwards: bool = False
 ) -> Messages:
-    """Return the chat in which a judge scores an answer by the rubric of `task`.
-
-    `examples` of the scores 1 to 5, or none; `backwards` shows them from 5 to 1.
-    """
+    """Return the chat that scores an answer by `task`'s rubric; `examples` are shown 1 to 5, or `backwards`."""
     parts = {"persona": persona, "question": question, "answer": answer}
     marked = {name: quoted(name, text) for name, text in parts.items()}
     scored = [quoted(f"score-{score}", text) for score, text in enumerate(examples, 1)]

@@ -10,10 +10,7 @@ DESCRIPTION = "Persona-robust post-training: personas, adapters, sweeps, metric 
 
 
 def gather(hub: Hub, org: str) -> str:
-    """Add the paper, then Spaces, models and datasets with a run record to the Collection; return its address.
-
-    Existing items stay in their order.
-    """
+    """Append the paper, then Spaces, models and datasets with a run record to the Collection; return its address."""
     from huggingface_hub.errors import HfHubHTTPError
 
     with hub.sentences(f"collect the repositories of {org} on {hub.endpoint}"):

@@ -38,10 +38,7 @@ def split(repo: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class RepositoryState:
-    """The content of a repository at one commit.
-
-    `files` is {path: (sha256 or git sha1, size)} as the Hub lists it. `record` is the run.json, None if there is none.
-    """
+    """A repository at one commit: {path: (sha256 or git sha1, size)} as the Hub lists it, and its run.json, if any."""
 
     repo: str
     sha: str
@@ -166,10 +163,7 @@ class Hub:
             return {}
 
     def parameters(self, repo: str) -> int:
-        """Return the number of parameters in the safetensors of `repo@sha`; 0 if the Hub does not know it.
-
-        Packed weights (integers) are not counted one by one.
-        """
+        """Return the parameters in `repo@sha`'s safetensors, 0 if unknown; packed weights are not counted singly."""
         with self.sentences(f"look up {repo}"):
             counts = self.api.model_info(split(repo)[1], revision=repo.partition("@")[2]).safetensors
         known = counts.parameters if counts else {}
@@ -231,10 +225,7 @@ class Hub:
         message: str = "Results onto the card",
         propose: bool = False,
     ) -> str:
-        """Replace README.md and evaluation results in a separate commit, unless they are up to date.
-
-        With `propose`, open a pull request if the token may not write; return its address, else "".
-        """
+        """Commit the card and results if out of date; `propose` falls back to a pull request; return its address."""
         from huggingface_hub import CommitOperationAdd
         from huggingface_hub.errors import HfHubHTTPError
 

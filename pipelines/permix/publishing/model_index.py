@@ -35,11 +35,7 @@ def entries(org: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, A
 
 
 def results_on(card: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return somebody else's card with these results in its metadata and in a section at its end.
-
-    Results of earlier sweeps in the same repositories are replaced, all others stay. Raise ValueError if the metadata
-    is not YAML.
-    """
+    """Return a card with these results instead of earlier sweeps' of the same repositories; ValueError: not YAML."""
     from huggingface_hub import RepoCard
 
     org = hub.split(rows[0]["sweep"])[1].partition("/")[0]

@@ -14,10 +14,7 @@ MARKER = re.compile(r"<[^<>]*>|\[/?[A-Z_]+\]")
 
 
 def rendered(tokenizer: Any, messages: Messages, base: str) -> str:
-    """Return the prompt of a chat; BadInput where the template rejects it or leaves out its system message.
-
-    The proof is that another system message gives another prompt, in a chat with the same other messages.
-    """
+    """Return a chat's prompt; BadInput if the template fails or another system message gives the same prompt."""
     text = _render(tokenizer, messages, base)
     for number, message in enumerate(messages):
         system = message["role"] == "system" and message["content"].strip()

@@ -67,10 +67,7 @@ def resume(
     progress: Progress | None,
     note: Callable[[], str] = str,
 ) -> Iterator[Completion]:
-    """Yield the completions in the journal, then the batches that `sample` finishes.
-
-    `sample` skips the completions in the journal and appends its own. `note` adds a text to the progress.
-    """
+    """Yield the journal's completions, then the batches of `sample`, which appends them. `note`: for the progress."""
     with Journal(path, header) as journal:
         done = len(journal.done)
         if progress:

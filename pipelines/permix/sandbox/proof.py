@@ -73,10 +73,7 @@ def _bait() -> Iterator[str]:
 
 @functools.cache
 def choose() -> BackEnd:
-    """Return the first back end that stops every attack; "unsafe" where none does and the user has accepted that.
-
-    PermixError where the user has not accepted it.
-    """
+    """Return the first back end that stops every attack, or "unsafe" where the user accepts it; else PermixError."""
     reasons = []
     for name in SAFE:
         try:

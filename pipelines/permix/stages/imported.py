@@ -43,10 +43,7 @@ class Config(StageConfig):
 def config_of_logs(
     org: str, repository: str, tool: str, metric: str, paths: Sequence[tuple[str, Path]]
 ) -> tuple[Config, list[str]]:
-    """Read the (persona, file or folder) pairs and return the Config of their sweep, and notes on files left out.
-
-    BadInput if they give none.
-    """
+    """Return the Config of (persona, file or folder) pairs and notes on omitted files; BadInput if none remains."""
     reader = foreign_logs.tool(tool)
     selections = [(persona, *foreign_logs.find(reader, path)) for persona, path in paths]
     notes = [note for _, _, notes_of_path in selections for note in notes_of_path]

@@ -138,10 +138,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def estimate(config: Config) -> dict[str, float]:
-    """Return answers, calls without retries, the maximum of tokens, and their USD if the recipe states prices.
-
-    The tiebreaker counts for every answer.
-    """
+    """Return answers, calls (the tiebreaker's always, no retries), maximal tokens, and USD if prices are stated."""
     return _cost(config, config.max_tokens, config.judge_max_tokens)
 
 

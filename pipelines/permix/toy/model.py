@@ -28,10 +28,7 @@ BUCKET = 8  # batches drawn together and sorted by length, which saves padding
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Sizes and settings, with the defaults of stage base.
-
-    Learning rates rise for the share `warmup` of the steps, stay constant until `flat`, then fall to zero.
-    """
+    """Settings of stage base. Rates rise for `warmup` of the steps, stay constant until `flat`, then fall to zero."""
 
     seed: int
     steps: int

@@ -9,10 +9,7 @@ from permix.stage import StageContext
 
 
 def save(trainer: Any, context: StageContext, out: Path) -> None:
-    """Save adapter and tokenizer; the adapter names its base on the Hub, and its JSON is sorted (peft writes a set).
-
-    Every process must call it: under FSDP each process holds a part of the weights.
-    """
+    """Save adapter (base by name, sorted JSON) and tokenizer. Every process must call it: FSDP splits the weights."""
     whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     trainer.accelerator.unwrap_model(trainer.model).save_pretrained(out, state_dict=whole)
     trainer.processing_class.save_pretrained(out)

@@ -17,10 +17,7 @@ TIMES = ("step_time", "train_runtime", "train_tokens_per_second")
 
 
 def train(trainer: Any, config: TrainerConfig) -> list[dict[str, Any]]:
-    """Train to the end, resuming from a complete checkpoint; return the log, a row per logged step.
-
-    PermixError when memory runs out.
-    """
+    """Train, resuming from a complete checkpoint; return a row per logged step. PermixError when memory runs out."""
     with memory(config):
         trainer.train(resume_from_checkpoint=resumable(Path(trainer.args.output_dir)))
     return [comparable(entry) for entry in trainer.state.log_history if "loss" in entry]

@@ -66,10 +66,7 @@ def callback(config: "Config", tokenizer: Any, questions: Sequence[Row]) -> Any:
 
 
 def of_log(log: Sequence[Row]) -> list[Row]:
-    """Return the probes in a trainer's log: `step`, STATISTICS and `fidelity`, each None where it is undefined.
-
-    Fidelity is voice in the toy world and recovery elsewhere.
-    """
+    """Return the probes in a trainer's log, None if undefined; fidelity: voice in the toy world, else recovery."""
     return [{"step": entry["step"], **entry[KEY]} for entry in log if KEY in entry]
 
 

@@ -90,10 +90,7 @@ class Verifier:
         return self.grade_many([(completion, problem)])[0]
 
     def grade_many(self, pairs: Iterable[tuple[str, Problem | str]]) -> list[Verdict]:
-        """Grade each completion against its problem, in order.
-
-        PermixError where math-verify does not start, or where a program is to run and no sandbox works.
-        """
+        """Grade completions in order; PermixError if math-verify does not start or a program finds no sandbox."""
         verdicts = [_direct(completion, problem) for completion, problem in pairs]
         compared = self._pool.ask([v for v in verdicts if isinstance(v, Comparison)])
         ran = self._code.ask([v for v in verdicts if isinstance(v, code.Submission)])
@@ -110,10 +107,7 @@ class Verifier:
         return self._code.sandbox.back_end
 
     def check_golds(self, problems: Iterable[Problem]) -> None:
-        """Raise BadInput for the first gold answer that the verifier would not accept as its own answer.
-
-        Print a note if gold answers of kind math are words ("N/A", "see solution"), because few answers repeat them.
-        """
+        """Raise BadInput for a gold that is not its own right answer; print a note on math golds that are words."""
         comparisons: dict[Comparison, Problem] = {}
         wordy: list[str] = []
         for problem in problems:

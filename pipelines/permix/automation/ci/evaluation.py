@@ -129,10 +129,7 @@ def _table(value: Any, name: str) -> dict[str, Any]:
 
 
 def complete(request: EvaluationRequest, hub: Hub) -> tuple[EvaluationRequest, str]:
-    """Return the request with commit and base, and the reason why nothing is to be done ("" where a sweep is).
-
-    Raise BadInput or PermixError where adapter, base or benchmark cannot be read.
-    """
+    """Return the request with commit and base, and why no sweep is due (else ""); BadInput or PermixError."""
     adapter = hub.state(f"{request.adapter}@{request.revision}" if request.revision else request.adapter)
     if adapter is None:
         raise BadInput(

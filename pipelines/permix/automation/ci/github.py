@@ -65,10 +65,7 @@ def shown(title: str) -> Iterator[None]:
 
 
 def permix(*arguments: str) -> str:
-    """Run a command of permix, with the command and its stderr in the log; return its stdout.
-
-    Raise its last sentence where it fails: as BadInput for exit code 2, else as PermixError.
-    """
+    """Run a permix command, logging its stderr; return stdout. Raise its last sentence (BadInput for exit code 2)."""
     print("$ permix", *arguments, file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "permix", *arguments]
     last_line = ""

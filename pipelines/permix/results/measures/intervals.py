@@ -19,10 +19,7 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def t_interval(values: Sequence[float], bounds: Bounds | None = None) -> tuple[float, float | None, float | None]:
-    """Return the mean and its 95 % t interval; a single value has no interval.
-
-    The interval is cut at `bounds`, the range of possible values, which does not change its coverage.
-    """
+    """Return the mean and its 95 % t interval (none for one value), cut at `bounds`, which keeps its coverage."""
     middle = math.fsum(values) / len(values)
     if len(values) < 2:
         return middle, None, None

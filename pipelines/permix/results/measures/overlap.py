@@ -11,10 +11,7 @@ _WORD = re.compile(r"\w+")
 
 
 def of_mixture(rows: Iterable[Mapping[str, Any]], problems: Sequence[Problem]) -> dict[str, Any]:
-    """Count the problems that share `N` consecutive words with a question or a target of a mixture.
-
-    Keys as in `overlap`, without the positions. Personas are omitted, because every prompt of an evaluation has them.
-    """
+    """Count problems that share `N` consecutive words with a mixture, personas omitted; keys as in `overlap`."""
     # each text once: a problem is repeated in every epoch
     texts = {text for row in rows for text in (row["question"], *(m["content"] for m in row.get("completion") or ()))}
     counts = overlap(texts, [problem.question for problem in problems])

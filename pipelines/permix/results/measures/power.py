@@ -54,10 +54,7 @@ def levels(accuracy: float, spread: float, personas: int) -> Floats:
 
 
 def changed(measure: str, difference: float, accuracy: float, spread: float, personas: int) -> Floats | None:
-    """Return accuracies of a second variant that is `difference` higher in `measure`; None if that is impossible.
-
-    A higher mean shifts all personas; the other measures narrow the spread at the same mean.
-    """
+    """Return accuracies `difference` higher in `measure`, or None: all personas shift, or the spread narrows."""
     first = levels(accuracy, spread, personas)
     if measure == "mean":
         return levels(accuracy + difference, spread, personas)
@@ -72,10 +69,7 @@ def changed(measure: str, difference: float, accuracy: float, spread: float, per
 def power(
     size: Size, accuracy: float, spread: float, difference: float, *, trials: int = 100, draws: int = 100, seed: int = 0
 ) -> dict[str, float]:
-    """Return the share of trials that detect the difference (p <= .05, right direction), per measure that can differ.
-
-    A trial is a pair of sweeps on the same problems, compared by pss.paired.
-    """
+    """Return the share of trials (two sweeps, pss.paired) that detect the difference (p <= .05), per measure."""
     powers: dict[str, float] = {}
     for measure in MEASURES:
         first = levels(accuracy, spread, size.personas)

@@ -9,10 +9,7 @@ from permix.results.measures.fidelity import Floats, Numbers, Row, exchange_test
 
 
 def of_rows(table: Sequence[Row]) -> Numbers:
-    """Return each judge's verdict on two models, from rows of both orders of every pair.
-
-    A model wins a pair if it is preferred in both orders. Every other judged pair is a tie, also a flip.
-    """
+    """Return each judge's verdict on two models: a win needs both orders of a pair, any other judged pair is a tie."""
     return {name: _of_judge([row for row in table if row["judge"] == name]) for name in unique(table, "judge")}
 
 

@@ -48,10 +48,7 @@ def across(training: Sequence[Row], test: Sequence[Row], *, draws: int) -> dict[
 
 
 def train(table: Sequence[Row], largest: int = LARGEST) -> "Classifiers | None":
-    """Train one classifier per fold of the problems, without that fold, on at most `largest` answers.
-
-    Return None without completions, or with fewer than two personas or problems.
-    """
+    """Train a classifier per fold on `largest` answers of the other folds; None below two personas or problems."""
     people = _personas(table)
     if not _usable(table, people):
         return None

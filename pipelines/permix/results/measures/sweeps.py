@@ -127,10 +127,7 @@ def _conditions(folder: Path, name: str, benchmark: str) -> dict[str, Any]:
 
 
 def pairing(folders: Mapping[str, Path]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]:
-    """Return `paired(first, second)`: pss.paired of two sweeps, given as rows with variant, seed, benchmark; cached.
-
-    Averaging the runs of a problem first does not change it, because problems are resampled.
-    """
+    """Return `paired(first, second)`: pss.paired of two sweeps on their mean runs, as it resamples problems; cached."""
 
     @functools.cache
     def counts(name: str, benchmark: str) -> Counts:

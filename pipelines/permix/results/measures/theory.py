@@ -107,10 +107,7 @@ def fit(base: Counts, trained: Counts, draws: int = DRAWS, seed: int = 0) -> dic
 def examine(
     base: Mapping[str, Sequence[Any]], trained: Mapping[str, Sequence[Any]] | None, beta: float | None, *, toy: bool
 ) -> dict[str, Any]:
-    """Return the prediction at `beta`, the fit to the trained sweep and (toy world) the styles, from columns of sweeps.
-
-    Without `beta` or `trained` their parts are omitted.
-    """
+    """Return the prediction at `beta`, the fit to the trained sweep and (toy world) styles; None omits a part."""
     counts = count(base)
     parts: dict[str, Any] = {} if beta is None else {"prediction": {"beta": beta, **predict(counts, beta)}}
     if trained is None:

@@ -85,10 +85,7 @@ def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: b
 
 
 def personas(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: bool) -> None:
-    """Draw accuracy of every variant under each persona, the first variant's hardest on top, controls below.
-
-    The axis of a benchmark is as in `summary`.
-    """
+    """Draw accuracies under each persona, the first variant's hardest on top, controls below; axes as in `summary`."""
     benchmarks, variants = unique(lines, "benchmark"), looks(unique(lines, "variant"))
     first = accuracies_by_persona(people, benchmarks[0])[next(iter(variants))]
     order = sorted((k for k in first if k not in CONTROL_KEYS), key=lambda k: (first[k], k))
@@ -122,10 +119,7 @@ def _ranges(
     accuracies: Mapping[str, Mapping[str, float]],
     benchmark: str,
 ) -> None:
-    """Draw a row per variant: a dot per persona on the span worst to best, the mean as a bar, controls as outlines.
-
-    The worst persona's name is below its dot. The square is small enough to leave the diamond under it visible.
-    """
+    """Draw a row per variant: personas as dots on worst to best, mean as a bar, controls as outlines."""
     controls = {"none": ("D", 6.0), "helpful": ("s", 3.6)}
     scale = _scale(accuracies)
     inches = axes.bbox.width / matplotlib.rcParams["figure.dpi"]  # before the layout, which changes it little
@@ -250,10 +244,7 @@ def _rows(lines: Sequence[Line]) -> list[tuple[int, Line]]:
 
 
 def _spread(values: Sequence[float], near: float) -> list[float]:
-    """Return vertical steps that separate dots less than `near` apart; `values` are sorted.
-
-    Each dot takes the first level that is free at its value, else the level that has been free for longest.
-    """
+    """Return levels that separate sorted dots less than `near` apart: the first free level, else the longest free."""
     last = dict.fromkeys((0.0, 0.13, -0.13, 0.26, -0.26), -math.inf)
     steps: list[float] = []
     for value in values:

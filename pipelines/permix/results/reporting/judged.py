@@ -20,10 +20,7 @@ CONSISTENCY = "persona_consistency"
 
 
 def read(runs: Sequence[tuple[str, int]], folders: Mapping[str, Path]) -> list[Row]:
-    """Return one row per artifact of stage personagym: `mean` and every task, each with _low and _high.
-
-    Raise BadInput if two artifacts have different questions, personas or judges.
-    """
+    """Return a row per artifact: `mean` and tasks with _low and _high. BadInput: other questions, personas, judges."""
     summaries = {(name, seed): summary(folders[f"{name}-seed{seed}"]) for name, seed in runs}
     (first, reference), *others = summaries.items()
     for run, other in others:
@@ -62,10 +59,7 @@ def of_variants(rows: Sequence[Row]) -> list[Row]:
 
 
 def over_seeds(rows: Sequence[Row]) -> Row:
-    """Return the line of one variant from one row per seed.
-
-    Several seeds give means with t intervals, cut at the ends of the judges' scale.
-    """
+    """Return a variant's line from a row per seed: means with t intervals, cut at the ends of the judges' scale."""
     from permix.results.measures import fidelity
 
     first = rows[0]

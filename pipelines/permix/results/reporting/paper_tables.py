@@ -84,10 +84,7 @@ def variants(lines: Sequence[Line], base_slug: str) -> Sheet:
 
 
 def models(people: Sequence[Line], lines: Sequence[Line], base_slug: str) -> list[Sheet]:
-    """Return Tables 8 and 9, a sheet per benchmark: every untrained model under every persona.
-
-    A cell is `ours (the paper's)`; the last row is PSS.
-    """
+    """Return Tables 8 and 9, a sheet per benchmark of untrained models by persona: `ours (the paper's)`, last PSS."""
     sheets = []
     for benchmark in dict.fromkeys(row["benchmark"] for row in people):
         own = [r for r in people if r["benchmark"] == benchmark and variant.get(r["variant"]).trainer == "none"]

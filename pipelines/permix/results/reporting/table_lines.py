@@ -116,10 +116,7 @@ def add_consistency(lines: Sequence[Row], scored: Sequence[Row]) -> None:
 
 
 def over_seeds(rows: Sequence[Row]) -> Row:
-    """Return the line of one variant on one benchmark, from one row per seed.
-
-    Several seeds give means with t intervals, cut at BOUNDS (shares: at 0 and 1), and the largest p-value.
-    """
+    """Return a variant's line on a benchmark from a row per seed: t intervals cut at BOUNDS, the largest p-value."""
     first = rows[0]
     if len(rows) == 1:
         return {**first, "seeds": 1, "interval": "bootstrap"}

@@ -51,10 +51,7 @@ class Comparison:
 def read(
     runs: Sequence[Run], benchmarks: Sequence[str], inputs: Mapping[str, Path], *, beta: float | None, toy: bool
 ) -> Comparison:
-    """Read the inputs of stage tables; BadInput where their results cannot stand in one table.
-
-    `beta` is that of the GRPO trainings, None or 0 where it is unknown.
-    """
+    """Read the inputs of stage tables; BadInput if not comparable. `beta` is GRPO's, None or 0 where unknown."""
     folders = {f"{name}-seed{seed}": inputs[f"{name}-seed{seed}"] for name, seed in runs}
     for benchmark in benchmarks:
         sweeps.refuse_unequal(folders, benchmark)

@@ -31,10 +31,7 @@ def packages(config: Any) -> tuple[str, ...]:
 def open_sampler(
     model: Model | None, base: Path | None, config: StageConfig, context: StageContext, budget: float = 0.0
 ) -> Sampler:
-    """Open a sampler: `model` through its server, otherwise the folder `base` with the engine that `config` sets.
-
-    `budget` limits the server's cost in USD (0: no limit).
-    """
+    """Open `model` through its server, else folder `base` with the engine of `config`; `budget`: USD (0: no limit)."""
     if model and model.url:
         return context.sampler(model.endpoint(budget))
     if base is None:

@@ -23,10 +23,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WriterConfig(StageConfig):
-    """The writer, its problems and personas, and its engine.
-
-    `writer` None is the toy world's generator. The engine's settings are for a model on this machine.
-    """
+    """The writer (None: the toy world's generator), its problems and personas, and the engine of a local model."""
 
     task: Source = recipe_field()
     personas: str = recipe_field()
@@ -71,10 +68,7 @@ def row(
     completion: Completion,
     verdict: Verdict,
 ) -> Row:
-    """Return one row. `revision` is the recipe's pin, or the server's name for its model.
-
-    The resolved commit is in run.json, because it would bring a time into the data.
-    """
+    """Return one row; `revision` is the pin or the server's name (a resolved commit would bring in a time)."""
     writer = config.writer
     served = completion.engine.removeprefix("endpoint ") if writer and writer.url else ""
     return {
