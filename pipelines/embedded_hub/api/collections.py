@@ -153,7 +153,6 @@ def _holds(request: HubRequest, collection: Collection, item_names: list[str]) -
 
 
 def _address(item: Item, row: RepoRow | None) -> tuple[str, str]:
-    """Return an item's name and its address."""
     if row is None:
         return f"arXiv {item.paper}", f"https://arxiv.org/abs/{quote(item.paper or '')}"
     return row.full_name, f"/{quote(row.address)}"

@@ -209,7 +209,6 @@ def _merge_commit(request: HubRequest, repository: OpenRepository, discussion: D
 
 
 def _set_status(request: HubRequest, discussion: Discussion, status: Status, merged: str | None = None) -> Event:
-    """Change the status, after the comment if the body has one."""
     discussions = request.context.discussions
     if request.json.get("comment"):
         _add_comment(request, discussion, _text(request, "comment", COMMENT))

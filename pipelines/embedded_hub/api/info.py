@@ -118,7 +118,6 @@ def _siblings(request: HubRequest, repository: OpenRepository, commit: str) -> l
 
 
 def _matching(request: HubRequest, row: RepoRow) -> Facts | None:
-    """Return the facts about a repository if it matches the filters of the query."""
     query = request.http.query_params
     if any(word.lower() not in row.full_name.lower() for word in query.getlist("search")):
         return None

@@ -104,7 +104,6 @@ def _find(request: HubRequest, write: bool = False) -> Job:
 
 
 def _described(job: Job) -> dict[str, Any]:
-    """Return a Job as clients read it."""
     begun, running, end = (_seconds(timestamp) for timestamp in (job.created, job.started, job.finished))
     last = end or time.time()
     durations = {

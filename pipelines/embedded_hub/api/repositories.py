@@ -121,7 +121,6 @@ def _kind(type_: Any) -> str:
 
 
 def _split(full_name: Any, namespace: Any) -> tuple[str, str]:
-    """Return namespace and name; `namespace` applies where `full_name` has none."""
     *before, name = str(full_name or "").split("/")
     owner = before[0] if before else str(namespace)
     if len(before) > 1 or not valid_name(name) or not valid_namespace(owner):

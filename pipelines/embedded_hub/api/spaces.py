@@ -109,7 +109,6 @@ def _value(body: dict[str, Any], secret: bool) -> tuple[str, str, str | None]:
 
 
 def _space(request: HubRequest, need: Literal["read", "write"] = "write") -> int:
-    """Return the repository id of the Space of the path."""
     if need == "write":
         request.caller()
     return request.find_repository("spaces", request.param("namespace"), request.param("name"), need).row.id

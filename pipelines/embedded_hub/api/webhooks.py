@@ -83,7 +83,6 @@ def _find(request: HubRequest, write: bool = False) -> Webhook:
 
 
 def _changed(request: HubRequest, old: Webhook) -> Webhook:
-    """Return the webhook with the changes of the body."""
     body, context = request.json, request.context
     webhook = replace(
         old,
@@ -132,7 +131,6 @@ def _text(body: dict[str, Any], key: str, most: int) -> str:
 
 
 def _described(webhook: Webhook) -> dict[str, Any]:
-    """Return a webhook as clients read it, without its secret."""
     watched = [{"type": type_, "name": name} for type_, name in webhook.watched]
     target = {"job": job_spec.described(webhook.job["spec"])} if webhook.job else {"url": webhook.url}
     description = {"id": webhook.id, "watched": watched, "domains": list(webhook.domains), "disabled": webhook.disabled}

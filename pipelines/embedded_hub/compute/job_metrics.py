@@ -1,7 +1,4 @@
-"""CPU and memory use of a running Job, once a second, as clients of `fetch_job_metrics` read it. Linux only.
-
-Network and GPUs are shared by the whole machine, so they are not reported.
-"""
+"""CPU and memory use of a running Job, once a second (`fetch_job_metrics`). Linux only, without GPUs and network."""
 
 import asyncio
 import json

@@ -140,7 +140,6 @@ def _checked_out(context: ServerContext, row: RepoRow, folder: Path) -> str:
 
 
 def _variables(row: RepoRow, port: int) -> dict[str, str]:
-    """Return the variables that describe a Space, as on the real Hub, and its port."""
     names = {"SPACE_ID": row.full_name, "SPACE_AUTHOR_NAME": row.namespace, "SPACE_REPO_NAME": row.name}
     return names | {
         "SPACE_HOST": f"127.0.0.1:{port}", "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port),

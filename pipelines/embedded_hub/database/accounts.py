@@ -1,7 +1,4 @@
-"""Users, organisations, tokens, and the list of repositories with their visibility.
-
-No commit's content depends on this module.
-"""
+"""Users, organisations, tokens, and repositories with their visibility. No commit's content depends on this module."""
 
 import hashlib
 import re

@@ -95,8 +95,6 @@ def _repository(root: Path, sql: sqlite3.Connection, row: _Row, report: Report) 
 
 
 class _Repository:
-    """One bare repository under examination."""
-
     def __init__(self, git: Repo, label: str) -> None:
         self._store, self._refs, self._label = git.object_store, git.refs, label
         self.count = 0
@@ -182,7 +180,6 @@ def _unusable(
 
 
 def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
-    """Hash every large file that a repository may use."""
     query = "SELECT oid, min(namespace || '/' || name) FROM lfs_files JOIN repos ON repos.id = repo GROUP BY oid"
     for oid, user in sql.execute(query).fetchall():
         try:
@@ -198,7 +195,6 @@ def _granted(root: Path, sql: sqlite3.Connection, report: Report) -> None:
 
 
 def _xorbs(root: Path, report: Report) -> None:
-    """Hash every xorb that clients may refer to."""
     for path in sorted((root / "xorbs").glob("[0-9]*/*/*")):
         try:
             if not intact(path):

@@ -62,7 +62,6 @@ def _revoke_unused(context: ServerContext, row: RepoRow, git: GitRepository, age
 
 
 def _remove(paths: Iterable[Path]) -> int:
-    """Delete files and folders; return how many."""
     count = 0
     for count, path in enumerate(paths, 1):  # noqa: B007
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

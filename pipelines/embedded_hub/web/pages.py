@@ -157,7 +157,6 @@ def _words(metadata: dict[str, Any]) -> list[str]:
 
 
 def _links(metadata: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (label, name, address) of the repositories that the metadata name."""
     relation = metadata.get("base_model_relation")
     base = f"{relation} of" if isinstance(relation, str) else "made from"
     fields = [(base, "", "base_model"), ("dataset", "datasets/", "datasets"), ("model", "", "models")]

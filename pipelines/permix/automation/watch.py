@@ -134,7 +134,6 @@ def evaluate(request: EvaluationRequest, org: str, options: Sequence[str], hub: 
 
 
 def _publish(names: Sequence[str], org: str, repository: str, secret: str, hub: Hub) -> str:
-    """Publish the relay as a Space that watches `names`; return its address."""
     token = os.environ.get("GITHUB_TOKEN", "")
     if not repository or not token:
         raise BadInput(

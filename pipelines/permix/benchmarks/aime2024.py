@@ -1,7 +1,4 @@
-"""AIME 2024: the 30 problems of both papers of the contest, with integer answers from 0 to 999 (MAA).
-
-The texts have no explicit licence: sweeps name them by id.
-"""
+"""AIME 2024: 30 problems with integer answers from 0 to 999 (MAA). Without a licence: sweeps name them by id."""
 
 from itertools import islice
 from pathlib import Path

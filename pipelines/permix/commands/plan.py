@@ -78,7 +78,6 @@ def _usd(amount: float) -> str:
 
 
 def _show_estimate(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], Shape], price: float) -> None:
-    """Print a line for each stage with work to do, the total, and the assumptions."""
     amounts = estimate.amounts(steps, machine, shape_of)
     by_stage: dict[str, list[Amount]] = {}
     for step, amount in zip(steps, amounts, strict=True):

@@ -68,7 +68,6 @@ def build(request: RunRequest, hub_url: str | None, work: Path | None, terms: Jo
 
 
 def _show(plan: Plan, hub: Hub) -> None:
-    """Print the table, or the artifacts of the requested stage with their numbers."""
     last = plan.steps[-1]
     if last.stage.name == "tables":
         _show_tables(last, hub, plan.recipe)
@@ -82,7 +81,6 @@ def _show(plan: Plan, hub: Hub) -> None:
 
 
 def _show_summary(artifact: Artifact) -> None:
-    """Print a sweep's numbers, one line per benchmark, and the notes on its model."""
     facts = artifact.record["facts"]
     for name, numbers in facts.get("summary", {}).get("benchmarks", {}).items():
         pss = {key: numbers["pss"].get(key) for key in ("worst", "best", "mean", "pss", "pss_null")}
@@ -99,7 +97,6 @@ def _show_summary(artifact: Artifact) -> None:
 
 
 def _show_tables(step: Step, hub: Hub, recipe: Recipe) -> None:
-    """Print the tables, the path of their picture, and commands that load the artifacts."""
     facts = step.artifact.record["facts"]
     print(tables.as_text(facts))
     print(f"\nPicture: {hub.fetch(step.artifact) / 'figures' / 'summary.png'}\n")
@@ -130,5 +127,4 @@ def _permix() -> str:
 
 
 def _typed(path: Path) -> str:
-    """Return the path as one would type it in this folder."""
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))

@@ -87,7 +87,6 @@ def _parameters(stage: Stage[Any], is_sweep: bool) -> list[inspect.Parameter]:
 
 
 def _show(previewed: preview.Preview) -> None:
-    """Print the first rows of the stage's artifact and the cost of all of them."""
     for row in previewed.rows:
         print(f"--- {row['problem_id']}, {row['persona'] or 'no persona'}: {row['status']}, gold {row['gold']}")
         print(f"{row['question']}\n\n{row['completion']}\n")

@@ -31,7 +31,6 @@ def verify(artifact: options.Artifact, hub_url: options.HubUrl = None) -> None:
 
 
 def _show(before: Row, after: Row) -> None:
-    """Print a row whose score changed, with its problem; rows of judgements have none."""
     names = [f"{name} {after[name]}" for name in ("problem_id", "persona", "run") if name in after]
     print(f"{', '.join(names) or 'A row'}: stored score {before['score']}, recomputed {after['score']}")
     for name in ("question", "gold"):
@@ -42,6 +41,5 @@ def _show(before: Row, after: Row) -> None:
 
 
 def _short(text: str | None) -> str:
-    """Return a text on one line, cut at 300 characters."""
     line = " ".join(text.split()) if text else "nothing"
     return line if len(line) <= 300 else f"{line[:300]}…"

@@ -79,7 +79,6 @@ def watch(
 
 
 def _show(hub: Hub, org: str) -> None:
-    """Print a line for every watched adapter: its webhook, the relay's state, and the last evaluation."""
     webhooks = watching.webhooks(hub)
     if not webhooks:
         print("Nothing is watched: `permix watch org/adapter` begins.")

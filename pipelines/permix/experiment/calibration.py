@@ -101,7 +101,6 @@ def _grid(table: Any, where: str) -> Grid:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield {"grpo": {"beta": …}} as ("grpo.beta", …)."""
     for key, value in table.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -27,7 +27,6 @@ class Model:
     price_out: float = unhashed(0.0)
 
     def __post_init__(self) -> None:
-        """Raise BadInput for a model that cannot be reached."""
         if not self.model:
             raise BadInput(f"[model.{self.name}] names no model: set model to a Hub id, or to a server's name for it.")
         if not self.url and len(self.model.split("/")) != 2:

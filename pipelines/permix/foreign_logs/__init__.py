@@ -1,7 +1,4 @@
-"""Evaluation logs of other tools, one module for each tool, as rows of a sweep.
-
-A module has PATTERNS, the names of its files, and `read(file, metric) -> Iterator[Log]`.
-"""
+"""Evaluation logs of other tools as rows of a sweep. A tool's module has PATTERNS of its files and `read`."""
 
 import hashlib
 import importlib

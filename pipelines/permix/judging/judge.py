@@ -1,7 +1,4 @@
-"""Judges: models that score how well an answer is in character, or which of two answers is more so.
-
-A reply without the requested form gives a missing score. A failure is never a score.
-"""
+"""Judges: models that score how well answers are in character. A reply without the form is a missing score."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

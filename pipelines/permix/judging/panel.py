@@ -37,7 +37,6 @@ class JudgedConfig(StageConfig):
     budget: float = unhashed(0.0, help="limit in USD for all judges together (0: no limit)")
 
     def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
         self.refuse_below(1, "judge_max_tokens")
         self.refuse_below(0, "judge_temperature", "retries", "budget")
         if not self.judges or len(set(self.judges)) < len(self.judges):

@@ -139,7 +139,6 @@ class Upstream:
         return self._user("generate_questions", settings=settings, num_questions=count, **values)
 
     def _example(self, row: Row) -> str:
-        """Return the request for one question; the rubric keeps its placeholders."""
         rubric = self._texts[f"rubric/{row['task']}"]
         return self._fill("example", persona=_person(row["description"]), question=row["question"], rubric=rubric)
 

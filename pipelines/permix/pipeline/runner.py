@@ -152,7 +152,6 @@ class Runner:
         return crew[-1]
 
     def _send(self, worker: _Worker) -> list[PermixError]:
-        """Send the worker its first step; return failures."""
         step = worker.steps[0]
         folder = self._folder(step)
         out = folder / "out"
@@ -221,7 +220,6 @@ class Runner:
         return failures
 
     def _give_up(self, worker: _Worker, step: Step, failure: PermixError) -> PermixError:
-        """Drop the worker's batch; the other workers continue."""
         worker.steps.clear()
         self.board.failed(step.target)
         return failure

@@ -1,7 +1,4 @@
-"""The child process of the runner that runs stages; it has no Hub and no token.
-
-Assignments and messages are pickled over a pipe.
-"""
+"""The runner's child process that runs stages, without Hub and token. Its messages are pickled over a pipe."""
 
 from permix import processes
 from permix.pipeline import assignment, ranks

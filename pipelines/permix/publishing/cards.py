@@ -152,7 +152,6 @@ def _dataset(card: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _count(record: Record) -> int:
-    """Return the dataset's number of rows by its facts; 0 if they do not have it."""
     facts = record["facts"]
     if sweep := _summary(record):
         return sum(part["problems"] * part["runs"] * len(part["accuracy"]) for part in sweep["benchmarks"].values())
@@ -160,7 +159,6 @@ def _count(record: Record) -> int:
 
 
 def _summary(record: Record) -> dict[str, Any]:
-    """Return the summary of a sweep, {} for other stages."""
     return dict(record["facts"].get("summary") or {}) if record["stage"] in ("sweep", "import") else {}
 
 
@@ -206,7 +204,6 @@ def _printed(record: Record) -> str:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of a nested table as ("a.b", value)."""
     for key, value in table.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,7 +1,4 @@
-"""The licence of each artifact, computed from its sources: base, teacher or rewriter, and data.
-
-licences.toml has the terms of each source for works made from it, and the sources of each kind of artifact.
-"""
+"""The licence of each artifact, computed from the terms of its sources in licences.toml."""
 
 import re
 import tomllib
@@ -90,7 +87,6 @@ def _writer(variant: Variant, toy: bool) -> str:
 
 
 def _personas(inputs: Mapping[str, str], own: Mapping[str, Mapping[str, str]]) -> list[Terms]:
-    """Return the terms of the paper's pools, of pools with the publisher's own eval, or of another dataset."""
     pool = inputs.get("personas", "/permix-personas").partition("@")[0]
     name = pool.rpartition("/")[2]
     if name == "permix-personas":

@@ -37,7 +37,6 @@ def cell(value: Any) -> str:
 
 
 def _ranged(level: Mapping[str, Any], name: str = "mean") -> str:
-    """Return a number with its interval, if it has one."""
     if level[name] is None:
         return "–"
     return f"{level[name]:.2f}" + ("" if level["low"] is None else f" ({level['low']:.2f} to {level['high']:.2f})")

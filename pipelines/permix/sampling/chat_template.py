@@ -42,7 +42,6 @@ def default_system(tokenizer: Any, messages: Messages, base: str) -> str:
 
 
 def _common(first: str, second: str) -> int:
-    """Return the length of the common beginning."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((i for i, (x, y) in pairs if x != y), min(len(first), len(second)))
 

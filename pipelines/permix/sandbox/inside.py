@@ -170,7 +170,6 @@ Outcome = tuple[str, bytes, float, bytes]  # status, detail, seconds of processo
 def _run(
     code: str, entry: str, stdin: bytes, settings: dict[str, Any], names: dict[str, Any], ruleset: int | None, hup: int
 ) -> Outcome:
-    """Run the program on one input."""
     parent = os.getpid()
     try:
         pipes = [os.pipe() for _ in range(4)]
@@ -254,7 +253,6 @@ def _watch(child: int, stdin: bytes, pipes: tuple[int, int, int], settings: dict
 
 
 def _beyond(child: int, settings: dict[str, Any]) -> tuple[str, bytes] | None:
-    """Return the limit that the running child has passed, or None."""
     fields = _stat(child)
     if fields:
         if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > settings["seconds"]:

@@ -168,7 +168,6 @@ class Session:
         return bytes(frame[4:])
 
     def _last_words(self) -> str:
-        """Return the reason why it did not start."""
         assert self._process and self._process.stderr
         self._process.kill()
         lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()

@@ -89,7 +89,6 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def _of_benchmark(config: Config, source: Source, inputs: Mapping[str, Path], start: int) -> Iterator[Row]:
-    """Yield the rows of one benchmark; the first case has the number `start` + 1."""
     from permix.results.measures import sweeps
 
     folders = {name: inputs[name] for name, _ in config.sweeps}

@@ -58,7 +58,6 @@ def config_of_logs(
 
 
 def _read(tool: str, metric: str, logs: Sequence[LogFile]) -> list[tuple[str, Log]]:
-    """Return the (persona, log) pairs of the files."""
     reader = foreign_logs.tool(tool)
     return [(file.persona or foreign_logs.match(log), log) for file in logs for log in reader.read(file.path, metric)]
 

@@ -202,7 +202,6 @@ def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
 
 
 def _within_limits(config: Config, rows: Sequence[Row], base: Path) -> Iterator[Row]:
-    """Yield the rows within the limits on tokens."""
     from transformers import AutoTokenizer
 
     from permix.training.rows import token_ids
@@ -226,7 +225,6 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 
 def _pool(folder: Path) -> list[Persona]:
-    """Return the training pool; BadInput if it shares a persona with the evaluation pool."""
     pool = persona.load(folder, "train")
     persona.refuse_overlap(pool, persona.load(folder, "eval"))
     return pool

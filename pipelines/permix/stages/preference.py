@@ -188,7 +188,6 @@ def _pairs(config: Config, inputs: Mapping[str, Path]) -> tuple[list[Pair], int]
 
 
 def _answers(config: Config, folder: Path, name: str) -> dict[tuple[str, str], str]:
-    """Return {(problem, persona): completion} of the first run."""
     from permix.results.measures import sweeps
 
     sweeps.summary(folder, name, config.benchmark.name)

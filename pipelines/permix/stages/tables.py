@@ -152,7 +152,6 @@ def _annotations(config: Config, measured: Sequence[Row], sources: Mapping[str, 
 
 
 def _sheets(config: Config, results: "Comparison", statements: Sequence[Row]) -> "list[Sheet]":
-    """Return the paper's tables beside ours, those that have rows."""
     from permix.results.reporting import paper_tables
 
     sheets = [
@@ -170,7 +169,6 @@ def _sheets(config: Config, results: "Comparison", statements: Sequence[Row]) ->
 
 
 def _write_data(results: "Comparison", out: Path) -> None:
-    """Write the datasets by configuration, and the table of each benchmark in three formats."""
     types = {"floor": "bool"} | dict.fromkeys(("seed", "problems", "runs", "personas"), "int32")
     text = ("variant", "title", "benchmark", "persona", "worst_persona", "best_persona", "table", "row", "measure")
     types |= dict.fromkeys(text, "string")
@@ -184,7 +182,6 @@ def _write_data(results: "Comparison", out: Path) -> None:
 
 
 def _draw(config: Config, results: "Comparison", folder: Path) -> None:
-    """Draw the paper's figures, those that have something to show."""
     from permix.results.reporting import dynamics, figures, paper_figures
 
     lines, personas = results.lines, results.personas

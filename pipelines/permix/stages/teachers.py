@@ -116,7 +116,6 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def _quality(rows: Sequence[Row]) -> Facts:
-    """Return accuracy, truncation and statuses of all answers of a teacher, before any is omitted."""
     return {
         "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),
         "cut": sum(row["finish"] == "length" for row in rows),

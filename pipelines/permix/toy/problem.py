@@ -1,7 +1,4 @@
-"""Word problems of chained sums: written from a seed, and parsed from their text.
-
-The hash of the question divides them into three parts: pretraining, the training task, and the held-out benchmarks.
-"""
+"""Word problems of chained sums, from a seed or a text. A question's hash decides its part: training or held-out."""
 
 import random
 import re

@@ -22,7 +22,6 @@ class Reward:
     __name__ = accuracy_reward.__name__  # TRL names the metric after it
 
     def __init__(self, folder: Path) -> None:
-        """`folder` gets the samples."""
         self.folder = folder
         self.rank = os.environ.get("RANK", "0")  # each process has other completions (permix.pipeline.ranks)
         self.ends: frozenset[int] = frozenset()

@@ -43,7 +43,6 @@ def prepare(config: "Config", longest: int) -> None:
 
 
 def _check_server(config: "Config") -> None:
-    """Raise BadInput unless the server takes weights."""
     url = config.vllm_server_base_url
     try:
         with urllib.request.urlopen(f"{url}/server_info?config_format=json", timeout=30) as reply:  # noqa: S310

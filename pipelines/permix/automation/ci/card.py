@@ -1,7 +1,4 @@
-"""Put results onto the card of any adapter: in a commit, or in a pull request where the token may not write.
-
-The weights stay as they are, so the commit starts no new evaluation.
-"""
+"""Put results onto any adapter's card, by commit or pull request. Its weights stay, so no new evaluation starts."""
 
 from typing import Any
 

@@ -36,7 +36,6 @@ def load(repository: RepositoryState, hub: Hub) -> str:
 
 
 def _dataset(folder: Path, hub: Hub) -> str:
-    """Load every configuration that the card declares."""
     import datasets
 
     configs = datasets.get_dataset_config_names(str(folder))

@@ -157,7 +157,6 @@ def planned_sweep(request: EvaluationRequest, hub: Hub) -> Step:
 
 
 def _base(adapter: RepositoryState, hub: Hub) -> str:
-    """Return the base that the adapter's own configuration names, at its commit where it names one."""
     if "adapter_config.json" not in adapter.files:
         raise BadInput(f"{adapter.repo} has no adapter_config.json: it should be a LoRA adapter as peft saves it.")
     try:

@@ -1,7 +1,4 @@
-"""A release: personas, metric and Spaces on the Hub, once the package has the release's version.
-
-A trusted publisher's token is valid for one repository, so a job of its own publishes each.
-"""
+"""A release: personas, metric and Spaces, each in its own job (a trusted publisher's token is for one repository)."""
 
 import os
 from collections.abc import Mapping

@@ -56,7 +56,6 @@ def build(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> bool:
 
 
 def _start(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> "list[tuple[Plan, JobInfo]]":
-    """Start a Job for each plan that has steps to build."""
     unfinished = [plan for plan in plans if plan.open]
     commands = [command(plan) for plan in unfinished]
     jobs = [submit.start(command, hub, terms.flavor, price.seconds(terms.timeout)) for command in commands]
@@ -99,7 +98,6 @@ def command(plan: Plan) -> Command:
 
 
 def _extras(plan: Plan) -> tuple[str, ...]:
-    """Return the extras of permix whose packages the steps import."""
     extras = set()
     for step in plan.open:
         needs = step.stage.needs(step.config)
@@ -130,7 +128,6 @@ def _shared(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> list[Plan]:
 
 
 def _leave_out(built: Plan, plans: Sequence[Plan], hub: Hub) -> None:
-    """Omit the steps of `built` from what --fresh builds again in `plans`."""
     targets = {step.target for step in built.steps}
     for plan in plans:
         for step in plan.steps:
@@ -140,7 +137,6 @@ def _leave_out(built: Plan, plans: Sequence[Plan], hub: Hub) -> None:
 
 
 def _collect(plan: Plan, hub: Hub, job_id: str) -> None:
-    """Check that the Job has published the plan's artifacts."""
     for step in plan.steps:
         step.fresh = False
     plan.look_up(hub)

@@ -31,7 +31,6 @@ def to_the_end(job: "JobInfo", hub: Hub) -> None:
 
 
 def _follow(job: "JobInfo", hub: Hub) -> "tuple[JobInfo, str]":
-    """Print each line of the log once; return the ended Job and the last error of permix in its log."""
     import httpx2
 
     printed, failures, last_error = 0, 0, ""

@@ -156,7 +156,6 @@ def _by_length(table: Sequence[Row]) -> float | None:
 
 
 def _levels(scores: Mapping[str, float], where: Mapping[str, tuple[str, str]]) -> Numbers:
-    """Return the mean score with its interval: over all questions, by task and by persona."""
     personas = {key: where[key][0] for key in scores}
     tasks = list(dict.fromkeys(task for _, task in where.values()))
     return {
@@ -192,7 +191,6 @@ def _mean_of(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _clustered(values: Mapping[str, float], cluster: Mapping[str, str], bounds: Bounds | None = None) -> Numbers:
-    """Return the mean of the clusters' means with its t interval."""
     return _interval(list(_by_cluster(values, cluster).values()), bounds)
 
 

@@ -145,6 +145,5 @@ def _ratio(accuracy: Floats) -> float:
 
 
 def _round_up(number: float) -> int:
-    """Round up to two digits."""
     unit = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(number / unit) * unit

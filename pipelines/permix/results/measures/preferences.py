@@ -70,7 +70,6 @@ def _rates(outcomes: Mapping[tuple[str, str], float]) -> Numbers:
 
 
 def _ratio(total: Floats, over: Sequence[int], under: Sequence[int], resampled: Floats) -> Numbers:
-    """Return a ratio of counts with its bootstrap interval over problems."""
     if not total @ under:
         return {"value": None, "low": None, "high": None}
     denominators = resampled @ under

@@ -157,7 +157,6 @@ class _Classifier:
 
 
 def _fit(texts: _Texts, used: Mask, people: int) -> _Classifier:
-    """Train on the texts `used` that are not empty."""
     used = used & texts.nonempty
     total = max(int(used.sum()), 1)
     shares = np.bincount(texts.persona[used], minlength=people) / total
@@ -195,7 +194,6 @@ def _design(texts: _Texts, mask: Mask, chosen: Codes, weight: Floats) -> Floats:
 
 
 def _positions(features: Codes) -> Codes:
-    """Return the position of each of SPACE in `features`, or -1."""
     positions = np.full(SPACE, -1)
     positions[features] = np.arange(len(features))
     return positions

@@ -128,7 +128,6 @@ def _shares(table: Sequence[Row], group: str) -> dict[str, dict[str, float]]:
 
 
 def _style(by_persona: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """Return voice and method by the toy world's markers; voice is a mean over personas without the controls."""
     people = {key: rows for key, rows in by_persona.items() if key not in CONTROL_KEYS}
     voices = {k: _mean(style.voice_expressed(k, row["completion"]) for row in rows) for k, rows in people.items()}
     methods = {key: Counter(style.method(row["completion"]) for row in rows) for key, rows in by_persona.items()}

@@ -239,7 +239,6 @@ def finish(figure: Figure, stem: Path, handles: Sequence[Line2D], title: str, no
 
 
 def _rows(lines: Sequence[Line]) -> list[tuple[int, Line]]:
-    """Return each line with its height; the first is on top."""
     return [(len(lines) - 1 - number, line) for number, line in enumerate(lines)]
 
 

@@ -132,7 +132,6 @@ def condition_seed(noise: tuple[int, str], benchmark: str, problem: str, persona
 
 
 def _step_seed(seed: int, step: str) -> int:
-    """Return the seed of one step of a condition; that of an ordinary sweep is the condition's own."""
     return seed_of(seed, step) if step else seed
 
 
