@@ -1,5 +1,6 @@
 """`permix hub import MODEL.gguf`: the repository is the model that transformers reads, or there is one sentence."""
 
+import importlib.util
 import json
 import os
 import resource
@@ -196,6 +197,14 @@ def test_a_file_cut_anywhere_is_refused_before_it_is_read(base: Path, tmp_path: 
         path.write_bytes(other)
         with pytest.raises(BadInput, match="is not a GGUF file"):
             gguf_import.check(path, "bfloat16", tmp_path)
+
+
+def test_a_missing_package_is_named_with_its_extra(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_gguf(base, tmp_path / "tiny.gguf")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
+    with pytest.raises(BadInput, match=r"needs gguf, not installed here: pip install 'permix\[gguf\]'"):
+        gguf_import.check(path, "bfloat16", tmp_path)
 
 
 def test_weights_that_the_file_lacks_are_never_random(base: Path, tmp_path: Path) -> None:

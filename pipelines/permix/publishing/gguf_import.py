@@ -27,9 +27,9 @@ ENDS = (
     *("<|call|>", "<end_of_turn>", "<turn|>", "<eos>", "</s>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]"),
     "[EOS]",
 )
-"""Control tokens that end a completion: those of llama.cpp (src/llama-vocab.cpp)."""
-CONTROL = 3
-"""The type of control tokens in `tokenizer.ggml.token_type`."""
+"""Special tokens that end a completion: those of llama.cpp (src/llama-vocab.cpp)."""
+SPECIAL = (3, 4)
+"""The types of control tokens and of added tokens in `tokenizer.ggml.token_type`."""
 SAME = 0.9
 """Cosine above which embedding and head are roundings of one tied matrix; two bits give 0.95, untied ones below 0.5."""
 FULL = "No space left|File too large|os error (27|28)"
@@ -69,7 +69,9 @@ def upload(path: Path, header: Header, name: str, dtype: str, work: Path) -> str
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_MININTERVAL", "10")  # transformers' bars: a line each ten seconds
     with _work_folder(work) as folder:
-        return local_folder.upload(convert(path, header, name, dtype, folder), "model", name, path)
+        out = convert(path, header, name, dtype, folder)
+        print(f"Uploading {_bytes(header, dtype) / memory.GB:.1f} GB as {name}.", file=sys.stderr)
+        return local_folder.upload(out, "model", name, path)
 
 
 def convert(path: Path, header: Header, name: str, dtype: str, folder: Path) -> Path:
@@ -213,13 +215,13 @@ def _tie(model: Any) -> None:
 
 
 def _end_tokens(header: Header) -> list[int]:
-    """Return the ids of all tokens that end a completion: those that the metadata name, and control tokens in ENDS."""
+    """Return the ids of all tokens that end a completion: those that the metadata name, and special tokens in ENDS."""
     metadata, tokens = header.metadata, header.metadata["tokenizer.ggml.tokens"]
     named = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom"))
     ends = {token_id for token_id in named if token_id is not None}
-    kinds = metadata.get("tokenizer.ggml.token_type") or [CONTROL] * len(tokens)
+    kinds = metadata.get("tokenizer.ggml.token_type") or SPECIAL[:1] * len(tokens)
     words = set(ENDS) - ({"<|end|>"} if "<|return|>" in tokens else set())  # gpt-oss ends a channel with <|end|>
-    ends |= {i for i, token in enumerate(tokens) if token in words and kinds[i] == CONTROL}
+    ends |= {i for i, token in enumerate(tokens) if token in words and kinds[i] in SPECIAL}
     return sorted(ends)
 
 
