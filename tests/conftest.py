@@ -27,6 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Before any Hub library is imported: nothing of the user's own is read or written.
 os.environ["PERMIX_HOME"] = tempfile.mkdtemp(prefix="permix-test-")
 os.environ["HF_HOME"] = os.environ["PERMIX_HOME"] + "/hf"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"
 os.environ["HF_HUB_DISABLE_XET"] = "1"

@@ -22,7 +22,7 @@ from permix import cli, stages
 from permix.pipeline import plan, recipes
 from tests.support import foreign_logs
 from tests.support.cases import cases
-from tests.support.command_line import environment_of, permix
+from tests.support.command_line import environment_of, permix, permix_here
 from tests.support.models import make_tiny_model
 from tests.support.waiting import wait_until
 
@@ -112,15 +112,58 @@ def test_command(command: str, home: Path, tmp_path: Path) -> None:
             ours = re.sub(rf"\b{word}\b", str(make(tmp_path / word.lower())), ours)
     (people,) = blocks("json")
     (tmp_path / "people.json").write_text(people)
-    done = shell(ours, home, tmp_path)
+    if ours.startswith("permix ") and not ours.startswith("permix hub "):
+        done = permix_here(home, *shlex.split(ours)[1:], folder=tmp_path, check=False, PERMIX_RECIPE="smoke")
+    else:
+        done = shell(ours, home, tmp_path)
     assert done.returncode == 0, f"{ours}\n{done.stdout}\n{done.stderr}"
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python(code: str, home: Path) -> None:
-    done = permix(home, "hub", "exec", "--", sys.executable, "-c", code.replace("permix/p", "permix-smoke/p"))
+STOCK = """
+import evaluate, sys, torch
+from datasets import load_dataset
+from peft import AutoPeftModelForCausalLM
+org = "permix-smoke"
+pools = load_dataset(f"{org}/permix-personas")
+assert {k: len(v) for k, v in pools.items()} == {"train": 25, "eval": 16}, pools
+rows = load_dataset(f"{org}/permix-sweep-permix-toy-rlvr", "arithmetic", split="test")
+assert len(rows) == 5 * 2 * 18 and set(rows["score"]) <= {0.0, 1.0}
+mixture = load_dataset(f"{org}/permix-mixture-arithmetic-permix-rlvr", split="train")
+assert mixture[0]["prompt"][0]["role"] == "system" and mixture[0]["persona"] in pools["train"]["key"]
+model = AutoPeftModelForCausalLM.from_pretrained(f"{org}/permix-toy-permix-rlvr")
+assert any("lora_B" in n for n, _ in model.named_parameters())
+metric = evaluate.load(f"{org}/pss")
+assert metric.compute(scores=[1, 1, 0, 1], personas=["a", "a", "b", "b"])["pss"] == 0.5
+assert len(load_dataset(f"{org}/permix-tables", "ours", split="test")) >= 6
+print("loaded")
+"""
+"""How the artifacts of recipe smoke look to the libraries that the pages use."""
+
+
+@pytest.fixture(scope="module")
+def printed(smoke: Path) -> list[str]:
+    """The commands with which a run ends: each loads what it published."""
+    ending = permix(smoke, "run", "--recipe", "smoke").stdout.split("Load what was published:\n")[1]
+    *lines, collection = ending.strip().splitlines()
+    assert collection.startswith("Collection: http://127.0.0.1:")
+    assert len(lines) == 3
+    return lines
+
+
+def test_a_command_that_a_run_prints_works_when_pasted(printed: list[str], smoke: Path, tmp_path: Path) -> None:
+    done = shell(printed[0], smoke, tmp_path)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_every_program_on_a_page_or_in_a_printed_command_prints_something(printed: list[str], home: Path) -> None:
+    """One process runs them all."""
+    codes = [code.replace("permix/p", "permix-smoke/p") for code in blocks("python")]
+    codes += [STOCK, *(shlex.split(line)[-1] for line in printed)]
+    program = f"for code in {codes!r}:\n    exec(code, {{}})\n    print('END')"
+    *outputs, _ = permix(home, "hub", "exec", "--", sys.executable, "-c", program).stdout.split("END\n")
+    assert [bool(output.strip()) for output in outputs] == [True] * len(codes)
 
 
 @pytest.mark.parametrize("text", blocks("toml"))
@@ -215,17 +258,6 @@ def test_the_table_of_wings_has_every_wing() -> None:
     folders = {f"{path.name}/" for path in (ROOT / "pipelines" / "permix").iterdir() if (path / "__init__.py").exists()}
     table = PAGES["pipelines/README.md"].partition("## Wings")[2].partition("\n## ")[0]
     assert folders == set(re.findall(r"`(\w+/)`", "".join(re.findall(r"^\|([^|]+)\|", table, re.MULTILINE))))
-
-
-def test_the_commands_that_a_run_prints_work_when_pasted(smoke: Path, tmp_path: Path) -> None:
-    printed = permix(smoke, "run", "--recipe", "smoke").stdout.split("Load what was published:\n")[1]
-    *lines, collection = printed.strip().splitlines()
-    assert collection.startswith("Collection: http://127.0.0.1:")
-    assert len(lines) == 3
-    for line in lines:
-        done = shell(line, smoke, tmp_path)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        assert done.stdout.strip()
 
 
 def test_hub_serve_runs_in_the_foreground_until_interrupted(tmp_path: Path) -> None:

@@ -170,9 +170,7 @@ def test_a_bad_request_is_one_sentence(
     assert lines[0].startswith("::error title=")
 
 
-def test_an_absent_base_is_one_sentence(
-    forge: Forge, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_absent_base_is_one_sentence(forge: Forge, refused: Callable[..., str], tmp_path: Path) -> None:
     shutil.copytree(forge.adapter, tmp_path / "lora")
     path = tmp_path / "lora" / "adapter_config.json"
     saved = json.loads(path.read_text())

@@ -15,7 +15,7 @@ from permix.automation.ci import drift
 from permix.errors import PermixError
 from tests.support import workflows
 from tests.support.adder import KEY, add
-from tests.support.command_line import permix
+from tests.support.command_line import permix_here
 from tests.support.faulty_server import FaultyServer
 from tests.support.forge import ADAPTER, BASE, Forge
 
@@ -97,7 +97,7 @@ def sweep() -> str:
     options = ("--model", "good-model", "--key", "MY_KEY", "--limit", "1", "--runs", "1", "--benchmark", "arithmetic")
     with FaultyServer(add) as server:
         where = ("--endpoint", server.url, "--recipe", "smoke", "--set", "org=results")
-        permix(Path(os.environ["PERMIX_HOME"]), "sweep", *where, *options, MY_KEY=KEY)
+        permix_here(Path(os.environ["PERMIX_HOME"]), "sweep", *where, *options, MY_KEY=KEY)
     return "datasets/results/permix-sweep-good-model-served"
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.command_line import permix, refused
+from tests.support.command_line import permix_here, refused
 
 GRID = """
 [calibrate.goal]
@@ -19,7 +19,7 @@ def test_points_are_measured_once_and_the_nearest_is_named(smoke: Path, tmp_path
     own.write_text(recipe.read_text().replace('"arithmetic", "arithmetic-long"', '"arithmetic"') + GRID)
     changes = [word for change in ("tag=cal", "sweep.limit=1", "sweep.runs=1") for word in ("--set", change)]
     command = ["calibrate", "--recipe", str(own), "--workers", "1", *changes]
-    done = permix(smoke, *command)
+    done = permix_here(smoke, *command)
     lines = done.stdout.splitlines()
     assert lines[0] == "base: worst - best (PSS)"
     assert lines[2].endswith("as printed")
@@ -27,7 +27,7 @@ def test_points_are_measured_once_and_the_nearest_is_named(smoke: Path, tmp_path
     best = [1, 8][distances.index(min(distances))]
     assert lines[-1] == f"Nearest to the printed rows: sweep.max_tokens = {best}"
     assert "permix-sweep-permix-toy-base-cal-max_tokens8" in done.stderr
-    again = permix(smoke, *command)
+    again = permix_here(smoke, *command)
     assert again.stdout == done.stdout
     assert "making " not in again.stderr
 

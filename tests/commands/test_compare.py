@@ -8,7 +8,7 @@ import pytest
 from permix.commands import compare, import_logs, selectors
 from permix.errors import BadInput
 from permix.publishing import hub as hubs
-from tests.support.command_line import permix
+from tests.support.command_line import permix_here
 from tests.support.foreign_logs import lm_eval
 from tests.support.hubs import embedded
 
@@ -68,11 +68,11 @@ def test_a_sweep_of_another_name_is_answered_with_the_nearest(sweeps: list[str],
     sentence = r"no repository compare-tests/waek .* did you mean datasets/compare-tests/weak\?"
     with pytest.raises(BadInput, match=sentence):
         compare.compare(["compare-tests/waek", sweeps[1]])
-    short = permix(smoke, "compare", "base", "permix-rlvr", check=False)
+    short = permix_here(smoke, "compare", "base", "permix-rlvr", check=False)
     assert "-sweep-permix-toy-base?" in short.stderr, "of any owner: other tests publish copies on this Hub"
-    adapter = permix(smoke, "selectors", "permix-smoke/permix-toy-rlvr", check=False)
+    adapter = permix_here(smoke, "selectors", "permix-smoke/permix-toy-rlvr", check=False)
     text = "was made by stage grpo; it is not a sweep: did you mean datasets/permix-smoke/permix-sweep-permix-toy-rlvr?"
     assert text in adapter.stderr
-    tables = permix(smoke, "selectors", "datasets/permix-smoke/permix-tables", check=False)
+    tables = permix_here(smoke, "selectors", "datasets/permix-smoke/permix-tables", check=False)
     assert "was made by stage tables; it is not a sweep: give a sweep." in tables.stderr
     assert (short.returncode, adapter.returncode) == (2, 2)

@@ -20,9 +20,9 @@ from permix.errors import BadInput, PermixError
 from permix.pipeline.plan import Plan, RunRequest
 from tests.support import hubs
 from tests.support.adder import KEY, add
-from tests.support.command_line import environment_of, permix
+from tests.support.command_line import environment_of, permix, permix_here
 from tests.support.faulty_server import Answer, Asked, FaultyServer, error
-from tests.support.kills import hub_of
+from tests.support.hubs import hub_of
 
 SWEEP = "datasets/permix-smoke/permix-sweep-good-model-served"
 
@@ -39,7 +39,7 @@ class Gate:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("jobs") / "home"
-    permix(home, "personas", "--recipe", "smoke")
+    permix_here(home, "personas", "--recipe", "smoke")
     return home
 
 
@@ -81,9 +81,9 @@ def record(home: Path, repo: str) -> dict[str, Any]:
 
 
 def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer) -> None:
-    local_run = permix(home, *words(server, "here"), MY_KEY=KEY)
+    local_run = permix_here(home, *words(server, "here"), MY_KEY=KEY)
     in_job = permix(home, *words(server, "there", "--on", "jobs", "--max-cost", "1"), MY_KEY=KEY)
-    again = permix(home, *words(server, "there", "--on", "jobs"), MY_KEY=KEY)
+    again = permix_here(home, *words(server, "there", "--on", "jobs"), MY_KEY=KEY)
     assert "1 Job on cpu-basic, 0.01 USD an hour: about 0.0 h and 0.00 USD" in in_job.stderr
     assert in_job.stdout.splitlines()[1:] == local_run.stdout.splitlines()[1:]
     assert again.stdout == in_job.stdout
@@ -91,10 +91,10 @@ def test_what_a_job_makes_is_what_is_made_here(home: Path, server: FaultyServer)
     local, remote = record(home, f"{SWEEP}-here"), record(home, f"{SWEEP}-there")
     for name in ("digest", "content_digest", "files", "code"):
         assert local[name] == remote[name]
-    listed = permix(home, "jobs").stdout
+    listed = permix_here(home, "jobs").stdout
     assert "COMPLETED" in listed
     assert "permix sweep --recipe smoke" in listed
-    log = permix(home, "jobs", "logs", listed.split()[0]).stdout
+    log = permix_here(home, "jobs", "logs", listed.split()[0]).stdout
     stored = [path.read_bytes() for path in (home / "jobs").iterdir()]
     hub = hub_of(home)
     head = hub.state("datasets/permix-smoke/permix-jobs")

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import permix, refused
+from tests.support.command_line import permix_here, refused
 
 MIXTURE = "datasets/permix-smoke/permix-mixture-arithmetic-rlvr"
 
 
 def test_the_problems_that_share_eight_words_are_counted(smoke: Path) -> None:
-    printed = permix(smoke, "overlap", MIXTURE, "--benchmark", "arithmetic", "--benchmark", "arithmetic-long").stdout
+    printed = permix_here(
+        smoke, "overlap", MIXTURE, "--benchmark", "arithmetic", "--benchmark", "arithmetic-long"
+    ).stdout
     first, second = printed.splitlines()
     assert first.startswith("arithmetic: ")
     assert " of 500 problems (" in first
@@ -26,5 +28,5 @@ def test_the_problems_that_share_eight_words_are_counted(smoke: Path) -> None:
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence: str, smoke: Path) -> None:
-    (line,) = refused(smoke, "overlap", *arguments).splitlines()
+    (line,) = refused(smoke, "overlap", *arguments, run=permix_here).splitlines()
     assert sentence in line

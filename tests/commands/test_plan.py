@@ -9,7 +9,7 @@ from permix.errors import BadInput
 from permix.pipeline import plan as chain
 from permix.pipeline import recipes
 from permix.pipeline.estimate import costs, estimate, shapes
-from tests.support.command_line import permix, refused
+from tests.support.command_line import permix_here, refused
 
 
 def table(text: str) -> dict[str, list[str]]:
@@ -26,7 +26,7 @@ def amounts(name: str, *overrides: str, kind: str = "a5000", gpus: int = 1) -> d
 
 def test_the_papers_grid_is_estimated_without_a_hub(tmp_path: Path) -> None:
     options = ["--recipe", "paper", "--estimate", "--gpu", "a5000", "--gpus", "8", "--price-per-hour", "0.5"]
-    done = permix(tmp_path / "home", "plan", *options)
+    done = permix_here(tmp_path / "home", "plan", *options)
     rows = table(done.stdout)
     assert (rows["sft"][:2], rows["grpo"][:2]) == (["27", "177"], ["6", "934"])
     assert int(rows["total"][2].replace(",", "")) > 2_000_000
@@ -41,28 +41,28 @@ def test_the_papers_grid_is_estimated_without_a_hub(tmp_path: Path) -> None:
 
 def test_a_stage_that_does_not_fit_is_marked_and_what_to_lower_named(tmp_path: Path) -> None:
     large = ["--set", "grpo.per_device_train_batch_size=64", "--set", "sft.load_in_4bit=false"]
-    done = permix(tmp_path / "home", "plan", "--recipe", "paper", "--estimate", "--gpu", "a5000", *large)
+    done = permix_here(tmp_path / "home", "plan", "--recipe", "paper", "--estimate", "--gpu", "a5000", *large)
     assert table(done.stdout)["grpo"][5].startswith("!")
     assert "! marks more than the 24 GB of one RTX A5000: lower per_device_train_batch_size" in done.stdout
 
 
 def test_the_toys_own_base_needs_no_table(tmp_path: Path) -> None:
-    rows = table(permix(tmp_path / "home", "plan", "--recipe", "toy", "--estimate", "--gpu", "cpu").stdout)
+    rows = table(permix_here(tmp_path / "home", "plan", "--recipe", "toy", "--estimate", "--gpu", "cpu").stdout)
     assert (rows["base"][1], rows["grpo"][1], rows["sweep"][2]) == ("2,000", "50", "32,400")
 
 
 def test_a_phase_diagram_is_estimated_with_the_base_of_every_share(tmp_path: Path) -> None:
     command = ["plan", "--recipe", "phase", "--estimate", "--gpu", "cpu"]
-    rows = table(permix(tmp_path / "home", *command).stdout)
+    rows = table(permix_here(tmp_path / "home", *command).stdout)
     assert [rows[stage][0] for stage in ("base", "grpo", "sweep")] == ["5", "30", "35"]
-    single = table(permix(tmp_path / "home", *command, "--set", "shares=[0.2]").stdout)
+    single = table(permix_here(tmp_path / "home", *command, "--set", "shares=[0.2]").stdout)
     assert [single[stage][0] for stage in ("base", "grpo", "sweep")] == ["1", "6", "7"]
-    other = table(permix(tmp_path / "home", *command, "--set", "base=meta-llama/Llama-3.1-8B-Instruct").stdout)
+    other = table(permix_here(tmp_path / "home", *command, "--set", "base=meta-llama/Llama-3.1-8B-Instruct").stdout)
     assert (other["grpo"][0], other["sweep"][0]) == ("6", "7"), "the diagram is of the toy base alone"
 
 
 def test_a_calibration_is_estimated_with_every_point_of_its_grids_once(tmp_path: Path) -> None:
-    done = permix(tmp_path / "home", "plan", "--recipe", "calibrate", "--estimate", "--gpu", "a5000")
+    done = permix_here(tmp_path / "home", "plan", "--recipe", "calibrate", "--estimate", "--gpu", "a5000")
     rows = table(done.stdout)  # base: 4, 4, 3 and 2 points; rlvr: 3, 3, 4 and 2; the first of each is the same one
     assert [rows[stage][0] for stage in ("grpo", "sweep")] == ["9", "19"]
     assert "tables" not in rows

@@ -15,7 +15,7 @@ from permix.pipeline import recipes
 from permix.prompting import persona
 from permix.sampling.sampler import Sampling
 from tests.support.cases import cases
-from tests.support.command_line import environment_of, permix
+from tests.support.command_line import environment_of, permix_here
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion
 
 PLAN = recipes.load("smoke")
@@ -70,13 +70,13 @@ def test_an_answer_that_is_cut_is_named_on_stderr(smoke: Path) -> None:
 
 def test_published_variants_answer_on_stdout_and_side_by_side_on_a_terminal(smoke: Path) -> None:
     command = ["sample", QUESTION, "--recipe", "smoke", "--temperature", "2"]
-    single = permix(smoke, *command, "--persona", "dumb")
+    single = permix_here(smoke, *command, "--persona", "dumb")
     assert single.stdout.strip()
     assert single.stdout.endswith("\n")
     assert single.stderr.splitlines()[0] == "permix-rlvr as dumb:", "the recipe's last variant is the default"
 
     several = [*command, "--persona", "dumb,none", "--variant", "base,permix-rlvr", "--compare"]
-    plain = permix(smoke, *several).stdout
+    plain = permix_here(smoke, *several).stdout
     blocks = dict(block.split("\n", 1) for block in plain.removeprefix("## ").split("\n## "))
     assert list(blocks) == ["dumb, base", "none, base", "dumb, permix-rlvr", "none, permix-rlvr"]
     assert blocks["dumb, permix-rlvr"].strip() == single.stdout.strip()
@@ -113,7 +113,7 @@ def test_the_error_of_something_not_published_is_one_sentence(smoke: Path) -> No
         (["--base", "org/nothing"], "org/nothing is not on http"),
         (["--variant", "rlvrr"], "There is no variant 'rlvrr'"),
     ):
-        done = permix(smoke, "sample", QUESTION, "--recipe", "smoke", *more, check=False)
+        done = permix_here(smoke, "sample", QUESTION, "--recipe", "smoke", *more, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("permix: ")
         assert sentence in done.stderr
@@ -127,7 +127,7 @@ def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:
 
     with FaultyServer(script) as server:
         options = ["--endpoint", server.url, "--model", "good-model", "--key", "MY_KEY"]
-        done = permix(tmp_path, "sample", "Why?", *options, "--persona", "none,dumb", MY_KEY="sk-1")
+        done = permix_here(tmp_path, "sample", "Why?", *options, "--persona", "none,dumb", MY_KEY="sk-1")
     assert done.stdout == (
         "## none, good-model\n1 messages to good-model\n\n## dumb, good-model\n2 messages to good-model\n"
     )
@@ -138,7 +138,7 @@ def test_a_server_answers_instead_and_gets_its_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "sentence"), cases(__file__)["refusals"])
 def test_bad_input_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
-    done = permix(tmp_path, "sample", "Why?", *arguments, check=False)
+    done = permix_here(tmp_path, "sample", "Why?", *arguments, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"permix: {sentence}")
     assert done.stderr.count("\n") == 1

@@ -15,7 +15,7 @@ from permix.pipeline.ad_hoc import DEFAULT, Target
 from permix.publishing.hub import Artifact
 from tests.support.adder import KEY, add
 from tests.support.cases import cases
-from tests.support.command_line import permix
+from tests.support.command_line import permix, permix_here
 from tests.support.faulty_server import FaultyServer
 from tests.support.models import make_adapter, make_tiny_model
 
@@ -87,7 +87,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(home: Path, *arguments: str, check: bool = True, **environment: str) -> Any:
     small = ("--limit", "3", "--benchmark", "arithmetic", "--recipe", "smoke", "--workers", "1")
-    return permix(home, "sweep", *arguments, *small, check=check, **environment)
+    return permix_here(home, "sweep", *arguments, *small, check=check, **environment)
 
 
 def test_one_command_measures_a_served_model(home: Path) -> None:
@@ -102,14 +102,14 @@ def test_one_command_measures_a_served_model(home: Path) -> None:
     assert first.stdout == again.stdout
     assert "Note: arithmetic: 3 problems x 2 runs" in first.stderr
     assert "Note: arithmetic" not in again.stderr
-    assert f"{SERVED}@" in permix(home, "verify", SERVED).stdout, "no server is needed to check it"
+    assert f"{SERVED}@" in permix_here(home, "verify", SERVED).stdout, "no server is needed to check it"
     assert peer.stdout.startswith(f"{SERVED}-restate@")
-    assert "0 scores and 0 of" in permix(home, "verify", f"{SERVED}-restate").stdout
-    lines = [line.split() for line in permix(home, "selectors", SERVED, f"{SERVED}-restate").stdout.splitlines()]
+    assert "0 scores and 0 of" in permix_here(home, "verify", f"{SERVED}-restate").stdout
+    lines = [line.split() for line in permix_here(home, "selectors", SERVED, f"{SERVED}-restate").stdout.splitlines()]
     (restated,) = (line for line in lines if line[:1] == ["restate"])
     (plain,) = (line for line in lines if line[:1] == ["none"])
     assert (restated[1], restated[-2:]) == (plain[1], ["2", "9"]), "accuracy, completions, tokens"
-    record = json.loads(permix(home, "show", SERVED, "--json").stdout)
+    record = json.loads(permix_here(home, "show", SERVED, "--json").stdout)
     assert record["facts"]["engines"] == ["endpoint good-model-0301"]
     assert "base" not in record["inputs"]
     assert record["config"]["model"] == {"name": "good-model", "model": "good-model", "revision": ""}
@@ -148,7 +148,7 @@ def test_any_base_with_any_adapter_under_personas_of_a_file(home: Path, tmp_path
     done = run(home, "--base", "me/tiny", "--adapter", "me/tiny-lora", *own)
     target = "datasets/permix-smoke/permix-sweep-tiny-tiny-lora-crew"
     assert done.stdout.startswith(f"{target}@")
-    record = json.loads(permix(home, "show", target, "--json").stdout)
+    record = json.loads(permix_here(home, "show", target, "--json").stdout)
     inputs = {name: source["repo"] for name, source in record["inputs"].items()}
     pool = "datasets/permix-smoke/permix-personas-crew"
     assert inputs == {"base": "me/tiny", "adapter": "me/tiny-lora", "personas": pool}

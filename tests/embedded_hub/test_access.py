@@ -43,9 +43,7 @@ def test_a_private_repository_is_hidden_on_every_route_exactly_as_if_it_were_not
     assert name in [row["id"] for row in wire("GET", "/api/models").json]
 
 
-def test_members_of_the_organisation_see_it_and_readers_cannot_write(
-    running: Running, api: HfApi, name: str, token_of: TokenOf
-) -> None:
+def test_members_see_it_and_readers_cannot_write(running: Running, api: HfApi, name: str, token_of: TokenOf) -> None:
     api.create_repo(name, private=True)
     reader = HfApi(endpoint=running.url, token=token_of("rita", "read", ("lab",)))
     writer = HfApi(endpoint=running.url, token=token_of("walt", "write", ("lab",)))
@@ -138,7 +136,7 @@ def address(path: str, **known: str) -> str:
 ALL = [(method, route.path) for page in ROUTE_MODULES for route in page.ROUTES for method in route.methods or ()]
 
 
-def test_every_route_answers_alike_for_a_private_and_a_missing_repository(
+def test_private_is_as_missing_on_every_route(
     wire: Wire, anonymous: Wire, api: HfApi, name: str, token_of: TokenOf
 ) -> None:
     api.create_repo(name, private=True)

@@ -48,9 +48,7 @@ def submitted(working: launch.Running, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_local_script_runs_as_a_job_reads_its_files_and_leaves_its_results(
-    working: launch.Running, wire: Wire, tmp_path: Path
-) -> None:
+def test_a_local_script_runs_as_a_job_with_its_files(working: launch.Running, wire: Wire, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SCRIPT.format("packaging"))
     (tmp_path / "settings.toml").write_text("hot")
     printed = submitted(working, tmp_path, "train.py", "settings.toml")
@@ -69,9 +67,7 @@ def test_a_local_script_runs_as_a_job_reads_its_files_and_leaves_its_results(
     assert not fsck.check(working.root).findings
 
 
-def test_a_script_whose_packages_are_missing_says_which_and_a_url_is_fetched(
-    working: launch.Running, tmp_path: Path
-) -> None:
+def test_a_script_names_its_missing_packages_and_a_url_is_fetched(working: launch.Running, tmp_path: Path) -> None:
     api = HfApi(endpoint=working.url, token=working.token)
     api.create_repo("lab/scripts")
     for name, package in (("good.py", "packaging"), ("bad.py", "packaging>1000,<1001")):
@@ -86,9 +82,7 @@ def test_a_script_whose_packages_are_missing_says_which_and_a_url_is_fetched(
     assert "Traceback" not in printed
 
 
-def test_private_buckets_are_hidden_and_nothing_leads_out_of_them(
-    working: launch.Running, wire: Wire, tmp_path: Path
-) -> None:
+def test_private_buckets_are_hidden_and_nothing_leads_out_of_them(working: launch.Running, wire: Wire) -> None:
     api = HfApi(endpoint=working.url, token=working.token)
     assert api.create_bucket("lab/secret", private=True).bucket_id == "lab/secret"
     assert api.create_bucket("lab/secret", exist_ok=True).bucket_id == "lab/secret"

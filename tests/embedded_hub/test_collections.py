@@ -72,9 +72,7 @@ def test_a_repository_in_a_collection_may_be_renamed_and_deleted(api: HfApi, rep
     assert api.get_collection(slug).items == []
 
 
-def test_lists_go_by_owner_and_by_what_is_inside_page_by_page(
-    api: HfApi, wire: Wire, repo: str, title: str, token_of: Callable[..., str]
-) -> None:
+def test_lists_go_by_owner_and_content_page_by_page(api: HfApi, wire: Wire, repo: str, title: str) -> None:
     owner = f"o{repo.split('/')[1]}"
     slugs = [api.create_collection(f"{title} {n}", namespace=owner).slug for n in range(5)]
     api.add_collection_item(slugs[1], repo, "model")

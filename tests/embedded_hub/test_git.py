@@ -8,9 +8,7 @@ from huggingface_hub import HfApi
 from embedded_hub.launch import Running
 
 
-def test_git_clones_a_private_repository_with_a_token_and_may_not_push(
-    running: Running, api: HfApi, name: str, tmp_path: Path
-) -> None:
+def test_git_clones_with_a_token_and_may_not_push(running: Running, api: HfApi, name: str, tmp_path: Path) -> None:
     api.create_repo(name, private=True)
     api.upload_file(path_or_fileobj=b"text", path_in_repo="d/a.txt", repo_id=name)
     address = f"{running.url}/{name}".replace("http://", f"http://user:{running.token}@")

@@ -40,9 +40,7 @@ def ended(api: HfApi, job: Any) -> tuple[str, str | None, list[str]]:
     return status.stage, status.message, lines[1:]
 
 
-def test_a_job_runs_with_its_environment_and_nothing_else_and_its_secrets_are_never_told(
-    jobs: HfApi, working: launch.Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_has_its_own_environment_alone_and_tells_no_secret(jobs: HfApi, working: launch.Running) -> None:
     program = "import os, sys; print(sorted(os.environ.items())); print('oops', file=sys.stderr)"
     job = run(jobs, program, env={"COLOUR": "blue"}, secrets={"HF_TOKEN": "hf_very_secret"}, labels={"a": "1"})
     assert job.docker_image == IMAGE
@@ -148,9 +146,7 @@ def test_a_job_outlives_the_server_and_the_next_one_follows_it(tmp_path: Path) -
         stop(root, signal.SIGKILL)
 
 
-def test_jobs_are_off_unless_they_are_allowed_and_need_the_right_to_write(
-    api: HfApi, jobs: HfApi, working: launch.Running
-) -> None:
+def test_jobs_are_off_by_default_and_need_the_right_to_write(api: HfApi, jobs: HfApi, working: launch.Running) -> None:
     with pytest.raises(HfHubHTTPError, match="does not run Jobs"):
         run(api, "print(1)")
     with accounts_of(working.root) as accounts:

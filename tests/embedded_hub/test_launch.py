@@ -86,9 +86,7 @@ def test_another_hub_on_the_remembered_port_is_not_mistaken_for_ours(root: Path,
     assert launch.attach(root, 0).url != running.url
 
 
-def test_a_port_that_is_taken_is_an_error_when_asked_for_and_avoided_otherwise(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_taken_port_is_an_error_when_asked_for_and_else_avoided(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedded_hub import server
 
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -137,9 +135,7 @@ def test_a_server_waits_for_a_server_that_leaves_and_has_said_so(root: Path) -> 
     assert launch.held(root / "server.lock")
 
 
-def test_a_server_is_refused_as_long_as_a_command_uses_the_hub(
-    running: launch.Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_is_refused_while_a_command_uses_it(running: launch.Running, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedded_hub import server
 
     monkeypatch.setattr(server, "LINGER", -10)

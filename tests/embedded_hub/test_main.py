@@ -54,9 +54,7 @@ def test_help_names_every_option_and_the_danger_of_jobs() -> None:
 
 
 @pytest.mark.parametrize(("options", "sentence"), cases(__file__)["refusals"])
-def test_a_wrong_option_is_one_sentence_and_exit_code_2(
-    root: Path, tmp_path: Path, options: list[str], sentence: str
-) -> None:
+def test_a_wrong_option_is_one_sentence(root: Path, tmp_path: Path, options: list[str], sentence: str) -> None:
     (tmp_path / "file").touch()
     refused = run(*(option.format(root=root, file=tmp_path / "file") for option in options))
     assert refused.returncode == 2

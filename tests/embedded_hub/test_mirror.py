@@ -53,9 +53,7 @@ def content(api: HfApi, name: str, kind: str = "dataset") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
-def test_a_mirror_has_the_same_files_and_says_of_what(
-    api: HfApi, mine: HfApi, home: Path, name: str, kind: str
-) -> None:
+def test_a_mirror_has_the_same_files_and_its_source(api: HfApi, mine: HfApi, home: Path, name: str, kind: str) -> None:
     head = fill(api, name, kind)
     full = name if kind == "model" else f"{kind}s/{name}"
     done = permix_hub(home, "mirror", full, "--from", api.endpoint)
@@ -70,9 +68,7 @@ def test_a_mirror_has_the_same_files_and_says_of_what(
     assert not list((home / "hub" / "mirror").iterdir())
 
 
-def test_mirrored_again_it_follows_the_source_and_else_changes_nothing(
-    api: HfApi, mine: HfApi, home: Path, name: str
-) -> None:
+def test_mirrored_again_it_follows_the_source_alone(api: HfApi, mine: HfApi, home: Path, name: str) -> None:
     first = fill(api, name)
     words = ("mirror", f"datasets/{name}", "--from", api.endpoint)
     once = permix_hub(home, *words).stdout
@@ -86,9 +82,7 @@ def test_mirrored_again_it_follows_the_source_and_else_changes_nothing(
     assert "w.bin" in content(mine, name)
 
 
-def test_a_repository_goes_from_here_to_another_hub_with_the_users_own_token(
-    api: HfApi, mine: HfApi, home: Path, name: str
-) -> None:
+def test_a_repository_goes_to_another_hub_with_the_users_token(api: HfApi, mine: HfApi, home: Path, name: str) -> None:
     fill(mine, name, private=True)
     words = ("mirror", f"datasets/{name}", "--to", str(api.endpoint))
     refused = permix_hub(home, *words, HF_TOKEN=str(api.token), HF_ENDPOINT="https://huggingface.co")
@@ -136,9 +130,7 @@ def test_a_mirror_that_fails_is_one_sentence(
     assert sentence in done.stderr
 
 
-def test_a_source_that_gives_other_bytes_than_it_lists_is_refused(
-    api: HfApi, running: launch.Running, home: Path, name: str
-) -> None:
+def test_other_bytes_than_those_listed_are_refused(api: HfApi, running: launch.Running, home: Path, name: str) -> None:
     api.create_repo(name)
     api.upload_file(path_or_fileobj=b"\0" * 5000, path_in_repo="w.bin", repo_id=name)
     oid = content(api, name, "model")["w.bin"]

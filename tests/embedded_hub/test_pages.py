@@ -72,9 +72,7 @@ def parquet(count: int) -> bytes:
     return out.getvalue()
 
 
-def test_a_card_is_shown_with_its_pictures_and_links_into_the_repository(
-    api: HfApi, anonymous: Wire, name: str
-) -> None:
+def test_a_card_is_shown_with_pictures_and_links_into_the_repository(api: HfApi, anonymous: Wire, name: str) -> None:
     card = (
         "---\nbase_model: lab/base\nbase_model_relation: adapter\ndatasets: [lab/rows]\ntags: [permix]\n---\n"
         "# Title\n![A figure](figures/one%20two.png) [run](run.json) [input](/datasets/lab/rows/tree/abc) [in](#use)\n"
@@ -230,9 +228,7 @@ def test_a_card_without_end_is_cut_and_costs_little(api: HfApi, anonymous: Wire,
         "a: " + "x" * (600 << 10),
     ],
 )
-def test_metadata_that_would_cost_the_server_its_life_are_refused(
-    api: HfApi, wire: Wire, repo: str, metadata: str
-) -> None:
+def test_metadata_that_would_end_the_server_are_refused(api: HfApi, wire: Wire, repo: str, metadata: str) -> None:
     content = f"---\n{metadata}\n---\n"
     begun = time.monotonic()
     answer = wire("POST", "/api/validate-yaml", {"content": content, "repoType": "model"})

@@ -164,9 +164,7 @@ def test_refs_name_pull_requests_only_on_request(api: HfApi, repo: str) -> None:
     assert [ref.name for ref in api.list_repo_refs(repo).branches] == ["main"]
 
 
-def test_permissions_of_authors_writers_and_readers(
-    api: HfApi, repo: str, running: Running, token_of: Callable[..., str]
-) -> None:
+def test_authors_writers_and_readers(api: HfApi, repo: str, running: Running, token_of: Callable[..., str]) -> None:
     put(api, repo, a="1")
     guest = HfApi(endpoint=running.url, token=token_of("guest", "write"))
     reader = HfApi(endpoint=running.url, token=token_of("rea", "read", orgs=["lab"]))

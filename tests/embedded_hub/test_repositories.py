@@ -48,9 +48,7 @@ def test_moving_takes_files_and_history_along(api: HfApi, repo: str) -> None:
         api.move_repo(repo, "elsewhere/moved")
 
 
-def test_an_old_name_leads_to_the_new_one_until_another_repository_takes_it(
-    api: HfApi, running: Running, repo: str, tmp_path: Path
-) -> None:
+def test_an_old_name_leads_to_the_new_until_taken(api: HfApi, running: Running, repo: str, tmp_path: Path) -> None:
     api.upload_file(path_or_fileobj=b"text", path_in_repo="a/b c.txt", repo_id=repo)
     api.move_repo(repo, f"{repo}-new")
     assert api.repo_info(repo).id == f"{repo}-new"

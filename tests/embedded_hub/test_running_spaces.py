@@ -44,9 +44,7 @@ def settled(api: HfApi, name: str) -> SpaceRuntime:
     return api.wait_for_space(name, timeout=60, poll_interval=0.05)
 
 
-def test_a_gradio_space_answers_with_its_variables_and_secrets_and_never_tells_them(
-    working: launch.Running, tmp_path: Path
-) -> None:
+def test_a_gradio_space_has_its_variables_and_secrets_and_hides_them(working: launch.Running, tmp_path: Path) -> None:
     api = HfApi(endpoint=working.url, token=working.token)
     name = new_space(api, "lab/echo", GRADIO)
     assert api.get_space_runtime(name).stage == "STOPPED"

@@ -74,9 +74,7 @@ def test_a_push_arrives_with_what_the_client_needs_and_the_secret(api: HfApi, re
     assert target.arrived.empty()
 
 
-def test_the_life_of_a_repository_and_of_a_pull_request_is_told(
-    api: HfApi, name: str, target: Target, token_of: Callable[..., str]
-) -> None:
+def test_the_life_of_a_repository_and_of_a_pull_request_is_told(api: HfApi, name: str, target: Target) -> None:
     org = name.replace("lab/", "org-")
     item = WebhookWatchedItem(type="org", name=org.upper())
     api.create_webhook(url=target.url, watched=[item])
@@ -176,9 +174,7 @@ def test_what_was_refused_is_sent_again_also_by_the_next_server_after_a_kill(tmp
         stop(root, signal.SIGKILL)
 
 
-def test_a_push_whose_announcement_a_kill_prevented_is_announced_at_the_next_start(
-    tmp_path: Path, target: Target
-) -> None:
+def test_a_push_that_a_kill_kept_silent_is_announced_at_the_next_start(tmp_path: Path, target: Target) -> None:
     from embedded_hub.context import ServerContext
     from embedded_hub.store.git_tree import Put
 

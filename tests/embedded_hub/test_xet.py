@@ -53,9 +53,7 @@ def floats(count: int) -> bytes:
     return struct.pack(f"<{count}f", *(numbers.gauss(0, 1) for _ in range(count)))
 
 
-def test_stock_clients_upload_by_xet_and_find_the_same_bytes(
-    child: Callable[..., str], running: Running, tmp_path: Path
-) -> None:
+def test_stock_clients_upload_by_xet(child: Callable[..., str], running: Running, tmp_path: Path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
     (folder / "random.bin").write_bytes(os.urandom(300_001))
@@ -206,9 +204,7 @@ def test_a_deleted_repository_takes_nothing_more(wire: Wire, repo: str, api: HfA
 
 
 @pytest.mark.parametrize("left", [b"abc", b"", b"\0" * 44, b"\xff" * 44, b"12345\2\0\0\0", b"abce"], ids=len)
-def test_when_a_xorb_is_lost_fsck_says_so_and_clients_are_sent_to_a_new_address(
-    wire: Wire, repo: str, running: Running, left: bytes
-) -> None:
+def test_fsck_names_a_lost_xorb_and_clients_are_sent_on(wire: Wire, repo: str, running: Running, left: bytes) -> None:
     """Possible states after a power cut: a part, nothing, zeros, other bytes, one wrong byte."""
     cas, file = Cas(wire, repo), (sha(b"abcd"), [(name_of(chunk(b"abcd")), 4, 0, 1)])
     assert cas.xorb(chunk(b"abcd")) == 200

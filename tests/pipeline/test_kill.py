@@ -7,7 +7,8 @@ from huggingface_hub import CommitOperationAdd
 
 from permix.publishing.hub import split
 from tests.support.command_line import permix
-from tests.support.kills import contents, hub_of, kill_run_when
+from tests.support.hubs import hub_of
+from tests.support.kills import contents, kill_run_when
 
 ADAPTER, SWEEP = "permix-smoke/permix-toy-rlvr", "datasets/permix-smoke/permix-sweep-permix-toy-rlvr"
 

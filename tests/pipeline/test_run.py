@@ -3,29 +3,27 @@
 import fcntl
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi
 
-from embedded_hub import launch
 from permix.pipeline import plan, recipes
 from permix.publishing.hub import Hub, split
 from tests.support.cases import cases
-from tests.support.command_line import permix, refused
+from tests.support.command_line import permix, permix_here, refused
+from tests.support.hubs import hub_of
 
 TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
 
 
 @pytest.fixture
 def hub(smoke: Path) -> Hub:
-    running = launch.attach(smoke / "hub")
-    return Hub(running.url, running.token, smoke / "hf" / "hub", embedded=True)
+    return hub_of(smoke)
 
 
 def test_the_run_ends_with_a_table_a_picture_and_three_commands(smoke: Path) -> None:
-    done = permix(smoke, "run", "--recipe", "smoke")
+    done = permix_here(smoke, "run", "--recipe", "smoke")
     for title in ("Base", "RLVR", "PerMix-RLVR"):
         assert f"\n{title} " in done.stdout
     picture = next(line for line in done.stdout.splitlines() if line.startswith("Picture: ")).removeprefix("Picture: ")
@@ -36,7 +34,7 @@ def test_the_run_ends_with_a_table_a_picture_and_three_commands(smoke: Path) -> 
 
 def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: Path, hub: Hub) -> None:
     note = "Note: this recipe is a check of the machinery; it learns nothing"
-    assert note in permix(smoke, "run", "--recipe", "smoke").stdout
+    assert note in permix_here(smoke, "run", "--recipe", "smoke").stdout
     for target, files in {
         "datasets/permix-smoke/permix-tables": ("README.md", "report.html"),
         "permix-smoke/permix-toy-rlvr": ("README.md",),
@@ -48,19 +46,19 @@ def test_that_smoke_learns_nothing_stands_wherever_its_results_are_shown(smoke: 
 
 
 def test_a_second_run_makes_nothing(smoke: Path) -> None:
-    done = permix(smoke, "run", "--recipe", "smoke")
+    done = permix_here(smoke, "run", "--recipe", "smoke")
     assert "making" not in done.stderr
     assert done.stderr.count("current") == len(TARGETS)
 
 
 def test_plan_shows_everything_current(smoke: Path) -> None:
-    assert f"{len(TARGETS)} of {len(TARGETS)} current" in permix(smoke, "plan", "--recipe", "smoke").stdout
+    assert f"{len(TARGETS)} of {len(TARGETS)} current" in permix_here(smoke, "plan", "--recipe", "smoke").stdout
     assert set(states(smoke)) == set(TARGETS)
 
 
 def states(home: Path, *arguments: str) -> dict[str, str]:
     """{target: state} as `permix plan` prints it."""
-    rows = permix(home, "plan", "--recipe", "smoke", *arguments).stdout.split("\n\n")[0]
+    rows = permix_here(home, "plan", "--recipe", "smoke", *arguments).stdout.split("\n\n")[0]
     return {row.split()[1]: row.split()[2] for row in rows.splitlines()}
 
 
@@ -106,13 +104,13 @@ def test_the_token_is_in_no_record_card_or_log(smoke: Path, hub: Hub) -> None:
 
 def test_show_prints_the_record_and_json(smoke: Path) -> None:
     repo = "permix-smoke/permix-toy-permix-rlvr"
-    assert "learning_rate                0.003" in permix(smoke, "show", repo).stdout
-    record = json.loads(permix(smoke, "show", repo, "--json").stdout)
+    assert "learning_rate                0.003" in permix_here(smoke, "show", repo).stdout
+    record = json.loads(permix_here(smoke, "show", repo, "--json").stdout)
     assert (record["stage"], record["facts"]["steps"]) == ("grpo", 4)
 
 
 def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
-    done = permix(smoke, "sweep", "--recipe", "smoke", "rlvr")
+    done = permix_here(smoke, "sweep", "--recipe", "smoke", "rlvr")
     assert "making" not in done.stderr
     assert "Note: this recipe is a check of the machinery" in done.stderr
     assert re.search(r"^  arithmetic: worst \d\.\d+, best .* none \d\.\d+", done.stdout, re.MULTILINE)
@@ -120,12 +118,12 @@ def test_a_sweep_prints_its_numbers(smoke: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "sentence"), cases(__file__)["refusals"])
 def test_a_refusal_is_one_sentence(arguments: list[str], sentence: str, smoke: Path) -> None:
-    (line,) = refused(smoke, *arguments).splitlines()
+    (line,) = refused(smoke, *arguments, run=permix_here).splitlines()
     assert sentence in line
 
 
 def test_verify_recomputes_a_sweep(smoke: Path) -> None:
-    done = permix(smoke, "verify", "datasets/permix-smoke/permix-sweep-permix-toy-rlvr")
+    done = permix_here(smoke, "verify", "datasets/permix-smoke/permix-sweep-permix-toy-rlvr")
     assert "360 completions graded again, 0 scores and 0 of" in done.stdout
 
 
@@ -140,32 +138,10 @@ def test_a_table_that_was_edited_by_hand_is_stale_until_its_content_is_back(smok
         hub.api.create_commit(repo.removeprefix("datasets/"), [operation], repo_type="dataset", commit_message="Edit")
 
     write(b"{}")
-    assert "does not have the content in its run.json" in permix(smoke, "verify", repo, check=False).stderr
+    assert "does not have the content in its run.json" in permix_here(smoke, "verify", repo, check=False).stderr
     assert states(smoke)[repo] == "stale"
     write(written)
     assert set(states(smoke).values()) == {"current"}
-
-
-def test_the_published_artifacts_load_with_stock_libraries(smoke: Path) -> None:
-    code = """
-import evaluate, sys, torch
-from datasets import load_dataset
-from peft import AutoPeftModelForCausalLM
-org = "permix-smoke"
-pools = load_dataset(f"{org}/permix-personas")
-assert {k: len(v) for k, v in pools.items()} == {"train": 25, "eval": 16}, pools
-rows = load_dataset(f"{org}/permix-sweep-permix-toy-rlvr", "arithmetic", split="test")
-assert len(rows) == 5 * 2 * 18 and set(rows["score"]) <= {0.0, 1.0}
-mixture = load_dataset(f"{org}/permix-mixture-arithmetic-permix-rlvr", split="train")
-assert mixture[0]["prompt"][0]["role"] == "system" and mixture[0]["persona"] in pools["train"]["key"]
-model = AutoPeftModelForCausalLM.from_pretrained(f"{org}/permix-toy-permix-rlvr")
-assert any("lora_B" in n for n, _ in model.named_parameters())
-metric = evaluate.load(f"{org}/pss")
-assert metric.compute(scores=[1, 1, 0, 1], personas=["a", "a", "b", "b"])["pss"] == 0.5
-assert len(load_dataset(f"{org}/permix-tables", "ours", split="test")) >= 6
-print("loaded")
-"""
-    assert permix(smoke, "hub", "exec", "--", sys.executable, "-c", code).stdout.strip().endswith("loaded")
 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
@@ -183,4 +159,4 @@ def test_a_read_token_is_refused_before_anything_is_made(smoke: Path, hub: Hub) 
 def test_two_runs_at_once_do_not_meet(smoke: Path) -> None:
     with (smoke / "work" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "Another permix run is at work" in refused(smoke, "run", "--recipe", "smoke", code=1)
+        assert "Another permix run is at work" in refused(smoke, "run", "--recipe", "smoke", code=1, run=permix_here)

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 
 from embedded_hub import launch
 from permix.pipeline import recipes
-from tests.support.command_line import permix, refused
+from tests.support.command_line import permix, permix_here, refused
 from tests.support.faulty_server import FaultyServer, completion
 
 TINY = ["org=tiny", "task.limit=12", "teachers.max_tokens=8"]
@@ -23,7 +23,7 @@ SET = ["--workers", "1", *(word for change in TINY for word in ("--set", change)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("toy-full")
     for stage in ("teachers", "rewrites"):
-        permix(home, stage, "--recipe", "toy-full", *SET)
+        permix_here(home, stage, "--recipe", "toy-full", *SET)
     return home
 
 
@@ -47,7 +47,7 @@ def test_teachers_and_rewrites_are_published_with_their_configurations(home: Pat
 
 
 def test_a_second_run_makes_nothing(home: Path) -> None:
-    done = permix(home, "teachers", "--recipe", "toy-full", *SET)
+    done = permix_here(home, "teachers", "--recipe", "toy-full", *SET)
     assert "making" not in done.stderr
     assert done.stderr.count("current") == 3
 
@@ -62,9 +62,9 @@ def test_a_preview_shows_eight_rewrites_with_the_cost_of_all_and_publishes_none(
         mine = [f"model.mine.url={server.url}", "model.mine.model=good-model", "model.mine.price_out=1000.0"]
         more = [word for change in mine for word in ("--set", change)]
         arguments = ["rewrites", "--recipe", "toy-full", *SET, *more, "--model", "mine", "--preview"]
-        done = permix(home, *arguments, "--no-verify")
+        done = permix_here(home, *arguments, "--no-verify")
         assert (done.stdout.count("--- arithmetic/train/"), done.stdout.count("wrong, gold")) == (8, 8)
         last = "0 rewrites of 8 problems rejected. All 12 problems: about 144 tokens, 0.02 USD.\n"
         assert done.stdout.endswith(last)
         assert len(server.asked) == 8
-        assert "No rewrite of mine was kept (24 x wrong)" in refused(home, *arguments, code=1)
+        assert "No rewrite of mine was kept (24 x wrong)" in refused(home, *arguments, code=1, run=permix_here)

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from embedded_hub import launch
 from permix.errors import PermixError
 from permix.publishing import collection, hub
+from tests.support.hubs import hub_of
 from tests.support.servers import answering, error
 
 
 @pytest.fixture(scope="module")
 def hub_of_smoke(smoke: Path) -> hub.Hub:
-    running = launch.attach(smoke / "hub")
-    return hub.Hub(running.url, running.token, smoke / "hf" / "hub", embedded=True)
+    return hub_of(smoke)
 
 
 def collected(hub_of_smoke: hub.Hub, org: str) -> list[str]:

@@ -51,9 +51,7 @@ def test_the_accuracy_without_a_persona_is_the_benchmarks_result(hub: Hub, tmp_p
 
 
 @pytest.mark.parametrize(("task", "settings"), cases(__file__)["defaults"])
-def test_a_task_without_split_or_config_has_their_defaults(
-    hub: Hub, tmp_path: Path, task: str, settings: dict[str, Any]
-) -> None:
+def test_a_task_has_the_default_split_and_config(hub: Hub, tmp_path: Path, task: str, settings: dict[str, Any]) -> None:
     where = published(hub, tmp_path / "f", registered=f"tasks:\n- {task}\n", **settings)
     (page,) = eval_results.files(hub, [{**ROW, "sweep": where}]).values()
     (entry,) = parse_eval_result_entries(yaml.safe_load(page))

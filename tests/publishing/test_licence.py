@@ -96,9 +96,7 @@ def test_every_row_is_of_a_card_that_exists() -> None:
 
 
 @pytest.mark.parametrize(("repo", "card", "expected"), cases(__file__)["cards"])
-def test_a_base_without_a_row_has_the_licence_of_its_card(
-    repo: str, card: dict[str, object], expected: tuple[str, str]
-) -> None:
+def test_an_unknown_base_has_its_cards_licence(repo: str, card: dict[str, object], expected: tuple[str, str]) -> None:
     own = {repo: licence.stated(repo, card)}
     terms = licence.of("sweep", toy=False, variant=PLAIN, inputs={"base": f"{repo}@main"}, own=own)
     assert ((terms.ids), terms.name) == ((expected[0],), expected[1])

@@ -102,9 +102,7 @@ def test_a_sandbox_that_is_killed_is_started_again(box: Sandbox) -> None:
         assert session.run(b"2").output == b"2\n"
 
 
-def test_a_sandbox_that_dies_of_its_program_is_the_programs_fault(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sandbox_that_its_program_kills_is_the_programs_fault(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     with box.open("print(1)") as session:
         session.run(b"")
         monkeypatch.setattr(session, "_ask", lambda stdin: None)
@@ -138,9 +136,7 @@ def test_a_killed_parent_leaves_no_process_and_no_folder(back_end: BackEnd, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_without_bubblewrap_landlock_is_chosen_and_without_both_nothing_runs(
-    monkeypatch: pytest.MonkeyPatch, undecided: None
-) -> None:
+def test_without_bubblewrap_landlock_is_used_or_nothing_runs(monkeypatch: pytest.MonkeyPatch, undecided: None) -> None:
     monkeypatch.setattr(backend, "lacks", lambda name: f"no {name} here")
     with pytest.raises(
         PermixError, match=r"No sandbox works here \(bubblewrap: no bubblewrap here; landlock: .*--i-acc"

@@ -10,9 +10,7 @@ from tests.support.trainings import make_inputs, train
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_fsdp_by_trls_own_file_gives_an_adapter_that_loads(
-    stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fsdp_by_trls_file_gives_a_whole_adapter(stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every matrix is cut in two, also the adapter's; accelerate shards over GPUs only, and here it is let to."""
     inputs = make_inputs(tmp_path / "inputs")
     in_every_rank("allow_without_gpus", tmp_path, monkeypatch)

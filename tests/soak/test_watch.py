@@ -25,7 +25,8 @@ from embedded_hub import launch
 from permix import files
 from tests.support import scripted_github
 from tests.support.command_line import environment_of, permix
-from tests.support.kills import hub_of, kill_job
+from tests.support.hubs import hub_of
+from tests.support.kills import kill_job
 from tests.support.models import make_adapter, make_tiny_model
 from tests.support.relay import SECRET, send, state
 from tests.support.scripted_github import LOST, TOKEN, GitHub

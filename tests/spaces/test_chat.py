@@ -25,7 +25,7 @@ from permix.sampling import sampler
 from permix.stages import apps
 from permix.verifier import Verifier
 from tests.support.cases import cases
-from tests.support.command_line import permix
+from tests.support.command_line import permix_here
 from tests.support.models import TEMPLATE, make_tiny_model
 from tests.support.spaces import serve
 
@@ -121,9 +121,7 @@ def test_two_visitors_at_once_get_what_each_would_get_alone(ask: Ask) -> None:
         assert list(visitors.map(lambda cast: ask(**cast), casts)) == alone
 
 
-def test_equal_seeds_give_equal_answers_in_a_sweep_in_sample_and_in_the_chat(
-    smoke: Path, running: launch.Running, ask: Ask
-) -> None:
+def test_a_seed_gives_one_answer_in_sweep_sample_and_chat(smoke: Path, running: launch.Running, ask: Ask) -> None:
     api = HfApi(endpoint=running.url, token=running.token)
     path = "data/arithmetic/test-00000-of-00001.parquet"
     file = api.hf_hub_download(f"{ORG}/permix-sweep-permix-toy-permix-rlvr", path, repo_type="dataset")
@@ -136,8 +134,8 @@ def test_equal_seeds_give_equal_answers_in_a_sweep_in_sample_and_in_the_chat(
         settings = {"seed": row["seed"], "temperature": 1.0, "max_tokens": 32}
         assert ask(question, adapter=ADAPTER, system=system, **settings)["text"] == row["completion"]
     command = ["sample", question, "--recipe", "smoke", "--persona", row["persona"], "--seed", str(row["seed"])]
-    assert permix(smoke, *command).stdout == row["completion"] + "\n"
-    nucleus = permix(smoke, *command, "--set", "sweep.top_p=0.6", "--temperature", "1.5").stdout
+    assert permix_here(smoke, *command).stdout == row["completion"] + "\n"
+    nucleus = permix_here(smoke, *command, "--set", "sweep.top_p=0.6", "--temperature", "1.5").stdout
     settings |= {"temperature": 1.5, "top_p": 0.6}
     assert nucleus == ask(question, adapter=ADAPTER, system=system, **settings)["text"] + "\n"
 
@@ -157,9 +155,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("settings", "sentence"), BAD, ids=[sentence for _, sentence in BAD])
-def test_a_bad_request_gets_a_sentence_and_the_app_keeps_working(
-    ask: Ask, settings: dict[str, Any], sentence: str
-) -> None:
+def test_a_bad_request_is_a_sentence_and_the_app_lives_on(ask: Ask, settings: dict[str, Any], sentence: str) -> None:
     before = ask(adapter=ADAPTER, temperature=0)
     with pytest.raises(AppError) as refused:
         ask(**settings)

@@ -179,9 +179,7 @@ def test_a_link_with_nonsense_opens_the_page(context: "BrowserContext") -> None:
     ],
     ids=["empty", "long", "unknown", "base", "markup"],
 )
-def test_a_bad_request_gets_a_sentence_and_the_page_keeps_working(
-    page: "Page", adapter: str, question: str, sentence: str
-) -> None:
+def test_a_bad_request_is_a_sentence_on_the_page(page: "Page", adapter: str, question: str, sentence: str) -> None:
     if adapter:
         box(page, "adapter1").fill(adapter)
         box(page, "adapter1").press("Tab")

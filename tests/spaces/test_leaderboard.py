@@ -236,9 +236,7 @@ def test_table_sorting_and_filters_in_a_browser(screen: Any, page: Client, api: 
 
 
 @pytest.mark.real
-def test_the_page_stays_while_the_hub_is_down_and_follows_it_again(
-    browser: Any, smoke: Path, api: HfApi, tmp_path: Path
-) -> None:
+def test_the_page_stays_while_the_hub_is_down(browser: Any, smoke: Path, api: HfApi, tmp_path: Path) -> None:
     ignored = shutil.ignore_patterns("*.lock", "server.json", "leases", "hf", "work")
     shutil.copytree(smoke / "hub", tmp_path / "hub", ignore=ignored)
     running = launch.attach(tmp_path / "hub", port=0)

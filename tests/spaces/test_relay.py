@@ -99,9 +99,7 @@ def test_a_flood_is_refused_and_gives_one_dispatch(api: HfApi, github: GitHub, t
     assert len(github.taken) == 1
 
 
-def test_a_dispatch_survives_failures_of_github_and_a_kill_of_the_relay(
-    api: HfApi, github: GitHub, tmp_path: Path
-) -> None:
+def test_a_dispatch_survives_failures_of_github_and_a_killed_relay(api: HfApi, github: GitHub, tmp_path: Path) -> None:
     sha = push(api, "relay/kept")
     github.failing = [(500, {}), (429, {"Retry-After": "1"}), (403, {}), *[(503, {})] * 1000]
     with relay(api, github, tmp_path, "relay/kept"), github.changed:
@@ -123,9 +121,7 @@ def test_a_dispatch_survives_failures_of_github_and_a_kill_of_the_relay(
         ({"WEBHOOK_SECRET": SECRET}, "PERMIX_WATCHED is not set"),
     ],
 )
-def test_a_relay_with_a_missing_setting_exits_with_a_sentence(
-    variables: dict[str, str], sentence: str, tmp_path: Path
-) -> None:
+def test_a_missing_setting_ends_it_with_a_sentence(variables: dict[str, str], sentence: str, tmp_path: Path) -> None:
     command = [sys.executable, str(files.SPACES / "permix-relay" / "app.py")]
     ended = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +14,32 @@ from permix.experiment.recipe import Recipe
 from permix.pipeline import recipes
 from permix.stage import StageContext
 from permix.stages import base
+from tests.support import warm
 
 TINY: dict[str, Any] = {
     "steps": 24, "batch_size": 8, "hidden_size": 32, "intermediate_size": 64, "layers": 1, "heads": 1,
     "save_steps": 5, "checked_problems": 1,
 }  # fmt: skip
-KILLED = f"""
-import os, signal, sys
-from pathlib import Path
-from permix.stage import StageContext
-from permix.stages import base
-
-steps = 0
-def progress(done, total, unit, note=""):
-    global steps
-    steps += 1
-    if steps == int(sys.argv[2]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-work = Path(sys.argv[1])
-base.run(base.Config(**{TINY!r}), {{}}, work / "out", context=StageContext(work, {{}}, {{}}, progress, 1, None))
-"""
 
 
 class Progress:
-    def __init__(self) -> None:
+    """The messages of a training, which is killed at the `last` one."""
+
+    def __init__(self, last: int = 0) -> None:
         self.calls: list[tuple[float, float, str, str]] = []
+        self.last = last
 
     def __call__(self, done: float, total: float, unit: str, note: str = "") -> None:
         self.calls.append((done, total, unit, note))
+        if len(self.calls) == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 Trained = tuple[Path, dict[str, Any], Progress]
 
 
-def make(work: Path, **changed: Any) -> tuple[dict[str, Any], Progress]:
-    progress = Progress()
+def make(work: Path, last: int = 0, **changed: Any) -> tuple[dict[str, Any], Progress]:
+    progress = Progress(last)
     parts = StageContext(work, {}, {}, progress, 1, None)  # type: ignore[arg-type]
     return base.run(base.Config(**TINY | changed), {}, work / "out", context=parts), progress
 
@@ -88,9 +76,7 @@ def test_stock_classes_load_and_sample_it(trained: Trained) -> None:
 
 @pytest.mark.parametrize("steps", [3, 13])  # before the first checkpoint, and between two
 def test_a_killed_run_started_again_gives_the_same_bytes(trained: Trained, tmp_path: Path, steps: int) -> None:
-    command = [sys.executable, "-c", KILLED, str(tmp_path), str(steps)]
-    killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert warm.Child(make, tmp_path, steps).wait() == -signal.SIGKILL
     assert not (tmp_path / "out").exists()
     facts, progress = make(tmp_path)
     assert len(progress.calls) == TINY["steps"] - steps // 5 * 5

@@ -20,7 +20,7 @@ from permix.stages.shared.peers import PEERS, Question
 from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error
 from tests.support.quiz import QUIZ, quiz
-from tests.support.sweeps import CONFIG, POOL, SERVED, opened
+from tests.support.sweeps import CONFIG, POOL, people, run_served, served
 
 FOOL = Persona("fool", "c", "You are a fool.")
 Swept = tuple[list[dict[str, Any]], dict[str, Any], list[Asked]]
@@ -29,22 +29,16 @@ Swept = tuple[list[dict[str, Any]], dict[str, Any], list[Asked]]
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("peers")
-    rows = [{"key": key, "category": "c", "system_prompt": text} for key, text in POOL]
-    (root / "people").mkdir()
-    (root / "people" / "eval.json").write_text(json.dumps(rows))
-    quiz(root / "quiz", [{"q": f"Who has number {n}?", "a": "Ann"} for n in range(3)])
-    return {"personas": root / "people", "benchmark/quiz": root / "quiz"}
+    questions = [{"q": f"Who has number {n}?", "a": "Ann"} for n in range(3)]
+    return {"personas": people(root / "people"), "benchmark/quiz": quiz(root / "quiz", questions)}
 
 
 def swept(peer: str, inputs: dict[str, Path], script: Callable[[Asked], Answer], requests: list[Asked]) -> Swept:
     """A sweep with a peer of a model that `script` plays: rows, facts and what it was asked."""
     with FaultyServer(script) as server, tempfile.TemporaryDirectory() as out:
-        model = replace(SERVED, model="good-model", url=server.url)
-        settings = {"benchmarks": (QUIZ,), "base": "good-model", "dtype": "", "model": model, "peer": peer}
-        config = replace(CONFIG, **settings)  # type: ignore[arg-type]
+        config = served(server, peer=peer)
         try:
-            with opened(config) as parts:
-                facts = sweep.run(config, inputs, Path(out), context=parts)
+            facts = run_served(config, inputs, Path(out))
         finally:
             requests += server.asked
         rows = sweep_rows.read(Path(out), "quiz")

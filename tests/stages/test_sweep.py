@@ -25,7 +25,7 @@ from tests.support.cases import cases
 from tests.support.faulty_server import Answer, Asked, FaultyServer, completion, error, fine
 from tests.support.models import TEMPLATE, make_tiny_model
 from tests.support.quiz import QUIZ, ROWS, quiz
-from tests.support.sweeps import CONFIG, POOL, SERVED, opened, parts_of
+from tests.support.sweeps import CONFIG, POOL, SERVED, parts_of, people, run_served, served
 
 Swept = tuple[Path, dict[str, Any]]
 Served = tuple[Path, dict[str, Any], list[Asked]]
@@ -38,11 +38,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny base, two personas, and a quiz."""
     root = tmp_path_factory.mktemp("sweep")
     make_tiny_model(root / "base")
-    rows = [{"key": key, "category": "c", "system_prompt": text} for key, text in POOL]
-    (root / "people").mkdir()
-    (root / "people" / "eval.json").write_text(json.dumps(rows))
-    quiz(root / "quiz")
-    return {"base": root / "base", "personas": root / "people", "benchmark/quiz": root / "quiz"}
+    return {"base": root / "base", "personas": people(root / "people"), "benchmark/quiz": quiz(root / "quiz")}
 
 
 @pytest.fixture(scope="module")
@@ -244,9 +240,7 @@ def with_template(inputs: dict[str, Path], folder: Path, template: str) -> dict[
 
 
 @pytest.mark.parametrize("peer", ["", "restate", "ensemble"])
-def test_a_base_that_hides_personas_is_refused_before_anything_is_sampled(
-    inputs: dict[str, Path], tmp_path: Path, peer: sweep.Name
-) -> None:
+def test_a_base_that_hides_personas_is_refused(inputs: dict[str, Path], tmp_path: Path, peer: sweep.Name) -> None:
     hiding = with_template(inputs, tmp_path, TEMPLATE.replace("in messages", "in messages if message.role != 'system'"))
     parts = parts_of(tmp_path / "work", engines.open_engine)
     with pytest.raises(BadInput, match="leaves out system messages, which carry the personas"):
@@ -254,9 +248,7 @@ def test_a_base_that_hides_personas_is_refused_before_anything_is_sampled(
     assert not list((tmp_path / "work").glob("*.jsonl"))
 
 
-def test_a_default_system_message_of_the_template_is_a_fact(
-    swept: Swept, inputs: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_templates_default_system_message_is_a_fact(swept: Swept, inputs: dict[str, Path], tmp_path: Path) -> None:
     default = "{% if messages[0].role != 'system' %}<|system|>You are Qwen.<|end|>{% endif %}"
     (tmp_path / "out").mkdir()
     parts = parts_of(tmp_path / "work", engines.open_engine)
@@ -295,20 +287,20 @@ def others(*overrides: str) -> list[sweep.Config]:
 
 
 def test_other_models_are_swept_beside_the_base() -> None:
-    base, model, adapted, served = others("tag=t")
-    assert [sweep.target(c).partition("permix-sweep-")[2] for c in (base, model, adapted, served)] == [
+    base, model, adapted, remote = others("tag=t")
+    assert [sweep.target(c).partition("permix-sweep-")[2] for c in (base, model, adapted, remote)] == [
         "permix-toy-base-t", "model-base-t", "model-lora-t", "mine-served-t",
     ]  # fmt: skip
-    for name, config in zip(OTHERS, (base, model, adapted, served), strict=True):
+    for name, config in zip(OTHERS, (base, model, adapted, remote), strict=True):
         assert sweep.repository("permix", "t", "permix-toy", name, 0) == sweep.target(config)
-    needs = [{k: v for k, v in sweep.inputs(c).items() if k != "personas"} for c in (base, model, adapted, served)]
+    needs = [{k: v for k, v in sweep.inputs(c).items() if k != "personas"} for c in (base, model, adapted, remote)]
     assert needs == [
         {"base": "permix/permix-toy-base"}, {"base": "org/model@v1"}, {"base": "org/model", "adapter": "me/lora"}, {},
     ]  # fmt: skip
     assert base.toy
-    assert not (model.toy or adapted.toy or served.toy)
-    assert (served.base, served.dtype, served.model and served.model.url) == ("vendor/good-model", "", SERVED.url)
-    assert sweep.STAGE.needs(served) == ()
+    assert not (model.toy or adapted.toy or remote.toy)
+    assert (remote.base, remote.dtype, remote.model and remote.model.url) == ("vendor/good-model", "", SERVED.url)
+    assert sweep.STAGE.needs(remote) == ()
     assert "torch" in sweep.STAGE.needs(model)
 
 
@@ -334,7 +326,7 @@ def test_a_label_tells_a_sweep_from_that_of_the_recipe_on_the_same_adapter() -> 
 
 
 @pytest.fixture(scope="module")
-def served(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Served:
+def answered(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Served:
     """A sweep of a model behind a server that knows the answer unless it plays the fool."""
 
     def script(request: Asked) -> Answer:
@@ -342,15 +334,12 @@ def served(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
     out = tmp_path_factory.mktemp("served")
     with FaultyServer(script) as server:
-        config = replace(CONFIG, benchmarks=(QUIZ,), variant="served", base="good-model", dtype="")
-        config = replace(config, model=replace(SERVED, model="good-model", url=server.url))
-        with opened(config) as parts:
-            facts = sweep.run(config, inputs, out, context=parts)
+        facts = run_served(served(server, variant="served"), inputs, out)
     return out, facts, server.asked
 
 
-def test_a_served_model_is_asked_and_graded_like_any_other(served: Served, swept: Swept) -> None:
-    out, facts, requests = served
+def test_a_served_model_is_asked_and_graded_like_any_other(answered: Served, swept: Swept) -> None:
+    out, facts, requests = answered
     rows, local = sweep_rows.read(out, "quiz"), sweep_rows.read(swept[0], "quiz")
     condition = ("problem_id", "persona", "run", "prompt_digest")
     assert [[row[k] for k in condition] for row in rows] == [[row[k] for k in condition] for row in local]
@@ -371,11 +360,8 @@ def test_a_server_that_fails_for_good_leaves_no_sweep(
     def script(request: Asked) -> Answer:
         return error(500, "oops") if "Who" in request.question else fine(request)
 
-    with FaultyServer(script) as server:
-        model = replace(SERVED, model="good-model", url=server.url)
-        config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
-        with opened(config) as parts, pytest.raises(PermixError, match="without a score"):
-            sweep.run(config, inputs, tmp_path, context=parts)
+    with FaultyServer(script) as server, pytest.raises(PermixError, match="without a score"):
+        run_served(served(server), inputs, tmp_path)
     assert not (tmp_path / "summary.json").exists()
 
 
@@ -399,10 +385,8 @@ def test_a_refused_persona_is_wrong_counted_and_verified(
         return refusal if fool in str(request.body["messages"]) else completion("\\boxed{Ann}")
 
     with FaultyServer(script) as server:
-        model = replace(SERVED, model="good-model", url=server.url)
-        config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
-        with opened(config) as parts:
-            facts = sweep.run(config, inputs, tmp_path, context=parts)
+        config = served(server)
+        facts = run_served(config, inputs, tmp_path)
     rows = sweep_rows.read(tmp_path, "quiz")
     by_persona = {row["persona"]: (row["status"], row["finish"], row["score"], row["completion"]) for row in rows}
     assert by_persona["fool"] == ("refused", "refusal", 0.0, "")
@@ -416,11 +400,9 @@ def test_a_refused_persona_is_wrong_counted_and_verified(
 
 def test_a_server_that_refuses_every_prompt_leaves_no_sweep(inputs: dict[str, Path], tmp_path: Path) -> None:
     with FaultyServer(lambda _: FILTER) as server:
-        model = replace(SERVED, model="good-model", url=server.url)
-        config = replace(CONFIG, benchmarks=(QUIZ,), base="good-model", model=model)
         sentence = r"refused all 24 prompts of the sweep \(This content is not allowed\): check the model"
-        with opened(config) as parts, pytest.raises(PermixError, match=sentence):
-            sweep.run(config, inputs, tmp_path, context=parts)
+        with pytest.raises(PermixError, match=sentence):
+            run_served(served(server), inputs, tmp_path)
     assert not (tmp_path / "summary.json").exists()
 
 

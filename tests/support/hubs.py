@@ -1,7 +1,6 @@
-"""Hubs for tests: the embedded one, shared by all tests of a process, and servers that answer as they are told."""
+"""The embedded Hubs of this test process; they end with it."""
 
 import atexit
-import functools
 import os
 from pathlib import Path
 
@@ -9,13 +8,7 @@ from embedded_hub import launch
 from permix.publishing.hub import Hub
 
 
-@functools.cache
-def _running() -> launch.Running:
-    running = launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub", port=0)
-    atexit.register(_stop)
-    return running
-
-
+@atexit.register
 def _stop() -> None:
     for server in launch._started:
         server.terminate()
@@ -23,6 +16,12 @@ def _stop() -> None:
 
 
 def embedded(cache: Path) -> Hub:
-    """The embedded Hub of this test process, seen through a cache of one's own."""
-    running = _running()
+    """The Hub of all tests of this process, seen through a cache of one's own."""
+    running = launch.attach(Path(os.environ["PERMIX_HOME"]) / "hub", port=0)
     return Hub(running.url, running.token, cache, embedded=True)
+
+
+def hub_of(home: Path) -> Hub:
+    """The Hub of a PERMIX_HOME, as a command with that home sees it."""
+    running = launch.attach(home / "hub")
+    return Hub(running.url, running.token, home / "hf" / "hub", embedded=True)

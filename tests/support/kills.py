@@ -9,18 +9,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from embedded_hub import launch
 from permix.pipeline import plan, recipes
-from permix.publishing.hub import Hub
 from tests.support.command_line import environment_of
+from tests.support.hubs import hub_of
 
 TARGETS = [step.target for step in plan.build(recipes.load("smoke"))]
-
-
-def hub_of(home: Path) -> Hub:
-    """The embedded Hub of a PERMIX_HOME."""
-    running = launch.attach(home / "hub")
-    return Hub(running.url, running.token, home / "hf" / "hub", embedded=True)
 
 
 def contents(home: Path) -> dict[str, str]:

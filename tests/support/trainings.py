@@ -2,10 +2,8 @@
 
 import contextlib
 import io
-import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +16,7 @@ from permix import stages
 from permix.prompting.prompts import Messages, messages
 from permix.stage import StageContext
 from permix.stages import mixtures
+from tests.support import warm
 from tests.support.models import make_tiny_model
 
 SHA = "0123456789" * 4
@@ -87,31 +86,22 @@ def train(stage: str, inputs: dict[str, Path], folder: Path, **settings: Any) ->
     return out, facts
 
 
-KILLED = """
-import json, os, signal, sys
-from pathlib import Path
-import torch
-from permix import stages
-from tests.support.trainings import config_of, parts_of
-torch.set_num_threads(1)
-stage, inputs, folder, step, settings = sys.argv[1:]
-def progress(done, total, unit, note=""):
-    if done == int(step):
-        os.kill(os.getpid(), signal.SIGKILL)
-inputs = {name: Path(path) for name, path in json.loads(inputs).items()}
-parts = parts_of(Path(folder) / "work", progress)
-stages.get(stage).run(config_of(stage, **json.loads(settings)), inputs, Path(folder) / "out", context=parts)
-"""
+def _train_until(step: int, stage: str, inputs: dict[str, Path], folder: Path, settings: dict[str, Any]) -> None:
+    """Run the stage until it reports `step`, and be killed."""
+
+    def progress(done: float, *_: object) -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    page: ModuleType = stages.get(stage)
+    page.run(config_of(stage, **settings), inputs, folder / "out", context=parts_of(folder / "work", progress))
 
 
 def train_killed(stage: str, inputs: dict[str, Path], folder: Path, step: int, **settings: Any) -> None:
     """Run the stage in a process of its own that is killed when it reports `step`."""
     (folder / "out").mkdir(parents=True)
-    named = json.dumps({name: str(path) for name, path in inputs.items()})
-    arguments = [stage, named, str(folder), str(step), json.dumps(settings)]
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=root, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert warm.Child(_train_until, step, stage, inputs, folder, settings).wait() == -signal.SIGKILL
     half = folder / "work" / "checkpoints" / "checkpoint-9"  # as a kill in the middle of a save leaves it
     half.mkdir(parents=True)
     (half / "adapter_model.safetensors").write_bytes(b"half")

@@ -45,57 +45,25 @@ def names(expression: str) -> list[str]:
     return [token for token, after in pairwise(tokens) if re.match(r"[a-z]", token) and after != "("]
 
 
-class _Reader:
-    """One expression, read from left to right: || over && over == and != over ! and values."""
+_OPERATORS = {"||": "or", "&&": "and", "!": "not"}
 
-    def __init__(self, text: str, contexts: Contexts) -> None:
-        self.tokens = [match[1] for match in _TOKEN.finditer(text)]
-        assert "".join(self.tokens) == "".join(re.findall(r"'[^']*'|\S", text)), f"not understood: {text}"
-        self.contexts = contexts
 
-    def take(self, *alternatives: str) -> str | None:
-        return self.tokens.pop(0) if self.tokens and self.tokens[0] in alternatives else None
+def _value(text: str, contexts: Contexts) -> Any:
+    """The value of one expression, which Python reads after its operators, texts and names are Python's."""
 
-    def either(self) -> Any:
-        left = self.both()
-        while self.take("||"):
-            right = self.both()
-            left = left or right
-        return left
-
-    def both(self) -> Any:
-        left = self.equal()
-        while self.take("&&"):
-            right = self.equal()
-            left = left and right
-        return left
-
-    def equal(self) -> Any:
-        left = self.value()
-        while sign := self.take("==", "!="):
-            left = (left == self.value()) == (sign == "==")
-        return left
-
-    def value(self) -> Any:
-        if self.take("!"):
-            return not self.value()
-        if self.take("("):
-            value = self.either()
-            assert self.take(")")
-            return value
-        token = self.tokens.pop(0)
-        if token.startswith("'"):
-            return token[1:-1]
-        if token.isdigit():
-            return int(token)
-        if self.take("("):
-            arguments = [] if self.take(")") else [self.either()]
-            assert not arguments or self.take(")")
-            return _FUNCTIONS[token](*arguments)
-        value = self.contexts
-        for part in token.split("."):
+    def look_up(name: str) -> Any:
+        value: Any = contexts
+        for part in name.split("."):
             value = value.get(part) or "" if isinstance(value, Mapping) else ""
         return value
+
+    tokens = [match[1] for match in _TOKEN.finditer(text)]
+    assert "".join(tokens) == "".join(re.findall(r"'[^']*'|\S", text)), f"not understood: {text}"
+    words = [_OPERATORS.get(token, token) for token in tokens]
+    for at, token in enumerate(tokens):
+        if re.match("[a-z]", token) and token not in _FUNCTIONS:
+            words[at] = f"look_up({token!r})"
+    return eval(" ".join(words), {"__builtins__": {}, "look_up": look_up, **_FUNCTIONS})
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -112,8 +80,8 @@ def evaluate(value: Any, contexts: Contexts) -> Any:
     if not isinstance(value, str):
         return value
     if match := _EXPRESSION.fullmatch(value):
-        return _Reader(match[1], contexts).either()
-    return _EXPRESSION.sub(lambda match: str(_Reader(match[1], contexts).either()), value)
+        return _value(match[1], contexts)
+    return _EXPRESSION.sub(lambda match: str(_value(match[1], contexts)), value)
 
 
 @dataclass

@@ -256,18 +256,14 @@ def test_every_recorded_gsm8k_answer_is_graded_as_its_label_says(shared: Path, g
     assert [r["answer"] for r, v in zip(rows, verdicts, strict=True) if v.score != float(r["correct"])] == []
 
 
-def test_every_recorded_math_answer_is_graded_as_its_label_says_but_for_one_wrong_label(
-    shared: Path, grader: Verifier
-) -> None:
+def test_every_recorded_math_answer_is_graded_as_labelled_but_for_one(shared: Path, grader: Verifier) -> None:
     rows = read(shared, "math_model_answers")
     verdicts = grader.grade_many((row["answer"], row["gold"]) for row in rows)
     other = [(r["gold"], v.extracted) for r, v in zip(rows, verdicts, strict=True) if v.score != float(r["correct"])]
     assert other == [("10{,}000", "10000")]  # they are equal: the label is wrong
 
 
-def test_every_equivalence_case_is_graded_as_its_label_says_but_for_those_listed(
-    shared: Path, grader: Verifier
-) -> None:
+def test_every_equivalence_case_is_graded_as_labelled_but_for_those_listed(shared: Path, grader: Verifier) -> None:
     rows = read(shared, "math_equivalence")
 
     def completion(text: str) -> str:
