@@ -61,8 +61,8 @@ def test_another_model_gets_the_sampling_of_sweeps_and_room_for_a_real_answer() 
 
 def test_an_answer_that_is_cut_is_named_on_stderr(smoke: Path) -> None:
     command = ["sample", QUESTION, "--recipe", "smoke", "--max-tokens", "1"]
-    assert permix(smoke, *command).stderr == "permix-rlvr as none:\ncut at 1 tokens: --max-tokens N\n"
-    several = permix(smoke, *command, "--persona", "dumb,none")
+    assert permix_here(smoke, *command).stderr == "permix-rlvr as none:\ncut at 1 tokens: --max-tokens N\n"
+    several = permix_here(smoke, *command, "--persona", "dumb,none")
     assert several.stderr == "cut at 1 tokens: --max-tokens N\n" * 2
     screen = on_a_terminal(smoke, *command, "--persona", "dumb,none", "--compare", stderr=True)
     assert "\nnone, permix-rlvr: cut at 1 tokens: --max-tokens N\r\n" in screen
