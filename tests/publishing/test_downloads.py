@@ -1,5 +1,6 @@
 """Large files: a killed download resumes inside a file, and every failure is one sentence."""
 
+import hashlib
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from permix.publishing import downloads, mirror
 from permix.publishing.downloads import LargeFile
 from permix.publishing.hub import Hub
 from permix.run_record import sha256
+from tests.support.servers import answering
 from tests.support.wire import PIPELINES
 
 CONTENT = bytes(range(256)) * 4000
@@ -149,6 +151,20 @@ def test_a_server_that_cuts_the_download_is_one_sentence_and_the_bytes_stay(
         with pytest.raises(PermixError, match=sentence):
             fetch(cut, file)
     assert capfd.readouterr().err == ""
+
+
+def test_the_token_follows_no_redirect_of_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "LARGE", 1)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    file = LargeFile("a", hashlib.sha256(b"hi").hexdigest(), 2, tmp_path / "a")
+    with answering(lambda _: (200, "hi", {})) as (storage, storage_requests):
+        redirect = answering(lambda path: (302, "", {"Location": f"{storage}{path}"}))
+        with redirect as (url, hub_requests):
+            hub = Hub(url, "hf_mine", tmp_path, embedded=False)
+            downloads.large_files(hub.api, "model", "me/x", "0" * 40, [file])
+    assert file.target.read_bytes() == b"hi"
+    assert {token for _, token in hub_requests} == {"Bearer hf_mine"}
+    assert {token for _, token in storage_requests} == {None}
 
 
 def test_a_killed_fetch_resumes_inside_the_file(hub: Hub, tmp_path: Path) -> None:
