@@ -23,6 +23,11 @@ LOOK = 0.5
 """Seconds between two checks of the parent."""
 
 
+def cores() -> int:
+    """Return the number of processors that this process may use, which `taskset` and containers limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _exit() -> None:
     os._exit(1)
 

@@ -8,7 +8,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields, is_dataclass
@@ -16,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from permix import __version__, files
+from permix import __version__, files, processes
 
 RECORD = "run.json"
 PACKAGES = (
@@ -211,16 +213,26 @@ def hardware() -> dict[str, Any]:
     """Return processor, cores, memory and graphics cards of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     names = [name for name, *_ in gpus("name")]
-    return {"cpu": _cpu(), "cores": os.cpu_count(), "memory_gb": round(memory, 1), "gpu": names}
+    return {"cpu": _cpu(), "cores": processes.cores(), "memory_gb": round(memory, 1), "gpu": names}
 
 
 def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """Return the names of the processor's instruction sets, as Linux or macOS spells them."""
+    if sys.platform == "darwin":
+        listing = subprocess.run(["sysctl", "hw.optional.arm"], capture_output=True, text=True, check=False).stdout
+        return re.findall(r"hw\.optional\.arm\.(\w+): 1", listing)
+    return _cpuinfo("flags").split()
+
+
+def _cpuinfo(key: str) -> str:
+    """Return the first processor's line in /proc/cpuinfo, "" without one."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
 
 
 def gpus(*properties: str) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from permix import processes
 from permix.commands import options
 from permix.errors import BadInput, closest, nearest
 from permix.experiment.recipe import Recipe
@@ -86,7 +86,7 @@ def sample(
     cast = _personas(experiment, persona, hub_url)
     folder = hub.fetch(_published(hub, base or experiment.base_repo, another))
     dtype = experiment.settings("sweep").get("dtype", Engine.dtype)
-    engine = Engine(folder, dtype=dtype, threads=os.cpu_count() or 1)
+    engine = Engine(folder, dtype=dtype, threads=processes.cores())
     adapters = _adapters(experiment, hub, base, variant, adapter)
     with _opened(engine) as sampler:
         speakers = [Speaker(p, name, lora) for name, lora in adapters.items() for p in cast]

@@ -49,7 +49,12 @@ def hardware(gpus: Sequence[Gpu]) -> Iterator[Finding]:
     """Yield Python, processor and GPUs."""
     machine = run_record.hardware()
     yield Finding("python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
-    yield Finding("cpu", f"{machine['cores']} cores, {machine['memory_gb']} GB memory")
+    size = f"{machine['cores']} cores, {machine['memory_gb']} GB memory"
+    if bfloat16 := [flag for flag in ("amx_bf16", "avx512_bf16", "FEAT_BF16") if flag in run_record.cpu_flags()]:
+        yield Finding("cpu", f"{size}, bfloat16 by {bfloat16[0]}")
+    else:
+        advice = "models published in bfloat16 run about five times as fast on one that has (AMX, avx512_bf16)."
+        yield Finding("cpu", f"{size}, no instructions for bfloat16", "note", advice)
     if not gpus:
         advice = "recipes toy and laptop need none; `permix plan --estimate --gpu a5000` estimates them for a GPU."
         yield Finding("gpu", "no NVIDIA GPU", "note", advice)

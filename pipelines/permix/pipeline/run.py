@@ -1,12 +1,11 @@
 """Run the steps of a plan: the one door to the runner."""
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from permix import files
+from permix import files, processes
 from permix.pipeline import plan, ranks
 from permix.pipeline.assignment import Samplers
 from permix.pipeline.plan import Plan, Step
@@ -64,4 +63,4 @@ def in_process(stage: Stage[Any], config: StageConfig, inputs: Mapping[str, Path
 
 def _workers() -> int:
     """One worker per core. With a GPU, one worker in all, because two trainings would compete for it."""
-    return 1 if shutil.which("nvidia-smi") else os.cpu_count() or 1
+    return 1 if shutil.which("nvidia-smi") else processes.cores()

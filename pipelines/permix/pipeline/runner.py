@@ -5,7 +5,6 @@ commit is the only mark of completion.
 """
 
 import fcntl
-import os
 import shutil
 import subprocess
 import time
@@ -132,7 +131,7 @@ class Runner:
             shares = self._processes(step)
         elif step.stage.group and not getattr(step.config, "toy", False):
             shares = min(self.workers, self._beside[step.target])
-        return max(1, (os.cpu_count() or 1) // shares)
+        return max(1, children.cores() // shares)
 
     def _hire(self, crew: list[_Worker], lock: int) -> _Worker:
         """Start a child. It inherits the lock, so that a new run waits for the children of a killed run."""
