@@ -144,9 +144,10 @@ def test_the_card_names_original_licence_and_quantisation(base: Path, tmp_path: 
 
 def test_a_licence_that_is_not_an_identifier_is_other(base: Path, tmp_path: Path) -> None:
     path = write_gguf(base, tmp_path / "tiny.gguf", metadata={"general.license": "My Licence 2"})
-    page = gguf_card.render(path, gguf_header.read(path), "lab/tiny", "bfloat16")
+    page = gguf_card.render(path, gguf_header.read(path), "lab/tiny", "bfloat16", 1234)
     assert page.startswith("---\nlicense_name: My Licence 2\nlicense: other\nlibrary_name: transformers\n")
     assert "tiny.gguf` (F32)" in page
+    assert "| weights | 1,234 |" in page
 
 
 def test_a_file_without_chat_template_is_imported_with_a_note(

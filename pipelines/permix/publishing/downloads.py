@@ -23,7 +23,7 @@ EVERY = 10.0
 """Seconds between two lines of progress."""
 GB = 1e9
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a write for which there is no room."""
+"""Errors of a write to a full disk."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def large_files(api: "HfApi", kind: str, name: str, commit: str, files: Sequence
 
 
 def _check_disk(name: str, files: Sequence[LargeFile], *, full: bool = False) -> None:
-    """Raise PermixError if the disk has no room for the rest of the files, or a write has shown that it is `full`."""
+    """Raise PermixError if the disk is too small for the rest of the files, or a write has shown that it is `full`."""
     needed = sum(file.size - file.arrived for file in files)
     folder = next(path for path in files[0].target.parents if path.exists())
     if full or needed > shutil.disk_usage(folder).free:

@@ -15,7 +15,7 @@ REPOSITORIES = ("source.huggingface.repository", "source.repo_url", "source.url"
 """Metadata that may name the original on huggingface.co, the model itself before its base."""
 
 
-def render(path: Path, header: Header, name: str, dtype: str) -> str:
+def render(path: Path, header: Header, name: str, dtype: str, weights: int) -> str:
     """Return the README.md: metadata as the Hub knows them, the original's licence, and where the weights are from."""
     import gguf
 
@@ -34,7 +34,7 @@ def render(path: Path, header: Header, name: str, dtype: str) -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     page = templates.render(
         "_gguf", repo=name, original=original, title=general.get("name") or path.stem, file=path.name, dtype=dtype,
-        quantisation=quantisation, architecture=header.architecture, parameters=header.parameters, sha256=digest,
+        quantisation=quantisation, architecture=header.architecture, weights=weights, sha256=digest,
     )  # fmt: skip
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n{page}"
 

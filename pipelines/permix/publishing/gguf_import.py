@@ -70,7 +70,7 @@ def upload(path: Path, header: Header, name: str, dtype: str, work: Path) -> str
         os.environ.setdefault("TQDM_MININTERVAL", "10")  # transformers' bars: a line each ten seconds
     with _work_folder(work) as folder:
         out = convert(path, header, name, dtype, folder)
-        print(f"Uploading {_bytes(header, dtype) / memory.GB:.1f} GB as {name}.", file=sys.stderr)
+        print(f"Uploading {memory.weights_bytes(out, dtype) / memory.GB:.1f} GB as {name}.", file=sys.stderr)
         return local_folder.upload(out, "model", name, path)
 
 
@@ -84,7 +84,8 @@ def convert(path: Path, header: Header, name: str, dtype: str, folder: Path) -> 
     (source / FILE).symlink_to(path.absolute())
     with _sentences(path, header, dtype, folder):
         _save(path, header, dtype, source, out)
-    (out / "README.md").write_text(gguf_card.render(path, header, name, dtype), encoding="utf-8")
+    weights = memory.weights_bytes(out, "bfloat16") // 2  # a tied head counts once
+    (out / "README.md").write_text(gguf_card.render(path, header, name, dtype, weights), encoding="utf-8")
     return out
 
 
