@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import pickle
+import tomllib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,28 +28,11 @@ REPUBLISH = False
 FILES = ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl", "test6.jsonl")
 DIFFICULTIES = ("easy", "medium", "hard")
 
-_SEVERAL = "accepts several answers, its tests only one"
-ERRATA = {
-    **dict.fromkeys(("abc311_c", "abc326_d", "abc327_b", "abc333_e", "abc343_e", "abc362_c"), _SEVERAL),
-    **dict.fromkeys(("find-words-containing-character", "find-the-peaks"), _SEVERAL),
-    "generate-binary-strings-without-adjacent-zeros": _SEVERAL,
-    "abc337_e": "interactive",
-    "abc355_e": "interactive",
-    "abc350_c": "wrong tests",
-}
+_TEXTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+ERRATA: dict[str, str] = _TEXTS["errata"]
 """Problems that upstream marks as broken (its ERRATA.md), LeetCode's by their titles. They are graded as upstream does,
 so that accuracies compare with published ones. The column `erratum` of a sweep marks them, and its summary also has the
 numbers without them."""
-
-# Upstream's text, lcb_runner/prompts/code_generation.py.
-STDIN = (
-    "### Format: Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on "
-    "the sample inputs). Enclose your code within delimiters as follows.\n```python\n# YOUR CODE HERE\n```"
-)
-STARTER = (
-    "### Format: You will use the following starter code to write the solution to the problem and enclose your code "
-    "within delimiters.\n```python\n{starter}\n```"
-)
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,8 @@ def load(folder: Path | None, split: str = "release_v1-easy", limit: int = 0) ->
                 return problems
             if row["difficulty"] == difficulty:
                 starter = row["starter_code"]
-                question = f"{row['question_content']}\n\n{STARTER.format(starter=starter) if starter else STDIN}"
+                format = _TEXTS["starter"].format(starter=starter) if starter else _TEXTS["stdin"]
+                question = f"{row['question_content']}\n\n{format}"
                 name = f"{row['platform']}/{row['question_id']}"
                 erratum = ERRATA.get(row["question_id"]) or ERRATA.get(row.get("question_title", ""), "")
                 problems.append(Problem(name, question, "", "code", tests=line, erratum=erratum))

@@ -16,19 +16,6 @@ EMBEDDED = Finding(
     "the embedded one, which needs no account",
     advice="to publish for all: --hub https://huggingface.co checks your token and the bases on that Hub.",
 )
-EXPLANATION = """
-These look odd and are normal:
-- GRPO's loss begins at 0 and stays near it. The advantages of a group sum to 0 and the first ratio is 1: watch reward.
-- clip_ratio is 0. With one update per batch of rollouts, the policy is the one that sampled them: nothing is clipped.
-- reward_std is 0 in many groups (frac_reward_zero_std): all 8 completions are right, or all are wrong. Such a group
-  teaches nothing. Up to a half is normal. Near 1, the problems are too easy or too hard, or no answer is recognised.
-- kl is 0 or missing in the log: beta is 0 (no reference model), or the adapter changes nothing yet.
-- completions/clipped_ratio is near 1: the completions are cut before the answer. Raise max_completion_length.
-- The reward falls when personas are mixed in: some personas answer worse, and training works on exactly that.
-- "Today Date: 26 Jul 2024" is in Llama's prompts: permix pins the date, so that results do not change every day.
-- PSS is below 1 although personas change nothing: sampling noise alone lowers it; pss_null is the expected value.
-- A benchmark's accuracy differs from the model card's: prompt, sampling and answer rule differ. Compare within a table.
-"""
 
 
 def doctor(
@@ -50,7 +37,7 @@ def doctor(
         if finding.advice:
             print(f"{'':{width + 11}}-> {finding.advice}")
     if explain:
-        print(EXPLANATION.rstrip())
+        print(f"\n{options.text('training_logs.txt')}", end="")
     lacks = [name for finding in findings if finding.state == "missing" for name in finding.subject.split(", ")]
     if lacks:
         missing = ", ".join(dict.fromkeys(lacks))

@@ -1,4 +1,4 @@
-"""Options that several commands share, and their JSON output."""
+"""Options that several commands share, their JSON output, and their longer texts."""
 
 import json
 from pathlib import Path
@@ -43,3 +43,8 @@ JOBS: list[tuple[str, Any, Any]] = [
 def print_json(value: Any) -> None:
     """Print the output of --json."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def text(name: str) -> str:
+    """Return a text of the folder `texts`."""
+    return Path(__file__).with_name("texts").joinpath(name).read_text(encoding="utf-8")

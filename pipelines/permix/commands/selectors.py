@@ -11,13 +11,6 @@ from permix.publishing import hub as hubs
 from permix.results.formatting import aligned, decimal
 
 Peers = Annotated[list[str] | None, typer.Argument(metavar="PEER", help="Sweeps of the same model with --peer.")]
-LEGEND = """\
-Accuracy and cost of choosing or combining personas at inference, without training: accuracy is the mean over problems,
-completions and tokens are for one problem. Compare them with the mean of a trained variant, at one completion. The
-paper's introduction says why choosing in advance is hard.
-none, helpful: the controls. random: one persona, drawn. chosen: the persona that is best on the other half of the
-problems. chosen per problem: the one that is best on this problem in the other runs. majority: the answer given most
-often. best of k: an oracle picks the right one of k answers, an upper bound that no real selector reaches."""
 
 
 def selectors(artifact: options.Artifact, peers: Peers = None, hub_url: options.HubUrl = None) -> None:
@@ -41,7 +34,7 @@ def selectors(artifact: options.Artifact, peers: Peers = None, hub_url: options.
             counts = f"{line['completions']:g}", decimal(line["tokens"], ".0f")
             table.append((line["selector"], f"{line['accuracy']:.3f}", ends, *counts))
         print(f"{benchmark}\n{aligned(table)}")
-    print(f"\n{LEGEND}")
+    print(f"\n{options.text('selectors.txt')}", end="")
 
 
 def _grid(rows: list[dict[str, Any]]) -> set[tuple[str, str, int]]:

@@ -1,6 +1,7 @@
 """permix theory: the prediction of Proposition 1 from a sweep of the base, and its fit to a trained sweep."""
 
 import textwrap
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,23 +54,9 @@ def theory(
     print("\n\n".join([*blocks, _legend(next(iter(results.values())))]))
 
 
-LEGEND = {
-    "": "Proposition 1 (the paper's section 3.3 and Appendix A): RLVR that reaches its optimum adds one number, 1/beta,"
-    " to the logit of every accuracy, where beta is the weight of the KL term. The smaller beta, the nearer PSS comes "
-    "to 1.",
-    "prediction": "at beta: the accuracy that this predicts from the base's accuracy on each problem, as a mean over "
-    "problems; from the personas' means: the same formula on each persona's mean, as for one problem.",
-    "fit": "1/beta: the shift that the trained sweep shows, in brackets its 95 % interval, problems as strata; for all "
-    "personas, and for each. p: chance of shifts as unequal as these if all were one. hard and easy problems: the base "
-    "solves them without a persona in less than half of the runs, or more. predicted: the base's accuracies after that "
-    "shift; measured: those of the trained sweep; misfit: the difference of the two.",
-    "styles": "share of methods: Eq. 3, where the toy world's markers tell the method of an answer.",
-}
-"""The numbers and how to read them, by the part that they belong to."""
-
-
 def _legend(parts: Mapping[str, Any]) -> str:
-    return "\n".join(textwrap.fill(text, 120) for part, text in LEGEND.items() if not part or parts.get(part))
+    texts = tomllib.loads(options.text("theory.toml"))
+    return "\n".join(textwrap.fill(text, 120) for part, text in texts.items() if part == "all" or parts.get(part))
 
 
 def _sweep(artifact: str, hub: Hub) -> tuple[Path, Mapping[str, Any]]:

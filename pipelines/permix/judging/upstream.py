@@ -11,6 +11,7 @@ the models, their number and the number of questions.
 
 import json
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -27,33 +28,14 @@ from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Sampling
 
-NOT_COPIED = (
-    "The examples of a group were cut to one string of which each rubric got a single character; here the k-th rubric "
-    "gets the k-th set.",
-    "The system message of the judges did not reach the second judge; here it reaches all.",
-    "A reply that could not be parsed counted 0 and halved the group's score; here its scores are missing.",
-    'Scores like "**5**" or "is: 5" were not read, the first of several counted, and no range was checked; here they '
-    "are read, from 1 to 5 alone, and the last counts.",
-    "A question list that did not parse was used character by character, one of a wrong length as it was; here it is "
-    "asked for again and then recorded as missing.",
-    'A request that failed three times gave the answer "Error", which was judged; here nothing is published.',
-)
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+NOT_COPIED: tuple[str, ...] = tuple(_DATA["not_copied"])
 """Upstream's known bugs."""
 GROUP = 5  # question-answer pairs in one call
-FILES = {
-    "select_settings": ("prompts/in_scripts/select_settings.txt", ("persona", "settings_list")),
-    "generate_questions": ("prompts/in_scripts/generate_questions.txt", ("persona", "task", "description")),
-    "agent_system": ("prompts/in_scripts/agent_system.txt", ("persona",)),
-    "example": ("prompts/score_examples/prompt.txt", ("persona", "question", "rubric")),
-    "examples": ("prompts/score_examples/parallel_examples.txt", ("rubrics",)),
-    "judge_system": ("prompts/rubric_grading/sys_prompt.txt", ()),
-    "grading": ("prompts/rubric_grading/prompt.txt", ("rubrics",)),
-    "requirements": ("question_requirements.json", ()),
-    "settings": ("settings.json", ()),
-}
+FILES: dict[str, tuple[str, list[str]]] = _DATA["files"]
 """{text: (its file, its placeholders)}, without the rubrics."""
 NAMES = TASKS | {"toxicity_control": "Toxicity"}
-RUBRIC = ("persona", "question", "response", "score_example")
+RUBRIC = ["persona", "question", "response", "score_example"]
 
 
 class Upstream:
