@@ -43,10 +43,7 @@ class ServerContext:
     """The parts of a running server. One process at a time may open a data directory."""
 
     def __init__(self, root: Path, instance: str = "", url: str = "", allowed: Allowed | None = None) -> None:
-        """Open the data directory `root` and finish interrupted moves of repositories.
-
-        `url` is the address on which the server listens. By default it may neither run code nor call other machines.
-        """
+        """Open the data directory `root` and finish interrupted moves; `url` is the server's own address."""
         self.instance, self.url, self.allowed = instance, url, allowed or Allowed(root)
         self.database = Database(root / "hub.db")
         self.accounts = Accounts(self.database)

@@ -72,10 +72,7 @@ def page_url(hub_url: str, repo: str) -> str:
 
 
 def client_environment(running: Running, home: Path) -> dict[str, str]:
-    """Return the variables that direct unmodified clients to this Hub; set them before importing a Hub library.
-
-    Caches are in `home/hf`: Hugging Face's own are not keyed by endpoint, so equal names on two Hubs would mix.
-    """
+    """Return the variables that direct clients to this Hub, with its own caches; set them before they are imported."""
     caches = ("hub", "xet", "assets", "datasets", "modules", "evaluate", "metrics")
     off = (
         *("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE", "TRANSFORMERS_OFFLINE"),
@@ -171,7 +168,11 @@ def _wait(root: Path, child: "subprocess.Popen[bytes] | None") -> Running | None
 
 
 def _silent(root: Path) -> ServerError:
-    reason = _last_line(root / "server.log") or "its log is empty"
+    try:
+        lines = (root / "server.log").read_text(errors="replace").strip().split("\n")
+    except OSError:
+        lines = []
+    reason = "".join(lines[-1:]).strip() or "its log is empty"
     return ServerError(f"The embedded Hub of {root} does not answer: {reason} (see server.log there).")
 
 
@@ -189,11 +190,3 @@ def _answering(root: Path) -> Running | None:
     if answer.get("instance") != state.get("instance"):
         return None  # another server has the port now
     return Running(f"http://127.0.0.1:{state['port']}", token, root)
-
-
-def _last_line(path: Path) -> str:
-    try:
-        lines = path.read_text(errors="replace").split("\n")
-    except OSError:
-        return ""
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

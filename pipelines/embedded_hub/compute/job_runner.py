@@ -101,10 +101,7 @@ def _command(context: ServerContext, job: Job, folder: Path) -> tuple[list[str],
 
 
 def _path_translation(context: ServerContext, volumes: list[dict[str, str]]) -> Callable[[str], str]:
-    """Return a function that replaces a volume's mount path by the bucket's folder on this machine.
-
-    A Job here is a process without mounts: its command line and environment are translated, its files are not.
-    """
+    """Return a function that translates mount paths in a command line or variable to the buckets' folders."""
     folders: dict[str, str] = {}
     for volume in volumes:
         bucket = context.accounts.repo(BUCKETS, *volume["source"].split("/"))

@@ -16,10 +16,7 @@ REPUBLISH = False
 
 
 def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Problem]:
-    """Return the first `limit` problems (0: all) of the dataset's folder; ids are the dataset's own (`aime2024/60`).
-
-    Golds are the contest's three digits with leading zeros. BadInput for a missing split or an incomplete row.
-    """
+    """Return the first `limit` problems (0: all); golds have three digits. BadInput for missing or incomplete data."""
     tables = sorted(folder.glob(f"data/{split}-*.parquet")) if folder else []
     if not tables:
         raise BadInput(f"{DATASET} has no file data/{split}-*.parquet: its only split is {SPLIT}.")

@@ -16,10 +16,7 @@ SIZES = {"train": 4000, "test": 500, "long": 500}
 
 
 def load(folder: Path | None, split: str, limit: int) -> list[Problem]:
-    """Return the first `limit` problems (0: all) of train, test or long, which share no question; reads no folder.
-
-    The rationale is the toy world's gold wording (`permix.toy.style.gold`).
-    """
+    """Return the first `limit` problems (0: all) of train, test or long, which share no question; reads no folder."""
     for part in get_args(Part):
         if part == split and split in SIZES:
             first = itertools.islice(problems(part), min(limit or SIZES[split], SIZES[split]))

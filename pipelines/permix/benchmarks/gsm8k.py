@@ -18,11 +18,7 @@ _CALCULATOR = re.compile(r"<<.*?>>")  # annotations like <<48/2=24>>
 
 
 def load(folder: Path | None, split: str = SPLIT, limit: int = 0) -> list[Problem]:
-    """Return the first `limit` problems (0: all) of a split of the dataset's folder; ids `gsm8k/test/17`.
-
-    The rationale ends in a sentence with the boxed answer instead of the dataset's `#### 42`, so that it verifies.
-    BadInput for a missing split or an incomplete row.
-    """
+    """Return the first `limit` problems (0: all); rationales end in a boxed answer instead of `#### 42`, to verify."""
     tables = sorted(folder.glob(f"{CONFIG}/{split}-*.parquet")) if folder else []
     if not tables:
         laid_out = "it should be laid out as on the Hub, with the splits train and test."

@@ -19,10 +19,7 @@ TOOLS = {"lm-eval": "lm_eval_samples", "lighteval": "lighteval_details", "inspec
 
 @dataclass(frozen=True)
 class Answer:
-    """One recorded answer: `problem` is the tool's own id, `question` identifies its text. None: not recorded.
-
-    `prompt` is the model's input as the tool stored it.
-    """
+    """One recorded answer (None: not recorded): the tool's problem id, its question's identity, the stored prompt."""
 
     problem: str
     question: str

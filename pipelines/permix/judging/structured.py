@@ -133,11 +133,7 @@ class Client:
     def ask(
         self, chats: Mapping[str, Messages], form: Form, journal: str, *seeds: object, sampling: Sampling | None = None
     ) -> dict[str, Reply]:
-        """Return the replies by the ids of `chats`. Each round repeats the requests whose replies had a fault.
-
-        `journal` names the journals, one per round. `seeds` and the id decide the noise. `sampling` overrides the
-        client's.
-        """
+        """Return replies by the ids of `chats`; each round, with its own journal, repeats the requests with a fault."""
         schema = json.dumps(form.schema) if form.schema else ""
         settings = replace(sampling or self.sampling, json_schema=schema)
         replies = {key: Reply() for key in chats}

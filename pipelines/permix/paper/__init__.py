@@ -23,10 +23,7 @@ _SLUGS = {"Meta-Llama": "Llama", "gemma-3": "Gemma3", "-Instruct": "", "-it": ""
 
 @dataclass(frozen=True)
 class PrintedNumber:
-    """One number of a table: `row` is a variant or a model, `persona` is "" without one.
-
-    `printed` is the number as in the paper; `value` is a share, except for scores and PSS.
-    """
+    """A table's number of a variant or model: `printed` as in the paper, `value` a share, except scores and PSS."""
 
     table: str
     row: str

@@ -66,7 +66,7 @@ class Samplers:
 
 def run(assignment: Assignment, send: Callable[[Message], None], samplers: Samplers) -> Message:
     """Run the stage in this process, sending its progress; return the outcome."""
-    target, last_sent = assignment.target, 0.0
+    target, threads, last_sent = assignment.target, assignment.threads, 0.0
 
     def progress(done: float, total: float, unit: str, note: str = "") -> None:
         nonlocal last_sent
@@ -74,17 +74,13 @@ def run(assignment: Assignment, send: Callable[[Message], None], samplers: Sampl
             last_sent = time.monotonic()
             send(Message("progress", target, (done, total, unit, note)))
 
-    _use_threads(assignment.threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
     os.environ.update(assignment.keys)
     started = time.perf_counter()
     context = StageContext(
-        work=assignment.work,
-        sources=assignment.sources,
-        digests=assignment.digests,
-        progress=progress,
-        threads=assignment.threads,
-        sampler=samplers,
-        processes=assignment.processes,
+        assignment.work, assignment.sources, assignment.digests, progress, threads, samplers, assignment.processes
     )
     try:
         stage = stages.get(assignment.stage)
@@ -103,9 +99,3 @@ def run(assignment: Assignment, send: Callable[[Message], None], samplers: Sampl
         for name in assignment.keys:
             os.environ.pop(name, None)
     return Message("done", target, (facts, time.perf_counter() - started))
-
-
-def _use_threads(threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)

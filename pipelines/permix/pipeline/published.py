@@ -30,11 +30,7 @@ def artifact(repo: str, hub: Hub, like: str = "") -> Artifact:
 
 
 def suggestion(repo: str, hub: Hub, like: str = "") -> str:
-    """Suggest the repository that `repo` probably means, first of those with `like` in their names; "" for none.
-
-    The kind and the start of the name may be missing. On the embedded Hub the owner may be missing too; on other Hubs
-    that would require listing every repository.
-    """
+    """Suggest the repository that `repo`, perhaps without kind or owner, means, those with `like` first, or ""."""
     name = split(repo)[1]
     owner, _, last = name.rpartition("/")
     if not (owner or hub.embedded):

@@ -13,11 +13,7 @@ from permix.run_record import canonical
 
 @dataclass(frozen=True)
 class Verification:
-    """The difference between an artifact's stored numbers and those recomputed from its rows.
-
-    `source` names the rows, `rows` counts them, `changed` are those with another score, (stored, recomputed);
-    `differences` are {number: (stored, recomputed)} out of `numbers`.
-    """
+    """Stored and recomputed numbers that differ, out of `numbers`, and rows whose score `changed`, out of `rows`."""
 
     source: str
     rows: int

@@ -170,11 +170,7 @@ class Hub:
         return sum(known.values()) if all("F" in dtype for dtype in known) else 0
 
     def fetch(self, head: RepositoryState, names: Sequence[str] = ()) -> Path:
-        """Download the repository's files at the head's commit, all or those with these names.
-
-        An interrupted download resumes. A damaged copy in the cache is downloaded again. Raise PermixError if the files
-        differ from the record.
-        """
+        """Download these files (default: all) at the head's commit, resuming; PermixError if the record differs."""
         kind, name = split(head.repo)
         with self.sentences(f"download {head.repo}"):
             downloads.large_files(self.api, kind, name, head.sha, self._large_files(head, names))

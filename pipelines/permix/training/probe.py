@@ -24,13 +24,12 @@ STATISTICS = ("worst", "best", "mean", "pss", "pss_null")
 
 def questions(config: "Config", table: Sequence[Row], personas: Path) -> list[Row]:
     """Return the first `probe_problems` problems of a mixture under every persona, as rows of the mixture."""
-    problems = {row["problem_id"]: row for row in reversed(table)}
-    chosen = [
-        problems[name] for name in list(dict.fromkeys(row["problem_id"] for row in table))[: config.probe_problems]
-    ]
+    problems: dict[str, Row] = {}
+    for row in table:
+        problems.setdefault(row["problem_id"], row)
     return [
         {**row, "persona": each.key, "prompt": _under(each, row["prompt"])}
-        for row in chosen
+        for row in list(problems.values())[: config.probe_problems]
         for each in persona.load(personas, "eval")
     ]
 
@@ -108,7 +107,5 @@ def _numbers(config: "Config", questions: Sequence[Row], answers: Sequence[str])
     if not table:
         return dict.fromkeys((*STATISTICS, "fidelity"))
     measured = sweep_numbers.of_rows(table, draws=DRAWS, toy=config.toy)
-    recovered = (measured["recovery"] or {}).get("accuracy")
-    return {key: measured["pss"][key] for key in STATISTICS} | {
-        "fidelity": measured["voice"] if config.toy else recovered
-    }
+    fidelity = measured["voice"] if config.toy else (measured["recovery"] or {}).get("accuracy")
+    return {key: measured["pss"][key] for key in STATISTICS} | {"fidelity": fidelity}

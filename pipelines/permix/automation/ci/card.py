@@ -19,11 +19,7 @@ def shows(hub: Hub, adapter: str, sweep: Artifact) -> bool:
 
 
 def write(hub: Hub, adapter: str, sweep: Artifact) -> str:
-    """Put the sweep's numbers onto the adapter's card; return a sentence on what was done.
-
-    Nothing is written where the card has them already, where their owner closed the pull request, or where the adapter
-    has other weights now.
-    """
+    """Put the sweep's numbers onto the adapter's card, unless present, refused or outdated; return a sentence."""
     state = hub.state(adapter)
     if state is None:
         raise BadInput(f"The adapter {adapter} is no longer on {hub.endpoint}: its card cannot get the results.")

@@ -31,10 +31,7 @@ class JobTerms:
 
 
 def build(plans: Sequence[Plan], terms: JobTerms, hub: Hub) -> bool:
-    """Build every step of the plans; return False where their Jobs were started and are not waited for.
-
-    Artifacts that several plans need are built before, in Jobs of their own. Failures are raised after the last Job.
-    """
+    """Build the plans' steps, shared artifacts first; return False for detached Jobs. Failures follow the last Job."""
     if not any(plan.open for plan in plans):
         return True
     shared = _shared(plans, terms, hub)

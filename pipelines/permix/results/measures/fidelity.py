@@ -46,20 +46,24 @@ def of_scores(table: Sequence[Row], text_writers: Iterable[str], tiebreaker: str
     """
     where = {row["question_id"]: (row["persona"], row["task"]) for row in table}
     by_judge = {name: [row for row in table if row["judge"] == name] for name in unique(table, "judge")}
-    scores = {name: _scored(rows) for name, rows in by_judge.items()}
-    third = scores.get(tiebreaker, {})
+    scores = {
+        name: {row["question_id"]: row["score"] for row in rows if row["score"] is not None}
+        for name, rows in by_judge.items()
+    }
     counted = [name for name, by_question in scores.items() if by_question and name != tiebreaker]
     writers = sorted({*text_writers, *(row["question_writer"] for row in table)})
     families = {name: family(next((r["model"] for r in rows if r["model"]), name)) for name, rows in by_judge.items()}
-    settled = None
+    panel, settled = [scores[name] for name in counted], None
     if tiebreaker:
-        settled = _settled([scores[name] for name in counted], third, by_judge.get(tiebreaker, ()), where)
+        third, rows = scores.get(tiebreaker, {}), by_judge.get(tiebreaker, [])
+        medians = {key: float(np.median([*(s[key] for s in panel if key in s), third[key]])) for key in third}
+        settled = _levels(_mean_of(panel) | medians, where) | replies(rows) | {"asked": len(rows)}
     others = [name for name in counted if families[name] not in {family(writer) for writer in writers}]
     pairs = itertools.combinations(counted, 2)
     return {
         "questions": len(where),
         "personas": len(unique(table, "persona")),
-        "score": _levels(_mean_of([scores[name] for name in counted]), where),
+        "score": _levels(_mean_of(panel), where),
         "judges": {
             name: _levels(scores[name], where) | replies(rows) | {"family": families[name], "length": _by_length(rows)}
             for name, rows in by_judge.items()
@@ -97,11 +101,7 @@ def of_checks(probed: Sequence[Row], table: Sequence[Row]) -> dict[str, dict[str
 
 
 def agreement(first: Mapping[str, float], second: Mapping[str, float], where: Mapping[str, tuple[str, str]]) -> Numbers:
-    """Compare two judges on the questions that both scored.
-
-    Quadratically weighted kappa (Cohen 1968), Spearman's rank correlation, the share of equal scores, and the
-    difference second minus first. A number that is not defined is None.
-    """
+    """Compare two judges: quadratically weighted kappa (Cohen 1968), Spearman's rank correlation, equal scores."""
     both = [key for key in first if key in second]
     a, b = (np.array([scores[key] for key in both], dtype=np.float64) for scores in (first, second))
     gaps = {key: second[key] - first[key] for key in both}
@@ -136,18 +136,6 @@ def compare(first: Sequence[Row], second: Sequence[Row]) -> dict[str, Numbers]:
     }
 
 
-def _settled(
-    scores: Sequence[Mapping[str, float]],
-    third: Mapping[str, float],
-    table: Sequence[Row],
-    where: Mapping[str, tuple[str, str]],
-) -> Numbers:
-    """Return the levels of the judges' mean, or of the median where there is a third score."""
-    means = _mean_of(scores)
-    medians = {key: float(np.median([*(s[key] for s in scores if key in s), third[key]])) for key in third}
-    return _levels(means | medians, where) | replies(table) | {"asked": len(table)}
-
-
 def _by_length(table: Sequence[Row]) -> float | None:
     """Return Spearman's rank correlation of a judge's scores with the lengths of the answers in characters."""
     pairs = [(row["score"], len(row["answer"])) for row in table if row["score"] is not None]
@@ -177,10 +165,6 @@ def replies(table: Sequence[Row]) -> Numbers:
         "retries": sum(row["retries"] for row in table),
         "models": sorted({row["model"] for row in table if row["model"]}),
     }
-
-
-def _scored(table: Iterable[Row]) -> dict[str, float]:
-    return {row["question_id"]: row["score"] for row in table if row["score"] is not None}
 
 
 def _mean_of(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:

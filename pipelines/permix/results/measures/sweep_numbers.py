@@ -77,11 +77,7 @@ def of_refused(table: Sequence[Row]) -> dict[str, Any]:
 
 
 def compare(first: Sequence[Row], second: Sequence[Row], *, draws: int) -> dict[str, dict[str, float | None]]:
-    """Return second minus first in pss, worst, best, mean, pss_corrected and under each control.
-
-    {measure: {"difference", "low", "high", "p_value"}}, None for a number that is not defined. Raise BadInput if the
-    two sweeps differ in problems, personas or runs.
-    """
+    """Return second minus first, {measure: {"difference", "low", "high", "p_value"}}; BadInput for unlike sweeps."""
     before, after = ({(r["persona"], r["problem_id"], r["run"]): r["score"] for r in t} for t in (first, second))
     if before.keys() != after.keys():
         key, problem, run = min(before.keys() ^ after.keys(), key=str)
@@ -136,11 +132,7 @@ def _style(by_persona: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
 
 
 def voice_interval(table: Sequence[Row]) -> tuple[float | None, float | None]:
-    """Return the 95 % interval of a toy sweep's voice, computed like that of one persona's accuracy (`pss.shares`).
-
-    All answers to one problem are one cluster, because copies of an answer add no information. A single problem has no
-    interval.
-    """
+    """Return the 95 % interval of a toy sweep's voice, a problem being one cluster; None for a single problem."""
     items = [row for row in table if row["persona"] not in CONTROL_KEYS]
     expressed = [float(style.voice_expressed(row["persona"], row["completion"])) for row in items]
     share = pss.shares(expressed, ["voice"] * len(items), [row["problem_id"] for row in items])["voice"]

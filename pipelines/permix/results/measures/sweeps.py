@@ -23,10 +23,7 @@ SAMPLED = ("runs", "limit", "temperature", "top_p", "max_tokens")
 
 @dataclass(frozen=True)
 class Counts:
-    """Correct answers [personas, problems] of one sweep on one benchmark, each of `runs`; without the controls.
-
-    `plain` is the accuracy without a system message on each problem, nan if it was not measured.
-    """
+    """Correct answers [personas, problems] of `runs`, without controls. `plain`: accuracies without persona, or nan."""
 
     personas: tuple[str, ...]
     problems: tuple[str, ...]
@@ -41,10 +38,7 @@ class Counts:
 
     @property
     def cells(self) -> Floats:
-        """Accuracy of each persona on each problem, with one added run at the persona's mean accuracy.
-
-        A share of few runs is often 0 or 1, which no beta could change. The added run keeps every persona's mean.
-        """
+        """Accuracies with one added run at the persona's mean, which stays: no beta could change a cell of 0 or 1."""
         return np.asarray((self.correct + self.means[:, None]) / (self.runs + 1))
 
     def like(self, other: Self) -> Self:

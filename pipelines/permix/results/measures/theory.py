@@ -71,7 +71,7 @@ def fit(base: Counts, trained: Counts, draws: int = DRAWS, seed: int = 0) -> dic
     shifts are equal. `beta` is None unless the shift is above 0.
     """
     trained = trained.like(base)
-    gain, loss = _discordant(base, trained)
+    gain, loss = trained.correct * (base.runs - base.correct), base.correct * (trained.runs - trained.correct)
     everything = np.ones((1, len(base.problems)))
     rng = np.random.default_rng(seed)
     size = len(base.problems)
@@ -148,11 +148,6 @@ def _methods(rows: Mapping[str, Sequence[Any]], names: Sequence[str]) -> dict[st
         scores = [by_method.get(name, []) for name in names]
         methods[key] = [len(s) / total for s in scores], [sum(s) / len(s) if s else 0.0 for s in scores]
     return methods
-
-
-def _discordant(base: Counts, trained: Counts) -> tuple[Floats, Floats]:
-    """Count pairs of completions [personas, problems] where only the trained one is right, and the reverse."""
-    return trained.correct * (base.runs - base.correct), base.correct * (trained.runs - trained.correct)
 
 
 def _shift(gain: Floats, loss: Floats, weights: Floats) -> Floats:

@@ -44,10 +44,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def draw(courses: Mapping[str, Course], stem: Path) -> None:
-    """Draw the courses {"<variant>-seed<n>": course} that have a reward; draw nothing if none has.
-
-    A step has few personas, so the lowest and highest persona are those of means over fifths of the training.
-    """
+    """Draw courses {"<variant>-seed<n>": course} that have rewards, with the lowest and highest persona by fifths."""
     import matplotlib
 
     from permix.results.reporting import figures, paper_figures

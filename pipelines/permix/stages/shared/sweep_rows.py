@@ -104,7 +104,8 @@ def sample(
                 condition.chats.append(chat)
                 name = f"{condition.id}|{step}" if step else condition.id
                 waiting[name] = condition, step
-                requests.append(Request(name, chat, sampling, _step_seed(condition.row["seed"], step), adapter))
+                seed = seed_of(condition.row["seed"], step) if step else condition.row["seed"]
+                requests.append(Request(name, chat, sampling, seed, adapter))
         journal = context.work / ("completions.jsonl" if number == 1 else f"completions-{number}.jsonl")
         for completion in sampler.sample(requests, journal=journal, progress=context.progress) if requests else ():
             condition, step = waiting[completion.id]
@@ -129,10 +130,6 @@ def _refuse_refusals(completions: Sequence[Completion]) -> None:
 def condition_seed(noise: tuple[int, str], benchmark: str, problem: str, persona: str, run: int) -> int:
     """Return the seed of one condition; equal seeds for two personas would give them equal noise."""
     return seed_of(*noise, benchmark, persona, problem, run)
-
-
-def _step_seed(seed: int, step: str) -> int:
-    return seed_of(seed, step) if step else seed
 
 
 def sampled(condition: Condition, peer: str, dtype: str) -> Row:
