@@ -1,40 +1,15 @@
 """The command line: a table of commands. Each command imports heavy packages only when it runs."""
 
+import importlib
 import os
 import re
-import typing
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from permix import __version__, stages
-from permix.commands import (
-    calibrate,
-    chat,
-    ci,
-    claims,
-    compare,
-    doctor,
-    export,
-    hub,
-    import_logs,
-    jobs,
-    overlap,
-    phase,
-    plan,
-    power,
-    recovery,
-    run,
-    sample,
-    sandbox,
-    selectors,
-    show,
-    stage_commands,
-    theory,
-    verify,
-    watch,
-)  # fmt: skip
+from permix.commands import ci, hub, jobs, stage_commands
 
 HELP = """Persona-robust post-training as a chain of Hugging Face Hub artifacts.
 
@@ -93,38 +68,37 @@ def _main(
 
 
 OTHER, ONE_STAGE = "Other tools and machines", "One stage of the chain, with its missing inputs"
-Command = tuple[typing.Callable[..., None], str]
-COMMANDS: dict[str, dict[str, Command]] = {
+COMMANDS: dict[str, dict[str, str]] = {
     "Build an experiment": {
-        "run": (run.run, "permix run --recipe smoke"),
-        "plan": (plan.plan, "permix plan --set grpo.max_steps=20"),
-        "doctor": (doctor.doctor, "permix doctor --recipe single-gpu"),
-        "calibrate": (calibrate.calibrate, ""),
-        "phase": (phase.phase, "permix phase --share 0.1 --share 0.34 --set 'seeds=[0]'"),
+        "run": "permix run --recipe smoke",
+        "plan": "permix plan --set grpo.max_steps=20",
+        "doctor": "permix doctor --recipe single-gpu",
+        "calibrate": "",
+        "phase": "permix phase --share 0.1 --share 0.34 --set 'seeds=[0]'",
     },
     "Talk to trained models": {
-        "sample": (sample.sample, f"permix sample {_QUESTION} --persona dumb,none --variant base,rlvr --compare"),
-        "chat": (chat.chat, ""),
+        "sample": f"permix sample {_QUESTION} --persona dumb,none --variant base,rlvr --compare",
+        "chat": "",
     },
     "Examine results": {
-        "show": (show.show, "permix show permix/permix-toy-rlvr"),
-        "verify": (verify.verify, f"permix verify {_SWEEP}-rlvr"),
-        "compare": (compare.compare, f"permix compare {_SWEEP}-rlvr {_SWEEP}-permix-rlvr"),
-        "selectors": (selectors.selectors, f"permix selectors {_SWEEP}-base"),
-        "recovery": (recovery.recovery, f"permix recovery {_SWEEP}-rlvr --trained-on {_SWEEP}-base"),
-        "theory": (theory.theory, f"permix theory {_SWEEP}-base --trained {_SWEEP}-permix-rlvr"),
-        "claims": (claims.claims, "permix claims datasets/permix/permix-tables"),
-        "overlap": (overlap.overlap, f"permix overlap {_MIXTURE} --benchmark arithmetic"),
-        "power": (power.power, "permix power --problems 100 --runs 3"),
+        "show": "permix show permix/permix-toy-rlvr",
+        "verify": f"permix verify {_SWEEP}-rlvr",
+        "compare": f"permix compare {_SWEEP}-rlvr {_SWEEP}-permix-rlvr",
+        "selectors": f"permix selectors {_SWEEP}-base",
+        "recovery": f"permix recovery {_SWEEP}-rlvr --trained-on {_SWEEP}-base",
+        "theory": f"permix theory {_SWEEP}-base --trained {_SWEEP}-permix-rlvr",
+        "claims": "permix claims datasets/permix/permix-tables",
+        "overlap": f"permix overlap {_MIXTURE} --benchmark arithmetic",
+        "power": "permix power --problems 100 --runs 3",
     },
     OTHER: {
-        "export": (export.export, "permix export permix/permix-toy-permix-rlvr --merge"),
-        "import": (import_logs.import_logs, "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook"),
-        "watch": (watch.watch, "permix watch my-org/my-adapter --benchmark gsm8k --max-cost 5"),
-        "sandbox": (sandbox.sandbox, ""),
+        "export": "permix export permix/permix-toy-permix-rlvr --merge",
+        "import": "permix import lm-eval --persona poet=LOGS/poet --persona cook=LOGS/cook",
+        "watch": "permix watch my-org/my-adapter --benchmark gsm8k --max-cost 5",
+        "sandbox": "",
     },
 }
-"""{heading of `permix --help`: {command: (function, example)}}, without stages and groups."""
+"""{heading of `permix --help`: {command, a function of its module: example}}, without stages and groups."""
 EXAMPLES = {
     "rewrites": "permix rewrites --recipe toy-full --model my-writer --preview",
     "grpo": "permix grpo rlvr --max-steps 20 --set tag=short",
@@ -138,8 +112,10 @@ def _epilog(example: str) -> str | None:
 
 
 for _heading, _commands in COMMANDS.items():
-    for _name, (_function, _example) in _commands.items():
-        app.command(_name, rich_help_panel=_heading, epilog=_epilog(_example))(_function)
+    for _name, _example in _commands.items():
+        _function = _name.replace("import", "import_logs")  # a keyword
+        _module = importlib.import_module(f"permix.commands.{_function}")
+        app.command(_name, rich_help_panel=_heading, epilog=_epilog(_example))(getattr(_module, _function))
 for _name, _group in {"hub": hub.app, "jobs": jobs.app, "ci": ci.app}.items():
     app.add_typer(_group, name=_name, cls=_Grouped, rich_help_panel=OTHER)
 for _name in stages.NAMES:

@@ -7,7 +7,7 @@ keys of the recipe's table, and functions of that Config. Heavy libraries are im
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from permix.errors import BadInput
 from permix.experiment.recipe import Recipe
@@ -37,6 +37,12 @@ class StageConfig:
     org: str = recipe_field("permix", unhashed=True)
     tag: str = recipe_field("", unhashed=True)
     seed: int = recipe_field(0)
+
+    @classmethod
+    def of(cls, recipe: Recipe, seed: int | None = None, **values: Any) -> Self:
+        """Return the Config with the stage's settings in the recipe and `values`; by default with its first seed."""
+        seed = recipe.seeds[0] if seed is None else seed
+        return cls(org=recipe.org, tag=recipe.tag, seed=seed, **recipe.settings(cls.TABLE), **values)
 
     def refused(self, name: str, expected: str) -> BadInput:
         """Return the error for a key that is out of its range."""

@@ -360,7 +360,7 @@ def test_a_server_that_fails_for_good_leaves_no_sweep(
     def script(request: Asked) -> Answer:
         return error(500, "oops") if "Who" in request.question else fine(request)
 
-    with FaultyServer(script) as server, pytest.raises(PermixError, match="without a score"):
+    with FaultyServer(script) as server, pytest.raises(PermixError, match="lacks scores"):
         run_served(served(server), inputs, tmp_path)
     assert not (tmp_path / "summary.json").exists()
 

@@ -156,9 +156,6 @@ class Runner:
         out = folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        processes, threads = self._processes(step), self._threads(step)
-        sources = {name: f"{source.repo}@{source.sha}" for name, source in step.sources.items()}
-        digests = {name: source.content_digest for name, source in step.sources.items()}
         self.board.start(step.target)
         try:
             folders = step.fetch(self.hub, step.sources)
@@ -169,12 +166,12 @@ class Runner:
                     stage=step.stage.name,
                     config=step.config,
                     inputs=folders,
-                    sources=sources,
-                    digests=digests,
+                    sources={name: f"{source.repo}@{source.sha}" for name, source in step.sources.items()},
+                    digests={name: source.content_digest for name, source in step.sources.items()},
                     work=folder / "work",
                     out=out,
-                    threads=threads,
-                    processes=processes,
+                    threads=self._threads(step),
+                    processes=self._processes(step),
                     keys=models.keys(step.config),
                 )
             )

@@ -69,13 +69,10 @@ def configs(paths: Mapping[str, Any]) -> list[dict[str, Any]]:
     return listed
 
 
-def _row(record: Record) -> variants.Variant:
-    name = str(record["config"].get("variant", ""))
-    return variants.VARIANTS.get(name) or variants.Variant(name, name, "none")
-
-
 def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[str, Any]:
-    repo, row, toy = record["target"].removeprefix("datasets/").removeprefix("spaces/"), _row(record), is_toy(record)
+    repo, toy = record["target"].removeprefix("datasets/").removeprefix("spaces/"), is_toy(record)
+    name, writer = str(record["config"].get("variant", "")), record["config"].get("writer") or {}
+    row = variants.VARIANTS.get(name) or variants.Variant(name, name, "none")
     repos = {name: source["repo"] for name, source in record["inputs"].items()}
     if record["stage"] == "import":
         repos["base"] = record["config"]["variant"]  # not an artifact of the Hub, but its terms hold
@@ -90,7 +87,7 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         "org": repo.split("/")[0],
         "variant": row,
         "toy": toy,
-        "licence": licence.of(card, toy=toy, variant=row, inputs=sources, writer=_writer(record), own=own),
+        "licence": licence.of(card, toy=toy, variant=row, inputs=sources, writer=str(writer.get("model", "")), own=own),
         "base": record["inputs"].get("base"),
         "trained_on": [record["inputs"]["mixture"]["repo"]] if "mixture" in record["inputs"] else [],
         "results": rows,
@@ -100,11 +97,6 @@ def _values(card: str, record: Record, rows: list[Mapping[str, Any]]) -> dict[st
         "configs": configs(record["files"]),
         "printed": _printed(record) if card == "tables" else "",
     }
-
-
-def _writer(record: Record) -> str:
-    """Return the model that wrote the artifact's texts, "" if its settings name none."""
-    return str((record["config"].get("writer") or {}).get("model", ""))
 
 
 def _metadata(card: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -59,19 +59,10 @@ def configs(recipe: Recipe) -> list[Config]:
     """Return one Config for each trained variant and seed."""
     settings = recipe.settings("mixtures")
     by_length = settings.get("max_prompt_tokens") or settings.get("max_completion_tokens")
+    shared = {"task": recipe.task, "personas": recipe.personas_repo, "benchmarks": recipe.benchmarks}
+    shared |= {"base": recipe.base_repo if by_length else ""}
     return [
-        Config(
-            org=recipe.org,
-            tag=recipe.tag,
-            seed=seed,
-            variant=name,
-            task=recipe.task,
-            personas=recipe.personas_repo,
-            targets=_targets(recipe, variants.get(name)),
-            base=recipe.base_repo if by_length else "",
-            benchmarks=recipe.benchmarks,
-            **settings,
-        )
+        Config.of(recipe, seed, variant=name, targets=_targets(recipe, variants.get(name)), **shared)
         for name, seed in recipe.runs()
         if variants.get(name).trainer != "none"
     ]

@@ -67,13 +67,12 @@ def configs(recipe: Recipe) -> list[Config]:
     bounds = [table["limit"] for table in (settings, recipe.settings("sweep")) if table.get("limit")]
     problems = sizes.problems(recipe.benchmarks[0], min(bounds, default=0))
     judges = settings.get("judges", Config.judges)
-    shared: dict[str, Any] = {"org": recipe.org, "tag": recipe.tag, "seed": recipe.seeds[0]}
-    shared |= {"personas": recipe.eval_personas_repo, "benchmark": recipe.benchmarks[0], "toy": recipe.base == "toy"}
+    shared: dict[str, Any] = {"personas": recipe.eval_personas_repo, "benchmark": recipe.benchmarks[0]}
     sweeps = [_sweep(recipe, settings.get(order, getattr(Config, order))) for order in ORDERS]
     shared |= {"names": tuple(name for name, _ in sweeps), "sweeps": tuple(repo for _, repo in sweeps)}
     shared["judge_models"] = tuple(structured.served(recipe.model(name), "[preference] judges") for name in judges)
-    shared["asked"] = problems * len(settings.get("only_personas") or range(PERSONAS))
-    return [Config(**shared, **settings)]
+    shared |= {"toy": recipe.base == "toy", "asked": problems * len(settings.get("only_personas") or range(PERSONAS))}
+    return [Config.of(recipe, **shared)]
 
 
 def target(config: Config) -> str:

@@ -69,14 +69,8 @@ def configs(recipe: Recipe) -> list[Config]:
     """Return one Config for all variants and seeds, if the recipe has a table [questions] or [personagym]."""
     if not {"questions", "personagym"} & recipe.tables.keys():
         return []
-    config = Config(
-        org=recipe.org,
-        tag=recipe.tag,
-        seed=recipe.seeds[0],
-        personas=recipe.eval_personas_repo,
-        upstream=recipe.settings("personagym").get("upstream", ""),
-        **recipe.settings("questions"),
-    )
+    upstream = recipe.settings("personagym").get("upstream", "")
+    config = Config.of(recipe, personas=recipe.eval_personas_repo, upstream=upstream)
     if config.dataset and not config.examples:
         return [config]
     writer = structured.served(recipe.model(config.model), "[questions] model")

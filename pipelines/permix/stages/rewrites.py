@@ -62,21 +62,11 @@ class Config(written_targets.WriterConfig):
 
 def configs(recipe: Recipe) -> list[Config]:
     """Return one Config, with the recipe's first seed, if a variant learns from styled targets."""
-    settings = recipe.settings("rewrites")
-    name = settings.get("model", Config.model)
+    name = recipe.settings("rewrites").get("model", Config.model)
     if not any(variants.get(v).target == "styled" for v in recipe.variants):
         return []
-    return [
-        Config(
-            org=recipe.org,
-            tag=recipe.tag,
-            seed=recipe.seeds[0],
-            writer=None if name == "toy" else recipe.model(name),
-            task=recipe.task,
-            personas=recipe.personas_repo,
-            **settings,
-        )
-    ]
+    writer = None if name == "toy" else recipe.model(name)
+    return [Config.of(recipe, writer=writer, task=recipe.task, personas=recipe.personas_repo)]
 
 
 def target(config: Config) -> str:

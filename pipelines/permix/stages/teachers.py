@@ -43,16 +43,7 @@ def configs(recipe: Recipe) -> list[Config]:
     """Return one Config for each teacher of a variant, with the recipe's first seed."""
     teachers = dict.fromkeys(variants.get(name).teacher for name in recipe.variants)
     return [
-        Config(
-            org=recipe.org,
-            tag=recipe.tag,
-            seed=recipe.seeds[0],
-            teacher=name,
-            writer=recipe.model(name),
-            task=recipe.task,
-            personas=recipe.personas_repo,
-            **recipe.settings("teachers"),
-        )
+        Config.of(recipe, teacher=name, writer=recipe.model(name), task=recipe.task, personas=recipe.personas_repo)
         for name in teachers
         if name
     ]

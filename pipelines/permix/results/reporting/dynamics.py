@@ -64,7 +64,7 @@ def draw(courses: Mapping[str, Course], stem: Path) -> None:
                     points = [(row["step"], row["value"]) for row in data if (row["run"], row["what"]) == (run, name)]
                     colour, marker = looks[_variant(run)].colour, "o" if len(points) < 2 else ""
                     axes.plot(*zip(*points, strict=True), color=colour, marker=marker, lw=1.5, ms=4, ls=line)
-            paper_figures.frame(axes, PANELS[panel])
+            figures.open_frame(axes, PANELS[panel])
             axes.set_ylim(-0.02, 1.02)
             axes.set_xlabel("optimizer step")
         note = f"{NOTE} {PROBE_NOTE}" if "worst" in panels else NOTE

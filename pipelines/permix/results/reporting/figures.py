@@ -204,12 +204,12 @@ def _frame(axes: Axes, title: str, scale: Scale = Scale()) -> None:
     axes.set_xlim(scale.low - room, scale.high + room)
     axes.set_xticks(ticks, [f"{tick:g}".removeprefix("0") or "0" for tick in ticks])
     open_frame(axes, title if scale == Scale() else f"{title}, enlarged", "x")
-    axes.set_axisbelow(True)
 
 
 def open_frame(axes: Axes, title: str, grid: Literal["both", "x", "y"] = "both") -> None:
-    """Give the axes a title and a grid, without ticks and box."""
+    """Give the axes a title and a grid below the data, without ticks and box."""
     axes.set_title(title, pad=7)
+    axes.set_axisbelow(True)
     axes.grid(axis=grid, color=GRID, lw=0.8)
     axes.tick_params(length=0)
     for side in ("top", "right", "left"):

@@ -46,7 +46,7 @@ def lottery(people: Sequence[Line], stem: Path, *, toy: bool) -> None:
             for name, look in variant_looks.items():
                 points = [(r["k"], r["accuracy"]) for r in data if (r["benchmark"], r["variant"]) == (benchmark, name)]
                 axes.plot(*zip(*points, strict=True), color=look.colour, marker=look.marker, ms=3.5, lw=1.6)
-            frame(axes, f"{benchmark}: accuracy")
+            open_frame(axes, f"{benchmark}: accuracy")
             axes.set_xlabel("personas tried")
         note = "Upper bound: the best persona is chosen on the answers it is measured on." + (f" {TOY}" if toy else "")
         finish(figure, stem, legend(variant_looks), "The persona lottery: best of k personas", note)
@@ -79,7 +79,7 @@ def tradeoff(lines: Sequence[Line], stem: Path, *, toy: bool) -> None:
                 if None not in up:
                     axes.plot([row["pss"]] * 2, up, color=look.colour, lw=1.2)
                 axes.plot(row["pss"], row[measure], look.marker, color=look.colour, ms=8)
-            frame(axes, f"{benchmark}: {FIDELITY[measure]} (up) against PSS (right)")
+            open_frame(axes, f"{benchmark}: {FIDELITY[measure]} (up) against PSS (right)")
             axes.set_xlim(-0.02, 1.02)
         note = "Up and to the right is better. Lines: 95 % intervals." + (f" {TOY}" if toy else "")
         finish(figure, stem, legend(variant_looks, lines=False), "Robustness and fidelity", note)
@@ -104,7 +104,7 @@ def styles(methods: Mapping[str, Mapping[str, Mapping[str, float]]], benchmark: 
                     axes.barh(height, row[method], left=left, color=tint, height=0.78)
                     left += row[method]
             axes.set_yticks(range(len(people)), list(reversed(people)))
-            frame(axes, title)
+            open_frame(axes, title)
             axes.set_xlim(0, 1)
             axes.set_ylim(-0.6, len(people) - 0.4)
         handles: list[Any] = [Patch(color=tint, label=method) for method, tint in METHODS.items()]
@@ -128,7 +128,7 @@ def phase(rows: Sequence[Line], stem: Path) -> None:
                 for row in (r for r in line if _known(r, f"{measure}_low", f"{measure}_high")):
                     ends = [max(least, row[f"{measure}_low"]), min(1.0, row[f"{measure}_high"])]
                     axes.plot([row["share"]] * 2, ends, color=look.colour, lw=1.1)
-            frame(axes, f"{benchmark}: {titles[measure]}" if measure == "pss" else titles[measure])
+            open_frame(axes, f"{benchmark}: {titles[measure]}" if measure == "pss" else titles[measure])
             axes.set_xlabel("share of weak styles without a persona")
             if measure == "lead":
                 axes.axhline(0, color=FAINT, lw=0.9)
@@ -157,12 +157,6 @@ def panels(
     for axes in grid[len(names) :]:
         axes.remove()
     return figure, list(zip(grid, names, strict=False))
-
-
-def frame(axes: Axes, title: str) -> None:
-    """Give the axes a title and a grid without a box."""
-    open_frame(axes, title)
-    axes.set_axisbelow(True)
 
 
 def legend(variant_looks: Mapping[str, Look], *, lines: bool = True) -> list[Line2D]:

@@ -13,16 +13,9 @@ TrainerConfigT = TypeVar("TrainerConfigT", bound=TrainerConfig)
 def configs(config: type[TrainerConfigT], recipe: Recipe, **values: Any) -> list[TrainerConfigT]:
     """Return one `config` for each variant of its trainer and each seed; `values` are its fields from elsewhere."""
     sources = {(c.variant, c.seed): mixtures.target(c) for c in mixtures.configs(recipe)}
-    shared = {
-        "org": recipe.org,
-        "tag": recipe.tag,
-        "base": recipe.base_repo,
-        "base_slug": recipe.base_slug,
-        **values,
-        **recipe.settings(config.TABLE),
-    }
+    values |= {"base": recipe.base_repo, "base_slug": recipe.base_slug}
     return [
-        config(variant=name, seed=seed, mixture=sources[name, seed], **shared)
+        config.of(recipe, seed, variant=name, mixture=sources[name, seed], **values)
         for name, seed in recipe.runs()
         if variants.get(name).trainer == config.TABLE
     ]
