@@ -36,11 +36,11 @@ fi
 permix() { "$python" -m permix "$@"; }
 echo "== installed after $SECONDS s"
 
-steps=12
+steps=8
 limit=16
 settings=(--set "base=$name" --set org=bench --set 'benchmarks=["arithmetic"]' --set task.name=arithmetic
     --set task.instruction=boxed --set task.limit=256 --set 'variants=["base", "permix-rlvr"]'
-    --set sweep.runs=1 --set sweep.max_tokens=256 --set sweep.draws=20)
+    --set sweep.runs=1 --set sweep.max_tokens=256 --set sweep.draws=20 --set grpo.max_completion_length=256)
 if [ -n "$small" ]; then
     steps=2
     limit=1
@@ -58,10 +58,10 @@ watch() {
     done
 }
 
-# measure NAME SETTING...: one run of the recipe under the tag NAME
+# measure NAME "COMMAND" SETTING...: one command of the recipe under the tag NAME
 measure() {
-    local tag=$1 left=$((deadline - SECONDS)) watcher
-    shift
+    local tag=$1 command=$2 left=$((deadline - SECONDS)) watcher
+    shift 2
     if [ "$left" -lt 45 ]; then
         echo "== $tag omitted: the time is up"
         return
@@ -70,8 +70,9 @@ measure() {
     touch "$out/started"
     watch "$tag" &
     watcher=$!
-    timeout "$left" "$python" -m permix run --recipe single-gpu --work "$out/$tag" "${settings[@]}" --set "tag=$tag" "$@" ||
-        { echo "== $tag failed"; tail -n 30 "$out/$tag"/logs/*.log || true; }
+    # shellcheck disable=SC2086 # a command of several words
+    timeout "$left" "$python" -m permix $command --recipe single-gpu --work "$out/$tag" "${settings[@]}" \
+        --set "tag=$tag" "$@" || { echo "== $tag failed"; tail -n 30 "$out/$tag"/logs/*.log || true; }
     kill "$watcher"
     wait "$watcher" 2>/dev/null || true
 }
@@ -79,8 +80,8 @@ measure() {
 nvidia-smi || echo "no GPU"
 permix doctor --recipe single-gpu "${settings[@]}" || true
 permix hub import "$model" "$name"
-measure plain
-[ -n "$small" ] || measure vllm --set grpo.use_vllm=true
-measure nf4 --set grpo.load_in_4bit=true --set sweep.dtype=nf4 --set sweep.backend=transformers
+measure plain run
+[ -n "$small" ] || measure vllm "grpo permix-rlvr" --set grpo.use_vllm=true
+measure nf4 run --set grpo.load_in_4bit=true --set sweep.dtype=nf4 --set sweep.backend=transformers
 PYTHONPATH=$root permix hub exec -- "$python" -m tests.bench.gpu_table "$name" "$out" plain vllm nf4
 echo "== $SECONDS s in all; logs in $out"
