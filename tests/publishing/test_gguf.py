@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from permix.errors import BadInput, PermixError
-from permix.publishing import gguf_card, gguf_header, gguf_import
+from permix.publishing import gguf_card, gguf_check, gguf_header, gguf_import
 from permix.sampling.engines import memory
 from permix.sampling.engines.transformers_sampler import TransformersSampler
 from permix.sampling.sampler import Engine, Request, Sampling
@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def convert(path: Path, folder: Path, dtype: str = "bfloat16") -> Path:
     folder.mkdir()
-    return gguf_import.convert(path, gguf_import.check(path, dtype, folder), "lab/tiny", dtype, folder)
+    return gguf_import.convert(path, gguf_check.check(path, dtype, folder), "lab/tiny", dtype, folder)
 
 
 def logits(folder: Path, **settings: Any) -> torch.Tensor:
@@ -184,7 +184,7 @@ def test_a_quantisation_that_is_not_read_is_refused(base: Path, tmp_path: Path) 
         at = content.index(b"output.weight") + len("output.weight") + 4 + 2 * 8
         path.write_bytes(content[:at] + number.to_bytes(4, "little") + content[at + 4 :])
         with pytest.raises(BadInput, match=rf"quantisation {label} \(output.weight\)"):
-            gguf_import.check(path, "bfloat16", tmp_path)
+            gguf_check.check(path, "bfloat16", tmp_path)
 
 
 def test_a_file_cut_anywhere_is_refused_before_it_is_read(base: Path, tmp_path: Path) -> None:
@@ -193,11 +193,11 @@ def test_a_file_cut_anywhere_is_refused_before_it_is_read(base: Path, tmp_path: 
     for size in (len(content) - 1, len(content) // 2, 5_000, 700, 100, 23, 4):
         path.write_bytes(content[:size])
         with pytest.raises(BadInput, match=r"is cut short.*Download it again"):
-            gguf_import.check(path, "bfloat16", tmp_path)
+            gguf_check.check(path, "bfloat16", tmp_path)
     for other in (b"", b"PK\3\4 a zip"):
         path.write_bytes(other)
         with pytest.raises(BadInput, match="is not a GGUF file"):
-            gguf_import.check(path, "bfloat16", tmp_path)
+            gguf_check.check(path, "bfloat16", tmp_path)
 
 
 def test_a_missing_package_is_named_with_its_extra(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,7 @@ def test_a_missing_package_is_named_with_its_extra(base: Path, tmp_path: Path, m
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
     with pytest.raises(BadInput, match=r"needs gguf, not installed here: pip install 'permix\[gguf\]'"):
-        gguf_import.check(path, "bfloat16", tmp_path)
+        gguf_check.check(path, "bfloat16", tmp_path)
 
 
 def test_weights_that_the_file_lacks_are_never_random(base: Path, tmp_path: Path) -> None:
@@ -217,15 +217,15 @@ def test_weights_that_the_file_lacks_are_never_random(base: Path, tmp_path: Path
 
 def test_too_little_memory_or_disk_is_said_first(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_gguf(base, tmp_path / "tiny.gguf")
-    monkeypatch.setattr(gguf_import.shutil, "disk_usage", lambda _: os.statvfs_result)
+    monkeypatch.setattr(gguf_check.shutil, "disk_usage", lambda _: os.statvfs_result)
     monkeypatch.setattr(os.statvfs_result, "free", 100, raising=False)
     with pytest.raises(BadInput, match=r"GB on the disk of .*, and 0\.0 GB are free: make room"):
-        gguf_import.check(path, "bfloat16", tmp_path)
+        gguf_check.check(path, "bfloat16", tmp_path)
     monkeypatch.setattr(memory, "available", lambda: 1000)
     with pytest.raises(BadInput, match=r"GB of memory in bfloat16, and 0\.0 GB are free"):
-        gguf_import.check(path, "bfloat16", tmp_path)
+        gguf_check.check(path, "bfloat16", tmp_path)
     with pytest.raises(BadInput, match="dtype is 'int8'"):
-        gguf_import.check(path, "int8", tmp_path)
+        gguf_check.check(path, "int8", tmp_path)
 
 
 def test_the_command_makes_one_commit(base: Path, home: Path, tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ def import_(
         _enter(root)
         print(f"{repo}@{local_folder.upload(source, kind, name)}")
         return
-    from permix.publishing import gguf_import
+    from permix.publishing import gguf_check, gguf_import
 
     if kind != "model":
         raise BadInput(f"{source} is a file, and {repo} a {kind}: give a folder, or import a GGUF file as org/name.")
     precision = dtype or "bfloat16"
-    header = gguf_import.check(source, precision, _root(root))
+    header = gguf_check.check(source, precision, _root(root))
     running = _enter(root)
     print(f"{repo}@{gguf_import.upload(source, header, name, precision, running.root / 'import')}")
 
