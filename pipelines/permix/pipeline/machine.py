@@ -140,7 +140,7 @@ def _size(steps: Sequence[Step], gpus: Sequence[Gpu]) -> Iterator[Finding]:
     if any(repo.partition("@")[0] not in KNOWN for repo in _models(steps)):
         return
     device = costs.device_of(gpus[0].name) if gpus else None
-    machine = costs.Machine(device or costs.DEVICES["cpu"], len(gpus) or 1)
+    machine = costs.Machine(device or costs.this_cpu(), len(gpus) or 1)
     amounts = estimate.amounts(steps, machine, lambda repo: KNOWN[repo.partition("@")[0]])
     memory = max(amount.memory for amount in amounts) / costs.GIB
     available = min(gpu.memory for gpu in gpus) if gpus else float(run_record.hardware()["memory_gb"])

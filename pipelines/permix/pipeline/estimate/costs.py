@@ -4,30 +4,42 @@ import math
 import re
 from dataclasses import dataclass
 
-from permix import run_record
+from permix import processes, run_record
 from permix.errors import BadInput, nearest
 from permix.pipeline.estimate.shapes import Shape
 from permix.training.settings import TrainerConfig
 
 GIB = 2**30
 LONGEST = 3  # length of the longest answer of a batch in mean lengths; transformers samples until it is done
-TRAINING, DECODING = 0.3, 0.5  # reached share of the device's FLOP/s and bytes/s
+TRAINING, DECODING = (
+    0.3,
+    0.5,
+)  # reached share of a GPU's FLOP/s in training, of any device's FLOP/s and bytes/s in decoding
 LAUNCH = 1e-3  # seconds per layer besides its arithmetic, in transformers
 RESERVED = 1.5 * GIB  # memory of a GPU for CUDA and libraries
 
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU (or a whole CPU): GiB, dense 16-bit FLOP/s, memory bytes/s."""
+    """One GPU (or a whole CPU): GiB, dense 16-bit FLOP/s, memory bytes/s.
+
+    `flops32` are the FLOP/s in float32 (0: as in 16 bits), `reached` the share of FLOP/s that training and prompts get.
+    """
 
     title: str
     memory: float
     flops: float
     bandwidth: float
+    flops32: float = 0.0
+    reached: float = TRAINING
+
+    def speed(self, dtype: str) -> float:
+        """Return the FLOP/s of matrices in this precision."""
+        return self.flops32 or self.flops if dtype == "float32" else self.flops
 
 
 DEVICES = {
-    "cpu": Device("CPU", math.inf, 2e11, 2e10),
+    "cpu": Device("CPU", math.inf, 2e11, 2e10),  # a laptop's; `this_cpu` knows more of this machine's
     "t4": Device("T4", 16, 65e12, 320e9),
     "l4": Device("L4", 24, 121e12, 300e9),
     "a10g": Device("A10G", 24, 70e12, 600e9),
@@ -38,7 +50,11 @@ DEVICES = {
     "h100": Device("H100", 80, 989e12, 3350e9),
     "h200": Device("H200", 141, 989e12, 4800e9),
 }
-"""From the makers' data sheets; the CPU is a laptop's."""
+"""From the makers' data sheets."""
+CORE_FLOPS = {"amx_bf16": 9e11, "avx512_bf16": 4.5e11}
+"""FLOP/s of one core in bfloat16 by its instructions: measured for avx512_bf16 (Zen 4), assumed for AMX."""
+CORE_FLOPS32 = 7e10
+"""FLOP/s of one core in float32, and in bfloat16 where it lacks instructions for that: measured with AVX-512 (Zen 4)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +71,20 @@ def device_of(name: str) -> Device | None:
     return next((device for kind, device in DEVICES.items() if kind in words), None)
 
 
+def this_cpu() -> Device:
+    """Return the processor of this machine, by its cores and instructions."""
+    cores, flags = processes.cores(), run_record.cpu_flags()
+    bfloat16 = next((flops for name, flops in CORE_FLOPS.items() if name in flags), CORE_FLOPS32)
+    bandwidth = min(2.4e10 * cores, 4e10)  # one core of a Zen 4 reads 24 GB/s, two 34
+    memory = float(run_record.hardware()["memory_gb"])
+    return Device(f"CPU, {cores} cores", memory, cores * bfloat16, bandwidth, cores * CORE_FLOPS32, 0.7)
+
+
 def machine(kind: str | None, gpus: int = 1) -> Machine:
     """Return a machine with `gpus` devices of this kind; None stands for this machine's GPU, or its CPU."""
     if kind is None:
         names = run_record.hardware()["gpu"]
-        device = device_of(names[0]) if names else DEVICES["cpu"]
+        device = device_of(names[0]) if names else this_cpu()
         if device is None:
             kinds = ", ".join(DEVICES)
             raise BadInput(f"This machine's {names[0]} is not in permix's table: say --gpu, one of {kinds}.")
@@ -78,20 +103,23 @@ def sampling_seconds(
     limit: int,
     *,
     batch: int,
-    weights: float,
+    dtype: str,
     vllm: bool,
     devices: int = 1,
 ) -> float:
-    """Return the seconds for `completions` over all replicas; prompts are read at once, answers token by token."""
+    """Return the seconds for `completions` over all replicas; prompts are read at once, answers token by token.
+
+    transformers samples until the longest answer of a batch is done; lines that are done cost nothing more.
+    """
     device, replicas = machine.device, max(1, machine.gpus // devices)
-    flops, bandwidth = device.flops * devices, device.bandwidth * devices
+    flops, bandwidth = device.speed(dtype) * devices, device.bandwidth * devices
     share = completions / replicas
     rows = min(256 if vllm else batch, max(1.0, share))
     steps = share * mean / rows if vllm else math.ceil(share / rows) * min(limit, LONGEST * mean)
-    cache = rows * (prompt + mean) * shape.cache_bytes
-    step = max((weights + cache) / bandwidth, 2 * shape.active_parameters * rows / flops) / DECODING
-    prefill = 2 * shape.active_parameters * share * prompt / (flops * TRAINING)
-    return steps * (step + (0 if vllm else shape.layers * LAUNCH)) + prefill
+    read = steps * model_weights(shape, dtype) + share * mean * (prompt + mean) * shape.cache_bytes
+    decoding = max(read / bandwidth, 2 * shape.active_parameters * share * mean / flops) / DECODING
+    prefill = 2 * shape.active_parameters * share * prompt / (flops * device.reached)
+    return decoding + (0 if vllm else steps * shape.layers * LAUNCH) + prefill
 
 
 def training_seconds(
@@ -101,7 +129,8 @@ def training_seconds(
     per_token = (4 + (2 if config.gradient_checkpointing else 0) + reference) * shape.active_parameters
     passes = math.ceil(config.gradient_accumulation_steps / machine.gpus)
     launches = steps * passes * 4 * shape.layers * LAUNCH
-    return tokens * per_token / (machine.device.flops * machine.gpus * TRAINING) + launches
+    flops = machine.device.speed("bfloat16" if config.bf16 or config.fp16 else "float32") * machine.device.reached
+    return tokens * per_token / (flops * machine.gpus) + launches
 
 
 def training_weights(config: TrainerConfig, shape: Shape) -> float:

@@ -14,13 +14,11 @@ from permix.pipeline.estimate.costs import (
     LAUNCH,
     LONGEST,
     RESERVED,
-    TRAINING,
     Machine,
     model_weights,
     sampling_seconds,
     training_memory,
     training_seconds,
-    training_weights,
 )
 from permix.pipeline.estimate.shapes import Shape
 from permix.pipeline.plan import Step
@@ -31,10 +29,11 @@ from permix.training.grpo_settings import Config as GrpoConfig
 ASSUMPTIONS = (
     "problems: known sizes of the data sets, 500 where unknown, 7473 for a training set; an answer's mean length: 220 "
     "tokens (gsm8k), 450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
-    "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of the "
-    "device's 16-bit peak.",
-    "sampling: a step reads all weights once, at 50 % of the memory's bandwidth; transformers samples until the "
-    "longest answer of the batch (3 means) is done and spends another 1 ms a layer; vLLM fills its batch up to 256.",
+    "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of a "
+    "GPU's 16-bit peak or 70 % of what this machine's cores reach in matrix products.",
+    "sampling: a step reads all weights once, at 50 % of the memory's bandwidth or of the device's FLOP/s; transformers "
+    "samples until the longest answer of the batch (3 means) is done and spends another 1 ms a layer on a step; vLLM "
+    "fills its batch up to 256.",
     "judges and question writers: 400 to 1500 tokens a reply, thinking included; retries are extra.",
     "memory: weights (NF4: 0.5 bytes and its constants), LoRA with gradients and Adam, activations and logits of the "
     "longest rows, key-value cache, 1.5 GB for CUDA.",
@@ -115,9 +114,9 @@ def _grpo(config: GrpoConfig, on: Setting) -> Amount:
     prompt, answer = on.lengths(config.mixture)
     mean = min(limit, answer)
     trained = completions * (prompt + mean)
-    weights = training_weights(config, shape)
+    dtype = "bfloat16" if config.bf16 or config.fp16 or config.load_in_4bit else "float32"
     sampling = sampling_seconds(
-        shape, on.machine, completions, prompt, mean, limit, batch=per_device, weights=weights, vllm=config.use_vllm
+        shape, on.machine, completions, prompt, mean, limit, batch=per_device, dtype=dtype, vllm=config.use_vllm
     )
     logits = config.per_device_train_batch_size * limit
     cache = per_device * (prompt + limit) * shape.cache_bytes
@@ -165,9 +164,8 @@ def _base(config: base.Config, on: Setting) -> Amount:
     """All weights of the toy base are trained: 6 N FLOPs a token."""
     shape = toy_shape(config)
     trained = base.estimate(config)["tokens"]
-    seconds = (
-        6 * shape.parameters * trained / (on.machine.device.flops * TRAINING) + config.steps * shape.layers * LAUNCH
-    )
+    flops = on.machine.device.speed("float32") * on.machine.device.reached
+    seconds = 6 * shape.parameters * trained / flops + config.steps * shape.layers * LAUNCH
     return Amount(steps=config.steps, trained=trained, memory=20.0 * shape.parameters, seconds=seconds)
 
 
@@ -197,10 +195,10 @@ def _sampled(
     prompt, answer = sizes.lengths(source)
     mean = min(config.max_tokens, answer)
     vllm, devices = config.backend == "vllm", config.tensor_parallel
-    engine: dict[str, Any] = {"batch": config.batch_size, "weights": weights, "vllm": vllm, "devices": devices}
+    engine: dict[str, Any] = {"batch": config.batch_size, "dtype": config.dtype, "vllm": vllm, "devices": devices}
     seconds = sampling_seconds(shape, machine, completions, prompt, mean, config.max_tokens, **engine)
     rows = 16 if vllm else min(config.batch_size, completions)  # vLLM needs little memory and queues further rows
     cache = rows * (prompt + min(config.max_tokens, LONGEST * mean)) * shape.cache_bytes
-    logits = 0 if vllm else rows * shape.vocab * 8
+    logits = 0 if vllm else rows * shape.vocab * (8 if config.dtype == "float32" else 4)  # those of two steps
     memory = (weights + cache) / devices + logits + RESERVED
     return Amount(completions=completions, sampled=completions * mean, memory=memory, seconds=seconds)
