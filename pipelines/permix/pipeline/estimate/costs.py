@@ -11,10 +11,8 @@ from permix.training.settings import TrainerConfig
 
 GIB = 2**30
 LONGEST = 3  # length of the longest answer of a batch in mean lengths; transformers samples until it is done
-TRAINING, DECODING = (
-    0.3,
-    0.5,
-)  # reached share of a GPU's FLOP/s in training, of any device's FLOP/s and bytes/s in decoding
+TRAINING = 0.3  # reached share of a GPU's FLOP/s in training
+DECODING = 0.5  # reached share of any device's FLOP/s and bytes/s in decoding
 LAUNCH = 1e-3  # seconds per layer besides its arithmetic, in transformers
 RESERVED = 1.5 * GIB  # memory of a GPU for CUDA and libraries
 
@@ -54,7 +52,7 @@ DEVICES = {
 CORE_FLOPS = {"amx_bf16": 9e11, "avx512_bf16": 4.5e11}
 """FLOP/s of one core in bfloat16 by its instructions: measured for avx512_bf16 (Zen 4), assumed for AMX."""
 CORE_FLOPS32 = 7e10
-"""FLOP/s of one core in float32, and in bfloat16 where it lacks instructions for that: measured with AVX-512 (Zen 4)."""
+"""FLOP/s of one core in float32, and in bfloat16 without instructions for it: measured with AVX-512 (Zen 4)."""
 
 
 @dataclass(frozen=True)

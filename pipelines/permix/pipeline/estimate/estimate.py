@@ -31,7 +31,7 @@ ASSUMPTIONS = (
     "tokens (gsm8k), 450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
     "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of a "
     "GPU's 16-bit peak or 70 % of what this machine's cores reach in matrix products.",
-    "sampling: a step reads all weights once, at 50 % of the memory's bandwidth or of the device's FLOP/s; transformers "
+    "sampling: a step reads all weights once, at 50 % of the memory's bandwidth or of the FLOP/s; transformers "
     "samples until the longest answer of the batch (3 means) is done and spends another 1 ms a layer on a step; vLLM "
     "fills its batch up to 256.",
     "judges and question writers: 400 to 1500 tokens a reply, thinking included; retries are extra.",
