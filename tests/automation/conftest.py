@@ -37,11 +37,5 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Forge:
 def evaluated(forge: Forge) -> workflows.Ran:
     """A push of the adapter: the request was checked, and the sweep made, shown and proposed to its owner."""
     payload = {"adapter": ADAPTER, "revision": forge.state(ADAPTER).sha}
-    event = {"action": "hub-model-updated", "client_payload": payload}
-    first = forge.run("evaluate", "request", event)
-    assert first.ended == 0, first.log
-    (request,) = json.loads(first.outputs["requests"])
-    needs = {"request": {"outputs": first.outputs}}
-    done = forge.run("evaluate", "evaluate", event, matrix={"request": request}, needs=needs)
-    assert done.ended == 0, done.log
+    (_,), done = forge.evaluate({"action": "hub-model-updated", "client_payload": payload})
     return done

@@ -72,15 +72,9 @@ def delivered(forge: Forge, count: int) -> bool:
 def evaluate(forge: Forge, event: dict[str, Any]) -> list[Any]:
     """What GitHub would do with a dispatch; the requests that the workflow found worth a sweep."""
     payload = {"action": event["event_type"], "client_payload": event["client_payload"]}
-    variables = forge.variables | {"PERMIX_RUNNER": "job", "PERMIX_FLAVOR": "cpu-basic"}
-    first = forge.run("evaluate", "request", payload, variables=variables)
-    assert first.ended == 0, first.log
-    requests = json.loads(first.outputs["requests"])
-    for request in requests:
-        needs = {"request": {"outputs": first.outputs}}
-        done = forge.run("evaluate", "evaluate", payload, matrix={"request": request}, needs=needs, variables=variables)
-        assert done.ended == 0, done.log
-    return list(requests)
+    return forge.evaluate(payload, variables=forge.variables | {"PERMIX_RUNNER": "job", "PERMIX_FLAVOR": "cpu-basic"})[
+        0
+    ]
 
 
 def test_a_push_is_evaluated_once_and_a_card_never(forge: Forge, adapter: str, github: GitHub, tmp_path: Path) -> None:

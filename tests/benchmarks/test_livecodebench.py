@@ -16,6 +16,7 @@ from permix.prompting import prompts
 from permix.verifier import Problem, Verifier, code
 from permix.verifier.code import Case, Suite
 from tests.support import golds
+from tests.support.cases import cases
 
 
 def packed(value: Any) -> str:
@@ -152,15 +153,7 @@ def test_every_difficulty_of_both_releases_is_a_benchmark(tmp_path: Path) -> Non
 
 # Recorded answers of real models with upstream's verdicts.
 
-DISAGREE = {
-    (
-        "abc301_b",
-        "O1-Preview-2024-09-12",
-    ): "upstream: out of time, on an input of one line that takes milliseconds here",
-    ("1883_C", "O1-Preview-2024-09-12"): "upstream reads the output before the program's thread has written it",
-    ("1899_C", "O1-Preview-2024-09-12"): "upstream reads the output before the program's thread has written it",
-    ("3329", "O1-Mini-2024-09-12"): "the test on which it failed is not in our copy (11 of 12 are)",
-}
+DISAGREE = {tuple(answer.split()): reason for answer, reason in cases(__file__)["disagree"]}
 
 
 def recorded(shared: Path, tests: str) -> tuple[list[dict[str, Any]], dict[str, Problem]]:

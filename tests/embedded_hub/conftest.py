@@ -1,5 +1,6 @@
 """One embedded Hub for all tests of this folder, and clients of it."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,21 @@ from tests.support.servers import accounts_of, stop
 from tests.support.wire import PIPELINES, Wire
 
 _numbers = count()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A data directory of the test's own; its server ends with the test."""
+    yield tmp_path / "hub"
+    stop(tmp_path / "hub", signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A PERMIX_HOME for the tests of a file; its server ends with them."""
+    home = tmp_path_factory.mktemp("home")
+    yield home
+    stop(home / "hub", signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,12 @@
 """`permix hub`: import, exec, token."""
 
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cases import cases
 from tests.support.hub_command import permix_hub
-from tests.support.servers import stop
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("home")
-    yield home
-    stop(home / "hub", signal.SIGKILL)
 
 
 def test_import_makes_a_repository_of_a_folder_and_again_changes_nothing(home: Path, tmp_path: Path) -> None:

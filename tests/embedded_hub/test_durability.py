@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,13 +16,6 @@ from embedded_hub.context import ServerContext
 from embedded_hub.store.git_tree import Put
 from tests.support.git import git_fsck
 from tests.support.servers import stop
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "hub"
-    stop(tmp_path / "hub", signal.SIGKILL)
-
 
 WRITERS = """
 import hashlib, os, sys, threading

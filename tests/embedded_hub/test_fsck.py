@@ -7,18 +7,20 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from dulwich.repo import Repo
 from huggingface_hub import CommitOperationAdd, HfApi
 
 from embedded_hub import launch
 from embedded_hub.upkeep import fsck
+from tests.support.cases import cases
 from tests.support.hub_command import permix_hub
 from tests.support.servers import stop
 
-Damage = Callable[[Path], None]
 REPO = "repos/models/lab/a.git"
 
 
@@ -66,96 +68,46 @@ def test_sound_data_is_without_findings_also_while_the_server_writes(root: Path)
     assert number > 2
 
 
-def loose(root: Path) -> list[Path]:
-    return sorted((root / REPO / "objects").glob("??/*"))
+LARGE = hashlib.sha256(b"lab/a" + b"\0" * 1000).hexdigest()
+PLACES = {
+    "large file": f"lfs/{LARGE[:2]}/{LARGE[2:4]}/{LARGE}", "loose objects": f"{REPO}/objects/??/*",
+    "pack": f"{REPO}/objects/pack/*.pack", "packs": f"{REPO}/objects/pack/*", "repository": REPO,
+    "branch": f"{REPO}/refs/heads/main",
+}  # fmt: skip
 
 
-def one_large(root: Path) -> Path:
-    name = hashlib.sha256(b"lab/a" + b"\0" * 1000).hexdigest()
-    return root / "lfs" / name[:2] / name[2:4] / name
+def damage(root: Path, place: str, way: str) -> None:
+    """Damage what is at a place, in a way of the table of damages."""
+    paths = sorted(root.glob(PLACES[place]))
+    assert paths
+    if way == "exchanged":
+        paths = [path for path in paths if zlib.decompress(path.read_bytes()).startswith(b"tree")][:2]
+    data = bytearray(paths[0].read_bytes()) if paths[0].is_file() else bytearray()
+    match way:
+        case "lost":
+            for path in paths:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            return
+        case "flipped":
+            data[len(data) // 2] ^= 255
+        case "cut":
+            del data[-1]
+        case "empty":
+            data.clear()
+        case "exchanged":
+            data[:] = paths[1].read_bytes()
+        case "leads nowhere":
+            data[:] = b"1" * 40 + b"\n"
+        case "leads to a file":
+            with closing(Repo(str(root / REPO))) as repo:
+                data[:] = next(oid for oid in repo.object_store if repo.object_store[oid].type_name == b"blob") + b"\n"
+    paths[0].chmod(0o644)
+    paths[0].write_bytes(data)
 
 
-def flip_a_byte_of_a_large_file(root: Path) -> None:
-    data = bytearray(one_large(root).read_bytes())
-    data[-1] ^= 1
-    one_large(root).write_bytes(data)
-
-
-def lose_a_large_file(root: Path) -> None:
-    one_large(root).unlink()
-
-
-def cut_a_large_file(root: Path) -> None:
-    one_large(root).write_bytes(one_large(root).read_bytes()[:-1])
-
-
-def lose_loose_objects(root: Path) -> None:
-    for path in loose(root):
-        path.unlink()
-
-
-def empty_a_loose_object(root: Path) -> None:
-    loose(root)[0].write_bytes(b"")
-
-
-def exchange_loose_objects(root: Path) -> None:
-    first, second = [path for path in loose(root) if zlib.decompress(path.read_bytes()).startswith(b"tree")][:2]
-    first.write_bytes(second.read_bytes())
-
-
-def flip_a_byte_of_a_pack(root: Path) -> None:
-    pack = next((root / REPO / "objects" / "pack").glob("*.pack"))
-    pack.chmod(0o644)
-    data = bytearray(pack.read_bytes())
-    data[len(data) // 2] ^= 255
-    pack.write_bytes(data)
-
-
-def lose_a_pack(root: Path) -> None:
-    for path in (root / REPO / "objects" / "pack").iterdir():
-        path.unlink()
-
-
-def lose_a_repository(root: Path) -> None:
-    shutil.rmtree(root / REPO)
-
-
-def lose_a_branch(root: Path) -> None:
-    (root / REPO / "refs/heads/main").unlink()
-
-
-def point_a_branch_at_nothing(root: Path) -> None:
-    (root / REPO / "refs/heads/main").write_text("1" * 40 + "\n")
-
-
-def point_a_branch_at_a_file(root: Path) -> None:
-    from dulwich.repo import Repo
-
-    repo = Repo(str(root / REPO))
-    blob = next(oid for oid in repo.object_store if repo.object_store[oid].type_name == b"blob")
-    (root / REPO / "refs/heads/main").write_bytes(blob + b"\n")
-    repo.close()
-
-
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (flip_a_byte_of_a_large_file, "but its sha256 is"),
-        (lose_a_large_file, "is missing"),
-        (cut_a_large_file, "bytes, but"),
-        (lose_loose_objects, "is missing or"),
-        (empty_a_loose_object, "lab/a"),
-        (exchange_loose_objects, "has content that belongs to"),
-        (flip_a_byte_of_a_pack, "lab/a"),
-        (lose_a_pack, "is missing or"),
-        (lose_a_repository, "its folder is missing"),
-        (lose_a_branch, "its branch main is missing"),
-        (point_a_branch_at_nothing, "refs/heads/main leads to 1111"),
-        (point_a_branch_at_a_file, "which is a blob"),
-    ],
-)
-def test_every_damage_is_found_and_only_there(root: Path, damage: Damage, sentence: str) -> None:
-    damage(root)
+@pytest.mark.parametrize(("place", "way", "sentence"), cases(__file__)["damages"])
+def test_every_damage_is_found_and_only_there(root: Path, place: str, way: str, sentence: str) -> None:
+    damage(root, place, way)
     findings = fsck.check(root).findings
     assert any(sentence in finding for finding in findings), findings
     assert all("\n" not in finding and "lab/b:" not in finding for finding in findings)
@@ -184,7 +136,7 @@ def test_the_command_prints_a_line_per_finding_and_says_so_with_its_exit_code(ro
     assert (sound.returncode, sound.stdout.count("\n")) == (0, 1), sound.stderr
     assert "2 repositories" in sound.stdout
     assert "nothing damaged" in sound.stdout
-    lose_a_large_file(root)
+    damage(root, "large file", "lost")
     damaged = permix_hub(root.parent, "fsck")
     assert damaged.returncode == 1
     assert len(damaged.stdout.splitlines()) == 3  # the store lacks it, the repository needs it, and the sum

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,6 @@ found = launch.attach(Path(sys.argv[1]), 0)
 print(found.url, flush=True)
 time.sleep(float(sys.argv[2]))
 """
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "hub"
-    stop(tmp_path / "hub", signal.SIGKILL)
 
 
 def process(root: Path, seconds: float, linger: str = "10") -> "subprocess.Popen[str]":

@@ -5,24 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 
 from tests.support.cases import cases
-from tests.support.servers import stop
 from tests.support.wire import PIPELINES
 
 COMMAND = [sys.executable, "-m", "embedded_hub"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(PIPELINES), "COLUMNS": "120"}
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "hub"
-    stop(tmp_path / "hub", signal.SIGKILL)
 
 
 def run(*options: str) -> "subprocess.CompletedProcess[str]":

@@ -1,11 +1,9 @@
 """`permix hub mirror`: the copy of a repository on another Hub has the same files."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from embedded_hub import launch
 from tests.support.cases import cases
 from tests.support.hub_command import PERMIX_HUB, permix_hub
-from tests.support.servers import stop
 from tests.support.wire import PIPELINES
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("home")
-    yield home
-    stop(home / "hub", signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

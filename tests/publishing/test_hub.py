@@ -19,6 +19,7 @@ from permix import run_record
 from permix.errors import BadInput, PermixError
 from permix.publishing import hub as hubs
 from permix.publishing.hub import Hub, RepositoryState
+from tests.support.cases import cases
 from tests.support.servers import Answer, answering, error
 
 METADATA = "---\nlicense: mit\n---\n"
@@ -69,16 +70,9 @@ def folder_of(folder: Path, **texts: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("repo", "expected"),
-    [
-        ("me/model", ("model", "me/model")),
-        ("datasets/me/data@v1.0.0", ("dataset", "me/data")),
-        ("spaces/me/app@abc", ("space", "me/app")),
-    ],
-)
-def test_a_repository_is_split_into_kind_and_id(repo: str, expected: tuple[str, str]) -> None:
-    assert hubs.split(repo) == expected
+@pytest.mark.parametrize(("repo", "kind", "name"), cases(__file__)["names"])
+def test_a_repository_is_split_into_kind_and_id(repo: str, kind: str, name: str) -> None:
+    assert hubs.split(repo) == (kind, name)
 
 
 def test_publishing_is_one_commit_and_the_repository_is_the_folder(hub: Hub, repo: str, tmp_path: Path) -> None:
@@ -224,22 +218,10 @@ def test_who_may_write_is_asked_before_anything_is_made(hub: Hub) -> None:
         replace(hub, embedded=False).check_write("you")
 
 
-ANSWERS: dict[str, tuple[Callable[[str], Answer], str]] = {
-    "401": (lambda _: error(401, "Invalid"), "The token is not valid there"),
-    "403": (lambda _: error(403, "Forbidden"), "The token does not have the right to do that"),
-    "404": (lambda _: error(404, "Not found"), "The repository does not exist"),
-    "429": (lambda _: error(429, "Slow down"), "The Hub answered 429"),
-    "500": (lambda _: error(500, "Broken\nin two lines"), "The Hub answered 500: Broken in two lines"),
-    "503 without a word": (lambda _: (503, "", {}), "The Hub answered 503"),
-    "a web page": (lambda _: (200, "<html>Hello</html>", {}), "does not answer as a Hub does"),
-    "another service": (lambda _: (200, '{"hello": 1}', {}), "does not answer as a Hub does"),
-}
-
-
-@pytest.mark.parametrize("case", ANSWERS)
-def test_every_bad_answer_is_one_sentence(case: str, tmp_path: Path) -> None:
-    answer, sentence = ANSWERS[case]
-    with answering(answer) as (url, _), refused(sentence):
+@pytest.mark.parametrize(("status", "body", "sentence"), cases(__file__)["bad answers"])
+def test_every_bad_answer_is_one_sentence(status: int, body: Any, sentence: str, tmp_path: Path) -> None:
+    answer = error(status, body["error"]) if isinstance(body, dict) else (status, body, {})
+    with answering(lambda _: answer) as (url, _), refused(sentence):
         Hub(url, "hf_mine", tmp_path, embedded=False).check_write("me")
 
 
@@ -382,14 +364,7 @@ def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:
     assert connected(tmp_path, "huggingface.co")["error"].startswith("--hub 'huggingface.co' should be an address")
 
 
-@pytest.mark.parametrize(
-    ("page", "metadata"),
-    [
-        ("---\nlicense: mit\n---\n# A model\n", {"license": "mit"}),
-        ("---\nlanguage: de\n---\n", {"language": "de"}),
-        (None, {}),
-    ],
-)
+@pytest.mark.parametrize(("page", "metadata"), cases(__file__)["cards"])
 def test_the_metadata_of_a_card_without_an_error(
     hub: Hub, org: str, tmp_path: Path, page: str | None, metadata: dict[str, Any]
 ) -> None:

@@ -40,24 +40,12 @@ def test_a_single_seed_uses_the_paired_bootstrap() -> None:
     assert (result["interval"], result["verdict"]) == ("bootstrap over problems", "shown")
 
 
-def test_an_interval_over_zero_is_not_shown() -> None:
-    rows = [row("base", 0, 0.4), row("rlvr", 0, 0.45)]
-    assert examined(RISES, rows, paired(-0.02, 0.1))["verdict"] == "not shown"
-
-
-def test_a_large_p_value_is_not_shown_whatever_the_interval() -> None:
-    rows = [row("base", 0, 0.4), row("rlvr", 0, 0.5)]
-    assert examined(RISES, rows, paired(0.02, 0.1, p=0.2))["verdict"] == "not shown"
-
-
-def test_no_difference_is_not_shown_whatever_the_interval() -> None:
-    rows = [row("base", 0, 0.5), row("rlvr", 0, 0.5)]
-    assert examined(RISES, rows, paired(0.02, 0.3))["verdict"] == "not shown"
-
-
-def test_a_clear_fall_is_the_opposite_of_a_rise() -> None:
-    rows = [row("base", 0, 0.6), row("rlvr", 0, 0.4)]
-    assert examined(RISES, rows, paired(-0.3, -0.1))["verdict"] == "the opposite"
+@pytest.mark.parametrize(("after", "low", "high", "p", "verdict"), cases(__file__)["single seeds"])
+def test_a_single_seed_is_judged_by_difference_interval_and_p(
+    after: float, low: float, high: float, p: float, verdict: str
+) -> None:
+    rows = [row("base", 0, 0.5), row("rlvr", 0, after)]
+    assert examined(RISES, rows, paired(low, high, p))["verdict"] == verdict
 
 
 def test_an_undefined_interval_is_not_shown() -> None:

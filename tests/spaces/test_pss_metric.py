@@ -1,7 +1,7 @@
 """spaces/pss, loaded by the real `evaluate` from its folder."""
 
 import ast
-import importlib.util
+import runpy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,7 @@ def metric() -> Any:
     return evaluate.load(str(SPACE))
 
 
-def cases() -> list[dict[str, Any]]:
-    spec = importlib.util.spec_from_file_location("pss_space_tests", SPACE / "tests.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return list(module.test_cases)
-
-
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", runpy.run_path(str(SPACE / "tests.py"))["test_cases"])
 def test_the_cases_on_the_metrics_page_hold(metric: Any, case: dict[str, Any]) -> None:
     result = metric.compute(scores=case["scores"], personas=case["personas"])
     for key, value in case["result"].items():

@@ -4,6 +4,7 @@ A program against the Hub of its environment (HF_ENDPOINT, HF_TOKEN). Its argume
 It prints one line of JSON per operation and deletes everything that it creates.
 """
 
+import inspect
 import io
 import json
 import os
@@ -40,12 +41,6 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 Operation = Callable[["Client"], None]
-OPERATIONS: list[Operation] = []
-
-
-def operation(function: Operation) -> Operation:
-    OPERATIONS.append(function)
-    return function
 
 
 class Client:
@@ -86,14 +81,12 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-@operation
 def whoami(c: Client) -> None:
     me = c.api.whoami()
     assert c.namespace in {me["name"], *(org["name"] for org in me["orgs"])}
     assert me["auth"]["accessToken"]["role"] in ("write", "fineGrained")
 
 
-@operation
 def create_and_delete_each_kind(c: Client) -> None:
     for kind, more in (("model", {}), ("dataset", {}), ("space", {"space_sdk": "static"})):
         name = c.name(kind)
@@ -108,12 +101,10 @@ def create_and_delete_each_kind(c: Client) -> None:
         c.api.delete_repo(name, repo_type=kind, missing_ok=True)
 
 
-@operation
 def a_foreign_namespace_is_forbidden(c: Client) -> None:
     refused(403, lambda: c.api.create_repo(f"huggingface/battery-{secrets.token_hex(5)}"))
 
 
-@operation
 def move_and_visibility(c: Client) -> None:
     old, new = c.repo(), c.name()
     head = c.put(old, "a.txt", b"1")
@@ -134,7 +125,6 @@ def move_and_visibility(c: Client) -> None:
     assert stranger.repo_exists(new)
 
 
-@operation
 def upload_folder_with_all_sorts_of_files(c: Client) -> None:
     folder = c.folder / "sorts"
     contents = {
@@ -165,7 +155,6 @@ def upload_folder_with_all_sorts_of_files(c: Client) -> None:
     assert not sizes["empty"].lfs
 
 
-@operation
 def upload_bytes_and_streams(c: Client) -> None:
     repo = c.repo()
     for path, source in (("a.txt", b"a"), ("b.bin", os.urandom(50_000)), ("c.bin", io.BytesIO(b"\0" * 50_000))):
@@ -173,7 +162,6 @@ def upload_bytes_and_streams(c: Client) -> None:
     assert Path(c.api.hf_hub_download(repo, "c.bin")).read_bytes() == b"\0" * 50_000
 
 
-@operation
 def commits_at_once(c: Client) -> None:
     repo = c.repo()
     parent = c.api.model_info(repo).sha
@@ -192,7 +180,6 @@ def commits_at_once(c: Client) -> None:
     assert len(c.api.list_repo_files(repo)) == 8
 
 
-@operation
 def copy_and_delete(c: Client) -> None:
     repo = c.repo()
     c.put(repo, "d/a.txt", b"a")
@@ -206,7 +193,6 @@ def copy_and_delete(c: Client) -> None:
     refused(404, lambda: c.api.delete_file("none", repo))
 
 
-@operation
 def branches_tags_and_history(c: Client) -> None:
     repo = c.repo()
     first = c.put(repo, "a.txt", b"1", commit_message="first\n\nwhy")
@@ -231,7 +217,6 @@ def branches_tags_and_history(c: Client) -> None:
     refused(404, lambda: c.api.model_info(repo, revision="v1"))
 
 
-@operation
 def trees_and_paths(c: Client) -> None:
     repo = c.repo()
     for path in ("a.txt", "d/b.txt", "d/e/c.bin"):
@@ -253,7 +238,6 @@ def trees_and_paths(c: Client) -> None:
         raise AssertionError("what is not there was found")
 
 
-@operation
 def downloads_by_branch_tag_and_commit(c: Client) -> None:
     repo = c.repo()
     first = c.put(repo, "a.txt", b"1")
@@ -267,7 +251,6 @@ def downloads_by_branch_tag_and_commit(c: Client) -> None:
     assert (meta.size, meta.commit_hash) == (1, c.api.model_info(repo).sha)
 
 
-@operation
 def pull_requests_and_discussions(c: Client) -> None:
     repo = c.repo()
     c.put(repo, "a.txt", b"1")
@@ -286,7 +269,6 @@ def pull_requests_and_discussions(c: Client) -> None:
     assert discussions == {(1, True), (number, False)}
 
 
-@operation
 def lists_by_author_search_filter_and_page(c: Client) -> None:
     names = [c.repo("dataset") for _ in range(3)]
     tag = f"battery-{secrets.token_hex(4)}"
@@ -308,7 +290,6 @@ def lists_by_author_search_filter_and_page(c: Client) -> None:
     assert some.card_data.license == "mit"
 
 
-@operation
 def collections(c: Client) -> None:
     repo = c.repo()
     collection = c.api.create_collection(f"Battery {secrets.token_hex(5)}", namespace=c.namespace, description="d")
@@ -321,7 +302,6 @@ def collections(c: Client) -> None:
         c.api.delete_collection(collection.slug)
 
 
-@operation
 def cards(c: Client) -> None:
     repo = c.repo()
     ModelCard("---\nlicense: mit\ntags: [battery]\n---\n# T\n").push_to_hub(repo)
@@ -331,7 +311,6 @@ def cards(c: Client) -> None:
     assert c.api.model_info(repo).library_name == "peft"
 
 
-@operation
 def file_system(c: Client) -> None:
     repo, files = c.repo("dataset"), HfFileSystem(use_listings_cache=False)
     with files.open(f"datasets/{repo}/d/a.txt", "w") as out:
@@ -348,7 +327,6 @@ def file_system(c: Client) -> None:
     assert not files.exists(f"datasets/{repo}/d/a.txt")
 
 
-@operation
 def hf_command(c: Client) -> None:
     hf, folder, repo = str(Path(sys.executable).parent / "hf"), c.folder / "hf", c.name()
     folder.mkdir()
@@ -359,7 +337,6 @@ def hf_command(c: Client) -> None:
     assert (c.folder / "hf-back/w.safetensors").read_bytes() == (folder / "w.safetensors").read_bytes()
 
 
-@operation
 def git_clone(c: Client) -> None:
     repo = c.repo(private=True)
     c.put(repo, "d/a.txt", b"text")
@@ -370,7 +347,6 @@ def git_clone(c: Client) -> None:
     run("git", "-C", str(c.folder / "clone"), "fsck", "--strict")
 
 
-@operation
 def datasets_library(c: Client) -> None:
     name = c.name("dataset")
     rows = Dataset.from_dict({"x": list(range(100))})
@@ -384,7 +360,6 @@ def datasets_library(c: Client) -> None:
     assert len(pandas.read_parquet(f"hf://datasets/{name}/data/test-00000-of-00001.parquet")) == 7
 
 
-@operation
 def evaluate_library(c: Client) -> None:
     space = c.repo("space", space_sdk="static")
     module = (
@@ -400,7 +375,6 @@ def evaluate_library(c: Client) -> None:
         assert evaluate.load(space, revision=revision).compute(predictions=[1, 3]) == {"half": value}
 
 
-@operation
 def transformers_and_peft(c: Client) -> None:
     torch.set_num_threads(1)
     base, adapter = c.name(), c.name()
@@ -416,6 +390,12 @@ def transformers_and_peft(c: Client) -> None:
     fresh = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
     assert not torch.equal(AutoModelForCausalLM.from_pretrained(base)(ids).logits, tuned(ids).logits)
     assert torch.equal(fresh(ids).logits, tuned(ids).logits)
+
+
+OPERATIONS: list[Operation] = [
+    function for function in list(globals().values())
+    if inspect.isfunction(function) and list(inspect.signature(function).parameters) == ["c"]
+]  # fmt: skip
 
 
 def main() -> None:

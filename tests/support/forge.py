@@ -1,5 +1,6 @@
 """GitHub with a Hub behind it, for the workflows."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,6 @@ from permix.publishing.hub import Artifact, Hub, RepositoryState
 from tests.support import workflows
 
 BASE, ADAPTER = "me/tiny", "me/tiny-lora"
-
-
 SWEEP = "datasets/results/permix-sweep-tiny-tiny-lora-me"
 
 
@@ -32,6 +31,17 @@ class Forge:
         settings = {"variables": self.variables, "secrets": {"HF_TOKEN": self.bot}} | more
         where = {"HF_ENDPOINT": self.hub.endpoint, "PERMIX_HOME": str(self.folder / "home")}
         return workflows.run(name, job, self.folder / job, event=event or {}, **settings, **where)
+
+    def evaluate(self, event: dict[str, Any], **more: Any) -> tuple[list[Any], workflows.Ran]:
+        """Run the workflow `evaluate` for an event; its requests, and the run of the last one."""
+        done = first = self.run("evaluate", "request", event, **more)
+        assert first.ended == 0, first.log
+        requests = json.loads(first.outputs["requests"])
+        for request in requests:
+            needs = {"request": {"outputs": first.outputs}}
+            done = self.run("evaluate", "evaluate", event, matrix={"request": request}, needs=needs, **more)
+            assert done.ended == 0, done.log
+        return requests, done
 
     def state(self, repo: str) -> RepositoryState:
         """Return a repository at its head."""
