@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,8 +33,9 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_UPDATE_DOWNLOAD_COUNTS"] = "0"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PYTHONDONTWRITEBYTECODE"):  # or every child compiles permix anew
     os.environ.pop(name, None)
+sys.dont_write_bytecode = False
 
 LONGEST = (
     "test_run.py", "test_ranks.py", "test_evaluate.py", "test_readme.py", "test_leaderboard.py", "test_kill.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd
 
 from permix.publishing.hub import split
-from tests.support.command_line import permix
+from tests.support.command_line import permix_here
 from tests.support.hubs import hub_of
 from tests.support.kills import contents, kill_run_when
 
@@ -40,6 +40,6 @@ def test_two_kills_change_nothing(smoke: Path, own_smoke: Path) -> None:
     kill_run_when(own_smoke, journals)
     assert journals()
     assert hub.state(SWEEP).sha == edited[SWEEP]
-    last = permix(own_smoke, "run", "--recipe", "smoke").stderr
+    last = permix_here(own_smoke, "run", "--recipe", "smoke").stderr
     assert [line.split()[1] for line in last.splitlines() if line.startswith("making")] == [SWEEP], "equal content"
     assert contents(own_smoke) == contents(smoke)

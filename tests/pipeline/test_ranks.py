@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import pickle
+import os
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,28 +15,26 @@ from transformers import GenerationMixin
 from permix import run_record
 from permix.errors import BadInput
 from permix.pipeline import plan, ranks, runner
+from permix.pipeline.assignment import Assignment
 from permix.pipeline.plan import Step
 from permix.progress import Board
 from permix.stages import grpo, sft
 from permix.training import loop
-from tests.support import rank_patches
+from tests.support import rank_patches, warm
 from tests.support.hubs import embedded
-from tests.support.ranks import ROOT, SETTINGS, assert_same, in_every_rank, job_of
+from tests.support.ranks import SETTINGS, assert_same, in_every_rank, job_of
 from tests.support.trainings import Trained, config_of, make_inputs, train
 from tests.support.waiting import wait_until
 
-KILLED = """
-import os, pickle, signal, sys, time
-from permix.pipeline import ranks
-from permix.training import loop
-with open(sys.argv[1], "rb") as file:
-    job = pickle.load(file)
-def tell(message):
-    while not loop.complete(job.work / "checkpoints"):
-        time.sleep(0.01)
-    os.kill(os.getpid(), signal.SIGKILL)
-ranks.run(job, tell)
-"""
+
+def run_until_a_checkpoint(job: Assignment) -> None:
+    """Run the job until its first checkpoint is whole, and be killed."""
+
+    def tell(message: object) -> None:
+        wait_until(lambda: loop.complete(job.work / "checkpoints"), every=0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    ranks.run(job, tell)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +51,7 @@ def alone(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_killed_training_ends_equal_with_no_process(alone: Trained, inputs: dict[str, Path], tmp_path: Path) -> None:
     """The worker is killed when there is a first checkpoint; its launcher and two ranks are then at the next steps."""
     job = job_of("sft", inputs, tmp_path, save_steps=1)
-    (tmp_path / "job").write_bytes(pickle.dumps(job))
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "job")]
-    worker = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert worker.returncode == -signal.SIGKILL
+    assert warm.Child(run_until_a_checkpoint, job).wait() == -signal.SIGKILL
     wait_until(lambda: not running(tmp_path))
     assert loop.complete(tmp_path / "work" / "checkpoints")
     message = ranks.run(job, lambda _: None)
