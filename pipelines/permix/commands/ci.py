@@ -54,9 +54,7 @@ def request(hub_url: HubUrl = HUGGING_FACE) -> None:
 
 @app.command()
 def evaluate(
-    request: Annotated[
-        str, typer.Option(envvar="PERMIX_REQUEST", metavar="JSON", help="One request of `permix ci request`.")
-    ],
+    request: Annotated[str, typer.Option(envvar="PERMIX_REQUEST", metavar="JSON", help="From `permix ci request`.")],
     hub_url: HubUrl = HUGGING_FACE,
 ) -> None:
     """Run `permix sweep` for one request; output `sweep`, the artifact at its commit."""
@@ -94,9 +92,7 @@ def release() -> None:
 
 @app.command("publish")
 def publish_(
-    resource: Annotated[
-        str, typer.Option(envvar="HF_OIDC_RESOURCE", metavar="ARTIFACT", help="Repository to publish.")
-    ],
+    resource: Annotated[str, typer.Option(envvar="HF_OIDC_RESOURCE", metavar="ARTIFACT", help="Artifact to publish.")],
     hub_url: HubUrl = HUGGING_FACE,
 ) -> None:
     """Publish one repository of a release: the personas, the metric, or another Space."""

@@ -13,9 +13,7 @@ from permix.results.formatting import aligned, decimal, difference_interval
 
 
 def compare(
-    sweeps: Annotated[
-        list[str], typer.Argument(metavar="SWEEP SWEEP...", help="The others are compared with the first.")
-    ],
+    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP SWEEP...", help="Each is compared with the first.")],
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples and permutations.")] = 1000,
     hub_url: options.HubUrl = None,
 ) -> None:

@@ -18,9 +18,7 @@ from permix.stages.imported import STAGE, config_of_logs
 
 
 def import_logs(
-    tool: Annotated[
-        str, typer.Argument(metavar="TOOL", help="Tool that wrote the logs: lm-eval, lighteval or inspect.")
-    ],
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="Writer of the logs: lm-eval, lighteval or inspect.")],
     paths: Annotated[
         list[Path] | None,
         typer.Argument(metavar="LOG", help="Logs, or folders of logs, whose system prompts are permix's personas."),

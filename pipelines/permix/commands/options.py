@@ -6,19 +6,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-Recipe = Annotated[
-    str,
-    typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="Recipe: toy, smoke, … or a .toml file of your own."),
-]
-Set = Annotated[
-    list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, such as grpo.max_steps=20; repeatable."),
-]
+Recipe = Annotated[str, typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="Recipe: toy, … or a .toml file.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="A key, as grpo.max_steps=20; repeatable.")]
 HubUrl = Annotated[str | None, typer.Option("--hub", metavar="URL", help="Address of the Hub (default: embedded).")]
 Work = Annotated[Path | None, typer.Option("--work", help="Folder for unfinished work, by default permix's own.")]
-Workers = Annotated[
-    int, typer.Option("--workers", min=0, help="Artifacts at a time (0: one per core, with a GPU one).")
-]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="Artifacts at a time (0: one per core; 1 with a GPU).")]
 Fresh = Annotated[list[str], typer.Option("--fresh", metavar="STAGE", help="Rebuild even if current; repeatable.")]
 Artifact = Annotated[str, typer.Argument(metavar="ARTIFACT", help="[datasets/ or spaces/]org/name[@revision].")]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Processes per training, one for each GPU.")]
@@ -30,13 +22,8 @@ Timeout = Annotated[str, typer.Option("--timeout", metavar="TIME", help="Time li
 MaxCost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", min=0, help="Refuse Jobs at higher cost.")]
 Wait = Annotated[bool, typer.Option("--wait/--detach", help="Follow the Job to its end, or only start it.")]
 FanOut = Annotated[Literal["none", "variants", "benchmarks"], typer.Option("--fan-out", help="One Job for each.")]
-JOBS: list[tuple[str, Any, Any]] = [
-    ("on", On, "here"),
-    ("flavor", Flavor, ""),
-    ("timeout", Timeout, ""),
-    ("max_cost", MaxCost, None),
-    ("wait", Wait, True),
-]
+JOBS: list[tuple[str, Any, Any]] = [("on", On, "here"), ("flavor", Flavor, ""), ("timeout", Timeout, "")]
+JOBS += [("max_cost", MaxCost, None), ("wait", Wait, True)]
 """The options of every command that can work in a Job: (parameter, option, default)."""
 
 

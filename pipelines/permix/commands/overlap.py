@@ -14,9 +14,7 @@ from permix.results.measures import overlap as measure
 
 def overlap(
     mixture: Annotated[str, typer.Argument(metavar="MIXTURE", help="datasets/org/permix-mixture-…")],
-    benchmark: Annotated[
-        list[str], typer.Option("--benchmark", help="A built-in benchmark, such as gsm8k; repeatable.")
-    ],
+    benchmark: Annotated[list[str], typer.Option(help="A built-in benchmark, such as gsm8k; repeatable.")],
     hub_url: options.HubUrl = None,
 ) -> None:
     """Count benchmark problems in a training mixture: those that share 8 words in a row with it."""

@@ -26,16 +26,10 @@ def plan(
     recipe: options.Recipe = "toy",
     overrides: options.Set = [],  # noqa: B006 - typer reads the default, nobody changes it
     hub_url: options.HubUrl = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Estimate memory, steps, tokens, hours and price of the whole recipe.")
-    ] = False,
-    gpu: Annotated[
-        str | None, typer.Option("--gpu", metavar="KIND", help="Device of the estimate: a5000, a100, h100, t4, cpu, …")
-    ] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Estimate memory, tokens, hours and price.")] = False,
+    gpu: Annotated[str | None, typer.Option(metavar="KIND", help="Device: a5000, a100, h100, t4, cpu, …")] = None,
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="Number of devices.")] = 1,
-    price_per_hour: Annotated[
-        float, typer.Option("--price-per-hour", min=0, help="Price of one device, in USD an hour.")
-    ] = 0.0,
+    price_per_hour: Annotated[float, typer.Option(min=0, help="Price of one device, in USD an hour.")] = 0.0,
 ) -> None:
     """Show the plan: every artifact as missing, stale or current, and the cost of those to build."""
     if estimate:

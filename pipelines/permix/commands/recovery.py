@@ -14,10 +14,7 @@ from permix.results.formatting import aligned
 
 def recovery(
     artifacts: Annotated[list[str], typer.Argument(metavar="ARTIFACT...", help="Sweeps, also imported ones.")],
-    trained_on: Annotated[
-        str,
-        typer.Option("--trained-on", metavar="ARTIFACT", help="Sweep to learn the personas from, such as the base's."),
-    ] = "",
+    trained_on: Annotated[str, typer.Option(metavar="ARTIFACT", help="Sweep to learn from, as the base's.")] = "",
     draws: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 1000,
     hub_url: options.HubUrl = None,
 ) -> None:

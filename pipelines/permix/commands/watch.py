@@ -13,15 +13,9 @@ from permix.publishing import hub as hubs
 from permix.publishing.hub import Hub
 
 Adapters = Annotated[list[str] | None, typer.Argument(metavar="ADAPTER", help="org/name on the Hub.")]
-By = Annotated[
-    Literal["relay", "job"],
-    typer.Option("--by", help="Evaluate by the Space permix-relay and the GitHub workflow, or in a Job of the Hub."),
-]
+By = Annotated[Literal["relay", "job"], typer.Option(help="By the Space permix-relay and GitHub, or by a Job.")]
 Url = Annotated[str, typer.Option("--url", help="A running relay; PERMIX_WEBHOOK_SECRET holds its secret.")]
-GitHub = Annotated[
-    str,
-    typer.Option("--github", envvar="GITHUB_REPOSITORY", metavar="OWNER/NAME", help="Repository with the workflow."),
-]
+GitHub = Annotated[str, typer.Option(envvar="GITHUB_REPOSITORY", metavar="OWNER/NAME", help="Workflow's repository.")]
 Org = Annotated[str, typer.Option("--org", envvar="PERMIX_ORG", help="Organisation that publishes the sweeps.")]
 Recipe = Annotated[str, typer.Option("--recipe", "-r", envvar="PERMIX_RECIPE", help="Recipe of the Jobs' sweeps.")]
 
@@ -32,14 +26,10 @@ def watch(
     url: Url = "",
     github: GitHub = "",
     remove: Annotated[bool, typer.Option("--remove", help="Stop watching these adapters.")] = False,
-    now: Annotated[
-        bool, typer.Option("--now", help="Evaluate here and now, if the weights are new; webhooks' Jobs do this.")
-    ] = False,
+    now: Annotated[bool, typer.Option("--now", help="Evaluate here and now, if the weights are new.")] = False,
     org: Org = "permix",
     recipe: Recipe = "laptop",
-    benchmark: Annotated[
-        list[str] | None, typer.Option("--benchmark", help="Benchmark of the Jobs' sweeps; repeatable.")
-    ] = None,
+    benchmark: Annotated[list[str] | None, typer.Option(help="Benchmark of the Jobs' sweeps; repeatable.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Problems per benchmark in Jobs, 0 for all.")] = 20,
     flavor: options.Flavor = "cpu-basic",
     timeout: options.Timeout = "4h",

@@ -23,19 +23,15 @@ CHECKS: dict[str, Callable[[Row, str], Messages]] = {
 
 def chosen(questions: Mapping[str, Row], answers: Mapping[str, str], count: int) -> tuple[dict[str, Row], list[Item]]:
     """Draw `count` answers that are not empty by their questions' ids; return {id: columns} and the items to judge."""
-    known = sorted((key for key, answer in answers.items() if answer.strip()), key=_drawn)[:count]
+    filled = (key for key, answer in answers.items() if answer.strip())
+    known = sorted(filled, key=lambda key: hashlib.sha256(f"check\0{key}".encode()).hexdigest())[:count]
     rows = {
         f"{key}|{check}": {"question_id": key, "persona": questions[key]["persona"], "check": check}
         for key in known
         for check in CHECKS
         if questions[key]["examples"] or check != "examples_backwards"
     }
-    chats = {
-        name: CHECKS[row["check"]](questions[row["question_id"]], answers[row["question_id"]])
+    return rows, [
+        Item(name, CHECKS[row["check"]](questions[row["question_id"]], answers[row["question_id"]]))
         for name, row in rows.items()
-    }
-    return rows, [Item(name, chat) for name, chat in chats.items()]
-
-
-def _drawn(key: str) -> str:
-    return hashlib.sha256(f"check\0{key}".encode()).hexdigest()
+    ]

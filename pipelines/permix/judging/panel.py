@@ -12,14 +12,8 @@ from permix.judging.structured import Client, Form, SharedBudget
 from permix.sampling.sampler import Sampling
 from permix.stage import StageConfig, StageContext, recipe_field, setting, unhashed
 
-JUDGEMENT = {
-    "judge": "string",
-    "model": "string",
-    "score": "float32",
-    "status": "string",
-    "retries": "int32",
-    "raw": "strings",
-}
+JUDGEMENT = {"judge": "string", "model": "string", "score": "float32", "status": "string"}
+JUDGEMENT |= {"retries": "int32", "raw": "strings"}
 """The columns of a judgement."""
 SCORING_TOKENS, JUDGEMENT_TOKENS = 1300, 400  # of a judge's prompt, and of its reply with some thinking
 Row = dict[str, Any]

@@ -19,15 +19,10 @@ SET_UP_BY_WATCH = ("permix-relay",)
 """Spaces that need secrets: `permix watch` publishes them with their secrets."""
 _PERMIX = Path(__file__).resolve().parents[1]
 _THEME, _MODELS = files.SPACES / "theme.py", files.SPACES / "models.py"
+_ANSWERS = ("verifier/answer.py", "verifier/math_worker.py", "sampling/engines/token_choice.py")
 COPIED = {
     "pss": (_THEME,),
-    "permix-chat": (
-        _THEME,
-        _MODELS,
-        _PERMIX / "verifier" / "answer.py",
-        _PERMIX / "verifier" / "math_worker.py",
-        _PERMIX / "sampling" / "engines" / "token_choice.py",
-    ),
+    "permix-chat": (_THEME, _MODELS, *(_PERMIX / name for name in _ANSWERS)),
     "permix-leaderboard": (_THEME, _MODELS),
 }
 """Files copied into a published Space from elsewhere: a Space imports nothing of permix."""

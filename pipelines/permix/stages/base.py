@@ -24,14 +24,8 @@ if TYPE_CHECKING:
     from permix.toy.model import Training
 
 TOKENS_A_ROW = 80  # mean length with padding, for the estimate
-TEACHER: dict[str, Any] = {
-    "hidden_size": 128,
-    "intermediate_size": 384,
-    "layers": 4,
-    "heads": 4,
-    "steps": 3000,
-    "careful": 2.0,  # a larger model alone would still answer carelessly under a careless persona
-}
+TEACHER: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 384, "layers": 4, "heads": 4, "steps": 3000}
+TEACHER["careful"] = 2.0  # a larger model alone would still answer carelessly under a careless persona
 """The teacher's settings that differ from the base's, before [toy.teacher]."""
 
 

@@ -95,7 +95,8 @@ def build(config: Config, inputs: Mapping[str, Path], context: StageContext, rew
     table = rows.read(inputs["mixture"], ["prompt", "gold", "kind", "persona", "problem_id"])
     questions = probe.questions(config, table, inputs["personas"]) if config.probe_steps else []
     rows.check_template(tokenizer, [*table, *questions], config.base)
-    longest = max(rows.prompt_lengths(tokenizer, [*table, *questions])) + config.max_completion_length
+    chats = [row["prompt"] for row in (*table, *questions)]
+    longest = max(map(len, rows.token_ids(tokenizer, chats, add_generation_prompt=True))) + config.max_completion_length
     rows.check_context(config.base, inputs["base"], longest, "The longest prompt with [grpo] max_completion_length")
     if config.use_vllm:
         vllm_rollouts.prepare(config, longest)

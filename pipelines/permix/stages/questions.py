@@ -28,12 +28,8 @@ from permix.prompting.persona import Persona
 from permix.sampling.sampler import Sampling
 from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting, unhashed
 
-COLUMNS = dict.fromkeys(("question_id", "persona", "category", "system_prompt", "description", "task"), "string") | {
-    "number": "int32",
-    "question": "string",
-    "examples": "strings",
-    "writer": "string",
-}
+COLUMNS = dict.fromkeys(("question_id", "persona", "category", "system_prompt", "description", "task"), "string")
+COLUMNS |= {"number": "int32", "question": "string", "examples": "strings", "writer": "string"}
 PERSONAS = 16  # pool eval, for the estimate
 PROMPT_TOKENS, QUESTION_TOKENS, EXAMPLES_TOKENS, THINKING = 350, 80, 600, 500
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from permix import benchmarks, parquet
 from permix.benchmarks import sizes
@@ -24,13 +24,10 @@ from permix.parquet import Row
 from permix.prompting import persona, prompts
 from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
-from permix.sampling.sampler import Completion, Request, Sampling, seed_of
+from permix.sampling.sampler import Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import Facts, Stage, StageContext, setting
 from permix.stages.shared import models, written_targets
 from permix.verifier import Problem, Verdict
-
-if TYPE_CHECKING:
-    from permix.sampling.sampler import Sampler
 
 PROMPT_TOKENS = 400  # of a GSM8K problem, its rationale, a persona and our rules, for the estimate
 FAULTS = {

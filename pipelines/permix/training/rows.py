@@ -24,11 +24,6 @@ def check_template(tokenizer: Any, rows: Sequence[Row], base: str) -> None:
         chat_template.rendered(tokenizer, prompt, base)
 
 
-def prompt_lengths(tokenizer: Any, rows: Sequence[Row]) -> list[int]:
-    """Return the tokens of each row's prompt, up to the start of the answer."""
-    return [len(ids) for ids in token_ids(tokenizer, [row["prompt"] for row in rows], add_generation_prompt=True)]
-
-
 def token_ids(tokenizer: Any, chats: Sequence[Messages], *, add_generation_prompt: bool = False) -> list[list[int]]:
     """Return each chat in tokens, as the template renders it."""
     ids: list[list[int]] = tokenizer.apply_chat_template(

@@ -24,14 +24,8 @@ _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHOME", "L
 _WORKER = Path(__file__).with_name("math_worker.py")
 
 Reply = Literal["correct", "wrong", "too_costly", "verifier_crash"]
-_REPLIES: dict[str, Reply] = {
-    "correct": "correct",
-    "wrong": "wrong",
-    "too_costly": "too_costly",
-    "late": "too_costly",
-    "broke": "too_costly",
-    "dead": "verifier_crash",
-}
+_REPLIES: dict[str, Reply] = {"correct": "correct", "wrong": "wrong", "dead": "verifier_crash"}
+_REPLIES |= {"too_costly": "too_costly", "late": "too_costly", "broke": "too_costly"}
 _BREAKS = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGXCPU}
 """Ends of C code that is the answer's own fault: GMP aborts on a number that is too large."""
 
