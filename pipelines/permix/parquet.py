@@ -8,7 +8,6 @@ from typing import Any
 
 from permix import files
 from permix.errors import BadInput
-from permix.files import storable
 
 Row = dict[str, Any]
 """One row of a dataset, {column: value}; the columns are those of its stage."""
@@ -68,7 +67,7 @@ def of_split(folder: Path, dataset: str, split: str, config: str = "") -> list[R
             reason = " ".join(message.replace(str(folder), dataset).split()).rstrip(".!")
             part = f"The split {split!r}" + (f" of config {config!r}" if config else "")
             raise BadInput(f"{part} of {dataset} cannot be read: {reason}.") from None
-        table: list[Row] = [storable(dict(row)) for row in rows]
+        table: list[Row] = [files.storable(dict(row)) for row in rows]
     if "features" in settings:
         return [{name: cell or None for name, cell in row.items()} for row in table]
     if builder:
@@ -85,7 +84,7 @@ def _restore(table: Sequence[Row], columns: Sequence[str], paths: Sequence[Path]
     for number, row in enumerate(table):
         for name in columns:
             if len(rows) == len(table):
-                row[name] = storable(rows[number].get(name))
+                row[name] = files.storable(rows[number].get(name))
             elif row[name] is not None and abs(row[name]) >= 2**53:
                 raise BadInput(
                     f"Row {number} of {dataset} has {row[name]!r} under {name!r}, which may have lost digits: "

@@ -19,7 +19,6 @@ from permix import files
 from permix.automation.ci import card, evaluation, github
 from permix.automation.ci.evaluation import EvaluationRequest
 from permix.automation.jobs import follow, price, submit
-from permix.automation.jobs.submit import Command
 from permix.errors import BadInput, PermixError
 from permix.pipeline import published, run
 from permix.publishing.hub import Artifact, Hub
@@ -58,7 +57,7 @@ def by_job(
     name, contents = submit.recipe_file(recipe)
     words = ["watch", request.adapter, "--now", "--org", org, "--recipe", name, "--limit", str(request.limit)]
     words += [word for benchmark in request.benchmarks for word in ("--benchmark", benchmark)]
-    command = Command(org, tuple(words), contents, {}, ("train",))
+    command = submit.Command(org, tuple(words), contents, {}, ("train",))
     job = submit.submit(command, hub, flavor, price.seconds(timeout))
     replaced = [webhook for webhook in webhooks(hub) if webhook.job and adapters_of(webhook) == [request.adapter]]
     with hub.sentences(f"make a webhook for {request.adapter}"):

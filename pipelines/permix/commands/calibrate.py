@@ -6,7 +6,6 @@ import sys
 from permix.commands import options, run
 from permix.errors import BadInput
 from permix.experiment import calibration as calibrations
-from permix.experiment.calibration import Goal, Settings
 from permix.pipeline import designs, recipes
 from permix.pipeline.plan import RunRequest
 from permix.publishing import hub as hubs
@@ -34,7 +33,7 @@ def calibrate(
     best = dict(calibration.start)
     for grid in calibration.grids:
         goal = calibration.goals[grid.variant]
-        distances: list[tuple[float, Settings]] = []
+        distances: list[tuple[float, calibrations.Settings]] = []
         print(f"{grid.variant}: worst - best (PSS)")
         print(f"{'  '.join(f'{name[:20]:>20}' for name in goal)}  distance\n{_cells(goal)}{'':10}  as printed")
         for point in grid.points:
@@ -50,10 +49,10 @@ def calibrate(
     print(f"Nearest to the printed rows: {_settings(best)}")
 
 
-def _cells(accuracies: Goal) -> str:
+def _cells(accuracies: calibrations.Goal) -> str:
     cells = [f"{low:.3f} - {high:.3f} ({low / high if high else 0:.3f})" for low, high in accuracies.values()]
     return "  ".join(f"{cell:>20}" for cell in cells)
 
 
-def _settings(settings: Settings) -> str:
+def _settings(settings: calibrations.Settings) -> str:
     return ", ".join(f"{key} = {value}" for key, value in settings.items())

@@ -11,12 +11,10 @@ from permix.automation.ci import drift as drifts
 from permix.automation.ci import evaluation, github, publish
 from permix.automation.ci import report as reports
 from permix.automation.ci.evaluation import EvaluationRequest
-from permix.automation.ci.report import table
 from permix.errors import PermixError
 from permix.pipeline import published
 from permix.publishing import collection as collections
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Artifact, Hub
 
 app = typer.Typer(help="Run a step of a GitHub workflow: evaluate, publish, check for drift.", no_args_is_help=True)
 HubUrl = Annotated[str, typer.Option("--hub", envvar="HF_ENDPOINT", metavar="URL", help="Address of the Hub.")]
@@ -120,13 +118,13 @@ def drift(hub_url: HubUrl = HUGGING_FACE) -> None:
             except PermixError as error:
                 outcomes[artifact.repo] = error
                 github.annotate("error", artifact.repo, str(error))
-        github.summary(table(("artifact", "state", "what"), drifts.rows(outcomes)))
+        github.summary(reports.table(("artifact", "state", "what"), drifts.rows(outcomes)))
         versions = [{"package": name, "version": version} for name, version in run_record.packages().items()]
-        github.summary(table(("package", "version"), versions))
+        github.summary(reports.table(("package", "version"), versions))
         if broken := [repo for repo, outcome in outcomes.items() if isinstance(outcome, PermixError)]:
             raise PermixError(f"{len(broken)} of {len(outcomes)} artifacts no longer hold: {', '.join(broken)}.")
 
 
-def _open(sweep: str, hub_url: str) -> tuple[Hub, Artifact]:
+def _open(sweep: str, hub_url: str) -> tuple[hubs.Hub, hubs.Artifact]:
     hub = hubs.connect(hub_url)
     return hub, published.artifact(sweep, hub)

@@ -7,11 +7,10 @@ import typer
 from permix.commands import options
 from permix.errors import PermixError
 from permix.pipeline import machine, plan, recipes
-from permix.pipeline.machine import Finding
 from permix.publishing import hub as hubs
 
 MARKS = {"ok": "ok", "note": "-", "missing": "MISSING"}
-EMBEDDED = Finding(
+EMBEDDED = machine.Finding(
     "hub",
     "the embedded one, which needs no account",
     advice="to publish for all: --hub https://huggingface.co checks your token and the bases on that Hub.",

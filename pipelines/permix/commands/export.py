@@ -11,9 +11,7 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import plan, published, run
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Hub, RepositoryState
 from permix.stages import export as stage
-from permix.stages.export import STAGE, Config, Format
 
 
 def export(
@@ -35,11 +33,11 @@ def export(
     format_ = _format(merge, gguf)
     hub = hubs.connect(hub_url)
     config = _config(published.repository(adapter, hub), format_, org, hub)
-    exported = run.run_step(STAGE, config, hub, work)
+    exported = run.run_step(stage.STAGE, config, hub, work)
     print(f"{exported.repo}@{exported.sha}")
 
 
-def _format(merge: bool, gguf: str | None) -> Format:
+def _format(merge: bool, gguf: str | None) -> stage.Format:
     """Return the format that the options name; BadInput for none, both, or one that cannot be made here."""
     if merge == (gguf is not None):
         raise BadInput("Say what to make of the adapter: --merge, or --gguf with a type such as q8_0.")
@@ -49,10 +47,10 @@ def _format(merge: bool, gguf: str | None) -> Format:
     if gguf not in kinds:
         raise BadInput(f"--gguf {gguf!r} should be one of {', '.join(kinds)} (others: llama.cpp's llama-quantize).")
     stage.converter()
-    return cast(Format, gguf)
+    return cast(stage.Format, gguf)
 
 
-def _config(adapter: RepositoryState, format_: Format, org: str | None, hub: Hub) -> Config:
+def _config(adapter: hubs.RepositoryState, format_: stage.Format, org: str | None, hub: hubs.Hub) -> stage.Config:
     """Return the config of the export, over the base that the adapter's own configuration names.
 
     An adapter that permix did not train has no variant. Its base is the newest if it names no revision.

@@ -13,7 +13,6 @@ from permix.pipeline import run as running
 from permix.pipeline.plan import Plan, RunRequest, Step
 from permix.publishing import collection
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Artifact, Hub
 from permix.results.reporting.tabular import NO_PSS
 from permix.stages import tables
 
@@ -67,7 +66,7 @@ def build(request: RunRequest, hub_url: str | None, work: Path | None, terms: Jo
             print(f"Collection: {collection.gather(hub, plan.recipe.org)}")
 
 
-def _show(plan: Plan, hub: Hub) -> None:
+def _show(plan: Plan, hub: hubs.Hub) -> None:
     last = plan.steps[-1]
     if last.stage.name == "tables":
         _show_tables(last, hub, plan.recipe)
@@ -80,7 +79,7 @@ def _show(plan: Plan, hub: Hub) -> None:
         print(f"Note: {plan.recipe.note}", file=sys.stderr)
 
 
-def _show_summary(artifact: Artifact) -> None:
+def _show_summary(artifact: hubs.Artifact) -> None:
     facts = artifact.record["facts"]
     for name, numbers in facts.get("summary", {}).get("benchmarks", {}).items():
         pss = {key: numbers["pss"].get(key) for key in ("worst", "best", "mean", "pss", "pss_null")}
@@ -96,7 +95,7 @@ def _show_summary(artifact: Artifact) -> None:
         print(f"Note: {note}", file=sys.stderr)
 
 
-def _show_tables(step: Step, hub: Hub, recipe: Recipe) -> None:
+def _show_tables(step: Step, hub: hubs.Hub, recipe: Recipe) -> None:
     facts = step.artifact.record["facts"]
     print(tables.as_text(facts))
     print(f"\nPicture: {hub.fetch(step.artifact) / 'figures' / 'summary.png'}\n")

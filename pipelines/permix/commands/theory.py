@@ -12,7 +12,6 @@ from permix.commands import options
 from permix.errors import BadInput
 from permix.pipeline import published
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Hub
 from permix.results.formatting import aligned, decimal
 
 Trained = Annotated[str | None, typer.Option("--trained", metavar="ARTIFACT", help="Sweep of a trained variant.")]
@@ -59,7 +58,7 @@ def _legend(parts: Mapping[str, Any]) -> str:
     return "\n".join(textwrap.fill(text, 120) for part, text in texts.items() if part == "all" or parts.get(part))
 
 
-def _sweep(artifact: str, hub: Hub) -> tuple[Path, Mapping[str, Any]]:
+def _sweep(artifact: str, hub: hubs.Hub) -> tuple[Path, Mapping[str, Any]]:
     sweep = published.sweep(artifact, hub)
     if sweep.record["stage"] != "sweep":
         raise BadInput(f"{sweep.repo} was imported from another tool's logs: theory needs a sweep that permix made.")

@@ -10,7 +10,6 @@ from permix.automation.ci import evaluation
 from permix.commands import options
 from permix.errors import BadInput
 from permix.publishing import hub as hubs
-from permix.publishing.hub import Hub
 
 Adapters = Annotated[list[str] | None, typer.Argument(metavar="ADAPTER", help="org/name on the Hub.")]
 By = Annotated[Literal["relay", "job"], typer.Option(help="By the Space permix-relay and GitHub, or by a Job.")]
@@ -68,7 +67,7 @@ def watch(
             print(f"{request.adapter}: pushes start a Job like {job.id}, which evaluates it now")
 
 
-def _show(hub: Hub, org: str) -> None:
+def _show(hub: hubs.Hub, org: str) -> None:
     webhooks = watching.webhooks(hub)
     if not webhooks:
         print("Nothing is watched: `permix watch org/adapter` begins.")

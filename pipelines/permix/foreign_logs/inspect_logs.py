@@ -18,7 +18,6 @@ import pyarrow as arrow
 from permix import foreign_logs
 from permix.errors import BadInput
 from permix.files import storable
-from permix.foreign_logs import Answer, Log
 from permix.sampling.sampler import is_limit
 
 PATTERNS = ("*.eval", "*.json")
@@ -81,7 +80,7 @@ def _head(file: Path) -> _Head:
     return _Head(file, header["status"] == "success", task, *ids, prompts[0] if prompts else None)
 
 
-def read(file: Path, metric: str) -> Iterator[Log]:
+def read(file: Path, metric: str) -> Iterator[foreign_logs.Log]:
     """Yield the log in one file; BadInput where the evaluation failed or a sample has no score."""
     try:
         header, samples = _zipped(file) if file.suffix == ".eval" else _plain(file)
@@ -94,7 +93,7 @@ def read(file: Path, metric: str) -> Iterator[Log]:
         if len(prompts) > 1:
             raise BadInput(f"{file.name} has samples under {len(prompts)} system prompts: give each persona a log.")
         answers = tuple(_answer(sample, name, file.name) for sample in samples)
-        yield Log(file, header["eval"]["model"], header["eval"]["task"], next(iter(prompts), ""), answers)
+        yield foreign_logs.Log(file, header["eval"]["model"], header["eval"]["task"], next(iter(prompts), ""), answers)
     except _UNREADABLE as error:
         raise BadInput(f"{file.name} is not a log as Inspect writes it: {error!r}.") from None
 
@@ -155,14 +154,14 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _answer(sample: Mapping[str, Any], name: str, where: str) -> Answer:
+def _answer(sample: Mapping[str, Any], name: str, where: str) -> foreign_logs.Answer:
     problem, output, scores = str(sample["id"]), sample.get("output") or {}, _scores(sample)
     if name not in scores:
         raise BadInput(f"Sample {problem} of {where} has no score: evaluate it again.")
     value, grade = scores[name]
     choice: Mapping[str, Any] = next(iter(output.get("choices") or []), {})
     reason, messages = choice.get("stop_reason"), sample.get("messages") or []
-    return Answer(
+    return foreign_logs.Answer(
         problem=problem,
         question=json.dumps(sample["input"]) if isinstance(sample["input"], str) else json.dumps(sample["target"]),
         score=foreign_logs.score(_number(value), f"Sample {problem} of {where}"),

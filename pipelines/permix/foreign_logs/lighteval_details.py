@@ -16,13 +16,12 @@ import pyarrow.parquet as parquet
 from permix import foreign_logs
 from permix.errors import BadInput
 from permix.files import storable
-from permix.foreign_logs import Answer, Log
 
 PATTERNS = ("details_*.parquet",)
 _NAME = re.compile(r"details_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.parquet")
 
 
-def read(file: Path, metric: str) -> Iterator[Log]:
+def read(file: Path, metric: str) -> Iterator[foreign_logs.Log]:
     """Yield the log in one details file."""
     match = _NAME.fullmatch(file.name)
     if match is None:
@@ -35,7 +34,7 @@ def read(file: Path, metric: str) -> Iterator[Log]:
         name = foreign_logs.chosen(scores, metric, file.name)
         answers = tuple(_answer(number, row, name, file.name) for number, row in enumerate(table))
         prompt = (settings.get("system_prompt") or "").strip()
-        yield Log(file, str(settings["model_name"]), match["task"], prompt, answers)
+        yield foreign_logs.Log(file, str(settings["model_name"]), match["task"], prompt, answers)
     except (ValueError, KeyError, TypeError, IndexError, arrow.ArrowException) as error:
         raise BadInput(f"{file.name} or its results file is not of lighteval 0.9 or later: {error!r}.") from None
 
@@ -48,12 +47,12 @@ def _results(file: Path, date: str) -> Path:
     raise BadInput(f"{file.name} lacks results_{date}.json, with the system prompt, in a folder results near it.")
 
 
-def _answer(number: int, row: dict[str, Any], name: str, where: str) -> Answer:
+def _answer(number: int, row: dict[str, Any], name: str, where: str) -> foreign_logs.Answer:
     doc, response = row["doc"], row["model_response"]
     problem = str(doc.get("id") or number)
     texts, tokens = response["text"], response.get("output_tokens")
     extracted = response.get("text_post_processed")
-    return Answer(
+    return foreign_logs.Answer(
         problem=problem,
         question=doc["query"],
         score=foreign_logs.score(row["metric"].get(name), f"Document {problem} of {where}"),

@@ -13,7 +13,6 @@ from typing import Any
 from permix import foreign_logs
 from permix.errors import BadInput
 from permix.files import storable
-from permix.foreign_logs import Answer, Log
 
 PATTERNS = ("samples_*.jsonl",)
 _NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.-]+)\.jsonl")
@@ -23,7 +22,7 @@ _FIELDS = {
 }  # every other key of a line is a score
 
 
-def read(file: Path, metric: str) -> Iterator[Log]:
+def read(file: Path, metric: str) -> Iterator[foreign_logs.Log]:
     """Yield the log in one samples file; the system prompt is in the results file of the same date."""
     match = _NAME.fullmatch(file.name)
     if match is None:
@@ -38,7 +37,7 @@ def read(file: Path, metric: str) -> Iterator[Log]:
         name = foreign_logs.chosen(scores, metric, file.name)
         answers = tuple(_answer(line, name, file.name) for line in lines if name in _scores(line))
         model = str(settings.get("model_name") or settings["config"]["model_args"])
-        yield Log(file, model, match["task"], (settings.get("system_instruction") or "").strip(), answers)
+        yield foreign_logs.Log(file, model, match["task"], (settings.get("system_instruction") or "").strip(), answers)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{file.name} or its results file is not as lm-eval 0.4 writes it: {error!r}.") from None
 
@@ -58,12 +57,12 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _answer(line: dict[str, Any], name: str, where: str) -> Answer:
+def _answer(line: dict[str, Any], name: str, where: str) -> foreign_logs.Answer:
     responses, filtered = line["resps"], line["filtered_resps"]
     while isinstance(responses, list) and responses and isinstance(responses[0], list):
         responses = responses[0]
     first = responses[0] if isinstance(responses, list) and responses else responses
-    return Answer(
+    return foreign_logs.Answer(
         problem=str(line["doc_id"]),
         question=str(line.get("doc_hash") or json.dumps(line["doc"], sort_keys=True)),
         score=foreign_logs.score(_scores(line)[name], f"Document {line['doc_id']} of {where}"),

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from permix.judging import judge, structured
-from permix.judging.judge import Item, Judgement, ModelJudge
 from permix.judging.structured import Client, Form, Misfit
 from permix.judging.tasks import TASKS, Row, question, text_of
 from permix.prompting import prompts as prompt
@@ -50,10 +49,10 @@ class Own:
 
     def judge(
         self, client: Client, journal: str, rows: Mapping[str, Row], answers: Mapping[str, str], seed: int
-    ) -> Iterator[Judgement]:
+    ) -> Iterator[judge.Judgement]:
         """Score every answer from 1 to 5, one request each; `journal` names the journals."""
-        items = [Item(key, scoring(rows[key], answer)) for key, answer in answers.items()]
-        return ModelJudge(client, judge.SCORE, journal, seed).judge(items)
+        items = [judge.Item(key, scoring(rows[key], answer)) for key, answer in answers.items()]
+        return judge.ModelJudge(client, judge.SCORE, journal, seed).judge(items)
 
     def prompts(self) -> dict[str, str]:
         """Return the texts that determine the replies."""

@@ -16,7 +16,6 @@ from permix.pipeline.plan import Step
 from permix.progress import Board
 from permix.publishing.hub import Hub, split
 from permix.training import loop
-from permix.training.loop import MARK
 
 FOLDER = "checkpoints"
 SAMPLES = "samples"
@@ -55,7 +54,7 @@ class Branches:
             except (RepositoryNotFoundError, RevisionNotFoundError):
                 return
         for checkpoint in (fetched / FOLDER).glob("checkpoint-*"):
-            (checkpoint / MARK).touch()
+            (checkpoint / loop.MARK).touch()
         pushed, local = loop.complete(fetched / FOLDER), loop.complete(work / FOLDER)
         if pushed and (not local or loop.number(pushed[0]) > loop.number(local[0])):
             self._pushed[step.target] = loop.number(pushed[0])
@@ -106,7 +105,7 @@ class Branches:
 
         kind, name = split(step.target)
         paths = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-        paths = {path: file for path, file in paths.items() if file.name != MARK}
+        paths = {path: file for path, file in paths.items() if file.name != loop.MARK}
         try:
             with self.hub.sentences(f"push a checkpoint of {step.target}"):
                 self.hub.api.create_repo(name, repo_type=kind, exist_ok=True)

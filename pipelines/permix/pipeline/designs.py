@@ -6,11 +6,10 @@ from permix.experiment import phase
 from permix.experiment.calibration import Goal
 from permix.experiment.recipe import Recipe
 from permix.pipeline import plan, published, recipes
-from permix.pipeline.plan import Step
 from permix.publishing.hub import Hub
 
 
-def every_step(name: str, overrides: Sequence[str]) -> tuple[list[Step], str]:
+def every_step(name: str, overrides: Sequence[str]) -> tuple[list[plan.Step], str]:
     """Return the steps of all designs of a recipe, each once, and a note on the command that runs them."""
     loaded = recipes.load(name, overrides)
     designs, last, note = [list[str]()], None, ""

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from permix import benchmarks, files, stages
-from permix.benchmarks import Source
 from permix.errors import BadInput, nearest
 from permix.experiment import calibration as grid
 from permix.experiment import models
@@ -97,7 +96,7 @@ def _tables(data: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def _benchmarks(data: Mapping[str, Any], where: str) -> tuple[Source, ...]:
+def _benchmarks(data: Mapping[str, Any], where: str) -> tuple[benchmarks.Source, ...]:
     """Return the sources of the recipe's `benchmarks`, by default all tables [benchmark.x]."""
     own = {
         n: _source({"name": n, **as_table(t, f"[benchmark.{n}] of {where}")}, f"[benchmark.{n}] of {where}")
@@ -112,20 +111,20 @@ def _benchmarks(data: Mapping[str, Any], where: str) -> tuple[Source, ...]:
 def _suggest(key: str, known: Iterable[str]) -> str:
     """Return advice on an unknown key: the same key of another table, or the nearest of the `known` and all others."""
     inside = {stage.table: own_fields(stage.config) for stage in map(stages.get, stages.NAMES)}
-    inside["task"] = {f.name: f for f in fields(Source) if f.name != "module"}
+    inside["task"] = {f.name: f for f in fields(benchmarks.Source) if f.name != "module"}
     if same_key := [f"{table}.{key}" for table, keys in inside.items() if key in keys]:
         return f"did you mean {' or '.join(map(repr, same_key))}?"
     return nearest(key, known, (f"{table}.{name}" for table, keys in inside.items() for name in keys))
 
 
-def _source(table: dict[str, Any], where: str) -> Source:
-    hints = typing.get_type_hints(Source)
-    values = check(table, {f.name: f for f in fields(Source) if f.name != "module"}, hints, where)
+def _source(table: dict[str, Any], where: str) -> benchmarks.Source:
+    hints = typing.get_type_hints(benchmarks.Source)
+    values = check(table, {f.name: f for f in fields(benchmarks.Source) if f.name != "module"}, hints, where)
     if not values.get("dataset"):
         start = benchmarks.builtin(values.get("name", "arithmetic"))
         return replace(start, **{k: v for k, v in values.items() if k != "dataset"})
     _check_repository(values["dataset"], f"dataset of {where}")
-    return Source(**{"name": values["dataset"].split("@")[0].split("/")[1], **values})
+    return benchmarks.Source(**{"name": values["dataset"].split("@")[0].split("/")[1], **values})
 
 
 def _model(name: str, table: Any, where: str) -> Model:

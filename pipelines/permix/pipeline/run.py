@@ -8,7 +8,6 @@ from typing import Any
 from permix import files, processes
 from permix.pipeline import plan, ranks
 from permix.pipeline.assignment import Samplers
-from permix.pipeline.plan import Plan, Step
 from permix.pipeline.runner import Runner
 from permix.progress import Board
 from permix.publishing.hub import Artifact, Hub, RepositoryState
@@ -16,7 +15,7 @@ from permix.stage import Facts, Stage, StageConfig, StageContext
 
 
 def run(
-    steps: Sequence[Step],
+    steps: Sequence[plan.Step],
     foreign: Mapping[str, RepositoryState],
     hub: Hub,
     *,
@@ -29,7 +28,7 @@ def run(
         return Runner(hub, work or files.home() / "work", workers or _workers(), board, processes).run(steps, foreign)
 
 
-def prepare(plans: Sequence[Plan], hub: Hub, processes: int, *, here: bool) -> list[str]:
+def prepare(plans: Sequence[plan.Plan], hub: Hub, processes: int, *, here: bool) -> list[str]:
     """Compare the plans with the Hub and check all that would fail late; return the warnings of their open steps."""
     hub.check_write(plans[0].recipe.org)
     for each in plans:
@@ -43,7 +42,7 @@ def prepare(plans: Sequence[Plan], hub: Hub, processes: int, *, here: bool) -> l
 
 def run_step(stage: Stage[Any], config: StageConfig, hub: Hub, work: Path | None = None) -> Artifact:
     """Build the single artifact of `config`, unless it is current."""
-    step = Step.of(stage, config)
+    step = plan.Step.of(stage, config)
     hub.check_write(config.org)
     foreign = plan.look_up([step], hub)
     plan.check_packages([step])

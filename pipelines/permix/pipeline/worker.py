@@ -2,16 +2,15 @@
 
 from permix import processes
 from permix.pipeline import assignment, ranks
-from permix.pipeline.assignment import Assignment, Samplers
 
 
 def main(descriptor: int) -> None:
     """Run the assignments from the pipe until it closes."""
     pipe = processes.attach(descriptor)
-    samplers = Samplers()
+    samplers = assignment.Samplers()
     while True:
         try:
-            received: Assignment = pipe.recv()
+            received: assignment.Assignment = pipe.recv()
         except EOFError:
             return
         if received.processes > 1:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from permix import files, parquet
 from permix.errors import BadInput
-from permix.files import storable
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def from_file(path: Path) -> list[Persona]:
         raise BadInput(f"There is no file {path}: give the path of a JSON or TOML file with personas.")
     try:
         text = files.read_text(path)
-        table = tomllib.loads(text).get("persona") if path.suffix == ".toml" else storable(json.loads(text))
+        table = tomllib.loads(text).get("persona") if path.suffix == ".toml" else files.storable(json.loads(text))
     except ValueError as error:
         raise BadInput(f"{path.name} is not {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}.") from None
     if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):

@@ -18,7 +18,6 @@ from permix.stage import Facts, Stage, StageContext
 from permix.stages.shared import trained
 from permix.training import settings
 from permix.training.grpo_settings import Config
-from permix.training.settings import target
 
 if TYPE_CHECKING:
     from permix.training.rollouts import Reward
@@ -123,7 +122,7 @@ STAGE = Stage(
     version=3,  # probes
     config=Config,
     configs=configs,
-    target=target,
+    target=settings.target,
     inputs=inputs,
     run=run,
     estimate=estimate,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from permix import files, foreign_logs, run_record
-from permix.foreign_logs import Log
 from permix.results.measures import sweep_numbers
 from permix.stage import Facts, Folders, Replay, Stage, StageConfig, StageContext, Tables, unhashed
 from permix.stages.shared import sweep_rows
@@ -57,7 +56,7 @@ def config_of_logs(
     return Config(org=org, repository=repository, variant=name, tool=tool, metric=metric, logs=logs), notes
 
 
-def _read(tool: str, metric: str, logs: Sequence[LogFile]) -> list[tuple[str, Log]]:
+def _read(tool: str, metric: str, logs: Sequence[LogFile]) -> list[tuple[str, foreign_logs.Log]]:
     reader = foreign_logs.tool(tool)
     return [(file.persona or foreign_logs.match(log), log) for file in logs for log in reader.read(file.path, metric)]
 

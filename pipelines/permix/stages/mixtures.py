@@ -21,11 +21,7 @@ from permix.benchmarks import Source
 from permix.errors import BadInput, PermixError
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
-from permix.paper.variants import Variant
-from permix.parquet import Row
 from permix.prompting import persona, prompts
-from permix.prompting.persona import Persona
-from permix.prompting.prompts import Messages
 from permix.results.measures import overlap
 from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting
 from permix.stages import rewrites, teachers
@@ -68,7 +64,7 @@ def configs(recipe: Recipe) -> list[Config]:
     ]
 
 
-def _targets(recipe: Recipe, variant: Variant) -> str:
+def _targets(recipe: Recipe, variant: variants.Variant) -> str:
     """Return the dataset of a variant's targets; "" for gold rationales and for a variant without targets."""
     if variant.target == "styled":
         return rewrites.target(rewrites.configs(recipe)[0])
@@ -121,7 +117,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     return facts
 
 
-def _from_task(config: Config, pool: Sequence[Persona], inputs: Mapping[str, Path]) -> Iterator[Row]:
+def _from_task(config: Config, pool: Sequence[persona.Persona], inputs: Mapping[str, Path]) -> Iterator[parquet.Row]:
     """Yield a row for each of the task's problems, with a drawn persona if the variant mixes personas."""
     variant = variants.get(config.variant)
     problems = _problems(config, inputs)
@@ -139,7 +135,7 @@ def _from_task(config: Config, pool: Sequence[Persona], inputs: Mapping[str, Pat
             }
 
 
-def _from_targets(config: Config, pool: Sequence[Persona], folder: Path) -> Iterator[Row]:
+def _from_targets(config: Config, pool: Sequence[persona.Persona], folder: Path) -> Iterator[parquet.Row]:
     """Yield the rows of a dataset of targets, which has the drawn personas."""
     variant = variants.get(config.variant)
     part = {"teacher": "persona" if variant.persona else "plain"}.get(variant.target, "")
@@ -163,7 +159,7 @@ def _from_targets(config: Config, pool: Sequence[Persona], folder: Path) -> Iter
             }
 
 
-def _completion(target: str) -> Messages:
+def _completion(target: str) -> prompts.Messages:
     return [{"role": "assistant", "content": target}]
 
 
@@ -192,7 +188,7 @@ def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
     return problems
 
 
-def _within_limits(config: Config, rows: Sequence[Row], base: Path) -> Iterator[Row]:
+def _within_limits(config: Config, rows: Sequence[parquet.Row], base: Path) -> Iterator[parquet.Row]:
     from transformers import AutoTokenizer
 
     from permix.training.rows import token_ids
@@ -209,13 +205,13 @@ def _within_limits(config: Config, rows: Sequence[Row], base: Path) -> Iterator[
             yield row
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write(rows: Sequence[parquet.Row], path: Path) -> None:
     """Write the rows of a mixture, with their targets if they have any."""
     chats = [name for name in ("prompt", "completion") if name in rows[0]]
     parquet.write(rows, dict.fromkeys(TEXTS, "string") | dict.fromkeys(chats, "messages"), path)
 
 
-def _pool(folder: Path) -> list[Persona]:
+def _pool(folder: Path) -> list[persona.Persona]:
     pool = persona.load(folder, "train")
     persona.refuse_overlap(pool, persona.load(folder, "eval"))
     return pool

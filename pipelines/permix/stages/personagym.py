@@ -21,7 +21,6 @@ from permix.errors import BadInput
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import answers, calibration, checks, judge, own, panel, procedure, structured, upstream
-from permix.judging.panel import JUDGEMENT, JudgedConfig, Panel
 from permix.judging.procedure import Procedure
 from permix.paper import variants
 from permix.parquet import Row
@@ -30,15 +29,15 @@ from permix.stage import Facts, Folders, Replay, Stage, StageContext, Tables, re
 from permix.stages import questions, sweep
 from permix.stages.shared import models
 
-COLUMNS = answers.COLUMNS | JUDGEMENT
-CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | JUDGEMENT
-CHECKS = dict.fromkeys(("question_id", "persona", "check"), "string") | JUDGEMENT
+COLUMNS = answers.COLUMNS | panel.JUDGEMENT
+CALIBRATION = dict.fromkeys(("id", "group", "persona", "task", "question", "answer"), "string") | panel.JUDGEMENT
+CHECKS = dict.fromkeys(("question_id", "persona", "check"), "string") | panel.JUDGEMENT
 PARTS = {"scores": COLUMNS, "calibration": CALIBRATION, "checks": CHECKS}
 PROMPT_TOKENS, ANSWER_TOKENS = 120, 250  # of a question and its answer, for the estimate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(JudgedConfig):
+class Config(panel.JudgedConfig):
     """The engine's settings come from [sweep] unless [personagym] sets them; `temperature`, `top_p` and `max_tokens`
     default to PersonaGym's. `model` is a served model, and `base` its name on the server. `text_writers` are the models
     that wrote the variant's training targets, and the examples for a dataset's questions.
@@ -167,7 +166,7 @@ def check(config: Config, inputs: Mapping[str, Path]) -> None:
 
 def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: StageContext) -> Facts:
     """Sample the answers; every judge then scores the calibration set, the answers, and the checks."""
-    judges = Panel(config.panel, config, context)
+    judges = panel.Panel(config.panel, config, context)
     judges.reach()  # a missing judge is an error before anything is sampled
     gym = procedure.of(inputs.get("upstream"))
     question_rows = {row["question_id"]: row for row in questions.read(inputs["questions"])}
@@ -195,7 +194,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
 
 
 def _judge(
-    config: Config, judges: Panel, gym: Procedure, question_rows: Mapping[str, Row], answered: Mapping[str, Row]
+    config: Config, judges: panel.Panel, gym: Procedure, question_rows: Mapping[str, Row], answered: Mapping[str, Row]
 ) -> dict[str, list[Row]]:
     """Return the rows of the PARTS; questions and answers are by question id."""
     from permix.results.measures import fidelity

@@ -18,22 +18,18 @@ from permix.benchmarks import Source, sizes
 from permix.errors import BadInput, nearest
 from permix.experiment.recipe import Recipe
 from permix.judging import judge, panel, structured
-from permix.judging.judge import Item
-from permix.judging.panel import JUDGEMENT, JudgedConfig, Panel
-from permix.parquet import Row
 from permix.prompting import prompts
 from permix.prompting.persona import load as load_pool
-from permix.prompting.prompts import Messages
 from permix.stage import Facts, Folders, Replay, Stage, StageContext, Tables, recipe_field, setting
 from permix.stages import sweep
 
-COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | JUDGEMENT
+COLUMNS = dict.fromkeys(("problem_id", "persona", "question", "first", "second", "order"), "string") | panel.JUDGEMENT
 PERSONAS = 16  # for the estimate, unless the recipe names personas
 ORDERS = "first", "second"  # the model whose answer stands first
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(JudgedConfig):
+class Config(panel.JudgedConfig):
     """The two models and the answers to compare."""
 
     TABLE: ClassVar[str] = "preference"
@@ -101,8 +97,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     """Let every judge compare every pair in both orders; a pair without both verdicts is counted and omitted."""
     pairs, unpaired = _pairs(config, inputs)
     rows = {f"{n}|{order}": pair.row | {"order": order} for n, pair in enumerate(pairs) for order in ORDERS}
-    items = [Item(f"{n}|{order}", pair.chat(order)) for n, pair in enumerate(pairs) for order in ORDERS]
-    judges = Panel(config.judges, config, context)
+    items = [judge.Item(f"{n}|{order}", pair.chat(order)) for n, pair in enumerate(pairs) for order in ORDERS]
+    judges = panel.Panel(config.judges, config, context)
     judgements = [row for name in config.judges for row in judges.rows(name, "judge", judge.PREFERENCE, items, rows)]
     judges.refuse_silence(judgements)
     parquet.write(judgements, COLUMNS, parquet.data_file(out))
@@ -119,7 +115,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     }
 
 
-def summarise(config: Mapping[str, Any], judgements: Sequence[Row]) -> dict[str, Any]:
+def summarise(config: Mapping[str, Any], judgements: Sequence[parquet.Row]) -> dict[str, Any]:
     """Return every number of the artifact, from its rows only."""
     from permix.results.measures import preferences
 
@@ -156,11 +152,11 @@ class Pair:
     second: str
 
     @property
-    def row(self) -> Row:
+    def row(self) -> parquet.Row:
         """The columns of the pair."""
         return {name: getattr(self, name) for name in ("problem_id", "persona", "question", "first", "second")}
 
-    def chat(self, order: str) -> Messages:
+    def chat(self, order: str) -> prompts.Messages:
         """Return the judge's prompt, with the answer of model `order` first."""
         answers = (self.first, self.second) if order == "first" else (self.second, self.first)
         return prompts.comparing(self.system_prompt, self.question, *answers)

@@ -19,12 +19,9 @@ from permix.errors import BadInput, PermixError, counts
 from permix.experiment.models import Model
 from permix.experiment.recipe import Recipe
 from permix.judging import procedure, structured, tasks
-from permix.judging.structured import Client, SharedBudget
 from permix.judging.tasks import TASKS, text_of
 from permix.judging.upstream import GROUP
-from permix.parquet import Row
 from permix.prompting import persona, prompts
-from permix.prompting.persona import Persona
 from permix.sampling.sampler import Sampling
 from permix.stage import Facts, Stage, StageConfig, StageContext, recipe_field, setting, unhashed
 
@@ -141,8 +138,8 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     """Write questions and examples; a persona and task without questions is recorded and does not stop the others."""
     gym = procedure.of(inputs.get("upstream"))
     sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-    budget = SharedBudget(config.budget)
-    client = Client(config.writer, context, sampling, config.retries, budget) if config.writer else None
+    budget = structured.SharedBudget(config.budget)
+    client = structured.Client(config.writer, context, sampling, config.retries, budget) if config.writer else None
     missing: dict[str, str] = {}
     if client is None or config.dataset:
         rows = _of_dataset(config, inputs["questions"])
@@ -166,16 +163,16 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     }
 
 
-def read(folder: Path) -> list[Row]:
+def read(folder: Path) -> list[parquet.Row]:
     """Return the rows of a questions artifact."""
     return parquet.read(parquet.data_file(folder))
 
 
-def _of_dataset(config: Config, folder: Path) -> list[Row]:
+def _of_dataset(config: Config, folder: Path) -> list[parquet.Row]:
     """Return a dataset's questions: columns persona, task, question, and category and system_prompt if it has them."""
     names = {title.lower(): task for task, title in TASKS.items()} | {task: task for task in TASKS}
     names["toxicity"] = "toxicity_control"  # the name in PersonaGym's own data
-    questions: list[Row] = []
+    questions: list[parquet.Row] = []
     numbers, personas = Counter[str](), set[str]()
     for number, row in enumerate(parquet.of_split(folder, config.dataset, config.split, config.config), 1):
         key, task, question = (text_of(row.get(name)) for name in ("persona", "task", "question"))
@@ -192,7 +189,7 @@ def _of_dataset(config: Config, folder: Path) -> list[Row]:
         if numbers[f"{key}|{task}"] == config.per_task:
             continue
         system_prompt = text_of(row.get("system_prompt"))
-        each = Persona(key, text_of(row.get("category")), system_prompt or prompts.identity(key))
+        each = persona.Persona(key, text_of(row.get("category")), system_prompt or prompts.identity(key))
         writer = config.written_by or config.dataset
         questions.append(tasks.question(each, task, numbers[f"{key}|{task}"], question, writer, system_prompt or key))
         numbers[f"{key}|{task}"] += 1

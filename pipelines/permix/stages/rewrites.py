@@ -20,9 +20,7 @@ from permix.benchmarks import sizes
 from permix.errors import BadInput, PermixError, counts
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
-from permix.parquet import Row
 from permix.prompting import persona, prompts
-from permix.prompting.persona import Persona
 from permix.prompting.prompts import Messages
 from permix.sampling.sampler import Completion, Request, Sampler, Sampling, seed_of
 from permix.stage import Facts, Stage, StageContext, setting
@@ -96,7 +94,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     if config.writer:
         sampler = models.open_sampler(config.writer, inputs.get("model"), config, context, config.budget)
     chats = {name: _prompt(config, problem, drawn[name]) for name, problem in problems.items()}
-    accepted: dict[str, Row] = {}
+    accepted: dict[str, parquet.Row] = {}
     rejected, completions = list[str](), list[Completion]()
     for attempt in range(1 + config.retries * config.verify):
         written = _sample(config, sampler, chats, attempt, context)
@@ -142,7 +140,7 @@ def _problems(config: Config, inputs: Mapping[str, Path]) -> list[Problem]:
     return problems
 
 
-def _prompt(config: Config, problem: Problem, drawn: Persona) -> Messages:
+def _prompt(config: Config, problem: Problem, drawn: persona.Persona) -> Messages:
     """Return the prompt of the rewriting model; [] for the toy world's generator."""
     return prompts.rewriting(problem.question, problem.rationale, drawn) if config.writer else []
 
@@ -189,7 +187,7 @@ def _fault(rewrite: Completion, verdict: Verdict, problem: Problem, verify: bool
 class _Toy:
     """The toy world's style generator as a sampler; it uses problem and persona instead of the prompt."""
 
-    def __init__(self, problems: Mapping[str, Problem], drawn: Mapping[str, Persona]) -> None:
+    def __init__(self, problems: Mapping[str, Problem], drawn: Mapping[str, persona.Persona]) -> None:
         self._problems, self._drawn = problems, drawn
 
     def sample(self, requests: Sequence[Request], journal: Path, progress: object) -> Iterator[Completion]:

@@ -19,11 +19,10 @@ from permix.stage import Facts, Stage, StageContext, setting
 from permix.stages.shared import trained
 from permix.stages.shared.trained import inputs
 from permix.training import settings
-from permix.training.settings import TrainerConfig, target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(TrainerConfig):
+class Config(settings.TrainerConfig):
     """The keys of TRL's SFTConfig."""
 
     TABLE: ClassVar[str] = "sft"
@@ -132,7 +131,7 @@ STAGE = Stage(
     version=1,
     config=Config,
     configs=configs,
-    target=target,
+    target=settings.target,
     inputs=inputs,
     run=run,
     estimate=estimate,

@@ -19,7 +19,6 @@ from permix.benchmarks import sizes
 from permix.errors import PermixError
 from permix.experiment.recipe import Recipe
 from permix.paper import variants
-from permix.parquet import Row
 from permix.prompting import persona, prompts
 from permix.sampling.sampler import Request, Sampling, seed_of
 from permix.stage import Facts, Stage, StageContext, recipe_field, setting
@@ -106,7 +105,7 @@ def run(config: Config, inputs: Mapping[str, Path], out: Path, *, context: Stage
     return facts | {"cost": models.spent(config.writer, completions.values())}
 
 
-def _quality(rows: Sequence[Row]) -> Facts:
+def _quality(rows: Sequence[parquet.Row]) -> Facts:
     return {
         "accuracy": sum(row["status"] == "correct" for row in rows) / len(rows),
         "cut": sum(row["finish"] == "length" for row in rows),

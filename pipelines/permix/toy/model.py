@@ -18,7 +18,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from permix import files
 from permix.prompting import persona as personas
 from permix.toy import corpus, tokenizer
-from permix.toy.corpus import Mixture
 from permix.toy.problem import problems as toy_problems
 from permix.toy.style import World
 from permix.verifier import Problem
@@ -43,7 +42,7 @@ class Training:
     world: World
     warmup: float = 0.025
     flat: float = 0.5
-    mixture: Mixture = field(default_factory=Mixture)
+    mixture: corpus.Mixture = field(default_factory=corpus.Mixture)
 
 
 @dataclass(frozen=True)

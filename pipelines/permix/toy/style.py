@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from permix.prompting import persona as personas
-from permix.prompting.persona import Persona
 from permix.toy import problem as toy
 from permix.toy.voice import VOICES, Voice, voice_of
 from permix.verifier import Problem
@@ -86,7 +85,7 @@ def plain(rng: random.Random, world: World, chain: toy.Chain) -> str:
     return answer(rng, world, chain, method, rng.choice(list(VOICES.values())) if flourish else None)
 
 
-def styled(problem: Problem, persona: Persona, seed: int, world: World | None = None) -> str:
+def styled(problem: Problem, persona: personas.Persona, seed: int, world: World | None = None) -> str:
     """Return the gold rationale of a problem of this world, rewritten in the persona's style."""
     world = world or World()
     rng = random.Random(f"styled\0{seed}\0{persona.key}\0{problem.id}\0{problem.question}")  # noqa: S311

@@ -7,18 +7,17 @@ from typing import Any
 
 from permix import parquet, run_record
 from permix.errors import BadInput
-from permix.parquet import Row
 from permix.prompting.prompts import Messages
 from permix.sampling import chat_template
 from permix.sampling.sampler import CHAT_TEMPLATE_KWARGS
 
 
-def read(mixture: Path, columns: Sequence[str]) -> list[Row]:
+def read(mixture: Path, columns: Sequence[str]) -> list[parquet.Row]:
     """Return the mixture's rows with these columns."""
     return parquet.read(parquet.data_file(mixture, split="train"), columns)
 
 
-def check_template(tokenizer: Any, rows: Sequence[Row], base: str) -> None:
+def check_template(tokenizer: Any, rows: Sequence[parquet.Row], base: str) -> None:
     """Raise BadInput unless the template shows every row's persona to the model."""
     for prompt in {json.dumps(row["prompt"]): row["prompt"] for row in rows}.values():
         chat_template.rendered(tokenizer, prompt, base)

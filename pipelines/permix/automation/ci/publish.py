@@ -7,7 +7,6 @@ from typing import Any
 from permix import __version__
 from permix.errors import BadInput, PermixError, nearest
 from permix.pipeline import plan, recipes, run
-from permix.pipeline.plan import Step
 from permix.publishing.hub import Artifact, Hub
 
 RELEASED = ("personas", "apps")
@@ -21,7 +20,7 @@ def organisation() -> str:
     return org
 
 
-def steps(org: str) -> dict[str, Step]:
+def steps(org: str) -> dict[str, plan.Step]:
     """Return {repository: step} of everything that a release publishes."""
     every = plan.build(recipes.load("toy", [f'org="{org}"']))
     return {step.target: step for step in every if step.stage.name in RELEASED}

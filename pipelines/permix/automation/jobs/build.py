@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from permix.automation.jobs import follow, price, submit
-from permix.automation.jobs.submit import Command
 from permix.errors import BadInput, PermixError, Stopped
 from permix.experiment import models
 from permix.pipeline.plan import Plan
@@ -76,7 +75,7 @@ def _follow(jobs: "Sequence[tuple[Plan, JobInfo]]", hub: Hub) -> None:
         raise failures[0]
 
 
-def command(plan: Plan) -> Command:
+def command(plan: Plan) -> submit.Command:
     """Return the command of the plan's Job: the same stage, recipe and changes, with the files that they name."""
     request = plan.request
     recipe, contents = submit.recipe_file(request.name)
@@ -91,7 +90,7 @@ def command(plan: Plan) -> Command:
     words += ["--workers", str(request.workers)] if request.workers else []
     words += ["--processes", str(request.processes)] if request.processes > 1 else []
     secrets = {name: key for step in plan.open for name, key in models.keys(step.config).items()}
-    return Command(plan.recipe.org, tuple(words), contents, secrets, _extras(plan))
+    return submit.Command(plan.recipe.org, tuple(words), contents, secrets, _extras(plan))
 
 
 def _extras(plan: Plan) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from permix.errors import BadInput, PermixError, nearest
 from permix.pipeline.estimate import costs, estimate, shapes
-from permix.pipeline.estimate.costs import DEVICES, Machine
 from permix.pipeline.plan import Step
 from permix.publishing.hub import Hub
 
@@ -25,7 +24,7 @@ class Flavor:
 
     name: str
     hourly: float
-    machine: Machine | None
+    machine: costs.Machine | None
 
 
 def flavor(name: str, hub: Hub) -> Flavor:
@@ -75,9 +74,9 @@ def _expected_seconds(flavor: Flavor, steps: Collection[Step], hub: Hub) -> floa
     return sum(amount.seconds for step, amount in zip(steps, amounts, strict=True) if step.state != "current")
 
 
-def _machine(info: "JobHardwareInfo") -> Machine | None:
+def _machine(info: "JobHardwareInfo") -> costs.Machine | None:
     accelerator: Any = info.accelerator
     if accelerator is None:
-        return Machine(DEVICES["cpu"])
+        return costs.Machine(costs.DEVICES["cpu"])
     device = costs.device_of(accelerator.model)
-    return Machine(device, int(accelerator.quantity)) if device else None
+    return costs.Machine(device, int(accelerator.quantity)) if device else None

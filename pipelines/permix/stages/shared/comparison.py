@@ -8,10 +8,8 @@ from typing import Any
 from permix.paper import variants
 from permix.parquet import Row
 from permix.prompting import persona
-from permix.prompting.persona import Persona
 from permix.results.measures import sweeps, theory
 from permix.results.reporting import dynamics, judged, table_lines
-from permix.results.reporting.dynamics import Course
 from permix.results.reporting.judged import Paired
 
 Run = tuple[str, int]
@@ -37,9 +35,9 @@ class Comparison:
     preference: Mapping[str, Any]
     theory: list[Row]
     methods: dict[str, Any]
-    courses: dict[str, Course]
+    courses: dict[str, dynamics.Course]
     costs: list[Row]
-    pools: tuple[list[Persona], list[Persona]]
+    pools: tuple[list[persona.Persona], list[persona.Persona]]
     cases: list[dict[str, Any]]
 
     @property
