@@ -11,6 +11,7 @@ from pathlib import Path
 
 from permix.errors import PermixError
 from permix.sandbox import backend
+from permix.sandbox.backend import SAFE, BackEnd
 from permix.sandbox.session import Limits, SandboxError, Session
 
 ACCEPT_UNSAFE = "PERMIX_I_ACCEPT_UNSAFE"  # set to 1 by --i-accept-unsafe
@@ -30,7 +31,7 @@ else:
 
 
 @functools.cache
-def prove(back_end: backend.BackEnd) -> dict[str, bool]:
+def prove(back_end: BackEnd) -> dict[str, bool]:
     """Try every attack in the back end; return whether each was stopped. SandboxError where it does not start."""
     if reason := backend.lacks(back_end):
         raise SandboxError(reason)
@@ -71,10 +72,10 @@ def _bait() -> Iterator[str]:
 
 
 @functools.cache
-def choose() -> backend.BackEnd:
+def choose() -> BackEnd:
     """Return the first back end that stops every attack, or "unsafe" where the user accepts it; else PermixError."""
     reasons = []
-    for name in backend.SAFE:
+    for name in SAFE:
         try:
             broken = [attack for attack, stopped in prove(name).items() if not stopped]
         except SandboxError as error:
