@@ -1,8 +1,7 @@
 """Check a data directory without writing or locking anything, also while its server runs.
 
-Every git object is hashed again, and everything that a branch or tag leads to must exist. Every large file that a
-repository may use must have the sha256 of its name, and every xorb the hash of its name. The database must match the
-repositories.
+Git objects are hashed again, and everything that a branch or tag leads to must exist. Large files that repositories may
+use must have the sha256 of their names, xorbs the hash of theirs. The database must match the repositories.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """The first rows of data files, read in a child process, which a hostile file may slow down, fill or crash.
 
-As a program with seconds and bytes as arguments, it reads `[path, format]` pairs as JSON from standard input and prints
-one table for each.
+As a program (arguments: seconds, bytes) it reads `[path, format]` pairs as JSON and prints a table for each.
 """
 
 import csv

@@ -25,9 +25,8 @@ _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "
 def render(card: str, record: Record, results: Mapping[str, Any] | None = None) -> str:
     """Return the whole README.md of the artifact that `record` (its run.json) describes.
 
-    `card` names the template hub_cards/<card>.md. `results` are those of stage tables for an adapter: {"rows":
-    [{"benchmark", "metric", "value", "low", "high", "sweep": "datasets/org/name@sha"}], "note"}. Raise BadInput for an
-    unknown card.
+    `card` is a template hub_cards/<card>.md, or BadInput. `results` are those of stage tables for an adapter: {"rows":
+    [{"benchmark", "metric", "value", "low", "high", "sweep": "datasets/org/name@sha"}], "note"}.
     """
     known = [page.stem for page in files.CARDS.glob("[a-z]*.md")]
     if card not in known:

@@ -306,8 +306,7 @@ class Hub:
 def connect(url: str | None = None) -> Hub:
     """Return the Hub at `url`, or the embedded Hub, which is started if needed.
 
-    Sets the environment of third-party clients and removes secrets from it, so call it before huggingface_hub is
-    imported.
+    Sets the environment of clients, without secrets: call it before huggingface_hub is imported.
     """
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # the runner has its own
     if url is None:

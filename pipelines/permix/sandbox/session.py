@@ -56,8 +56,7 @@ class Result:
 class Session:
     """One program, ready to run on any number of inputs, each in a fresh process; a context manager.
 
-    It belongs to the thread that opened it. A failure after the program was sent counts as the program's own, which
-    could otherwise avoid its score.
+    It belongs to its thread. A failure after the program was sent is the program's own, which else could avoid a score.
     """
 
     def __init__(self, back_end: BackEnd, limits: Limits, program: str, entry: str = "", prelude: str = "") -> None:

@@ -67,8 +67,7 @@ class Verdict:
 class Verifier:
     """Grades completions; a context manager with worker processes, safe to use from several threads.
 
-    An answer takes at most 5 seconds and does not delay others. A program takes at most its limits for each test, up to
-    the first that fails.
+    An answer takes at most 5 seconds and delays no other. A program takes at most its limits per test, until one fails.
     """
 
     def __init__(self, workers: int | None = None) -> None:

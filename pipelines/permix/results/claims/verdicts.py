@@ -91,8 +91,7 @@ class Printed:
 class Measured:
     """Our cells, from the rows of sweeps and PersonaGym scores (stage tables) and a paired test of two rows.
 
-    In the toy world TOY maps the paper's benchmarks, and voice stands for PersonaGym's consistency. The row of a family
-    is the mean over its models.
+    In the toy world TOY maps benchmarks, and voice stands for consistency. A family's row is the mean over its models.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -187,8 +186,7 @@ def verdict(examined: Mapping[str, Any] | None) -> str:
 def _tested(source: Source, times: float, left: Cell, right: Cell, *, held: bool) -> dict[str, Any]:
     """Return left - times x right with its interval; a p-value only for the plain difference.
 
-    For a statement "at least k times larger" that holds, only the plain difference is tested, because k is itself an
-    estimate from the paper.
+    For "at least k times larger" that holds, only the plain difference is tested, because k is an estimate itself.
     """
     factor = min(times, 1.0) if held else times
     values, ends = (source.value(left) or 0.0, source.value(right) or 0.0), source.interval(left, right)

@@ -64,8 +64,7 @@ def summary(lines: Sequence[Line], people: Sequence[Line], stem: Path, *, toy: b
     """Draw per benchmark accuracy under every persona, PSS with its noise floor, and voice if it was measured.
 
     The axis of accuracy is enlarged if all accuracies of a benchmark are close together; its title then says so.
-    `lines` and `people` are written by stage tables; `note` comes from its recipe. Writes `<stem>.png` and
-    `<stem>.svg`.
+    `lines` and `people` are written by stage tables; `note` is its recipe's. Writes `<stem>.png` and `<stem>.svg`.
     """
     benchmarks, variants = unique(lines, "benchmark"), looks(unique(lines, "variant"))
     has_voice = any(line["voice"] is not None for line in lines)

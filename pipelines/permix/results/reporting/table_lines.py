@@ -52,8 +52,7 @@ def read(
 def _by_base(rows: Sequence[Row], folders: Mapping[str, Path]) -> None:
     """Add `recovery_base` to the rows of one benchmark: recovery by a classifier trained on the base's answers.
 
-    `recovery` measures whether personas differ, `recovery_base` whether they still sound as the base played them. It is
-    None without a base.
+    `recovery` measures whether personas differ, `recovery_base` whether they sound as the base's (None without a base).
     """
     from permix.results.measures import recovery, sweeps
 

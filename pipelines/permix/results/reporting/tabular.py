@@ -1,7 +1,6 @@
 """The tables as text: for the terminal, a Markdown page, a LaTeX paper and a spreadsheet.
 
-A line is one variant on one benchmark, written by stage tables: numbers by name, `<name>_low` and `<name>_high` for an
-interval.
+A line is one variant on one benchmark, by stage tables: numbers by name, `<name>_low` and `<name>_high` of intervals.
 """
 
 import textwrap
