@@ -105,6 +105,14 @@ def own_smoke(finished_smoke_run: Path, tmp_path: Path) -> Path:
     return copy_home(finished_smoke_run, tmp_path / "home")
 
 
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A tiny base and a mixture, for real trainings; files that train nothing have inputs of their own."""
+    from tests.support.trainings import make_inputs
+
+    return make_inputs(tmp_path_factory.mktemp("training"))
+
+
 @pytest.fixture
 def hub(tmp_path: Path) -> "Hub":
     """The embedded Hub of all tests, seen through a cache of the test's own."""

@@ -23,7 +23,7 @@ from permix.training import loop
 from tests.support import rank_patches, warm
 from tests.support.hubs import embedded
 from tests.support.ranks import SETTINGS, assert_same, in_every_rank, job_of
-from tests.support.trainings import Trained, config_of, make_inputs, train
+from tests.support.trainings import Trained, config_of, train
 from tests.support.waiting import wait_until
 
 
@@ -35,11 +35,6 @@ def run_until_a_checkpoint(job: Assignment) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     ranks.run(job, tell)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_inputs(tmp_path_factory.mktemp("processes"))
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,7 @@ from permix.stages import grpo
 from permix.training import settings
 from tests.support.cases import cases
 from tests.support.hubs import embedded
-from tests.support.trainings import SHA, Trained, config_of, make_inputs, train, train_killed
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_inputs(tmp_path_factory.mktemp("grpo"))
+from tests.support.trainings import SHA, Trained, config_of, train, train_killed
 
 
 @pytest.fixture(scope="module")

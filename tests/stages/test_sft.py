@@ -21,18 +21,12 @@ from tests.support.trainings import (
     SHA,
     Trained,
     config_of,
-    make_inputs,
     parts_of,
     row,
     train,
     train_killed,
     write_mixture,
 )
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return make_inputs(tmp_path_factory.mktemp("sft"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What the cards of adapters and mixtures say beyond what every card says."""
 
-from pathlib import Path
+import copy
 from typing import Any
 
 import pytest
@@ -11,12 +11,15 @@ from tests.support import records
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    texts: dict[str, Any] = {}
-    for card, record in records.records(records.toy_recipe(), tmp_path_factory.mktemp("records")):
-        if card in ("adapter", "mixture"):
-            texts[record["target"].partition("/permix-")[2]] = cards.render(card, record)
-    return texts
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, dict[str, Any]]]:
+    """(card, record) of every artifact of recipe toy."""
+    return list(records.records(records.toy_recipe(), tmp_path_factory.mktemp("records")))
+
+
+@pytest.fixture(scope="module")
+def pages(recorded: list[tuple[str, dict[str, Any]]]) -> dict[str, str]:
+    described = [(card, record) for card, record in recorded if card in ("adapter", "mixture")]
+    return {record["target"].partition("/permix-")[2]: cards.render(card, record) for card, record in described}
 
 
 def test_an_sft_adapter_says_what_it_learned_from_and_what_it_cost(pages: dict[str, str]) -> None:
@@ -35,8 +38,10 @@ def test_a_grpo_adapter_shows_every_persona(pages: dict[str, str]) -> None:
     assert [part for part in ("| chef | 0.5 | 0 |", "| poet | – | 1 |", "(samples.jsonl)") if part not in page] == []
 
 
-def test_an_adapter_card_says_what_of_a_benchmark_its_mixture_holds_and_what_its_recipe_notes(tmp_path: Path) -> None:
-    record = next(r for card, r in records.records(records.toy_recipe(), tmp_path) if card == "adapter")
+def test_an_adapter_card_says_what_its_mixture_shares_and_what_its_recipe_notes(
+    recorded: list[tuple[str, dict[str, Any]]],
+) -> None:
+    record = copy.deepcopy(next(record for card, record in recorded if card == "adapter"))
     shared = {"arithmetic": {"n": 8, "train": 16, "test": 500, "found": 27, "share": 0.054}}
     record["facts"]["mixture"] = {"rows": 16, "overlap": shared}
     row = {"benchmark": "arithmetic", "metric": "worst", "value": 0.0, "low": None, "high": None}
