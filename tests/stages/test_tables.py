@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return records.inputs_of_tables(tmp_path_factory.mktemp("sweeps"), RUNS, problems=40)
 
 
-def make(config: tables.Config, inputs: dict[str, Path], out: Path) -> Made:
+def make(config: tables.Config, inputs: dict[str, Path], out: Path, *, drawn: bool = False) -> Made:
     out.mkdir()
     folders = {name: inputs[name] for name in tables.inputs(config)}
-    return out, tables.run(config, folders, out, context=records.StageContext(config))  # type: ignore[arg-type]
+    with nullcontext() if drawn else records.without_drawing():
+        return out, tables.run(config, folders, out, context=records.StageContext(config))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def two_seeds(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def one_seed(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return make(ONE_SEED, inputs, tmp_path_factory.mktemp("one") / "out")
+    return make(ONE_SEED, inputs, tmp_path_factory.mktemp("one") / "out", drawn=True)
 
 
 def line(outcome: Made, name: str, benchmark: str = "arithmetic") -> dict[str, Any]:
@@ -173,7 +175,7 @@ def test_the_longest_names_fit_a_terminal(one_seed: Made) -> None:
 def test_without_voice_and_toy_nothing_is_said_of_them(tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, base_slug="m", runs=(("base", 0),), toy=False)
     inputs = records.sweeps(tmp_path / "in", config.runs, problems=6, toy=False)
-    out, facts = make(config, inputs | {"personas": files.PERSONAS}, tmp_path / "out")
+    out, facts = make(config, inputs | {"personas": files.PERSONAS}, tmp_path / "out", drawn=True)
     text = tables.as_text(facts)
     assert "Toy" not in text
     assert "in the persona's own voice" not in text
@@ -329,7 +331,7 @@ def test_equal_sweeps_give_equal_bytes_at_any_cost(one_seed: Made, inputs: dict[
         timed[name] = shutil.copytree(inputs[name], tmp_path / name)
         config = next(c for c in sweep.configs(records.toy_recipe()) if c.variant == "rlvr")
         files.write_json(timed[name] / "run.json", records.record("sweep", config, {}))
-    out, facts = make(ONE_SEED, timed, tmp_path / "out")
+    out, facts = make(ONE_SEED, timed, tmp_path / "out", drawn=True)
     spent = {row["variant"]: row for row in facts["spent"]}
     assert spent["rlvr"]["training_hours"] == spent["rlvr"]["sweep_hours"] == 12.5 / 3600
     assert spent["base"]["sweep_hours"] is None

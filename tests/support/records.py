@@ -4,8 +4,12 @@ import dataclasses
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
 
 from permix import benchmarks, files, run_record, stages
 from permix.experiment.recipe import Recipe
@@ -41,6 +45,15 @@ FILES = {
     + ["figures/summary.png", "report.html"],
     **fidelity_records.FILES,
 }
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Save empty figures: to draw those of the tables takes three seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, file, **_: file.write(b"<svg/>"))
+        patch.setattr(Figure, "tight_layout", lambda self, **_: None)
+        yield
 
 
 def toy_recipe() -> Recipe:
@@ -181,7 +194,8 @@ def records(plan: Recipe, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         base_slug=plan.base_slug, runs=tuple(runs), benchmarks=BENCHMARKS, personas=plan.personas_repo,
         toy=plan.base == "toy",
     )  # fmt: skip
-    facts["tables"] = tables.run(config, inputs, folder / "out", context=StageContext(config))  # type: ignore[arg-type]
+    with without_drawing():
+        facts["tables"] = tables.run(config, inputs, folder / "out", context=StageContext(config))  # type: ignore[arg-type]
     facts |= fidelity_records.facts()
     plan = dataclasses.replace(plan, tables={**plan.tables, **fidelity_records.TABLES})
     for stage in stages.NAMES:
