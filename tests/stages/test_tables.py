@@ -348,7 +348,7 @@ def test_sweeps_of_different_personas_runs_or_settings_are_refused(inputs: dict[
         return {**inputs, "rlvr-seed0": folder}
 
     other = changed("personas", lambda edited: edited["accuracy"].pop("lawyer"))
-    with pytest.raises(BadInput, match="base-seed0 and rlvr-seed0 on arithmetic differ in personas: make both"):
+    with pytest.raises(BadInput, match="base-seed0 and rlvr-seed0 on arithmetic differ in personas: use one recipe"):
         make(ONE_SEED, other, tmp_path / "out1")
     with pytest.raises(BadInput, match="differ in runs"):
         make(ONE_SEED, changed("runs", lambda edited: edited.update(runs=5)), tmp_path / "out2")
