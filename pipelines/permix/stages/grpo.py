@@ -18,6 +18,7 @@ from permix.stage import Facts, Stage, StageContext
 from permix.stages.shared import trained
 from permix.training import settings
 from permix.training.grpo_settings import Config
+from permix.training.settings import target
 
 if TYPE_CHECKING:
     from permix.training.rollouts import Reward
@@ -122,7 +123,7 @@ STAGE = Stage(
     version=3,  # probes
     config=Config,
     configs=configs,
-    target=settings.target,
+    target=target,
     inputs=inputs,
     run=run,
     estimate=estimate,

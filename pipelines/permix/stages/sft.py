@@ -19,6 +19,7 @@ from permix.stage import Facts, Stage, StageContext, setting
 from permix.stages.shared import trained
 from permix.stages.shared.trained import inputs
 from permix.training import settings
+from permix.training.settings import target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ STAGE = Stage(
     version=1,
     config=Config,
     configs=configs,
-    target=settings.target,
+    target=target,
     inputs=inputs,
     run=run,
     estimate=estimate,
