@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from embedded_hub import launch
-from permix import run_record, stages
+from permix import processes, run_record, stages
 from permix.errors import PermixError
 from permix.experiment.models import Model
 from permix.pipeline import publication, runner
@@ -242,7 +242,7 @@ def test_a_step_that_wants_every_core_runs_alone_and_last(hub: Hub, org: str, tm
     first, second = sorted(times[a] for a in ("alone0", "alone1"))
     assert ends < first[0]
     assert first[1] < second[0]
-    cores = os.cpu_count() or 1
+    cores = processes.cores()
     assert (facts(published["alone0"])["threads"], facts(published["small0"])["threads"]) == (cores, max(1, cores // 2))
 
 
@@ -255,7 +255,7 @@ def test_sweeps_share_the_cores_with_those_beside_them_alone(
     workers: int,
     threads: list[int],
 ) -> None:
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 8)  # type: ignore[attr-defined]
+    monkeypatch.setattr(processes, "cores", lambda: 8)
     for toy in (False, True):
         steps = [step("o", str(number), needs=stems, toy=toy) for number, stems in enumerate(needs)]
         planned = runner.Runner(hub, tmp_path, workers, Board(quiet=True))

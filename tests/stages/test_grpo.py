@@ -83,7 +83,7 @@ def test_a_killed_training_ends_elsewhere_alike(trained: Trained, inputs: dict[s
     hub = embedded(tmp_path / "cache")
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     config = config_of("grpo", org="moves", checkpoint_branch="delete")
-    step = Step(grpo.STAGE, config, grpo.target(config), {}, digest="0123456789abcdef")
+    step = Step(grpo.STAGE, config, grpo.STAGE.target(config), {}, digest="0123456789abcdef")
     first, second = (Branches(hub, Board(quiet=True)) for _ in range(2))
     second.restore(step, tmp_path / "there" / "work")  # nothing is there yet
     first.push(step, tmp_path / "here" / "work")

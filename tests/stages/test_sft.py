@@ -79,7 +79,7 @@ def test_one_page_serves_every_sft_row() -> None:
     configs = sft.configs(recipes.load("smoke", text))
     assert [(c.variant, c.seed) for c in configs] == [(name, seed) for name in names for seed in (0, 1)]
     assert {c.max_length for c in configs} == {99}
-    assert sft.target(configs[-1]) == "permix-smoke/permix-toy-permix-sft-gold-seed1"
+    assert sft.STAGE.target(configs[-1]) == "permix-smoke/permix-toy-permix-sft-gold-seed1"
     assert sft.inputs(configs[0])["mixture"] == "datasets/permix-smoke/permix-mixture-arithmetic-sft"
 
 

@@ -62,7 +62,7 @@ def line(outcome: Made, name: str, benchmark: str = "arithmetic") -> dict[str, A
 def test_a_recipe_asks_for_the_sweeps_it_makes() -> None:
     plan = records.toy_recipe()
     (config,) = tables.configs(plan)
-    expected = {sweep.target(c) for c in sweep.configs(plan)} | {grpo.target(c) for c in grpo.configs(plan)}
+    expected = {sweep.target(c) for c in sweep.configs(plan)} | {grpo.STAGE.target(c) for c in grpo.configs(plan)}
     expected |= {cases.target(c) for c in cases.configs(plan)} | {plan.personas_repo}
     assert set(tables.inputs(config).values()) == expected
     assert "base-seed1" not in tables.inputs(config)
@@ -138,7 +138,7 @@ def test_two_seeds_show_less_than_their_differences_suggest(two_seeds: Made) -> 
 
 def test_annotations_go_to_the_adapters_that_stage_grpo_makes(two_seeds: Made) -> None:
     annotations = two_seeds[1]["annotations"]
-    assert set(annotations) == {grpo.target(c) for c in grpo.configs(records.toy_recipe())}
+    assert set(annotations) == {grpo.STAGE.target(c) for c in grpo.configs(records.toy_recipe())}
     rows = annotations["permix/permix-toy-rlvr-seed1"]["rows"]
     assert {r["sweep"] for r in rows} == {f"datasets/permix/permix-sweep-permix-toy-rlvr-seed1@{records.SHA}"}
     assert {r["benchmark"] for r in rows} == set(records.BENCHMARKS)
