@@ -11,6 +11,8 @@ UNKNOWN = 500
 ANSWER = {"arithmetic": 30, "gsm8k": 220, "math500": 450, "aime2024": 1200, "livecodebench": 400}
 UNKNOWN_ANSWER = 400
 PROMPT = {"arithmetic": 50}
+IN_WORDS = (90, 150)
+"""Tokens of a prompt and an answer of arithmetic for a real model, which explains its steps in sentences."""
 UNKNOWN_PROMPT = 160
 
 
@@ -28,6 +30,8 @@ def problems(source: Source, limit: int = 0) -> int:
     return min((n for n in (_known().get((source.module, source.split)), limit, source.limit) if n), default=UNKNOWN)
 
 
-def lengths(source: Source) -> tuple[int, int]:
-    """Return the mean tokens of a prompt and of an answer."""
+def lengths(source: Source, toy: bool = True) -> tuple[int, int]:
+    """Return the mean tokens of a prompt and of an answer, for arithmetic those of the toy base or of a real one."""
+    if source.module == "arithmetic" and not toy:
+        return IN_WORDS
     return PROMPT.get(source.module, UNKNOWN_PROMPT), ANSWER.get(source.module, UNKNOWN_ANSWER)

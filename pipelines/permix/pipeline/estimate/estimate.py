@@ -28,7 +28,8 @@ from permix.training.grpo_settings import Config as GrpoConfig
 
 ASSUMPTIONS = (
     "problems: known sizes of the data sets, 500 where unknown, 7473 for a training set; an answer's mean length: 220 "
-    "tokens (gsm8k), 450 (math500), 1200 (aime2024), 30 (toy), else 400; a prompt: 160 tokens.",
+    "tokens (gsm8k), 450 (math500), 1200 (aime2024), 30 (toy base) or 150 (arithmetic), else 400; a "
+    "prompt: 160 tokens.",
     "training: 4 N FLOPs a token for LoRA, 2 N more with gradient checkpointing and 2 N with a KL term, at 30 % of a "
     "GPU's 16-bit peak or 70 % of what this machine's cores reach in matrix products.",
     "sampling: a step reads all weights once, at 50 % of the memory's bandwidth or of the FLOP/s; transformers "
@@ -60,9 +61,13 @@ class Amount:
 
 @dataclass(frozen=True)
 class Setting:
-    """The machine, the shape of every model by its repository, and the Config of every mixture by its target."""
+    """The machine, the shape of every model by its repository, and the Config of every mixture by its target.
+
+    `toys` are the bases of the toy world.
+    """
 
     machine: Machine
+    toys: frozenset[str]
     shape_of: Callable[[str], Shape]
     mixtures: Mapping[str, mixtures.Config]
 
@@ -71,16 +76,16 @@ class Setting:
         config = self.mixtures[mixture]
         return sizes.problems(config.task) * config.epochs
 
-    def lengths(self, mixture: str) -> tuple[int, int]:
-        """Return the mean tokens of a mixture's prompts and of its answers."""
-        return sizes.lengths(self.mixtures[mixture].task)
+    def lengths(self, mixture: str, base: str) -> tuple[int, int]:
+        """Return the mean tokens of a mixture's prompts and of the answers of `base`."""
+        return sizes.lengths(self.mixtures[mixture].task, base in self.toys)
 
 
 def amounts(steps: Sequence[Step], machine: Machine, shape_of: Callable[[str], Shape]) -> list[Amount]:
     """Return the amount of each step; `shape_of` returns the shape of a model that no step builds."""
     mixture_configs = {s.target: s.config for s in steps if isinstance(s.config, mixtures.Config)}
     toy_shapes = {s.target: toy_shape(s.config) for s in steps if isinstance(s.config, base.Config)}
-    on = Setting(machine, lambda repo: toy_shapes.get(repo) or shape_of(repo), mixture_configs)
+    on = Setting(machine, frozenset(toy_shapes), lambda repo: toy_shapes.get(repo) or shape_of(repo), mixture_configs)
     return [_amount(step, on) for step in steps]
 
 
@@ -96,7 +101,7 @@ def _sft(config: sft.Config, on: Setting) -> Amount:
     """TRL trains on the last, smaller batch of every epoch: ceil(rows / batch) steps."""
     shape, rows, batch = on.shape_of(config.base), on.rows(config.mixture), config.batch
     steps = config.max_steps if config.max_steps > 0 else math.ceil(math.ceil(rows / batch) * config.num_train_epochs)
-    length = min(config.max_length, sum(on.lengths(config.mixture)))
+    length = min(config.max_length, sum(on.lengths(config.mixture, config.base)))
     trained = min(rows * config.num_train_epochs, steps * batch) * length
     logits = config.per_device_train_batch_size * config.max_length
     memory = training_memory(config, shape, config.max_length, logits)
@@ -111,7 +116,7 @@ def _grpo(config: GrpoConfig, on: Setting) -> Amount:
     steps = config.max_steps if config.max_steps > 0 else math.floor(per_epoch * config.num_train_epochs)
     completions, limit = steps * batch, config.max_completion_length
     per_device = math.ceil(batch / on.machine.gpus)  # completions sampled at once
-    prompt, answer = on.lengths(config.mixture)
+    prompt, answer = on.lengths(config.mixture, config.base)
     mean = min(limit, answer)
     trained = completions * (prompt + mean)
     dtype = "bfloat16" if config.bf16 or config.fp16 or config.load_in_4bit else "float32"
@@ -192,7 +197,7 @@ def _sampled(
 ) -> Amount:
     """Return the amount for sampling on this machine, with the engine of the stage's Config."""
     weights = model_weights(shape, config.dtype)
-    prompt, answer = sizes.lengths(source)
+    prompt, answer = sizes.lengths(source, getattr(config, "toy", False))
     mean = min(config.max_tokens, answer)
     vllm, devices = config.backend == "vllm", config.tensor_parallel
     engine: dict[str, Any] = {"batch": config.batch_size, "dtype": config.dtype, "vllm": vllm, "devices": devices}
