@@ -47,8 +47,8 @@ dataset = "real/questions"
 examples = false
 [personagym]
 judges = ["judge"]
-judge_max_tokens = 48
-retries = 0
+calibrate = false
+judge_max_tokens = 96
 max_tokens = 16
 """
 Publish = Callable[[str], str]
@@ -139,18 +139,14 @@ def test_a_base_without_chat_template_is_refused_by_its_name(home: Path, publish
     assert "use the instruct version of the model" in error
 
 
-def test_a_weak_judge_is_examined_and_its_unreadable_replies_are_missing(
-    home: Path, published: Publish, tmp_path: Path
-) -> None:
+def test_a_judge_behind_a_real_server_scores_answers(home: Path, published: Publish, tmp_path: Path) -> None:
     question = {"persona": PIRATE, "task": "linguistic_habits", "question": "How do you greet your crew?"}
     (tmp_path / "questions").mkdir()
     (tmp_path / "questions" / "test.jsonl").write_text(json.dumps(question))
     permix(home, "hub", "import", str(tmp_path / "questions"), "datasets/real/questions")
     published(SMALL)
-    with transformers_serve(real.model(SMALL), tmp_path / "serve") as url:
-        (tmp_path / "gym.toml").write_text(GYM.format(model=real.model(SMALL), url=url))
+    with transformers_serve(real.model(CODER), tmp_path / "serve") as url:
+        (tmp_path / "gym.toml").write_text(GYM.format(model=real.model(CODER), url=url))
         output = permix(home, "personagym", "--recipe", str(tmp_path / "gym.toml")).stdout
-    summary = record_of(home, output)["facts"]["summary"]
-    examined = summary["calibration"]["judge"]
-    assert not examined["passed"]
-    assert examined["missing"] > 0
+    assert record_of(home, output)["facts"]["rows"] == 1
+    permix(home, "verify", output.split()[0])
