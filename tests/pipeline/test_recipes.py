@@ -66,7 +66,10 @@ def test_the_steps_of_the_paper_follow_from_its_batches() -> None:
     assert max(a.memory for a in trained) < 24 * costs.GIB
 
 
-@pytest.mark.parametrize(("name", "kind"), [("single-gpu", "a5000"), ("t4", "t4"), ("laptop", "cpu")])
+FITS = [("single-gpu", "a5000"), ("t4", "t4"), ("laptop", "cpu"), ("small-models", "cpu"), ("small-training", "cpu")]
+
+
+@pytest.mark.parametrize(("name", "kind"), FITS)
 def test_every_recipe_fits_the_machine_that_it_is_for(name: str, kind: str) -> None:
     steps = plan.build(recipes.load(name))
     on = costs.machine(kind)

@@ -112,7 +112,10 @@ KNOWN = {
         [f"allenai/OLMo-2-1124-7B-{stage}" for stage in ("SFT", "DPO", "Instruct")],
         Shape(32, 4096, 11008, 32, 32, 128, 100352, False),
     ),
+    "HuggingFaceTB/SmolLM2-135M-Instruct": Shape(30, 576, 1536, 9, 3, 64, 49152, True),
     "HuggingFaceTB/SmolLM2-360M-Instruct": Shape(32, 960, 2560, 15, 5, 64, 49152, True),
+    "Qwen/Qwen2.5-Coder-0.5B-Instruct": Shape(24, 896, 4864, 14, 2, 64, 151936, True),
+    "Qwen/Qwen2.5-Coder-1.5B-Instruct": Shape(28, 1536, 8960, 12, 2, 128, 151936, True),
 }
 """The bases of our recipes, the paper's teachers, and some small models; others are read from their config.json."""
 
