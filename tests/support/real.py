@@ -18,13 +18,21 @@ IDS = {
 """{folder in $PERMIX_MODELS: repository on huggingface.co}"""
 
 
+def folder(name: str) -> Path:
+    """Return the folder that a real model has in $PERMIX_MODELS, whether it is there or not."""
+    return Path(os.environ.get("PERMIX_MODELS") or "models").absolute() / name
+
+
+def download(name: str) -> str:
+    """Return the command that downloads a real model into its folder."""
+    return f"hf download {IDS[name]} --local-dir $PERMIX_MODELS/{name}"
+
+
 def model(name: str) -> Path:
     """Return the folder of a real model; skip the test unless `PERMIX_MODELS=FOLDER make real` has it."""
-    folder = Path(os.environ.get("PERMIX_MODELS") or "models").absolute() / name
-    if os.environ.get("PERMIX_REAL") != "1" or not (folder / "config.json").is_file():
-        command = f"hf download {IDS[name]} --local-dir $PERMIX_MODELS/{name}"
-        pytest.skip(f"no {name}: `{command}`, then `PERMIX_MODELS=FOLDER make real`")
-    return folder
+    if os.environ.get("PERMIX_REAL") != "1" or not (folder(name) / "config.json").is_file():
+        pytest.skip(f"no {name}: `{download(name)}`, then `PERMIX_MODELS=FOLDER make real`")
+    return folder(name)
 
 
 def need(package: str, install: str) -> None:
