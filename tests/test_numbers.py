@@ -1,6 +1,6 @@
 """The numbers of measured tables in README and guides are those of the result files beside them.
 
-A comment before a table names the file and the column of each cell: `<!-- FILE: title | worst | pss [pss_low, pss_high] -->`.
+A comment before a table names the file and the columns of each cell: `<!-- FILE: title | worst | pss [pss_low] -->`.
 """
 
 import csv
