@@ -38,9 +38,9 @@ for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "PYTHONDONTWRITEBYTECODE"):  
 sys.dont_write_bytecode = False
 
 LONGEST = (
-    "test_run.py", "test_ranks.py", "test_evaluate.py", "test_readme.py", "test_leaderboard.py", "test_kill.py",
-    "test_calibrate.py", "test_measuring.py", "test_arena.py", "test_chat_page.py", "test_chat.py", "test_jobs.py",
-    "test_sample.py", "test_sweep.py", "test_watch.py", "test_toy_full.py",
+    "test_run.py", "test_ranks.py", "test_evaluate.py", "test_leaderboard.py", "test_readme.py", "test_kill.py",
+    "test_battery.py", "test_command.py", "test_chat.py", "test_chat_page.py", "test_watch.py", "test_tables.py",
+    "test_mirror.py", "test_jobs.py", "test_measuring.py", "test_arena.py", "test_publish.py", "test_sample.py",
 )  # fmt: skip
 """The files that take longest begin. The first one runs the smoke recipe; the next two need nothing of it."""
 
