@@ -30,6 +30,14 @@ def logits(folder: Path, adapter: Path | None = None) -> torch.Tensor:
         return model(torch.arange(5, 25).unsqueeze(0)).logits  # type: ignore[no-any-return]
 
 
+def test_the_weights_of_the_head_are_not_copied_for_every_row(base: Path) -> None:
+    loaded = model.load_base(config_of("grpo"), base)
+    embeddings = loaded.get_input_embeddings()(torch.arange(30).reshape(3, 10)).detach().requires_grad_()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        loaded(inputs_embeds=embeddings, logits_to_keep=4).logits.sum().backward()
+    assert "aten::bmm" not in {event.key for event in profile.key_averages()}
+
+
 QLORA = {"load_in_4bit": True, "use_bnb_nested_quant": True, "bf16": True, "max_steps": 3}
 
 

@@ -57,8 +57,12 @@ def load_base(config: TrainerConfig, folder: Path) -> Any:
         from accelerate import PartialState
 
         device = PartialState(cpu=not cuda).device  # every process quantises onto its own device
-        return load_in_4bit(folder, device, kind=config.bnb_4bit_quant_type, nested=config.use_bnb_nested_quant)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, name))
+        model = load_in_4bit(folder, device, kind=config.bnb_4bit_quant_type, nested=config.use_bnb_nested_quant)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, name))
+    # The head gets a slice, the completion's positions, for which torch would copy the head's weights for each row.
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return model
 
 
 def lora(config: TrainerConfig) -> Any:
