@@ -34,8 +34,8 @@ PERSONAS = [*persona.CONTROLS, *persona.bundled("eval")]
 SIZES = ((1, 30), (4, 100))
 """Problems, each under all personas, and the limit of a completion's tokens."""
 ROUNDS = 3
-SLOTS, POSITIONS = 72, 512
-"""Completions that a server decodes at once (all of them), and the positions of each (prompts have fewer than 300)."""
+SLOTS, POSITIONS = 72, 256
+"""Completions that a server decodes at once (all of them), and the positions of each; prompts have up to 100 tokens."""
 Rate = Callable[[Sequence[Request]], float]
 
 
