@@ -56,7 +56,7 @@ def hardware(gpus: Sequence[Gpu]) -> Iterator[Finding]:
         advice = "models published in bfloat16 run about five times as fast on one that has (AMX, avx512_bf16)."
         yield Finding("cpu", f"{size}, no instructions for bfloat16", "note", advice)
     if not gpus:
-        advice = "recipes toy, laptop and small-models need none; `permix plan --estimate --gpu a5000` estimates for one."
+        advice = "toy, laptop and small-models need none; `permix plan --estimate --gpu a5000` estimates for one."
         yield Finding("gpu", "no NVIDIA GPU", "note", advice)
     for gpu in gpus:
         dtype = "bfloat16" if gpu.capability >= 8 else "no bfloat16: use fp16 = true, as recipe t4 does"
