@@ -12,11 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-
-pytest.importorskip("gguf", reason="pip install gguf")
-
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from permix.errors import BadInput, PermixError

@@ -3,14 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from permix.errors import BadInput, PermixError
 from permix.sampling.engines import open_engine
 from permix.sampling.engines.decoding import decode
+from permix.sampling.engines.local import dtype_of
 from permix.sampling.engines.token_choice import TokenChooser
 from permix.sampling.engines.transformers_sampler import plan
 from permix.sampling.sampler import Adapter, EncodedRequest, Engine, Request, Sampler, Sampling
@@ -280,6 +283,27 @@ def test_a_tokenizer_without_pad_token_gives_the_same(base: Path, engine: Sample
         path.write_text(json.dumps(config))
     opened = open_engine(Engine(tmp_path / "padless"))
     assert by_id(opened.sample(requests(20))) == by_id(engine.sample(requests(20)))
+
+
+@pytest.mark.parametrize(
+    "named", [{"dtype": "bfloat16"}, {"torch_dtype": "bfloat16"}, {"text_config": {"dtype": "bfloat16"}}]
+)
+def test_a_base_runs_in_the_precision_that_its_configuration_names(named: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(named))
+    assert dtype_of(Engine(tmp_path)) == "bfloat16"
+
+
+def test_a_base_without_a_named_precision_runs_in_that_of_its_tensors(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2, dtype=torch.float16)}, tmp_path / "model.safetensors")
+    assert dtype_of(Engine(tmp_path)) == "float16"
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_files_of_a_base_that_are_cut_short_are_one_sentence(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(BadInput, match="does not load as a causal language model"):
+        open_engine(Engine(tmp_path))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "fp32"])

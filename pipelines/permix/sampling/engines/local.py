@@ -15,7 +15,7 @@ from permix.progress import Progress
 from permix.prompting.prompts import Messages
 from permix.sampling import chat_template
 from permix.sampling.journal import Journal, resume
-from permix.sampling.sampler import Completion, Request
+from permix.sampling.sampler import Completion, Engine, Request
 
 Prompts = dict[str, list[int]]
 DTYPES = ("float32", "bfloat16", "float16")
@@ -37,20 +37,28 @@ def refusing(folder: Path, kind: str) -> Iterator[None]:
         raise BadInput(f"{folder} does not load as {kind}: {str(error).splitlines()[0]}") from None
 
 
-def published_dtype(base: Path) -> str:
-    """Return the precision of the model in the folder `base`, by its config.json or else by its first tensor."""
+def dtype_of(engine: Engine) -> str:
+    """Return the precision that an engine runs its base in, for "auto" that of config.json, else of the first tensor.
+
+    BadInput where these files cannot be read.
+    """
+    with refusing(engine.base, "a causal language model"):
+        return _published_dtype(engine.base) if engine.dtype == "auto" else engine.dtype
+
+
+def _published_dtype(base: Path) -> str:
     path = base / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    text = config.get("text_config", {})
-    named = [settings.get(key) for settings in (config, text) for key in ("dtype", "torch_dtype")]
+    parts = (config, config.get("text_config", {}))
+    named = [part.get(key) for part in parts for key in ("dtype", "torch_dtype")]
     if dtype := next((dtype for dtype in named if dtype in DTYPES), None):
         return str(dtype)
     for path in sorted(base.glob("*.safetensors")):
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        dtypes = [tensor["dtype"] for name, tensor in header.items() if name != "__metadata__"]
-        if known := [dtype for dtype in dtypes if dtype in _SAFETENSORS]:
-            return _SAFETENSORS[known[0]]
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        if stored := [_SAFETENSORS[tensor["dtype"]] for tensor in tensors if tensor["dtype"] in _SAFETENSORS]:
+            return stored[0]
     return "float32"
 
 

@@ -20,9 +20,9 @@ from permix.sampling.engines.local import (
     DTYPES,
     Prompter,
     Prompts,
+    dtype_of,
     end_tokens,
     journaled,
-    published_dtype,
     refusing,
     weights_digest,
 )
@@ -41,7 +41,7 @@ class TransformersSampler:
     def __init__(self, engine: Engine) -> None:
         """Load the base; BadInput where model, tokenizer or dtype are not usable."""
         self.engine = engine
-        self.dtype = published_dtype(engine.base) if engine.dtype == "auto" else engine.dtype
+        self.dtype = dtype_of(engine)
         if self.dtype in NF4:
             refuse_without_bitsandbytes(f"The dtype {self.dtype}")
         elif self.dtype not in DTYPES:

@@ -29,9 +29,9 @@ from permix.sampling.engines.local import (
     DTYPES,
     Prompter,
     Prompts,
+    dtype_of,
     end_tokens,
     journaled,
-    published_dtype,
     refusing,
     weights_digest,
 )
@@ -53,7 +53,7 @@ class VllmSampler:
                 f"The vLLM back end cannot load a base in 4 bits ({engine.dtype}): use the transformers back end."
             )
         self.engine = engine
-        self.dtype = published_dtype(engine.base) if engine.dtype == "auto" else engine.dtype
+        self.dtype = dtype_of(engine)
         if self.dtype not in DTYPES:
             raise BadInput(f"The dtype is {self.dtype!r}: it should be auto, {', '.join(DTYPES[:-1])} or {DTYPES[-1]}.")
         if not 1 <= engine.max_lora_rank <= RANKS[-1]:
